@@ -1,0 +1,91 @@
+# `make` alone lists the targets.
+
+# python3.11 where it runs, otherwise python3; `make PYTHON=...` overrides both.
+PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3)
+# Parallel pytest processes.
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+# Outlives an installation that was killed, and tells the next one to start afresh.
+BUSY := $(VENV).busy
+
+comma := ,
+# $(call pip_install,EXTRAS): install the package, editable, with these extras.
+pip_install = touch $(BUSY); \
+	if $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
+	then rm -f $(BUSY); else status=$$?; rm -f $(BUSY); exit $$status; fi
+
+# Records no times, so that executing again changes nothing but the outputs that changed.
+define EXECUTE_NOTEBOOKS
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+for name in sys.argv[1:]:
+    print("executing", name, flush=True)
+    notebook = nbformat.read(name, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    resources = {"metadata": {"path": str(Path(name).parent)}}
+    NotebookClient(notebook, record_timing=False, resources=resources).execute()
+    nbformat.write(notebook, name)
+endef
+export EXECUTE_NOTEBOOKS
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env reproduce test test-slow lint format notebooks bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## create .venv and install the package with its test and notebook extras
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@if [ -e $(BUSY) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "Creating $(VENV) with $(PYTHON)"; \
+		touch $(BUSY) && $(PYTHON) -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "Installing into $(VENV); the first time takes minutes"
+	@$(call pip_install,test$(comma)notebooks)
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	@echo "Installing the bench extra into $(VENV)"
+	@$(call pip_install,bench)
+	@touch $@
+
+reproduce: $(STAMP) ## regenerate every result and figure
+	$(BIN)/expo-analysis reproduce
+
+# One thread for each pytest process, so that the processes do not compete for cores.
+test: lint ## lint, type-check and run the tests that are not slow
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## run the slow tests only
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff check, ruff format --check and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## apply ruff's fixes and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(STAMP) ## execute the notebooks again, in place
+	$(BIN)/python -c "$$EXECUTE_NOTEBOOKS" notebooks/*.ipynb
+
+bench: $(BENCH_STAMP) ## install the bench extra and run the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove caches and build outputs (.venv stays)
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . \( -name .git -o -name $(VENV) \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -1,0 +1,78 @@
+"""Elementwise numerics shared by numpy and torch, and the one shape check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+
+Array = Any
+"""A numpy array or a torch tensor; every function here returns the kind it was given."""
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array-API namespace of numpy arrays or torch tensors (mixing the two is an error)."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def log_sigmoid(x: Array) -> Array:
+    """log sigma(x) = -log(1 + exp(-x)), without overflow and with exact derivatives at 0."""
+    if array_api_compat.is_torch_array(x):
+        # torch.logaddexp has nan second derivatives far out and softplus a cut-off at 20; this has neither.
+        from torch.nn.functional import logsigmoid
+
+        return logsigmoid(x)
+    return -namespace(x).logaddexp(namespace(x).zeros_like(x), -x)
+
+
+def sigmoid(x: Array) -> Array:
+    """sigma(x) = 1 / (1 + exp(-x)), to full relative accuracy in both tails."""
+    if array_api_compat.is_torch_array(x):
+        return x.sigmoid()
+    from scipy.special import expit
+
+    return expit(x)
+
+
+def cap_exponent(x: Array) -> Array:
+    """min(x, cap), with derivative 1 everywhere; exp of it is finite and keeps a non-zero gradient.
+
+    The cap is 32 below the logarithm of the largest float (677 in float64, 56 in float32), which leaves room to
+    multiply and to square. Values that no float can hold saturate there instead of turning into inf and nan.
+    """
+    xp = namespace(x)
+    import math
+
+    excess = xp.clip(x - (math.log(float(xp.finfo(x.dtype).max)) - 32.0), 0.0, None)
+    if array_api_compat.is_torch_array(excess):
+        excess = excess.detach()
+    return x - excess
+
+
+def exp(x: Array) -> Array:
+    """exp(x), saturating at the cap of `cap_exponent` instead of overflowing."""
+    return namespace(x).exp(cap_exponent(x))
+
+
+def expm1(x: Array) -> Array:
+    """exp(x) - 1, accurate near 0, saturating at the cap of `cap_exponent` instead of overflowing."""
+    return namespace(x).expm1(cap_exponent(x))
+
+
+def check_same_shape(**arrays: Array) -> None:
+    """Raise unless all named arrays are floating-point arrays of one kind, shape and dtype."""
+    names = list(arrays)
+    for name, array in arrays.items():
+        if not array_api_compat.is_array_api_obj(array):
+            raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(array).__name__}")
+    xp = namespace(*arrays.values())
+    first = arrays[names[0]]
+    for name, array in arrays.items():
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(f"{name} must hold floats, got dtype {array.dtype}")
+        if array.shape != first.shape:
+            raise ValueError(
+                f"{name} must have the shape of {names[0]}, {tuple(first.shape)}; got {tuple(array.shape)}"
+            )
+        if array.dtype != first.dtype:
+            raise TypeError(f"{name} must have the dtype of {names[0]}, {first.dtype}; got {array.dtype}")

@@ -1,0 +1,220 @@
+r"""f-divergences D_f(pi || pi_ref) = sum_y pi_ref(y) f(u_y), u = pi / pi_ref, written in log u.
+
+Each divergence gives
+
+* ``f(u)``                   the generator, convex with f(1) = 0;
+* ``mu(log_u)``              f'(u) - f'(1), the increasing function that f-DPO applies to the ratio;
+* ``descend(log_u, gap)``    the log u' with f'(u') = f'(u) - gap: all that a closed form needs of (f')^{-1};
+* ``terms(log_policy, log_reference)``  one number per response, whose sum is the divergence;
+* ``mu_at_zero``             f'(0+) - f'(1): -inf keeps optima in the open simplex, a finite one does not.
+
+Sources: Wang et al., "Beyond Reverse KL" (2023, arXiv 2309.16240), table 1, for the generators; ``descend`` and its
+stable forms are this package's own.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ._array import Array, check_same_shape, exp, expm1, log_sigmoid, namespace
+
+__all__ = [
+    "DIVERGENCES",
+    "Alpha",
+    "ChiSquare",
+    "Divergence",
+    "ForwardKL",
+    "JensenShannon",
+    "ReverseKL",
+    "resolve_divergence",
+]
+
+
+@dataclass(frozen=True)
+class Divergence(ABC):
+    """An f-divergence; see the module's docstring for what each method returns."""
+
+    name: ClassVar[str]
+    mu_at_zero: ClassVar[float] = -math.inf
+    convex_in_logits: ClassVar[bool] = False
+
+    @abstractmethod
+    def f(self, u: Array) -> Array:
+        """The generator f(u), for u > 0 (any shape)."""
+
+    @abstractmethod
+    def mu(self, log_u: Array) -> Array:
+        """f'(u) - f'(1) as a function of log u (any shape)."""
+
+    @abstractmethod
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        """The log u' at which f'(u') = f'(u) - gap (shapes broadcast); -inf where no u' > 0 has it."""
+
+    @abstractmethod
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        """Summands of D_f(pi || pi_ref), one per response, for normalised pi and pi_ref (any equal shapes)."""
+
+    def mu_inverse(self, value: Array) -> Array:
+        """log u with f'(u) - f'(1) = value, the inverse of ``mu``."""
+        return self.descend(0.0 * value, -value)
+
+    def __call__(self, log_policy: Array, log_reference: Array) -> Array:
+        """D_f(pi || pi_ref) in nats, summed (never averaged) over the last axis."""
+        check_same_shape(log_policy=log_policy, log_reference=log_reference)
+        return namespace(log_policy).sum(self.terms(log_policy, log_reference), axis=-1)
+
+
+def _finite(log_policy: Array) -> Array:
+    """Replace log 0 = -inf by a finite number whose exponential is 0 too, so that 0 log 0 is 0."""
+    xp = namespace(log_policy)
+    return xp.clip(log_policy, float(xp.finfo(log_policy.dtype).min) / 4, None)
+
+
+@dataclass(frozen=True)
+class ReverseKL(Divergence):
+    """KL(pi || pi_ref): f(u) = u log u, f'(u) - f'(1) = log u. The divergence of RLHF and DPO."""
+
+    name: ClassVar[str] = "reverse_kl"
+
+    def f(self, u: Array) -> Array:
+        return u * namespace(u).log(u)
+
+    def mu(self, log_u: Array) -> Array:
+        return log_u
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        return log_u - gap
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        log_policy = _finite(log_policy)
+        return exp(log_policy) * (log_policy - log_reference)
+
+
+@dataclass(frozen=True)
+class ForwardKL(Divergence):
+    """KL(pi_ref || pi): f(u) = -log u, f'(u) - f'(1) = 1 - 1/u. EXPO's regulariser, convex in the logits."""
+
+    name: ClassVar[str] = "forward_kl"
+    convex_in_logits: ClassVar[bool] = True
+
+    def f(self, u: Array) -> Array:
+        return -namespace(u).log(u)
+
+    def mu(self, log_u: Array) -> Array:
+        return -expm1(-log_u)
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        return -namespace(log_u).log(exp(-log_u) + gap)
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        return exp(log_reference) * (log_reference - log_policy)
+
+
+@dataclass(frozen=True)
+class JensenShannon(Divergence):
+    """KL(pi || m) + KL(pi_ref || m), m = (pi + pi_ref)/2: f(u) = u log u - (1+u) log((1+u)/2), f' = log(2u/(1+u)).
+
+    This is twice the usual Jensen-Shannon divergence, as in f-DPO.
+    """
+
+    name: ClassVar[str] = "jensen_shannon"
+
+    def f(self, u: Array) -> Array:
+        xp = namespace(u)
+        return u * xp.log(u) - (1 + u) * xp.log((1 + u) / 2)
+
+    def mu(self, log_u: Array) -> Array:
+        return log_sigmoid(log_u) + math.log(2)
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        # u' = u e^-gap / (1 + u (1 - e^-gap)): no cancellation, however large u is
+        return log_u - gap - namespace(log_u).log1p(-exp(log_u) * expm1(-gap))
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        log_policy = _finite(log_policy)
+        log_u = log_policy - log_reference
+        return exp(log_policy) * (log_sigmoid(log_u) + math.log(2)) + exp(log_reference) * (
+            log_sigmoid(-log_u) + math.log(2)
+        )
+
+
+@dataclass(frozen=True)
+class Alpha(Divergence):
+    """alpha-divergence: f(u) = (u^(1-alpha) - (1-alpha) u - alpha) / (alpha (alpha-1)), f' = (1 - u^-alpha) / alpha.
+
+    alpha > 0; alpha -> 0 is reverse KL and alpha = 1 forward KL (taken as that limit).
+    """
+
+    alpha: float
+    name: ClassVar[str] = "alpha"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.alpha, (int, float)) and 0 < self.alpha < math.inf):
+            raise ValueError(f"alpha must be a positive finite number, got {self.alpha!r}")
+
+    def f(self, u: Array) -> Array:
+        return self._f(namespace(u).log(u))
+
+    def _f(self, log_u: Array) -> Array:
+        # (e^x - 1 - (e^((1-alpha) x) - 1) / (1-alpha)) / alpha, which has the limit alpha -> 1 in it
+        rest = log_u if self.alpha == 1 else expm1((1 - self.alpha) * log_u) / (1 - self.alpha)
+        return (expm1(log_u) - rest) / self.alpha
+
+    def mu(self, log_u: Array) -> Array:
+        return -expm1(-self.alpha * log_u) / self.alpha
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        return -namespace(log_u).log(exp(-self.alpha * log_u) + self.alpha * gap) / self.alpha
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        return exp(log_reference) * self._f(log_policy - log_reference)
+
+
+@dataclass(frozen=True)
+class ChiSquare(Divergence):
+    """Pearson's chi-square: f(u) = (u - 1)^2, f'(u) = 2 (u - 1). f'(0+) is finite, so optima can lie on the boundary."""
+
+    name: ClassVar[str] = "chi_square"
+    mu_at_zero: ClassVar[float] = -2.0
+
+    def f(self, u: Array) -> Array:
+        return (u - 1) ** 2
+
+    def mu(self, log_u: Array) -> Array:
+        return 2 * expm1(log_u)
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        xp = namespace(log_u)
+        u = exp(log_u) - gap / 2
+        positive = u > 0
+        return xp.where(positive, xp.log(xp.where(positive, u, xp.ones_like(u))), -xp.inf)
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        return exp(log_reference) * expm1(log_policy - log_reference) ** 2
+
+
+DIVERGENCES: dict[str, type[Divergence]] = {
+    cls.name: cls for cls in (ReverseKL, ForwardKL, JensenShannon, Alpha, ChiSquare)
+}
+
+
+def resolve_divergence(divergence: str | Divergence, alpha: float | None = None) -> Divergence:
+    """The divergence of a name in `DIVERGENCES`; ``alpha`` belongs to ``"alpha"`` and is an error with any other."""
+    if isinstance(divergence, str):
+        if divergence not in DIVERGENCES:
+            raise ValueError(f"divergence must be one of {sorted(DIVERGENCES)}, got {divergence!r}")
+        if divergence == Alpha.name:
+            if alpha is None:
+                raise ValueError("alpha must be given for divergence='alpha': a positive number")
+            return Alpha(alpha)
+        resolved: Divergence = DIVERGENCES[divergence]()
+    elif isinstance(divergence, Divergence):
+        resolved = divergence
+    else:
+        raise TypeError(f"divergence must be a name or a Divergence, got {type(divergence).__name__}")
+    if alpha is not None:
+        raise ValueError(f"alpha is not used by divergence {resolved.name!r}; it belongs to divergence='alpha'")
+    return resolved

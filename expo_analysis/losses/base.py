@@ -1,0 +1,155 @@
+"""What an objective is: a per-pair loss, possibly lambda times a regulariser, and what is known of the two."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from .._array import Array, check_same_shape
+from ..divergences import Divergence, ReverseKL
+
+Self = TypeVar("Self", bound="Objective")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What is known of an objective. The solvers rely on every one of these, and the tests check each.
+
+    convex            convex in the logits of a softmax policy, whatever the pairs
+    closed_form       the minimiser has a closed form (up to a 1-D root or a linear solve) when p* is Bradley-Terry
+    needs_reference   the pair loss reads the reference's log-probabilities
+    log_ratio_only    the pair loss depends on log pi_w - log pi_l alone, not on how much mass the pair has
+    self_concordance  the least known M with |D3 f[v,v,u]| <= M range(u) D2 f[v,v] in the logits, the condition of the
+                      error bounds; 0 for quadratics, None where no such M is known
+    """
+
+    convex: bool
+    closed_form: bool
+    needs_reference: bool
+    log_ratio_only: bool
+    self_concordance: Any = None
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """An objective with trade-off parameter ``lam`` (the paper's lambda; ``beta`` in TRL), a positive finite number.
+
+    Inside the solvers ``lam`` may also be an array that broadcasts against the pairs.
+    """
+
+    lam: Any
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lam, (bool, str)) or self.lam is None:
+            raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
+        try:
+            values = np.asarray(self.lam, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"lam must be a positive finite number, got {self.lam!r}") from None
+        if not np.all((values > 0) & (values < np.inf)):
+            raise ValueError(f"lam must be a positive finite number, got {self.lam!r}")
+        if values.ndim == 0:  # a Python float never changes the dtype of what it meets
+            object.__setattr__(self, "lam", float(values))
+
+    def with_lam(self: Self, lam: Any) -> Self:
+        """The same objective at another lambda."""
+        return dataclasses.replace(self, lam=lam)
+
+    @property
+    @abstractmethod
+    def claims(self) -> Claims:
+        """What is known of this objective."""
+
+
+@dataclass(frozen=True)
+class PairObjective(Objective):
+    """An objective whose preference term is a loss of (winner, loser) log-probabilities.
+
+    risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
+    """
+
+    @property
+    def regulariser(self) -> Divergence | None:
+        """The explicit divergence from the reference, weighted by lam; None where there is none."""
+        return None
+
+    def loss(
+        self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
+    ) -> Array:
+        """One loss per pair, unreduced.
+
+        Args:
+            logp_w, logp_l: log pi(winner), log pi(loser): numpy arrays or torch tensors of one shape and dtype.
+            ref_logp_w, ref_logp_l: the same under pi_ref; may be left out where ``claims.needs_reference`` is False.
+
+        Returns:
+            An array of the same kind, shape and dtype, differentiable by torch.
+
+        Raises:
+            TypeError, ValueError: naming the argument whose kind, dtype or shape is wrong, or that is missing.
+        """
+        if self.claims.needs_reference:
+            for name, value in (("ref_logp_w", ref_logp_w), ("ref_logp_l", ref_logp_l)):
+                if value is None:
+                    raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
+        given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
+        check_same_shape(**{name: value for name, value in given.items() if value is not None})
+        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        if getattr(result, "shape", None) != logp_w.shape:
+            raise ValueError(
+                f"{type(self).__name__} must return one loss per pair, shape {tuple(logp_w.shape)}; "
+                f"got {tuple(getattr(result, 'shape', ()))}"
+            )
+        return result
+
+    @abstractmethod
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        """The formula of `loss`, on checked arguments. This is the one method a new loss must write."""
+
+
+@dataclass(frozen=True)
+class QuasiconvexObjective(PairObjective):
+    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with psi convex and mu = f' of a divergence: the paper's QPO family.
+
+    A convex psi makes the problem convex in the *scores* s = mu(u), for whatever mu, and on a connected comparison
+    graph every score vector is reached by exactly one policy, found by a one-dimensional root. So the solvers need psi
+    and the divergence only. [ours]
+    """
+
+    @property
+    def link(self) -> Divergence:
+        """The divergence whose derivative is mu; reverse KL gives mu = log."""
+        return ReverseKL()
+
+    @abstractmethod
+    def psi(self, margin: Array) -> Array:
+        """psi, convex, as a function of the margin mu(u_w) - mu(u_l)."""
+
+    @abstractmethod
+    def psi_slopes(self) -> tuple[Any, Any]:
+        """Limits of psi' at -inf and +inf: they decide whether separable data have a minimiser."""
+
+    @property
+    @abstractmethod
+    def psi_self_concordance(self) -> Any:
+        """The least known M with |psi'''| <= M psi''; it is ``claims.self_concordance`` where mu is the logarithm."""
+
+    @property
+    def bradley_terry_margin(self) -> bool:
+        """Whether lam * (s_i - s_j) = log p*_ij / p*_ji minimises the expected psi of every single pair."""
+        return False
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        mu = self.link.mu
+        return self.psi(mu(logp_w - ref_logp_w) - mu(logp_l - ref_logp_l))
+
+
+def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
+    """Raise unless an option has one of its accepted values."""
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}")

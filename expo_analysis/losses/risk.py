@@ -1,0 +1,55 @@
+"""The one place where losses are reduced: weighted sums over pairs and responses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._array import Array, namespace
+from ..bandit import Bandit
+from .base import Objective, PairObjective
+from .rlhf import RLHF
+
+
+def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
+    r"""The objective's value on each prompt, sum_ij wins_ij loss(i beats j) + lam D(pi, pi_ref).
+
+    The same number is the population risk (weights from p*), the empirical risk (weights from counts), and for `RLHF`
+    E_pi[-r] + lam D_f, with r = log pi* unless ``reward`` is given.
+
+    Args:
+        log_policy: log pi, shape (..., n), broadcasting against the bandit's policies; numpy, or torch for autograd.
+        reward: r, shape (..., n), for `RLHF` only; needed where the bandit holds counts.
+
+    Returns:
+        Shape (...): one number per prompt. Their mean under ``bandit.prompt_weights`` is the risk over all prompts.
+    """
+    if log_policy.shape[-1] != bandit.n:
+        raise ValueError(f"log_policy must have {bandit.n} responses on its last axis, got {tuple(log_policy.shape)}")
+    xp = namespace(log_policy)
+
+    def like(array: np.ndarray) -> Array:
+        return xp.asarray(array, dtype=log_policy.dtype)
+
+    log_reference = xp.broadcast_to(like(np.log(bandit.reference)), log_policy.shape)
+    if isinstance(objective, RLHF):
+        if reward is None:
+            if bandit.optimal is None:
+                raise ValueError("reward must be given for RLHF on win counts, where pi* is not known")
+            reward = like(np.log(bandit.optimal))
+        return xp.sum(objective.reward_terms(log_policy, reward), axis=-1) + objective.lam * objective.regulariser(
+            log_policy, log_reference
+        )
+    if not isinstance(objective, PairObjective):
+        raise TypeError(f"objective must be RLHF or a PairObjective, got {type(objective).__name__}")
+    if reward is not None:
+        raise ValueError(f"reward is not used by {type(objective).__name__}")
+    winner, loser, weight = bandit.edges
+    losses = objective.loss(
+        log_policy[..., winner], log_policy[..., loser], log_reference[..., winner], log_reference[..., loser]
+    )
+    weight = like(weight)
+    # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
+    total = xp.sum(xp.where(weight > 0, weight * losses, 0.0 * weight), axis=-1)
+    if objective.regulariser is not None:
+        total = total + objective.lam * objective.regulariser(log_policy, log_reference)
+    return total

@@ -1,0 +1,42 @@
+"""RLHF: the two-stage objective that the others are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .._array import Array, exp, namespace
+from ..divergences import Divergence, resolve_divergence
+from .base import Claims, Objective
+
+
+@dataclass(frozen=True)
+class RLHF(Objective):
+    r"""E_{y~pi}[-r*(y)] + lam D_f(pi || pi_ref), with the Bradley-Terry reward r* = log pi*.
+
+    The default reverse KL has the optimum pi proportional to pi_ref (pi*)^(1/lam). On win counts the reward is the
+    Bradley-Terry maximum-likelihood fit, as in RLHF's own first stage.
+
+    Sources: the EXPO paper (arXiv 2506.07492), its RLHF objective; Wang et al. 2023 (arXiv 2309.16240) for D_f.
+    """
+
+    divergence: str | Divergence = "reverse_kl"
+    alpha: float | None = None
+    name: ClassVar[str] = "rlhf"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "_regulariser", resolve_divergence(self.divergence, self.alpha))
+
+    @property
+    def regulariser(self) -> Divergence:
+        """The divergence that keeps the policy near the reference."""
+        return self._regulariser  # type: ignore[attr-defined]
+
+    def reward_terms(self, log_policy: Array, reward: Array) -> Array:
+        """Summands of E_{y~pi}[-r(y)], one per response, shape of ``log_policy``."""
+        return -exp(log_policy) * namespace(log_policy).asarray(reward)
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(convex=False, closed_form=True, needs_reference=True, log_ratio_only=False)

@@ -1,0 +1,100 @@
+r"""Proven distances between a computed optimum and the true one.
+
+**From logits to a bound** (THEORY section 3.6). Let g and H be gradient and Hessian at the candidate theta,
+R_ij = (e_i - e_j)' H^+ (e_i - e_j) the effective resistances, R their maximum, and |D3 f[v,v,u]| <= M range(u) D2 f[v,v].
+Along the segment from theta to the minimiser theta + d, H shrinks by at most exp(-M range(d)) on the way, so
+f' cannot vanish before range(d) <= r, where
+
+    delta = M sqrt(R) sqrt(g' H^+ g) < 1,    r = -log(1 - delta) / M    (M = 0: r = sqrt(R) sqrt(g' H^+ g)).
+
+delta < 1 also proves that a minimiser exists. The logits of the two then differ by at most r in range.
+
+**From logits to policies.** If log pi' - log pi has range at most r, then for every set S of responses with mass
+a = pi(S), pi'(S) - pi(S) <= k(a) = a (1-a) (e^r - 1) / (1 + a (e^r - 1)). The maximum of k over all a in [0, 1] is
+tanh(r/4), Hilbert's bound on the total variation; if pi has a response of mass m >= 1/2, no set has a mass strictly
+between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twice the total variation. [ours]
+
+**Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
+which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
+smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
+u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times M (every part of it is at most M), a sum of n terms to
+n u times the sum of moduli. Second derivatives of logistic losses are off by at most 4 u M^2, which is taken from H.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .laplacian import eliminate, resistances
+from .problem import Expansion, Problem, expand, log_softmax
+
+Floats = NDArray[np.float64]
+
+UNIT = float(np.finfo(np.float64).eps)  # twice the unit roundoff: room for the second-order terms
+
+
+def logit_error(problem: Problem, theta: Floats) -> Floats:
+    """r for each problem of the batch, shape (B,): a bound on range(theta - theta_true), nan where none is proven.
+
+    For convex objectives of log-ratios with known self-concordance, with forward KL as the only regulariser.
+    """
+    claims = problem.objective.claims
+    m = np.broadcast_to(np.asarray(claims.self_concordance, dtype=np.float64), theta.shape[1:])
+    theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
+    local = expand(problem, theta)
+    weights = local.curvature.copy()
+    pair_blur = np.zeros_like(weights)
+    pair_blur[problem.winner, problem.loser] = 4 * UNIT * m**2 * problem.weight
+    weights -= pair_blur + np.swapaxes(pair_blur, 0, 1)
+    weights = np.maximum(weights, 0.0) * (1 - 1e-6)
+    resistance = resistances(weights)
+    largest = resistance.max(axis=(0, 1))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        gradient = local.gradient - local.gradient.mean(axis=0)
+        potential = eliminate(weights).solve(gradient)
+        norm = np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) * (1 + 1e-6)
+        norm = norm + _rounding_norm(problem, theta, local, resistance, m)
+        reach = np.sqrt(largest) * norm
+        delta = m * reach
+        r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
+    return np.where(np.isfinite(r), r, np.nan)
+
+
+def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance: Floats, m: Floats) -> Floats:
+    """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,)."""
+    w, l, n = problem.winner, problem.loser, problem.n
+    size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
+    argument = UNIT * (size[w] + size[l])
+    bound = np.where(m > 0, m, np.abs(local.slope))
+    per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
+    pairs = (per_pair * np.sqrt(resistance[w, l])).sum(axis=0)
+
+    moduli = np.zeros_like(theta)
+    flow = problem.weight * np.abs(local.slope)
+    np.add.at(moduli, w, flow)
+    np.add.at(moduli, l, flow)
+    per_response = n * UNIT * moduli
+    if problem.objective.regulariser is not None:
+        log_policy = log_softmax(theta)
+        policy, reference = np.exp(log_policy), np.exp(problem.log_reference)
+        rounding = policy * (4 + n + np.abs(log_policy) + np.abs(theta)) + reference * (
+            4 + np.abs(problem.log_reference)
+        )
+        per_response = per_response + 2 * UNIT * problem.strength * rounding
+    to_hub = np.einsum("ib,ihb->hb", per_response, np.sqrt(resistance))
+    return pairs + to_hub.min(axis=0)
+
+
+def policy_error(policy: Floats, r: Floats) -> Floats:
+    """1-norm distance of any policy whose log-ratio to ``policy`` (n, B) has range at most r (B,); shape (B,)."""
+    growth = np.expm1(r)
+
+    def gain(a: Floats) -> Floats:
+        return a * (1 - a) * growth / (1 + a * growth)
+
+    top = np.clip(policy.max(axis=0) - UNIT, 0.5, 1.0)
+    peak = 1 / (1 + np.exp(r / 2))
+    variation = np.maximum(gain(np.minimum(peak, 1 - top)), gain(np.maximum(peak, top)))
+    rounding = 4 * UNIT * (policy * (4 + len(policy) + np.abs(np.log(np.maximum(policy, 1e-300))))).sum(axis=0)
+    return np.minimum(2 * variation, 2.0) + rounding

@@ -1,0 +1,88 @@
+r"""Linear systems with zero row sums, solved by eliminating vertices: no subtraction, hence no cancellation.
+
+An objective that does not change when all logits shift together has a Hessian H with H 1 = 0. Such a matrix is given
+by its edge weights W_ij = -H_ij alone, and its diagonal is their sum. Gaussian elimination that recomputes each pivot as
+a sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weights are non-negative, so solutions
+and effective resistances have high relative accuracy however ill-conditioned H is. Weights of both signs (an indefinite
+Hessian) are allowed too; then the signs of the pivots tell whether H is positive definite across the shift.
+
+The batch is the last axis: weights (n, n, B), right-hand sides (n, ..., B), so every step is vectorised over problems.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The vertices n-1, ..., 1 eliminated in turn; vertex 0 is the ground, where the solution is 0.
+
+    ratios[k], shape (k, B): weights from k to its remaining neighbours, divided by the pivot.
+    pivots, shape (n, B): pivots[0] is unused. A zero pivot marks a vertex that is disconnected from what remains: it
+    becomes the ground of its own component.
+    """
+
+    ratios: list[Floats]
+    pivots: Floats
+
+    @property
+    def positive_definite(self) -> NDArray[np.bool_]:
+        """Whether v'Hv > 0 for every v that is not constant, shape (B,)."""
+        return (self.pivots[1:] > 0).all(axis=0)
+
+    def solve(self, rhs: Floats) -> Floats:
+        """x with H x = rhs and x[0] = 0, for rhs (n, ..., B) that sums to zero over each component."""
+        x = rhs.copy()
+        for k in range(len(self.pivots) - 1, 0, -1):
+            x[:k] += _stretch(self.ratios[k], x.ndim) * x[k]
+        x[0] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for k in range(1, len(self.pivots)):
+                pivot = self.pivots[k]
+                x[k] = np.where(pivot != 0, x[k] / pivot, 0.0)
+                x[k] += (_stretch(self.ratios[k], x.ndim) * x[:k]).sum(axis=0)
+        return x
+
+
+def eliminate(weights: Floats) -> Elimination:
+    """Eliminate the Laplacian of symmetric ``weights`` (n, n, B); their diagonal is not read."""
+    n = len(weights)
+    w = weights.copy()
+    pivots = np.ones(w.shape[1:])
+    ratios = [np.empty((0, w.shape[2]))] * n
+    for k in range(n - 1, 0, -1):
+        row = w[k, :k]
+        pivots[k] = row.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratios[k] = np.where(pivots[k] != 0, row / pivots[k], 0.0)
+        w[:k, :k] += ratios[k][:, None] * row[None]
+    return Elimination(ratios, pivots)
+
+
+def resistances(weights: Floats) -> Floats:
+    """Effective resistances R_ij = (e_i - e_j)' H^+ (e_i - e_j), shape (n, n, B), for non-negative weights.
+
+    Infinite between components.
+    """
+    n, _, batch = weights.shape
+    elimination = eliminate(weights)
+    unit = np.broadcast_to(np.eye(n)[:, :, None], (n, n, batch))
+    green = elimination.solve(unit)  # green[:, k] answers a unit current from k to the ground
+    diagonal = np.einsum("iib->ib", green)
+    resistance = diagonal[:, None] + diagonal[None] - green - np.swapaxes(green, 0, 1)
+    connected = elimination.positive_definite
+    if not connected.all():
+        resistance[..., ~connected] = np.inf
+        resistance[np.arange(n), np.arange(n)] = 0.0
+    return np.maximum(resistance, 0.0)
+
+
+def _stretch(ratios: Floats, ndim: int) -> Floats:
+    """(k, B) -> (k, 1, ..., 1, B) with ndim axes."""
+    return ratios.reshape(ratios.shape[0], *(1,) * (ndim - 2), ratios.shape[1])

@@ -1,0 +1,56 @@
+"""Damped Newton for objectives that are convex in the logits, a whole batch at a time.
+
+If |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (``claims.self_concordance``), then along the Newton direction d the second
+derivative grows by at most exp(t M range(d)), and the step t = log(1 + M range(d)) / (M range(d)) minimises the resulting
+upper bound on f: it always descends, needs no line search and no constants, and tends to the full Newton step.
+(Generalised self-concordance: Bach 2010, "Self-concordant analysis for logistic regression"; Sun and Tran-Dinh 2019.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .laplacian import eliminate
+from .problem import Problem, expand
+
+Floats = NDArray[np.float64]
+
+MAX_STEPS = 200
+TOLERANCE = 1e-8
+"""A Newton step of this (relative) range squares to less than rounding: it is taken, and is the last."""
+
+
+def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
+    """Minimise from ``start`` (n, B). Returns logits (n, B), steps taken (B,) and whether each converged (B,)."""
+    theta = start - start.mean(axis=0)
+    steps = np.zeros(problem.size, dtype=np.intp)
+    converged = np.zeros(problem.size, dtype=bool)
+    active = np.arange(problem.size)
+    part = problem
+    smallest = np.full(problem.size, np.inf)
+    stalled = np.zeros(problem.size, dtype=np.intp)
+    for _ in range(MAX_STEPS):
+        at = theta[:, active]
+        local = expand(part, at)
+        direction = eliminate(local.curvature).solve(-local.gradient)
+        direction -= direction.mean(axis=0)
+        reach = np.ptp(direction, axis=0)
+        scaled = np.broadcast_to(part.objective.claims.self_concordance, reach.shape) * reach
+        with np.errstate(invalid="ignore", divide="ignore"):
+            damping = np.where(scaled > 1e-12, np.log1p(scaled) / scaled, 1.0)
+        theta[:, active] = at + damping * direction
+        steps[active] += 1
+        # quadratics have no scale of their own: theirs is that of the logits
+        size = np.where(scaled > 0, scaled, reach / (1.0 + np.ptp(at, axis=0)))
+        done = size <= TOLERANCE
+        # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
+        stalled[active] = np.where(size < smallest[active], 0, stalled[active] + 1)
+        smallest[active] = np.fmin(smallest[active], size)
+        converged[active] = done
+        keep = ~(done | ((stalled[active] >= 5) & (size < 1e-2)) | ~np.isfinite(size))
+        if not keep.any():
+            break
+        if not keep.all():
+            active, part = active[keep], part.take(keep)
+    return theta - theta.mean(axis=0), steps, converged

@@ -1,0 +1,265 @@
+"""One connected piece of a problem: which solver it gets, and what that solver proves."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from ..divergences import ChiSquare, ForwardKL
+from ..losses import DPO, IPO, RLHF, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
+from .certificate import logit_error, policy_error
+from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
+from .multistart import VANISHED, LocalMinima, multistart
+from .newton import newton
+from .problem import Problem, expand, log_softmax
+
+Floats = NDArray[np.float64]
+METHODS = ("auto", "closed_form", "newton", "multistart")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A batch of problems on k responses of a bandit, conditional on them; the batch is the last axis.
+
+    objective: with ``lam`` (B,). problem: its pairs, for a pair objective; those of the reward model for RLHF on counts,
+    and None for RLHF on a population. log_reference, optimal: (k, B), normalised over the piece; no optimal for counts.
+    """
+
+    objective: Objective
+    problem: Problem | None
+    log_reference: Floats
+    optimal: Floats | None
+
+    @classmethod
+    def cut(
+        cls,
+        objective: Objective,
+        bandit: Bandit,
+        responses: Any,
+        prompt: NDArray[np.intp],
+        lam: Floats,
+        mass: Floats,
+    ) -> Piece:
+        """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
+        responses = np.asarray(responses)
+        n, objective = bandit.n, objective.with_lam(lam)
+
+        def conditional(policy: Floats) -> Floats:
+            inside = policy.reshape(-1, n)[:, responses]
+            return np.ascontiguousarray((inside / inside.sum(axis=1, keepdims=True))[prompt].T)
+
+        log_reference = np.log(conditional(bandit.reference))
+        optimal = None if bandit.optimal is None else conditional(bandit.optimal)
+        pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
+        if pair_objective is not objective and optimal is not None:
+            return cls(objective, None, log_reference, optimal)
+        inside = bandit.wins.reshape(-1, n, n)[:, responses[:, None], responses]
+        winner, loser = np.nonzero((inside > 0).any(axis=0))
+        weight = np.ascontiguousarray(inside[:, winner, loser][prompt].T)
+        problem = Problem(pair_objective, winner, loser, weight, log_reference, lam * mass)
+        return cls(objective, problem, log_reference, optimal)
+
+    def take(self, columns: NDArray[Any]) -> Piece:
+        """The problems at these positions of the batch."""
+        return Piece(
+            self.objective.with_lam(self.objective.lam[columns]),
+            None if self.problem is None else self.problem.take(columns),
+            self.log_reference[:, columns],
+            None if self.optimal is None else self.optimal[:, columns],
+        )
+
+
+@dataclass(frozen=True)
+class PieceResult:
+    """log_policy (k, B), 1-norm error bound (B,), steps (B,), status and message (B,), and RLHF's fitted reward."""
+
+    log_policy: Floats
+    bound: Floats
+    steps: NDArray[np.intp]
+    status: NDArray[Any]
+    message: NDArray[Any]
+    reward: Floats | None = None
+
+
+def solve_piece(piece: Piece, method: str) -> PieceResult:
+    """Solve a piece by the first method that applies, or by the one that is named."""
+    objective, problem = piece.objective, piece.problem
+    if method in ("auto", "closed_form"):
+        result = _by_scores(piece)
+        if result is None and problem is not None:
+            result = _by_two_responses(problem)
+        if result is not None:
+            return result
+        if method == "closed_form":
+            raise ValueError(
+                f"method 'closed_form' is not available for {type(objective).__name__} on this bandit; use 'auto'"
+            )
+    if problem is None or isinstance(objective, RLHF):
+        raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
+    if problem.objective.claims.convex and method in ("auto", "newton"):
+        return _by_newton(piece, problem)
+    if method == "newton":
+        raise ValueError(f"method 'newton' needs convexity in the logits, which {type(objective).__name__} has not")
+    return _by_multistart(piece, problem)
+
+
+# ---------------------------------------------------------------------------------------------- closed forms
+
+
+def _by_scores(piece: Piece) -> PieceResult | None:
+    """RLHF and the QPO family: scores mu(u) first, then the policy that has them."""
+    objective, problem = piece.objective, piece.problem
+    lam = objective.lam
+    if isinstance(objective, RLHF):
+        link, psi = objective.regulariser, DPO(lam)
+    elif isinstance(objective, QuasiconvexObjective):
+        link, psi = objective.link, objective  # type: ignore[assignment]
+    else:
+        return None
+    steps = np.zeros(len(lam), dtype=np.intp)
+    converged = np.ones(len(lam), dtype=bool)
+    if psi.bradley_terry_margin and piece.optimal is not None:
+        scores, error = bradley_terry_scores(piece.optimal, lam)
+    else:
+        assert problem is not None
+        in_scores = score_problem(problem, psi)
+        if isinstance(psi, IPO):
+            scores = ipo_scores(problem)
+        else:
+            scores, steps, converged = newton(in_scores, np.zeros_like(piece.log_reference))
+        error = logit_error(in_scores, scores)
+    log_policy, bound = from_scores(link, piece.log_reference, scores, error)
+    result = _judged(log_policy, bound, steps, converged)
+    on_boundary = np.isneginf(log_policy).any(axis=0)
+    if isinstance(objective, RLHF):
+        for column in np.flatnonzero(on_boundary):
+            zero = np.flatnonzero(np.isneginf(log_policy[:, column])).tolist()
+            result.message[column] = f"the minimiser, on the boundary: responses {zero} have probability 0"
+        return dataclasses.replace(result, reward=scores * lam)
+    if on_boundary.any():  # no policy has these scores: the closed form does not apply
+        assert problem is not None
+        return _merge(result, _by_multistart(piece.take(on_boundary), problem.take(on_boundary)), on_boundary)
+    return result
+
+
+def _by_two_responses(problem: Problem) -> PieceResult | None:
+    objective = problem.objective
+    regression = isinstance(objective, RegressionEXPO)
+    if problem.n != 2 or not (regression or _is_expo(objective)):
+        return None
+    wins = np.zeros((2, problem.size))
+    wins[problem.winner] = problem.weight
+    log_policy, bound = two_responses(wins, np.exp(problem.log_reference), problem.strength, regression)
+    if regression:  # its pull is lam itself, whatever the piece's mass
+        log_policy, bound = two_responses(wins, np.exp(problem.log_reference), objective.lam, regression)
+    return _judged(log_policy, bound, np.zeros(problem.size, dtype=np.intp), np.ones(problem.size, dtype=bool))
+
+
+def _is_expo(objective: PairObjective) -> bool:
+    return isinstance(objective.regulariser, ForwardKL) and not objective.claims.needs_reference
+
+
+# ---------------------------------------------------------------------------------------------- iterations
+
+
+def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
+    theta, steps, converged = newton(problem, _start(piece, problem))
+    log_policy = log_softmax(theta)
+    bound = policy_error(np.exp(log_policy), logit_error(problem, theta))
+    return _judged(log_policy, bound, steps, converged)
+
+
+def _start(piece: Piece, problem: Problem) -> Floats:
+    """log((pi* + lam pi_ref) / (1 + lam)) where the preferences do not refer to pi_ref, else log pi_ref."""
+    if problem.objective.claims.needs_reference and not isinstance(problem.objective, RegressionEXPO):
+        return piece.log_reference
+    lam = problem.objective.lam
+    return np.log((_preferred(piece, problem) + lam * np.exp(piece.log_reference)) / (1 + lam))
+
+
+def _preferred(piece: Piece, problem: Problem) -> Floats:
+    """pi*, or for counts a rough guess at it: the share of wins, mixed with the reference."""
+    if piece.optimal is not None:
+        return piece.optimal
+    wins = np.zeros_like(piece.log_reference)
+    np.add.at(wins, problem.winner, problem.weight)
+    return (wins / wins.sum(axis=0) + np.exp(piece.log_reference)) / 2
+
+
+def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
+    guesses = [np.log(_preferred(piece, problem)), _start(piece, problem)]
+    found = multistart(problem, guesses)
+    log_policy = log_softmax(found.theta)
+    status = np.full(problem.size, "optimal", dtype=object)
+    message = np.full(problem.size, "", dtype=object)
+    for b in range(problem.size):
+        status[b], message[b] = _local_verdict(problem, found, log_policy, b)
+    exact = status == "optimal"
+    boundary = exact & ~found.converged
+    log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
+    return PieceResult(log_policy, np.full(problem.size, np.nan), found.steps, status, message)
+
+
+def _local_verdict(problem: Problem, found: LocalMinima, log_policy: Floats, b: int) -> tuple[str, str]:
+    vanished = np.flatnonzero(log_policy[:, b] < np.log(VANISHED)).tolist()
+    agreeing = f"{found.agreeing[b]} of {found.starts} starts"
+    if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
+        return (
+            "not_unique",
+            f"several policies reach the lowest value found ({agreeing}); one of them is returned",
+        )
+    if found.converged[b]:
+        return "optimal", f"the best local minimum found, reached by {agreeing}; not proven to be global"
+    if vanished and _boundary_optimum(problem.take(np.array([b])), found.theta[:, [b]]):
+        return (
+            "optimal",
+            f"the minimiser, on the boundary: responses {vanished} have probability 0 (KKT conditions hold)",
+        )
+    if vanished:
+        return "no_minimiser", (
+            f"no minimiser was reached: the lowest values are approached as the probability of responses {vanished} "
+            f"tends to 0 ({agreeing}; not proven)"
+        )
+    return "failed", f"no start converged in {found.steps[b]} steps; the policy is the best point reached"
+
+
+def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
+    """KKT conditions of psi(f'(u_w) - f'(u_l)) with chi-square f, a convex function of the policy on the closed simplex."""
+    objective = problem.objective
+    if not (isinstance(objective, QuasiconvexObjective) and isinstance(objective.link, ChiSquare)):
+        return False
+    log_policy = log_softmax(theta)
+    per_mass = expand(problem, theta).gradient / np.exp(log_policy)
+    inside = log_policy >= np.log(VANISHED)
+    scale = np.abs(per_mass).max()
+    return bool((np.abs(per_mass[inside]) < 1e-8 * scale).all() and (per_mass[~inside] > 0).all())
+
+
+# ---------------------------------------------------------------------------------------------- verdicts
+
+
+def _judged(log_policy: Floats, bound: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> PieceResult:
+    """Optimal where the solver converged or the bound proves that it is there anyway; failed elsewhere."""
+    fine = converged | np.isfinite(bound)
+    failure = "Newton's method ran out of steps, and nothing is proven of the policy, the last iterate"
+    return PieceResult(
+        log_policy,
+        bound,
+        steps,
+        np.where(fine, "optimal", "failed").astype(object),
+        np.where(fine, "", failure).astype(object),
+    )
+
+
+def _merge(first: PieceResult, second: PieceResult, where: NDArray[np.bool_]) -> PieceResult:
+    """``first``, with the columns ``where`` taken from ``second``."""
+    merged = {}
+    for name in ("log_policy", "bound", "steps", "status", "message"):
+        merged[name] = getattr(first, name).copy()
+        merged[name][..., where] = getattr(second, name)
+    return PieceResult(**merged)

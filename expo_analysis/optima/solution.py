@@ -1,0 +1,110 @@
+"""What `solve` and `solve_path` return."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from ..losses.base import Objective
+
+Floats = NDArray[np.float64]
+Status = Literal["optimal", "no_minimiser", "not_unique", "failed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The optimum of one objective on a bandit; fields have one entry per prompt where the bandit has prompts.
+
+    policy: (n,) or (prompts, n), the minimiser; where none exists the limit of minimising sequences, and where it is not
+        unique the member that ``message`` describes.
+    log_policy: its logarithm, which does not underflow.
+    value: the objective there (per prompt); nan where no minimiser exists.
+    status: ``"optimal"``, ``"no_minimiser"``, ``"not_unique"`` or ``"failed"``.
+    message: why, naming responses by their indices.
+    error_bound: a proven bound on the 1-norm distance of ``policy`` from the true minimiser (from the described member
+        where it is not unique), rounding included; nan where none is proven.
+    iterations: Newton steps taken; 0 for closed forms.
+    """
+
+    objective: Objective
+    bandit: Bandit
+    policy: Floats
+    log_policy: Floats
+    value: Any
+    status: Any
+    message: Any
+    error_bound: Any
+    iterations: Any
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per prompt and response: lam, prompt, response, policy, reference, optimal, status, ..."""
+        return _frame(self, np.asarray(self.objective.lam).reshape(1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values of every field, for JSON; nan becomes None."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name in ("bandit", "log_policy"):
+            fields.pop(name)
+        objective = fields.pop("objective")
+        options = {k: v for k, v in dataclasses.asdict(objective).items() if isinstance(v, (int, float, str))}
+        return {"objective": objective.name, "options": options, **{k: _plain(v) for k, v in fields.items()}}
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Optima along increasing or decreasing ``lams``, shape (L,): `Solution`'s fields with a leading axis of length L."""
+
+    objective: Objective
+    bandit: Bandit
+    lams: Floats
+    policies: Floats
+    log_policies: Floats
+    value: Floats
+    status: Any
+    message: Any
+    error_bound: Floats
+    iterations: Any
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
+        return _frame(self, self.lams)
+
+
+def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:
+    bandit = result.bandit
+    policy = result.policy if isinstance(result, Solution) else result.policies
+    prompts, n = bandit.prompts or 1, bandit.n
+    shape = (len(lams), prompts, n)
+
+    def per_prompt(values: Any) -> Any:
+        return np.repeat(np.asarray(values).reshape(len(lams), prompts), n)
+
+    unknown = np.full(bandit.reference.shape, np.nan)
+    frame = {
+        "objective": result.objective.name,
+        "lam": np.repeat(lams, prompts * n),
+        "prompt": np.tile(np.repeat(np.arange(prompts), n), len(lams)),
+        "response": np.tile(np.arange(n), len(lams) * prompts),
+        "policy": policy.reshape(-1),
+        "reference": np.broadcast_to(bandit.reference, shape).reshape(-1),
+        "optimal": np.broadcast_to(unknown if bandit.optimal is None else bandit.optimal, shape).reshape(-1),
+    }
+    for name in ("value", "status", "error_bound", "iterations", "message"):
+        frame[name] = per_prompt(getattr(result, name))
+    return pd.DataFrame(frame)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
