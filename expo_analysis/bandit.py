@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Bandit:
-    """Prompts with a reference policy and preferences (THEORY section 1).
+    """Prompts with a reference policy and preferences.
 
     Args:
         reference: pi_ref, shape (n,) or (prompts, n): positive, each row summing to one within 1e-6.

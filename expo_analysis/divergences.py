@@ -175,7 +175,7 @@ class Alpha(Divergence):
 
 @dataclass(frozen=True)
 class ChiSquare(Divergence):
-    """Pearson's chi-square: f(u) = (u - 1)^2, f'(u) = 2 (u - 1). f'(0+) is finite, so optima can lie on the boundary."""
+    """Pearson's chi-square: f(u) = (u - 1)^2, f'(u) = 2 (u - 1). Finite f'(0+): optima can lie on the boundary."""
 
     name: ClassVar[str] = "chi_square"
     mu_at_zero: ClassVar[float] = -2.0

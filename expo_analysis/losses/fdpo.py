@@ -18,7 +18,7 @@ class FDPO(QuasiconvexObjective):
     ``divergence`` is ``"jensen_shannon"``, ``"forward_kl"``, ``"reverse_kl"``, ``"alpha"`` (with ``alpha`` > 0),
     ``"chi_square"``, or a `Divergence`.
 
-    Population optimum when f'(0+) = -inf and the pairs are connected: that of RLHF with D_f (THEORY section 3.2). With
+    Population optimum when f'(0+) = -inf and the pairs are connected: that of `RLHF` with D_f. With
     chi-square the two can part, as RLHF's optimum may lie on the boundary of the simplex.
 
     Source: Wang et al. 2023 (arXiv 2309.16240), theorem 1 and table 1.

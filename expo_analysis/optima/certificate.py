@@ -1,9 +1,8 @@
 r"""Proven distances between a computed optimum and the true one.
 
-**From logits to a bound** (THEORY section 3.6). Let g and H be gradient and Hessian at the candidate theta,
-R_ij = (e_i - e_j)' H^+ (e_i - e_j) the effective resistances, R their maximum, and |D3 f[v,v,u]| <= M range(u) D2 f[v,v].
-Along the segment from theta to the minimiser theta + d, H shrinks by at most exp(-M range(d)) on the way, so
-f' cannot vanish before range(d) <= r, where
+**From gradient to logits** [ours]. Let g and H be gradient and Hessian at the candidate theta, R the largest effective
+resistance R_ij = (e_i - e_j)' H^+ (e_i - e_j), and |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (`Claims.self_concordance`).
+On the way from theta to the minimiser theta + d, H shrinks by at most exp(-M range(d)), so that range(d) <= r, where
 
     delta = M sqrt(R) sqrt(g' H^+ g) < 1,    r = -log(1 - delta) / M    (M = 0: r = sqrt(R) sqrt(g' H^+ g)).
 
@@ -17,8 +16,8 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
 smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times M (every part of it is at most M), a sum of n terms to
-n u times the sum of moduli. Second derivatives of logistic losses are off by at most 4 u M^2, which is taken from H.
+u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times M (every part of it is at most M), a sum of n terms
+to n u times the sum of moduli. Second derivatives of logistic losses are off by at most 4 u M^2, taken from H.
 """
 
 from __future__ import annotations
@@ -63,17 +62,17 @@ def logit_error(problem: Problem, theta: Floats) -> Floats:
 
 def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance: Floats, m: Floats) -> Floats:
     """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,)."""
-    w, l, n = problem.winner, problem.loser, problem.n
+    winner, loser, n = problem.winner, problem.loser, problem.n
     size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
-    argument = UNIT * (size[w] + size[l])
+    argument = UNIT * (size[winner] + size[loser])
     bound = np.where(m > 0, m, np.abs(local.slope))
     per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
-    pairs = (per_pair * np.sqrt(resistance[w, l])).sum(axis=0)
+    pairs = (per_pair * np.sqrt(resistance[winner, loser])).sum(axis=0)
 
     moduli = np.zeros_like(theta)
     flow = problem.weight * np.abs(local.slope)
-    np.add.at(moduli, w, flow)
-    np.add.at(moduli, l, flow)
+    np.add.at(moduli, winner, flow)
+    np.add.at(moduli, loser, flow)
     per_response = n * UNIT * moduli
     if problem.objective.regulariser is not None:
         log_policy = log_softmax(theta)

@@ -1,7 +1,7 @@
-r"""Closed forms (THEORY section 3), batched: the last axis is the batch, the first the responses of one piece.
+r"""Closed forms, batched: the last axis is the batch, the first the responses of one piece.
 
-The scores s = mu(u) of a QPO loss are known exactly from a Bradley-Terry population (lam s = log pi*) and, for IPO, from
-a Laplacian solve. Policies follow from scores by the one-dimensional root of `from_scores`.
+The scores s = mu(u) of a QPO loss are known exactly from a Bradley-Terry population (lam s = log pi*) and, for IPO,
+from a Laplacian solve. Policies follow from scores by the one-dimensional root of `from_scores`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 def bradley_terry_scores(optimal: Floats, lam: Floats) -> tuple[Floats, Floats]:
-    """Scores s = log pi* / lam (n, B) that minimise each pair's expected -log sigma(lam (s_i - s_j)), and their error."""
+    """Scores s = log pi* / lam (n, B), which minimise each pair's E[-log sigma(lam (s_i - s_j))], and their error."""
     log_optimal = np.log(optimal)
     return log_optimal / lam, 2 * UNIT * (np.abs(log_optimal) + 1) / lam
 

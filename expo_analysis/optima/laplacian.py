@@ -1,8 +1,8 @@
 r"""Linear systems with zero row sums, solved by eliminating vertices: no subtraction, hence no cancellation.
 
 An objective that does not change when all logits shift together has a Hessian H with H 1 = 0. Such a matrix is given
-by its edge weights W_ij = -H_ij alone, and its diagonal is their sum. Gaussian elimination that recomputes each pivot as
-a sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weights are non-negative, so solutions
+by its edge weights W_ij = -H_ij alone, and its diagonal is their sum. Gaussian elimination that takes each pivot as a
+sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weights are non-negative, so solutions
 and effective resistances have high relative accuracy however ill-conditioned H is. Weights of both signs (an indefinite
 Hessian) are allowed too; then the signs of the pivots tell whether H is positive definite across the shift.
 
@@ -34,7 +34,7 @@ class Elimination:
     @property
     def positive_definite(self) -> NDArray[np.bool_]:
         """Whether v'Hv > 0 for every v that is not constant, shape (B,)."""
-        return (self.pivots[1:] > 0).all(axis=0)
+        return np.all(self.pivots[1:] > 0, axis=0)
 
     def solve(self, rhs: Floats) -> Floats:
         """x with H x = rhs and x[0] = 0, for rhs (n, ..., B) that sums to zero over each component."""

@@ -1,8 +1,8 @@
 """Damped Newton for objectives that are convex in the logits, a whole batch at a time.
 
 If |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (``claims.self_concordance``), then along the Newton direction d the second
-derivative grows by at most exp(t M range(d)), and the step t = log(1 + M range(d)) / (M range(d)) minimises the resulting
-upper bound on f: it always descends, needs no line search and no constants, and tends to the full Newton step.
+derivative grows by at most exp(t M range(d)), and the step t = log(1 + M range(d)) / (M range(d)) minimises the
+resulting upper bound on f: it always descends, needs no line search, and tends to the full Newton step.
 (Generalised self-concordance: Bach 2010, "Self-concordant analysis for logistic regression"; Sun and Tran-Dinh 2019.)
 """
 
@@ -17,8 +17,9 @@ from .problem import Problem, expand
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 200
-TOLERANCE = 1e-8
-"""A Newton step of this (relative) range squares to less than rounding: it is taken, and is the last."""
+TOLERANCE = 1e-10
+"""A Newton step of this (relative) range leaves its square, times what the graph's unevenness makes of it (up to 1e4 or
+so): less than rounding. It is taken, and is the last."""
 
 
 def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:

@@ -26,8 +26,9 @@ METHODS = ("auto", "closed_form", "newton", "multistart")
 class Piece:
     """A batch of problems on k responses of a bandit, conditional on them; the batch is the last axis.
 
-    objective: with ``lam`` (B,). problem: its pairs, for a pair objective; those of the reward model for RLHF on counts,
-    and None for RLHF on a population. log_reference, optimal: (k, B), normalised over the piece; no optimal for counts.
+    objective: its ``lam`` has shape (B,).
+    problem: its pairs; those of the reward model for RLHF on counts, None for RLHF on a population.
+    log_reference, optimal: (k, B), normalised over the piece; no optimal for counts.
     """
 
     objective: Objective
@@ -135,7 +136,7 @@ def _by_scores(piece: Piece) -> PieceResult | None:
         error = logit_error(in_scores, scores)
     log_policy, bound = from_scores(link, piece.log_reference, scores, error)
     result = _judged(log_policy, bound, steps, converged)
-    on_boundary = np.isneginf(log_policy).any(axis=0)
+    on_boundary = np.any(np.isneginf(log_policy), axis=0)
     if isinstance(objective, RLHF):
         for column in np.flatnonzero(on_boundary):
             zero = np.flatnonzero(np.isneginf(log_policy[:, column])).tolist()
@@ -229,7 +230,7 @@ def _local_verdict(problem: Problem, found: LocalMinima, log_policy: Floats, b: 
 
 
 def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
-    """KKT conditions of psi(f'(u_w) - f'(u_l)) with chi-square f, a convex function of the policy on the closed simplex."""
+    """KKT conditions of f-DPO with chi-square, whose objective is convex in the policy on the closed simplex."""
     objective = problem.objective
     if not (isinstance(objective, QuasiconvexObjective) and isinstance(objective.link, ChiSquare)):
         return False

@@ -85,7 +85,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         g = a - pi sum(a),    H = A - pi r' - r pi' + sum(r) pi pi' - sum(a) (diag(pi) - pi pi'),    r = A 1.
     Per-pair sums are taken first, so what cancels (log-ratio losses have sum(a) = 0 and r = 0) cancels exactly.
     """
-    objective, w, l = problem.objective, problem.winner, problem.loser
+    objective = problem.objective
     n, batch = theta.shape
     regulariser = objective.regulariser
     log_ratio_only = objective.claims.log_ratio_only
@@ -134,19 +134,19 @@ def _pair_derivatives(
 ) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats, Floats]]:
     """Losses (E, B) with their first and second derivatives in (logp_w, logp_l)."""
     objective = problem.objective.with_lam(torch.from_numpy(problem.objective.lam))
-    w, l = problem.winner, problem.loser
-    x_w, x_l = torch.from_numpy(logp[w]), torch.from_numpy(logp[l])
-    reference = (torch.from_numpy(problem.log_reference[w]), torch.from_numpy(problem.log_reference[l]))
+    winner, loser = problem.winner, problem.loser
+    x_w, x_l = torch.from_numpy(logp[winner]), torch.from_numpy(logp[loser])
+    reference = (torch.from_numpy(problem.log_reference[winner]), torch.from_numpy(problem.log_reference[loser]))
     x_w.requires_grad_(True)
-    log_ratio_only = objective.claims.log_ratio_only
-    x_l.requires_grad_(not log_ratio_only)
-    losses = objective.loss(x_w, x_l, *reference)
-    (d_w,) = _gradients(losses, [x_w]) if log_ratio_only else (None,)
-    if log_ratio_only:
-        # f(x_w - x_l): the other derivatives are this one with the sign changed
+    if objective.claims.log_ratio_only:
+        # f(x_w - x_l): the other derivatives are these with signs changed
+        losses = objective.loss(x_w, x_l, *reference)
+        (d_w,) = _gradients(losses, [x_w])
         (d_ww,) = _gradients(d_w, [x_w])
         dw, dww = _numpy(d_w), _numpy(d_ww)
         return _numpy(losses), (dw, -dw), (dww, -dww, dww)
+    x_l.requires_grad_(True)
+    losses = objective.loss(x_w, x_l, *reference)
     d_w, d_l = _gradients(losses, [x_w, x_l])
     d_ww, d_wl = _gradients(d_w, [x_w, x_l])
     (d_ll,) = _gradients(d_l, [x_l])

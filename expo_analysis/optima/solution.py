@@ -21,8 +21,8 @@ Status = Literal["optimal", "no_minimiser", "not_unique", "failed"]
 class Solution:
     """The optimum of one objective on a bandit; fields have one entry per prompt where the bandit has prompts.
 
-    policy: (n,) or (prompts, n), the minimiser; where none exists the limit of minimising sequences, and where it is not
-        unique the member that ``message`` describes.
+    policy: (n,) or (prompts, n), the minimiser; where none exists the limit of minimising sequences, and where it is
+        not unique the member that ``message`` describes.
     log_policy: its logarithm, which does not underflow.
     value: the objective there (per prompt); nan where no minimiser exists.
     status: ``"optimal"``, ``"no_minimiser"``, ``"not_unique"`` or ``"failed"``.
@@ -58,7 +58,7 @@ class Solution:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """Optima along increasing or decreasing ``lams``, shape (L,): `Solution`'s fields with a leading axis of length L."""
+    """Optima for each of ``lams``, shape (L,): the fields of `Solution` with a leading axis of length L."""
 
     objective: Objective
     bandit: Bandit

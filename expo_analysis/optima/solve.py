@@ -85,7 +85,7 @@ def _check(objective: Any, bandit: Any, method: str) -> None:
 
 @dataclass
 class _Flat:
-    """Results over the flattened batch of (lambda, prompt): log-policies and fitted rewards (size, n), the rest (size,)."""
+    """Results for each (lambda, prompt): log-policies and fitted rewards (size, n), the rest (size,)."""
 
     log_policy: Floats
     reward: Floats
@@ -126,11 +126,11 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
                 flat.error_bound[columns] += 2 * UNIT * mass
                 continue
             result = solve_piece(Piece.cut(objective, bandit, responses, prompt[columns], lam[columns], mass), method)
-            flat.log_policy[np.ix_(columns, responses)] = (np.log(mass) + result.log_policy).T
+            flat.log_policy[np.ix_(columns, np.array(responses))] = (np.log(mass) + result.log_policy).T
             flat.error_bound[columns] += mass * (result.bound + 4 * UNIT)
             flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
             if result.reward is not None and not structure.split:
-                flat.reward[np.ix_(columns, responses)] = result.reward.T
+                flat.reward[np.ix_(columns, np.array(responses))] = result.reward.T
             flat.status[columns] = np.where(result.status == "optimal", flat.status[columns], result.status)
             flat.message[columns] = np.where(result.message == "", flat.message[columns], result.message)
     flat.error_bound[flat.status == "no_minimiser"] = np.nan

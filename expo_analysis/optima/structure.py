@@ -73,16 +73,16 @@ def structures(objective: Objective, bandit: Bandit) -> list[tuple[Structure, ND
         return [(whole(n), np.arange(prompts))]
 
     slopes = np.array(tied.psi_slopes()) if isinstance(tied, QuasiconvexObjective) else np.array([-np.inf, np.inf])
+    cost: Floats | None = None
     if np.isfinite(slopes).all():
         wins = bandit.wins.reshape(prompts, n, n)
         cost = (wins * slopes[1] - np.swapaxes(wins, -1, -2) * slopes[0]) / np.abs(slopes).max()
         keys: NDArray[Any] = cost if (cost < 0).any() else cost > 0
     else:
-        cost = None
         keys = bandit.pairs.reshape(prompts, n, n) > 0
 
     def build(prompt: int) -> Structure:
-        return components_of(keys[prompt]) if cost is None else with_recession(cost[prompt])
+        return with_recession(cost[prompt]) if cost is not None else components_of(keys[prompt])
 
     if (keys == keys[0]).all():
         return [(build(0), np.arange(prompts))]
@@ -97,7 +97,7 @@ def _splits(objective: Objective) -> bool:
     """Whether connected components can be solved one by one.
 
     Log-ratio losses without a regulariser do not see across components; with forward KL, components keep their masses
-    under the reference (THEORY 5.6) and then do not see each other either. A QPO loss splits in its scores.
+    under the reference (the conservation law) and then do not see each other either. A QPO loss splits in its scores.
     """
     if isinstance(objective, QuasiconvexObjective):
         return bool(objective.link.mu_at_zero == -np.inf)
@@ -114,8 +114,8 @@ def describe(objective: Objective, structure: Structure) -> tuple[str, str]:
     notes = []
     if structure.lost:
         notes.append(
-            f"no minimiser: responses {list(structure.lost)} lose every comparison that could hold them up, so the loss "
-            "keeps falling as their probability tends to 0; the policy is that limit"
+            f"no minimiser: responses {list(structure.lost)} lose every comparison that could hold them up, so the "
+            "loss keeps falling as their probability tends to 0; the policy is that limit"
         )
         if len(structure.pieces) > len(structure.components):
             notes.append(
@@ -206,7 +206,7 @@ def _falling_direction(cost: Floats) -> Floats | None:
     )
     if not solution.success or solution.fun > -1e-10 * np.abs(cost).max():
         return None
-    d = solution.x[:n]
+    d: Floats = np.asarray(solution.x)[:n]
     return d / d.max()
 
 
