@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .laplacian import eliminate, resistances
-from .problem import Expansion, Problem, expand, log_softmax
+from .problem import Expansion, Problem, dense, expand, log_softmax
 
 Floats = NDArray[np.float64]
 
@@ -69,11 +69,8 @@ def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance
     per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
     pairs = (per_pair * np.sqrt(resistance[winner, loser])).sum(axis=0)
 
-    moduli = np.zeros_like(theta)
-    flow = problem.weight * np.abs(local.slope)
-    np.add.at(moduli, winner, flow)
-    np.add.at(moduli, loser, flow)
-    per_response = n * UNIT * moduli
+    flow = dense(problem.weight * local.slope, problem)
+    per_response = n * UNIT * np.abs(flow - np.swapaxes(flow, 0, 1)).sum(axis=1)
     if problem.objective.regulariser is not None:
         log_policy = log_softmax(theta)
         policy, reference = np.exp(log_policy), np.exp(problem.log_reference)

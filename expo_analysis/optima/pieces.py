@@ -26,11 +26,14 @@ METHODS = ("auto", "closed_form", "newton", "multistart")
 class Piece:
     """A batch of problems on k responses of a bandit, conditional on them; the batch is the last axis.
 
+    responses: (k, B), the responses in the order that each problem has them: those compared most come first, because
+    rounding errors gather at the first (see `laplacian`), where they do the least harm.
     objective: its ``lam`` has shape (B,).
     problem: its pairs; those of the reward model for RLHF on counts, None for RLHF on a population.
     log_reference, optimal: (k, B), normalised over the piece; no optimal for counts.
     """
 
+    responses: NDArray[np.intp]
     objective: Objective
     problem: Problem | None
     log_reference: Floats
@@ -47,32 +50,42 @@ class Piece:
         mass: Floats,
     ) -> Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
-        responses = np.asarray(responses)
+        members = np.asarray(responses)
         n, objective = bandit.n, objective.with_lam(lam)
+        wins = bandit.wins.reshape(-1, n, n)[:, members[:, None], members]
+        order = _by_comparisons(wins)
+        wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
 
         def conditional(policy: Floats) -> Floats:
-            inside = policy.reshape(-1, n)[:, responses]
+            inside = np.take_along_axis(policy.reshape(-1, n)[:, members], order, 1)
             return np.ascontiguousarray((inside / inside.sum(axis=1, keepdims=True))[prompt].T)
 
+        placed = members[order][prompt].T
         log_reference = np.log(conditional(bandit.reference))
         optimal = None if bandit.optimal is None else conditional(bandit.optimal)
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
-            return cls(objective, None, log_reference, optimal)
-        inside = bandit.wins.reshape(-1, n, n)[:, responses[:, None], responses]
-        winner, loser = np.nonzero((inside > 0).any(axis=0))
-        weight = np.ascontiguousarray(inside[:, winner, loser][prompt].T)
+            return cls(placed, objective, None, log_reference, optimal)
+        winner, loser = np.nonzero((wins > 0).any(axis=0))
+        weight = np.ascontiguousarray(wins[:, winner, loser][prompt].T)
         problem = Problem(pair_objective, winner, loser, weight, log_reference, lam * mass)
-        return cls(objective, problem, log_reference, optimal)
+        return cls(placed, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
         """The problems at these positions of the batch."""
         return Piece(
+            self.responses[:, columns],
             self.objective.with_lam(self.objective.lam[columns]),
             None if self.problem is None else self.problem.take(columns),
             self.log_reference[:, columns],
             None if self.optimal is None else self.optimal[:, columns],
         )
+
+
+def _by_comparisons(wins: Floats) -> NDArray[np.intp]:
+    """Positions (prompts, k) of the responses by falling weight of their comparisons."""
+    compared = wins.sum(axis=1) + wins.sum(axis=2)
+    return np.argsort(-compared, axis=1, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ def _by_scores(piece: Piece) -> PieceResult | None:
     on_boundary = np.any(np.isneginf(log_policy), axis=0)
     if isinstance(objective, RLHF):
         for column in np.flatnonzero(on_boundary):
-            zero = np.flatnonzero(np.isneginf(log_policy[:, column])).tolist()
+            zero = _named(piece, np.isneginf(log_policy), column)
             result.message[column] = f"the minimiser, on the boundary: responses {zero} have probability 0"
         return dataclasses.replace(result, reward=scores * lam)
     if on_boundary.any():  # no policy has these scores: the closed form does not apply
@@ -199,15 +212,19 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     status = np.full(problem.size, "optimal", dtype=object)
     message = np.full(problem.size, "", dtype=object)
     for b in range(problem.size):
-        status[b], message[b] = _local_verdict(problem, found, log_policy, b)
+        vanished = _named(piece, log_policy < np.log(VANISHED), b)
+        status[b], message[b] = _local_verdict(problem, found, vanished, b)
     exact = status == "optimal"
     boundary = exact & ~found.converged
     log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
     return PieceResult(log_policy, np.full(problem.size, np.nan), found.steps, status, message)
 
 
-def _local_verdict(problem: Problem, found: LocalMinima, log_policy: Floats, b: int) -> tuple[str, str]:
-    vanished = np.flatnonzero(log_policy[:, b] < np.log(VANISHED)).tolist()
+def _named(piece: Piece, which: NDArray[np.bool_], column: int | np.intp) -> list[int]:
+    return sorted(piece.responses[which[:, column], column].tolist())
+
+
+def _local_verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) -> tuple[str, str]:
     agreeing = f"{found.agreeing[b]} of {found.starts} starts"
     if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
         return (

@@ -95,16 +95,17 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     losses, (dw, dl), (dww, dwl, dll) = _pair_derivatives(problem, logp)
     weight = problem.weight
     value = (weight * losses).sum(axis=0)
-    slope_w = _dense(weight * dw, problem)
-    off_diagonal = _dense(weight * dwl, problem)
+    slope_w = dense(weight * dw, problem)
+    off_diagonal = dense(weight * dwl, problem)
     curvature = -(off_diagonal + np.swapaxes(off_diagonal, 0, 1))
     if log_ratio_only:
-        gradient = slope_w.sum(axis=1) - slope_w.sum(axis=0)
+        # net of each pair first: at the optimum these nearly vanish, and so does the rounding of their sums
+        gradient = (slope_w - np.swapaxes(slope_w, 0, 1)).sum(axis=1)
         total, rows = np.zeros(batch), np.zeros((n, batch))
     else:
-        gradient = slope_w.sum(axis=1) + _dense(weight * dl, problem).sum(axis=0)
+        gradient = slope_w.sum(axis=1) + dense(weight * dl, problem).sum(axis=0)
         total = (weight * (dw + dl)).sum(axis=0)
-        rows = _dense(weight * (dww + dwl), problem).sum(axis=1) + _dense(weight * (dwl + dll), problem).sum(axis=0)
+        rows = dense(weight * (dww + dwl), problem).sum(axis=1) + dense(weight * (dwl + dll), problem).sum(axis=0)
 
     if regulariser is not None:
         terms, first, second = _elementwise_derivatives(regulariser.terms, log_policy, problem.log_reference)
@@ -122,7 +123,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     return Expansion(value, gradient, curvature, dw, dww)
 
 
-def _dense(per_pair: Floats, problem: Problem) -> Floats:
+def dense(per_pair: Floats, problem: Problem) -> Floats:
     """(E, B) -> (n, n, B), indexed by winner and loser."""
     dense = np.zeros((problem.n, problem.n, per_pair.shape[1]))
     dense[problem.winner, problem.loser] = per_pair

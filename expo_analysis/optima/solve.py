@@ -125,12 +125,13 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
                 flat.log_policy[columns, responses[0]] = np.log(mass)
                 flat.error_bound[columns] += 2 * UNIT * mass
                 continue
-            result = solve_piece(Piece.cut(objective, bandit, responses, prompt[columns], lam[columns], mass), method)
-            flat.log_policy[np.ix_(columns, np.array(responses))] = (np.log(mass) + result.log_policy).T
+            piece = Piece.cut(objective, bandit, responses, prompt[columns], lam[columns], mass)
+            result = solve_piece(piece, method)
+            flat.log_policy[columns, piece.responses] = np.log(mass) + result.log_policy
             flat.error_bound[columns] += mass * (result.bound + 4 * UNIT)
             flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
             if result.reward is not None and not structure.split:
-                flat.reward[np.ix_(columns, np.array(responses))] = result.reward.T
+                flat.reward[columns, piece.responses] = result.reward
             flat.status[columns] = np.where(result.status == "optimal", flat.status[columns], result.status)
             flat.message[columns] = np.where(result.message == "", flat.message[columns], result.message)
     flat.error_bound[flat.status == "no_minimiser"] = np.nan

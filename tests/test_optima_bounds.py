@@ -1,0 +1,168 @@
+"""`error_bound` against optima in 50-digit arithmetic: never violated, and tight enough to be of use."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+
+from . import oracles, problems
+
+PER_METHOD = 60
+LAMS = (-3.0, 3.0)
+"""log10 of the smallest and the largest lambda."""
+
+
+def _log_scores(bandit: ea.Bandit, lam: float) -> list[mp.mpf]:
+    return [mp.log(mp.mpf(float(p))) / mp.mpf(lam) for p in bandit.optimal]
+
+
+def _tilted(bandit: ea.Bandit, scores: list[mp.mpf]) -> list[mp.mpf]:
+    """pi_ref exp(scores), normalised."""
+    return oracles.normalised([mp.log(r) + s for r, s in zip(oracles.reference_of(bandit), scores, strict=True)])
+
+
+def _smoothed(bandit: ea.Bandit, lam: float, eps: float) -> list[mp.mpf]:
+    return _tilted(bandit, oracles.scores(bandit, lam, mp.mpf(1 - eps), mp.mpf(eps)))
+
+
+def _js(v: mp.mpf) -> mp.mpf:
+    return mp.exp(v) / (2 - mp.exp(v))
+
+
+CASES = {
+    # name: (objective of lam, method, on counts, exact policy of (bandit, lam, solution))
+    "expo": (ea.EXPO, "newton", False, lambda b, lam, s: oracles.expo(b, lam, s.log_policy)),
+    "expo two responses": (ea.EXPO, "auto", False, lambda b, lam, s: oracles.expo(b, lam, s.log_policy)),
+    "expo on counts": (ea.EXPO, "newton", True, lambda b, lam, s: oracles.expo(b, lam, s.log_policy)),
+    "regression": (
+        lambda lam: ea.RegressionEXPO(lam, criterion="cross_entropy"),
+        "newton",
+        False,
+        lambda b, lam, s: oracles.regression_cross_entropy(b, lam, s.log_policy),
+    ),
+    "dpo": (ea.DPO, "auto", False, lambda b, lam, s: _tilted(b, _log_scores(b, lam))),
+    "dpo by newton": (ea.DPO, "newton", False, lambda b, lam, s: _tilted(b, _log_scores(b, lam))),
+    "dpo on counts": (
+        ea.DPO,
+        "auto",
+        True,
+        lambda b, lam, s: _tilted(b, oracles.scores(b, lam, mp.mpf(1), mp.mpf(0))),
+    ),
+    "conservative dpo": (lambda lam: ea.DPO(lam, label_smoothing=0.1), "auto", False, lambda b, lam, s: _smoothed(b, lam, 0.1)),
+    "ipo": (ea.IPO, "auto", False, lambda b, lam, s: _tilted(b, oracles.ipo_scores(b, lam))),
+    "ipo by newton": (ea.IPO, "newton", False, lambda b, lam, s: _tilted(b, oracles.ipo_scores(b, lam))),
+    "rlhf": (ea.RLHF, "auto", False, lambda b, lam, s: _tilted(b, _log_scores(b, lam))),
+    "f-dpo, jensen-shannon": (
+        ea.FDPO,
+        "auto",
+        False,
+        lambda b, lam, s: oracles.from_scores(oracles.reference_of(b), _log_scores(b, lam), _js, mp.log(2)),
+    ),
+    "f-dpo, forward kl": (
+        lambda lam: ea.FDPO(lam, "forward_kl"),
+        "auto",
+        False,
+        lambda b, lam, s: oracles.from_scores(oracles.reference_of(b), _log_scores(b, lam), lambda v: -1 / v, mp.mpf(0)),
+    ),
+    "rlhf, alpha": (
+        lambda lam: ea.RLHF(lam, "alpha", alpha=0.5),
+        "auto",
+        False,
+        lambda b, lam, s: oracles.from_scores(
+            oracles.reference_of(b), _log_scores(b, lam), lambda v: (1 - v / 2) ** -2, mp.mpf(2)
+        ),
+    ),
+}
+
+
+@cache
+def _errors(name: str) -> np.ndarray:
+    """(true error, bound) on random problems: n = 2..7, all graphs, probabilities down to 1e-6."""
+    make, method, on_counts, exact = CASES[name]
+    rng = np.random.default_rng(list(CASES).index(name))
+    rows = []
+    for k in range(PER_METHOD):
+        n = 2 if "two" in name else int(rng.integers(2, 8))
+        lam = float(10 ** rng.uniform(*LAMS))
+        if on_counts:
+            wins = problems.strongly_connected_counts(rng, n, int(rng.integers(1, 60)))
+            bandit = ea.Bandit.from_counts(problems.policy(rng, n), wins)
+        else:
+            bandit = problems.bandit(rng, n, problems.GRAPHS[k % 4])
+        solution = ea.solve(make(lam), bandit, method=method)
+        assert solution.status == "optimal"
+        rows.append((oracles.distance(solution.policy, exact(bandit, lam, solution)), float(solution.error_bound)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_bound_is_never_violated(name: str) -> None:
+    error, bound = _errors(name).T
+    assert np.isfinite(bound).all()
+    assert (error <= bound).all()
+
+
+def test_the_bound_is_tight_over_all_problems(record_property: pytest.RecordProperty) -> None:
+    error, bound = np.concatenate([_errors(name) for name in CASES]).T
+    assert len(bound) >= 300
+    for label, value in (("median", np.median(bound)), ("worst", bound.max()), ("worst error", error.max())):
+        record_property(label, float(value))
+    assert np.median(bound) <= 1e-11
+    assert np.median(bound) <= 1e4 * np.finfo(float).eps  # rounding is all that is left
+    assert bound.max() <= 1e-8
+
+
+def test_a_wrong_candidate_gets_a_larger_bound() -> None:
+    """The certificate measures the candidate it is given, not the solver that made it."""
+    from expo_analysis.optima.certificate import logit_error, policy_error
+    from expo_analysis.optima.pieces import Piece
+    from expo_analysis.optima.problem import log_softmax
+
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        n = int(rng.integers(2, 7))
+        bandit = ea.Bandit(rng.dirichlet(np.ones(n)) * 0.9 + 0.1 / n, rng.dirichlet(np.ones(n)) * 0.9 + 0.1 / n)
+        lam = np.array([10 ** rng.uniform(-2, 2)])
+        truth = ea.solve(ea.EXPO(lam[0]), bandit)
+        piece = Piece.cut(ea.EXPO(1.0), bandit, range(n), np.array([0]), lam, np.ones(1))
+        theta = truth.log_policy[:, None] + 10 ** rng.uniform(-8, -1) * rng.standard_normal((n, 1))
+        policy = np.exp(log_softmax(theta))
+        r = logit_error(piece.problem, theta)
+        if math.isnan(r[0]):
+            continue
+        moved = theta[:, 0] - truth.log_policy
+        assert np.ptp(moved) <= r[0]
+        assert np.abs(policy[:, 0] - truth.policy).sum() <= policy_error(policy, r)[0]
+
+
+def test_hilbert_bound_is_attained() -> None:
+    """2 tanh(r/4) is the largest 1-norm distance at log-ratio range r, reached when the mass is split evenly."""
+    from expo_analysis.optima.certificate import policy_error
+
+    r = np.array([0.7])
+    split = np.array([[1 / (1 + math.exp(0.35))], [1 - 1 / (1 + math.exp(0.35))]])
+    other = split[:, 0] * np.exp([0.7, 0.0])
+    other /= other.sum()
+    assert np.abs(other - split[:, 0]).sum() == pytest.approx(2 * math.tanh(0.7 / 4), rel=1e-12)
+    assert policy_error(split, r)[0] == pytest.approx(2 * math.tanh(0.7 / 4), rel=1e-10)
+
+
+@pytest.mark.parametrize("top", [0.3, 0.6, 0.99, 1 - 1e-9])
+def test_policies_within_a_log_ratio_range_are_within_the_bound(top: float) -> None:
+    from expo_analysis.optima.certificate import policy_error
+
+    rng = np.random.default_rng(1)
+    n = 5
+    for r in (1e-6, 0.1, 2.0, 20.0):
+        policy = np.append(top, (1 - top) * rng.dirichlet(np.ones(n - 1)))
+        bound = policy_error(policy[:, None], np.array([r]))[0]
+        # the worst case moves every response to one end of the range
+        for ends in np.ndindex(*(2,) * n):
+            other = policy * np.exp(r * np.array(ends))
+            assert np.abs(other / other.sum() - policy).sum() <= bound
