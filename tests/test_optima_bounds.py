@@ -54,7 +54,12 @@ CASES = {
         True,
         lambda b, lam, s: _tilted(b, oracles.scores(b, lam, mp.mpf(1), mp.mpf(0))),
     ),
-    "conservative dpo": (lambda lam: ea.DPO(lam, label_smoothing=0.1), "auto", False, lambda b, lam, s: _smoothed(b, lam, 0.1)),
+    "conservative dpo": (
+        lambda lam: ea.DPO(lam, label_smoothing=0.1),
+        "auto",
+        False,
+        lambda b, lam, s: _smoothed(b, lam, 0.1),
+    ),
     "ipo": (ea.IPO, "auto", False, lambda b, lam, s: _tilted(b, oracles.ipo_scores(b, lam))),
     "ipo by newton": (ea.IPO, "newton", False, lambda b, lam, s: _tilted(b, oracles.ipo_scores(b, lam))),
     "rlhf": (ea.RLHF, "auto", False, lambda b, lam, s: _tilted(b, _log_scores(b, lam))),
@@ -68,7 +73,9 @@ CASES = {
         lambda lam: ea.FDPO(lam, "forward_kl"),
         "auto",
         False,
-        lambda b, lam, s: oracles.from_scores(oracles.reference_of(b), _log_scores(b, lam), lambda v: -1 / v, mp.mpf(0)),
+        lambda b, lam, s: oracles.from_scores(
+            oracles.reference_of(b), _log_scores(b, lam), lambda v: -1 / v, mp.mpf(0)
+        ),
     ),
     "rlhf, alpha": (
         lambda lam: ea.RLHF(lam, "alpha", alpha=0.5),

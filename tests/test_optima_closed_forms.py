@@ -137,7 +137,7 @@ def test_rlhf_on_the_boundary_says_so_and_fdpo_parts_from_it() -> None:
 
 
 def test_on_counts_rlhf_and_dpo_tilt_by_the_maximum_likelihood_scores() -> None:
-    """pi proportional to pi_ref pi_MLE^(1/lam), with pi_MLE from Zermelo's fixed point, another algorithm altogether."""
+    """pi proportional to pi_ref pi_MLE^(1/lam), pi_MLE from Zermelo's fixed point, another algorithm."""
     rng = np.random.default_rng(6)
     for _ in range(20):
         n, lam = int(rng.integers(2, 7)), float(10 ** rng.uniform(-0.5, 1))

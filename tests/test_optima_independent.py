@@ -22,7 +22,7 @@ def _conic(bandit: ea.Bandit, lam: float, slope: float, offset: np.ndarray, regu
     if regularised:
         value += lam * (cp.log_sum_exp(theta) - bandit.reference @ theta)
     problem = cp.Problem(cp.Minimize(value), [theta[0] == 0])
-    tight = {name: 1e-13 for name in ("tol_gap_abs", "tol_gap_rel", "tol_feas", "tol_ktratio")}
+    tight = {name: 1e-10 for name in ("tol_gap_abs", "tol_gap_rel", "tol_feas", "tol_ktratio")}
     problem.solve(solver=cp.CLARABEL, **tight)
     weights = np.exp(theta.value - theta.value.max())
     return weights / weights.sum()

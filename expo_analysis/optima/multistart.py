@@ -88,7 +88,8 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
     values = np.full(size, np.inf)
     active = np.arange(size)
     part = problem
-    here = expand(part, theta)
+    with np.errstate(all="ignore"):
+        here = expand(part, theta)
     damping = np.maximum(np.abs(here.curvature).max(axis=(0, 1)), 1e-12)
     for _ in range(MAX_STEPS):
         elimination = eliminate(here.curvature + damping / n)
@@ -99,7 +100,8 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         reach = np.ptp(direction, axis=0)
         usable &= np.isfinite(reach)
         direction = np.where(usable, direction * (LONGEST_STEP / np.maximum(reach, LONGEST_STEP)), 0.0)
-        trial = expand(part, theta[:, active] + direction)
+        with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
+            trial = expand(part, theta[:, active] + direction)
         noise = 4e-16 * np.maximum(1.0, np.abs(here.value)) * n
         accepted = usable & (trial.value <= here.value + np.where(reach < 1e-5, noise, 0.0))
         theta[:, active] += np.where(accepted, direction, 0.0)

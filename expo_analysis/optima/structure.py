@@ -184,11 +184,16 @@ def _winners(cost: Floats, linked: NDArray[np.bool_], members: tuple[int, ...]) 
     direction = _falling_direction(inside)
     if direction is None:
         return (members,)
-    return (tuple(m for m, d in zip(members, direction, strict=True) if d > 1 - 1e-9),)
+    top = direction.max() - 1e-6
+    return (tuple(m for m, d in zip(members, direction, strict=True) if d > top),)
 
 
 def _falling_direction(cost: Floats) -> Floats | None:
-    """d in [0, 1]^n along which the recession function is negative, or None."""
+    """A direction d that is not constant and along which the recession function is not positive, or None.
+
+    Scaled so that the response farthest from the first is 1 away, d is found by one linear program for each response
+    that can be the farthest, and each sign.
+    """
     first, second = np.nonzero(np.triu((cost != 0) | (cost != 0).T, 1))
     n, edges = len(cost), len(first)
     rows = np.arange(edges)
@@ -197,17 +202,22 @@ def _falling_direction(cost: Floats) -> Floats | None:
         upper[block * edges + rows, up] = cost[up, down]
         upper[block * edges + rows, down] = -cost[up, down]
         upper[block * edges + rows, n + rows] = -1.0
-    solution = linprog(
-        np.r_[np.zeros(n), np.ones(edges)],
-        A_ub=upper,
-        b_ub=np.zeros(2 * edges),
-        bounds=[(0, 1)] * n + [(None, None)] * edges,
-        method="highs-ds",
-    )
-    if not solution.success or solution.fun > -1e-10 * np.abs(cost).max():
-        return None
-    d: Floats = np.asarray(solution.x)[:n]
-    return d / d.max()
+    best: Floats | None = None
+    lowest = 1e-9 * np.abs(cost).max()
+    for farthest in range(1, n):
+        for end in (-1.0, 1.0):
+            bounds = [(0.0, 0.0), *[(-1.0, 1.0)] * (n - 1)]
+            bounds[farthest] = (end, end)
+            solution = linprog(
+                np.r_[np.zeros(n), np.ones(edges)],
+                A_ub=upper,
+                b_ub=np.zeros(2 * edges),
+                bounds=[*bounds, *[(None, None)] * edges],
+                method="highs-ds",
+            )
+            if solution.success and solution.fun <= lowest:
+                lowest, best = solution.fun, np.asarray(solution.x)[:n]
+    return best
 
 
 def _groups(adjacency: NDArray[np.bool_], members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,229 @@
+"""The solvers' parts: derivatives, Laplacian elimination, the damped step, many starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import expo_analysis as ea
+from expo_analysis.optima.laplacian import eliminate, resistances
+from expo_analysis.optima.multistart import multistart
+from expo_analysis.optima.newton import newton
+from expo_analysis.optima.pieces import Piece
+from expo_analysis.optima.problem import Problem, expand, log_softmax
+
+from . import problems
+
+OBJECTIVES = [
+    ea.DPO(0.7),
+    ea.DPO(0.7, label_smoothing=0.1),
+    ea.DPO(0.7, label_smoothing=0.1, robust=True),
+    ea.IPO(0.7),
+    ea.FDPO(0.7),
+    ea.FDPO(0.7, "alpha", alpha=0.4),
+    ea.FDPO(2.0, "chi_square"),
+    ea.EXPO(0.7),
+    ea.RegressionEXPO(0.7),
+    ea.RegressionEXPO(0.7, criterion="cross_entropy"),
+    ea.ExplicitPO(0.7, "reverse_kl"),
+    ea.ExplicitPO(0.7, "jensen_shannon"),
+    ea.ExplicitPO(0.7, "chi_square"),
+    ea.QPO(0.7, psi=lambda m, lam: torch.exp(-lam * m), mu=lambda u: u + torch.log(u)),
+]
+
+
+def _problem(objective: ea.PairObjective, bandit: ea.Bandit) -> Problem:
+    every = np.arange(bandit.prompts or 1)
+    lam = np.full(len(every), objective.lam)
+    piece = Piece.cut(objective, bandit, range(bandit.n), every, lam, np.ones(len(every)))
+    assert piece.problem is not None
+    return piece.problem
+
+
+def _batch(rng: np.random.Generator, size: int, n: int) -> ea.Bandit:
+    return ea.Bandit(
+        *(np.stack([problems.policy(rng, n, 0.05) for _ in range(size)]) for _ in range(2)),
+        pairs=np.stack([problems.pairs(rng, n, "uneven", decades=1.0) for _ in range(size)]),
+    )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.name}-{getattr(o, 'divergence', '')}")
+def test_expansion_against_torch_on_the_whole_objective(objective: ea.PairObjective) -> None:
+    """Chain rule by hand = gradient and Hessian of `risk` o log-softmax by torch.func."""
+    rng = np.random.default_rng(0)
+    bandit = _batch(rng, 5, 4)
+    problem = _problem(objective, bandit)
+    theta = rng.normal(0, 1, (4, 5))
+    local = expand(problem, theta)
+    order = problem_order = Piece.cut(
+        objective, bandit, range(4), np.arange(5), np.full(5, objective.lam), np.ones(5)
+    ).responses
+    for x in range(5):
+        alone = ea.Bandit(bandit.reference[x], bandit.optimal[x], bandit.pairs[x])
+        place = np.empty(4, dtype=int)
+        place[order[:, x]] = np.arange(4)
+
+        def value(t: torch.Tensor, alone: ea.Bandit = alone, place: np.ndarray = place) -> torch.Tensor:
+            return ea.risk(objective, alone, torch.log_softmax(t[torch.from_numpy(place)], 0))
+
+        point = torch.from_numpy(theta[:, x])
+        assert local.value[x] == pytest.approx(float(value(point)), rel=1e-12)
+        gradient = torch.func.grad(value)(point).numpy()
+        hessian = torch.func.hessian(value)(point).numpy()
+        np.testing.assert_allclose(local.gradient[:, x], gradient, atol=1e-12)
+        off = ~np.eye(4, dtype=bool)
+        np.testing.assert_allclose(-local.curvature[..., x][off], hessian[off], atol=1e-12)
+    assert problem_order.shape == (4, 5)
+
+
+def _laplacian(weights: np.ndarray) -> np.ndarray:
+    off = weights * (1 - np.eye(len(weights)))
+    return np.diag(off.sum(axis=1)) - off
+
+
+def test_elimination_against_the_pseudo_inverse() -> None:
+    rng = np.random.default_rng(1)
+    for n in (2, 3, 7):
+        weights = rng.uniform(0.1, 1, (n, n, 6))
+        weights += np.swapaxes(weights, 0, 1)
+        rhs = rng.normal(size=(n, 6))
+        rhs -= rhs.mean(axis=0)
+        x, resistance = eliminate(weights).solve(rhs), resistances(weights)
+        for b in range(6):
+            h = _laplacian(weights[..., b])
+            np.testing.assert_allclose(h @ x[:, b], rhs[:, b], atol=1e-12)
+            green = np.linalg.pinv(h)
+            d = np.diag(green)
+            np.testing.assert_allclose(resistance[..., b], d[:, None] + d - 2 * green, atol=1e-10)
+
+
+def test_elimination_has_relative_accuracy_where_the_pseudo_inverse_has_none() -> None:
+    """A chain of conductances from 1 to 1e-30: resistances add up, exactly as they should."""
+    conductance = 10.0 ** -np.arange(0, 31, 5)
+    n = len(conductance) + 1
+    weights = np.zeros((n, n, 1))
+    for k, c in enumerate(conductance):
+        weights[k, k + 1] = weights[k + 1, k] = c
+    resistance = resistances(weights)[..., 0]
+    for i in range(n):
+        for j in range(i):
+            assert resistance[i, j] == pytest.approx((1 / conductance[j:i]).sum(), rel=1e-14)
+
+
+def test_elimination_sees_indefinite_and_disconnected_matrices() -> None:
+    weights = np.array([[0, 1.0, -2.0], [1.0, 0, 1.0], [-2.0, 1.0, 0]])[..., None]
+    assert not eliminate(weights).positive_definite[0]
+    assert np.linalg.eigvalsh(_laplacian(weights[..., 0])).min() < -1e-3
+    pair = np.zeros((4, 4, 1))
+    pair[0, 1] = pair[1, 0] = pair[2, 3] = pair[3, 2] = 2.0
+    assert not eliminate(pair).positive_definite[0]
+    x = eliminate(pair).solve(np.array([[1.0], [-1.0], [3.0], [-3.0]]))[:, 0]
+    assert x[0] - x[1] == pytest.approx(0.5)
+    assert x[2] - x[3] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    "objective", [ea.EXPO(0.01), ea.DPO(0.01), ea.DPO(3.0), ea.RegressionEXPO(1.0, "cross_entropy")]
+)
+def test_damped_newton_descends_from_anywhere(objective: ea.PairObjective) -> None:
+    """The step length is a theorem, not a search: from starts far away it ends at the same optimum."""
+    rng = np.random.default_rng(2)
+    bandit = _batch(rng, 30, 5)
+    problem = _problem(objective, bandit)
+    at_home, _, _ = newton(problem, problem.log_reference)
+    for scale in (1.0, 10.0, 100.0):
+        far, steps, converged = newton(problem, scale / max(1.0, objective.lam) * rng.normal(size=(5, 30)))
+        assert converged.all()
+        assert (steps <= 200).all()
+        np.testing.assert_allclose(far, at_home, atol=1e-8 * np.abs(at_home).max())
+
+
+def test_each_damped_step_lowers_the_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expo_analysis.optima import newton as module
+
+    values: list[np.ndarray] = []
+    original = module.expand
+
+    def watched(problem: Problem, theta: np.ndarray):  # type: ignore[no-untyped-def]
+        local = original(problem, theta)
+        values.append(local.value)
+        return local
+
+    monkeypatch.setattr(module, "expand", watched)
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        bandit = _batch(rng, 1, 5)
+        values.clear()
+        newton(_problem(ea.EXPO(0.01), bandit), 20 * rng.normal(size=(5, 1)))
+        assert (np.diff(np.concatenate(values)) <= 1e-14 * values[0]).all()
+        assert len(values) > 5
+
+
+@pytest.mark.parametrize("objective", [ea.EXPO(0.3), ea.DPO(0.3), ea.IPO(0.3)])
+def test_many_starts_find_what_is_certified(objective: ea.PairObjective) -> None:
+    rng = np.random.default_rng(4)
+    bandit = _batch(rng, 20, 4)
+    certified, found = ea.solve(objective, bandit), ea.solve(objective, bandit, "multistart")
+    np.testing.assert_allclose(found.policy, certified.policy, atol=1e-7)
+    assert np.isnan(found.error_bound).all()
+    assert all("not proven" in message for message in found.message)
+
+
+def _double_well(m: torch.Tensor, lam: float) -> torch.Tensor:
+    """Minima at margins -2 and 2, the right one deeper."""
+    return (m**2 - 4) ** 2 - lam * m
+
+
+def test_many_starts_find_the_deeper_well() -> None:
+    bandit = ea.Bandit([0.5, 0.5], [0.9, 0.1])
+    objective = ea.QPO(0.5, psi=_double_well, mu=torch.log)
+    solution = ea.solve(objective, bandit)
+    assert solution.status == "optimal"
+    grid = np.linspace(-4, 4, 800_001)
+    values = 0.9 * ((grid**2 - 4) ** 2 - 0.5 * grid) + 0.1 * ((grid**2 - 4) ** 2 + 0.5 * grid)
+    margin = solution.log_policy[0] - solution.log_policy[1]
+    assert margin == pytest.approx(grid[values.argmin()], abs=2e-5)
+
+
+def test_ties_between_wells_are_not_called_unique() -> None:
+    bandit = ea.Bandit([0.5, 0.5], [0.5, 0.5])
+    solution = ea.solve(ea.QPO(0.5, psi=_double_well, mu=torch.log), bandit)
+    assert solution.status == "not_unique"
+
+
+def test_a_flat_loss_is_not_called_unique() -> None:
+    flat = ea.QPO(1.0, psi=lambda m, lam: 0.0 * m + 1.0, mu=torch.log)
+    assert ea.solve(flat, ea.Bandit([0.4, 0.6], [0.5, 0.5])).status == "not_unique"
+
+
+def test_a_loss_without_minimum_is_not_called_optimal() -> None:
+    runaway = ea.QPO(1.0, psi=lambda m, lam: torch.exp(-lam * m), mu=torch.log)
+    separable = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 2, 1], [0, 0, 1], [0, 0, 0]])
+    solution = ea.solve(runaway, separable)
+    assert solution.status == "no_minimiser"
+    assert "not proven" in solution.message
+
+
+def test_running_out_of_steps_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    monkeypatch.setattr(importlib.import_module("expo_analysis.optima.newton"), "MAX_STEPS", 1)
+    monkeypatch.setattr(importlib.import_module("expo_analysis.optima.multistart"), "MAX_STEPS", 1)
+    bandit = ea.Bandit([1e-6, 1 - 1e-6], [0.999, 0.001])
+    stopped = ea.solve(ea.DPO(0.1), bandit, "newton")
+    assert stopped.status == "failed"
+    assert np.isnan(stopped.error_bound)
+    assert "steps" in stopped.message
+    assert ea.solve(ea.ExplicitPO(0.1, "reverse_kl"), bandit).status == "failed"
+
+
+def test_starts_do_not_depend_on_the_batch() -> None:
+    rng = np.random.default_rng(5)
+    bandit = _batch(rng, 6, 4)
+    objective = ea.RegressionEXPO(0.5)
+    together = multistart(_problem(objective, bandit), [])
+    for x in range(6):
+        alone = ea.Bandit(bandit.reference[x], bandit.optimal[x], bandit.pairs[x])
+        found = multistart(_problem(objective, alone), [])
+        np.testing.assert_allclose(log_softmax(found.theta)[:, 0], log_softmax(together.theta)[:, x], atol=1e-7)

@@ -1,0 +1,131 @@
+"""`solve` and `solve_path` as their users meet them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import expo_analysis as ea
+
+from . import problems
+
+BANDIT = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+ALL = [
+    ea.RLHF(0.5),
+    ea.RLHF(0.5, "chi_square"),
+    ea.DPO(0.5),
+    ea.IPO(0.5),
+    ea.FDPO(0.5),
+    ea.FDPO(0.3, "chi_square"),
+    ea.QPO(0.5, psi=lambda m, lam: -torch.nn.functional.logsigmoid(lam * m), mu=torch.log),
+    ea.EXPO(0.5),
+    ea.RegressionEXPO(0.5),
+    ea.ExplicitPO(0.5, "reverse_kl"),
+]
+
+
+@pytest.mark.parametrize("objective", ALL, ids=lambda o: o.name)
+def test_shapes_and_a_path_equals_its_points(objective: ea.Objective) -> None:
+    rng = np.random.default_rng(0)
+    reference, optimal = (np.stack([problems.policy(rng, 3, 0.05) for _ in range(4)]) for _ in range(2))
+    many = ea.Bandit(reference, optimal)
+    lams = np.array([0.3, 3.0])
+    path = ea.solve_path(objective, many, lams)
+    assert path.policies.shape == (2, 4, 3)
+    assert path.error_bound.shape == path.status.shape == path.value.shape == (2, 4)
+    np.testing.assert_allclose(path.policies.sum(axis=-1), 1, atol=1e-14)
+    for k, lam in enumerate(lams):
+        together = ea.solve(objective.with_lam(lam), many)
+        assert together.policy.shape == (4, 3)
+        np.testing.assert_allclose(together.policy, path.policies[k], atol=1e-9)
+        for x in range(4):
+            alone = ea.solve(objective.with_lam(lam), ea.Bandit(reference[x], optimal[x]))
+            assert alone.policy.shape == (3,)
+            assert np.ndim(alone.value) == 0
+            np.testing.assert_allclose(alone.policy, path.policies[k, x], atol=1e-9)
+            assert isinstance(alone.status, str)
+
+
+@pytest.mark.parametrize("objective", ALL, ids=lambda o: o.name)
+def test_the_value_is_the_risk_and_nothing_nearby_is_lower(objective: ea.Objective) -> None:
+    solution = ea.solve(objective, BANDIT)
+    rng = np.random.default_rng(1)
+    if (solution.policy > 0).all():
+        assert float(ea.risk(objective, BANDIT, torch.from_numpy(solution.log_policy))) == solution.value
+    for _ in range(100):
+        logits = np.maximum(solution.log_policy, -40) + 10 ** rng.uniform(-5, 0.5) * rng.standard_normal(3)
+        nearby = torch.log_softmax(torch.from_numpy(logits), 0)
+        assert float(ea.risk(objective, BANDIT, nearby)) >= solution.value - 1e-13
+
+
+def test_worked_numbers_to_eight_digits() -> None:
+    worked = {
+        0.1: (0.56674459, 0.32236506, 0.11089035),
+        1.0: (0.47097182, 0.37611929, 0.15290889),
+        10.0: (0.41110634, 0.39724487, 0.19164879),
+    }
+    path = ea.solve_path(ea.EXPO(1.0), BANDIT, list(worked))
+    np.testing.assert_allclose(path.policies, list(worked.values()), atol=5e-9)
+
+
+def test_one_bandit_for_data_and_population() -> None:
+    """Counts in exact proportion to the population's weights have the population's optimum."""
+    wins = np.round(BANDIT.wins * 12_600_000).astype(int)
+    assert np.abs(wins / wins.sum() - BANDIT.wins).max() < 1e-15
+    counted = ea.Bandit.from_counts(BANDIT.reference, wins)
+    for objective in (ea.DPO(0.3), ea.IPO(0.3), ea.EXPO(0.3), ea.FDPO(0.3), ea.RLHF(0.3), ea.RegressionEXPO(0.3)):
+        np.testing.assert_allclose(ea.solve(objective, counted).policy, ea.solve(objective, BANDIT).policy, atol=1e-9)
+
+
+def test_frames() -> None:
+    frame = ea.solve(ea.EXPO(0.5), BANDIT).to_frame()
+    assert list(frame["response"]) == [0, 1, 2]
+    np.testing.assert_array_equal(frame["optimal"], BANDIT.optimal)
+    many = ea.Bandit(np.stack([BANDIT.reference] * 2), np.stack([BANDIT.optimal, BANDIT.reference]))
+    path = ea.solve_path(ea.DPO(1.0), many, [0.1, 1.0, 10.0])
+    long = path.to_frame()
+    assert len(long) == 3 * 2 * 3
+    row = long[(long["lam"] == 1.0) & (long["prompt"] == 1) & (long["response"] == 2)].squeeze()
+    assert isinstance(row, pd.Series)
+    assert row["policy"] == path.policies[1, 1, 2]
+    assert row["value"] == path.value[1, 1]
+    assert row["reference"] == many.reference[1, 2]
+
+
+def test_dictionaries_are_json() -> None:
+    bandit = ea.Bandit.from_counts([0.4, 0.6], [[0, 3], [0, 0]])
+    for objective in (ea.DPO(0.5), ea.EXPO(0.5), ea.FDPO(0.5, "alpha", alpha=0.3)):
+        solution = ea.solve(objective, bandit)
+        parsed = json.loads(json.dumps(solution.to_dict(), allow_nan=False))
+        assert parsed["objective"] == objective.name
+        assert parsed["status"] == solution.status
+        np.testing.assert_array_equal(parsed["policy"], solution.policy)
+    assert parsed["options"] == {"lam": 0.5, "divergence": "alpha", "alpha": 0.3}
+    assert ea.solve(ea.DPO(0.5), bandit).to_dict()["error_bound"] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: ea.solve("expo", BANDIT), "objective"),
+        (lambda: ea.solve(ea.EXPO, BANDIT), "objective"),
+        (lambda: ea.solve(ea.EXPO(1.0), [0.4, 0.6]), "bandit"),
+        (lambda: ea.solve(ea.EXPO(1.0), BANDIT, "guess"), "method"),
+        (lambda: ea.solve(ea.FDPO(1.0), BANDIT, "newton"), "newton"),
+        (lambda: ea.solve(ea.EXPO(1.0), BANDIT, "closed_form"), "closed_form"),
+        (lambda: ea.solve(ea.RLHF(1.0), BANDIT, "newton"), "method"),
+        (lambda: ea.solve(ea.EXPO(np.array([1.0, 2.0])), BANDIT), "lam"),
+        (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, []), "lams"),
+        (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, [[1.0]]), "lams"),
+        (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, [1.0, -1.0]), "lams"),
+        (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, [1.0, np.inf]), "lams"),
+        (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, ["a"]), "lams"),
+    ],
+)
+def test_bad_input_is_named(call, named: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((TypeError, ValueError), match=named):
+        call()

@@ -1,0 +1,190 @@
+"""Existence and uniqueness: separable counts, disconnected graphs, unseen responses, and what is returned then."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_expit
+
+import expo_analysis as ea
+from expo_analysis.optima.structure import with_recession
+
+from . import problems
+
+SEPARABLE = np.array([[0, 5, 3], [0, 0, 2], [0, 1, 0]])
+REFERENCE = np.array([0.4, 0.4, 0.2])
+
+
+@pytest.mark.parametrize(
+    "objective", [ea.DPO(0.3), ea.FDPO(0.3), ea.FDPO(0.3, "forward_kl"), ea.RLHF(0.3), ea.DPO(0.3, 0.1, robust=True)]
+)
+def test_separable_counts_have_no_minimiser(objective: ea.Objective) -> None:
+    """Response 0 never loses: the loss falls as its probability tends to 1, which is the limit returned."""
+    solution = ea.solve(objective, ea.Bandit.from_counts(REFERENCE, SEPARABLE))
+    assert solution.status == "no_minimiser"
+    assert "[1, 2]" in solution.message
+    np.testing.assert_array_equal(solution.policy, [1.0, 0.0, 0.0])
+    assert math.isnan(solution.error_bound)
+    assert math.isnan(solution.value)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ea.EXPO(1e-4), ea.IPO(0.3), ea.DPO(0.3, label_smoothing=0.1), ea.RegressionEXPO(0.3, criterion="cross_entropy")],
+)
+def test_losses_that_have_one_on_separable_counts(objective: ea.Objective) -> None:
+    solution = ea.solve(objective, ea.Bandit.from_counts(REFERENCE, SEPARABLE))
+    assert solution.status == "optimal"
+    assert solution.error_bound < 1e-8
+    assert (solution.policy > 0).all()
+
+
+def test_the_loss_really_falls_towards_the_limit() -> None:
+    bandit, objective = ea.Bandit.from_counts(REFERENCE, SEPARABLE), ea.DPO(0.3)
+    values = []
+    for t in (1.0, 3.0, 10.0, 30.0):
+        logits = np.log(REFERENCE) + np.array([t, 0.0, np.log(2) / 0.3 * 0])
+        values.append(float(ea.risk(objective, bandit, logits - np.logaddexp.reduce(logits))))
+    assert all(later < earlier for earlier, later in itertools.pairwise(values))
+
+
+def test_two_groups_of_winners_that_never_meet_share_as_the_reference_does() -> None:
+    wins = np.zeros((4, 4))
+    wins[0, 2] = wins[1, 2] = 3  # 0 and 1 only ever beat 2; 2 and 3 beat each other
+    wins[2, 3] = wins[3, 2] = 1
+    solution = ea.solve(ea.DPO(1.0), ea.Bandit.from_counts([0.1, 0.3, 0.3, 0.3], wins))
+    assert solution.status == "no_minimiser"
+    np.testing.assert_allclose(solution.policy, [0.25, 0.75, 0, 0], rtol=1e-14)
+    assert "[2, 3]" in solution.message
+    assert "[0], [1]" in solution.message
+
+
+PAIRS = np.zeros((5, 5))
+PAIRS[0, 1] = PAIRS[1, 0] = PAIRS[2, 3] = PAIRS[3, 2] = 1
+
+
+@pytest.mark.parametrize("objective", [ea.DPO(0.3), ea.IPO(0.3), ea.FDPO(0.3), ea.RegressionEXPO(0.3)])
+def test_disconnected_graphs_leave_masses_open(objective: ea.Objective) -> None:
+    bandit = ea.Bandit([0.1, 0.3, 0.2, 0.25, 0.15], [0.35, 0.15, 0.2, 0.1, 0.2], PAIRS)
+    solution = ea.solve(objective, bandit)
+    assert solution.status == "not_unique"
+    assert "[0, 1], [2, 3], [4]" in solution.message
+    assert "[4] are in no comparison" in solution.message
+    masses = [solution.policy[:2].sum(), solution.policy[2:4].sum(), solution.policy[4]]
+    np.testing.assert_allclose(masses, [0.4, 0.45, 0.15], rtol=1e-14)
+    # another member of the same set of minimisers: mass moved between components, which f-DPO does by its own root
+    if not isinstance(objective, ea.FDPO):
+        moved = solution.policy * np.array([1.5, 1.5, 1.0, 1.0, 1.0])
+        value = ea.risk(objective, bandit, np.log(moved / moved.sum()))
+        assert float(value) == pytest.approx(float(solution.value), rel=1e-12)
+
+
+def test_a_disconnected_member_minimises_f_dpo_too() -> None:
+    """Any feasible change of the policy returned raises the risk or keeps it."""
+    bandit = ea.Bandit([0.1, 0.3, 0.2, 0.25, 0.15], [0.35, 0.15, 0.2, 0.1, 0.2], PAIRS)
+    objective = ea.FDPO(0.3)
+    solution = ea.solve(objective, bandit)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        logits = solution.log_policy + 10 ** rng.uniform(-4, 0) * rng.standard_normal(5)
+        other = ea.risk(objective, bandit, logits - np.logaddexp.reduce(logits))
+        assert float(other) >= float(solution.value) - 1e-14
+
+
+def test_expo_names_the_components_it_conserves() -> None:
+    bandit = ea.Bandit([0.1, 0.3, 0.2, 0.25, 0.15], [0.35, 0.15, 0.2, 0.1, 0.2], PAIRS)
+    solution = ea.solve(ea.EXPO(0.3), bandit)
+    assert solution.status == "optimal"
+    assert "each keeps its mass" in solution.message
+    assert solution.error_bound < 1e-13
+
+
+def test_an_unseen_response_in_counts() -> None:
+    wins = np.zeros((3, 3))
+    wins[0, 1], wins[1, 0] = 3, 1
+    bandit = ea.Bandit.from_counts(REFERENCE, wins)
+    dpo, expo = ea.solve(ea.DPO(1.0), bandit), ea.solve(ea.EXPO(1.0), bandit)
+    assert dpo.status == "not_unique"
+    assert "[2] are in no comparison" in dpo.message
+    assert expo.status == "optimal"
+    assert expo.policy[2] == pytest.approx(0.2, rel=1e-15)
+
+
+def _brute_force_exists(cost: np.ndarray) -> bool:
+    """Every cut of the (connected) graph costs something: by enumeration of all subsets."""
+    n = len(cost)
+    for size in range(1, n):
+        for subset in itertools.combinations(range(n), size):
+            rest = [i for i in range(n) if i not in subset]
+            if cost[np.ix_(subset, rest)].sum() <= 1e-12:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_existence_against_enumeration_of_cuts(robust: bool) -> None:
+    rng = np.random.default_rng(1)
+    verdicts = set()
+    for _ in range(300):
+        n = int(rng.integers(2, 6))
+        wins = rng.poisson(rng.choice([0.4, 1.0, 3.0]), (n, n)) * (1 - np.eye(n))
+        linked = (wins + wins.T) > 0
+        if len(with_recession(linked * 1.0).components) > 1:
+            continue
+        eps = 0.2
+        cost = ((1 - eps) * wins.T - eps * wins) / (1 - 2 * eps) if robust else wins.T.copy()
+        structure = with_recession(cost)
+        exists = structure.pieces == (tuple(range(n)),)
+        assert exists == _brute_force_exists(cost)
+        verdicts.add(exists)
+        objective = ea.DPO(0.7, label_smoothing=eps, robust=True) if robust else ea.DPO(0.7)
+        solution = ea.solve(objective, ea.Bandit.from_counts(np.full(n, 1 / n), wins))
+        assert solution.status == ("optimal" if exists else "no_minimiser")
+        assert np.isfinite(solution.error_bound) == exists  # the certificate proves existence a second time
+    assert verdicts == {True, False}
+
+
+def test_the_limit_is_where_a_vanishing_penalty_leads() -> None:
+    """Add a tiny ridge on the scores, which makes a minimiser, and let scipy find it: it lies near the limit."""
+    rng = np.random.default_rng(2)
+    tried = 0
+    while tried < 12:
+        n = int(rng.integers(3, 5))
+        wins = rng.poisson(1.0, (n, n)) * (1 - np.eye(n))
+        structure = with_recession(wins.T)
+        if not structure.lost or len(structure.pieces) > 1:
+            continue
+        tried += 1
+        reference, lam = rng.dirichlet(np.full(n, 5.0)), 0.2
+        solution = ea.solve(ea.DPO(lam), ea.Bandit.from_counts(reference, wins))
+
+        def penalised(s: np.ndarray, wins: np.ndarray = wins) -> float:
+            return float(-np.sum(wins * log_expit(s[:, None] - s)) + 1e-7 * s @ s)
+
+        scores = minimize(penalised, np.zeros(n), method="BFGS", options={"gtol": 1e-10}).x
+        policy = reference * np.exp((scores - scores.max()) / lam)
+        np.testing.assert_allclose(policy / policy.sum(), solution.policy, atol=1e-3)
+
+
+def test_prompts_of_different_structure_in_one_batch() -> None:
+    rng = np.random.default_rng(3)
+    reference = np.stack([problems.policy(rng, 4, 0.05) for _ in range(15)])
+    wins = rng.poisson(0.6, (15, 4, 4)) * (1 - np.eye(4))
+    batch = ea.Bandit.from_counts(reference, wins)
+    lams = np.array([0.1, 1.0, 10.0])
+    for objective in (ea.DPO(1.0), ea.EXPO(1.0), ea.IPO(1.0), ea.RLHF(1.0, "jensen_shannon"), ea.RegressionEXPO(1.0)):
+        path = ea.solve_path(objective, batch, lams)
+        assert len(set(path.status.ravel())) > 1 or isinstance(objective, ea.EXPO)
+        for x in range(15):
+            if not wins[x].any():
+                np.testing.assert_allclose(path.policies[:, x], np.broadcast_to(reference[x], (3, 4)), rtol=1e-12)
+                continue
+            for k, lam in enumerate(lams):
+                alone = ea.solve(objective.with_lam(lam), ea.Bandit.from_counts(reference[x], wins[x]))
+                np.testing.assert_allclose(path.policies[k, x], alone.policy, atol=1e-9)
+                assert path.status[k, x] == alone.status
+                assert path.message[k, x].split("(")[0] == alone.message.split("(")[0]
