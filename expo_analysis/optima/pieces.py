@@ -100,8 +100,23 @@ class PieceResult:
     reward: Floats | None = None
 
 
+BLOCK = 1 << 15
+"""Entries of one n x n x B array: small enough for the processor's cache, and for torch not to start threads."""
+
+
 def solve_piece(piece: Piece, method: str) -> PieceResult:
-    """Solve a piece by the first method that applies, or by the one that is named."""
+    """Solve a piece by the first method that applies, or by the one that is named, block by block."""
+    n, size = piece.log_reference.shape
+    blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
+    results = [_solve_block(piece.take(block), method) for block in blocks if len(block)]
+    return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
+
+
+def _join(arrays: list[Any]) -> Any:
+    return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+
+
+def _solve_block(piece: Piece, method: str) -> PieceResult:
     objective, problem = piece.objective, piece.problem
     if method in ("auto", "closed_form"):
         result = _by_scores(piece)
