@@ -40,6 +40,8 @@ def test_shapes_and_a_path_equals_its_points(objective: ea.Objective) -> None:
     np.testing.assert_allclose(path.policies.sum(axis=-1), 1, atol=1e-14)
     for k, lam in enumerate(lams):
         together = ea.solve(objective.with_lam(lam), many)
+        np.testing.assert_array_equal(path[k].policy, path.policies[k])
+        assert path[k].objective.lam == lam
         assert together.policy.shape == (4, 3)
         np.testing.assert_allclose(together.policy, path.policies[k], atol=1e-9)
         for x in range(4):

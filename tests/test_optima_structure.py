@@ -188,3 +188,22 @@ def test_prompts_of_different_structure_in_one_batch() -> None:
                 np.testing.assert_allclose(path.policies[k, x], alone.policy, atol=1e-9)
                 assert path.status[k, x] == alone.status
                 assert path.message[k, x].split("(")[0] == alone.message.split("(")[0]
+
+
+def test_a_prompt_without_comparisons_beside_one_that_has_some() -> None:
+    bandit = ea.Bandit.from_counts([[0.4, 0.6], [0.5, 0.5]], [[[0, 1], [2, 0]], [[0, 0], [0, 0]]])
+    solution = ea.solve(ea.ExplicitPO(1.0, divergence="reverse_kl"), bandit)
+    np.testing.assert_allclose(solution.policy[1], [0.5, 0.5], atol=1e-8)
+
+
+def test_chi_square_far_into_the_boundary() -> None:
+    """f-DPO with chi-square at a tiny lambda: a proof by KKT even where probabilities underflow."""
+    bandit = ea.Bandit.from_counts([0.1, 0.3, 0.5, 0.1], [[0, 2, 0, 2], [4, 0, 1, 0], [2, 1, 0, 3], [0, 1, 2, 0]])
+    solution = ea.solve(ea.FDPO(1e-5, divergence="chi_square"), bandit)
+    assert solution.status == "optimal"
+    assert "KKT" in solution.message
+    # convex in the policy: no vertex or random policy does better
+    rng = np.random.default_rng(0)
+    for policy in [*np.eye(4), *rng.dirichlet(np.ones(4) * 0.3, 300)]:
+        other = ea.risk(ea.FDPO(1e-5, divergence="chi_square"), bandit, np.log(np.maximum(policy, 1e-300)))
+        assert float(other) >= float(solution.value) - 1e-14

@@ -16,8 +16,9 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
 smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times M (every part of it is at most M), a sum of n terms
-to n u times the sum of moduli. Second derivatives of logistic losses are off by at most 4 u M^2, taken from H.
+u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times its own size or M, whichever is larger (the parts of
+a logistic loss are at most M), a sum of n terms to n u times the sum of moduli. Second derivatives are taken to be off
+by 4 u times their size or M^2, and are reduced by that much.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def logit_error(problem: Problem, theta: Floats) -> Floats:
     local = expand(problem, theta)
     weights = local.curvature.copy()
     pair_blur = np.zeros_like(weights)
-    pair_blur[problem.winner, problem.loser] = 4 * UNIT * m**2 * problem.weight
+    pair_blur[problem.winner, problem.loser] = 4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight
     weights -= pair_blur + np.swapaxes(pair_blur, 0, 1)
     weights = np.maximum(weights, 0.0) * (1 - 1e-6)
     resistance = resistances(weights)
@@ -65,7 +66,7 @@ def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance
     winner, loser, n = problem.winner, problem.loser, problem.n
     size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
     argument = UNIT * (size[winner] + size[loser])
-    bound = np.where(m > 0, m, np.abs(local.slope))
+    bound = np.maximum(m, np.abs(local.slope))
     per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
     pairs = (per_pair * np.sqrt(resistance[winner, loser])).sum(axis=0)
 

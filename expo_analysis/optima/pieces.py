@@ -100,8 +100,8 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 15
-"""Entries of one n x n x B array: small enough for the processor's cache, and for torch not to start threads."""
+BLOCK = 1 << 16
+"""Entries of one n x n x B array: small enough for the processor's cache."""
 
 
 def solve_piece(piece: Piece, method: str) -> PieceResult:
@@ -130,10 +130,14 @@ def _solve_block(piece: Piece, method: str) -> PieceResult:
             )
     if problem is None or isinstance(objective, RLHF):
         raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
-    if problem.objective.claims.convex and method in ("auto", "newton"):
+    claims = problem.objective.claims
+    if claims.convex and claims.self_concordance is not None and method in ("auto", "newton"):
         return _by_newton(piece, problem)
     if method == "newton":
-        raise ValueError(f"method 'newton' needs convexity in the logits, which {type(objective).__name__} has not")
+        raise ValueError(
+            f"method 'newton' needs convexity in the logits and a self_concordance, which {type(objective).__name__} "
+            "does not claim"
+        )
     return _by_multistart(piece, problem)
 
 
@@ -200,7 +204,11 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
     log_policy = log_softmax(theta)
     bound = policy_error(np.exp(log_policy), logit_error(problem, theta))
-    return _judged(log_policy, bound, steps, converged)
+    result = _judged(log_policy, bound, steps, converged)
+    astray = result.status == "failed"
+    if astray.any():  # many starts can at least tell where the iterates are going
+        return _merge(result, _by_multistart(piece.take(astray), problem.take(astray)), astray)
+    return result
 
 
 def _start(piece: Piece, problem: Problem) -> Floats:
@@ -217,7 +225,8 @@ def _preferred(piece: Piece, problem: Problem) -> Floats:
         return piece.optimal
     wins = np.zeros_like(piece.log_reference)
     np.add.at(wins, problem.winner, problem.weight)
-    return (wins / wins.sum(axis=0) + np.exp(piece.log_reference)) / 2
+    total = wins.sum(axis=0)
+    return (wins / np.where(total > 0, total, 1.0) + np.exp(piece.log_reference)) / 2
 
 
 def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
@@ -247,6 +256,8 @@ def _local_verdict(problem: Problem, found: LocalMinima, vanished: list[int], b:
             f"several policies reach the lowest value found ({agreeing}); one of them is returned",
         )
     if found.converged[b]:
+        if problem.objective.claims.convex:
+            return "optimal", f"the minimiser, as the objective is convex ({agreeing}); no error bound is known for it"
         return "optimal", f"the best local minimum found, reached by {agreeing}; not proven to be global"
     if vanished and _boundary_optimum(problem.take(np.array([b])), found.theta[:, [b]]):
         return (
@@ -266,6 +277,7 @@ def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
     objective = problem.objective
     if not (isinstance(objective, QuasiconvexObjective) and isinstance(objective.link, ChiSquare)):
         return False
+    theta = np.maximum(theta, theta.max(axis=0) - 400)  # small enough, but no underflow
     log_policy = log_softmax(theta)
     per_mass = expand(problem, theta).gradient / np.exp(log_policy)
     inside = log_policy >= np.log(VANISHED)
@@ -278,15 +290,14 @@ def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
 
 def _judged(log_policy: Floats, bound: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> PieceResult:
     """Optimal where the solver converged or the bound proves that it is there anyway; failed elsewhere."""
-    fine = converged | np.isfinite(bound)
-    failure = "Newton's method ran out of steps, and nothing is proven of the policy, the last iterate"
-    return PieceResult(
-        log_policy,
-        bound,
-        steps,
-        np.where(fine, "optimal", "failed").astype(object),
-        np.where(fine, "", failure).astype(object),
-    )
+    proven = np.isfinite(bound)
+    status = np.full(len(bound), "optimal", dtype=object)
+    message = np.full(len(bound), "", dtype=object)
+    if not proven.all():
+        status[~proven & ~converged] = "failed"
+        message[~proven] = "the minimiser, but rounding is too large against the curvature to prove an error bound"
+        message[~proven & ~converged] = "Newton's method ran out of steps; the policy is its last iterate"
+    return PieceResult(log_policy, bound, steps, status, message)
 
 
 def _merge(first: PieceResult, second: PieceResult, where: NDArray[np.bool_]) -> PieceResult:

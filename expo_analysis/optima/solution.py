@@ -71,6 +71,15 @@ class Path:
     error_bound: Floats
     iterations: Any
 
+    def __len__(self) -> int:
+        return len(self.lams)
+
+    def __getitem__(self, index: int) -> Solution:
+        """The `Solution` at ``lams[index]``."""
+        rows = (self.policies, self.log_policies, self.value, self.status, self.message, self.error_bound)
+        objective = self.objective.with_lam(float(self.lams[index]))
+        return Solution(objective, self.bandit, *(row[index] for row in (*rows, self.iterations)))
+
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
         return _frame(self, self.lams)
