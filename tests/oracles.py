@@ -75,9 +75,7 @@ def newton(
                     h[j, j] += b
                     h[i, j] -= b
                     h[j, i] -= b
-        step = mp.lu_solve(
-            mp.matrix([[h[i, j] for j in free] for i in free]), mp.matrix([-g[i] for i in free])
-        )
+        step = mp.lu_solve(mp.matrix([[h[i, j] for j in free] for i in free]), mp.matrix([-g[i] for i in free]))
         reach = max(abs(s) for s in step)
         scale = min(mp.mpf(1), 1 / reach) if reach > 0 else mp.mpf(1)
         for k, i in enumerate(free):
@@ -158,7 +156,9 @@ def ipo_scores(bandit: Bandit, lam: float) -> list[mp.mpf]:
     return [mp.mpf(0), *free]
 
 
-def from_scores(reference: list[mp.mpf], s: list[mp.mpf], inverse: Callable[[mp.mpf], mp.mpf], ceiling: mp.mpf) -> list[mp.mpf]:
+def from_scores(
+    reference: list[mp.mpf], s: list[mp.mpf], inverse: Callable[[mp.mpf], mp.mpf], ceiling: mp.mpf
+) -> list[mp.mpf]:
     """pi_ref (f')^{-1}(s - nu), nu by bisection on the total mass; ``ceiling`` is sup f' (mp.inf if there is none)."""
 
     def total(nu: mp.mpf) -> mp.mpf:

@@ -1,0 +1,37 @@
+"""The command line: one command a file, each of which parses, calls and prints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import reproduce, solve
+
+__all__ = ["app", "main"]
+
+# Plain help keeps the examples as they are written; plain tracebacks are what a report of a fault needs.
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(reproduce.reproduce)
+app.command()(solve.solve)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a fault or a closed pipe, 2 bad input, 130 interrupted."""
+    app(prog_name="expo-analysis")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"expo-analysis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """What preference losses really do: exact optima on small problems, and the figures drawn from them."""

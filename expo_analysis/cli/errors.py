@@ -1,0 +1,26 @@
+"""What a user got wrong becomes one line on standard error and exit code 2; a fault of ours keeps its traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+
+@contextmanager
+def bad_input(is_users: Callable[[Exception], bool] = lambda error: True) -> Iterator[None]:
+    """Put around what checks input, and around nothing else; ``is_users`` narrows down whose error it is."""
+    try:
+        yield
+    except (OSError, TypeError, ValueError) as error:
+        if not is_users(error):
+            raise
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        line = Text.assemble(("Error: ", "bold red"), " ".join(message.split()))
+        Console(stderr=True).print(line, soft_wrap=True)
+        raise typer.Exit(2) from None
