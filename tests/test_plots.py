@@ -1,0 +1,232 @@
+"""The figures, on small tables: what is drawn is what was given, and it is labelled."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from expo_analysis import paper, plots
+from expo_analysis.plots.style import LOOKS, losses_in, render
+
+LAMS = 10.0 ** np.arange(-5, 4)
+RESPONSES = ["y1", "y2", "y3"]
+OPTIMAL, REFERENCE = [0.6, 0.3, 0.1], [0.4, 0.4, 0.2]
+
+
+def mixture(share):
+    return share * np.array(REFERENCE) + (1 - share) * np.array(OPTIMAL)
+
+
+@pytest.fixture(scope="module")
+def interpolation_frame():
+    rows = [
+        (source, loss, lam, *triple)
+        for source, lams in (("exact", LAMS), ("script", [1e-5, 100.0]))
+        for loss in (LOOKS if source == "exact" else ["dpo", "expo"])
+        for lam in lams
+        for triple in zip(RESPONSES, mixture(lam / (1 + lam)), OPTIMAL, REFERENCE, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["source", "loss", "lam", "response", "policy", "optimal", "reference"])
+
+
+@pytest.fixture(scope="module")
+def simplex_frame():
+    rows = [(loss, lam, *mixture(lam / (1 + lam))) for loss in LOOKS for lam in LAMS]
+    rows += [("optimal", np.nan, *OPTIMAL), ("reference", np.nan, *REFERENCE)]
+    return pd.DataFrame(rows, columns=["loss", "lam", *RESPONSES])
+
+
+def divergence(loss, prompt, log_lam):
+    return 0.0 if (loss, prompt) == ("expo", "good") else np.exp(-log_lam - list(LOOKS).index(loss))
+
+
+@pytest.fixture(scope="module")
+def preservation_frame():
+    rows = [
+        (source, data, prompt, loss, log_lam, divergence(loss, prompt, log_lam), (source, loss) == ("script", "fdpo"))
+        for source, data in (("exact", "population"), ("exact", "pairs"), ("script", "pairs"))
+        for prompt in paper.PROMPTS
+        for loss in LOOKS
+        for log_lam in (np.linspace(-5, 5, 11) if source == "exact" else [-5.0, 0.0, 5.0])
+        if source == "exact" or loss != "regression_expo"
+    ]
+    return pd.DataFrame(rows, columns=["source", "data", "prompt", "loss", "log_lam", "kl_optimal_policy", "at_least"])
+
+
+@pytest.fixture(scope="module")
+def convergence_frames():
+    frame = pd.DataFrame(
+        [
+            (loss, lam, 0.1 * lam / (1 + lam) * (k + 1), 0.1 / (1 + lam) * (k + 1))
+            for k, loss in enumerate(LOOKS)
+            for lam in LAMS
+        ],
+        columns=["loss", "lam", "from_optimal", "from_reference"],
+    )
+    slopes = pd.DataFrame(
+        [(loss, *fit) for loss in LOOKS for fit in (("optimal", 1e-5, 1e-3, 0.8765), ("reference", 1e1, 1e3, -0.4321))],
+        columns=["loss", "target", "lam_min", "lam_max", "slope"],
+    )
+    slopes.loc[0, "slope"] = -1e-9
+    return frame, slopes
+
+
+@pytest.fixture(scope="module")
+def figures(interpolation_frame, simplex_frame, preservation_frame, convergence_frames):
+    before = dict(mpl.rcParams)
+    made = {
+        "interpolation": plots.interpolation(interpolation_frame),
+        "simplex": plots.simplex(simplex_frame),
+        "preservation": plots.preservation(preservation_frame),
+        "convergence": plots.convergence(*convergence_frames),
+    }
+    assert dict(mpl.rcParams) == before, "drawing must leave matplotlib's settings alone"
+    return made
+
+
+NAMES = ["interpolation", "simplex", "preservation", "convergence"]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.axison]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_figures_with_titles_and_labels(figures, name):
+    figure = figures[name]
+    assert isinstance(figure, Figure)
+    assert figure.get_suptitle()
+    for axes in panels(figure):
+        assert axes.get_title()
+        if name == "simplex":
+            assert [axes.get_tlabel(), axes.get_llabel(), axes.get_rlabel()] == ["$y_1$", "$y_2$", "$y_3$"]
+        else:
+            assert axes.get_xlabel() and axes.get_ylabel()
+            assert "lambda" in axes.get_xlabel()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_is_named(figures, name):
+    found = " ".join(texts(figures[name]))
+    for look in LOOKS.values():
+        assert look.label in found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cropped(figures, name):
+    figure = figures[name]
+    render(figure, "png")
+    extent = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    slack = 0.01
+    assert extent.x0 >= -slack and extent.y0 >= -slack and extent.x1 <= width + slack and extent.y1 <= height + slack
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_rendering_again_gives_the_same_bytes(convergence_frames, kind):
+    first, second = (render(plots.convergence(*convergence_frames), kind) for _ in range(2))
+    assert first == second
+
+
+def test_pyplot_knows_nothing_of_the_figures(figures):
+    assert plt.get_fignums() == []
+
+
+def test_looks_tell_losses_apart():
+    for feature in ("label", "colour", "dashes", "marker"):
+        values = [getattr(look, feature) for look in LOOKS.values()]
+        assert len({str(value) for value in values}) == len(LOOKS), feature
+
+
+@pytest.mark.parametrize("name", ["simplex", "preservation", "convergence"])
+def test_a_loss_has_one_colour_and_one_line_style_everywhere(figures, name):
+    styles = {loss: set() for loss in LOOKS}
+    for axes in panels(figures[name]):
+        for line in axes.get_lines():
+            for loss, look in LOOKS.items():
+                if to_hex(line.get_color()) == to_hex(look.colour) and line.get_linestyle() != "None":
+                    styles[loss].add(str(line._unscaled_dash_pattern))
+    assert all(len(found) == 1 for found in styles.values()), styles
+    assert len(set.union(*styles.values())) == len(LOOKS)
+
+
+def test_losses_come_in_the_order_of_the_looks():
+    frame = pd.DataFrame({"loss": ["expo", "optimal", "dpo"]})
+    assert losses_in(frame) == ["dpo", "expo"]
+
+
+def lines_through(axes, x, y):
+    """Lines that go through exactly these points."""
+    return [
+        line for line in axes.get_lines() if np.array_equal(line.get_xdata(), x) and np.array_equal(line.get_ydata(), y)
+    ]
+
+
+def test_interpolation_draws_the_given_numbers(figures, interpolation_frame):
+    by_title = {axes.get_title(): axes for axes in panels(figures["interpolation"])}
+    assert len(by_title) == len(LOOKS)
+    for (loss, source, _), rows in interpolation_frame.groupby(["loss", "source", "response"]):
+        lines = lines_through(by_title[LOOKS[loss].label], rows["lam"], rows["policy"])
+        assert len(lines) == 1
+        assert (lines[0].get_marker() == "None") == (source == "exact")
+    for axes in by_title.values():
+        assert axes.get_xscale() == "log"
+        stars = [float(line.get_ydata()[0]) for line in axes.get_lines() if line.get_marker() == "*"]
+        pentagons = [float(line.get_ydata()[0]) for line in axes.get_lines() if line.get_marker() == "p"]
+        assert (stars, pentagons) == (OPTIMAL, REFERENCE)
+
+
+def test_simplex_draws_the_given_numbers(figures, simplex_frame):
+    # the Cartesian points are an affine image of (y1, y2, y3): recover it from the corners, then compare
+    for axes in panels(figures["simplex"]):
+        corners = axes.plot(np.array([1, 0, 0]), np.array([0, 1, 0]), np.array([0, 0, 1]), alpha=0.0)[0]
+        image = np.column_stack([corners.get_xdata(), corners.get_ydata()])
+        corners.remove()
+        for loss, rows in simplex_frame.groupby("loss"):
+            x, y = (rows[RESPONSES].to_numpy() @ image).T
+            drawn = [line for line in axes.get_lines() if len(line.get_xdata()) == len(x)]
+            assert any(
+                np.allclose(line.get_xdata(), x, atol=1e-12) and np.allclose(line.get_ydata(), y, atol=1e-12)
+                for line in drawn
+            ), loss
+
+
+def test_preservation_draws_the_given_numbers(figures, preservation_frame):
+    grid = panels(figures["preservation"])
+    assert len(grid) == 4
+    for axes, (data, prompt) in zip(
+        grid, [(data, prompt) for data in ("population", "pairs") for prompt in ("good", "bad")], strict=True
+    ):
+        assert prompt in axes.get_title() and data in axes.get_title()
+        assert axes.get_yscale() == "symlog"
+        here = preservation_frame[(preservation_frame["data"] == data) & (preservation_frame["prompt"] == prompt)]
+        for (_, source), rows in here.groupby(["loss", "source"]):
+            lines = lines_through(axes, rows["log_lam"], rows["kl_optimal_policy"])
+            assert len(lines) == 1 and (lines[0].get_marker() == "None") == (source == "exact")
+        written = [text.get_text() for text in axes.texts]
+        assert ("script" in written) == ("minimiser" in written) == (data == "pairs")
+        if data == "pairs":
+            assert any(text.startswith("≥ ") for text in written)
+
+
+def test_convergence_draws_the_given_numbers_and_writes_the_given_slopes(figures, convergence_frames):
+    frame, _ = convergence_frames
+    for axes, target, slope in zip(
+        figures["convergence"].axes, ("optimal", "reference"), ("+0.88", "−0.43"), strict=True
+    ):
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        for _, rows in frame.groupby("loss"):
+            assert len(lines_through(axes, rows["lam"], rows[f"from_{target}"])) == 1
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert sum(f"slope {slope}" in label for label in labels) == (4 if target == "optimal" else 5)
+    first = [text.get_text() for text in figures["convergence"].axes[0].get_legend().get_texts()]
+    assert "DPO: slope 0.00" in first
