@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
+from pathlib import Path
 
 import mpmath as mp
 import numpy as np
@@ -115,14 +117,19 @@ def test_the_bound_is_never_violated(name: str) -> None:
     assert (error <= bound).all()
 
 
-def test_the_bound_is_tight_over_all_problems(record_property: pytest.RecordProperty) -> None:
+def test_the_bound_is_tight_over_all_problems() -> None:
+    """Median and worst as the README reports them (within a factor of three, for other processors' rounding)."""
     error, bound = np.concatenate([_errors(name) for name in CASES]).T
     assert len(bound) >= 300
-    for label, value in (("median", np.median(bound)), ("worst", bound.max()), ("worst error", error.max())):
-        record_property(label, float(value))
     assert np.median(bound) <= 1e-11
-    assert np.median(bound) <= 1e4 * np.finfo(float).eps  # rounding is all that is left
-    assert bound.max() <= 1e-8
+    row = re.search(
+        r"\| (\d+) random problems, (\d+) methods, .* median ([\d.e-]+), worst ([\d.e-]+); worst true error ([\d.e-]+) \|",
+        (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+    )
+    assert row is not None
+    assert (int(row[1]), int(row[2])) == (len(bound), len(CASES))
+    reported = [float(row[k]) for k in (3, 4, 5)]
+    np.testing.assert_allclose(np.log([np.median(bound), bound.max(), error.max()]), np.log(reported), atol=np.log(3))
 
 
 def test_a_wrong_candidate_gets_a_larger_bound() -> None:
