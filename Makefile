@@ -19,25 +19,6 @@ pip_install = touch $(BUSY); \
 	if $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
 	then rm -f $(BUSY); else status=$$?; rm -f $(BUSY); exit $$status; fi
 
-# Records no times, so that executing again changes nothing but the outputs that changed.
-define EXECUTE_NOTEBOOKS
-import sys
-from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-
-for name in sys.argv[1:]:
-    print("executing", name, flush=True)
-    notebook = nbformat.read(name, as_version=4)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-    resources = {"metadata": {"path": str(Path(name).parent)}}
-    NotebookClient(notebook, record_timing=False, resources=resources).execute()
-    nbformat.write(notebook, name)
-endef
-export EXECUTE_NOTEBOOKS
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help env reproduce test test-slow lint format notebooks bench clean
@@ -81,7 +62,7 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff format .
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
-	$(BIN)/python -c "$$EXECUTE_NOTEBOOKS" notebooks/*.ipynb
+	$(BIN)/python notebooks/execute.py notebooks/*.ipynb
 
 bench: $(BENCH_STAMP) ## install the bench extra and run the benchmarks
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import array_api_compat
@@ -34,19 +35,21 @@ def sigmoid(x: Array) -> Array:
     return expit(x)
 
 
-def cap_exponent(x: Array) -> Array:
+def cap_exponent(x: Array, power: int = 1) -> Array:
     """min(x, cap), with derivative 1 everywhere; exp of it is finite and keeps a non-zero gradient.
 
     The cap is 32 below the logarithm of the largest float (677 in float64, 56 in float32), which leaves room to
-    multiply and to square. Values that no float can hold saturate there instead of turning into inf and nan.
+    multiply, divided by ``power``, which leaves room to take that power. Values beyond exp(cap) saturate there instead
+    of turning into inf and nan.
     """
     xp = namespace(x)
-    import math
-
-    excess = xp.clip(x - (math.log(float(xp.finfo(x.dtype).max)) - 32.0), 0.0, None)
-    if array_api_compat.is_torch_array(excess):
-        excess = excess.detach()
-    return x - excess
+    largest = float(xp.finfo(x.dtype).max)
+    cap = (math.log(largest) - 32.0) / power
+    capped = xp.clip(x, None, cap)
+    if not array_api_compat.is_torch_array(x):
+        return capped
+    passed = xp.clip(x, None, largest)  # inf - inf is nan
+    return xp.where(x > cap, capped.detach() + (passed - passed.detach()), x)
 
 
 def exp(x: Array) -> Array:
@@ -55,8 +58,26 @@ def exp(x: Array) -> Array:
 
 
 def expm1(x: Array) -> Array:
-    """exp(x) - 1, accurate near 0, saturating at the cap of `cap_exponent` instead of overflowing."""
-    return namespace(x).expm1(cap_exponent(x))
+    """exp(x) - 1, accurate near 0 and with accurate derivatives, saturating at the cap of `cap_exponent`."""
+    xp = namespace(x)
+    x = cap_exponent(x)
+    if not array_api_compat.is_torch_array(x):
+        return xp.expm1(x)
+    # torch differentiates expm1(x) as expm1(x) + 1, which is 0 far out on the left
+    return xp.where(x < -1, xp.exp(x) - 1, xp.expm1(x))
+
+
+def exp_expm1(scale: Array, x: Array) -> Array:
+    """exp(scale) (exp(x) - 1), in which neither factor overflows or underflows before the product does."""
+    rise, fall = rise_and_fall(x)
+    xp = namespace(x)
+    return exp(scale + rise) * xp.where(x > 0, -expm1(fall), expm1(fall))
+
+
+def rise_and_fall(x: Array) -> tuple[Array, Array]:
+    """max(x, 0) and -|x|, with the derivatives 0 and 1 at x = 0."""
+    xp = namespace(x)
+    return xp.where(x > 0, x, xp.zeros_like(x)), xp.where(x > 0, -x, x)
 
 
 def check_same_shape(**arrays: Array) -> None:

@@ -64,6 +64,10 @@ class Bandit:
                 raise ValueError(f"optimal must have the shape of reference, {shape}; got {optimal.shape}")
             pairs = _pair_distribution(self.pairs, reference)
         else:
+            if self.optimal is not None:
+                raise ValueError("optimal is not used with counts: give one of the two")
+            if not (isinstance(self.pairs, str) and self.pairs == "uniform"):
+                raise ValueError("pairs is not used with counts: it follows from them")
             counts = _counts(self.counts, shape)
             pairs = _normalise(counts + np.swapaxes(counts, -1, -2))
         default_weights = np.ones(shape[:-1]) if counts is None else counts.sum(axis=(-1, -2))

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ._array import Array, check_same_shape, exp, expm1, log_sigmoid, namespace
+from ._array import Array, check_same_shape, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
 
 __all__ = [
     "DIVERGENCES",
@@ -39,7 +39,11 @@ class Divergence(ABC):
 
     name: ClassVar[str]
     mu_at_zero: ClassVar[float] = -math.inf
-    convex_in_logits: ClassVar[bool] = False
+
+    @property
+    def convex_in_logits(self) -> bool:
+        """Whether D_f(softmax(theta) || pi_ref) is convex in theta, for every pi_ref."""
+        return False
 
     @abstractmethod
     def f(self, u: Array) -> Array:
@@ -90,7 +94,7 @@ class ReverseKL(Divergence):
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         log_policy = _finite(log_policy)
-        return exp(log_policy) * (log_policy - log_reference)
+        return namespace(log_policy).exp(log_policy) * (log_policy - log_reference)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ class ForwardKL(Divergence):
     """KL(pi_ref || pi): f(u) = -log u, f'(u) - f'(1) = 1 - 1/u. EXPO's regulariser, convex in the logits."""
 
     name: ClassVar[str] = "forward_kl"
-    convex_in_logits: ClassVar[bool] = True
+
+    @property
+    def convex_in_logits(self) -> bool:
+        return True
 
     def f(self, u: Array) -> Array:
         return -namespace(u).log(u)
@@ -110,7 +117,7 @@ class ForwardKL(Divergence):
         return -namespace(log_u).log(exp(-log_u) + gap)
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
-        return exp(log_reference) * (log_reference - log_policy)
+        return namespace(log_reference).exp(log_reference) * (log_reference - log_policy)
 
 
 @dataclass(frozen=True)
@@ -136,32 +143,34 @@ class JensenShannon(Divergence):
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         log_policy = _finite(log_policy)
         log_u = log_policy - log_reference
-        return exp(log_policy) * (log_sigmoid(log_u) + math.log(2)) + exp(log_reference) * (
-            log_sigmoid(-log_u) + math.log(2)
-        )
+        return namespace(log_policy).exp(log_policy) * (log_sigmoid(log_u) + math.log(2)) + namespace(
+            log_reference
+        ).exp(log_reference) * (log_sigmoid(-log_u) + math.log(2))
 
 
 @dataclass(frozen=True)
 class Alpha(Divergence):
     """alpha-divergence: f(u) = (u^(1-alpha) - (1-alpha) u - alpha) / (alpha (alpha-1)), f' = (1 - u^-alpha) / alpha.
 
-    alpha > 0; alpha -> 0 is reverse KL and alpha = 1 forward KL (taken as that limit).
+    alpha > 0; alpha -> 0 is reverse KL and alpha = 1 forward KL (taken as that limit). For alpha >= 1 it is convex in
+    the logits: -log pi is, and the divergence is a sum of increasing convex functions of it. [ours]
     """
 
     alpha: float
     name: ClassVar[str] = "alpha"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.alpha, (int, float)) and 0 < self.alpha < math.inf):
+        number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
+        if not (number and 0 < self.alpha < math.inf):
             raise ValueError(f"alpha must be a positive finite number, got {self.alpha!r}")
 
-    def f(self, u: Array) -> Array:
-        return self._f(namespace(u).log(u))
+    @property
+    def convex_in_logits(self) -> bool:
+        return self.alpha >= 1
 
-    def _f(self, log_u: Array) -> Array:
-        # (e^x - 1 - (e^((1-alpha) x) - 1) / (1-alpha)) / alpha, which has the limit alpha -> 1 in it
-        rest = log_u if self.alpha == 1 else expm1((1 - self.alpha) * log_u) / (1 - self.alpha)
-        return (expm1(log_u) - rest) / self.alpha
+    def f(self, u: Array) -> Array:
+        xp = namespace(u)
+        return self.terms(xp.log(u), xp.zeros_like(u))
 
     def mu(self, log_u: Array) -> Array:
         return -expm1(-self.alpha * log_u) / self.alpha
@@ -170,7 +179,13 @@ class Alpha(Divergence):
         return -namespace(log_u).log(exp(-self.alpha * log_u) + self.alpha * gap) / self.alpha
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
-        return exp(log_reference) * self._f(log_policy - log_reference)
+        # pi_ref (e^x - 1 - (e^((1-alpha) x) - 1) / (1-alpha)) / alpha, x = log u, which has the limit alpha -> 1 in it
+        log_u = log_policy - log_reference
+        if self.alpha == 1:
+            rest = namespace(log_reference).exp(log_reference) * log_u
+        else:
+            rest = exp_expm1(log_reference, (1 - self.alpha) * log_u) / (1 - self.alpha)
+        return (exp_expm1(log_reference, log_u) - rest) / self.alpha
 
 
 @dataclass(frozen=True)
@@ -193,7 +208,8 @@ class ChiSquare(Divergence):
         return xp.where(positive, xp.log(xp.where(positive, u, xp.ones_like(u))), -xp.inf)
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
-        return exp(log_reference) * expm1(log_policy - log_reference) ** 2
+        rise, fall = rise_and_fall(log_policy - log_reference)  # (e^x - 1)^2 = e^(2 rise) (e^fall - 1)^2
+        return exp(log_reference + 2 * rise) * expm1(fall) ** 2
 
 
 DIVERGENCES: dict[str, type[Divergence]] = {

@@ -128,6 +128,23 @@ def regression_cross_entropy(bandit: Bandit, lam: float, start: np.ndarray) -> l
     return normalised(theta)
 
 
+def regression_squared(bandit: Bandit, lam: float, start: np.ndarray) -> list[mp.mpf]:
+    """A stationary point near ``start``: the global minimiser, if ``start`` is near that."""
+    ref, lam_mp = reference_of(bandit), mp.mpf(lam)
+
+    def miss(i: int, j: int, margin: mp.mpf) -> mp.mpf:
+        return sigma(margin) - (1 + lam_mp * ref[i] / (ref[i] + ref[j])) / (1 + lam_mp)
+
+    def slope(i: int, j: int, margin: mp.mpf) -> mp.mpf:
+        return 2 * miss(i, j, margin) * sigma(margin) * sigma(-margin)
+
+    def bend(i: int, j: int, margin: mp.mpf) -> mp.mpf:
+        variance = sigma(margin) * sigma(-margin)
+        return 2 * variance * (variance + miss(i, j, margin) * (1 - 2 * sigma(margin)))
+
+    return normalised(newton(slope, bend, wins(bandit), start, mp.mpf(0), ref, [[0]]))
+
+
 def scores(bandit: Bandit, lam: float, kept: mp.mpf, flipped: mp.mpf) -> list[mp.mpf]:
     """lam s minimising E[-kept log sigma(lam m) - flipped log sigma(-lam m)], times 1/lam; connected graphs only."""
     total = kept + flipped

@@ -45,11 +45,11 @@ class Objective(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if isinstance(self.lam, (bool, str)) or self.lam is None:
+        if isinstance(self.lam, (bool, np.bool_, str)) or self.lam is None:
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
         try:
             values = np.asarray(self.lam, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}") from None
         if not np.all((values > 0) & (values < np.inf)):
             raise ValueError(f"lam must be a positive finite number, got {self.lam!r}")

@@ -29,13 +29,12 @@ class ExplicitObjective(PairObjective):
 
     @property
     def claims(self) -> Claims:
-        convex = self.regulariser.convex_in_logits
         return Claims(
-            convex=convex,
+            convex=self.regulariser.convex_in_logits,
             closed_form=False,  # for two responses only, see optima.closed_forms
             needs_reference=False,
             log_ratio_only=True,
-            self_concordance=1.0 if convex else None,
+            self_concordance=1.0 if isinstance(self.regulariser, ForwardKL) else None,
         )
 
 
@@ -63,7 +62,7 @@ class ExplicitPO(ExplicitObjective):
 
     ``divergence`` names D = D_f(pi || pi_ref): ``"forward_kl"`` is `EXPO`, ``"reverse_kl"`` is SPO (arXiv 2405.00747),
     and ``"jensen_shannon"``, ``"alpha"`` (with ``alpha`` > 0), ``"chi_square"`` or a `Divergence` are free to choose.
-    Only forward KL makes the objective convex in the logits.
+    The objective is convex in the logits for forward KL and for alpha >= 1.
     """
 
     divergence: str | Divergence = "forward_kl"

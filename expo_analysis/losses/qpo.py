@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._array import Array, exp
+from .._array import Array, cap_exponent, namespace
 from .base import Claims, PairObjective
 
 
@@ -16,8 +16,8 @@ class QPO(PairObjective):
 
     Args:
         psi: ``psi(margin, lam)``, elementwise, quasi-convex in the margin.
-        mu: ``mu(u)``, elementwise, increasing on u > 0. It is given u itself, which saturates at the largest number
-            that leaves room to square it (exp(677) in float64, exp(56) in float32).
+        mu: ``mu(u)``, elementwise, increasing on u > 0. It is given u itself, which saturates at both ends with room
+            to square it and its inverse: at exp(+-338) in float64, exp(+-28) in float32.
 
     Both must accept torch tensors (and numpy arrays, if `loss` is to be called on those). Nothing is assumed of them,
     so `solve` uses many starts and proves nothing; the named members of the family (`DPO`, `IPO`, `FDPO`) get exact
@@ -37,8 +37,13 @@ class QPO(PairObjective):
                 raise TypeError(f"{name} must be a function, got {type(getattr(self, name)).__name__}")
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return self.psi(self.mu(exp(logp_w - ref_logp_w)) - self.mu(exp(logp_l - ref_logp_l)), self.lam)
+        return self.psi(self.mu(_ratio(logp_w - ref_logp_w)) - self.mu(_ratio(logp_l - ref_logp_l)), self.lam)
 
     @property
     def claims(self) -> Claims:
         return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+
+
+def _ratio(log_u: Array) -> Array:
+    """u = exp(log u), neither 0 nor infinite."""
+    return namespace(log_u).exp(-cap_exponent(-cap_exponent(log_u, power=2), power=2))

@@ -30,7 +30,9 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     def like(array: np.ndarray) -> Array:
         return xp.asarray(array, dtype=log_policy.dtype)
 
-    log_reference = xp.broadcast_to(like(np.log(bandit.reference)), log_policy.shape)
+    shape = np.broadcast_shapes(tuple(log_policy.shape), bandit.reference.shape)
+    log_policy = xp.broadcast_to(log_policy, shape)
+    log_reference = xp.broadcast_to(like(np.log(bandit.reference)), shape)
     if isinstance(objective, RLHF):
         if reward is None:
             if bandit.optimal is None:

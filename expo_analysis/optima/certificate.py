@@ -19,12 +19,20 @@ smallest. Their sizes come from a first-order rounding analysis with unit roundo
 u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times its own size or M, whichever is larger (the parts of
 a logistic loss are at most M), a sum of n terms to n u times the sum of moduli. Second derivatives are taken to be off
 by 4 u times their size or M^2, and are reduced by that much.
+
+**Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
+which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
+of t_ij: a box in the log-ratios, outside of which F is larger. With v the least sigma (1 - sigma) and k the largest
+|1 - 2 sigma| on a pair's interval, its second derivative there is at least 2 m v (v - rho k) if v > rho k. If that
+holds for all pairs, F is strongly convex on the box, its minimiser there is the global one, and r = sqrt(R) sqrt(g'
+H^+ g) with these lower bounds as H.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from .laplacian import eliminate, resistances
 from .problem import Expansion, Problem, dense, expand, log_softmax
@@ -48,17 +56,51 @@ def logit_error(problem: Problem, theta: Floats) -> Floats:
     pair_blur[problem.winner, problem.loser] = 4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight
     weights -= pair_blur + np.swapaxes(pair_blur, 0, 1)
     weights = np.maximum(weights, 0.0) * (1 - 1e-6)
-    resistance = resistances(weights)
-    largest = resistance.max(axis=(0, 1))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        gradient = local.gradient - local.gradient.mean(axis=0)
-        potential = eliminate(weights).solve(gradient)
-        norm = np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) * (1 + 1e-6)
-        norm = norm + _rounding_norm(problem, theta, local, resistance, m)
-        reach = np.sqrt(largest) * norm
+        reach = _reach(problem, theta, local, weights, m)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
     return np.where(np.isfinite(r), r, np.nan)
+
+
+def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
+    """r for squared-error `RegressionEXPO`, as `logit_error`; see "Squared errors" in the module's docstring."""
+    theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
+    local = expand(problem, theta)
+    target, mass = _targets(problem)
+    fitted = expit(theta[:, None] - theta[None])
+    # every unordered pair stands twice
+    excess = (mass * (fitted - target) ** 2).sum(axis=(0, 1)) / 2 * (1 + 1e-9) + UNIT**2
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        width = np.sqrt(excess / mass) + 8 * UNIT
+        low, high = np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)
+        slope = np.minimum(low * (1 - low), high * (1 - high))
+        margin = slope - width * np.maximum(np.abs(1 - 2 * low), np.abs(1 - 2 * high))
+        convex = ((margin > 0) | (mass == 0)).all(axis=(0, 1))
+        weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0) * (1 - 1e-6)
+        reach = _reach(problem, theta, local, weights, np.ones(problem.size))
+    return np.where(convex & np.isfinite(reach), reach, np.nan)
+
+
+def _targets(problem: Problem) -> tuple[Floats, Floats]:
+    """For squared-error regression the target of sigma(theta_i - theta_j), both orders of a pair taken together, and
+    the weight of the pair; both (n, n, B)."""
+    lam = problem.objective.lam
+    wins = dense(problem.weight, problem)
+    mass = wins + np.swapaxes(wins, 0, 1)
+    of_reference = expit(problem.log_reference[:, None] - problem.log_reference[None])
+    label = wins / np.where(mass > 0, mass, 1.0)
+    return (label + lam * of_reference) / (1 + lam), mass
+
+
+def _reach(problem: Problem, theta: Floats, local: Expansion, weights: Floats, m: Floats) -> Floats:
+    """sqrt(R) sqrt(g' H^+ g), rounding of g included, for the Laplacian H of ``weights``; shape (B,)."""
+    resistance = resistances(weights)
+    gradient = local.gradient - local.gradient.mean(axis=0)
+    potential = eliminate(weights).solve(gradient)
+    norm = np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) * (1 + 1e-6)
+    norm = norm + _rounding_norm(problem, theta, local, resistance, m)
+    return np.sqrt(resistance.max(axis=(0, 1))) * norm
 
 
 def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance: Floats, m: Floats) -> Floats:

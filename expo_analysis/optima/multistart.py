@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 RANDOM_STARTS = 12
 MAX_STEPS = 300
 STEP_TOLERANCE = 1e-9
+ROUNDED_STEP = 1e-5
 LONGEST_STEP = 20.0
 SAME_VALUE = 1e-10
 SAME_POLICY = 1e-6
@@ -122,6 +123,12 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         if not keep.all():
             active, part, damping = active[keep], part.take(keep), damping[keep]
             here = Expansion(*(array[..., keep] for array in vars(here).values()))
+    # where rounding stopped a run short, Newton's own step tells whether it is at a minimum all the same
+    with np.errstate(all="ignore"):
+        local = expand(problem, theta)
+        elimination = eliminate(local.curvature)
+        reach = np.ptp(elimination.solve(-local.gradient), axis=0)
+    converged |= stationary & elimination.positive_definite & (reach <= ROUNDED_STEP)
     return theta, steps, converged, stationary, values
 
 

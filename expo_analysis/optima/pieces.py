@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..bandit import Bandit
 from ..divergences import ChiSquare, ForwardKL
 from ..losses import DPO, IPO, RLHF, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
-from .certificate import logit_error, policy_error
+from .certificate import logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
@@ -187,9 +187,9 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
         return None
     wins = np.zeros((2, problem.size))
     wins[problem.winner] = problem.weight
-    log_policy, bound = two_responses(wins, np.exp(problem.log_reference), problem.strength, regression)
-    if regression:  # its pull is lam itself, whatever the piece's mass
-        log_policy, bound = two_responses(wins, np.exp(problem.log_reference), objective.lam, regression)
+    # the regression form's pull is lam itself, whatever the piece's mass
+    pull = objective.lam if regression else problem.strength
+    log_policy, bound = two_responses(wins, np.exp(problem.log_reference), pull, regression)
     return _judged(log_policy, bound, np.zeros(problem.size, dtype=np.intp), np.ones(problem.size, dtype=bool))
 
 
@@ -241,7 +241,14 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     exact = status == "optimal"
     boundary = exact & ~found.converged
     log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
-    return PieceResult(log_policy, np.full(problem.size, np.nan), found.steps, status, message)
+    bound = np.full(problem.size, np.nan)
+    objective = problem.objective
+    if isinstance(objective, RegressionEXPO) and objective.criterion == "squared_error":
+        bound = policy_error(np.exp(log_policy), regression_logit_error(problem, found.theta))
+        proven = np.isfinite(bound)
+        status[proven] = "optimal"
+        message[proven] = "the minimiser, as the objective is convex wherever it is no larger"
+    return PieceResult(log_policy, bound, found.steps, status, message)
 
 
 def _named(piece: Piece, which: NDArray[np.bool_], column: int | np.intp) -> list[int]:

@@ -1,0 +1,1 @@
+"""Random EXPO problems solved by this package and by its peers, side by side in one run: `python -m benchmarks`."""

@@ -1,0 +1,85 @@
+"""Times and accuracies, measured in one run: the fast solvers take turns, so that a busy moment hits all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import optimistix_newton, ours, scipy_bfgs
+from .problems import Floats, Problems, softmax
+
+OURS = "expo_analysis"
+OPTIMISTIX = "optimistix"
+SCIPY = "scipy BFGS"
+
+FAST = {OURS: ours.prepare, OPTIMISTIX: optimistix_newton.prepare}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver on one set of problems.
+
+    seconds: median of the calls after the first. first: the first call, with whatever it compiles or loads. repeated:
+    whether there was more than one. solved: share of problems that the solver itself calls solved. distance: largest
+    1-norm distance to our policies. residual: see `Problems.residual`.
+    """
+
+    solver: str
+    n: int
+    count: int
+    lam: float
+    seconds: float
+    first: float
+    repeated: bool
+    solved: float
+    distance: float
+    residual: float
+
+
+def compare(
+    n: int,
+    count: int,
+    lam: float,
+    repeats: int,
+    with_scipy: bool,
+    progress: Callable[[str, int, int], object] = lambda solver, done, total: None,
+) -> list[Row]:
+    """All solvers on the same random problems, ours first.
+
+    Args:
+        progress: called as ``progress(solver, done, total)`` when a solver has done so many more of its calls (scipy: of
+            its problems).
+    """
+    problems = Problems.random(n, count, lam)
+    runs = {name: prepare(problems) for name, prepare in FAST.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    answers: dict[str, tuple[Floats, float]] = {}
+    for _ in range(1 + repeats):
+        for name, run in runs.items():
+            before = time.perf_counter()
+            answers[name] = run()
+            times[name].append(time.perf_counter() - before)
+            progress(name, 1, 1 + repeats)
+    if with_scipy:
+        theta, share, seconds = scipy_bfgs.solve(problems, lambda done: progress(SCIPY, done, count))
+        answers[SCIPY], times[SCIPY] = (theta, share), [seconds]
+
+    policies = {name: softmax(theta) for name, (theta, _) in answers.items()}
+    return [
+        Row(
+            solver=name,
+            n=n,
+            count=count,
+            lam=lam,
+            seconds=float(np.median(times[name][1:] or times[name])),
+            first=times[name][0],
+            repeated=len(times[name]) > 1,
+            solved=answers[name][1],
+            distance=float(np.abs(policy - policies[OURS]).sum(axis=-1).max()),
+            residual=problems.residual(policy),
+        )
+        for name, policy in policies.items()
+    ]

@@ -1,0 +1,181 @@
+"""Planted mistakes, each with the test that has to notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old``, which occurs exactly once in ``file`` (in expo_analysis/), becomes ``new``; ``test`` must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "flipped sign in DPO",
+        "losses/dpo.py",
+        "logits = self.lam * margin",
+        "logits = -self.lam * margin",
+        "test_losses.py::test_by_hand[DPO]",
+    ),
+    Mutant(
+        "lambda dropped from DPO",
+        "losses/dpo.py",
+        "logits = self.lam * margin",
+        "logits = margin",
+        "test_losses.py::test_by_hand[DPO, lam = 2]",
+    ),
+    Mutant(
+        "policy log-ratio in place of the relative one",
+        "losses/base.py",
+        "mu(logp_w - ref_logp_w) - mu(logp_l - ref_logp_l)",
+        "mu(logp_w) - mu(logp_l)",
+        "test_losses.py::test_by_hand[DPO]",
+    ),
+    Mutant(
+        "sign of robust smoothing",
+        "losses/dpo.py",
+        "-eps / (1 - 2 * eps)",
+        "eps / (1 - 2 * eps)",
+        "test_losses.py::test_by_hand[robust DPO]",
+    ),
+    Mutant(
+        "IPO's target without its factor 1/2",
+        "losses/ipo.py",
+        "0.5 / self.lam",
+        "1.0 / self.lam",
+        "test_losses.py::test_by_hand[IPO]",
+    ),
+    Mutant(
+        "EXPO's divergence the wrong way round",
+        "losses/expo.py",
+        "return ForwardKL()",
+        'return resolve_divergence("reverse_kl")',
+        "test_losses.py::test_risk_by_hand",
+    ),
+    Mutant(
+        "regression target without 1/(1 + lam)",
+        "losses/expo.py",
+        "self.lam * sigmoid(-h_ref) / (1 + self.lam)",
+        "self.lam * sigmoid(-h_ref)",
+        "test_losses.py::test_by_hand[regression EXPO]",
+    ),
+    Mutant(
+        "lambda not applied to the regulariser",
+        "losses/risk.py",
+        "total = total + objective.lam * objective",
+        "total = total + objective",
+        "test_losses.py::test_risk_by_hand",
+    ),
+    Mutant(
+        "mean over the responses for their sum",
+        "divergences.py",
+        "return namespace(log_policy).sum(self.terms",
+        "return namespace(log_policy).mean(self.terms",
+        "test_divergences.py::test_worked_values",
+    ),
+    Mutant(
+        "Jensen-Shannon's second half without its log 2",
+        "divergences.py",
+        "log_sigmoid(-log_u) + math.log(2)",
+        "log_sigmoid(-log_u)",
+        "test_divergences.py::test_worked_values",
+    ),
+    Mutant(
+        "logarithm of a rounded sigmoid",
+        "_array.py",
+        "return logsigmoid(x)",
+        "return x.sigmoid().log()",
+        "test_losses.py::test_finite_far_out[dpo-torch.float64-0.7]",
+    ),
+    Mutant(
+        "exponential without its cap",
+        "_array.py",
+        "return namespace(x).exp(cap_exponent(x))",
+        "return namespace(x).exp(x)",
+        "test_divergences.py::test_terms_and_derivatives_far_out[chi_square-torch.float64]",
+    ),
+    Mutant(
+        "winner and loser swapped",
+        "bandit.py",
+        "return 2 * self.pairs * self.preference",
+        "return 2 * self.pairs * (1 - self.preference)",
+        "test_bandit.py::test_by_hand",
+    ),
+    Mutant(
+        "unordered pairs counted once",
+        "bandit.py",
+        "return 2 * self.pairs * self.preference",
+        "return self.pairs * self.preference",
+        "test_bandit.py::test_by_hand",
+    ),
+    Mutant(
+        "claim of convexity for the squared regression form",
+        "losses/expo.py",
+        'convex = self.criterion == "cross_entropy"',
+        "convex = True",
+        "test_catalogue.py::test_whatever_is_not_claimed_convex_has_a_witness",
+    ),
+    Mutant(
+        "Hessian without the regulariser",
+        "optima/problem.py",
+        "curvature -= (rows.sum(axis=0) + total) *",
+        "curvature -= rows.sum(axis=0) *",
+        "test_optima_numerics.py::test_expansion_against_torch_on_the_whole_objective[expo-]",
+    ),
+    Mutant(
+        "gradient without the normalisation of the softmax",
+        "optima/problem.py",
+        "gradient = gradient - policy * total",
+        "gradient = gradient - total / problem.n",
+        "test_optima_solve.py::test_worked_numbers_to_eight_digits",
+    ),
+    Mutant(
+        "Newton steps of full length",
+        "optima/newton.py",
+        "at + damping * direction",
+        "at + direction",
+        "test_optima_numerics.py::test_each_damped_step_lowers_the_objective",
+    ),
+    Mutant(
+        "error bound without the effective resistance",
+        "optima/certificate.py",
+        "reach = np.sqrt(largest) * norm",
+        "reach = norm",
+        "test_optima_bounds.py::test_a_wrong_candidate_gets_a_larger_bound",
+    ),
+    Mutant(
+        "error bound without rounding",
+        "optima/certificate.py",
+        "norm = norm + _rounding_norm(problem, theta, local, resistance, m)",
+        "norm = norm + 0.0",
+        "test_optima_rounding.py::test_bound_where_large_terms_cancel[complete-newton]",
+    ),
+    Mutant(
+        "IPO's scores without their factor 2",
+        "optima/closed_forms.py",
+        "/ (2 * problem.objective.lam)",
+        "/ problem.objective.lam",
+        "test_worked_numbers.py::test_ipo_on_two_responses",
+    ),
+    Mutant(
+        "DPO's scores without lambda",
+        "optima/closed_forms.py",
+        "return log_optimal / lam,",
+        "return log_optimal + 0 * lam,",
+        "test_worked_numbers.py::test_dpo_and_rlhf_tilt_the_reference",
+    ),
+    Mutant(
+        "components not held to their mass",
+        "optima/structure.py",
+        "masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))",
+        "masses[:, inside] = own / own.sum(axis=1, keepdims=True) / len(self.components)",
+        "test_worked_numbers.py::test_expo_on_a_disconnected_graph",
+    ),
+)

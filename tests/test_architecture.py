@@ -1,0 +1,127 @@
+"""The rooms of the package and the direction of the arrows between them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import expo_analysis
+
+PACKAGE = Path(expo_analysis.__file__).parent
+
+LAYERS = (
+    {"_array", "data"},
+    {"bandit", "divergences"},
+    {"losses", "bandit_io", "paper"},
+    {"optima"},
+    {"simulators", "llm"},
+    {"desiderata"},
+    {"plots"},
+    {"reproduce"},
+    {"cli"},
+    {"__main__"},
+)
+"""Each room may import from the layers above it in this list, and from itself; not from its neighbours in a layer."""
+
+LEVEL = {room: level for level, layer in enumerate(LAYERS) for room in layer}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def module_name(path: Path) -> tuple[str, ...]:
+    """("optima", "newton") for optima/newton.py, ("optima",) for optima/__init__.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imported(source: str, package: tuple[str, ...]) -> set[str]:
+    """Every name that a module of ``package`` imports, absolute, wherever in the file the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = [*base, *([node.module] if node.module else [])]
+            found |= {".".join([*stem, alias.name]) for alias in node.names}
+    return found
+
+
+def imported_by(path: Path) -> set[str]:
+    return imported(path.read_text(), ("expo_analysis", *path.relative_to(PACKAGE).parts[:-1]))
+
+
+def rooms(names: set[str]) -> set[str]:
+    """Rooms of this package that names are imported from; "" stands for the package's own __init__."""
+    own = {f"{name}.".split(".")[1] for name in names if name.split(".")[0] == "expo_analysis"}
+    return {room if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").is_file() else "" for room in own}
+
+
+def test_every_room_has_its_place() -> None:
+    unknown = {module_name(path)[0] for path in MODULES} - set(LEVEL)
+    assert not unknown, f"say in LAYERS where {sorted(unknown)} stand"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(module_name(path)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    room = module_name(path)[0]
+    used = rooms(imported_by(path))
+    for other in used - {room, ""}:
+        assert LEVEL[other] < LEVEL[room], f"{room} must not import from {other}"
+    if room not in ("cli", "__main__"):  # the command line may ask for __version__
+        assert "" not in used, f"{room} must import from its rooms, not from the package that imports it"
+
+
+@pytest.mark.parametrize(
+    ("line", "room"),
+    [
+        ("from ..optima import solve", "optima"),
+        ("from ..optima.newton import newton", "optima"),
+        ("from .. import optima", "optima"),
+        ("import expo_analysis.optima.newton as n", "optima"),
+        ("from expo_analysis.optima import solve", "optima"),
+        ("from .base import Claims", "losses"),
+        ("from . import base", "losses"),
+        ("from .. import __version__", ""),
+        ("import expo_analysis", ""),
+    ],
+)
+def test_the_check_sees_every_way_of_importing(line: str, room: str) -> None:
+    assert rooms(imported(f"def f():\n    {line}\n", ("expo_analysis", "losses"))) == {room}
+
+
+ONLY_IN = {
+    "matplotlib": {"plots", "reproduce"},
+    "mpltern": {"plots"},
+    "seaborn": {"plots"},
+    "typer": {"cli"},
+    "transformers": {"llm"},
+    "trl": {"llm"},
+    "datasets": {"llm"},
+}
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_libraries_stay_in_their_rooms(library: str) -> None:
+    users = {
+        module_name(path)[0] for path in MODULES if any(name.split(".")[0] == library for name in imported_by(path))
+    }
+    assert users <= ONLY_IN[library]
+
+
+def test_importing_the_package_loads_no_plots_and_no_language_models() -> None:
+    program = (
+        "import sys, expo_analysis; "
+        "print(sorted({'matplotlib', 'seaborn', 'mpltern', 'typer', 'rich', 'transformers', 'trl', 'cvxpy', 'jax'}"
+        " & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_is_public_exists_and_is_documented() -> None:
+    for name in expo_analysis.__all__:
+        assert getattr(expo_analysis, name).__doc__, name
