@@ -137,8 +137,8 @@ class JensenShannon(Divergence):
         return log_sigmoid(log_u) + math.log(2)
 
     def descend(self, log_u: Array, gap: Array) -> Array:
-        # u' = u e^-gap / (1 + u (1 - e^-gap)): no cancellation, however large u is
-        return log_u - gap - namespace(log_u).log1p(-exp(log_u) * expm1(-gap))
+        # u' = e^-gap / (1/u + 1 - e^-gap): no cancellation, however large u is
+        return -gap - namespace(log_u).log(exp(-log_u) - expm1(-gap))
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         log_policy = _finite(log_policy)

@@ -175,9 +175,8 @@ def _softplus_of(margin: Any, lam: Any) -> Any:
     return -log_sigmoid(lam * margin)
 
 
-def _hinge_of(margin: Any, lam: Any) -> Any:
-    xp = array_api_compat.array_namespace(margin)
-    return xp.clip(1 - lam * margin, 0.0, None)
+def _squared_hinge_of(margin: Any, lam: Any) -> Any:
+    return array_api_compat.array_namespace(margin).clip(1 - lam * margin, 0.0, None) ** 2
 
 
 def _log_of(u: Any) -> Any:
@@ -198,11 +197,11 @@ PAIR_CASES: dict[str, Case] = {
         mu=lambda u: u + mp.log(u),
         mu_bend=lambda u: u + 1,
     ),
-    "qpo_hinge": _family(
+    "qpo_squared_hinge": _family(
         "qpo",
-        {"psi": _hinge_of, "mu": _log_of},
-        lambda lam, m: max(1 - lam * m, mp.mpf(0)),
-        lambda lam, m: -lam if lam * m < 1 else mp.mpf(0),
+        {"psi": _squared_hinge_of, "mu": _log_of},
+        lambda lam, m: max(1 - lam * m, mp.mpf(0)) ** 2,
+        lambda lam, m: -2 * lam * max(1 - lam * m, mp.mpf(0)),
     ),
     "expo": _explicit("expo", {}),
     **{f"explicit_po_{name}": _explicit("explicit_po", g.options) for name, g in GENERATORS.items()},

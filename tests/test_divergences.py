@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
@@ -144,6 +144,7 @@ def test_claims_of_convexity_in_the_logits() -> None:
 
 @each
 @given(log_u=log_ratios, log_gap=log_ratios)
+@example(log_u=26.0, log_gap=-4.0)  # u = 2e11 on its way to 1
 def test_descend_solves_its_equation(g: Generator, log_u: float, log_gap: float) -> None:
     """f'(u') = f'(u) - gap: by the definition's f', with what rounding of u, gap and u' can do to it."""
     gap = math.exp(log_gap)

@@ -131,3 +131,23 @@ def test_dictionaries_are_json() -> None:
 def test_bad_input_is_named(call, named: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((TypeError, ValueError), match=named):
         call()
+
+
+@pytest.mark.parametrize("objective", ALL, ids=lambda o: o.name)
+def test_relabelling_responses_relabels_the_optimum(objective: ea.Objective) -> None:
+    rng = np.random.default_rng(2)
+    for graph in problems.GRAPHS:
+        bandit = problems.bandit(rng, 4, graph, smallest=0.05)
+        order = rng.permutation(4)
+        q = bandit.pairs[np.ix_(order, order)]
+        relabelled = ea.Bandit(bandit.reference[order], bandit.optimal[order], q)
+        np.testing.assert_allclose(
+            ea.solve(objective, relabelled).policy, ea.solve(objective, bandit).policy[order], atol=1e-8
+        )
+
+
+def test_prompt_weights_do_not_move_a_tabular_optimum() -> None:
+    policies = np.stack([BANDIT.reference, BANDIT.optimal])
+    even, uneven = (ea.Bandit(policies, policies[::-1], prompt_weights=w) for w in ([1, 1], [1, 99]))
+    np.testing.assert_array_equal(ea.solve(ea.EXPO(0.5), even).policy, ea.solve(ea.EXPO(0.5), uneven).policy)
+    np.testing.assert_allclose(uneven.prompt_weights, [0.01, 0.99])

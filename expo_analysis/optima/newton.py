@@ -1,8 +1,9 @@
 """Damped Newton for objectives that are convex in the logits, a whole batch at a time.
 
 If |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (``claims.self_concordance``), then along the Newton direction d the second
-derivative grows by at most exp(t M range(d)), and the step t = log(1 + M range(d)) / (M range(d)) minimises the
-resulting upper bound on f: it always descends, needs no line search, and tends to the full Newton step.
+derivative grows by at most exp(t M range(d)). With r = M range(d), the full step therefore lowers f by at least
+(1 - (exp(r) - 1 - r) / r^2) d'Hd, which is positive for r <= 1; beyond that the step t = log(1 + r) / r, which
+minimises the upper bound on f, is taken. Either way every step descends, without a line search.
 (Generalised self-concordance: Bach 2010, "Self-concordant analysis for logistic regression"; Sun and Tran-Dinh 2019.)
 """
 
@@ -39,7 +40,7 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
         reach = np.ptp(direction, axis=0)
         scaled = np.broadcast_to(part.objective.claims.self_concordance, reach.shape) * reach
         with np.errstate(invalid="ignore", divide="ignore"):
-            damping = np.where(scaled > 1e-12, np.log1p(scaled) / scaled, 1.0)
+            damping = np.where(scaled > 1.0, np.log1p(scaled) / scaled, 1.0)
         theta[:, active] = at + damping * direction
         steps[active] += 1
         # quadratics have no scale of their own: theirs is that of the logits

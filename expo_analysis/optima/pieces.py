@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +110,8 @@ def solve_piece(piece: Piece, method: str) -> PieceResult:
     """Solve a piece by the first method that applies, or by the one that is named, block by block."""
     n, size = piece.log_reference.shape
     blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
-    results = [_solve_block(piece.take(block), method) for block in blocks if len(block)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        results = list(pool.map(lambda block: _solve_block(piece.take(block), method), blocks))
     return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
 
 
