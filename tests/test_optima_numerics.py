@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.optima.laplacian import eliminate, resistances
+from expo_analysis.optima.laplacian import eliminate, pairs, resistances
 from expo_analysis.optima.multistart import multistart
 from expo_analysis.optima.newton import newton
 from expo_analysis.optima.pieces import Piece
@@ -72,26 +72,33 @@ def test_expansion_against_torch_on_the_whole_objective(objective: ea.PairObject
         gradient = torch.func.grad(value)(point).numpy()
         hessian = torch.func.hessian(value)(point).numpy()
         np.testing.assert_allclose(local.gradient[:, x], gradient, atol=1e-12)
-        off = ~np.eye(4, dtype=bool)
-        np.testing.assert_allclose(-local.curvature[..., x][off], hessian[off], atol=1e-12)
+        np.testing.assert_allclose(-local.curvature[:, x], hessian[pairs(4)], atol=1e-12)
     assert problem_order.shape == (4, 5)
 
 
-def _laplacian(weights: np.ndarray) -> np.ndarray:
-    off = weights * (1 - np.eye(len(weights)))
+def _laplacian(weights: np.ndarray, n: int) -> np.ndarray:
+    """The matrix that (n(n-1)/2,) weights, in the order of `pairs`, stand for."""
+    off = np.zeros((n, n))
+    off[pairs(n)] = weights
+    off += off.T
     return np.diag(off.sum(axis=1)) - off
+
+
+def _packed(weights: dict[tuple[int, int], float], n: int) -> np.ndarray:
+    """(n(n-1)/2, 1) from weights by pair."""
+    return np.array([[weights.get((j, i), weights.get((i, j), 0.0))] for i, j in zip(*pairs(n), strict=True)])
 
 
 def test_elimination_against_the_pseudo_inverse() -> None:
     rng = np.random.default_rng(1)
     for n in (2, 3, 7):
-        weights = rng.uniform(0.1, 1, (n, n, 6))
-        weights += np.swapaxes(weights, 0, 1)
+        weights = rng.uniform(0.1, 1, (n * (n - 1) // 2, 6))
         rhs = rng.normal(size=(n, 6))
         rhs -= rhs.mean(axis=0)
-        x, resistance = eliminate(weights).solve(rhs), resistances(weights)
+        elimination = eliminate(weights)
+        x, resistance = elimination.solve(rhs), resistances(elimination)
         for b in range(6):
-            h = _laplacian(weights[..., b])
+            h = _laplacian(weights[:, b], n)
             np.testing.assert_allclose(h @ x[:, b], rhs[:, b], atol=1e-12)
             green = np.linalg.pinv(h)
             d = np.diag(green)
@@ -102,21 +109,18 @@ def test_elimination_has_relative_accuracy_where_the_pseudo_inverse_has_none() -
     """A chain of conductances from 1 to 1e-30: resistances add up, exactly as they should."""
     conductance = 10.0 ** -np.arange(0, 31, 5)
     n = len(conductance) + 1
-    weights = np.zeros((n, n, 1))
-    for k, c in enumerate(conductance):
-        weights[k, k + 1] = weights[k + 1, k] = c
-    resistance = resistances(weights)[..., 0]
+    weights = _packed({(k, k + 1): c for k, c in enumerate(conductance)}, n)
+    resistance = resistances(eliminate(weights))[..., 0]
     for i in range(n):
         for j in range(i):
             assert resistance[i, j] == pytest.approx((1 / conductance[j:i]).sum(), rel=1e-14)
 
 
 def test_elimination_sees_indefinite_and_disconnected_matrices() -> None:
-    weights = np.array([[0, 1.0, -2.0], [1.0, 0, 1.0], [-2.0, 1.0, 0]])[..., None]
+    weights = _packed({(0, 1): 1.0, (0, 2): -2.0, (1, 2): 1.0}, 3)
     assert not eliminate(weights).positive_definite[0]
-    assert np.linalg.eigvalsh(_laplacian(weights[..., 0])).min() < -1e-3
-    pair = np.zeros((4, 4, 1))
-    pair[0, 1] = pair[1, 0] = pair[2, 3] = pair[3, 2] = 2.0
+    assert np.linalg.eigvalsh(_laplacian(weights[:, 0], 3)).min() < -1e-3
+    pair = _packed({(0, 1): 2.0, (2, 3): 2.0}, 4)
     assert not eliminate(pair).positive_definite[0]
     x = eliminate(pair).solve(np.array([[1.0], [-1.0], [3.0], [-3.0]]))[:, 0]
     assert x[0] - x[1] == pytest.approx(0.5)

@@ -46,9 +46,8 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if reward is not None:
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     winner, loser, weight = bandit.edges
-    losses = objective.loss(
-        log_policy[..., winner], log_policy[..., loser], log_reference[..., winner], log_reference[..., loser]
-    )
+    read = (log_policy, log_reference) if objective.claims.needs_reference else (log_policy,)
+    losses = objective.loss(*(array[..., end] for array in read for end in (winner, loser)))
     weight = like(weight)
     # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
     total = xp.sum(xp.where(weight > 0, weight * losses, 0.0 * weight), axis=-1)

@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from .laplacian import eliminate, resistances
-from .problem import Expansion, Problem, dense, expand, log_softmax
+from .laplacian import eliminate, incidence, pairs, resistances
+from .problem import Expansion, Problem, expand, log_softmax
 
 Floats = NDArray[np.float64]
 
@@ -51,11 +51,8 @@ def logit_error(problem: Problem, theta: Floats) -> Floats:
     m = np.broadcast_to(np.asarray(claims.self_concordance, dtype=np.float64), theta.shape[1:])
     theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
     local = expand(problem, theta)
-    weights = local.curvature.copy()
-    pair_blur = np.zeros_like(weights)
-    pair_blur[problem.winner, problem.loser] = 4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight
-    weights -= pair_blur + np.swapaxes(pair_blur, 0, 1)
-    weights = np.maximum(weights, 0.0) * (1 - 1e-6)
+    blur = problem.edges.to_pair @ (4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight)
+    weights = np.maximum(local.curvature - blur, 0.0) * (1 - 1e-6)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         reach = _reach(problem, theta, local, weights, m)
         delta = m * reach
@@ -68,15 +65,14 @@ def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
     theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
     local = expand(problem, theta)
     target, mass = _targets(problem)
-    fitted = expit(theta[:, None] - theta[None])
-    # every unordered pair stands twice
-    excess = (mass * (fitted - target) ** 2).sum(axis=(0, 1)) / 2 * (1 + 1e-9) + UNIT**2
+    high, low = pairs(problem.n)
+    excess = (mass * (expit(theta[high] - theta[low]) - target) ** 2).sum(axis=0) * (1 + 1e-9) + UNIT**2
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         width = np.sqrt(excess / mass) + 8 * UNIT
-        low, high = np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)
-        slope = np.minimum(low * (1 - low), high * (1 - high))
-        margin = slope - width * np.maximum(np.abs(1 - 2 * low), np.abs(1 - 2 * high))
-        convex = ((margin > 0) | (mass == 0)).all(axis=(0, 1))
+        ends = np.stack([np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)])
+        slope = (ends * (1 - ends)).min(axis=0)
+        margin = slope - width * np.abs(1 - 2 * ends).max(axis=0)
+        convex = ((margin > 0) | (mass == 0)).all(axis=0)
         weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0) * (1 - 1e-6)
         reach = _reach(problem, theta, local, weights, np.ones(problem.size))
     return np.where(convex & np.isfinite(reach), reach, np.nan)
@@ -84,20 +80,21 @@ def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
 
 def _targets(problem: Problem) -> tuple[Floats, Floats]:
     """For squared-error regression the target of sigma(theta_i - theta_j), both orders of a pair taken together, and
-    the weight of the pair; both (n, n, B)."""
+    the weight of the pair; both in the order of `laplacian.pairs`."""
     lam = problem.objective.lam
-    wins = dense(problem.weight, problem)
-    mass = wins + np.swapaxes(wins, 0, 1)
-    of_reference = expit(problem.log_reference[:, None] - problem.log_reference[None])
-    label = wins / np.where(mass > 0, mass, 1.0)
-    return (label + lam * of_reference) / (1 + lam), mass
+    high, low = pairs(problem.n)
+    mass = problem.edges.to_pair @ problem.weight
+    wins = (mass + problem.edges.net @ problem.weight) / 2
+    of_reference = expit(problem.log_reference[high] - problem.log_reference[low])
+    return (wins / np.where(mass > 0, mass, 1.0) + lam * of_reference) / (1 + lam), mass
 
 
 def _reach(problem: Problem, theta: Floats, local: Expansion, weights: Floats, m: Floats) -> Floats:
     """sqrt(R) sqrt(g' H^+ g), rounding of g included, for the Laplacian H of ``weights``; shape (B,)."""
-    resistance = resistances(weights)
+    elimination = eliminate(weights)
+    resistance = resistances(elimination)
     gradient = local.gradient - local.gradient.mean(axis=0)
-    potential = eliminate(weights).solve(gradient)
+    potential = elimination.solve(gradient)
     norm = np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) * (1 + 1e-6)
     norm = norm + _rounding_norm(problem, theta, local, resistance, m)
     return np.sqrt(resistance.max(axis=(0, 1))) * norm
@@ -105,15 +102,15 @@ def _reach(problem: Problem, theta: Floats, local: Expansion, weights: Floats, m
 
 def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance: Floats, m: Floats) -> Floats:
     """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,)."""
-    winner, loser, n = problem.winner, problem.loser, problem.n
+    edges, n = problem.edges, problem.n
+    root = np.sqrt(resistance)
     size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
-    argument = UNIT * (size[winner] + size[loser])
+    argument = UNIT * (size[edges.winner] + size[edges.loser])
     bound = np.maximum(m, np.abs(local.slope))
     per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
-    pairs = (per_pair * np.sqrt(resistance[winner, loser])).sum(axis=0)
+    from_pairs = (per_pair * root[edges.winner, edges.loser]).sum(axis=0)
 
-    flow = dense(problem.weight * local.slope, problem)
-    per_response = n * UNIT * np.abs(flow - np.swapaxes(flow, 0, 1)).sum(axis=1)
+    per_response = n * UNIT * (abs(incidence(n)) @ np.abs(edges.net @ (problem.weight * local.slope)))
     if problem.objective.regulariser is not None:
         log_policy = log_softmax(theta)
         policy, reference = np.exp(log_policy), np.exp(problem.log_reference)
@@ -121,8 +118,8 @@ def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance
             4 + np.abs(problem.log_reference)
         )
         per_response = per_response + 2 * UNIT * problem.strength * rounding
-    to_hub = np.einsum("ib,ihb->hb", per_response, np.sqrt(resistance))
-    return pairs + to_hub.min(axis=0)
+    to_hub = np.einsum("ib,ihb->hb", per_response, root)
+    return from_pairs + to_hub.min(axis=0)
 
 
 def policy_error(policy: Floats, r: Floats) -> Floats:

@@ -18,7 +18,7 @@ from .._array import Array
 from ..divergences import Divergence
 from ..losses.base import Claims, PairObjective, QuasiconvexObjective
 from .certificate import UNIT
-from .laplacian import eliminate
+from .laplacian import eliminate, incidence
 from .problem import Problem
 
 Floats = NDArray[np.float64]
@@ -55,10 +55,9 @@ def score_problem(problem: Problem, objective: QuasiconvexObjective) -> Problem:
 
 def ipo_scores(problem: Problem) -> Floats:
     """Scores of IPO: the weighted least squares sum_j w_ij (s_i - s_j) = sum_j (wins_ij - wins_ji) / (2 lam)."""
-    wins = np.zeros((problem.n, problem.n, problem.size))
-    wins[problem.winner, problem.loser] = problem.weight
-    losses = np.swapaxes(wins, 0, 1)
-    return eliminate(wins + losses).solve((wins - losses).sum(axis=1) / (2 * problem.objective.lam))
+    edges, weight = problem.edges, problem.weight
+    surplus = incidence(problem.n) @ (edges.net @ weight)
+    return eliminate(edges.to_pair @ weight).solve(surplus / (2 * problem.objective.lam))
 
 
 def two_responses(wins: Floats, reference: Floats, strength: Floats, shrinks_target: bool) -> tuple[Floats, Floats]:

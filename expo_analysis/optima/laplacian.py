@@ -6,17 +6,36 @@ sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weig
 and effective resistances have high relative accuracy however ill-conditioned H is. Weights of both signs (an indefinite
 Hessian) are allowed too; then the signs of the pivots tell whether H is positive definite across the shift.
 
-The batch is the last axis: weights (n, n, B), right-hand sides (n, ..., B), so every step is vectorised over problems.
+The batch is the last axis: right-hand sides (n, ..., B), and weights (n(n-1)/2, B), one row for each unordered pair
+(i, j), i > j, in the order of `pairs`; so every step is vectorised over problems.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@lru_cache
+def pairs(n: int) -> tuple[Indices, Indices]:
+    """The pairs i > j of n vertices, (1, 0), (2, 0), (2, 1), (3, 0) ...: those of the first k vertices come first."""
+    high, low = np.tril_indices(n, -1)
+    return high, low
+
+
+@lru_cache
+def incidence(n: int) -> csr_array:
+    """(n, n(n-1)/2): +1 at the high and -1 at the low end of each of the `pairs`."""
+    rows, ones = np.concatenate(pairs(n)), np.ones(n * (n - 1) // 2)
+    return csr_array((np.r_[ones, -ones], (rows, np.tile(np.arange(len(ones)), 2))), shape=(n, len(ones)))
 
 
 @dataclass(frozen=True)
@@ -51,27 +70,28 @@ class Elimination:
 
 
 def eliminate(weights: Floats) -> Elimination:
-    """Eliminate the Laplacian of symmetric ``weights`` (n, n, B); their diagonal is not read."""
-    n = len(weights)
+    """Eliminate the Laplacian of ``weights`` (n(n-1)/2, B)."""
+    n = (1 + math.isqrt(1 + 8 * len(weights))) // 2
+    high, low = pairs(n)
     w = weights.copy()
-    pivots = np.ones(w.shape[1:])
-    ratios = [np.empty((0, w.shape[2]))] * n
+    pivots = np.ones((n, w.shape[1]))
+    ratios = [np.empty((0, w.shape[1]))] * n
     for k in range(n - 1, 0, -1):
-        row = w[k, :k]
+        rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
+        row = w[rest : rest + k]
         pivots[k] = row.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratios[k] = np.where(pivots[k] != 0, row / pivots[k], 0.0)
-        w[:k, :k] += ratios[k][:, None] * row[None]
+        w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
     return Elimination(ratios, pivots)
 
 
-def resistances(weights: Floats) -> Floats:
+def resistances(elimination: Elimination) -> Floats:
     """Effective resistances R_ij = (e_i - e_j)' H^+ (e_i - e_j), shape (n, n, B), for non-negative weights.
 
     Infinite between components.
     """
-    n, _, batch = weights.shape
-    elimination = eliminate(weights)
+    n, batch = elimination.pivots.shape
     unit = np.broadcast_to(np.eye(n)[:, :, None], (n, n, batch))
     green = elimination.solve(unit)  # green[:, k] answers a unit current from k to the ground
     diagonal = np.einsum("iib->ib", green)

@@ -91,7 +91,7 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
     part = problem
     with np.errstate(all="ignore"):
         here = expand(part, theta)
-    damping = np.maximum(np.abs(here.curvature).max(axis=(0, 1)), 1e-12)
+    damping = np.maximum(np.abs(here.curvature).max(axis=0), 1e-12)
     for _ in range(MAX_STEPS):
         elimination = eliminate(here.curvature + damping / n)
         usable = elimination.positive_definite & np.isfinite(here.value)
@@ -102,14 +102,14 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         usable &= np.isfinite(reach)
         direction = np.where(usable, direction * (LONGEST_STEP / np.maximum(reach, LONGEST_STEP)), 0.0)
         with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
-            trial = expand(part, theta[:, active] + direction)
+            trial = expand(part, theta.take(active, axis=1) + direction)
         noise = 4e-16 * np.maximum(1.0, np.abs(here.value)) * n
         accepted = usable & (trial.value <= here.value + np.where(reach < 1e-5, noise, 0.0))
         theta[:, active] += np.where(accepted, direction, 0.0)
         steps[active] += 1
         here = _choose(accepted, trial, here)
         values[active] = here.value
-        scale = np.maximum(np.abs(here.curvature).max(axis=(0, 1)), 1e-300)
+        scale = np.maximum(np.abs(here.curvature).max(axis=0), 1e-300)
         slope = np.abs(here.gradient).sum(axis=0)
         # only a step that the damping does not shorten tells of a minimum
         done = accepted & (reach <= STEP_TOLERANCE) & (elimination.pivots[1:].min(axis=0) > 100 * damping)
@@ -122,7 +122,7 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
             break
         if not keep.all():
             active, part, damping = active[keep], part.take(keep), damping[keep]
-            here = Expansion(*(array[..., keep] for array in vars(here).values()))
+            here = Expansion(*(array.compress(keep, axis=-1) for array in vars(here).values()))
     # where rounding stopped a run short, Newton's own step tells whether it is at a minimum all the same
     with np.errstate(all="ignore"):
         local = expand(problem, theta)

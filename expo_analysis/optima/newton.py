@@ -18,9 +18,9 @@ from .problem import Problem, expand
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 200
-TOLERANCE = 1e-10
-"""A Newton step of this (relative) range leaves its square, times what the graph's unevenness makes of it (up to 1e4 or
-so): less than rounding. It is taken, and is the last."""
+TOLERANCE = 1e-17
+"""Steps end when the next one would be shorter than this: the square of the last one, times what the graph's unevenness
+makes of squares, which the last two steps tell."""
 
 
 def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
@@ -33,7 +33,7 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
     smallest = np.full(problem.size, np.inf)
     stalled = np.zeros(problem.size, dtype=np.intp)
     for _ in range(MAX_STEPS):
-        at = theta[:, active]
+        at = theta.take(active, axis=1)
         local = expand(part, at)
         direction = eliminate(local.curvature).solve(-local.gradient)
         direction -= direction.mean(axis=0)
@@ -45,7 +45,7 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
         steps[active] += 1
         # quadratics have no scale of their own: theirs is that of the logits
         size = np.where(scaled > 0, scaled, reach / (1.0 + np.ptp(at, axis=0)))
-        done = size <= TOLERANCE
+        done = size * np.fmax(size, (size / smallest[active]) ** 2) <= TOLERANCE
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
         stalled[active] = np.where(size < smallest[active], 0, stalled[active] + 1)
         smallest[active] = np.fmin(smallest[active], size)

@@ -18,7 +18,7 @@ from .certificate import logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
-from .problem import Problem, expand, log_softmax
+from .problem import Edges, Problem, expand, log_softmax
 
 Floats = NDArray[np.float64]
 METHODS = ("auto", "closed_form", "newton", "multistart")
@@ -54,9 +54,10 @@ class Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
         members = np.asarray(responses)
         n, objective = bandit.n, objective.with_lam(lam)
-        wins = bandit.wins.reshape(-1, n, n)[:, members[:, None], members]
-        order = _by_comparisons(wins)
-        wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
+        wins, compared = (x.reshape(-1, n, n)[:, members[:, None], members] for x in (bandit.wins, bandit.pairs))
+        order = np.argsort(-compared.sum(axis=2), axis=1, kind="stable")
+        if (order != np.arange(len(members))).any():
+            wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
 
         def conditional(policy: Floats) -> Floats:
             inside = np.take_along_axis(policy.reshape(-1, n)[:, members], order, 1)
@@ -70,24 +71,19 @@ class Piece:
             return cls(placed, objective, None, log_reference, optimal)
         winner, loser = np.nonzero((wins > 0).any(axis=0))
         weight = np.ascontiguousarray(wins[:, winner, loser][prompt].T)
-        problem = Problem(pair_objective, winner, loser, weight, log_reference, lam * mass)
+        problem = Problem(pair_objective, Edges(len(responses), winner, loser), weight, log_reference, lam * mass)
         return cls(placed, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
-        """The problems at these positions of the batch."""
+        """The problems at these positions of the batch (indices or a mask)."""
+        columns = np.arange(len(self.objective.lam))[columns]
         return Piece(
-            self.responses[:, columns],
+            self.responses.take(columns, axis=1),
             self.objective.with_lam(self.objective.lam[columns]),
             None if self.problem is None else self.problem.take(columns),
-            self.log_reference[:, columns],
-            None if self.optimal is None else self.optimal[:, columns],
+            self.log_reference.take(columns, axis=1),
+            None if self.optimal is None else self.optimal.take(columns, axis=1),
         )
-
-
-def _by_comparisons(wins: Floats) -> NDArray[np.intp]:
-    """Positions (prompts, k) of the responses by falling weight of their comparisons."""
-    compared = wins.sum(axis=1) + wins.sum(axis=2)
-    return np.argsort(-compared, axis=1, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 """Entries of one n x n x B array: small enough for the processor's cache."""
 
 
@@ -188,8 +184,7 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
     regression = isinstance(objective, RegressionEXPO)
     if problem.n != 2 or not (regression or _is_expo(objective)):
         return None
-    wins = np.zeros((2, problem.size))
-    wins[problem.winner] = problem.weight
+    wins = problem.edges.to_winner @ problem.weight
     # the regression form's pull is lam itself, whatever the piece's mass
     pull = objective.lam if regression else problem.strength
     log_policy, bound = two_responses(wins, np.exp(problem.log_reference), pull, regression)
@@ -226,8 +221,7 @@ def _preferred(piece: Piece, problem: Problem) -> Floats:
     """pi*, or for counts a rough guess at it: the share of wins, mixed with the reference."""
     if piece.optimal is not None:
         return piece.optimal
-    wins = np.zeros_like(piece.log_reference)
-    np.add.at(wins, problem.winner, problem.weight)
+    wins = problem.edges.to_winner @ problem.weight
     total = wins.sum(axis=0)
     return (wins / np.where(total > 0, total, 1.0) + np.exp(piece.log_reference)) / 2
 

@@ -7,17 +7,62 @@ brings its formula and nothing else; the chain rule from there to the logits is 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ..losses.base import PairObjective
+from .laplacian import incidence, pairs
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
+
+    Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
+    """
+
+    n: int
+    winner: Indices
+    loser: Indices
+
+    @property
+    def ends(self) -> tuple[Indices, Indices]:
+        return self.winner, self.loser
+
+    @cached_property
+    def to_winner(self) -> csr_array:
+        """Sums over the edges of each winner, (n, E)."""
+        return self._sums(self.winner, np.ones(len(self.winner)), self.n)
+
+    @cached_property
+    def to_loser(self) -> csr_array:
+        """Sums over the edges of each loser, (n, E)."""
+        return self._sums(self.loser, np.ones(len(self.loser)), self.n)
+
+    @cached_property
+    def to_pair(self) -> csr_array:
+        """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
+        return abs(self.net)
+
+    @cached_property
+    def net(self) -> csr_array:
+        """The same, edges counting negative whose winner is the low end of the pair."""
+        high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
+        sign = np.where(self.winner > self.loser, 1.0, -1.0)
+        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+
+    def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
+        return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
 
 
 @dataclass(frozen=True)
@@ -25,15 +70,14 @@ class Problem:
     """min over theta of sum_e weight_e loss(winner_e, loser_e) + strength * regulariser(softmax(theta), reference).
 
     objective: its ``lam`` has shape (B,).
-    winner, loser: shape (E,), positions among the n responses at hand.
+    edges: the E ordered pairs, among the n responses at hand.
     weight: shape (E, B), non-negative.
     log_reference: shape (n, B), normalised over the n responses.
     strength: shape (B,): lam, times the mass of these responses when they are a component of a larger problem.
     """
 
     objective: PairObjective
-    winner: Indices
-    loser: Indices
+    edges: Edges
     weight: Floats
     log_reference: Floats
     strength: Floats
@@ -48,11 +92,12 @@ class Problem:
 
     def take(self, columns: NDArray[Any]) -> Problem:
         """The problems at these positions of the batch (indices or a mask)."""
+        columns = np.arange(self.size)[columns]  # take, unlike indexing, keeps rows contiguous
         return dataclasses.replace(
             self,
             objective=self.objective.with_lam(self.objective.lam[columns]),
-            weight=self.weight[:, columns],
-            log_reference=self.log_reference[:, columns],
+            weight=self.weight.take(columns, axis=1),
+            log_reference=self.log_reference.take(columns, axis=1),
             strength=self.strength[columns],
         )
 
@@ -61,8 +106,9 @@ class Problem:
 class Expansion:
     """Second-order expansion at theta.
 
-    value: (B,). gradient: (n, B), in the logits. curvature: (n, n, B), the edge weights -H_ij of the Hessian in the
-    logits (diagonal unused). slope, bend: (E, B), first and second derivative of each pair's loss in log pi_winner.
+    value: (B,). gradient: (n, B), in the logits. curvature: (n(n-1)/2, B), the weights -H_ij of the Hessian in the
+    logits, in the order of `laplacian.pairs`. slope, bend: (E, B), first and second derivative of each pair's loss in
+    log pi_winner.
     """
 
     value: Floats
@@ -85,30 +131,35 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         g = a - pi sum(a),    H = A - pi r' - r pi' + sum(r) pi pi' - sum(a) (diag(pi) - pi pi'),    r = A 1.
     Per-pair sums are taken first, so what cancels (log-ratio losses have sum(a) = 0 and r = 0) cancels exactly.
     """
-    objective = problem.objective
-    n, batch = theta.shape
+    objective, edges, weight = problem.objective, problem.edges, problem.weight
     regulariser = objective.regulariser
     log_ratio_only = objective.claims.log_ratio_only
     log_policy = theta if log_ratio_only and regulariser is None else log_softmax(theta)
     logp = theta if log_ratio_only else log_policy  # theta has the log-ratios without log-softmax's rounding
 
-    losses, (dw, dl), (dww, dwl, dll) = _pair_derivatives(problem, logp)
-    weight = problem.weight
-    value = (weight * losses).sum(axis=0)
-    slope_w = dense(weight * dw, problem)
-    off_diagonal = dense(weight * dwl, problem)
-    curvature = -(off_diagonal + np.swapaxes(off_diagonal, 0, 1))
+    reference = [_tensor(problem.log_reference[end]) for end in edges.ends if objective.claims.needs_reference]
+    loss = objective.with_lam(_tensor(objective.lam)).loss
     if log_ratio_only:
+        # f(x_w - x_l): derivatives in x_l are those in x_w with signs changed
+        x_l = _tensor(logp[edges.loser])
+        losses, (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l, *reference), logp[edges.winner])
         # net of each pair first: at the optimum these nearly vanish, and so does the rounding of their sums
-        gradient = (slope_w - np.swapaxes(slope_w, 0, 1)).sum(axis=1)
-        total, rows = np.zeros(batch), np.zeros((n, batch))
+        gradient = incidence(problem.n) @ (edges.net @ (weight * slope))
+        curvature = edges.to_pair @ (weight * bend)
+        total, rows = np.zeros(problem.size), np.zeros_like(theta)
     else:
-        gradient = slope_w.sum(axis=1) + dense(weight * dl, problem).sum(axis=0)
-        total = (weight * (dw + dl)).sum(axis=0)
-        rows = dense(weight * (dww + dwl), problem).sum(axis=1) + dense(weight * (dwl + dll), problem).sum(axis=0)
+        losses, (slope, dl), ((bend, cross), (_, dll)) = _derivatives(
+            lambda x_w, x_l: loss(x_w, x_l, *reference), logp[edges.winner], logp[edges.loser]
+        )
+        gradient = edges.to_winner @ (weight * slope) + edges.to_loser @ (weight * dl)
+        curvature = -(edges.to_pair @ (weight * cross))
+        total = (weight * (slope + dl)).sum(axis=0)
+        rows = edges.to_winner @ (weight * (bend + cross)) + edges.to_loser @ (weight * (cross + dll))
+    value = np.einsum("eb,eb->b", weight, losses)
 
     if regulariser is not None:
-        terms, first, second = _elementwise_derivatives(regulariser.terms, log_policy, problem.log_reference)
+        log_reference = _tensor(problem.log_reference)
+        terms, (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_policy)
         strength = problem.strength
         value = value + strength * terms.sum(axis=0)
         gradient = gradient + strength * first
@@ -118,57 +169,33 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     if not log_ratio_only or regulariser is not None:
         policy = np.exp(log_policy)
         gradient = gradient - policy * total
-        curvature -= (rows.sum(axis=0) + total) * (policy[:, None] * policy[None])
-        curvature += policy[:, None] * rows[None] + rows[:, None] * policy[None]
-    return Expansion(value, gradient, curvature, dw, dww)
+        shared = rows - (rows.sum(axis=0) + total) / 2 * policy
+        high, low = pairs(problem.n)
+        curvature += policy[high] * shared[low] + shared[high] * policy[low]
+    return Expansion(value, gradient, curvature, slope, bend)
 
 
-def dense(per_pair: Floats, problem: Problem) -> Floats:
-    """(E, B) -> (n, n, B), indexed by winner and loser."""
-    dense = np.zeros((problem.n, problem.n, per_pair.shape[1]))
-    dense[problem.winner, problem.loser] = per_pair
-    return dense
+def _derivatives(
+    function: Callable[..., torch.Tensor], *points: Floats
+) -> tuple[Floats, list[Floats], list[list[Floats]]]:
+    """Values, first and second derivatives at the ``points`` of a function that torch applies element by element."""
+    inputs = [_tensor(x).requires_grad_(True) for x in points]
+    values = function(*inputs)
+    first = _gradients(values, inputs, create_graph=True)
+    second = [_gradients(slope, inputs) for slope in first]
+    return _numpy(values), [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
 
 
-def _pair_derivatives(
-    problem: Problem, logp: Floats
-) -> tuple[Floats, tuple[Floats, Floats], tuple[Floats, Floats, Floats]]:
-    """Losses (E, B) with their first and second derivatives in (logp_w, logp_l)."""
-    objective = problem.objective.with_lam(torch.from_numpy(problem.objective.lam))
-    winner, loser = problem.winner, problem.loser
-    x_w, x_l = torch.from_numpy(logp[winner]), torch.from_numpy(logp[loser])
-    reference = (torch.from_numpy(problem.log_reference[winner]), torch.from_numpy(problem.log_reference[loser]))
-    x_w.requires_grad_(True)
-    if objective.claims.log_ratio_only:
-        # f(x_w - x_l): the other derivatives are these with signs changed
-        losses = objective.loss(x_w, x_l, *reference)
-        (d_w,) = _gradients(losses, [x_w])
-        (d_ww,) = _gradients(d_w, [x_w])
-        dw, dww = _numpy(d_w), _numpy(d_ww)
-        return _numpy(losses), (dw, -dw), (dww, -dww, dww)
-    x_l.requires_grad_(True)
-    losses = objective.loss(x_w, x_l, *reference)
-    d_w, d_l = _gradients(losses, [x_w, x_l])
-    d_ww, d_wl = _gradients(d_w, [x_w, x_l])
-    (d_ll,) = _gradients(d_l, [x_l])
-    return _numpy(losses), (_numpy(d_w), _numpy(d_l)), (_numpy(d_ww), _numpy(d_wl), _numpy(d_ll))
-
-
-def _elementwise_derivatives(terms: Any, x: Floats, reference: Floats) -> tuple[Floats, Floats, Floats]:
-    """Values and first and second derivatives in x of an elementwise function terms(x, reference)."""
-    point = torch.from_numpy(np.ascontiguousarray(x)).requires_grad_(True)
-    values = terms(point, torch.from_numpy(np.ascontiguousarray(reference)))
-    (first,) = _gradients(values, [point])
-    (second,) = _gradients(first, [point])
-    return _numpy(values), _numpy(first), _numpy(second)
-
-
-def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], **options: bool) -> list[torch.Tensor]:
     """Elementwise derivatives; zero where the output does not depend on the input."""
     if not outputs.requires_grad:
         return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(outputs.sum(), inputs, create_graph=True, allow_unused=True)
+    found = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True, retain_graph=True, **options)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
+
+
+def _tensor(array: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _numpy(tensor: torch.Tensor) -> Floats:
