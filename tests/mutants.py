@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "Hessian without the regulariser",
         "optima/problem.py",
-        "curvature -= (rows.sum(axis=0) + total) *",
-        "curvature -= rows.sum(axis=0) *",
+        "shared = rows - (rows.sum(axis=0) + total) / 2 * policy",
+        "shared = rows - rows.sum(axis=0) / 2 * policy",
         "test_optima_numerics.py::test_expansion_against_torch_on_the_whole_objective[expo-]",
     ),
     Mutant(
@@ -134,7 +134,7 @@ MUTANTS = (
         "optima/problem.py",
         "gradient = gradient - policy * total",
         "gradient = gradient - total / problem.n",
-        "test_optima_solve.py::test_worked_numbers_to_eight_digits",
+        "test_optima_numerics.py::test_expansion_against_torch_on_the_whole_objective[expo-]",
     ),
     Mutant(
         "Newton steps of full length",
@@ -146,8 +146,8 @@ MUTANTS = (
     Mutant(
         "error bound without the effective resistance",
         "optima/certificate.py",
-        "reach = np.sqrt(largest) * norm",
-        "reach = norm",
+        "return np.sqrt(resistance.max(axis=(0, 1))) * norm",
+        "return norm",
         "test_optima_bounds.py::test_a_wrong_candidate_gets_a_larger_bound",
     ),
     Mutant(

@@ -119,6 +119,7 @@ def test_dictionaries_are_json() -> None:
         (lambda: ea.solve(ea.EXPO(1.0), BANDIT, "guess"), "method"),
         (lambda: ea.solve(ea.FDPO(1.0), BANDIT, "newton"), "newton"),
         (lambda: ea.solve(ea.EXPO(1.0), BANDIT, "closed_form"), "closed_form"),
+        (lambda: ea.solve(ea.DPO(1.0, label_smoothing=0.1), BANDIT, "closed_form"), "closed_form"),
         (lambda: ea.solve(ea.RLHF(1.0), BANDIT, "newton"), "method"),
         (lambda: ea.solve(ea.EXPO(np.array([1.0, 2.0])), BANDIT), "lam"),
         (lambda: ea.solve_path(ea.EXPO(1.0), BANDIT, []), "lams"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
@@ -98,7 +97,7 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 """Entries of one n x n x B array: small enough for the processor's cache."""
 
 
@@ -106,8 +105,12 @@ def solve_piece(piece: Piece, method: str) -> PieceResult:
     """Solve a piece by the first method that applies, or by the one that is named, block by block."""
     n, size = piece.log_reference.shape
     blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        results = list(pool.map(lambda block: _solve_block(piece.take(block), method), blocks))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # arrays this small gain nothing from several, and on a busy machine lose a lot
+    try:
+        results = [_solve_block(piece.take(block), method) for block in blocks]
+    finally:
+        torch.set_num_threads(threads)
     return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
 
 
@@ -118,7 +121,7 @@ def _join(arrays: list[Any]) -> Any:
 def _solve_block(piece: Piece, method: str) -> PieceResult:
     objective, problem = piece.objective, piece.problem
     if method in ("auto", "closed_form"):
-        result = _by_scores(piece)
+        result = _by_scores(piece, method)
         if result is None and problem is not None:
             result = _by_two_responses(problem)
         if result is not None:
@@ -143,7 +146,7 @@ def _solve_block(piece: Piece, method: str) -> PieceResult:
 # ---------------------------------------------------------------------------------------------- closed forms
 
 
-def _by_scores(piece: Piece) -> PieceResult | None:
+def _by_scores(piece: Piece, method: str) -> PieceResult | None:
     """RLHF and the QPO family: scores mu(u) first, then the policy that has them."""
     objective, problem = piece.objective, piece.problem
     lam = objective.lam
@@ -162,6 +165,8 @@ def _by_scores(piece: Piece) -> PieceResult | None:
         in_scores = score_problem(problem, psi)
         if isinstance(psi, IPO):
             scores = ipo_scores(problem)
+        elif method == "closed_form" and not psi.bradley_terry_margin:
+            return None
         else:
             scores, steps, converged = newton(in_scores, np.zeros_like(piece.log_reference))
         error = logit_error(in_scores, scores)

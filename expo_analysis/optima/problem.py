@@ -186,11 +186,11 @@ def _derivatives(
     return _numpy(values), [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
 
 
-def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], **options: bool) -> list[torch.Tensor]:
+def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], create_graph: bool = False) -> list[torch.Tensor]:
     """Elementwise derivatives; zero where the output does not depend on the input."""
     if not outputs.requires_grad:
         return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True, retain_graph=True, **options)
+    found = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True, retain_graph=True, create_graph=create_graph)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
 
 

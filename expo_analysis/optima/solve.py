@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,18 +100,6 @@ class _Flat:
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch on one thread: for blocks this small a second one gains nothing, and on a busy machine costs a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
     size = len(lams) * prompts
