@@ -50,8 +50,8 @@ def compare(
     """All solvers on the same random problems, ours first.
 
     Args:
-        progress: called as ``progress(solver, done, total)`` when a solver has done so many more of its calls (scipy: of
-            its problems).
+        progress: called as ``progress(solver, done, total)`` when a solver has done so many more of its calls (of its
+            problems, for scipy).
     """
     problems = Problems.random(n, count, lam)
     runs = {name: prepare(problems) for name, prepare in FAST.items()}
