@@ -28,9 +28,10 @@ all prompts in one bandit, everything in float64. All solvers start at log((pi* 
   values, statuses. "Solved" counts finite error bounds.
 - **optimistix**: its undamped Newton on the gradient, `jit` of `vmap`, Cholesky, tolerance
   {optimistix_newton.STEP_TOLERANCE:g} on the step (the error left is its square). No bounds, no values.
-- **scipy BFGS**: a loop over `scipy.optimize.minimize`, analytic gradients, `gtol` {scipy_bfgs.GRADIENT_TOLERANCE:g}. It
-  does not reach the accuracy of the others. At tighter tolerances it takes longer and reports failures, and its worst error
-  hardly improves, so the ratio favours scipy. One pass over all problems, nothing extrapolated.
+- **scipy BFGS**: a loop over `scipy.optimize.minimize`, analytic gradients,
+  `gtol` {scipy_bfgs.GRADIENT_TOLERANCE:g}. It does not reach the accuracy of the others. At tighter tolerances it takes
+  longer and reports failures, and its worst error hardly improves, so the ratio favours scipy. One pass over all
+  problems, nothing extrapolated.
 
 ms: median of the calls after the first, the two fast solvers taking turns. first ms: the first call, which compiles for
 optimistix; ours has nothing to compile. × ours: the column before it divided by ours, so that above 1 ours is faster.
