@@ -58,6 +58,10 @@ def execute(path: Path) -> Any:
     return notebook
 
 
+ROUNDING = "rounding"
+"""Tag of cells whose picture shows rounding errors, which differ from one processor to the next."""
+
+
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
 def committed(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Any]]:
     yield request.param, nbformat.read(request.param, as_version=4)
@@ -116,6 +120,8 @@ def test_runs_and_shows_what_is_committed(committed: tuple[Path, Any]) -> None:
         before, after = shown(old), shown(new)
         assert [kind for kind, _ in before] == [kind for kind, _ in after], f"{where}: shows other things when run"
         for (kind, was), (_, now) in zip(before, after, strict=True):
+            if kind == "image/png" and ROUNDING in old.metadata.get("tags", []):
+                continue
             detail = "" if kind == "image/png" else f"\ncommitted:\n{was}\nfresh:\n{now}"
             assert same((kind, was), (kind, now)), f"{where}: {kind} is stale; run `make notebooks`{detail}"
 
