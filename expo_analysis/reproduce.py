@@ -1,6 +1,6 @@
 """The main job: the paper's two controlled experiments (arXiv 2506.07492, Section 5), solved exactly and drawn.
 
-The ``*_table`` functions compute what `expo_analysis.plots` draws; `reproduce` writes both, side by side.
+`expo_analysis.tables` computes the numbers and `expo_analysis.plots` draws them; here they are written side by side.
 """
 
 from __future__ import annotations
@@ -14,209 +14,19 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.stats import linregress
 
-from . import paper, plots
-from .bandit import Bandit
-from .divergences import ForwardKL, ReverseKL
-from .losses import DPO, EXPO, FDPO, IPO, Objective, RegressionEXPO
-from .optima import Path as SolutionPath
-from .optima import solve_path
+from . import plots
 from .plots.style import LOOKS, losses_in, render
+from .tables import (
+    agreement_table,
+    convergence_table,
+    interpolation_table,
+    preservation_table,
+    simplex_table,
+    slopes_table,
+)
 
-__all__ = [
-    "agreement_table",
-    "convergence_table",
-    "interpolation_table",
-    "preservation_table",
-    "reproduce",
-    "simplex_table",
-    "slopes_table",
-]
-
-Floats = NDArray[np.float64]
-
-LOSSES: dict[str, Objective] = {
-    objective.name: objective for objective in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
-}
-"""What is compared, by name in the catalogue; `solve_path` sets lambda."""
-
-RESPONSES = ["y1", "y2", "y3"]
-
-DECIMALS = 15
-"""Numbers are rounded to this many decimals, below which there is only rounding error, and written to 12 digits."""
-
-FITTED = {"optimal": (1e-6, 1e-3), "reference": (1e3, 1e6)}
-"""The stretch of lambda on which the slope towards each end is fitted."""
-
-
-# ------------------------------------------------------------------------------------------------------- tables
-
-
-def interpolation_table() -> pd.DataFrame:
-    """Figure 1: exact optima on the population from lambda = 1e-5 to 1e3, and where the script stopped.
-
-    One row per source ("exact" or "script"), loss, lambda and response: the policy, pi*, pi_ref, and for exact policies
-    the proven bound on their 1-norm error.
-    """
-    experiment = paper.interpolation()
-    lams = 10.0 ** (np.arange(-100, 61) / 20)
-    parts = []
-    for loss in LOSSES:
-        path = _solved(loss, experiment.population, lams)
-        bound = np.ceil(path.error_bound * 10.0**DECIMALS) / 10.0**DECIMALS  # a bound is rounded up
-        rows = _policies(loss, lams, path.policies)
-        parts.append(rows.assign(source="exact", error_bound=np.repeat(bound, len(RESPONSES))))
-    for end in experiment.ends:
-        lam = experiment.own_lam(end.loss, [end.published_lam])
-        parts.append(_policies(end.loss, lam, end.policy[None]).assign(source="script", error_bound=np.nan))
-    table = pd.concat(parts, ignore_index=True)
-    for name in ("optimal", "reference"):
-        table[name] = table["response"].map(dict(zip(RESPONSES, getattr(experiment, name), strict=True)))
-    return _tidy(table[["source", "loss", "lam", "response", "policy", "optimal", "reference", "error_bound"]])
-
-
-def simplex_table() -> pd.DataFrame:
-    """Figure 2: the exact policies of figure 1, one row each, then pi* ("optimal") and pi_ref ("reference")."""
-    experiment = paper.interpolation()
-    long = interpolation_table().query("source == 'exact'")
-    paths = long.pivot(index=["loss", "lam"], columns="response", values="policy").reset_index()
-    ends = pd.DataFrame([experiment.optimal, experiment.reference], columns=RESPONSES)
-    return _tidy(pd.concat([paths, ends.assign(loss=["optimal", "reference"])], ignore_index=True))
-
-
-def preservation_table() -> pd.DataFrame:
-    """Figure 3: divergence from pi* on both prompts, log lambda = -5..5, on the population and on the paper's pairs.
-
-    One row per source, data ("population" or "pairs"), prompt, loss and published log lambda: the package's own lambda,
-    KL(pi* ‖ pi) and KL(pi ‖ pi*) in nats, and whether the former is only a lower bound, because the recorded policy
-    has a probability rounded to 0 (which is then taken at its greatest, half a unit of the last decimal).
-    """
-    experiment = paper.preservation()
-    log_lams = np.arange(-50, 51) / 10
-    parts = []
-    for data, bandit in (("population", experiment.population), ("pairs", experiment.data)):
-        for loss in LOSSES:
-            lams = experiment.own_lam(loss, np.exp(log_lams))
-            path = _solved(loss, bandit, lams)
-            rows = _divergences(loss, log_lams, lams, path.log_policies)
-            parts.append(rows.assign(source="exact", data=data, at_least=False))
-    for end in experiment.ends:
-        log_lam, lam = np.log([end.published_lam]).round(12), experiment.own_lam(end.loss, [end.published_lam])
-        rows = _divergences(end.loss, log_lam, lam, _recorded_log_policy(end)[None])
-        parts.append(rows.assign(source="script", data="pairs", at_least=(end.policy == 0).any(axis=-1)))
-    table = pd.concat(parts, ignore_index=True)
-    keys = ["source", "data", "prompt", "loss", "log_lam", "lam"]
-    return _tidy(table[[*keys, "kl_optimal_policy", "kl_policy_optimal", "at_least"]])
-
-
-def convergence_table() -> pd.DataFrame:
-    """Figure 4: 1-norm distances of the exact optima of figure 1 from pi* and from pi_ref, lambda = 1e-6 to 1e6."""
-    experiment = paper.interpolation()
-    lams = 10.0 ** (np.arange(-120, 121) / 20)
-    parts = []
-    for loss in LOSSES:
-        policies = _solved(loss, experiment.population, lams).policies
-        distances = {
-            f"from_{name}": np.abs(policies - getattr(experiment, name)).sum(axis=-1)
-            for name in ("optimal", "reference")
-        }
-        parts.append(pd.DataFrame({"loss": loss, "lam": lams, **distances}))
-    return _tidy(pd.concat(parts, ignore_index=True))
-
-
-def slopes_table(convergence: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4's slopes d log distance / d log lambda, by least squares on the stretches of `FITTED`."""
-    rows = []
-    for target, (low, high) in FITTED.items():
-        near = convergence[convergence["lam"].between(low * 0.999, high * 1.001)]
-        for loss, path in near.groupby("loss", sort=False):
-            fit = linregress(np.log(path["lam"]), np.log(path[f"from_{target}"]))
-            rows.append({"loss": loss, "target": target, "lam_min": low, "lam_max": high, "slope": fit.slope})
-    return _tidy(pd.DataFrame(rows))
-
-
-def agreement_table() -> pd.DataFrame:
-    """Where the authors' script stopped beside the exact optimum of what it minimises, for every recorded run.
-
-    What it minimises: the loss on the pairs as it weighs them, EXPO at a third of the published lambda. One row per
-    run and prompt: both policies, their 1-norm distance, and KL(pi* ‖ pi) of both, in nats.
-    """
-    parts = []
-    for name in ("interpolation", "preservation"):
-        experiment: paper.Experiment = getattr(paper, name)()
-        for end in experiment.ends:
-            lam = experiment.own_lam(end.loss, [end.published_lam])
-            path = _solved(end.loss, experiment.data_as_trained, lam)
-            stopped, exact = np.atleast_2d(end.policy), np.atleast_2d(path.policies[0])
-            log_optimal = np.atleast_2d(np.log(experiment.optimal))
-            rows = pd.DataFrame(
-                {
-                    "experiment": name,
-                    "prompt": paper.PROMPTS if len(stopped) > 1 else "only",
-                    "loss": end.loss,
-                    "published_lam": end.published_lam,
-                    "lam": lam[0],
-                    **{f"stopped_{y}": column for y, column in zip(RESPONSES, stopped.T, strict=True)},
-                    **{f"exact_{y}": column for y, column in zip(RESPONSES, exact.T, strict=True)},
-                    "distance": np.abs(stopped - exact).sum(axis=-1),
-                    "kl_stopped": ForwardKL()(np.atleast_2d(_recorded_log_policy(end)), log_optimal),
-                    "kl_exact": ForwardKL()(np.atleast_2d(path.log_policies[0]), log_optimal),
-                    "kl_stopped_at_least": (stopped == 0).any(axis=-1),
-                }
-            )
-            parts.append(rows)
-    return _tidy(pd.concat(parts, ignore_index=True))
-
-
-def _solved(loss: str, bandit: Bandit, lams: Floats) -> SolutionPath:
-    """The path of a loss; nothing is drawn that the solver does not call an optimum."""
-    path = solve_path(LOSSES[loss], bandit, lams)
-    failed = path.status != "optimal"
-    if failed.any():
-        raise RuntimeError(f"{loss} has no optimum to draw: {path.message[failed][0]}")
-    return path
-
-
-def _policies(loss: str, lams: Floats, policies: Floats) -> pd.DataFrame:
-    """One row per lambda and response, from policies (L, 3)."""
-    return pd.DataFrame(
-        {
-            "loss": loss,
-            "lam": np.repeat(lams, len(RESPONSES)),
-            "response": np.tile(RESPONSES, len(lams)),
-            "policy": policies.reshape(-1),
-        }
-    )
-
-
-def _divergences(loss: str, log_lams: Floats, lams: Floats, log_policies: Floats) -> pd.DataFrame:
-    """One row per lambda and prompt of the preservation experiment, from log-policies (L, 2, 3)."""
-    log_optimal = np.broadcast_to(np.log(paper.preservation().optimal), log_policies.shape)
-    return pd.DataFrame(
-        {
-            "prompt": np.tile(paper.PROMPTS, len(lams)),
-            "loss": loss,
-            "log_lam": np.repeat(log_lams, len(paper.PROMPTS)),
-            "lam": np.repeat(lams, len(paper.PROMPTS)),
-            "kl_optimal_policy": ForwardKL()(log_policies, log_optimal).reshape(-1),
-            "kl_policy_optimal": ReverseKL()(log_policies, log_optimal).reshape(-1),
-        }
-    )
-
-
-def _recorded_log_policy(end: paper.TrainingEnd) -> Floats:
-    """Logarithm of a policy recorded to six decimals, a recorded 0 taken at the most it can be."""
-    policy = np.maximum(end.policy, paper.RECORDED_STEP / 2)
-    return np.log(policy / policy.sum(axis=-1, keepdims=True))
-
-
-def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Round away what is only rounding error, so that every run draws and writes the same numbers."""
-    floats = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].round(DECIMALS) + 0.0 for name in floats})  # + 0.0 turns -0 into 0
-
+__all__ = ["reproduce"]
 
 # ------------------------------------------------------------------------------------------------------ results
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"bandit", "divergences"},
     {"losses", "bandit_io", "paper"},
     {"optima"},
-    {"simulators", "llm"},
+    {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},
     {"reproduce"},

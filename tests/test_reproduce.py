@@ -20,6 +20,7 @@ from scipy.special import expit, log_softmax
 
 import expo_analysis as ea
 from expo_analysis import paper
+from expo_analysis import tables as table_functions
 from expo_analysis.reproduce import Result, reproduce
 
 # the module, which the function of the same name hides behind
@@ -448,7 +449,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkey
 def test_nothing_is_drawn_that_is_not_an_optimum():
     separable = ea.Bandit.from_counts(REFERENCE, [[0, 5, 5], [0, 0, 5], [0, 0, 0]])
     with pytest.raises(RuntimeError, match="dpo has no optimum to draw: no minimiser"):
-        module._solved("dpo", separable, np.array([1.0]))
+        table_functions._solved("dpo", separable, np.array([1.0]))
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path):

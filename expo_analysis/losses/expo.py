@@ -71,11 +71,11 @@ class ExplicitPO(ExplicitObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_regulariser", resolve_divergence(self.divergence, self.alpha))
+        resolve_divergence(self.divergence, self.alpha)  # bad options are refused now
 
     @property
     def regulariser(self) -> Divergence:
-        return self._regulariser  # type: ignore[attr-defined]
+        return resolve_divergence(self.divergence, self.alpha)
 
 
 @dataclass(frozen=True)

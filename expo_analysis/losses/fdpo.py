@@ -30,11 +30,11 @@ class FDPO(QuasiconvexObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_link", resolve_divergence(self.divergence, self.alpha))
+        resolve_divergence(self.divergence, self.alpha)  # bad options are refused now
 
     @property
     def link(self) -> Divergence:
-        return self._link  # type: ignore[attr-defined]
+        return resolve_divergence(self.divergence, self.alpha)
 
     def psi(self, margin: Array) -> Array:
         return -log_sigmoid(self.lam * margin)

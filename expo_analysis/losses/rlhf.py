@@ -26,12 +26,12 @@ class RLHF(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_regulariser", resolve_divergence(self.divergence, self.alpha))
+        resolve_divergence(self.divergence, self.alpha)  # bad options are refused now
 
     @property
     def regulariser(self) -> Divergence:
         """The divergence that keeps the policy near the reference."""
-        return self._regulariser  # type: ignore[attr-defined]
+        return resolve_divergence(self.divergence, self.alpha)
 
     def reward_terms(self, log_policy: Array, reward: Array) -> Array:
         """Summands of E_{y~pi}[-r(y)], one per response, shape of ``log_policy``."""
