@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
@@ -53,7 +52,7 @@ class Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
         members = np.asarray(responses)
         n, objective = bandit.n, objective.with_lam(lam)
-        wins, compared = (x.reshape(-1, n, n)[:, members[:, None], members] for x in (bandit.wins, bandit.pairs))
+        wins, compared = (x.reshape(-1, n, n).take(members, 1).take(members, 2) for x in (bandit.wins, bandit.pairs))
         order = np.argsort(-compared.sum(axis=2), axis=1, kind="stable")
         if (order != np.arange(len(members))).any():
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
@@ -97,20 +96,15 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 17
-"""Entries of one n x n x B array: small enough for the processor's cache."""
+BLOCK = 1 << 19
+"""Entries of one n x n x B array: enough for Python's own time not to count, and no more memory than that takes."""
 
 
 def solve_piece(piece: Piece, method: str) -> PieceResult:
     """Solve a piece by the first method that applies, or by the one that is named, block by block."""
     n, size = piece.log_reference.shape
     blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # arrays this small gain nothing from several, and on a busy machine lose a lot
-    try:
-        results = [_solve_block(piece.take(block), method) for block in blocks]
-    finally:
-        torch.set_num_threads(threads)
+    results = [_solve_block(piece.take(block), method) for block in blocks]
     return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
 
 

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +102,18 @@ class _Flat:
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch on one thread: blocks this small gain little from a second, and on a busy machine lose a lot."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
     size = len(lams) * prompts
