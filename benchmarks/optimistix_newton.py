@@ -32,7 +32,7 @@ def _gradient(free: jax.Array, problem: tuple[jax.Array, ...]) -> jax.Array:
 
 
 def _solve_one(start: jax.Array, *problem: jax.Array) -> tuple[jax.Array, jax.Array]:
-    found = optx.root_find(
+    found: optx.Solution = optx.root_find(
         _gradient,
         optx.Newton(STEP_TOLERANCE, STEP_TOLERANCE, linear_solver=lx.Cholesky()),
         start[1:] - start[0],

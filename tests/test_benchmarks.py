@@ -1,0 +1,86 @@
+"""The benchmarks on a handful of problems: the solvers agree, and the report says what was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+
+from benchmarks import ours, scipy_bfgs
+from benchmarks.problems import Problems, softmax
+
+
+@pytest.fixture(scope="module", params=[(4, 0.1), (7, 0.01), (3, 10.0)])
+def problems(request: pytest.FixtureRequest) -> Problems:
+    n, lam = request.param
+    return Problems.random(n, 6, lam, seed=n)
+
+
+def test_ours_solves_them(problems: Problems) -> None:
+    theta, proven = ours.prepare(problems)()
+    assert proven == 1
+    assert problems.residual(softmax(theta)) < 1e-14
+
+
+def test_the_residual_tells_what_is_not_solved(problems: Problems) -> None:
+    assert problems.residual(problems.reference) > 1e-3
+    assert problems.residual(problems.optimal) > 1e-5
+
+
+def test_each_call_starts_afresh(problems: Problems) -> None:
+    run = ours.prepare(problems)
+    np.testing.assert_array_equal(run()[0], run()[0])
+
+
+def test_gradient_given_to_scipy(problems: Problems) -> None:
+    pairs = 2 * problems.pairs[0]
+    wins = pairs * problems.preference[0]
+    rest = (wins, pairs, wins.sum(axis=1), problems.reference[0], problems.lam)
+    theta = problems.start[0] + 0.3 * np.arange(pairs.shape[0])
+    _, gradient = scipy_bfgs.value_and_gradient(theta, *rest)
+    numeric = approx_fprime(theta, lambda x: scipy_bfgs.value_and_gradient(x, *rest)[0], 1e-7)
+    np.testing.assert_allclose(gradient, numeric, atol=1e-5 * (1 + problems.lam))
+
+
+def test_scipy_agrees(problems: Problems) -> None:
+    done: list[int] = []
+    theta, succeeded, seconds = scipy_bfgs.solve(problems, done.append, every=4)
+    assert succeeded == 1
+    assert seconds > 0
+    assert done == [4, 2]
+    np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), atol=1e-6)
+
+
+def test_optimistix_agrees(problems: Problems) -> None:
+    pytest.importorskip("jax")
+    pytest.importorskip("optimistix")
+    from benchmarks import optimistix_newton
+
+    theta, succeeded = optimistix_newton.prepare(problems)()
+    assert succeeded == 1
+    assert theta.dtype == np.float64
+    np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), rtol=0, atol=1e-13)
+
+
+def test_tables_of_ratios() -> None:
+    pytest.importorskip("jax")
+    pytest.importorskip("optimistix")
+    from benchmarks import measure, report
+
+    calls: dict[str, list[tuple[int, int]]] = {}
+    rows = measure.compare(
+        3, 5, 0.1, 2, True, lambda name, done, total: calls.setdefault(name, []).append((done, total))
+    )
+    assert [row.solver for row in rows] == [measure.OURS, measure.OPTIMISTIX, measure.SCIPY]
+    assert calls == {measure.OURS: [(1, 3)] * 3, measure.OPTIMISTIX: [(1, 3)] * 3, measure.SCIPY: [(5, 5)]}
+    assert rows[0].distance == 0
+    assert rows[1].distance < 1e-13
+    assert 0 < rows[2].distance < 1e-6
+    lines = report.cells(rows)
+    assert {len(line) for line in lines} == {len(report.HEADER)}
+    ratio = report.HEADER.index("× ours")
+    assert float(lines[0][ratio]) == 1
+    assert float(lines[2][ratio]) == pytest.approx(rows[2].seconds / rows[0].seconds, abs=0.006)
+    text = report.markdown({"Three responses": rows}, "python -m benchmarks", 0.0)
+    assert all(f"| {' | '.join(line)} |" in text for line in lines)
+    assert "Three responses" in text
