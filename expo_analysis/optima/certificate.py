@@ -8,6 +8,11 @@ On the way from theta to the minimiser theta + d, H shrinks by at most exp(-M ra
 
 delta < 1 also proves that a minimiser exists. The logits of the two then differ by at most r in range.
 
+**After a Newton step** d [ours]. At theta + d the gradient is g + Hd, which is nothing but the rounding of d, and
+what H changes on the way: at most (exp(s) - 1 - s) / s <= s exp(s) / 2 times sqrt(d'Hd), s = M range(d), as H grows
+by at most exp(s). H shrinks by at most exp(-s). So one evaluation of the derivatives serves to take the last step and
+to certify it.
+
 **From logits to policies.** If log pi' - log pi has range at most r, then for every set S of responses with mass
 a = pi(S), pi'(S) - pi(S) <= k(a) = a (1-a) (e^r - 1) / (1 + a (e^r - 1)). The maximum of k over all a in [0, 1] is
 tanh(r/4), Hilbert's bound on the total variation; if pi has a response of mass m >= 1/2, no set has a mass strictly
@@ -30,6 +35,8 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -47,17 +54,38 @@ def logit_error(problem: Problem, theta: Floats) -> Floats:
 
     For convex objectives of log-ratios with known self-concordance, with forward KL as the only regulariser.
     """
+    return _certify(problem, theta, step=False)[1]
+
+
+def last_step(problem: Problem, theta: Floats) -> tuple[Floats, Floats]:
+    """The end of a Newton step from theta (n, B), and `logit_error` there, both from the derivatives at theta."""
+    return _certify(problem, theta, step=True)
+
+
+def _certify(problem: Problem, theta: Floats, step: bool) -> tuple[Floats, Floats]:
     claims = problem.objective.claims
     m = np.broadcast_to(np.asarray(claims.self_concordance, dtype=np.float64), theta.shape[1:])
     theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
     local = expand(problem, theta)
     blur = problem.edges.to_pair @ (4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight)
     weights = np.maximum(local.curvature - blur, 0.0) * (1 - 1e-6)
+    stretch, change = np.zeros_like(m), np.zeros_like(m)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        reach = _reach(problem, theta, local, weights, m)
+        if step:
+            direction = eliminate(local.curvature).solve(local.gradient.mean(axis=0) - local.gradient)
+            stretch = m * np.ptp(direction, axis=0)
+            short = stretch <= 1  # a longer step proves nothing, and is not taken
+            direction, stretch = np.where(short, direction, 0.0), np.where(short, stretch, 0.0)
+            drop = incidence(problem.n).T @ direction
+            change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
+            residual = local.gradient + incidence(problem.n) @ (local.curvature * drop)
+            theta, local = theta + direction, dataclasses.replace(local, gradient=residual)
+        reach = np.exp(2 * stretch) * _reach(problem, theta, local, weights, m, change)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
-    return np.where(np.isfinite(r), r, np.nan)
+    if step:
+        r = r + UNIT * np.abs(theta).max(axis=0)
+    return theta, np.where(np.isfinite(r), r, np.nan)
 
 
 def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
@@ -89,13 +117,18 @@ def _targets(problem: Problem) -> tuple[Floats, Floats]:
     return (wins / np.where(mass > 0, mass, 1.0) + lam * of_reference) / (1 + lam), mass
 
 
-def _reach(problem: Problem, theta: Floats, local: Expansion, weights: Floats, m: Floats) -> Floats:
-    """sqrt(R) sqrt(g' H^+ g), rounding of g included, for the Laplacian H of ``weights``; shape (B,)."""
+def _reach(
+    problem: Problem, theta: Floats, local: Expansion, weights: Floats, m: Floats, change: float | Floats = 0.0
+) -> Floats:
+    """sqrt(R) sqrt(g' H^+ g) for the Laplacian H of ``weights``; shape (B,).
+
+    Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g).
+    """
     elimination = eliminate(weights)
     resistance = resistances(elimination)
     gradient = local.gradient - local.gradient.mean(axis=0)
     potential = elimination.solve(gradient)
-    norm = np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) * (1 + 1e-6)
+    norm = (np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) + change) * (1 + 1e-6)
     norm = norm + _rounding_norm(problem, theta, local, resistance, m)
     return np.sqrt(resistance.max(axis=(0, 1))) * norm
 

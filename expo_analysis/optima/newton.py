@@ -18,9 +18,9 @@ from .problem import Problem, expand
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 200
-TOLERANCE = 1e-17
-"""Steps end when the next one would be shorter than this: the square of the last one, times what the graph's unevenness
-makes of squares, which the last two steps tell."""
+TOLERANCE = 1e-10
+"""Steps end when the next one, which `certificate.last_step` takes, would be shorter than this: the square of the last
+one, times what the graph's unevenness makes of squares, which the last two steps tell."""
 
 
 def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:

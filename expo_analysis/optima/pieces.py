@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..bandit import Bandit
 from ..divergences import ChiSquare, ForwardKL
 from ..losses import DPO, IPO, RLHF, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
-from .certificate import logit_error, policy_error, regression_logit_error
+from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
@@ -159,11 +159,12 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
         in_scores = score_problem(problem, psi)
         if isinstance(psi, IPO):
             scores = ipo_scores(problem)
+            error = logit_error(in_scores, scores)
         elif method == "closed_form" and not psi.bradley_terry_margin:
             return None
         else:
             scores, steps, converged = newton(in_scores, np.zeros_like(piece.log_reference))
-        error = logit_error(in_scores, scores)
+            scores, error = last_step(in_scores, scores)
     log_policy, bound = from_scores(link, piece.log_reference, scores, error)
     result = _judged(log_policy, bound, steps, converged)
     on_boundary = np.any(np.isneginf(log_policy), axis=0)
@@ -199,8 +200,9 @@ def _is_expo(objective: PairObjective) -> bool:
 
 def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
+    theta, r = last_step(problem, theta)
     log_policy = log_softmax(theta)
-    bound = policy_error(np.exp(log_policy), logit_error(problem, theta))
+    bound = policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
     astray = result.status == "failed"
     if astray.any():  # many starts can at least tell where the iterates are going
