@@ -164,7 +164,7 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
             return None
         else:
             scores, steps, converged = newton(in_scores, np.zeros_like(piece.log_reference))
-            scores, error = last_step(in_scores, scores)
+            (scores, error), steps = last_step(in_scores, scores), steps + 1
     log_policy, bound = from_scores(link, piece.log_reference, scores, error)
     result = _judged(log_policy, bound, steps, converged)
     on_boundary = np.any(np.isneginf(log_policy), axis=0)
@@ -200,7 +200,7 @@ def _is_expo(objective: PairObjective) -> bool:
 
 def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
-    theta, r = last_step(problem, theta)
+    (theta, r), steps = last_step(problem, theta), steps + 1
     log_policy = log_softmax(theta)
     bound = policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
