@@ -32,7 +32,7 @@ LOSSES: dict[str, Objective] = {
 
 RESPONSES = ["y1", "y2", "y3"]
 
-DECIMALS = 15
+DECIMALS = 13
 """Numbers are rounded to this many decimals, below which there is only rounding error, and written to 12 digits."""
 
 FITTED = {"optimal": (1e-6, 1e-3), "reference": (1e3, 1e6)}
