@@ -22,8 +22,8 @@ FAST = {OURS: ours.prepare, OPTIMISTIX: optimistix_newton.prepare}
 class Row:
     """One solver on one set of problems.
 
-    seconds: median of the calls after the first. first: the first call, with whatever it compiles or loads. repeated:
-    whether there was more than one. solved: share of problems that the solver itself calls solved. distance: largest
+    seconds, fastest: median and minimum over the calls after the first. first: the first call, with whatever it compiles
+    or loads. repeated: whether there was more than one. solved: share of problems that the solver itself calls solved. distance: largest
     1-norm distance to our policies. residual: see `Problems.residual`.
     """
 
@@ -32,6 +32,7 @@ class Row:
     count: int
     lam: float
     seconds: float
+    fastest: float
     first: float
     repeated: bool
     solved: float
@@ -75,6 +76,7 @@ def compare(
             count=count,
             lam=lam,
             seconds=float(np.median(times[name][1:] or times[name])),
+            fastest=min(times[name][1:] or times[name]),
             first=times[name][0],
             repeated=len(times[name]) > 1,
             solved=answers[name][1],
