@@ -22,9 +22,9 @@ FAST = {OURS: ours.prepare, OPTIMISTIX: optimistix_newton.prepare}
 class Row:
     """One solver on one set of problems.
 
-    seconds, fastest: median and minimum over the calls after the first. first: the first call, with whatever it compiles
-    or loads. repeated: whether there was more than one. solved: share of problems that the solver itself calls solved. distance: largest
-    1-norm distance to our policies. residual: see `Problems.residual`.
+    seconds, fastest: median and minimum over the calls after the first. first: the first call, with whatever it
+    compiles or loads. repeated: whether there was more than one. solved: share of problems that the solver itself
+    calls solved. distance: largest 1-norm distance to our policies. residual: see `Problems.residual`.
     """
 
     solver: str

@@ -37,9 +37,9 @@ all prompts in one bandit, everything in float64. All solvers start at log((pi* 
   problems, nothing extrapolated.
 
 ms, fastest ms: median and minimum of the calls after the first, the two fast solvers taking turns; far apart, they tell
-of a busy machine. first ms: the first call, which compiles for optimistix; ours has nothing to compile. × ours: the column before it divided by ours, so that above 1 ours is faster.
-1-norm: largest distance of any policy from ours. residual: largest component of the gradient at any policy, computed
-apart from all solvers.
+of a busy machine. first ms: the first call, which compiles for optimistix; ours has nothing to compile. × ours: the
+column before it divided by ours, so that above 1 ours is faster. 1-norm: largest distance of any policy from ours.
+residual: largest component of the gradient at any policy, computed apart from all solvers.
 """
 
 
