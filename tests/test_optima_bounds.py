@@ -217,3 +217,16 @@ def test_policies_within_a_log_ratio_range_are_within_the_bound(top: float) -> N
         for ends in np.ndindex(*(2,) * n):
             other = policy * np.exp(r * np.array(ends))
             assert np.abs(other / other.sum() - policy).sum() <= bound
+
+
+def test_what_float64_does_not_allow() -> None:
+    """The two limits that the README states: near ties at tiny lambda, and graphs that hang by a thread."""
+    tie = ea.Bandit([0.3, 0.2, 0.5], [0.5, 0.5 - 1e-7, 1e-7])
+    assert 1e-10 < ea.solve(ea.DPO(1e-6), tie).error_bound < 1e-8
+    for weight in (1e-6, 1e-9, 1e-12, 1e-15):
+        q = np.zeros((6, 6))
+        for i, j, value in ((0, 1, 1), (1, 2, 1), (0, 2, 1), (3, 4, 1), (4, 5, 1), (3, 5, 1), (2, 3, weight)):
+            q[i, j] = q[j, i] = value
+        thread = ea.Bandit([0.3, 0.2, 0.1, 0.1, 0.2, 0.1], [0.1, 0.3, 0.2, 0.2, 0.1, 0.1], q)
+        for objective in (ea.DPO(0.3, label_smoothing=0.1), ea.IPO(0.3)):
+            assert 1e-14 < ea.solve(objective, thread).error_bound * math.sqrt(weight) < 3e-13
