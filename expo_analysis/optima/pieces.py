@@ -144,10 +144,11 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
     """RLHF and the QPO family: scores mu(u) first, then the policy that has them."""
     objective, problem = piece.objective, piece.problem
     lam = objective.lam
+    psi: QuasiconvexObjective
     if isinstance(objective, RLHF):
         link, psi = objective.regulariser, DPO(lam)
     elif isinstance(objective, QuasiconvexObjective):
-        link, psi = objective.link, objective  # type: ignore[assignment]
+        link, psi = objective.link, objective
     else:
         return None
     steps = np.zeros(len(lam), dtype=np.intp)
