@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._json import plain
 from ..bandit import Bandit
 from ..losses.base import Objective
 
@@ -53,7 +54,7 @@ class Solution:
             fields.pop(name)
         objective = fields.pop("objective")
         options = {k: v for k, v in dataclasses.asdict(objective).items() if isinstance(v, (int, float, str))}
-        return {"objective": objective.name, "options": options, **{k: _plain(v) for k, v in fields.items()}}
+        return {"objective": objective.name, "options": options, **{k: plain(v) for k, v in fields.items()}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +108,3 @@ def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:
     for name in ("value", "status", "error_bound", "iterations", "message"):
         frame[name] = per_prompt(getattr(result, name))
     return pd.DataFrame(frame)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -1,0 +1,1 @@
+"""Desiderata of preference losses, one a file, each judged with evidence; together they make the report card."""
