@@ -1,0 +1,102 @@
+"""Verdicts on limits: shared by the desiderata that say where the optimum goes as lambda tends to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .limits import SHOWN, Approach, End, describe_limit, follow, judge, lambdas, limit_problems
+from .outcome import case_numbers
+from .search import Case, Measure, case_code, confirm, shrink
+from .subject import Optima, Subject
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+
+Floats = NDArray[np.float64]
+
+
+def judge_limit(
+    subject: Subject, key: str, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
+) -> Verdict:
+    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda."""
+    approaches = [follow(subject, b, end, target(b)) for b in limit_problems(subject, subject.count(100, least=6))]
+    count = sum(len(a.reached) for a in approaches)
+    arrow = f"λ → {'0' if end == 'zero' else '∞'}"
+    reached, elsewhere, proven = (
+        sum(int(getattr(a, field).sum()) for a in approaches) for field in ("reached", "elsewhere", "proven")
+    )
+    rates = np.concatenate([a.rate for a in approaches])
+    farthest = max(np.abs(np.log10(a.optima.lams)).max() for a in approaches)
+    evidence = {
+        "problems": count,
+        "tend to it": reached,
+        "tend elsewhere": elsewhere,
+        "undecided": count - reached - elsewhere,
+        "with proven optima": proven,
+        f"largest distance from it at λ = {'1e-8' if end == 'zero' else '1e8'}": max(a.distance[8].max() for a in approaches),
+    }
+    if np.isfinite(rates).any():
+        evidence["rate (power of λ, median)" if end == "zero" else "rate (power of 1/λ, median)"] = float(np.nanmedian(rates))
+    conditions = (
+        f"{count} problems with 2 to 5 responses, connected comparison graphs with even and uneven pairs, a unique mode of π*, "
+        f"all probabilities above 0.01; λ from 1 by decades to 1e{'-' if end == 'zero' else ''}{farthest:.0f}"
+    )
+    if elsewhere:
+        for approach in approaches:
+            if approach.elsewhere.any():
+                example = _counterexample(subject, approach, end, target, name, target_code)
+                if example is not None:
+                    described = describe_limit(approach)
+                    summary = f"as {arrow} the optimum tends to {described}, not to {name}"
+                    if reached:
+                        summary = f"as {arrow} the optimum does not always tend to {name}: here to {described}"
+                    return Verdict(key, FAILS, summary, conditions, evidence, example)
+        return Verdict(
+            key, CANNOT_TELL, f"some optima seem not to tend to {name}, but are not proven", conditions, evidence
+        )
+    if reached == proven == count:
+        return Verdict(key, HOLDS, f"as {arrow} the optimum tends to {name}", conditions, evidence)
+    why = "the limit is undecided on some problems" if reached < count else "the optima are not proven"
+    return Verdict(key, CANNOT_TELL, f"the optima found tend to {name} where decided, but {why}", conditions, evidence)
+
+
+def _counterexample(
+    subject: Subject, approach: Approach, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
+) -> Counterexample | None:
+    """The simplest problem found whose optima tend elsewhere."""
+    lams = tuple(float(x) for x in lambdas(end, 8)[-SHOWN - 1 :])
+
+    def excess(optima: Optima, bandit: Bandit) -> Floats:
+        judged = judge(bandit, optima, target(bandit))
+        return np.where(judged.elsewhere & optima.exists.all(axis=0), judged.distance[-1], -1.0)[None]
+
+    measure = Measure(excess, span=SHOWN + 1)
+    bandit = approach.bandit
+    for p in np.flatnonzero(approach.elsewhere)[:3]:
+        even = np.ptp(bandit.pairs[p][~np.eye(bandit.n, dtype=bool)]) < 1e-12
+        case = Case(bandit.reference[p], bandit.optimal[p], None if even else bandit.pairs[p], lams)
+        simplest = shrink(subject, measure, case)
+        far, how = confirm(subject, measure, simplest)
+        if how:
+            last = subject.optima(Bandit(*_as_batch(simplest)), lams).policies[-1, 0]
+            return Counterexample(
+                f"at λ = {lams[-1]:g} the optimum {np.round(last, 6).tolist()} is {far:.3g} away from {name} in 1-norm, and "
+                "the distance has stopped falling",
+                {**case_numbers(simplest), "policy": last.tolist(), "distance": far, "optimum": how},
+                case_code(
+                    subject,
+                    simplest,
+                    [
+                        f"distance = [abs(s.policy - {target_code}).sum() for s in solutions]",
+                        "print(solutions[-1].policy, distance)",
+                        "assert distance[-1] > max(1e-6, 2 * abs(solutions[-1].policy - solutions[-2].policy).sum())",
+                    ],
+                ),
+            )
+    return None
+
+
+def _as_batch(case: Case) -> tuple[Floats, Floats, Floats | str]:
+    return case.reference[None], case.optimal[None], "uniform" if case.pairs is None else case.pairs

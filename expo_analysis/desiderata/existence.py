@@ -1,0 +1,92 @@
+"""Existence: there should be a minimiser for every data set, however small and one-sided. [ours]"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .runaway import runs_away
+from .subject import Subject
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+
+KEY = "existence"
+LAMS = (1e-3, 0.1, 1.0, 10.0, 1e3)
+LARGEST = {2: 4, 3: 3}
+"""Every data set with at most so many comparisons is tried, by the number of responses."""
+
+REFERENCES = {2: [[0.5, 0.5], [0.2, 0.8]], 3: [[0.4, 0.4, 0.2]]}
+
+
+def data_sets(n: int, comparisons: int) -> Iterator[NDArray[Any]]:
+    """All win counts (n, n) with so many comparisons in all, few first."""
+    cells = [(i, j) for i in range(n) for j in range(n) if i != j]
+    for total in range(1, comparisons + 1):
+        for chosen in itertools.combinations_with_replacement(cells, total):
+            counts = np.zeros((n, n))
+            for cell in chosen:
+                counts[cell] += 1
+            yield counts
+
+
+def judge(subject: Subject) -> Verdict:
+    """Solve every small data set; most of them are separable, which is where minimisers get lost."""
+    tried, proven, missing = 0, 0, 0
+    example: Counterexample | None = None
+    for n, comparisons in LARGEST.items():
+        for reference in REFERENCES[n]:
+            counts = np.stack(list(data_sets(n, comparisons)))
+            if not subject.fast:
+                counts = counts[: 6 * n]
+            bandit = Bandit.from_counts(np.tile(reference, (len(counts), 1)), counts)
+            optima = subject.optima(bandit, LAMS)
+            tried += optima.status.size
+            proven += int((optima.exists & (np.isfinite(optima.bound))).sum())
+            gone = optima.status == "no_minimiser"
+            missing += int(gone.sum())
+            if example is None and gone.any():
+                example = _counterexample(subject, reference, counts, gone)
+    conditions = (
+        f"every data set of at most {LARGEST[2]} comparisons of two responses, and of at most {LARGEST[3]} of three "
+        f"({'the first few of each' if not subject.fast else 'all of them'}); λ from 1e-3 to 1e3; {tried} problems"
+    )
+    evidence = {"problems": tried, "with a proven minimiser": proven, "without one": missing}
+    if example is not None:
+        return Verdict(KEY, FAILS, "some data sets have no minimiser", conditions, evidence, example)
+    if proven == tried:
+        return Verdict(KEY, HOLDS, "every data set tried has a minimiser", conditions, evidence)
+    why = "minimisers seem to be missing" if missing else "the minimisers found are not proven"
+    return Verdict(KEY, CANNOT_TELL, f"{why}, which was not decided", conditions, evidence)
+
+
+def _counterexample(subject: Subject, reference: list[float], counts: NDArray[Any], gone: NDArray[np.bool_]) -> Counterexample | None:
+    """The smallest data set on which the loss keeps falling along a path to the boundary of the simplex."""
+    for k in np.flatnonzero(gone.any(axis=0))[:4]:
+        order = sorted(np.flatnonzero(gone[:, k]), key=lambda i: abs(np.log(LAMS[i])))
+        lam, bandit = LAMS[order[0]], Bandit.from_counts(reference, counts[k])
+        fall = runs_away(subject, bandit, lam)
+        if fall is None:
+            continue
+        wins = counts[k].astype(int).tolist()
+        code = "\n".join(
+            [
+                subject.imports,
+                "",
+                f"lam, bandit = {lam!r}, ea.Bandit.from_counts(reference={reference}, counts={wins})",
+                f"tilts = {fall.tilts}",
+                f"paths = [np.log(bandit.reference) + tilt * np.array({fall.direction}) for tilt in tilts]",
+                f"values = [float(ea.risk({subject.expression}, bandit, x - np.logaddexp.reduce(x))) for x in paths]",
+                "print(values)",
+                "assert all(later < earlier for earlier, later in zip(values, values[1:]))",
+            ]
+        )
+        return Counterexample(
+            f"with the win counts {wins} the loss falls without end as the winner's log-ratio grows (λ = {lam:g})",
+            {"reference": reference, "counts": wins, "lam": lam, "log-ratio added": fall.tilts, "values": fall.values},
+            code,
+        )
+    return None

@@ -1,0 +1,109 @@
+"""The first step: at pi = pi_ref, where the reference is already pi*, the gradient should be zero. [ours]
+
+The cheapest test of preservation there is, as it needs no optimum, and one that a language model allows as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..bandit import Bandit
+from .outcome import case_numbers
+from .problems import FAMILIES
+from .search import Case, case_code
+from .subject import Subject
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+
+KEY = "first_step"
+LAMS = 10.0 ** np.array([-4, -2, -1, 0, 1, 2, 4, 6])
+ZERO, NOT_ZERO = 1e-12, 1e-9
+"""A gradient, relative to what it would be if all pairs were decided one way, is zero below the one, not above the other."""
+
+
+def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
+    """|gradient| at pi_ref by the sum of the moduli of its parts, per prompt: (P,).
+
+    The parts are those of every ordered pair by itself, so that cancellation between pairs counts and scale does not.
+    """
+    log_reference = np.log(bandit.reference)
+    gradient = np.abs(subject.gradient(bandit, lam, log_reference)).sum(axis=-1)
+    return gradient / np.maximum(_parts(subject, bandit, lam), 1e-300)
+
+
+def _parts(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
+    """Sum over ordered pairs of the gradient's modulus with that pair alone, (P,)."""
+    n, total = bandit.n, 0.0
+    for i in range(n):
+        for j in range(n):
+            if i != j and (bandit.wins[:, i, j] > 0).any():
+                weight = bandit.wins[:, i, j]
+                counts = np.zeros((n, n))
+                counts[i, j] = 1.0
+                alone = Bandit.from_counts(bandit.reference, counts)
+                total = total + weight * np.abs(subject.gradient(alone, lam, np.log(bandit.reference))).sum(axis=-1)
+    return np.asarray(total)
+
+
+def judge(subject: Subject) -> Verdict:
+    """The gradient at pi = pi_ref = pi*, on random problems and at every lambda."""
+    rng = subject.rng(KEY)
+    worst, tried = 0.0, 0
+    where: tuple[float, Bandit, int] | None = None
+    undecided = 0
+    for n in (2, 3, 5):
+        for name, family in FAMILIES.items():
+            if n == 2 and family.pairs is not None:
+                continue
+            bandit = family.draw(rng, 20, n, preserved=True)
+            for lam in LAMS:
+                found = relative_gradient(subject, bandit, float(lam))
+                tried += len(found)
+                undecided += int((~(found <= ZERO)).sum())
+                if np.nanmax(found) > worst:
+                    worst = float(np.nanmax(found))
+                    if worst > NOT_ZERO and (where is None or n == where[1].n):
+                        where = (float(lam), bandit, int(np.nanargmax(found)))
+    conditions = f"π = π_ref = π*; 2 to 5 responses; λ from 1e-4 to 1e6; {tried} problems"
+    evidence = {"largest gradient, relative to its parts": worst, "problems": tried}
+    if where is not None:
+        return Verdict(
+            KEY, FAILS, "the first step leaves a reference that is already π*", conditions, evidence, _example(subject, *where)
+        )
+    if undecided == 0:
+        return Verdict(KEY, HOLDS, "the first step stays at a reference that is already π*", conditions, evidence)
+    return Verdict(KEY, CANNOT_TELL, "some gradients are neither zero nor clearly not zero", conditions, evidence)
+
+
+def _example(subject: Subject, lam: float, bandit: Bandit, p: int) -> Counterexample:
+    """The problem, with rounded policies where these will do."""
+    policy = bandit.reference[p]
+    even = np.ptp(bandit.pairs[p][~np.eye(bandit.n, dtype=bool)]) < 1e-12
+    case = Case(policy, policy, None if even else bandit.pairs[p], (lam,))
+    for digits in (1, 2, 3):
+        rounded = np.round(policy, digits)
+        rounded[rounded.argmax()] = np.round(rounded[rounded.argmax()] + 1 - rounded.sum(), digits)
+        for tried in (1.0, lam):
+            if (rounded > 0).all():
+                rounder = Case(rounded, rounded, case.pairs, (tried,))
+                one = Bandit(rounded[None], rounded[None], "uniform" if even else bandit.pairs[p])
+                if relative_gradient(subject, one, tried)[0] > NOT_ZERO:
+                    case = rounder
+                    break
+        else:
+            continue
+        break
+    one = Bandit(case.reference, case.optimal, "uniform" if case.pairs is None else case.pairs)
+    gradient = subject.gradient(one, case.lams[0], np.log(one.reference))
+    lines = [
+        f"lam, theta = {case.lams[0]!r}, torch.tensor(np.log(bandit.reference), requires_grad=True)",
+        f"ea.risk({subject.expression}, bandit, theta.log_softmax(-1)).backward()",
+        "print(theta.grad)",
+        "assert theta.grad.abs().max() > 0",
+    ]
+    code = case_code(subject, case, lines).replace(subject.imports, f"import torch\n{subject.imports}")
+    code = "\n".join(line for line in code.splitlines() if not line.startswith("solutions = "))
+    return Counterexample(
+        f"at π = π_ref = π* the gradient in the logits is {np.round(gradient, 6).tolist()} (λ = {case.lams[0]:g})",
+        {**case_numbers(case), "gradient": gradient.tolist()},
+        code,
+    )

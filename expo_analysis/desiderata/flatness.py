@@ -1,0 +1,65 @@
+"""Flat directions: other policies with the same lowest value."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from ..bandit import Bandit
+from .problems import moderate
+from .subject import Subject
+
+Floats = NDArray[np.float64]
+
+GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
+    "a response in no pair": (3, ((0, 1),)),
+    "two components": (4, ((0, 1), (2, 3))),
+    "two components and a response in no pair": (5, ((0, 1), (2, 3))),
+    "a connected chain": (4, ((0, 1), (1, 2), (2, 3))),
+    "all pairs": (3, ((0, 1), (0, 2), (1, 2))),
+}
+"""Comparison graphs: the number of responses, and the pairs."""
+
+
+def graphs(subject: Subject, purpose: str, count: int) -> Iterator[tuple[str, Bandit]]:
+    """``count`` problems on each of the `GRAPHS`, which are named."""
+    rng = subject.rng(purpose)
+    for name, (n, edges) in GRAPHS.items():
+        q = np.zeros((n, n))
+        for i, j in edges:
+            q[i, j] = q[j, i] = 1.0
+        reference, optimal = (np.round(moderate(rng, count, n) * 0.8 + 0.2 / n, 3) for _ in range(2))
+        reference, optimal = (x / x.sum(axis=1, keepdims=True) for x in (reference, optimal))
+        yield name, Bandit(reference, optimal, q)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Two log-policies with the same lowest value at one lambda."""
+
+    lam: float
+    first: Floats
+    second: Floats
+    value: float
+    other_value: float
+
+
+def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> Flat | None:
+    """A policy with the value of the minimiser ``log_policy`` (n,), found by moving sets of responses up and down
+    together; None where there is none."""
+    n = bandit.n
+    own = float(subject.value(bandit, lam, log_policy))
+    moves = [np.array(move, dtype=float) for move in itertools.product((0.0, 1.0), repeat=n) if 0 < sum(move) < n]
+    for size in (0.5, -0.5):
+        others = log_softmax(log_policy + size * np.stack(moves), axis=1)
+        values = subject.value(bandit, lam, others)
+        flat = np.abs(values - own) <= 1e-13 * (1 + abs(own))
+        if flat.any():
+            k = int(np.argmax(flat))
+            return Flat(lam, log_policy, others[k], own, float(values[k]))
+    return None

@@ -1,0 +1,130 @@
+"""Improvement: where the reference is not pi*, the optimum should not be farther from pi* than the reference. [paper]
+
+Distance is measured in total variation and in KL both ways. For compositional EXPO improvement in KL(pi || pi*) is a
+theorem, with an identity that checks it; in the other two it is a conjecture. [ours]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ..bandit import Bandit
+from ..divergences import ForwardKL
+from ..losses import EXPO
+from .outcome import from_hunt
+from .search import Hunt, Measure, hunt
+from .subject import Optima, Subject
+from .verdict import Verdict
+
+Floats = NDArray[np.float64]
+KEY = "improvement"
+LAMS = 10.0 ** np.arange(-3, 4)
+COUNTS = {2: 1000, 3: 2000, 4: 2000, 6: 500}
+
+
+def total_variation(log_p: Floats, log_q: Floats) -> Floats:
+    """Half the 1-norm distance."""
+    return np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1) / 2
+
+
+def kl(log_p: Floats, log_q: Floats) -> Floats:
+    """KL(p || q) in nats."""
+    log_p = np.maximum(log_p, -1e300)
+    return (np.exp(log_p) * (log_p - np.maximum(log_q, -1e300))).sum(axis=-1)
+
+
+def reverse(log_p: Floats, log_q: Floats) -> Floats:
+    """KL(q || p) in nats."""
+    return kl(log_q, log_p)
+
+
+DISTANCES: dict[str, tuple[Callable[[Floats, Floats], Floats], str]] = {
+    "KL(π ‖ π*)": (kl, "(p * np.log(p / bandit.optimal)).sum()"),
+    "TV(π, π*)": (total_variation, "abs(p - bandit.optimal).sum() / 2"),
+    "KL(π* ‖ π)": (reverse, "(bandit.optimal * np.log(bandit.optimal / p)).sum()"),
+}
+"""Distances of a policy from pi*, from log-probabilities, and the same as Python of a policy ``p``."""
+
+
+def slack(optima: Optima, bandit: Bandit) -> Floats:
+    """What rounding and the error bounds can add to any of the `DISTANCES`, (L, P)."""
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
+    largest = np.abs(np.maximum(optima.log_policies, -700) - np.log(bandit.optimal)).max(axis=-1)
+    # d KL = sum (log p - log q) dp, and in the other direction sum q/p dp
+    ratio = np.exp(np.minimum((np.log(bandit.optimal) - optima.log_policies).max(axis=-1), 600))
+    return 1e-9 + bound * (2 + largest + ratio)
+
+
+def _measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
+    def excess(optima: Optima, bandit: Bandit) -> Floats:
+        log_optimal = np.log(bandit.optimal)
+        found = distance(optima.log_policies, log_optimal) - distance(np.log(bandit.reference), log_optimal)
+        return np.where(optima.exists, found - slack(optima, bandit), np.nan)
+
+    return Measure(excess)
+
+
+def judge(subject: Subject) -> Verdict:
+    """Look for a problem whose optimum is farther from pi* than its reference, by each distance in turn."""
+    evidence: dict[str, object] = {}
+    found: Hunt | None = None
+    failing = ""
+    for name, (distance, _) in DISTANCES.items():
+        looked = hunt(
+            subject,
+            KEY,
+            _measure(distance),
+            LAMS,
+            {n: subject.count(count, least=3) for n, count in COUNTS.items()},
+        )
+        evidence[name] = "worse on some problem" if looked.case is not None else "never worse"
+        if found is None or (looked.confirmed and not found.confirmed):
+            found, failing = looked, name
+    assert found is not None
+    if isinstance(subject.objective, EXPO):
+        evidence["largest error of the three-point identity"] = three_points(subject)
+    code = DISTANCES[failing][1]
+    return from_hunt(
+        subject,
+        KEY,
+        found,
+        holds="the optimum was never farther from π* than the reference, by any of three distances",
+        fails=f"the optimum can be farther from π* than the reference is, in {failing}",
+        conditions="π_ref and π* unrelated; 2 to 6 responses; λ from 1e-3 to 1e3; TV and KL in both directions",
+        statement=""
+        if found.case is None
+        else f"at λ = {found.case.lams[0]:g} the optimum is farther from π* than π_ref is, by {found.excess:.3g} in {failing}",
+        lines=[
+            f"distance = [{code} for p in (solutions[0].policy, bandit.reference)]",
+            "print(solutions[0].policy, distance)",
+            "assert distance[0] > distance[1]",
+        ],
+        evidence=evidence,
+    )
+
+
+def three_points(subject: Subject) -> float:
+    """Largest error of the identity behind improvement in KL(pi || pi*), over random problems; EXPO only. [ours]
+
+    KL(ref || pi*) - KL(ref || pi) - KL(pi || pi*) = (1/lam) sum_{i<j} 2 q_ij (sigma(h*_ij) - sigma(h_ij)) (h*_ij - h_ij)
+    """
+    assert isinstance(getattr(subject.objective, "regulariser", None), ForwardKL)
+    rng = subject.rng("three points")
+    worst = 0.0
+    for n in (2, 3, 5):
+        q = rng.uniform(0.1, 1.0, (200, n, n))
+        q = q + np.swapaxes(q, 1, 2)
+        q[:, np.arange(n), np.arange(n)] = 0.0
+        bandit = Bandit(rng.dirichlet(np.ones(n) * 2, 200), rng.dirichlet(np.ones(n) * 2, 200), q)
+        lams = np.array([0.1, 1.0, 10.0])
+        optima = subject.optima(bandit, lams)
+        ref, best, pi = np.log(bandit.reference), np.log(bandit.optimal), optima.log_policies
+        left = kl(ref, best) - kl(ref, pi) - kl(pi, best)
+        h, h_best = (x[..., :, None] - x[..., None, :] for x in (pi, best))
+        right = (bandit.pairs * (expit(h_best) - expit(h)) * (h_best - h)).sum(axis=(-1, -2)) / lams[:, None]
+        worst = max(worst, float(np.abs(left - right).max()))
+    return worst

@@ -1,0 +1,139 @@
+"""Limits of the optimum as lambda tends to 0 or infinity, taken as limits.
+
+The optimum is followed decade by decade. It tends to a target if its distance from it keeps falling, by at least half a
+decade, and it tends elsewhere if its steps keep shrinking so fast that all steps to come together (a geometric series)
+cannot bring it there. Problems that show neither within 12 decades are left undecided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .problems import FAMILIES
+from .subject import Optima, Subject
+
+Floats = NDArray[np.float64]
+End = Literal["zero", "infinity"]
+
+DECADES = 8
+MORE_DECADES = 12
+"""How far lambda is followed, and how much farther where that did not decide."""
+
+NEGLIGIBLE = 1e-9
+"""1-norm distances below this are taken to be rounding."""
+
+LEAST_FALL = 0.5
+"""A sequence converges here if each decade multiplies it by at most this."""
+
+SHOWN = 4
+"""Decades over which the fall must be seen."""
+
+
+@dataclass(frozen=True)
+class Approach:
+    """Where the optima of a batch of problems tend to, and whether that is the target.
+
+    bandit, optima: the problems (P of them) and their optima, from lambda = 1 outwards.
+    reached, elsewhere: (P,), whether they tend to the target, or provably not; neither: undecided.
+    distance: (L, P), from the target. rate: (P,), the power of lambda (or 1/lambda) with which it falls, nan where it
+    is negligible or not reached. proven: (P,), whether the optima are.
+    """
+
+    bandit: Bandit
+    optima: Optima
+    reached: NDArray[np.bool_]
+    elsewhere: NDArray[np.bool_]
+    distance: Floats
+    rate: Floats
+    proven: NDArray[np.bool_]
+
+
+def lambdas(end: End, decades: int) -> Floats:
+    """1, 10, 100, ... or 1, 0.1, 0.01 ..."""
+    return 10.0 ** (np.arange(decades + 1) * (-1 if end == "zero" else 1))
+
+
+def limit_problems(subject: Subject, count: int) -> list[Bandit]:
+    """Problems on which limits are followed: 2 to 5 responses, even and uneven pairs, a unique mode of pi*."""
+    bandits = []
+    for n, family in ((2, "moderate"), (3, "moderate"), (3, "uneven"), (4, "uneven"), (5, "moderate")):
+        bandit = FAMILIES[family].draw(subject.rng(f"limits {n} {family}"), 8 * count, n)
+        top = np.sort(bandit.optimal, axis=1)
+        # a clear mode, and no probability so small that the limit lies beyond the lambdas that can be tried
+        clear = (top[:, -1] > 1.1 * top[:, -2]) & (top[:, 0] > 0.01) & (bandit.reference.min(axis=1) > 0.01)
+        chosen = np.flatnonzero(clear)[:count]
+        bandits.append(Bandit(bandit.reference[chosen], bandit.optimal[chosen], bandit.pairs[chosen]))
+    return bandits
+
+
+def follow(subject: Subject, bandit: Bandit, end: End, target: Floats) -> Approach:
+    """Follow the optima to one end of lambda, and compare with ``target`` (P, n)."""
+    optima = subject.optima(bandit, lambdas(end, DECADES))
+    approach = judge(bandit, optima, target)
+    if not (approach.reached | approach.elsewhere).all():
+        optima = subject.optima(bandit, lambdas(end, MORE_DECADES))
+        longer = judge(bandit, optima, target)
+        if (longer.reached | longer.elsewhere).sum() > (approach.reached | approach.elsewhere).sum():
+            return longer
+    return approach
+
+
+def judge(bandit: Bandit, optima: Optima, target: Floats) -> Approach:
+    """Decide from the optima at lambdas that go to one end; see the module's docstring."""
+    distance = np.abs(optima.policies - target).sum(axis=-1)
+    step = np.abs(np.diff(optima.policies, axis=0)).sum(axis=-1)
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 0.0)
+    floor = np.maximum(NEGLIGIBLE, 4 * bound)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        falls = (distance[1:] <= LEAST_FALL * distance[:-1]) | (distance[1:] <= floor[1:])
+        shrinks = (step[1:] <= LEAST_FALL * step[:-1]) | (step[1:] <= floor[2:])
+    exists = optima.exists[-SHOWN - 1 :].all(axis=0)
+    reached = exists & falls[-SHOWN:].all(axis=0) & (distance[-1] < 1e-2)
+    # what is still to come is at most step (1/2 + 1/4 + ...) = step
+    elsewhere = exists & shrinks[-SHOWN:].all(axis=0) & (distance[-1] > 2 * step[-1] + floor[-1] + 1e-6)
+    gone = ~optima.exists[-SHOWN:].any(axis=0)
+    proven = np.isfinite(optima.bound[-SHOWN:]).all(axis=0)
+    return Approach(bandit, optima, reached & ~gone, elsewhere | gone, distance, _rate(optima, distance, floor), proven)
+
+
+def _rate(optima: Optima, distance: Floats, floor: Floats) -> Floats:
+    """Least-squares slope of log distance against |log lambda|, over the last decades in which the distance is not
+    negligible; (P,)."""
+    decades = np.abs(np.log10(optima.lams))
+    rates = np.full(distance.shape[1], np.nan)
+    for p in range(distance.shape[1]):
+        seen = np.flatnonzero((distance[:, p] > 30 * floor[:, p]) & (distance[:, p] < 1e-2))[-SHOWN:]
+        if len(seen) >= 3:
+            rates[p] = -np.polyfit(decades[seen], np.log10(distance[seen, p]), 1)[0]
+    return rates
+
+
+def point_mass(bandit: Bandit) -> Floats:
+    """All probability on the mode of pi*, (P, n)."""
+    return np.eye(bandit.n)[np.argmax(bandit.optimal, axis=-1)]
+
+
+def describe_limit(approach: Approach) -> str:
+    """In words, what the optima tend to where they do not tend to the target."""
+    away = approach.elsewhere
+    bandit, last = approach.bandit, approach.optima.policies[-1]
+    if not approach.optima.exists[-1, away].all():
+        return "no minimiser"
+    candidates = {
+        "π*": bandit.optimal,
+        "π_ref": bandit.reference,
+        "the point mass on π*'s mode": point_mass(bandit),
+        "the uniform policy": np.full_like(bandit.optimal, 1 / bandit.n),
+        "the shares of wins": bandit.wins.sum(axis=-1) / bandit.wins.sum(axis=(-1, -2))[..., None],
+    }
+    for name, policy in candidates.items():
+        if (np.abs(last - policy).sum(axis=-1)[away] < 1e-3).all():
+            return name
+    if (np.sort(last, axis=-1)[away, -1] > 0.999).all():
+        return "a point mass that is not always on π*'s mode"
+    return "a policy of its own"

@@ -1,0 +1,54 @@
+"""The path between the ends: as lambda falls the optimum should come steadily closer to pi*. [paper: between; ours: steadily]
+
+With uneven pair weights and four responses even EXPO has exceptions. [ours]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .improvement import total_variation
+from .outcome import from_hunt
+from .search import Measure, hunt
+from .subject import Optima, Subject
+from .verdict import Verdict
+
+KEY = "monotone_path"
+LAMS = 10.0 ** (np.arange(-12, 13) / 4)
+COUNTS = {2: 300, 3: 1500, 4: 3000, 5: 1500}
+
+
+def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
+    """How much TV to pi* falls from one lambda to the next larger one."""
+    distance = np.where(optima.exists, total_variation(optima.log_policies, np.log(bandit.optimal)), np.nan)
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
+    return distance[:-1] - distance[1:] - 1e-9 - bound[:-1] - bound[1:]
+
+
+def judge(subject: Subject) -> Verdict:
+    """Look for two lambdas of which the larger has its optimum closer to pi* in total variation."""
+    found = hunt(
+        subject,
+        KEY,
+        Measure(_excess, span=2),
+        LAMS,
+        {n: subject.count(count, least=3) for n, count in COUNTS.items()},
+    )
+    return from_hunt(
+        subject,
+        KEY,
+        found,
+        holds="TV to π* never fell as λ grew",
+        fails="the optimum does not always come closer to π* as λ falls",
+        conditions="2 to 5 responses; 25 values of λ from 1e-3 to 1e3",
+        statement=""
+        if found.case is None
+        else f"TV to π* falls by {found.excess:.3g} as λ grows from {found.case.lams[0]:g} to {found.case.lams[1]:g}",
+        lines=[
+            "distance = [abs(s.policy - bandit.optimal).sum() / 2 for s in solutions]",
+            "print([s.policy for s in solutions], distance)",
+            "assert distance[1] < distance[0]",
+        ],
+    )

@@ -1,0 +1,49 @@
+"""Preservation: where the reference is already pi*, the optimum should be pi* for every lambda. [paper]"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .outcome import from_hunt
+from .search import Measure, hunt
+from .subject import Optima, Subject
+from .verdict import Verdict
+
+KEY = "preservation"
+LAMS = 10.0 ** np.array([-4, -2, -1, 0, 1, 2, 4, 6])
+COUNTS = {2: 100, 3: 100, 4: 50, 6: 25}
+SLACK = 1e-10
+
+
+def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
+    """1-norm distance from pi*, beyond the error bound."""
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-6)
+    found = np.abs(optima.policies - bandit.optimal).sum(axis=-1) - bound - SLACK
+    return np.where(optima.exists, found, np.nan)
+
+
+def judge(subject: Subject) -> Verdict:
+    """Look for a problem with pi_ref = pi* whose optimum is somewhere else."""
+    found = hunt(
+        subject,
+        KEY,
+        Measure(_excess, preserved=True),
+        LAMS,
+        {n: subject.count(count, least=2) for n, count in COUNTS.items()},
+    )
+    return from_hunt(
+        subject,
+        KEY,
+        found,
+        holds="where π_ref = π*, the optimum is π* at every λ",
+        fails="the optimum moves away from a reference that is already π*",
+        conditions="π_ref = π*; 2 to 6 responses; λ from 1e-4 to 1e6",
+        statement="" if found.case is None else f"π_ref = π*, yet the optimum is {found.excess:.3g} away in 1-norm at λ = {found.case.lams[0]:g}",
+        lines=[
+            "distance = abs(solutions[0].policy - bandit.optimal).sum()",
+            "print(solutions[0].policy, distance)",
+            "assert distance > 1e-10",
+        ],
+    )

@@ -1,0 +1,260 @@
+"""The search for counterexamples: many problems at once, then the simplest case that still fails, as Python.
+
+A `Measure` says by how much each optimum violates a claim, beyond what its error bound can explain. `hunt` looks for
+violations in every family of problems, few responses first; `shrink` drops responses and rounds numbers as long as the
+violation stays.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bandit import Bandit
+from .lowest import lower_exists
+from .problems import FAMILIES
+from .subject import Optima, Subject
+
+Floats = NDArray[np.float64]
+
+PROVEN = 1e-8
+"""Optima whose proven 1-norm error is above this are left out."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How much a batch of optima violates a claim.
+
+    excess: (L - span + 1, P) from the optima and their bandit; positive where the claim is violated by more than
+        rounding and the optima's error bounds allow.
+    span: the number of neighbouring lambdas that an entry speaks of: 1, or 2 where it compares two.
+    preserved: whether the problems have pi_ref = pi*.
+    """
+
+    excess: Callable[[Optima, Bandit], Floats]
+    span: int = 1
+    preserved: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A single problem, as it will be printed. pairs: (n, n), or None for all pairs equally often."""
+
+    reference: Floats
+    optimal: Floats
+    pairs: Floats | None
+    lams: tuple[float, ...]
+
+    @property
+    def bandit(self) -> Bandit:
+        return Bandit(self.reference, self.optimal, "uniform" if self.pairs is None else self.pairs)
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """What a search found. problems: how many; optima: at how many (problem, lambda); proven: how many of these had a
+    proven bound below `PROVEN`. worst: the largest excess among these (negative: the nearest miss). case: the simplest
+    violation, with its excess. confirmed: how that case's optimum is known, empty where it is not."""
+
+    problems: int
+    optima: int
+    proven: int
+    worst: float
+    case: Case | None
+    excess: float
+    confirmed: str
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether finding nothing says something: nearly all optima were proven."""
+        return self.proven >= 0.9 * self.optima
+
+    def describe(self) -> str:
+        """How hard it looked."""
+        share = "all" if self.proven == self.optima else f"{self.proven:,}"
+        return f"{self.problems:,} problems, {self.optima:,} optima, {share} of them proven to {PROVEN:g}"
+
+
+def hunt(
+    subject: Subject,
+    purpose: str,
+    measure: Measure,
+    lams: Sequence[float],
+    counts: dict[int, int],
+    families: Iterable[str] = tuple(FAMILIES),
+) -> Hunt:
+    """Look for violations on ``counts[n]`` problems with n responses of each family; stop at the first n that has one."""
+    rng = subject.rng(purpose)
+    total = Hunt(0, 0, 0, -np.inf, None, 0.0, "")
+    for n, count in counts.items():
+        suspects: list[tuple[float, Case]] = []
+        for family in families:
+            if n == 2 and FAMILIES[family].pairs is not None:
+                continue  # there is one pair
+            bandit = FAMILIES[family].draw(rng, count, n, measure.preserved)
+            optima = subject.optima(bandit, lams)
+            excess = measure.excess(optima, bandit)
+            proven = spanned(optima.bound <= PROVEN, measure.span)
+            usable = np.where(proven | (not subject.certified), excess, np.nan)
+            total = replace(
+                total,
+                problems=total.problems + count,
+                optima=total.optima + excess.size,
+                proven=total.proven + int(proven.sum()),
+                worst=float(np.fmax(total.worst, np.fmax.reduce(np.where(proven, excess, np.nan), axis=None))),
+            )
+            if (usable > 0).any():
+                k, p = np.unravel_index(np.nanargmax(usable), usable.shape)
+                lam = tuple(float(x) for x in optima.lams[k : k + measure.span])
+                pairs = None if FAMILIES[family].pairs is None else bandit.pairs[p]
+                suspects.append((float(usable[k, p]), Case(bandit.reference[p], bandit.optimal[p], pairs, lam)))  # type: ignore[index]
+        for found, case in sorted(suspects, key=lambda s: -s[0]):
+            simplest = shrink(subject, measure, case)
+            excess_of, how = confirm(subject, measure, simplest)
+            if how:
+                return replace(total, case=simplest, excess=excess_of, confirmed=how)
+            if total.case is None:
+                total = replace(total, case=case, excess=found)
+    return total
+
+
+def spanned(flags: NDArray[np.bool_], span: int) -> NDArray[np.bool_]:
+    """(L - span + 1, P): whether the flag is set at all lambdas that an entry speaks of."""
+    return np.all([flags[k : len(flags) - span + 1 + k] for k in range(span)], axis=0)
+
+
+def confirm(subject: Subject, measure: Measure, case: Case) -> tuple[float, str]:
+    """The excess of a case, and how its optima are known to be the optima; empty where they are not."""
+    bandit = _batch([case])
+    optima = subject.optima(bandit, case.lams)
+    excess = float(measure.excess(optima, bandit)[0, 0])
+    if not excess > 0:
+        return excess, ""
+    if (optima.bound <= PROVEN).all():
+        return excess, f"proven to be within {optima.bound.max():.0e} of the minimiser"
+    if not optima.exists.all():
+        return excess, ""
+    found = [lower_exists(subject, case.bandit, lam, log[0]) for lam, log in zip(case.lams, optima.log_policies, strict=True)]
+    if any(lower for lower, _ in found) or not all(count for _, count in found):
+        return excess, ""
+    return excess, f"the lowest of many local searches, and lower than {found[0][1]:,} policies on a grid"
+
+
+# ---------------------------------------------------------------------------------------------- simplification
+
+
+def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
+    """The simplest case near this one that still violates: fewer responses, then round numbers."""
+
+    def excesses(cases: list[Case]) -> Floats:
+        optima = subject.optima(batch := _batch(cases), cases[0].lams)
+        proven = spanned(optima.bound <= PROVEN, measure.span)
+        found = measure.excess(optima, batch)
+        return np.where(proven | (not subject.certified), found, -np.inf)[0]
+
+    while len(case.reference) > 2:
+        smaller = [_without(case, k, measure.preserved) for k in range(len(case.reference))]
+        smaller = [c for c in smaller if c is not None]
+        if not smaller:
+            break
+        found = excesses(smaller)
+        best = int(np.nanargmax(np.nan_to_num(found, nan=-np.inf)))
+        if not found[best] > 0:
+            break
+        case = smaller[best]
+
+    rounder = list(_rounder(case, measure.preserved))
+    found = excesses(rounder) if rounder else np.array([])
+    keeps = np.flatnonzero(found > 0)
+    if len(keeps):
+        case = rounder[keeps[0]]
+    for k in range(len(case.lams)):
+        for digits in (0, 1, 2):
+            lams = list(case.lams)
+            lams[k] = _rounded_lambda(lams[k], digits)
+            if len(set(lams)) < len(lams) or lams != sorted(lams):
+                continue
+            candidate = replace(case, lams=tuple(lams))
+            if excesses([candidate])[0] > 0:
+                case = candidate
+                break
+    return case
+
+
+def _without(case: Case, response: int, preserved: bool) -> Case | None:
+    """The case without one response, or None where nothing is compared any more or the rest falls apart."""
+    kept = np.delete(np.arange(len(case.reference)), response)
+    pairs = None if case.pairs is None else case.pairs[np.ix_(kept, kept)]
+    if pairs is not None:
+        if not (pairs > 0).any() or len(set(Bandit(np.full(len(kept), 1 / len(kept)), np.full(len(kept), 1 / len(kept)), pairs).components)) > 1:
+            return None
+        pairs = pairs / pairs.max()
+    optimal = case.optimal[kept] / case.optimal[kept].sum()
+    reference = optimal if preserved else case.reference[kept] / case.reference[kept].sum()
+    return replace(case, reference=reference, optimal=optimal, pairs=pairs)
+
+
+def _rounder(case: Case, preserved: bool) -> Iterable[Case]:
+    """Cases with rounder numbers, the roundest first."""
+    weights: list[Floats | None] = [None]
+    if case.pairs is not None:
+        scaled = case.pairs / case.pairs.max()
+        power = np.where(scaled > 0, 10.0 ** np.round(np.log10(np.where(scaled > 0, scaled, 1.0))), 0.0)
+        weights += [power, _significant(scaled, 1), _significant(scaled, 2), _significant(scaled, 4)]
+    for digits, pairs in itertools.product((1, 2, 3, 4, 6), weights):
+        optimal = _round_policy(case.optimal, digits)
+        reference = optimal if preserved else _round_policy(case.reference, digits)
+        if (optimal > 0).all() and (reference > 0).all():
+            yield replace(case, reference=reference, optimal=optimal, pairs=pairs)
+
+
+def _round_policy(policy: Floats, digits: int) -> Floats:
+    """Probabilities with so many decimals that sum to one; what is left over goes to the largest."""
+    rounded = np.round(policy, digits)
+    rounded[rounded.argmax()] += 1 - rounded.sum()
+    return np.round(rounded, digits)
+
+
+def _significant(x: Floats, digits: int) -> Floats:
+    return np.array([[float(f"{v:.{digits - 1}e}") for v in row] for row in x])
+
+
+def _rounded_lambda(lam: float, digits: int) -> float:
+    return float(10.0 ** round(np.log10(lam))) if digits == 0 else float(f"{lam:.{digits - 1}e}")
+
+
+def _batch(cases: Sequence[Case]) -> Bandit:
+    """Cases with equally many responses as the prompts of one bandit."""
+    n = len(cases[0].reference)
+    uniform = np.ones((n, n)) - np.eye(n)
+    pairs = np.stack([uniform if c.pairs is None else c.pairs for c in cases])
+    return Bandit(np.stack([c.reference for c in cases]), np.stack([c.optimal for c in cases]), pairs)
+
+
+# ---------------------------------------------------------------------------------------------- printing
+
+
+def case_code(subject: Subject, case: Case, lines: Sequence[str]) -> str:
+    """Python that builds the case, solves it as ``path``, and goes on with ``lines``."""
+    pairs = "" if case.pairs is None else f",\n    pairs={_matrix(case.pairs)}"
+    return "\n".join(
+        [
+            subject.imports,
+            "",
+            f"bandit = ea.Bandit(\n    reference={_vector(case.reference)},\n    optimal={_vector(case.optimal)}{pairs},\n)",
+            f"solutions = [ea.solve({subject.expression}, bandit) for lam in {list(case.lams)}]",
+            *lines,
+        ]
+    )
+
+
+def _vector(x: Floats) -> str:
+    return "[" + ", ".join(f"{float(v):.12g}" for v in x) + "]"
+
+
+def _matrix(x: Floats) -> str:
+    return "[" + ", ".join(map(_vector, x)) + "]"

@@ -1,0 +1,261 @@
+"""Is the loss a loss at all, and is what it claims true? Asked before anything is concluded from its optima."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
+from .problems import FAMILIES
+from .subject import Subject, Unclaimed
+
+Floats = NDArray[np.float64]
+
+LAMS = 10.0 ** np.arange(-6, 9)
+"""The lambdas at which a loss must be finite, and what it claims must be true."""
+
+SHAPE = (3, len(LAMS))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found: ``objective`` is what the judges may rely on (None where nothing can be computed)."""
+
+    objective: Objective | None
+    remarks: tuple[str, ...] = field(default=())
+
+
+def inspect(objective: Objective) -> Inspection:
+    """Check that a loss computes one differentiable number per pair, and every claim that the solvers rely on.
+
+    A loss whose claims are refuted goes on without them, since they would make wrong answers look proven. One that does
+    not accept an array of lambdas is given them one at a time.
+    """
+    if isinstance(objective, RLHF):
+        return Inspection(objective)
+    if not isinstance(objective, PairObjective):
+        kind = type(objective).__name__
+        return Inspection(None, (f"{kind} is neither RLHF nor a loss of pairs (PairObjective), and cannot be judged",))
+    try:
+        if getattr(objective.claims, "couples_pairs", False):
+            return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
+        broken = _broken(objective, 1.0)
+    except Exception as error:  # a user's code may raise anything
+        return Inspection(None, (f"it raises {_described(error)}",))
+    if broken:
+        return Inspection(None, (broken,))
+    remarks = []
+    for lam in LAMS:
+        try:
+            broken = _broken(objective, float(lam))
+        except Exception as error:
+            broken = f"it raises {_described(error)}"
+        if broken:
+            remarks.append(f"at lambda = {lam:g}, {broken}")
+            break
+    scalar_only = not _accepts_arrays(objective)
+    if scalar_only:
+        remarks.append("it does not accept an array of lambdas, and is audited one lambda at a time, which takes longer")
+    refuted = _refuted(Unclaimed(objective.lam, objective, scalar_only), objective)
+    if not refuted and not scalar_only and _misled(objective):
+        refuted = ["to be solved like the loss that it derives from is false: the gradient does not vanish there"]
+    remarks += [f"its claim {claim}" for claim in refuted]
+    if refuted:
+        remarks.append("it is therefore audited without its claims, so that less can be proven of it")
+    if refuted or scalar_only:
+        return Inspection(Unclaimed(objective.lam, objective, scalar_only), tuple(remarks))
+    return Inspection(objective, tuple(remarks))
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _points(count: int, seed: int = 0) -> list[torch.Tensor]:
+    """log pi_w, log pi_l and the same under pi_ref, plain ones first, then unlikely ones: (count, SHAPE[1]) each."""
+    rng = np.random.default_rng(seed)
+    width = np.geomspace(0.1, 20.0, count)[:, None]
+    return [torch.tensor(-width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for _ in range(4)]
+
+
+def _broken(objective: PairObjective, lam: float) -> str:
+    """What is wrong with the loss's values or derivatives at one lambda; empty where nothing is."""
+    own = objective.with_lam(lam)
+    points = _points(SHAPE[0])
+    inputs = [x.clone().requires_grad_(True) for x in points[:2]]
+    result = own.pair_loss(*inputs, *points[2:])
+    if not isinstance(result, torch.Tensor):
+        return f"it returns {type(result).__name__} for torch tensors, not a tensor"
+    if result.ndim == 0:
+        return "it reduces: it returns a single number where one loss per pair is wanted"
+    if tuple(result.shape) != SHAPE:
+        return f"it returns shape {tuple(result.shape)} for pairs of shape {SHAPE}"
+    if not torch.isfinite(result).all():
+        return f"it is {'NaN' if result.isnan().any() else 'infinite'} at ordinary log-probabilities"
+    if not result.requires_grad:
+        return "it is not differentiable: its value does not depend on the policy through torch"
+    gradients = torch.autograd.grad(result.sum(), inputs, allow_unused=True, create_graph=True)
+    if not all(g is None or torch.isfinite(g).all() for g in gradients):
+        return "its gradient is not finite at ordinary log-probabilities"
+    values = result.detach()
+    shuffled = own.pair_loss(*(x.flip(0) for x in points)).flip(0)
+    if not torch.allclose(values, shuffled, rtol=1e-12, atol=1e-12):
+        return "the loss of a pair depends on which other pairs it is computed with"
+    if not torch.equal(own.pair_loss(*points), values):
+        return "it gives different values for the same pairs when called again"
+    if lam != 1.0:  # far out, differences of values have no digits left
+        return ""
+    step = 1e-6
+    for which, gradient in enumerate(gradients):
+        moved = [[x + sign * step * (k == which) for k, x in enumerate(points)] for sign in (1.0, -1.0)]
+        up, down = (own.pair_loss(*m) for m in moved)
+        slope = torch.zeros_like(values) if gradient is None else gradient.detach()
+        size = slope.abs().max() + values.abs().max() * 1e-9 / step + 1e-9
+        # a kink is no mistake: most points must agree, not all
+        agree = ((up - down) / (2 * step) - slope).abs() <= 1e-4 * size
+        if agree.double().mean() < 0.8:
+            return "its gradient by torch is not the slope of its values"
+    return ""
+
+
+def _accepts_arrays(objective: PairObjective) -> bool:
+    """Whether ``lam`` may be an array over the last axis, with the values that single lambdas give."""
+    points = _points(SHAPE[0])
+    try:
+        together = objective.with_lam(torch.tensor(LAMS)).pair_loss(*points)
+        alone = [objective.with_lam(float(lam)).pair_loss(*points)[:, k] for k, lam in enumerate(LAMS)]
+        return together.shape == SHAPE and torch.allclose(together, torch.stack(alone, 1), rtol=1e-9, equal_nan=True)
+    except Exception:
+        return False
+
+
+def _refuted(plain: Unclaimed, objective: PairObjective) -> list[str]:
+    """The claims that numbers refute, in words."""
+    claims, found = objective.claims, []
+    points = _points(SHAPE[0], seed=1)
+    everywhere = [objective.with_lam(float(lam)) for lam in LAMS]
+
+    def losses(*at: torch.Tensor) -> torch.Tensor:
+        return torch.stack([one.pair_loss(*at) for one in everywhere])
+
+    def differs(a: torch.Tensor, b: torch.Tensor) -> bool:
+        return not torch.allclose(a, b, rtol=1e-7, atol=1e-10, equal_nan=True)
+
+    here = losses(*points)
+    if not claims.needs_reference and differs(here, losses(*points[:2], points[3], points[2])):
+        found.append("needs_reference = False is false: its values change with the reference")
+    if claims.log_ratio_only and differs(here, losses(points[0] - 0.7, points[1] - 0.7, *points[2:])):
+        found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
+    if isinstance(objective, QuasiconvexObjective):
+        found += _refuted_of_psi(objective)
+    elif claims.convex:
+        found += _refuted_convexity(plain, claims, objective)
+    return found
+
+
+def _refuted_of_psi(objective: QuasiconvexObjective) -> list[str]:
+    """A QPO loss is solved through psi, so psi must be convex and the loss must be made of it."""
+    points = _points(SHAPE[0], seed=2)
+    found = []
+    for lam in LAMS:
+        own = objective.with_lam(float(lam))
+        mu = own.link.mu
+        margin = mu(points[0] - points[2]) - mu(points[1] - points[3])
+        if not torch.allclose(own.pair_loss(*points), own.psi(margin), rtol=1e-9, equal_nan=True):
+            found.append(f"to be psi(mu(u_w) - mu(u_l)) is false at lambda = {lam:g}")
+            break
+        at = torch.linspace(-30.0, 30.0, 121, dtype=torch.float64) / min(max(lam, 1e-3), 1e3)
+        left, middle, right = (own.psi(x) for x in (at[:-2], at[1:-1], at[2:]))
+        sag = middle - (left + right) / 2
+        if (sag > 1e-9 * (1 + middle.abs())).any():
+            found.append(f"that psi is convex is false at lambda = {lam:g}")
+            break
+        claim = _refuted_slopes(own, at)
+        if claim:
+            found.append(f"{claim} at lambda = {lam:g}")
+            break
+    return found
+
+
+def _refuted_slopes(objective: QuasiconvexObjective, at: torch.Tensor) -> str:
+    """The claims on the derivatives of psi, at margins ``at`` and one lambda."""
+    x = at.clone().requires_grad_(True)
+    slope = _derivative(objective.psi(x), x)
+    bend = _derivative(slope, x)
+    twist = _derivative(bend, x).detach()
+    slope, bend = slope.detach(), bend.detach()
+    slack = 1e-9 * float(slope.abs().max())
+    ends = [float(np.max(end)) for end in objective.psi_slopes()]
+    if (slope < ends[0] - slack).any() or (slope > ends[1] + slack).any():
+        return f"psi_slopes = ({ends[0]:g}, {ends[1]:g}) is false"
+    m = objective.psi_self_concordance
+    if m is not None:
+        m = float(np.max(m))
+        if (twist.abs() > m * bend * (1 + 1e-6) + 1e-9 * bend.max() * (m + 1 / (1 + at.abs().max()))).any():
+            return f"psi_self_concordance = {m:g} is false"
+    if objective.bradley_terry_margin:
+        for p in (0.6, 0.9, 0.99):
+            y = torch.tensor([1.0, -1.0], dtype=torch.float64) * np.log(p / (1 - p)) / objective.lam
+            y.requires_grad_(True)
+            win, lose = _derivative(objective.psi(y), y).detach().tolist()
+            if abs(p * win - (1 - p) * lose) > 1e-9 * (abs(win) + abs(lose)):
+                return "bradley_terry_margin = True is false"
+    return ""
+
+
+def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjective) -> list[str]:
+    """Curvature in the logits, and its rate of change, along random lines."""
+    rng = np.random.default_rng(3)
+    for family in FAMILIES.values():
+        bandit = family.draw(rng, 24, 3)
+        for lam in LAMS:
+            theta = torch.tensor(rng.normal(0.0, 3.0, (24, 3)))
+            line, across = (torch.tensor(rng.normal(size=(24, 3))) for _ in range(2))
+            x = torch.zeros(24, dtype=torch.float64, requires_grad=True)
+            y = torch.zeros(24, dtype=torch.float64, requires_grad=True)
+            at = theta + x[:, None] * line + y[:, None] * across
+            value = risk(plain.with_lam(float(lam)), bandit, torch.log_softmax(at, -1))
+            bend = _derivative(_derivative(value, x), x)
+            twist = _derivative(bend, y).detach()
+            bend = bend.detach()
+            slack = 1e-9 * (1 + lam**2 * min(1.0, 1.0 / lam) + value.detach().abs())
+            if (bend < -slack).any():
+                return [f"convex = True is false: its curvature is {bend.min():.3g} somewhere at lambda = {lam:g}"]
+            m = claims.self_concordance
+            if m is not None:
+                limit = float(np.max(objective.with_lam(float(lam)).claims.self_concordance))
+                reach = across.amax(1) - across.amin(1)
+                if (twist.abs() > limit * reach * bend * (1 + 1e-6) + 1e3 * slack * (1 + lam)).any():
+                    return [f"self_concordance = {limit:g} is false at lambda = {lam:g}"]
+    return []
+
+
+def _misled(objective: PairObjective) -> bool:
+    """Whether what the solver calls a proven optimum is none.
+
+    A subclass may have a formula of its own, which the closed form of its parent does not know of.
+    """
+    rng = np.random.default_rng(4)
+    for n in (2, 3):
+        bandit = FAMILIES["moderate"].draw(rng, 8, n)
+        start = np.log(bandit.reference) + np.eye(n)[0]
+        for lam in (0.1, 1.0, 10.0):
+            own = Subject(objective.with_lam(lam))
+            found = own.optima(bandit, [lam])
+            inside = np.isfinite(found.bound[0]) & np.isfinite(found.log_policies[0]).all(axis=-1)
+            at = np.where(inside[:, None], found.log_policies[0], start)
+            there, before = (np.abs(own.gradient(bandit, lam, x)).max(axis=-1) for x in (at, start))
+            if (there > 1e-6 * (1e-3 + before))[inside].any():
+                return True
+    return False
+
+
+def _derivative(value: torch.Tensor, x: torch.Tensor) -> Any:
+    if not value.requires_grad:
+        return torch.zeros_like(x)
+    (found,) = torch.autograd.grad(value.sum(), x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found

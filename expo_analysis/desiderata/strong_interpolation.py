@@ -1,0 +1,23 @@
+"""The strong interpolation criterion: as lambda tends to 0 the optimum should tend to pi*. [paper]"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .at_limit import judge_limit
+from .subject import Subject
+from .verdict import Verdict
+
+KEY = "strong_interpolation"
+
+
+def _optimal(bandit: Any) -> NDArray[np.float64]:
+    return bandit.optimal
+
+
+def judge(subject: Subject) -> Verdict:
+    """Whether the optimum tends to pi*, how fast, or to what else."""
+    return judge_limit(subject, KEY, "zero", _optimal, "π*", "bandit.optimal")

@@ -1,0 +1,137 @@
+"""The loss under audit, and its optima with what is proven of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .._array import Array, namespace
+from ..bandit import Bandit
+from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
+from ..optima import solve_path
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Optima:
+    """Optima of a batch: L lambdas by P problems with n responses.
+
+    policies, log_policies: (L, P, n). bound: (L, P), proven 1-norm error, nan where none is proven. status: (L, P), as in
+    `Solution`.
+    """
+
+    lams: Floats
+    policies: Floats
+    log_policies: Floats
+    bound: Floats
+    status: NDArray[Any]
+
+    @property
+    def exists(self) -> NDArray[np.bool_]:
+        """(L, P): whether the policy is a minimiser, as far as the solver can tell."""
+        return np.isin(self.status, ("optimal", "not_unique"))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loss as the judges see it.
+
+    objective: what is solved; every lambda is tried, its own is not used.
+    expression: Python that builds the loss at a lambda named ``lam``, and imports: what that needs.
+    seed: of every random number.
+    effort: multiplies the number of problems that are tried; 1 keeps an audit within seconds.
+    """
+
+    objective: Objective
+    expression: str = ""
+    imports: str = "import expo_analysis as ea"
+    seed: int = 0
+    effort: float = 1.0
+
+    def at(self, lam: float) -> Objective:
+        """The loss at one lambda."""
+        return self.objective.with_lam(lam)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Random numbers for one purpose, the same in every run and whatever else was drawn before."""
+        return np.random.default_rng([self.seed, *purpose.encode()])
+
+    def count(self, full: int, least: int = 4) -> int:
+        """How many problems to try where a loss that is solved fast gets ``full``; others take a hundred times longer."""
+        return max(least, round(full * self.effort * (1.0 if self.fast else 0.01)))
+
+    @cached_property
+    def fast(self) -> bool:
+        """Whether one run of Newton's method solves it, in place of many local searches."""
+        if isinstance(self.objective, RLHF | QuasiconvexObjective):
+            return True
+        claims = self.objective.claims
+        return claims.convex and claims.self_concordance is not None
+
+    @cached_property
+    def certified(self) -> bool:
+        """Whether its optima come with proven error bounds on ordinary problems."""
+        rng = self.rng("certified")
+        bandit = Bandit(rng.dirichlet([2.0, 2.0, 2.0], 4), rng.dirichlet([2.0, 2.0, 2.0], 4))
+        return bool(np.isfinite(self.optima(bandit, [0.1, 1.0]).bound).all())
+
+    def optima(self, bandit: Bandit, lams: Any) -> Optima:
+        """The optima on every prompt of a bandit at every lambda, all in one batch."""
+        path = solve_path(self.objective, bandit, lams)
+        shape = (len(path), bandit.prompts or 1)
+        policies, logs = (x.reshape(*shape, bandit.n) for x in (path.policies, path.log_policies))
+        return Optima(path.lams, policies, logs, path.error_bound.reshape(shape), path.status.reshape(shape))
+
+    def value(self, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
+        """The objective at log-policies (..., n), which broadcast against the bandit's."""
+        return risk(self.at(lam), bandit, torch.from_numpy(np.ascontiguousarray(log_policy))).numpy()
+
+    def gradient(self, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
+        """The objective's gradient in the logits at log-policies (..., n)."""
+        theta = torch.tensor(log_policy, requires_grad=True)
+        risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum().backward()
+        assert theta.grad is not None
+        return theta.grad.numpy()
+
+
+@dataclass(frozen=True)
+class Unclaimed(PairObjective):
+    """A loss stripped of its claims, so that nothing is concluded from them; lambda by lambda where it needs that."""
+
+    of: PairObjective
+    one_lambda_at_a_time: bool = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.of.name
+
+    def with_lam(self, lam: Any) -> Unclaimed:
+        return dataclasses.replace(self, lam=lam)
+
+    @property
+    def regulariser(self) -> Any:
+        return self.of.regulariser
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        given = (logp_w, logp_l, ref_logp_w, ref_logp_l)
+        if not self.one_lambda_at_a_time or np.ndim(self.lam) == 0:
+            return self.of.with_lam(self.lam).pair_loss(*given)
+        xp = namespace(logp_w)
+        lams = np.broadcast_to(np.asarray(self.lam), tuple(logp_w.shape)[-1:])
+        groups = [np.flatnonzero(lams == lam) for lam in np.unique(lams)]
+        parts = [
+            self.of.with_lam(float(lams[group[0]])).pair_loss(*(xp.take(x, xp.asarray(group), axis=-1) for x in given))
+            for group in groups
+        ]
+        return xp.take(xp.concat(parts, axis=-1), xp.asarray(np.argsort(np.concatenate(groups))), axis=-1)

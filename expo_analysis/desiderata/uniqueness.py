@@ -1,0 +1,70 @@
+"""Uniqueness: there should be one minimiser, whatever was compared with what. [ours]"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..bandit import Bandit
+from .flatness import Flat, graphs, other_minimiser
+from .subject import Subject
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+
+KEY = "uniqueness"
+LAMS = np.array([0.01, 0.3, 3.0, 100.0])
+
+
+def judge(subject: Subject) -> Verdict:
+    """Look for a second minimiser on connected graphs, disconnected ones, and with a response in no pair."""
+    tried = proven = 0
+    example: Counterexample | None = None
+    where = ""
+    for name, bandit in graphs(subject, KEY, subject.count(50, least=2)):
+        optima = subject.optima(bandit, LAMS)
+        tried += optima.status.size
+        proven += int((np.isfinite(optima.bound) & (optima.status == "optimal")).sum())
+        if example is None:
+            suspects = np.argwhere(optima.exists & (optima.status == "not_unique"))[:3].tolist()
+            if not subject.certified:
+                suspects += [(k, p) for k in range(len(LAMS)) for p in range(2) if optima.exists[k, p]]
+            for k, p in suspects:
+                one = Bandit(bandit.reference[p], bandit.optimal[p], bandit.pairs[p])  # type: ignore[index]
+                flat = other_minimiser(subject, one, float(LAMS[k]), optima.log_policies[k, p])
+                if flat is not None:
+                    where, example = name, shown(subject, one, flat)
+                    break
+    conditions = f"connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 0.01 to 100; {tried} problems"
+    evidence = {"problems": tried, "with one proven minimiser": proven}
+    if example is not None:
+        return Verdict(KEY, FAILS, f"several policies are minimisers ({where})", conditions, evidence, example)
+    if proven == tried:
+        return Verdict(KEY, HOLDS, "there is one minimiser on every comparison graph tried", conditions, evidence)
+    return Verdict(KEY, CANNOT_TELL, "no second minimiser was found, but the minimisers are not proven", conditions, evidence)
+
+
+def shown(subject: Subject, bandit: Bandit, flat: Flat) -> Counterexample:
+    policies = [np.exp(x).tolist() for x in (flat.first, flat.second)]
+    numbers = {
+        "reference": bandit.reference.tolist(),
+        "optimal": bandit.optimal.tolist(),  # type: ignore[union-attr]
+        "pairs": bandit.pairs.tolist(),
+        "lam": flat.lam,
+        "policies": policies,
+        "values": [flat.value, flat.other_value],
+    }
+    code = "\n".join(
+        [
+            subject.imports,
+            "",
+            f"bandit = ea.Bandit({numbers['reference']}, {numbers['optimal']}, {numbers['pairs']})",
+            f"lam, policies = {flat.lam!r}, {policies}",
+            f"values = [float(ea.risk({subject.expression}, bandit, np.log(p))) for p in policies]",
+            "print(values)",
+            "assert abs(values[0] - values[1]) < 1e-12 * (1 + abs(values[0]))",
+        ]
+    )
+    return Counterexample(
+        f"two policies {np.abs(np.exp(flat.first) - np.exp(flat.second)).sum():.2g} apart in 1-norm have the lowest value "
+        f"{flat.value:.6g} at λ = {flat.lam:g}",
+        numbers,
+        code,
+    )
