@@ -74,6 +74,19 @@ def exp_expm1(scale: Array, x: Array) -> Array:
     return exp(scale + rise) * xp.where(x > 0, -expm1(fall), expm1(fall))
 
 
+def log_odds(log_p: Array) -> Array:
+    """log p/(1-p) from log p <= 0, accurate for p near 0 and near 1.
+
+    p = 1 has no odds: p counts as 1 - exp(-338) at most in float64, 1 - exp(-28) in float32, with the derivative there.
+    """
+    xp = namespace(log_p)
+    ceiling = -math.exp((32.0 - math.log(float(xp.finfo(log_p.dtype).max))) / 2)
+    below = xp.clip(log_p, None, ceiling)
+    if array_api_compat.is_torch_array(log_p):  # the derivative goes on where the value is held back
+        below = log_p + (below - log_p).detach()
+    return log_p - xp.log(-expm1(below))
+
+
 def rise_and_fall(x: Array) -> tuple[Array, Array]:
     """max(x, 0) and -|x|, with the derivatives 0 and 1 at x = 0."""
     xp = namespace(x)

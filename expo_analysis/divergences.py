@@ -19,6 +19,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scipy.special import wrightomega
+
 from ._array import Array, check_same_shape, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Divergence",
     "ForwardKL",
     "JensenShannon",
+    "MixedChiSquare",
     "ReverseKL",
     "resolve_divergence",
 ]
@@ -212,8 +215,34 @@ class ChiSquare(Divergence):
         return exp(log_reference + 2 * rise) * expm1(fall) ** 2
 
 
+@dataclass(frozen=True)
+class MixedChiSquare(Divergence):
+    """KL plus half of chi-square: f(u) = u log u + (u - 1)^2 / 2, f'(u) - f'(1) = log u + u - 1. chi-PO's divergence.
+
+    f'(u) = v + const has the root u = W(e^v), Lambert's function. (arXiv 2407.13399)
+    """
+
+    name: ClassVar[str] = "mixed_chi_square"
+
+    def f(self, u: Array) -> Array:
+        return ReverseKL().f(u) + ChiSquare().f(u) / 2
+
+    def mu(self, log_u: Array) -> Array:
+        return log_u + expm1(log_u)
+
+    def descend(self, log_u: Array, gap: Array) -> Array:
+        xp = namespace(log_u)
+        goal = log_u + exp(log_u) - gap  # = log u' + u'
+        u = xp.asarray(wrightomega(goal), dtype=goal.dtype)
+        small = goal < 1  # where u' < 1, goal - u' keeps its digits, and does not underflow
+        return xp.where(small, goal - u, xp.log(xp.where(small, xp.ones_like(u), u)))
+
+    def terms(self, log_policy: Array, log_reference: Array) -> Array:
+        return ReverseKL().terms(log_policy, log_reference) + ChiSquare().terms(log_policy, log_reference) / 2
+
+
 DIVERGENCES: dict[str, type[Divergence]] = {
-    cls.name: cls for cls in (ReverseKL, ForwardKL, JensenShannon, Alpha, ChiSquare)
+    cls.name: cls for cls in (ReverseKL, ForwardKL, JensenShannon, Alpha, ChiSquare, MixedChiSquare)
 }
 
 

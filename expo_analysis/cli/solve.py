@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..bandit import Bandit
 from ..bandit_io import NamedBandit, read_named_bandit
-from ..losses import CATALOGUE, QPO, Objective, objective
+from ..losses import AOT, CATALOGUE, QPO, Objective, objective
 from ..optima import Path as Optima
 from ..optima import solve_path
 from .errors import bad_input
@@ -28,7 +28,7 @@ MAX_RANGE = 100_000
 LOSSES = ", ".join(
     f"{name} ({', '.join(f.name for f in fields)})" if (fields := dataclasses.fields(CATALOGUE[name])[1:]) else name
     for name in CATALOGUE
-    if name != QPO.name
+    if name not in (QPO.name, AOT.name)
 )
 """What can be asked for here, with the names of the options."""
 
@@ -139,6 +139,8 @@ def parse_objective(name: str, lam: float, texts: list[str]) -> Objective:
     """The objective with its ``name=value`` options."""
     if name == QPO.name:
         raise ValueError("qpo is made of two Python functions, psi and mu: use ea.QPO(lam, psi, mu) in Python")
+    if name == AOT.name:
+        raise ValueError("aot couples the pairs of a batch, and has no optimum over weighted pairs")
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -25,6 +26,7 @@ class Claims:
     log_ratio_only    the pair loss depends on log pi_w - log pi_l alone, not on how much mass the pair has
     self_concordance  the least known M with |D3 f[v,v,u]| <= M range(u) D2 f[v,v] in the logits, the condition of the
                       error bounds; 0 for quadratics, None where no such M is known
+    couples_pairs     the loss is one of a whole batch, and no sum over its pairs: it has no risk and no optimum here
     """
 
     convex: bool
@@ -32,6 +34,7 @@ class Claims:
     needs_reference: bool
     log_ratio_only: bool
     self_concordance: Any = None
+    couples_pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class PairObjective(Objective):
         """The explicit divergence from the reference, weighted by lam; None where there is none."""
         return None
 
+    @property
+    def claims(self) -> Claims:
+        """Nothing but that the loss may read all it is given: true of every loss, and enough for every tool here."""
+        return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+
     def loss(
         self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
     ) -> Array:
@@ -113,13 +121,8 @@ class PairObjective(Objective):
 
 
 @dataclass(frozen=True)
-class QuasiconvexObjective(PairObjective):
-    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with psi convex and mu = f' of a divergence: the paper's QPO family.
-
-    A convex psi makes the problem convex in the *scores* s = mu(u), for whatever mu, and on a connected comparison
-    graph every score vector is reached by exactly one policy, found by a one-dimensional root. So the solvers need psi
-    and the divergence only. [ours]
-    """
+class MarginObjective(PairObjective):
+    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with mu = f' of a divergence, and any psi."""
 
     @property
     def link(self) -> Divergence:
@@ -128,7 +131,21 @@ class QuasiconvexObjective(PairObjective):
 
     @abstractmethod
     def psi(self, margin: Array) -> Array:
-        """psi, convex, as a function of the margin mu(u_w) - mu(u_l)."""
+        """psi as a function of the margin mu(u_w) - mu(u_l)."""
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        mu = self.link.mu
+        return self.psi(mu(logp_w - ref_logp_w) - mu(logp_l - ref_logp_l))
+
+
+@dataclass(frozen=True)
+class QuasiconvexObjective(MarginObjective):
+    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with psi convex and mu = f' of a divergence: the paper's QPO family.
+
+    A convex psi makes the problem convex in the *scores* s = mu(u), for whatever mu, and on a connected comparison
+    graph every score vector is reached by exactly one policy, found by a one-dimensional root. So the solvers need psi
+    and the divergence only. [ours]
+    """
 
     @abstractmethod
     def psi_slopes(self) -> tuple[Any, Any]:
@@ -137,19 +154,38 @@ class QuasiconvexObjective(PairObjective):
     @property
     @abstractmethod
     def psi_self_concordance(self) -> Any:
-        """The least known M with |psi'''| <= M psi''; it is ``claims.self_concordance`` where mu is the logarithm."""
+        """The least known M with |psi'''| <= M psi''; it is ``claims.self_concordance`` where mu is the logarithm.
+
+        None where there is none, as for a psi with kinks.
+        """
+
+    @property
+    def linear_pieces(self) -> tuple[tuple[Any, Any], ...] | None:
+        """(slope, intercept) of each piece of a psi that is a maximum of straight lines; None for any other psi."""
+        return None
 
     @property
     def bradley_terry_margin(self) -> bool:
         """Whether lam * (s_i - s_j) = log p*_ij / p*_ji minimises the expected psi of every single pair."""
         return False
 
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        mu = self.link.mu
-        return self.psi(mu(logp_w - ref_logp_w) - mu(logp_l - ref_logp_l))
-
 
 def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
     """Raise unless an option has one of its accepted values."""
     if value not in accepted:
         raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}")
+
+
+def check_number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, low_too: bool = False
+) -> None:
+    """Raise unless an option is a finite number above ``low`` (or equal to it, if ``low_too``) and below ``high``."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and (low < value or (low_too and low == value)) and value < high):
+        if low == -math.inf:
+            accepted = "a finite number"
+        elif high == math.inf:
+            accepted = f"a finite number {'of at least' if low_too else 'above'} {low:g}"
+        else:
+            accepted = f"a number in {'[' if low_too else '('}{low:g}, {high:g})"
+        raise ValueError(f"{name} must be {accepted}, got {value!r}")

@@ -5,16 +5,31 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from .aot import AOT
 from .base import Objective
+from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
+from .chi_po import ChiPO
+from .discopop import DiscoPOP
 from .dpo import DPO
+from .dpop import DPOP
+from .exo import EXO
 from .expo import EXPO, ExplicitPO, RegressionEXPO
 from .fdpo import FDPO
+from .hinge import Hinge, SLiC
 from .ipo import IPO
+from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
 from .qpo import QPO
 from .rlhf import RLHF
+from .spo import SPO
 
 CATALOGUE: dict[str, type[Objective]] = {
-    cls.name: cls for cls in (RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO)
+    cls.name: cls
+    for cls in (
+        *(RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO, SPO),
+        *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
+        *(SFT, BradleyTerry, CPO, SimPO, ORPO),
+        *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
+    )
 }
 
 

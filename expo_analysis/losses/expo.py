@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .._array import Array, log_sigmoid, sigmoid
 from ..divergences import Divergence, ForwardKL, resolve_divergence
 from .base import Claims, PairObjective, check_option
 
 
-def bradley_terry_nll(logp_w: Array, logp_l: Array) -> Array:
-    """-log p_theta(w > l) = -log sigma(log pi_w - log pi_l): on the population, KL(p* || p_theta) up to a constant."""
-    return -log_sigmoid(logp_w - logp_l)
+def bradley_terry_nll(logp_w: Array, logp_l: Array, scale: Any = 1.0) -> Array:
+    """-log p_theta(w > l) = -log sigma(log pi_w - log pi_l): on the population, KL(p* || p_theta) up to a constant.
+
+    ``scale`` multiplies the log-ratio, for Bradley-Terry models of other rewards than log pi.
+    """
+    return -log_sigmoid(scale * (logp_w - logp_l))
 
 
 @dataclass(frozen=True)

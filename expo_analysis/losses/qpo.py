@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .._array import Array, cap_exponent, namespace
-from .base import Claims, PairObjective
+from .base import PairObjective
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,6 @@ class QPO(PairObjective):
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return self.psi(self.mu(_ratio(logp_w - ref_logp_w)) - self.mu(_ratio(logp_l - ref_logp_l)), self.lam)
-
-    @property
-    def claims(self) -> Claims:
-        return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
 
 
 def _ratio(log_u: Array) -> Array:

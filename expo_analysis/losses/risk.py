@@ -45,6 +45,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         raise TypeError(f"objective must be RLHF or a PairObjective, got {type(objective).__name__}")
     if reward is not None:
         raise ValueError(f"reward is not used by {type(objective).__name__}")
+    refuse_coupled(objective)
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.claims.needs_reference else (log_policy,)
     losses = objective.loss(*(array[..., end] for array in read for end in (winner, loser)))
@@ -54,3 +55,12 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if objective.regulariser is not None:
         total = total + objective.lam * objective.regulariser(log_policy, log_reference)
     return total
+
+
+def refuse_coupled(objective: Objective) -> None:
+    """Raise where a loss couples the pairs of a batch, so that no weights of single pairs give a risk."""
+    if objective.claims.couples_pairs:
+        raise ValueError(
+            f"objective must be a loss of single pairs: {type(objective).__name__} couples the pairs of a batch and "
+            "has no risk over weighted pairs; call its loss on a batch of pairs instead"
+        )

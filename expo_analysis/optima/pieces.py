@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from ..divergences import ChiSquare, ForwardKL
-from ..losses import DPO, IPO, RLHF, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
+from ..losses import DPO, EXPO, IPO, RLHF, ExplicitPO, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .multistart import VANISHED, LocalMinima, multistart
@@ -161,7 +161,7 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
         if isinstance(psi, IPO):
             scores = ipo_scores(problem)
             error = logit_error(in_scores, scores)
-        elif method == "closed_form" and not psi.bradley_terry_margin:
+        elif psi.psi_self_concordance is None or (method == "closed_form" and not psi.bradley_terry_margin):
             return None
         else:
             scores, steps, converged = newton(in_scores, np.zeros_like(piece.log_reference))
@@ -193,7 +193,7 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
 
 
 def _is_expo(objective: PairObjective) -> bool:
-    return isinstance(objective.regulariser, ForwardKL) and not objective.claims.needs_reference
+    return isinstance(objective, (EXPO, ExplicitPO)) and isinstance(objective.regulariser, ForwardKL)
 
 
 # ---------------------------------------------------------------------------------------------- iterations
@@ -206,6 +206,10 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     bound = policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
     astray = result.status == "failed"
+    if not problem.objective.claims.log_ratio_only:  # the bound's rounding analysis is one of log-ratios
+        found = result.status == "optimal"
+        result.bound[:] = np.nan
+        result.message[found] = "the minimiser, as the objective is convex; no error bound is known for it"
     if astray.any():  # many starts can at least tell where the iterates are going
         return _merge(result, _by_multistart(piece.take(astray), problem.take(astray)), astray)
     return result

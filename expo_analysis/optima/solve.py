@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, risk
+from ..losses.risk import refuse_coupled
 from .certificate import UNIT
 from .pieces import METHODS, Piece, solve_piece
 from .solution import Path, Solution
@@ -83,6 +84,7 @@ def _check(objective: Any, bandit: Any, method: str) -> None:
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
+    refuse_coupled(objective)
 
 
 @dataclass
