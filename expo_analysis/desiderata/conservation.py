@@ -13,7 +13,7 @@ from .uniqueness import shown
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "conservation"
-LAMS = np.array([0.01, 0.3, 3.0, 100.0])
+LAMS = np.array([0.3, 3.0, 0.01, 100.0])
 SLACK = 1e-10
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
+from ..losses import RLHF, BradleyTerry
 from .runaway import runs_away
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -64,7 +66,12 @@ def judge(subject: Subject) -> Verdict:
 
 
 def _counterexample(subject: Subject, reference: list[float], counts: NDArray[Any], gone: NDArray[np.bool_]) -> Counterexample | None:
-    """The smallest data set on which the loss keeps falling along a path to the boundary of the simplex."""
+    """The smallest data set on which the loss keeps falling along a path to the boundary of the simplex.
+
+    For RLHF it is the likelihood of its reward model, exp(reward) in the place of pi, that does so.
+    """
+    if isinstance(subject.objective, RLHF):
+        subject = replace(subject, objective=BradleyTerry(1.0), expression="ea.BradleyTerry(1.0)")
     for k in np.flatnonzero(gone.any(axis=0))[:4]:
         order = sorted(np.flatnonzero(gone[:, k]), key=lambda i: abs(np.log(LAMS[i])))
         lam, bandit = LAMS[order[0]], Bandit.from_counts(reference, counts[k])

@@ -6,8 +6,10 @@ The cheapest test of preservation there is, as it needs no optimum, and one that
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from ..bandit import Bandit
+from ..losses import Objective, PairObjective
 from .outcome import case_numbers
 from .problems import FAMILIES
 from .search import Case, case_code
@@ -23,25 +25,23 @@ ZERO, NOT_ZERO = 1e-12, 1e-9
 def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
     """|gradient| at pi_ref by the sum of the moduli of its parts, per prompt: (P,).
 
-    The parts are those of every ordered pair by itself, so that cancellation between pairs counts and scale does not.
+    The parts are those of every ordered pair, and of the regulariser: so rounding has one size whatever lambda is.
     """
-    log_reference = np.log(bandit.reference)
-    gradient = np.abs(subject.gradient(bandit, lam, log_reference)).sum(axis=-1)
-    return gradient / np.maximum(_parts(subject, bandit, lam), 1e-300)
+    gradient = np.abs(subject.gradient(bandit, lam, np.log(bandit.reference))).sum(axis=-1)
+    return gradient / np.maximum(_parts(subject.at(lam), bandit), 1e-300)
 
 
-def _parts(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
-    """Sum over ordered pairs of the gradient's modulus with that pair alone, (P,)."""
-    n, total = bandit.n, 0.0
-    for i in range(n):
-        for j in range(n):
-            if i != j and (bandit.wins[:, i, j] > 0).any():
-                weight = bandit.wins[:, i, j]
-                counts = np.zeros((n, n))
-                counts[i, j] = 1.0
-                alone = Bandit.from_counts(bandit.reference, counts)
-                total = total + weight * np.abs(subject.gradient(alone, lam, np.log(bandit.reference))).sum(axis=-1)
-    return np.asarray(total)
+def _parts(objective: Objective, bandit: Bandit) -> np.ndarray:
+    """Sum of the moduli of all that adds up to the gradient at pi_ref, (P,)."""
+    if not isinstance(objective, PairObjective):
+        return np.abs(np.log(bandit.optimal) * bandit.reference).sum(axis=-1) + objective.lam  # type: ignore[operator]
+    winner, loser, weight = bandit.edges
+    log_reference = torch.from_numpy(np.log(bandit.reference))
+    ends = [log_reference[:, end] for end in (winner, loser)]
+    own = [end.clone().requires_grad_(True) for end in ends]
+    slopes = torch.autograd.grad(objective.pair_loss(*own, *ends).sum(), own, allow_unused=True)
+    total = sum((weight * (0.0 if slope is None else np.abs(slope.numpy()))).sum(axis=-1) for slope in slopes)
+    return np.asarray(total + (0.0 if objective.regulariser is None else 2 * objective.lam))
 
 
 def judge(subject: Subject) -> Verdict:

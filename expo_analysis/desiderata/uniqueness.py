@@ -10,7 +10,7 @@ from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "uniqueness"
-LAMS = np.array([0.01, 0.3, 3.0, 100.0])
+LAMS = np.array([0.3, 3.0, 0.01, 100.0])
 
 
 def judge(subject: Subject) -> Verdict:

@@ -1,0 +1,235 @@
+"""`audit`: a loss in, a report card out; `audit_many`: the same for many losses, each by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..bandit import Bandit
+from ..losses import Objective
+from . import (
+    conservation,
+    consistency,
+    constraint_robustness,
+    existence,
+    first_step,
+    improvement,
+    monotone_path,
+    preservation,
+    reference_limit,
+    strong_interpolation,
+    uniqueness,
+    weak_interpolation,
+)
+from .report_card import ReportCard, ReportCards
+from .soundness import inspect
+from .subject import Subject
+from .verdict import CANNOT_TELL, DESIDERATA, Verdict
+
+JUDGES: dict[str, Callable[[Subject], Verdict]] = {
+    module.KEY: module.judge
+    for module in (
+        reference_limit,
+        strong_interpolation,
+        weak_interpolation,
+        preservation,
+        improvement,
+        monotone_path,
+        existence,
+        uniqueness,
+        conservation,
+        constraint_robustness,
+        first_step,
+        consistency,
+    )
+}
+"""By desideratum, in the order of the report card: a new one is a module with ``KEY`` and ``judge``, and a line here and
+in `DESIDERATA`."""
+
+
+def audit(
+    objective: Objective,
+    *,
+    name: str | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+    effort: float = 1.0,
+) -> ReportCard:
+    """Judge a loss by every desideratum.
+
+    Args:
+        objective: any `Objective`, such as ``ea.DPO(0.1)`` or one of your own; all lambdas are tried, not just its own.
+        name: what to call it; its ``name`` by default.
+        on_progress: called with what is being done and the fraction done, from 0 to 1.
+        effort: multiplies the number of problems tried.
+
+    Returns:
+        A `ReportCard`. Nothing that the loss does wrong raises an exception: it is reported in ``remarks``, and what
+        could not be judged is "cannot tell".
+
+    Raises:
+        TypeError: ``objective`` is not an Objective. ValueError: ``effort`` is not positive.
+
+    Example:
+        >>> import expo_analysis as ea
+        >>> ea.audit(ea.DPO(lam=0.1), effort=0.1).verdicts["preservation"].decision
+        'fails'
+    """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be an Objective such as ea.DPO(lam=0.1), got {type(objective).__name__}")
+    if not effort > 0:
+        raise ValueError(f"effort must be a positive number, got {effort!r}")
+    report = on_progress or (lambda stage, done: None)
+    started = time.perf_counter()
+    label = name or str(getattr(objective, "name", type(objective).__name__))
+    report("is it a loss?", 0.0)
+    inspection = inspect(objective)
+    remarks = list(inspection.remarks)
+    if inspection.objective is None:
+        return _unjudged(label, objective, remarks, time.perf_counter() - started)
+    subject = Subject(inspection.objective, *written(objective), effort=effort)
+    verdicts = {}
+    for k, (key, judge) in enumerate(JUDGES.items()):
+        report(DESIDERATA[key].title, (k + 1) / (len(JUDGES) + 1))
+        try:
+            verdicts[key] = judge(subject)
+        except Exception as error:  # a user's code may raise anything, anywhere
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            verdicts[key] = Verdict(key, CANNOT_TELL, f"the attempt to find out failed ({why})", "none", {})
+    report("its path", 1.0)
+    return ReportCard(label, objective, verdicts, tuple(remarks), _path(subject), time.perf_counter() - started)
+
+
+def audit_many(
+    objectives: Mapping[str, Objective | Exception],
+    *,
+    workers: int = 2,
+    on_progress: Callable[[str, str, float], None] | None = None,
+    effort: float = 1.0,
+) -> ReportCards:
+    """`audit` for each loss, in processes of their own, so that no loss can harm another.
+
+    Args:
+        objectives: by name. An exception stands for a loss that could not be built; its card says what happened.
+        workers: how many processes.
+        on_progress: called with the loss's name, what is being done, and the fraction done.
+    """
+    report = on_progress or (lambda name, stage, done: None)
+    cards: dict[str, ReportCard] = {}
+    sound = {}
+    for name, objective in objectives.items():
+        if isinstance(objective, Exception):
+            cards[name] = _unjudged(name, None, [_described(objective)], 0.0)
+            report(name, "not judged", 1.0)
+        else:
+            sound[name] = objective
+    if len(sound) == 1 or workers == 1:
+        for name, objective in sound.items():
+            cards[name] = _guarded(name, objective, effort, lambda stage, done, name=name: report(name, stage, done))
+            report(name, "done", 1.0)
+    elif sound:
+        cards |= _in_processes(sound, workers, report, effort)
+    return ReportCards({name: cards[name] for name in objectives})
+
+
+def _in_processes(
+    objectives: Mapping[str, Objective], workers: int, report: Callable[[str, str, float], None], effort: float
+) -> dict[str, ReportCard]:
+    """Each loss in a fresh process: one that crashes takes only its own card with it."""
+    context = multiprocessing.get_context("spawn")
+    cards: dict[str, ReportCard] = {}
+    waiting = list(objectives)
+    with context.Manager() as manager:
+        channel = manager.Queue()
+        retry: list[str] = []
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            running: dict[Future[ReportCard], str] = {
+                pool.submit(_remote, name, objectives[name], effort, channel): name for name in waiting
+            }
+            while running:
+                done, _ = wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
+                while not channel.empty():
+                    report(*channel.get())
+                for future in done:
+                    name = running.pop(future)
+                    try:
+                        cards[name] = future.result()
+                        report(name, "done", 1.0)
+                    except BrokenProcessPool:
+                        retry.append(name)
+                    except Exception as error:
+                        cards[name] = _unjudged(name, objectives[name], [_described(error)], 0.0)
+                        report(name, "not judged", 1.0)
+        for name in retry:  # one of them took the pool down: each gets a process to itself
+            with ProcessPoolExecutor(1, mp_context=context) as alone:
+                try:
+                    cards[name] = alone.submit(_remote, name, objectives[name], effort, channel).result()
+                except BrokenProcessPool:
+                    cards[name] = _unjudged(name, objectives[name], ["it ended the process that computed it"], 0.0)
+            report(name, "done", 1.0)
+    return cards
+
+
+def _remote(name: str, objective: Objective, effort: float, channel: Any) -> ReportCard:
+    return _guarded(name, objective, effort, lambda stage, done: channel.put((name, stage, done)))
+
+
+def _guarded(name: str, objective: Objective, effort: float, report: Callable[[str, float], None]) -> ReportCard:
+    try:
+        return audit(objective, name=name, on_progress=report, effort=effort)
+    except Exception as error:
+        return _unjudged(name, objective, [_described(error)], 0.0)
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _unjudged(name: str, objective: Objective | None, remarks: list[str], seconds: float) -> ReportCard:
+    why = f"the loss cannot be judged: {remarks[0]}" if remarks else "the loss cannot be judged"
+    verdicts = {key: Verdict(key, CANNOT_TELL, why, "none", {}) for key in DESIDERATA}
+    return ReportCard(name, objective, verdicts, tuple(remarks), _frame(np.empty(0), np.empty((0, 3))), seconds)
+
+
+def _path(subject: Subject) -> pd.DataFrame:
+    """Optima on the paper's first bandit, from lambda = 1e-4 to 1e4, where there are any."""
+    lams = 10.0 ** (np.arange(-40, 41) / 10)
+    try:
+        optima = subject.optima(Bandit([[0.4, 0.4, 0.2]], [[0.6, 0.3, 0.1]]), lams)
+    except Exception:
+        return _frame(np.empty(0), np.empty((0, 3)))
+    kept = optima.exists[:, 0]
+    return _frame(lams[kept], optima.policies[kept, 0])
+
+
+def _frame(lams: Any, policies: Any) -> pd.DataFrame:
+    return pd.DataFrame({"lam": lams, **{f"y{k + 1}": policies[:, k] for k in range(3)}})
+
+
+def written(objective: Objective) -> tuple[str, str]:
+    """Python that builds the loss at a lambda named ``lam``, and the imports that it needs."""
+    cls = type(objective)
+    imports = "import numpy as np\nimport expo_analysis as ea"
+    own = cls.__module__.split(".")[0] == __name__.split(".")[0]
+    if not own:
+        imports += f"\nfrom {cls.__module__} import {cls.__name__}"
+    options = ["lam"]
+    for field in dataclasses.fields(objective):
+        value = getattr(objective, field.name)
+        if field.name != "lam" and not _is_default(field, value):
+            module = type(value).__module__.split(".")[0]
+            text = f"ea.{value!r}" if module == __name__.split(".")[0] else repr(value)
+            options.append(f"{field.name}={text}")
+    return f"{'ea.' if own else ''}{cls.__name__}({', '.join(options)})", imports
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    return field.default is not dataclasses.MISSING and bool(np.all(value == field.default))

@@ -1,0 +1,186 @@
+"""Behaviour under constraints: restricted policies part what full policies cannot tell apart. [paper]
+
+DPO's claim is to have RLHF's optimum, which it has over all policies. Over a restricted class the two part, and what
+RLHF loses by it is a number: the regret of the loss's optimum in RLHF's own objective. An explicit objective has another
+claim: its optimum lies between the reference and the best fit to the preferences. A loss passes if, over restricted
+classes, its optimum is still RLHF's or still lies between these two. [ours]
+
+The classes have one parameter w in [-10, 10], shared by two prompts: theta = log pi_ref + w * features, with weight
+decay (decay / 2) w^2 or without. One parameter means that minimisers, convex or not, are found by looking at all w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from ..bandit import Bandit
+from ..losses import RLHF, BradleyTerry, Objective, PairObjective, QuasiconvexObjective
+from .subject import Subject
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+
+Floats = NDArray[np.float64]
+KEY = "constraint_robustness"
+LAMS = (0.03, 0.3, 1.0, 3.0)
+DECAYS = (0.0, 0.1)
+RADIUS = 10.0
+POINTS = 2001
+TOLERANCE = 1e-6
+"""Regrets, in nats, and distances in w below this are taken for rounding."""
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """Two prompts, features (2, n) that share the parameter w, and weight decay."""
+
+    bandit: Bandit
+    features: Floats
+    decay: float
+
+    def log_policy(self, w: Floats) -> Floats:
+        """(count, 2, n) at parameters (count,)."""
+        return log_softmax(np.log(self.bandit.reference) + w[:, None, None] * self.features, axis=-1)
+
+    def value(self, objective: Objective, w: Floats) -> Floats:
+        """The restricted objective at parameters (count,)."""
+        risks = Subject(objective).value(self.bandit, float(objective.lam), self.log_policy(w))
+        return risks @ self.bandit.prompt_weights + self.decay / 2 * w**2
+
+    def minimise(self, objective: Objective) -> tuple[float, float]:
+        """The best w in [-RADIUS, RADIUS] and its value: all w on a grid, then finer grids around the best."""
+        low, high = -RADIUS, RADIUS
+        for _ in range(4):
+            w = np.linspace(low, high, POINTS)
+            values = self.value(objective, w)
+            best = int(np.nanargmin(values))
+            step = w[1] - w[0]
+            low, high = max(-RADIUS, w[best] - 2 * step), min(RADIUS, w[best] + 2 * step)
+        return float(w[best]), float(values[best])
+
+
+def twin(objective: Objective) -> RLHF:
+    """RLHF with the divergence that the loss's own link stands for; KL where it has none."""
+    if isinstance(objective, RLHF):
+        return objective
+    link = objective.link if isinstance(objective, QuasiconvexObjective) else None
+    return RLHF(objective.lam) if link is None else RLHF(objective.lam, link)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """On one restriction and at one lambda: the optimum w of the loss, RLHF's, that of the preferences alone, the regret
+    of the loss's in RLHF's objective, and how far the optimum is outside of the stretch from 0 to the preferences' own."""
+
+    lam: float
+    w: float
+    w_rlhf: float
+    w_fit: float
+    regret: float
+    outside: float
+
+
+def compare(subject: Subject, restriction: Restriction, lam: float) -> Outcome:
+    """Minimise the loss, RLHF and the preference term alone over the restricted class."""
+    objective = subject.at(lam)
+    w, _ = restriction.minimise(objective)
+    w_rlhf, lowest = restriction.minimise(twin(objective))
+    w_fit, _ = restriction.minimise(BradleyTerry(1.0))
+    regret = float(restriction.value(twin(objective), np.array([w]))[0]) - lowest
+    outside = max(min(0.0, w_fit) - w, w - max(0.0, w_fit), 0.0)
+    return Outcome(lam, w, w_rlhf, w_fit, max(regret, 0.0), outside)
+
+
+def restrictions(subject: Subject, count: int) -> list[Restriction]:
+    """Random ones: three responses, round numbers, features from -1, 0 and 1."""
+    rng = subject.rng(KEY)
+    found = []
+    while len(found) < count:
+        reference, optimal = (np.round(rng.dirichlet([3.0] * 3, 2), 1) for _ in range(2))
+        features = rng.integers(-1, 2, (2, 3)).astype(float)
+        tidy = all((p > 0).all() and np.allclose(p.sum(axis=1), 1) for p in (reference, optimal))
+        if tidy and (np.ptp(features, axis=1) > 0).all():
+            for decay in DECAYS:
+                found.append(Restriction(Bandit(reference, optimal), features, decay))
+    return found
+
+
+def judge(subject: Subject) -> Verdict:
+    """Compare with RLHF, and with the two ends, on restricted classes."""
+    if not isinstance(subject.objective, RLHF | PairObjective):
+        return Verdict(KEY, CANNOT_TELL, "neither RLHF nor a loss of pairs", "", {})
+    tried = restrictions(subject, max(6, round(16 * subject.effort)))
+    outcomes = [(r, compare(subject, r, lam)) for r in tried for lam in LAMS]
+    regrets = np.array([o.regret for _, o in outcomes])
+    outside = np.array([o.outside for _, o in outcomes])
+    conditions = (
+        f"{len(tried)} restricted classes: two prompts of three responses that share one parameter in [-10, 10], with weight "
+        f"decay and without; λ from {LAMS[0]:g} to {LAMS[-1]:g}; minimisers by looking at all parameters"
+    )
+    evidence = {
+        "largest regret in RLHF's own objective (nats)": float(regrets.max()),
+        "median regret (nats)": float(np.median(regrets)),
+        "largest distance outside of [π_ref, best fit] (in w)": float(outside.max()),
+    }
+    if regrets.max() <= TOLERANCE:
+        return Verdict(KEY, HOLDS, "over restricted policies its optimum is still RLHF's", conditions, evidence)
+    if outside.max() <= 10 * TOLERANCE:
+        summary = "over restricted policies its optimum still lies between π_ref and the best restricted fit"
+        return Verdict(KEY, HOLDS, summary, conditions, evidence)
+    both = (regrets > 1e-3) & (outside > 1e-2)
+    if not both.any():
+        return Verdict(KEY, CANNOT_TELL, "it departs from RLHF and from the ends by too little", conditions, evidence)
+    # plain cases first: no decay, then the largest regret
+    chosen = max(np.flatnonzero(both), key=lambda k: (outcomes[k][0].decay == 0, regrets[k]))
+    restriction, outcome = outcomes[chosen]
+    summary = f"over restricted policies its optimum is not RLHF's: up to {regrets.max():.3g} nats worse in RLHF's own objective"
+    return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, restriction, outcome))
+
+
+def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Counterexample:
+    bandit, own = restriction.bandit, twin(subject.objective)
+    divergence = getattr(own.divergence, "name", own.divergence)
+    alpha = getattr(own.divergence, "alpha", own.alpha)
+    options = "" if divergence == "reverse_kl" else f", divergence={divergence!r}"
+    options += "" if alpha is None else f", alpha={alpha!r}"
+    code = "\n".join(
+        [
+            "from scipy.special import log_softmax",
+            subject.imports,
+            "",
+            f"bandit = ea.Bandit({bandit.reference.tolist()}, {bandit.optimal.tolist()})",  # type: ignore[union-attr]
+            f"features, decay, lam = np.array({restriction.features.tolist()}), {restriction.decay}, {outcome.lam}",
+            f"w = np.linspace(-{RADIUS:g}, {RADIUS:g}, 100_001)",
+            "log_policy = log_softmax(np.log(bandit.reference) + w[:, None, None] * features, axis=-1)",
+            "",
+            "",
+            "def restricted(loss):",
+            "    return ea.risk(loss, bandit, log_policy).mean(axis=-1) + decay / 2 * w**2",
+            "",
+            "",
+            f"loss, rlhf = restricted({subject.expression}), restricted(ea.RLHF(lam{options}))",
+            "print('w of the loss:', w[loss.argmin()], 'of RLHF:', w[rlhf.argmin()])",
+            "regret = rlhf[loss.argmin()] - rlhf.min()",
+            "print('regret in RLHF (nats):', regret)",
+            "assert regret > 1e-4",
+        ]
+    )
+    numbers = {
+        "reference": bandit.reference.tolist(),
+        "optimal": bandit.optimal.tolist(),  # type: ignore[union-attr]
+        "features": restriction.features.tolist(),
+        "weight decay": restriction.decay,
+        "lam": outcome.lam,
+        "w of the loss": outcome.w,
+        "w of RLHF": outcome.w_rlhf,
+        "w of the preferences alone": outcome.w_fit,
+        "regret (nats)": outcome.regret,
+    }
+    return Counterexample(
+        f"with one shared parameter the loss ends at w = {outcome.w:.4g}, RLHF at {outcome.w_rlhf:.4g}: a regret of "
+        f"{outcome.regret:.3g} nats (λ = {outcome.lam:g})",
+        numbers,
+        code,
+    )
