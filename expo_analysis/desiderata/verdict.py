@@ -1,4 +1,4 @@
-"""What a desideratum's judge returns: a verdict with its conditions, its evidence and, where it fails, a counterexample."""
+"""What a desideratum's judge returns: a verdict with conditions, evidence and, where it fails, a counterexample."""
 
 from __future__ import annotations
 
