@@ -16,6 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import plots
+from .desiderata.verdict import DESIDERATA
+from .desiderata.wording import MEANINGS, SIGNS
 from .plots.style import LOOKS, losses_in, render
 from .tables import (
     agreement_table,
@@ -26,7 +28,7 @@ from .tables import (
     slopes_table,
 )
 
-__all__ = ["reproduce"]
+__all__ = ["read_report_card", "reproduce", "write_report_card"]
 
 # ------------------------------------------------------------------------------------------------------ results
 
@@ -60,8 +62,8 @@ class Result:
 
 
 def _wrapped(paragraph: str) -> str:
-    """A paragraph in lines of at most 116 characters; tables as they are."""
-    if paragraph.startswith("|"):
+    """A paragraph in lines of at most 116 characters; tables and lists as they are."""
+    if paragraph.startswith(("|", "- ")):
         return paragraph
     return fill(" ".join(paragraph.split()), 116, break_on_hyphens=False, break_long_words=False)
 
@@ -194,6 +196,23 @@ def _markdown_table(agreement: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def _report_card(table: pd.DataFrame) -> Result:
+    verdicts = table["verdict"].value_counts()
+    counts = ", ".join(f"{verdicts.get(decision, 0)} {SIGNS[decision]} {decision}" for decision in SIGNS)
+    return Result(
+        "Report card",
+        {REPORT_CARD: table},
+        (
+            f"""{table["loss"].nunique()} losses, judged on {table["desideratum"].nunique()} desiderata by
+            `expo-analysis audit --all --figure figures` **[ours]**: {counts}. The CSV has each verdict's reason in a
+            sentence; `expo-analysis audit LOSS` shows under which conditions it was found, the evidence, and a
+            counterexample with code for what fails.""",
+            "\n".join(f"- {SIGNS[decision]} {decision}: {meaning}" for decision, meaning in MEANINGS.items()),
+        ),
+        plots.report_table(table),
+    )
+
+
 RESULTS: dict[str, Callable[[], Result]] = {
     "interpolation": _interpolation,
     "simplex": _simplex,
@@ -215,11 +234,17 @@ exact optima, without any training; every picture stands beside a CSV file of th
 **[paper]** are the paper's; those marked **[ours]** go beyond it."""
 
 
+REPORT_CARD = "report_card"
+"""File name of the losses' verdicts, which only an audit can make."""
+
+REPORT_COLUMNS = ["loss", "desideratum", "title", "verdict", "summary"]
+
+
 def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None = None) -> list[Path]:
     """Solve both experiments and write every figure (PNG and PDF), its numbers (CSV) and a README.md that shows them.
 
     Files of the same names are replaced, each one only when its successor is complete. Running again writes the same
-    CSV files byte for byte.
+    CSV files byte for byte. Where `write_report_card` has left a report_card.csv, it is drawn again and shown too.
 
     Args:
         directory: made if it does not exist.
@@ -230,34 +255,90 @@ def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None 
 
     Raises:
         NotADirectoryError: ``directory`` is a file.
+        ValueError: ``report_card.csv`` is not one that an audit wrote.
     """
+    directory = _made(directory)
+    report = on_progress or (lambda message, done: None)
+    results = dict(RESULTS)
+    card = read_report_card(directory)
+    if card is not None:
+        results["report card"] = lambda: _report_card(card)
+
+    written: list[Path] = []
+    sections = []
+    for k, (name, compute) in enumerate(results.items()):
+        report(name, k / len(results))
+        result = compute()
+        written += _write_result(directory, result)
+        sections.append(result.to_markdown())
+    written.append(_write(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
+    report("done", 1.0)
+    return written
+
+
+def write_report_card(frame: pd.DataFrame, directory: Path) -> list[Path]:
+    """Write report_card.csv, .png and .pdf, for `reproduce` to show; the same verdicts give the same bytes.
+
+    Args:
+        frame: that of `ReportCards.to_frame`.
+        directory: made if it does not exist.
+
+    Returns:
+        The files written.
+    """
+    return _write_result(_made(directory), _report_card(frame[REPORT_COLUMNS]))
+
+
+def read_report_card(directory: Path) -> pd.DataFrame | None:
+    """The table that `write_report_card` wrote, None where there is none.
+
+    Raises:
+        ValueError: the file is something else.
+    """
+    path = Path(directory) / f"{REPORT_CARD}.csv"
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas' own errors are among them
+        raise ValueError(f"{path}: not a table: {error}") from None
+    if list(table) != REPORT_COLUMNS or table.empty:
+        raise ValueError(f"{path}: must have the columns {', '.join(REPORT_COLUMNS)} and a row per verdict")
+    for column, known in (("verdict", set(SIGNS)), ("desideratum", set(DESIDERATA))):
+        unknown = set(table[column]) - known
+        if unknown:
+            raise ValueError(f"{path}: unknown {column} {sorted(unknown)[0]!r}")
+    return table
+
+
+def _made(directory: Path) -> Path:
+    """The directory, made if it does not exist."""
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"directory must be a directory or a new name, got the file {directory}")
-    report = on_progress or (lambda message, done: None)
     directory.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    return directory
 
-    def write(name: str, content: bytes) -> None:
-        path = directory / name
-        part = directory / f".{name}.part"
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        written.append(path)
 
-    sections = []
-    for k, (name, compute) in enumerate(RESULTS.items()):
-        report(name, k / len(RESULTS))
-        result = compute()
-        for stem, table in result.tables.items():
-            write(f"{stem}.csv", table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode())
-        if result.figure is not None:
-            for kind in ("png", "pdf"):
-                write(f"{result.name}.{kind}", render(result.figure, kind))
-        sections.append(result.to_markdown())
-    write("README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode())
-    report("done", 1.0)
+def _write_result(directory: Path, result: Result) -> list[Path]:
+    """The tables of a section, and its figure."""
+    contents = {
+        f"{stem}.csv": table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode()
+        for stem, table in result.tables.items()
+    }
+    written = [_write(directory / name, content) for name, content in contents.items()]
+    if result.figure is not None:
+        for kind in ("png", "pdf"):
+            written.append(_write(directory / f"{result.name}.{kind}", render(result.figure, kind)))
     return written
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Replace a file when its successor is complete."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

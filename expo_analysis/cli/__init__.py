@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import reproduce, solve
+from . import audit, reproduce, solve
 
 __all__ = ["app", "main"]
 
 # Plain help keeps the examples as they are written; plain tracebacks are what a report of a fault needs.
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(audit.audit)
 app.command()(reproduce.reproduce)
 app.command()(solve.solve)
 
@@ -34,4 +35,4 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """What preference losses really do: exact optima on small problems, and the figures drawn from them."""
+    """What preference losses really do: exact optima on small problems, report cards, and figures."""

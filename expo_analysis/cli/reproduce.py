@@ -20,15 +20,19 @@ def reproduce(
 ) -> None:
     """Draw the figures of the paper's two controlled experiments, exactly, beside the numbers they show.
 
+    The report card of all losses takes minutes to compute: it is shown where audit --figure has written it.
+
     \b
     Example:
       expo-analysis reproduce --output figures
     """
+    from ..reproduce import read_report_card
     from ..reproduce import reproduce as run
 
     with bad_input():
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()  # the least that shows whether files can be written there
+        read_report_card(output)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("starting", total=1.0)
         written = run(output, lambda label, done: progress.update(task, description=label, completed=done))

@@ -139,8 +139,30 @@ def parse_objective(name: str, lam: float, texts: list[str]) -> Objective:
     """The objective with its ``name=value`` options."""
     if name == QPO.name:
         raise ValueError("qpo is made of two Python functions, psi and mu: use ea.QPO(lam, psi, mu) in Python")
+<<<<<<< HEAD
     if name == AOT.name:
         raise ValueError("aot couples the pairs of a batch, and has no optimum over weighted pairs")
+=======
+    options = parse_options(texts)
+    for needed in required_options(CATALOGUE[name]) if name in CATALOGUE else []:
+        if needed not in options:
+            raise ValueError(f"{name} needs --option {needed}=VALUE")
+    return objective(name, lam, **options)
+
+
+def required_options(cls: type[Objective]) -> list[str]:
+    """What a loss must be given besides lambda."""
+    missing = dataclasses.MISSING
+    return [
+        field.name
+        for field in dataclasses.fields(cls)[1:]
+        if field.init and field.default is missing and field.default_factory is missing
+    ]
+
+
+def parse_options(texts: list[str]) -> dict[str, Any]:
+    """The options of a loss, from every ``name=value``."""
+>>>>>>> report
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -149,9 +171,9 @@ def parse_objective(name: str, lam: float, texts: list[str]) -> Objective:
         if key in options:
             raise ValueError(f"option {key} is given twice")
         if key in ("lam", "name"):  # the other arguments of objective()
-            raise ValueError(f"{key} is not an option; lambda is given by --lam and the loss by its name alone")
+            raise ValueError(f"{key} is not an option of a loss")
         options[key] = parse_scalar(value)
-    return objective(name, lam, **options)
+    return options
 
 
 def parse_scalar(text: str) -> bool | int | float | str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,13 +133,23 @@ def audit_many(
             report(name, "not judged", 1.0)
         else:
             sound[name] = objective
-    if len(sound) == 1 or workers == 1:
-        for name, objective in sound.items():
-            cards[name] = _guarded(name, objective, effort, lambda stage, done, name=name: report(name, stage, done))
-            report(name, "done", 1.0)
-    elif sound:
-        cards |= _in_processes(sound, workers, report, effort)
-    return ReportCards({name: cards[name] for name in objectives})
+    here = sound if workers == 1 or len(sound) == 1 else {k: v for k, v in sound.items() if not _can_travel(v)}
+    elsewhere = {name: objective for name, objective in sound.items() if name not in here}
+    if elsewhere:
+        cards |= _in_processes(elsewhere, workers, report, effort)
+    for name, objective in here.items():
+        cards[name] = _guarded(name, objective, effort, partial(report, name))
+        report(name, "done", 1.0)
+    return ReportCards(cards[name] for name in objectives)
+
+
+def _can_travel(objective: Objective) -> bool:
+    """Whether it can be sent to another process; what is defined in a notebook, or made of lambdas, cannot."""
+    try:
+        pickle.dumps(objective)
+    except Exception:
+        return False
+    return type(objective).__module__ != "__main__"
 
 
 def _in_processes(

@@ -3,6 +3,7 @@
 from .convergence import convergence
 from .interpolation import interpolation
 from .preservation import preservation
+from .report_table import report_table
 from .simplex import simplex
 
-__all__ = ["convergence", "interpolation", "preservation", "simplex"]
+__all__ = ["convergence", "interpolation", "preservation", "report_table", "simplex"]

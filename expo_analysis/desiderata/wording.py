@@ -1,0 +1,41 @@
+"""How verdicts and numbers are written, wherever a report card is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .verdict import CANNOT_TELL, FAILS, HOLDS, Decision
+
+SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", CANNOT_TELL: "?"}
+"""What stands for a verdict where there is no room for words."""
+
+MEANINGS: dict[Decision, str] = {
+    HOLDS: "No counterexample exists among the problems that the conditions name. This rests on optima with proven "
+    "error bounds only.",
+    FAILS: "There is a counterexample. It is given, with Python code that reproduces it.",
+    CANNOT_TELL: "Neither could be established; the summary says why.",
+}
+"""What a verdict says, in full."""
+
+
+def readable(value: Any) -> str:
+    """A number with four significant digits, a list as (a, b, c), a mapping as "name: value" pairs, None as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {readable(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(readable, value))})"
+    return str(value)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space made one space."""
+    return " ".join(text.split())
