@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What the judge of a desideratum returns: a verdict, its conditions, its evidence and, where it fails, a counterexample."""
-=======
 """What a desideratum's judge returns: a verdict with conditions, evidence and, where it fails, a counterexample."""
->>>>>>> report
 
 from __future__ import annotations
 
