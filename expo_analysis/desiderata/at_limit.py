@@ -21,7 +21,7 @@ def judge_limit(
     subject: Subject, key: str, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
 ) -> Verdict:
     """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda."""
-    approaches = [follow(subject, b, end, target(b)) for b in limit_problems(subject, subject.count(100, least=6))]
+    approaches = [follow(subject, b, end, target(b)) for b in limit_problems(subject, subject.count(100, least=3))]
     count = sum(len(a.reached) for a in approaches)
     arrow = f"λ → {'0' if end == 'zero' else '∞'}"
     reached, elsewhere, proven = (
@@ -70,7 +70,7 @@ def _counterexample(
 
     def excess(optima: Optima, bandit: Bandit) -> Floats:
         judged = judge(bandit, optima, target(bandit))
-        return np.where(judged.elsewhere & optima.exists.all(axis=0), judged.distance[-1], -1.0)[None]
+        return np.where(judged.elsewhere & optima.single.all(axis=0), judged.distance[-1], -1.0)[None]
 
     measure = Measure(excess, span=SHOWN + 1)
     bandit = approach.bandit

@@ -32,15 +32,26 @@ def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarra
 
 
 def _parts(objective: Objective, bandit: Bandit) -> np.ndarray:
-    """Sum of the moduli of all that adds up to the gradient at pi_ref, (P,)."""
+    """Sum of the moduli of all that adds up to the gradient at pi_ref, (P,).
+
+    A hundredth of what the arguments' own size adds to slopes by way of the curvature is counted too: a squared error has
+    small slopes near its target, and yet rounding as large as its curvature.
+    """
     if not isinstance(objective, PairObjective):
         return np.abs(np.log(bandit.optimal) * bandit.reference).sum(axis=-1) + objective.lam  # type: ignore[operator]
     winner, loser, weight = bandit.edges
     log_reference = torch.from_numpy(np.log(bandit.reference))
     ends = [log_reference[:, end] for end in (winner, loser)]
     own = [end.clone().requires_grad_(True) for end in ends]
-    slopes = torch.autograd.grad(objective.pair_loss(*own, *ends).sum(), own, allow_unused=True)
-    total = sum((weight * (0.0 if slope is None else np.abs(slope.numpy()))).sum(axis=-1) for slope in slopes)
+    slopes = torch.autograd.grad(objective.pair_loss(*own, *ends).sum(), own, allow_unused=True, create_graph=True)
+    total = np.zeros(len(bandit.reference))
+    for slope, end in zip(slopes, own, strict=True):
+        if slope is not None:
+            size = slope.detach().abs()
+            if slope.requires_grad:
+                (bend,) = torch.autograd.grad(slope.sum(), end, allow_unused=True, retain_graph=True)
+                size = size + (0.0 if bend is None else 0.01 * bend.abs() * (1 - end.detach()))
+            total += (weight * size.numpy()).sum(axis=-1)
     return np.asarray(total + (0.0 if objective.regulariser is None else 2 * objective.lam))
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from ..bandit import Bandit
+from ..losses import QuasiconvexObjective
+from ..optima.closed_forms import from_scores
 from .problems import moderate
 from .subject import Subject
 
@@ -50,13 +52,20 @@ class Flat:
 
 
 def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> Flat | None:
-    """A policy with the value of the minimiser ``log_policy`` (n,), found by moving sets of responses up and down
-    together; None where there is none."""
+    """A policy with the value of the minimiser ``log_policy`` (n,), found by moving the scores of sets of responses up
+    and down together (log pi, or mu(pi / pi_ref) where the loss is made of that); None where there is none."""
     n = bandit.n
     own = float(subject.value(bandit, lam, log_policy))
     moves = [np.array(move, dtype=float) for move in itertools.product((0.0, 1.0), repeat=n) if 0 < sum(move) < n]
-    for size in (0.5, -0.5):
-        others = log_softmax(log_policy + size * np.stack(moves), axis=1)
+    objective = subject.objective
+    for size in (0.3, -0.3):
+        if isinstance(objective, QuasiconvexObjective):
+            scores = objective.link.mu(log_policy - np.log(bandit.reference))
+            moved = scores[:, None] + size * np.stack(moves, axis=1)
+            log_reference = np.repeat(np.log(bandit.reference)[:, None], len(moves), axis=1)
+            others = from_scores(objective.link, log_reference, moved, np.zeros(len(moves)))[0].T
+        else:
+            others = log_softmax(log_policy + size * np.stack(moves), axis=1)
         values = subject.value(bandit, lam, others)
         flat = np.abs(values - own) <= 1e-13 * (1 + abs(own))
         if flat.any():

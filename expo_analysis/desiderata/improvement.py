@@ -63,7 +63,7 @@ def _measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
     def excess(optima: Optima, bandit: Bandit) -> Floats:
         log_optimal = np.log(bandit.optimal)
         found = distance(optima.log_policies, log_optimal) - distance(np.log(bandit.reference), log_optimal)
-        return np.where(optima.exists, found - slack(optima, bandit), np.nan)
+        return np.where(optima.single, found - slack(optima, bandit), np.nan)
 
     return Measure(excess)
 

@@ -60,6 +60,10 @@ def lambdas(end: End, decades: int) -> Floats:
 
 def limit_problems(subject: Subject, count: int) -> list[Bandit]:
     """Problems on which limits are followed: 2 to 5 responses, even and uneven pairs, a unique mode of pi*."""
+    return subject.once(("limits", count), lambda: _draw(subject, count))
+
+
+def _draw(subject: Subject, count: int) -> list[Bandit]:
     bandits = []
     for n, family in ((2, "moderate"), (3, "moderate"), (3, "uneven"), (4, "uneven"), (5, "moderate")):
         bandit = FAMILIES[family].draw(subject.rng(f"limits {n} {family}"), 8 * count, n)
@@ -73,11 +77,13 @@ def limit_problems(subject: Subject, count: int) -> list[Bandit]:
 
 def follow(subject: Subject, bandit: Bandit, end: End, target: Floats) -> Approach:
     """Follow the optima to one end of lambda, and compare with ``target`` (P, n)."""
-    optima = subject.optima(bandit, lambdas(end, DECADES))
-    approach = judge(bandit, optima, target)
+
+    def optima(decades: int) -> Optima:
+        return subject.once((id(bandit), end, decades), lambda: subject.optima(bandit, lambdas(end, decades)))
+
+    approach = judge(bandit, optima(DECADES), target)
     if not (approach.reached | approach.elsewhere).all():
-        optima = subject.optima(bandit, lambdas(end, MORE_DECADES))
-        longer = judge(bandit, optima, target)
+        longer = judge(bandit, optima(MORE_DECADES), target)
         if (longer.reached | longer.elsewhere).sum() > (approach.reached | approach.elsewhere).sum():
             return longer
     return approach
@@ -92,10 +98,10 @@ def judge(bandit: Bandit, optima: Optima, target: Floats) -> Approach:
     with np.errstate(divide="ignore", invalid="ignore"):
         falls = (distance[1:] <= LEAST_FALL * distance[:-1]) | (distance[1:] <= floor[1:])
         shrinks = (step[1:] <= LEAST_FALL * step[:-1]) | (step[1:] <= floor[2:])
-    exists = optima.exists[-SHOWN - 1 :].all(axis=0)
-    reached = exists & falls[-SHOWN:].all(axis=0) & (distance[-1] < 1e-2)
+    single = optima.single[-SHOWN - 1 :].all(axis=0)
+    reached = single & falls[-SHOWN:].all(axis=0) & (distance[-1] < 1e-2)
     # what is still to come is at most step (1/2 + 1/4 + ...) = step
-    elsewhere = exists & shrinks[-SHOWN:].all(axis=0) & (distance[-1] > 2 * step[-1] + floor[-1] + 1e-6)
+    elsewhere = single & shrinks[-SHOWN:].all(axis=0) & (distance[-1] > 2 * step[-1] + floor[-1] + 1e-6)
     gone = ~optima.exists[-SHOWN:].any(axis=0)
     proven = np.isfinite(optima.bound[-SHOWN:]).all(axis=0)
     return Approach(bandit, optima, reached & ~gone, elsewhere | gone, distance, _rate(optima, distance, floor), proven)

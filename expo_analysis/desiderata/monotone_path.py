@@ -22,7 +22,7 @@ COUNTS = {2: 300, 3: 1500, 4: 3000, 5: 1500}
 
 def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
     """How much TV to pi* falls from one lambda to the next larger one."""
-    distance = np.where(optima.exists, total_variation(optima.log_policies, np.log(bandit.optimal)), np.nan)
+    distance = np.where(optima.single, total_variation(optima.log_policies, np.log(bandit.optimal)), np.nan)
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
     return distance[:-1] - distance[1:] - 1e-9 - bound[:-1] - bound[1:]
 

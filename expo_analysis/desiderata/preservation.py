@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from .outcome import from_hunt
-from .search import Measure, hunt
+from .search import Case, Measure, hunt
 from .subject import Optima, Subject
 from .verdict import Verdict
 
@@ -24,12 +24,21 @@ def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
     return np.where(optima.exists, found, np.nan)
 
 
+def _refuted(subject: Subject, case: Case, optima: Optima) -> str:
+    """pi* is no minimiser if another policy has a lower value, whether or not that one is the minimiser."""
+    (lam,) = case.lams
+    here, there = (float(subject.value(case.bandit, lam, x)) for x in (np.log(case.optimal), optima.log_policies[0, 0]))
+    if there < here - 1e-12 * (1 + abs(here)):
+        return f"its value is {here - there:.3g} below that of π*"
+    return ""
+
+
 def judge(subject: Subject) -> Verdict:
     """Look for a problem with pi_ref = pi* whose optimum is somewhere else."""
     found = hunt(
         subject,
         KEY,
-        Measure(_excess, preserved=True),
+        Measure(_excess, preserved=True, refuted=_refuted),
         LAMS,
         {n: subject.count(count, least=2) for n, count in COUNTS.items()},
     )

@@ -33,11 +33,14 @@ class Measure:
         rounding and the optima's error bounds allow.
     span: the number of neighbouring lambdas that an entry speaks of: 1, or 2 where it compares two.
     preserved: whether the problems have pi_ref = pi*.
+    refuted: where it need not be known that an optimum is one: says in words why a case refutes the claim all the same,
+        empty where it does not.
     """
 
     excess: Callable[[Optima, Bandit], Floats]
     span: int = 1
     preserved: bool = False
+    refuted: Callable[[Subject, Case, Optima], str] = lambda subject, case, optima: ""
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,9 @@ def confirm(subject: Subject, measure: Measure, case: Case) -> tuple[float, str]
         return excess, ""
     if (optima.bound <= PROVEN).all():
         return excess, f"proven to be within {optima.bound.max():.0e} of the minimiser"
-    if not optima.exists.all():
-        return excess, ""
+    refuted = measure.refuted(subject, case, optima)
+    if refuted or not optima.single.all():
+        return excess, refuted
     found = [lower_exists(subject, case.bandit, lam, log[0]) for lam, log in zip(case.lams, optima.log_policies, strict=True)]
     if any(lower for lower, _ in found) or not all(count for _, count in found):
         return excess, ""

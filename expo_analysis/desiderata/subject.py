@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjectiv
 from ..optima import solve_path
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Optima:
         """(L, P): whether the policy is a minimiser, as far as the solver can tell."""
         return np.isin(self.status, ("optimal", "not_unique"))
 
+    @property
+    def single(self) -> NDArray[np.bool_]:
+        """(L, P): whether it is the only one, as far as the solver can tell."""
+        return self.status == "optimal"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -54,6 +61,13 @@ class Subject:
     imports: str = "import expo_analysis as ea"
     seed: int = 0
     effort: float = 1.0
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Any, compute: Callable[[], T]) -> T:
+        """What ``compute`` returned when it was first asked for under this key; judges share what they can."""
+        if key not in self.remembered:
+            self.remembered[key] = compute()
+        return cast(T, self.remembered[key])
 
     def at(self, lam: float) -> Objective:
         """The loss at one lambda."""
@@ -65,7 +79,18 @@ class Subject:
 
     def count(self, full: int, least: int = 4) -> int:
         """How many problems to try where a loss that is solved fast gets ``full``; others take a hundred times longer."""
-        return max(least, round(full * self.effort * (1.0 if self.fast else 0.01)))
+        return max(least, round(full * self.effort * self.speed))
+
+    @cached_property
+    def speed(self) -> float:
+        """1 for a loss that is solved fast; a hundredth for others, or less where local searches take many steps."""
+        if self.fast:
+            return 1.0
+        rng = self.rng("speed")
+        bandit = Bandit(rng.dirichlet([2.0, 2.0, 2.0], 4), rng.dirichlet([2.0, 2.0, 2.0], 4))
+        with np.errstate(all="ignore"):
+            steps = solve_path(self.objective, bandit, [0.1, 1.0, 10.0]).iterations
+        return 0.01 * min(1.0, 40.0 / max(1.0, float(np.mean(steps))))
 
     @cached_property
     def fast(self) -> bool:
@@ -84,7 +109,8 @@ class Subject:
 
     def optima(self, bandit: Bandit, lams: Any) -> Optima:
         """The optima on every prompt of a bandit at every lambda, all in one batch."""
-        path = solve_path(self.objective, bandit, lams)
+        with np.errstate(all="ignore"):  # a loss may overflow where it has no minimiser
+            path = solve_path(self.objective, bandit, lams)
         shape = (len(path), bandit.prompts or 1)
         policies, logs = (x.reshape(*shape, bandit.n) for x in (path.policies, path.log_policies))
         return Optima(path.lams, policies, logs, path.error_bound.reshape(shape), path.status.reshape(shape))
