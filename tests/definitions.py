@@ -7,7 +7,7 @@ functions inside `digits`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import array_api_compat
@@ -104,6 +104,7 @@ class Case:
     steep: whether lam multiplies a margin, so that slopes and what rounding does to them grow with it.
     highest: the largest log-probability at which the plain formula is not infinite.
     kinks: whether the slopes jump where pi = pi_ref.
+    bend: the size that second derivatives reach at lam = 1/2, where it is more than 1.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Case:
     steep: bool = False
     highest: float = 0.0
     kinks: bool = False
+    bend: float = 1.0
 
     def __call__(self, lam: Any) -> Any:
         return ea.objective(self.name, lam, **self.options)
@@ -285,7 +287,8 @@ def _discopop(options: dict[str, Any], tau: float) -> Case:
         k = sigma(x / tau)
         return lam * (_bell(x / tau) / tau * (mp.exp(-x) - softplus(-x)) - (1 - k) * sigma(-x) - k * mp.exp(-x))
 
-    return _family("discopop", options, blend, slope)
+    case = _family("discopop", options, blend, slope)
+    return replace(case, bend=float(max(1, 0.5 / tau)))
 
 
 def _log_odds(x: mp.mpf) -> mp.mpf:

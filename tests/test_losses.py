@@ -236,7 +236,7 @@ def test_second_derivative_from_zero_margin_to_far_out(case: Case, log_u: float)
         return  # ratios that saturate, or a slope that jumps
     with mp.workdps(900):  # exp(1000) beside 1
         exact = mp.diff(lambda x: case.slopes(lam, x, at, float(ref_winner), at)[0], float(winner.detach()))
-        assert abs(bend - exact) <= 4 * EPS * (1 + abs(exact) + abs(float(slope.detach())))
+        assert abs(bend - exact) <= 4 * EPS * (case.bend + abs(exact) + abs(float(slope.detach())))
         if log_u == 0:
             assert abs(bend - exact) <= 4 * EPS * abs(exact)
 
@@ -616,10 +616,8 @@ def test_finite_far_out(case: Case, dtype: torch.dtype, lam: float) -> None:
         assert (slope_l >= 0).all()
     sees_ratios = case.name in SEE_RATIOS
     reach = np.abs(np.array([logs[0] - logs[2], logs[1] - logs[3]])).max(axis=0)
-    inside = np.flatnonzero(
-        (np.maximum(logs[0], logs[1]) <= case.highest)
-        & (reach < (math.log(info.max) - 32) / 2 if sees_ratios else reach >= 0)
-    )
+    within = (math.log(info.max) - 32) / 2 if sees_ratios else math.inf
+    inside = np.flatnonzero((np.maximum(logs[0], logs[1]) <= case.highest) & (reach < within))
     assert len(inside) > 100
     with digits:
         for k in inside[:: len(inside) // 30]:
@@ -680,7 +678,7 @@ BAD_OPTIONS: dict[str, tuple[Callable[[], Any], str]] = {
     "hinge margin of zero": (lambda: ea.SLiC(1.0, margin=0), "margin must be a finite number above 0, got 0"),
     "EXO without smoothing": (
         lambda: ea.EXO(1.0, label_smoothing=0.0),
-        r"label_smoothing must be a number in \(0, 0.5",
+        "label_smoothing must be a number in",
     ),
     "tau of zero": (lambda: ea.DiscoPOP(1.0, tau=0.0), "tau must be a finite number above 0, got 0.0"),
     "infinite penalty": (lambda: ea.DPOP(1.0, penalty=math.inf), "penalty must be a finite number above 0, got inf"),
