@@ -237,7 +237,7 @@ def test_second_derivative_from_zero_margin_to_far_out(case: Case, log_u: float)
     with mp.workdps(900):  # exp(1000) beside 1
         exact = mp.diff(lambda x: case.slopes(lam, x, at, float(ref_winner), at)[0], float(winner.detach()))
         assert abs(bend - exact) <= 4 * EPS * (case.bend + abs(exact) + abs(float(slope.detach())))
-        if log_u == 0:
+        if log_u == 0 and not case.options.get("reference_point"):  # which moves an inflection close to 0
             assert abs(bend - exact) <= 4 * EPS * abs(exact)
 
 
