@@ -37,8 +37,10 @@ from .losses import (
     RegressionEXPO,
     SimPO,
     SLiC,
+    from_trl,
     objective,
     risk,
+    with_divergence,
 )
 from .optima import Path, Solution, solve, solve_path
 
@@ -89,8 +91,10 @@ __all__ = [
     "SLiC",
     "SimPO",
     "Solution",
+    "from_trl",
     "objective",
     "risk",
     "solve",
     "solve_path",
+    "with_divergence",
 ]

@@ -7,7 +7,7 @@ functions inside `digits`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import array_api_compat
@@ -84,6 +84,13 @@ GENERATORS: dict[str, Generator] = {
         lambda u: 2 * (u - 1),
         lambda u: 2 * u,
     ),
+    "mixed_chi_square": Generator(
+        ea.MixedChiSquare(),
+        {"divergence": "mixed_chi_square"},
+        lambda u: u * mp.log(u) + (u - 1) ** 2 / 2,
+        lambda u: mp.log(u) + u,
+        lambda u: 1 + u,
+    ),
 }
 
 # ---------------------------------------------------------------------------------------------------- pair losses
@@ -94,12 +101,20 @@ class Case:
     """An objective of the catalogue with its options, and its pair loss.
 
     loss(lam, logp_w, logp_l, ref_logp_w, ref_logp_l), and slopes(...), its derivatives in logp_w and logp_l.
+    steep: whether lam multiplies a margin, so that slopes and what rounding does to them grow with it.
+    highest: the largest log-probability at which the plain formula is not infinite.
+    kinks: whether the slopes jump where pi = pi_ref.
+    bend: the size that second derivatives reach at lam = 1/2, where it is more than 1.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     loss: Callable[..., mp.mpf] | None = None
     slopes: Callable[..., tuple[mp.mpf, mp.mpf]] | None = None
+    steep: bool = False
+    highest: float = 0.0
+    kinks: bool = False
+    bend: float = 1.0
 
     def __call__(self, lam: Any) -> Any:
         return ea.objective(self.name, lam, **self.options)
@@ -112,6 +127,7 @@ def _family(
     psi_slope: Callable[[mp.mpf, mp.mpf], mp.mpf],
     mu: Callable[[mp.mpf], mp.mpf] = mp.log,
     mu_bend: Callable[[mp.mpf], mp.mpf] = lambda u: mp.mpf(1),
+    steep: bool = True,
 ) -> Case:
     """psi(mu(u_w) - mu(u_l)), u = pi / pi_ref; mu_bend is the derivative of mu in log u."""
 
@@ -128,7 +144,7 @@ def _family(
         slope = psi_slope(mp.mpf(lam), mu(u_w) - mu(u_l))
         return slope * mu_bend(u_w), -slope * mu_bend(u_l)
 
-    return Case(name, options, loss, slopes)
+    return Case(name, options, loss, slopes, steep)
 
 
 def _logistic(
@@ -163,6 +179,137 @@ def _own(
     return Case(name, options, lambda *args: value(*arguments(*args)), slopes)
 
 
+Two = Callable[[mp.mpf, mp.mpf, mp.mpf], mp.mpf]
+
+
+def _one_by_one(
+    name: str,
+    options: dict[str, Any],
+    value: Two,
+    slope_w: Two,
+    slope_l: Two,
+    relative: bool = True,
+    **more: Any,
+) -> Case:
+    """A function of lam, x = log u_w and y = log u_l (log pi where not ``relative``), and its two derivatives."""
+
+    def arguments(lam: Any, *logs: Any) -> tuple[mp.mpf, mp.mpf, mp.mpf]:
+        logp_w, logp_l, ref_w, ref_l = (mp.mpf(x) for x in logs)
+        return (mp.mpf(lam), logp_w - ref_w, logp_l - ref_l) if relative else (mp.mpf(lam), logp_w, logp_l)
+
+    def slopes(*args: Any) -> tuple[mp.mpf, mp.mpf]:
+        given = arguments(*args)
+        return slope_w(*given), slope_l(*given)
+
+    return Case(name, options, lambda *args: value(*arguments(*args)), slopes, **{"steep": True, **more})
+
+
+def _bell(x: mp.mpf) -> mp.mpf:
+    """The derivative of sigma."""
+    return sigma(x) * sigma(-x)
+
+
+def _kto(name: str, options: dict[str, Any], good: float = 1.0, bad: float = 1.0, z0: float = 0.0) -> Case:
+    """lambda_D (1 - sigma(lam (x - z0))) + lambda_U (1 - sigma(lam (z0 - y)))."""
+    return _one_by_one(
+        name,
+        options,
+        lambda lam, x, y: good * (1 - sigma(lam * (x - z0))) + bad * (1 - sigma(lam * (z0 - y))),
+        lambda lam, x, y: -good * lam * _bell(lam * (x - z0)),
+        lambda lam, x, y: bad * lam * _bell(lam * (z0 - y)),
+    )
+
+
+def _bco(delta: float, options: dict[str, Any]) -> Case:
+    return _one_by_one(
+        "bco",
+        options,
+        lambda lam, x, y: softplus(delta - lam * x) + softplus(lam * y - delta),
+        lambda lam, x, y: -lam * sigma(delta - lam * x),
+        lambda lam, x, y: lam * sigma(lam * y - delta),
+    )
+
+
+def _with_likelihood(name: str, options: dict[str, Any], alpha: float, relative: bool) -> Case:
+    """-log sigma(lam m) - alpha log pi_w."""
+
+    def margin(logs: Any) -> tuple[mp.mpf, mp.mpf]:
+        logp_w, logp_l, ref_w, ref_l = (mp.mpf(x) for x in logs)
+        return logp_w, logp_w - logp_l - ((ref_w - ref_l) if relative else 0)
+
+    def loss(lam: Any, *logs: Any) -> mp.mpf:
+        logp_w, m = margin(logs)
+        return softplus(-mp.mpf(lam) * m) - alpha * logp_w
+
+    def slopes(lam: Any, *logs: Any) -> tuple[mp.mpf, mp.mpf]:
+        _, m = margin(logs)
+        pull = mp.mpf(lam) * sigma(-mp.mpf(lam) * m)
+        return -pull - alpha, pull
+
+    return Case(name, options, loss, slopes, steep=True)
+
+
+def _dpop(options: dict[str, Any], penalty: float) -> Case:
+    def margin(x: mp.mpf, y: mp.mpf) -> mp.mpf:
+        return x - y - penalty * max(-x, mp.mpf(0))
+
+    return _one_by_one(
+        "dpop",
+        options,
+        lambda lam, x, y: softplus(-lam * margin(x, y)),
+        lambda lam, x, y: -lam * sigma(-lam * margin(x, y)) * (1 + (penalty if x < 0 else 0)),
+        lambda lam, x, y: lam * sigma(-lam * margin(x, y)),
+        kinks=True,
+    )
+
+
+def _exo(options: dict[str, Any], eps: float) -> Case:
+    """q log(q/(1-eps)) + (1-q) log((1-q)/eps), whose derivative in the logit is q (1-q) (logit q - logit (1-eps))."""
+
+    def divergence(lam: mp.mpf, m: mp.mpf) -> mp.mpf:
+        e, q, p = mp.mpf(eps), sigma(lam * m), sigma(-lam * m)
+        return -q * (softplus(-lam * m) + mp.log(1 - e)) - p * (softplus(lam * m) + mp.log(e))
+
+    def slope(lam: mp.mpf, m: mp.mpf) -> mp.mpf:
+        return lam * _bell(lam * m) * (lam * m - mp.log((1 - mp.mpf(eps)) / eps))
+
+    return _family("exo", options, divergence, slope)
+
+
+def _discopop(options: dict[str, Any], tau: float) -> Case:
+    def blend(lam: mp.mpf, m: mp.mpf) -> mp.mpf:
+        x = lam * m
+        k = sigma(x / tau)
+        return (1 - k) * softplus(-x) + k * mp.exp(-x)
+
+    def slope(lam: mp.mpf, m: mp.mpf) -> mp.mpf:
+        x = lam * m
+        k = sigma(x / tau)
+        return lam * (_bell(x / tau) / tau * (mp.exp(-x) - softplus(-x)) - (1 - k) * sigma(-x) - k * mp.exp(-x))
+
+    case = _family("discopop", options, blend, slope)
+    return replace(case, bend=float(max(1, 0.5 / tau)))
+
+
+def _log_odds(x: mp.mpf) -> mp.mpf:
+    return x - mp.log(1 - mp.exp(x))
+
+
+def _orpo() -> Case:
+    def pull(lam: mp.mpf, x: mp.mpf, y: mp.mpf) -> mp.mpf:
+        return lam * sigma(_log_odds(y) - _log_odds(x))
+
+    return _one_by_one(
+        "orpo",
+        {},
+        lambda lam, x, y: -x + lam * softplus(_log_odds(y) - _log_odds(x)),
+        lambda lam, x, y: -1 - pull(lam, x, y) / (1 - mp.exp(x)),
+        lambda lam, x, y: pull(lam, x, y) / (1 - mp.exp(y)),
+        relative=False,
+        highest=-1e-9,
+    )
+
+
 def _explicit(name: str, options: dict[str, Any]) -> Case:
     return _own(name, options, lambda lam, h, p_ref: softplus(-h), lambda lam, h, p_ref: -sigma(-h))
 
@@ -183,13 +330,19 @@ def _log_of(u: Any) -> Any:
     return array_api_compat.array_namespace(u).log(u)
 
 
+def _hinge_slope(lam: mp.mpf, m: mp.mpf) -> mp.mpf:
+    return -lam if lam * m < 1 else mp.mpf(0)
+
+
 PAIR_CASES: dict[str, Case] = {
     "dpo": _logistic("dpo", {}),
     "dpo_conservative": _logistic("dpo", {"label_smoothing": 0.125}, 0.875, 0.125),
     "dpo_robust": _logistic(
         "dpo", {"label_smoothing": 0.125, "robust": True}, mp.mpf(0.875) / mp.mpf(0.75), -mp.mpf(0.125) / mp.mpf(0.75)
     ),
-    "ipo": _family("ipo", {}, lambda lam, m: (m - 1 / (2 * lam)) ** 2, lambda lam, m: 2 * (m - 1 / (2 * lam))),
+    "ipo": _family(
+        "ipo", {}, lambda lam, m: (m - 1 / (2 * lam)) ** 2, lambda lam, m: 2 * (m - 1 / (2 * lam)), steep=False
+    ),
     **{f"fdpo_{name}": _logistic("fdpo", g.options, mu=g.slope, mu_bend=g.bend) for name, g in GENERATORS.items()},
     "qpo_chi_po": _logistic(
         "qpo",
@@ -217,11 +370,93 @@ PAIR_CASES: dict[str, Case] = {
         lambda lam, h, p_ref: _target(lam, p_ref) * softplus(-h) + (1 - _target(lam, p_ref)) * softplus(h),
         lambda lam, h, p_ref: sigma(h) - _target(lam, p_ref),
     ),
+    "spo": _own("spo", {}, lambda lam, h, p_ref: softplus(-h), lambda lam, h, p_ref: -sigma(-h)),
+    "spo_soft": _own(
+        "spo", {"alpha": 0.25}, lambda lam, h, p_ref: 4 * softplus(-h / 4), lambda lam, h, p_ref: -sigma(-h / 4)
+    ),
+    "hinge": _family("hinge", {}, lambda lam, m: max(1 - lam * m, mp.mpf(0)), _hinge_slope),
+    "slic": _own(
+        "slic",
+        {"margin": 1.75},
+        lambda lam, h, p_ref: max(mp.mpf(1.75) - h, mp.mpf(0)),
+        lambda lam, h, p_ref: mp.mpf(-1 if h < 1.75 else 0),
+    ),
+    "chi_po": _logistic("chi_po", {}, mu=lambda u: u + mp.log(u), mu_bend=lambda u: u + 1),
+    "exo": _exo({"label_smoothing": 0.125}, 0.125),
+    "exo_sharp": _exo({}, 1e-3),
+    "discopop": _discopop({}, mp.mpf(0.05)),
+    "discopop_wide": _discopop({"tau": 1.0}, mp.mpf(1)),
+    "dpop": _dpop({}, 50.0),
+    "dpop_light": _dpop({"penalty": 0.5}, 0.5),
+    "rpo": _with_likelihood("rpo", {"alpha": 0.25}, 0.25, True),
+    "sft": _one_by_one(
+        "sft",
+        {},
+        lambda lam, x, y: -x,
+        lambda lam, x, y: mp.mpf(-1),
+        lambda lam, x, y: mp.mpf(0),
+        relative=False,
+        steep=False,
+    ),
+    "bradley_terry": _one_by_one(
+        "bradley_terry",
+        {},
+        lambda lam, x, y: softplus(lam * (y - x)),
+        lambda lam, x, y: -lam * sigma(lam * (y - x)),
+        lambda lam, x, y: lam * sigma(lam * (y - x)),
+        relative=False,
+    ),
+    "cpo": _with_likelihood("cpo", {"alpha": 2.0}, 2.0, False),
+    "simpo": _one_by_one(
+        "simpo",
+        {"gamma": 1.5},
+        lambda lam, x, y: softplus(lam * (y - x) + 1.5),
+        lambda lam, x, y: -lam * sigma(lam * (y - x) + 1.5),
+        lambda lam, x, y: lam * sigma(lam * (y - x) + 1.5),
+        relative=False,
+    ),
+    "orpo": _orpo(),
+    "kto": _kto("kto", {}),
+    "kto_weighted": _kto(
+        "kto", {"desirable_weight": 1.5, "undesirable_weight": 0.5, "reference_point": 0.25}, 1.5, 0.5, 0.25
+    ),
+    "apo_zero": _kto("apo_zero", {}),
+    "apo_down": _one_by_one(
+        "apo_down",
+        {},
+        lambda lam, x, y: sigma(lam * x) + 1 - sigma(lam * (x - y)),
+        lambda lam, x, y: lam * _bell(lam * x) - lam * _bell(lam * (x - y)),
+        lambda lam, x, y: lam * _bell(lam * (x - y)),
+    ),
+    "bco": _bco(0.0, {}),
+    "bco_shifted": _bco(-0.75, {"reference_point": -0.75}),
+    "nca": _one_by_one(
+        "nca",
+        {},
+        lambda lam, x, y: softplus(-lam * x) + softplus(lam * x) / 2 + softplus(lam * y) / 2,
+        lambda lam, x, y: -lam * sigma(-lam * x) + lam * sigma(lam * x) / 2,
+        lambda lam, x, y: lam * sigma(lam * y) / 2,
+    ),
+    "sppo": _one_by_one(
+        "sppo",
+        {},
+        lambda lam, x, y: (x - 1 / (2 * lam)) ** 2 + (y + 1 / (2 * lam)) ** 2,
+        lambda lam, x, y: 2 * (x - 1 / (2 * lam)),
+        lambda lam, x, y: 2 * (y + 1 / (2 * lam)),
+        steep=False,
+    ),
 }
-"""Every pair objective of the catalogue with every option."""
+"""Every objective of the catalogue that is a loss of single pairs, with every option."""
+
+BATCH_CASES: dict[str, Case] = {
+    "aot": Case("aot", {"label_smoothing": 0.125}),
+    "aot_unpaired": Case("aot", {"unpaired": True}),
+}
+"""Losses that couple the pairs of a batch: they have no formula for one pair."""
 
 CASES: dict[str, Case] = {
     **{f"rlhf_{name}": Case("rlhf", g.options) for name, g in GENERATORS.items()},
     **PAIR_CASES,
+    **BATCH_CASES,
 }
 """Every objective of the catalogue with every option."""

@@ -83,9 +83,11 @@ def count_bandits(draw: st.DrawFn, max_n: int = 8, kinds: tuple[str, ...] = COUN
 
 
 @st.composite
-def log_probs(draw: st.DrawFn, rows: int = 4, lowest: float = -30.0, elements: Any = None) -> tuple[np.ndarray, ...]:
+def log_probs(
+    draw: st.DrawFn, rows: int = 4, lowest: float = -30.0, elements: Any = None, highest: float = 0.0
+) -> tuple[np.ndarray, ...]:
     """``rows`` arrays of log-probabilities of one shape (k,), k = 1 .. 3: for a pair loss logp_w, logp_l and the same
     under the reference."""
     k = draw(st.integers(1, 3))
-    elements = st.floats(lowest, 0.0) if elements is None else elements
+    elements = st.floats(lowest, highest) if elements is None else elements
     return tuple(np.array(draw(st.lists(elements, min_size=k, max_size=k)), dtype=float) for _ in range(rows))

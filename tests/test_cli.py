@@ -190,7 +190,7 @@ def test_examples_in_the_help_of_solve(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ppo", "--lam", "1", *POLICIES], r"objective must be one of \['dpo', .*'rlhf'\], got 'ppo'"),
+        (["ppo", "--lam", "1", *POLICIES], r"objective must be one of \['aot', .*'sppo'\], got 'ppo'"),
         (["qpo", "--lam", "1", *POLICIES], r"qpo is made of two Python functions.*ea\.QPO"),
         (["dpo", "--lam", "0", *POLICIES], "lam must be a positive finite number.*got '0'"),
         (["dpo", "--lam", "-1", *POLICIES], "lam must be a positive.*got '-1'"),

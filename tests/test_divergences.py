@@ -44,6 +44,7 @@ def test_worked_values() -> None:
         ea.JensenShannon(): 2 * (math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25)),
         # sum pi_ref u^2 - 1 = 9/4 + 1/12 - 1
         ea.ChiSquare(): 4 / 3,
+        ea.MixedChiSquare(): 0.5 * math.log(3) + 2 / 3,
         # f(u) = (1/u - 1 + u - 1) / 2: f(3) = f(1/3) = 2/3
         ea.Alpha(2.0): 2 / 3,
         # 4 (1 - sum sqrt(pi pi_ref)), four times the squared Hellinger distance
@@ -123,6 +124,7 @@ def test_log_zero(g: Generator) -> None:
     """A response without mass adds pi_ref f(0+), which is infinite (here: saturated) for forward KL and alpha >= 1."""
     log_reference = np.log([0.5, 0.25, 0.25])
     at_zero = {"reverse_kl": 0.0, "jensen_shannon": math.log(2), "chi_square": 1.0, "alpha_small": 1 / (1 - 0.3)}
+    at_zero["mixed_chi_square"] = 0.5
     name = next(name for name, other in GENERATORS.items() if other is g)
     with np.errstate(divide="ignore"):
         log_policy = np.log([0.5, 0.5, 0.0])
@@ -191,6 +193,17 @@ def test_mu_increases(g: Generator, log_u: float) -> None:
     with digits:
         visible = g.bend(mp.exp(mp.mpf(log_u))) > 100 * EPS
     assert high > low or (high == low and not visible)
+
+
+def test_mixed_chi_square_by_hand() -> None:
+    """u + log u = 1 has the root u = 1, and u + log u = -30 the root u = e^-30 (1 - e^-30 + ...)."""
+    d = ea.MixedChiSquare()
+    at_two, gap = np.array([math.log(2), 0.0]), np.array([1 + math.log(2), 31.0])
+    np.testing.assert_allclose(d.descend(at_two, gap), [0.0, -30 - math.exp(-30)], rtol=EPS, atol=EPS)
+    assert d.mu(np.array([math.log(2)]))[0] == pytest.approx(1 + math.log(2), rel=4 * EPS)
+    small = d.descend(at_two.astype(np.float32), gap.astype(np.float32))
+    assert small.dtype == np.float32
+    assert d.descend(np.array([0.0]), np.array([1e4]))[0] == -9999.0  # u' underflows, its logarithm does not
 
 
 # ---------------------------------------------------------------------------------------------------- limits of alpha

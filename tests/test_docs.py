@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+
+import expo_analysis as ea
+from expo_analysis.losses.catalogue import TRL_LOSSES, TRL_SMOOTHED
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +27,9 @@ def test_code_blocks_run(document: str) -> None:
         exec(compile(block, document, "exec"), scope)
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/theory.md", "figures/README.md"])
+@pytest.mark.parametrize(
+    "document", ["CONTRIBUTING.md", "README.md", "docs/losses.md", "docs/theory.md", "figures/README.md"]
+)
 def test_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     folder = (ROOT / document).parent
@@ -31,6 +37,50 @@ def test_links_and_named_files_exist(document: str) -> None:
         assert (folder / target).exists(), target
     for name in re.findall(r"`(tests?_\w+\.py)`", text):
         assert (ROOT / "tests" / name).exists(), name
+
+
+def _catalogue_rows() -> dict[str, list[str]]:
+    """Cells of the table of losses, by name."""
+    text = (ROOT / "docs/losses.md").read_text(encoding="utf-8").split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.M)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+
+
+def test_every_loss_has_its_row() -> None:
+    """Once, in the order of the catalogue."""
+    assert list(_catalogue_rows()) == list(ea.CATALOGUE)
+
+
+SELF_CONCORDANCE = {"–": None, "0": 0.0, "1": 1.0, "λ": 2.0, "max(1, λ)": 2.0}
+"""What the table says M is, at lambda = 2."""
+
+
+@pytest.mark.parametrize("name", ea.CATALOGUE)
+def test_the_table_of_losses_is_the_code(name: str) -> None:
+    heading, _, in_trl, reads, convex, m, _ = _catalogue_rows()[name]
+    cls = ea.CATALOGUE[name]
+    kind, *options = [part.strip(" `") for part in heading.split(",")]
+    assert kind == cls.__name__
+    assert options == [field.name for field in dataclasses.fields(cls) if field.name != "lam"]
+    objective = cls(2.0, psi=abs, mu=abs) if cls is ea.QPO else cls(2.0)
+    claims = objective.claims
+    assert convex == ("yes" if claims.convex else "no")
+    assert SELF_CONCORDANCE[m] == claims.self_concordance
+    if reads == "all":  # a loss may read the reference and the policy's log-ratio, as regression EXPO does
+        assert claims.needs_reference
+        assert not isinstance(objective, ea.MarginObjective) or not claims.log_ratio_only
+    else:
+        expected = {"ratio": (True, True), "own ratio": (False, True), "policy": (False, False)}[reads]
+        assert (claims.needs_reference, claims.log_ratio_only) == expected
+    for loss_type in re.findall(r"`(\w+)`", in_trl.split(" with ")[0]):
+        smoothing = 0.1 if loss_type in TRL_SMOOTHED else 0.0
+        divergence = "js_divergence" if name == "fdpo" else "reverse_kl"
+        assert ea.from_trl(loss_type, 1.0, divergence, label_smoothing=smoothing).name == name
+
+
+def test_every_loss_type_of_trl_is_in_the_table() -> None:
+    named = {loss for cells in _catalogue_rows().values() for loss in re.findall(r"`(\w+)`", cells[2])}
+    assert named - {"f_divergence_type"} == set(TRL_LOSSES)
 
 
 def test_adding_a_loss_takes_ten_lines() -> None:

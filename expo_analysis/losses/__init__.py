@@ -3,7 +3,7 @@
 from .aot import AOT
 from .base import Claims, MarginObjective, Objective, PairObjective, QuasiconvexObjective
 from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
-from .catalogue import CATALOGUE, objective
+from .catalogue import CATALOGUE, from_trl, objective
 from .chi_po import ChiPO
 from .discopop import DiscoPOP
 from .dpo import DPO
@@ -14,6 +14,7 @@ from .fdpo import FDPO
 from .hinge import Hinge, SLiC
 from .ipo import IPO
 from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from .linked import with_divergence
 from .qpo import QPO
 from .risk import risk
 from .rlhf import RLHF
@@ -54,6 +55,8 @@ __all__ = [
     "RegressionEXPO",
     "SLiC",
     "SimPO",
+    "from_trl",
     "objective",
     "risk",
+    "with_divergence",
 ]

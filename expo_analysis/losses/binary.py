@@ -26,7 +26,7 @@ class KTO(PairObjective):
 
     At z0 = 0 and weights 1 it is `APOZero`.
 
-    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), eqs. 7 and 8, with beta = lam.
+    Source: Ethayarajh et al. 2024 (arXiv 2402.01306), eq. 7, with beta = lam.
     """
 
     desirable_weight: float = 1.0

@@ -14,7 +14,7 @@ class DiscoPOP(MarginObjective):
     r"""The log-ratio modulated loss that a language model discovered. TRL: ``"discopop"``.
 
     (1 - sigma(m/tau)) (-log sigma(m)) + sigma(m/tau) exp(-m),  m = lam hbar: logistic for pairs ranked badly,
-    exponential for those ranked well. Not convex in the margin.
+    exponential for those ranked well. Not convex in the margin at the paper's tau.
 
     Args:
         tau: > 0, the width of the change between the two; the paper's is 0.05.

@@ -14,6 +14,7 @@ from ..divergences import ChiSquare, ForwardKL
 from ..losses import DPO, EXPO, IPO, RLHF, ExplicitPO, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
+from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
 from .problem import Edges, Problem, expand, log_softmax
@@ -161,6 +162,8 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
         if isinstance(psi, IPO):
             scores = ipo_scores(problem)
             error = logit_error(in_scores, scores)
+        elif psi.linear_pieces is not None and method == "auto":
+            return _by_linear_program(piece, problem, psi)
         elif psi.psi_self_concordance is None or (method == "closed_form" and not psi.bradley_terry_margin):
             return None
         else:
@@ -176,6 +179,33 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
         return dataclasses.replace(result, reward=scores * lam)
     if on_boundary.any():  # no policy has these scores: the closed form does not apply
         assert problem is not None
+        return _merge(result, _by_multistart(piece.take(on_boundary), problem.take(on_boundary)), on_boundary)
+    return result
+
+
+def _by_linear_program(piece: Piece, problem: Problem, psi: QuasiconvexObjective) -> PieceResult:
+    """Losses that are piecewise linear in the margins; no error bound is proven."""
+    found = linear_optimum(problem, psi)
+    log_policy, _ = from_scores(psi.link, piece.log_reference, found.scores, np.zeros(problem.size))
+    nothing = np.zeros(problem.size, dtype=np.intp)
+    result = _judged(log_policy, np.zeros(problem.size), nothing, found.solved)
+    result.bound[:] = np.nan
+    for b in range(problem.size):
+        if not found.solved[b]:
+            result.status[b], result.message[b] = "failed", "the linear program of the scores was not solved"
+        elif len(found.groups[b]) > 1:
+            groups = sorted(sorted(piece.responses[list(group), b].tolist()) for group in found.groups[b])
+            names = ", ".join(map(str, groups))
+            how = "some of them without bound" if found.unbounded[b] else "within bounds"
+            result.status[b] = "not_unique"
+            result.message[b] = (
+                f"the loss is least for many policies: between responses {names} the log-ratios are open, {how}; the "
+                "policy returned is the one whose scores are nearest to the reference's"
+            )
+        else:
+            result.message[b] = ""
+    on_boundary = np.any(np.isneginf(log_policy), axis=0)
+    if on_boundary.any():  # no policy has these scores
         return _merge(result, _by_multistart(piece.take(on_boundary), problem.take(on_boundary)), on_boundary)
     return result
 

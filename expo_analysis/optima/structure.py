@@ -72,7 +72,9 @@ def structures(objective: Objective, bandit: Bandit) -> list[tuple[Structure, ND
     if tied is None:
         return [(whole(n), np.arange(prompts))]
 
-    slopes = np.array(tied.psi_slopes()) if isinstance(tied, QuasiconvexObjective) else np.array([-np.inf, np.inf])
+    slopes = np.array([-np.inf, np.inf])
+    if isinstance(tied, QuasiconvexObjective) and tied.linear_pieces is None:  # straight lines attain their minimum
+        slopes = np.array(tied.psi_slopes())
     cost: Floats | None = None
     if np.isfinite(slopes).all():
         wins = bandit.wins.reshape(prompts, n, n)
