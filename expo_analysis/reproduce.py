@@ -237,7 +237,7 @@ exact optima, without any training; every picture stands beside a CSV file of th
 REPORT_CARD = "report_card"
 """File name of the losses' verdicts, which only an audit can make."""
 
-REPORT_COLUMNS = ["loss", "desideratum", "title", "verdict", "summary"]
+REPORT_COLUMNS = ["loss", "desideratum", "verdict", "summary"]
 
 
 def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None = None) -> list[Path]:

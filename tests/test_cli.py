@@ -316,6 +316,12 @@ def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):
     assert drawn == []
 
 
+def test_a_report_card_that_no_audit_wrote_is_bad_input(drawn, tmp_path):
+    (tmp_path / "report_card.csv").write_text("loss\ndpo\n")
+    assert "report_card.csv: must have the columns" in fails("reproduce", "--output", tmp_path)
+    assert drawn == []
+
+
 # ------------------------------------------------------------------------------------------------------ true processes
 
 

@@ -89,3 +89,8 @@ def test_adding_a_loss_takes_ten_lines() -> None:
     left_out = ("from", "import", '"""')
     lines = [line for line in block.splitlines() if line.strip() and not line.strip().startswith(left_out)]
     assert len(lines) <= 10
+
+
+def test_the_example_of_a_loss_is_the_one_that_is_explained() -> None:
+    block = _python_blocks("CONTRIBUTING.md")[0]
+    assert block[block.index("@dataclass") :] in (ROOT / "examples" / "exponential.py").read_text(encoding="utf-8")

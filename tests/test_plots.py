@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -11,7 +13,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from expo_analysis import paper, plots
+from expo_analysis.desiderata.verdict import DESIDERATA
+from expo_analysis.desiderata.wording import SIGNS
+from expo_analysis.plots.report_table import COLOURS
 from expo_analysis.plots.style import LOOKS, losses_in, render
+
+from .cards import HOSTILE, cards, many
 
 LAMS = 10.0 ** np.arange(-5, 4)
 RESPONSES = ["y1", "y2", "y3"]
@@ -230,3 +237,72 @@ def test_convergence_draws_the_given_numbers_and_writes_the_given_slopes(figures
         assert sum(f"slope {slope}" in label for label in labels) == (4 if target == "optimal" else 5)
     first = [text.get_text() for text in figures["convergence"].axes[0].get_legend().get_texts()]
     assert "DPO: slope 0.00" in first
+
+
+# --------------------------------------------------------------------------------------------------- the report card
+
+
+def cells(figure):
+    """(x, y) of the middle, sign and colour of every cell."""
+    [axes] = figure.axes
+    signs = {text.get_position(): text.get_text() for text in axes.texts}
+    boxes = {}
+    for patch in axes.patches:
+        middle = (patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2)
+        boxes[middle] = to_hex(patch.get_facecolor())
+    assert len(boxes) == len(axes.patches) and len(signs) == len(axes.texts)
+    assert set(boxes) == set(signs)
+    return {middle: (signs[middle], boxes[middle]) for middle in signs}
+
+
+@pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
+def test_report_table_has_a_cell_per_verdict_where_its_labels_are(made):
+    frame = made.to_frame()
+    figure = plots.report_table(frame)
+    [axes] = figure.axes
+    found = cells(figure)
+    assert len(found) == len(frame)
+    columns = dict(zip([text.get_text() for text in axes.get_xticklabels()], axes.get_xticks(), strict=True))
+    rows = dict(zip([text.get_text() for text in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    assert list(columns) == [desideratum.title for desideratum in DESIDERATA.values()]
+    assert [" ".join(name.split()) for name in rows] == list(made)
+    rows = {" ".join(name.split()): y for name, y in rows.items()}
+    for row in frame.itertuples():
+        assert found[columns[row.title], rows[row.loss]] == (SIGNS[row.verdict], COLOURS[row.verdict][0])
+
+
+@pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
+def test_nothing_of_the_report_table_is_cropped_or_overlaps(made):
+    figure = plots.report_table(made.to_frame())
+    render(figure, "png")
+    extent, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert extent.x0 >= -0.01 and extent.y0 >= -0.01 and extent.x1 <= width + 0.01 and extent.y1 <= height + 0.01
+    names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    for above, below in pairwise(names):
+        assert above.y0 > below.y1
+    row = figure.axes[0].get_window_extent().height / sum(patch.get_height() for patch in column(figure))
+    assert 0.2 < row / figure.dpi < 0.45, "rows are of one readable height, however many there are"
+
+
+def column(figure):
+    return [patch for patch in figure.axes[0].patches if patch.get_x() == 0]
+
+
+def test_verdicts_differ_in_sign_and_in_lightness():
+    def lightness(colour):
+        return float(np.dot([0.2126, 0.7152, 0.0722], mpl.colors.to_rgb(colour)))
+
+    fills = sorted(lightness(fill) for fill, _ in COLOURS.values())
+    assert min(np.diff(fills)) > 0.04
+    assert all(lightness(fill) - lightness(ink) > 0.4 for fill, ink in COLOURS.values())
+    legend = plots.report_table(cards("dpo").to_frame()).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == [f"{sign}  {word}" for word, sign in SIGNS.items()]
+
+
+def test_report_table_shows_names_as_they_are_and_missing_verdicts_as_nothing():
+    frame = cards("dpo", HOSTILE).to_frame()
+    frame = frame[~((frame["loss"] == "dpo") & (frame["desideratum"] == "existence"))]
+    figure = plots.report_table(frame)
+    assert len(cells(figure)) == 2 * len(DESIDERATA) - 1
+    render(figure, "pdf")  # dollars in a name are not mathematics
+    assert HOSTILE in [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -21,7 +22,9 @@ from scipy.special import expit, log_softmax
 import expo_analysis as ea
 from expo_analysis import paper
 from expo_analysis import tables as table_functions
-from expo_analysis.reproduce import Result, reproduce
+from expo_analysis.reproduce import Result, read_report_card, reproduce, write_report_card
+
+from .cards import cards
 
 # the module, which the function of the same name hides behind
 module = import_module("expo_analysis.reproduce")
@@ -29,6 +32,11 @@ module = import_module("expo_analysis.reproduce")
 COMMITTED = Path(__file__).parents[1] / "figures"
 TABLES = ["interpolation", "simplex", "preservation", "convergence", "convergence_slopes", "authors_final"]
 FIGURES = ["interpolation", "simplex", "preservation", "convergence"]
+REPORT_CARD = COMMITTED / "report_card.csv"
+"""Written by an audit, and shown by every run that finds it."""
+if REPORT_CARD.is_file():
+    TABLES.append("report_card")
+    FIGURES.append("report_card")
 IMPLICIT = ["dpo", "ipo", "fdpo"]
 EXPLICIT = ["expo", "regression_expo"]
 
@@ -37,9 +45,16 @@ REFERENCE = np.array([0.4, 0.4, 0.2])
 RECORD = json.loads((files("expo_analysis") / "data" / "section5.json").read_text())
 
 
+def with_report_card(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    if REPORT_CARD.is_file():
+        shutil.copy(REPORT_CARD, directory)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
+    with_report_card(directory)
     progress = []
     written = reproduce(directory, lambda *report: progress.append(report))
     return directory, written, progress
@@ -382,6 +397,7 @@ def test_progress_goes_from_0_to_1(run):
 def test_running_again_writes_the_same_bytes(run, tmp_path):
     # in a process with other threads and other hashes, over what an earlier run left behind
     (tmp_path / "interpolation.csv").write_text("old")
+    with_report_card(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "12345"}
     script = "import pathlib, sys; from expo_analysis.reproduce import reproduce; reproduce(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-W", "error", "-c", script, str(tmp_path)], check=True, env=environment)
@@ -462,3 +478,66 @@ def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path):
 def test_importing_the_package_does_not_import_matplotlib():
     script = "import sys, expo_analysis, expo_analysis.paper; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------- the report card
+
+
+@pytest.fixture
+def only_the_report_card(monkeypatch):
+    monkeypatch.setattr(module, "RESULTS", {})
+
+
+def test_without_an_audit_there_is_no_report_card(only_the_report_card, tmp_path):
+    assert read_report_card(tmp_path) is None
+    assert [path.name for path in reproduce(tmp_path)] == ["README.md"]
+    assert "report_card" not in (tmp_path / "README.md").read_text()
+
+
+def test_the_report_card_that_an_audit_left_is_shown_and_drawn_again(only_the_report_card, tmp_path):
+    frame = cards().to_frame()
+    written = write_report_card(frame, tmp_path / "new")
+    assert [path.name for path in written] == ["report_card.csv", "report_card.png", "report_card.pdf"]
+    before = {path.name: path.read_bytes() for path in written}
+    (tmp_path / "new" / "report_card.png").unlink()
+    again = reproduce(tmp_path / "new")
+    assert [path.name for path in again] == [*before, "README.md"]
+    assert {name: (tmp_path / "new" / name).read_bytes() for name in before} == before
+    pd.testing.assert_frame_equal(
+        read_report_card(tmp_path / "new"), frame[["loss", "desideratum", "verdict", "summary"]], check_dtype=False
+    )
+    text = (tmp_path / "new" / "README.md").read_text()
+    assert "## Report card" in text and "![Report card](report_card.png)" in text
+    assert "[report_card.pdf](report_card.pdf), [report_card.csv](report_card.csv)" in text
+    counts = frame["verdict"].value_counts()
+    assert "5 losses, judged on 12 desiderata" in text
+    assert f"{counts['holds']} ✓ holds, {counts['fails']} ✗ fails, {counts['cannot tell']} ? cannot tell." in " ".join(
+        text.split()
+    )
+    assert text.count("\n- ") == 3 and max(map(len, text.splitlines())) < 160
+
+
+def test_names_and_summaries_that_look_like_missing_values_survive(only_the_report_card, tmp_path):
+    frame = cards("dpo").to_frame().assign(loss="nan", summary="")
+    write_report_card(frame, tmp_path)
+    before = (tmp_path / "report_card.csv").read_bytes()
+    reproduce(tmp_path)
+    assert (tmp_path / "report_card.csv").read_bytes() == before
+    assert set(read_report_card(tmp_path)["loss"]) == {"nan"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not a table"),
+        ("loss,verdict\ndpo,holds\n", "must have the columns loss, desideratum, verdict, summary"),
+        ("loss,desideratum,verdict,summary\n", "a row per verdict"),
+        ("loss,desideratum,verdict,summary\ndpo,existence,perhaps,x\n", "unknown verdict 'perhaps'"),
+        ("loss,desideratum,verdict,summary\ndpo,beauty,holds,x\n", "unknown desideratum 'beauty'"),
+    ],
+)
+def test_a_report_card_of_another_kind_is_refused_before_anything_is_written(tmp_path, content, message):
+    (tmp_path / "report_card.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        reproduce(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report_card.csv"]

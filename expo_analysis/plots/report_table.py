@@ -6,6 +6,7 @@ from textwrap import fill
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
 from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Decision
@@ -19,7 +20,7 @@ COLOURS: dict[Decision, tuple[str, str]] = {
 }
 """Fill and ink: a light blue, a darker orange, and grey, which differ in lightness too."""
 
-ROW, HEAD, FOOT = 0.29, 1.95, 0.45
+ROW, HEAD, FOOT = 0.29, 1.75, 0.45
 """Heights in inches."""
 
 LONGEST = 32
@@ -41,7 +42,8 @@ def report_table(frame: pd.DataFrame) -> Figure:
     rows = dict(zip(losses, zip(tops, heights, strict=True), strict=True))
     columns = {key: x for x, key in enumerate(DESIDERATA)}
 
-    figure = Figure(figsize=(11, ROW * sum(heights) + HEAD + FOOT), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.12)  # inches
+    figure = Figure(figsize=(11, ROW * sum(heights) + HEAD + FOOT), layout=layout)
     axes = figure.subplots()
     for loss, key, verdict in frame[["loss", "desideratum", "verdict"]].itertuples(index=False):
         (y, height), x = rows[loss], columns[key]

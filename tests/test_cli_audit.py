@@ -1,0 +1,360 @@
+"""``expo-analysis audit``, with made-up verdicts in place of the audit."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import expo_analysis as ea
+from expo_analysis.cli import app
+from expo_analysis.cli.audit import HEADS, WIDTH, audited
+from expo_analysis.cli.own_loss import own_loss
+from expo_analysis.desiderata.report_card import ReportCards
+from expo_analysis.desiderata.verdict import DESIDERATA, FAILS
+
+from .cards import CODE, FAILED, HOSTILE, broken, card
+from .test_cli import ROOT, examples, fails, invoke
+
+MINE = """\
+from dataclasses import dataclass
+from beside import scale
+from expo_analysis import DPO, Claims, PairObjective
+
+@dataclass(frozen=True)
+class Options:
+    sharpness: float
+
+@dataclass(frozen=True)
+class Mine(PairObjective):
+    '''Square of the log-ratio's distance from 1.'''
+    extra: object = Options(2.0)
+    name = "mine"
+    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
+        return scale(logp_w - logp_l - 1, self.lam) ** 2
+    @property
+    def claims(self):
+        return Claims(convex=True, closed_form=False, needs_reference=False, log_ratio_only=True)
+
+@dataclass(frozen=True)
+class Needy(Mine):
+    tau: float = None
+    def __post_init__(self):
+        if self.tau is None:
+            raise RuntimeError("tau must\\nbe given")
+
+class Unfinished(PairObjective):
+    name = "unfinished"
+
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("def scale(x, by):\n    return x * by\n")
+    (tmp_path / "my_loss.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("x = 1\n\nraise ZeroDivisionError('no\\nway')\n")
+    (tmp_path / "syntax.py").write_text("x = (\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit\n")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "numpy.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclass
+class Call:
+    objectives: dict[str, Any]
+    workers: int
+    effort: float
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch):
+    """Audits that were asked for; each gives made-up cards and reports progress."""
+    made = []
+
+    def audit_many(objectives, *, workers=2, on_progress=None, effort=1.0):
+        made.append(Call(dict(objectives), workers, effort))
+        for name in objectives:
+            on_progress(name, "hunting [counterexamples]", 0.5)
+        return ReportCards(
+            broken(name, str(given)) if isinstance(given, Exception) else card(name, name if name in FAILED else "dpo")
+            for name, given in objectives.items()
+        )
+
+    monkeypatch.setattr("expo_analysis.cli.audit.audit_many", audit_many)
+    return made
+
+
+def audit_document(*arguments):
+    result = invoke("audit", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(result.stdout, parse_constant=refuse)
+
+
+# -------------------------------------------------------------------------------------------------------------- output
+
+
+def test_json_is_one_document_of_the_promised_shape():
+    given = audit_document("expo", "dpo")
+    assert set(given) == {"losses", "remarks"}
+    assert list(given["losses"]) == ["expo", "dpo"]
+    for name, verdicts in given["losses"].items():
+        assert list(verdicts) == list(DESIDERATA)
+        assert {key for key, verdict in verdicts.items() if verdict["verdict"] == "fails"} == FAILED[name]
+    assert given["losses"]["dpo"]["existence"]["counterexample"]["code"] == CODE
+
+
+def test_progress_is_on_standard_error():
+    result = invoke("audit", "expo", "dpo", "--json")
+    assert "2 losses" in result.stderr
+    assert "dpo: hunting [counterexamples]" in result.stderr
+    assert "hunting" not in result.stdout
+
+
+def test_table_fits_and_has_one_sign_per_verdict():
+    result = invoke("audit", *FAILED)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    [head] = [line.split() for line in lines if line.split()[:1] == ["loss"]]
+    assert head == ["loss", *HEADS.values()]
+    for name in FAILED:
+        [row] = [line.split() for line in lines if re.match(rf" ?{name} .*[✓✗?] *$", line)]
+        assert [cell == "✗" for cell in row[1:]] == [key in FAILED[name] for key in DESIDERATA]
+        assert row[-1] == "?"
+    key = "\n".join(lines)
+    for desideratum, short in HEADS.items():
+        assert re.search(rf"(^|  ){short} +{re.escape(DESIDERATA[desideratum].title)}", key, flags=re.MULTILINE)
+    assert list(HEADS) == list(DESIDERATA)
+    sentences = [line for line in lines if re.match(rf"({'|'.join(FAILED)})  ", line)]
+    assert all(len(line.rstrip()) <= WIDTH for line in lines if line not in sentences)
+    assert len(sentences) == sum(map(len, FAILED.values()))
+    for name, failed in FAILED.items():
+        for desideratum in failed:
+            [line] = [line for line in sentences if line.startswith(f"{name}  {HEADS[desideratum]}  ")]
+            assert line.endswith(f": {DESIDERATA[desideratum].title} < fails.")
+
+
+def test_one_loss_is_shown_in_full_with_code_that_can_be_copied():
+    text = invoke("audit", "dpo").stdout
+    for key, verdict in card("dpo").verdicts.items():
+        assert f"{DESIDERATA[key].title}: {verdict.decision}" in text
+    flat = " ".join(text.split())
+    assert "Conditions: 240 random problems with n = 2 to 6 responses" in flat
+    assert "largest error bound: 2.346e-13" in text
+    assert text.count(CODE) == len(FAILED["dpo"])
+
+
+def test_markup_in_names_is_text(monkeypatch):
+    monkeypatch.setattr(
+        "expo_analysis.cli.audit.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo"), card("expo")])
+    )
+    text = invoke("audit", "expo", "dpo").stdout
+    assert HOSTILE + "  SIC" in text
+    monkeypatch.setattr("expo_analysis.cli.audit.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo")]))
+    assert HOSTILE in invoke("audit", "dpo").stdout
+
+
+def test_html_is_written_beside_the_table(tmp_path):
+    file = tmp_path / "report.html"
+    result = invoke("audit", "expo", "dpo", "--html", file)
+    assert result.exit_code == 0 and "loss" in result.stdout
+    assert file.read_text(encoding="utf-8") == ReportCards([card("expo"), card("dpo")]).to_html()
+    assert f"wrote {file}" in result.stderr
+
+
+def test_figure_writes_table_and_pictures_that_are_the_same_every_time(tmp_path):
+    written = []
+    for directory in (tmp_path / "a" / "new", tmp_path / "b"):
+        result = invoke("audit", "expo", "dpo", "--figure", directory, "--json")
+        assert result.exit_code == 0
+        assert set(json.loads(result.stdout)["losses"]) == {"expo", "dpo"}
+        assert result.stderr.count("wrote ") == 3
+        written.append({path.name: path.read_bytes() for path in directory.iterdir()})
+    assert set(written[0]) == {"report_card.csv", "report_card.png", "report_card.pdf"}
+    assert written[0] == written[1]
+    table = pd.read_csv(tmp_path / "b" / "report_card.csv")
+    assert list(table) == ["loss", "desideratum", "verdict", "summary"]
+    assert len(table) == 2 * len(DESIDERATA)
+    assert set(table.loc[(table["loss"] == "dpo") & (table["verdict"] == FAILS), "desideratum"]) == FAILED["dpo"]
+
+
+# --------------------------------------------------------------------------------------------------------------- input
+
+
+def test_all_audits_the_catalogue_and_says_what_it_leaves_out(calls):
+    result = invoke("audit", "--all")
+    assert result.exit_code == 0
+    assert list(calls[0].objectives) == [name for name in ea.CATALOGUE if name != "qpo"]
+    assert all(isinstance(given, ea.CATALOGUE[name]) for name, given in calls[0].objectives.items())
+    assert "qpo is left out of --all: it needs psi, mu" in result.stderr
+
+
+def test_new_entries_of_the_catalogue_are_audited_if_they_need_nothing_but_lambda(monkeypatch):
+    @dataclass(frozen=True)
+    class Tuned(ea.DPO):
+        label_smoothing: float = 0.1
+
+    @dataclass(frozen=True)
+    class Needy(ea.IPO):
+        tau: float
+
+    monkeypatch.setitem(ea.CATALOGUE, "tuned", Tuned)
+    monkeypatch.setitem(ea.CATALOGUE, "needy", Needy)
+    assert audited()["tuned"] == Tuned(1.0)
+    assert "needy" not in audited()
+    assert "needy is left out of --all: it needs tau" in invoke("audit", "--all").stderr
+    assert "needy needs --option tau=VALUE" in fails("audit", "needy")
+    assert invoke("audit", "needy", "--option", "tau=2").exit_code == 0
+
+
+def test_options_effort_and_workers_reach_the_audit(calls):
+    assert invoke("audit", "dpo", "--option", "label_smoothing=0.1", "--quick", "--workers", 5).exit_code == 0
+    assert invoke("audit", "dpo", "ipo").exit_code == 0
+    assert calls == [
+        Call({"dpo": ea.DPO(1.0, label_smoothing=0.1)}, 5, 0.1),
+        Call({"dpo": ea.DPO(1.0), "ipo": ea.IPO(1.0)}, 2, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a loss, or --all"),
+        (["ppo"], r"objective must be one of .*got 'ppo'"),
+        (["dpo", "ppo"], "got 'ppo'"),
+        (["qpo"], "qpo is made of two Python functions"),
+        (["dpo", "dpo"], "dpo is given twice"),
+        (["--all", "dpo"], "dpo is among --all already"),
+        (["--all", "--option", "robust=true"], "--option belongs to one loss"),
+        (["dpo", "ipo", "--option", "robust=true"], "--option belongs to one loss"),
+        (["expo", "--option", "beta=2"], "beta is not an option of 'expo'"),
+        (["dpo", "--option", "lam=2"], "lam is not an option"),
+        (["dpo", "--html", "nowhere/report.html"], "No such file or directory"),
+        (["dpo", "--html", "examples"], "examples: Is a directory"),
+        (["dpo", "--figure", "README.md"], "README.md: File exists"),
+        (["README.md"], "objective must be one of"),
+        (["none.py"], "none.py must be followed by a colon and the name of a class"),
+        (["none.py:Loss"], "none.py: No such file or directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_audited(calls, arguments, message):
+    for also in ([], ["--json"]):
+        assert re.search(message, fails("audit", *arguments, *also))
+    assert calls == []
+
+
+def test_too_few_workers_are_bad_usage(calls):
+    result = invoke("audit", "dpo", "--workers", 0)
+    assert (result.exit_code, result.stdout, calls) == (2, "", [])
+
+
+# ---------------------------------------------------------------------------------------------------------- own losses
+
+
+def test_a_loss_of_ones_own(folder, calls):
+    given = audit_document("expo", "my_loss.py:Mine")
+    assert list(given["losses"]) == ["expo", "my_loss.py:Mine"]
+    mine = calls[0].objectives["my_loss.py:Mine"]
+    assert mine.loss(np.array([-1.0]), np.array([-4.0])) == 4.0
+    assert invoke("audit", "my_loss.py:Mine", "--option", "extra=3").exit_code == 0
+    assert calls[1].objectives["my_loss.py:Mine"].extra == 3
+    assert invoke("audit", "--all", str(folder / "my_loss.py") + ":Mine").exit_code == 0
+    assert len(calls[2].objectives) == len(ea.CATALOGUE)
+
+
+def test_a_file_may_have_the_name_of_a_module(folder, calls):
+    assert invoke("audit", "numpy.py:Mine").exit_code == 0
+    assert calls[0].objectives["numpy.py:Mine"].name == "mine"
+    assert __import__("numpy") is np
+
+
+FAULTY = [
+    ("none.py:Mine", r"none\.py: No such file or directory"),
+    ("sub:Mine", r"sub: it is a directory"),
+    ("notes.txt:Mine", r"notes\.txt: it is not a Python file"),
+    ("my_loss.py:Yours", r"my_loss\.py: it has no class 'Yours'; its losses: Mine, Needy, Unfinished$"),
+    ("my_loss.py:", r"my_loss\.py: it has no class ''"),
+    ("my_loss.py:number", r"my_loss\.py: it has no class 'number'"),
+    ("my_loss.py:Options", r"my_loss\.py:Options: it is not a loss"),
+    ("my_loss.py:Unfinished", r"my_loss\.py:Unfinished: it cannot be made with lam=1\.0: TypeError: Can't instantiate"),
+    ("my_loss.py:Needy", r"my_loss\.py:Needy: it cannot be made with lam=1\.0: RuntimeError: tau must be given$"),
+    ("broken.py:Mine", r"broken\.py: importing it failed in line 3: ZeroDivisionError: no way$"),
+    ("syntax.py:Mine", r"syntax\.py: importing it failed in line 1: SyntaxError: '\(' was never closed$"),
+    ("leaves.py:Mine", r"leaves\.py: importing it failed in line 1: SystemExit$"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), FAULTY, ids=[name for name, _ in FAULTY])
+def test_what_is_wrong_with_ones_own_loss_is_said_in_one_line(folder, calls, name, message):
+    (folder / "sub").mkdir()
+    for _ in range(2):  # a failed import leaves nothing behind
+        assert re.search(message, fails("audit", name).rstrip("\n"))
+    assert calls == []
+
+
+@pytest.mark.parametrize("name", ["none.py:Mine", "my_loss.py:Unfinished", "broken.py:Mine"])
+def test_the_others_are_audited_when_ones_own_loss_fails(folder, calls, name):
+    given = audit_document("expo", name)
+    assert list(given["losses"]) == ["expo", name]
+    assert isinstance(calls[0].objectives[name], ValueError)
+    [remark] = given["remarks"][name]
+    assert remark == str(calls[0].objectives[name])
+    assert {verdict["verdict"] for verdict in given["losses"][name].values()} == {"cannot tell"}
+    assert f"{name}  {name.split(':')[0]}" in invoke("audit", "expo", name).stdout  # the remark, on the terminal
+
+
+def test_when_all_of_ones_own_losses_fail_each_is_named(folder, calls):
+    line = fails("audit", "none.py:Mine", "broken.py:Mine")
+    assert "none.py" in line and "broken.py" in line and calls == []
+
+
+def test_options_of_ones_own_loss_are_checked(folder):
+    assert "beta is not an option of 'my_loss.py:Mine'; accepted: ['extra']" in fails(
+        "audit", "my_loss.py:Mine", "--option", "beta=2"
+    )
+    assert "option must be NAME=VALUE" in fails("audit", "my_loss.py:Mine", "--option", "beta")
+
+
+def evaluate(loss):
+    return type(loss).__name__, loss.extra.sharpness, float(loss.loss(np.array([-1.0]), np.array([-4.0]))[0])
+
+
+def test_ones_own_loss_can_be_sent_to_a_fresh_process(folder):
+    mine = own_loss("my_loss.py:Mine", {}).with_lam(3.0)
+    assert pickle.loads(pickle.dumps(mine)) == mine
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(evaluate, (mine,)) == ("Mine", 2.0, 36.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------- help
+
+
+def test_examples_in_the_help(calls, tmp_path):
+    for arguments in examples("audit"):
+        for option, value in (("--html", tmp_path / "report.html"), ("--figure", tmp_path)):
+            if option in arguments:
+                arguments[arguments.index(option) + 1] = str(value)
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert len(calls) == 4
+    assert (tmp_path / "report.html").is_file() and (tmp_path / "report_card.png").is_file()
