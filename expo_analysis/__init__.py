@@ -1,6 +1,7 @@
 """expo_analysis: what preference losses really do, from exact optima on small problems to language models."""
 
 from .bandit import Bandit
+from .desiderata import DESIDERATA, ReportCard, ReportCards, Verdict, audit, audit_many
 from .divergences import Alpha, ChiSquare, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from .losses import (
     AOT,
@@ -51,6 +52,7 @@ __all__ = [
     "BCO",
     "CATALOGUE",
     "CPO",
+    "DESIDERATA",
     "DPO",
     "DPOP",
     "EXO",
@@ -87,10 +89,15 @@ __all__ = [
     "Path",
     "QuasiconvexObjective",
     "RegressionEXPO",
+    "ReportCard",
+    "ReportCards",
     "ReverseKL",
     "SLiC",
     "SimPO",
     "Solution",
+    "Verdict",
+    "audit",
+    "audit_many",
     "from_trl",
     "objective",
     "risk",

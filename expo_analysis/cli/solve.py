@@ -139,10 +139,8 @@ def parse_objective(name: str, lam: float, texts: list[str]) -> Objective:
     """The objective with its ``name=value`` options."""
     if name == QPO.name:
         raise ValueError("qpo is made of two Python functions, psi and mu: use ea.QPO(lam, psi, mu) in Python")
-<<<<<<< HEAD
     if name == AOT.name:
         raise ValueError("aot couples the pairs of a batch, and has no optimum over weighted pairs")
-=======
     options = parse_options(texts)
     for needed in required_options(CATALOGUE[name]) if name in CATALOGUE else []:
         if needed not in options:
@@ -162,7 +160,6 @@ def required_options(cls: type[Objective]) -> list[str]:
 
 def parse_options(texts: list[str]) -> dict[str, Any]:
     """The options of a loss, from every ``name=value``."""
->>>>>>> report
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from ..bandit import Bandit
+from .._threads import one_thread
 from ..losses import Objective
 from . import (
     conservation,
@@ -54,8 +53,8 @@ JUDGES: dict[str, Callable[[Subject], Verdict]] = {
         consistency,
     )
 }
-"""By desideratum, in the order of the report card: a new one is a module with ``KEY`` and ``judge``, and a line here and
-in `DESIDERATA`."""
+"""By desideratum, in the order of the report card. A new one is a module with ``KEY`` and ``judge``, and a line both
+here and in `DESIDERATA`."""
 
 
 def audit(
@@ -89,9 +88,13 @@ def audit(
         raise TypeError(f"objective must be an Objective such as ea.DPO(lam=0.1), got {type(objective).__name__}")
     if not effort > 0:
         raise ValueError(f"effort must be a positive number, got {effort!r}")
-    report = on_progress or (lambda stage, done: None)
-    started = time.perf_counter()
     label = name or str(getattr(objective, "name", type(objective).__name__))
+    with one_thread():
+        return _audit(objective, label, on_progress or (lambda stage, done: None), effort)
+
+
+def _audit(objective: Objective, label: str, report: Callable[[str, float], None], effort: float) -> ReportCard:
+    started = time.perf_counter()
     report("is it a loss?", 0.0)
     inspection = inspect(objective)
     remarks = list(inspection.remarks)
@@ -162,7 +165,7 @@ def _in_processes(
     with context.Manager() as manager:
         channel = manager.Queue()
         retry: list[str] = []
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
             running: dict[Future[ReportCard], str] = {
                 pool.submit(_remote, name, objectives[name], effort, channel): name for name in waiting
             }
@@ -215,7 +218,7 @@ def _path(subject: Subject) -> pd.DataFrame:
     """Optima on the paper's first bandit, from lambda = 1e-4 to 1e4, where there are any."""
     lams = 10.0 ** (np.arange(-40, 41) / 10)
     try:
-        optima = subject.optima(Bandit([[0.4, 0.4, 0.2]], [[0.6, 0.3, 0.1]]), lams)
+        optima = subject.optima(consistency.POPULATION, lams)
     except Exception:
         return _frame(np.empty(0), np.empty((0, 3)))
     kept = optima.exists[:, 0]

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from ..bandit import Bandit
 from .flatness import graphs, other_minimiser
 from .lowest import lower_exists
+from .problems import pi_star, single
+from .search import bandit_code
 from .subject import Subject
 from .uniqueness import shown
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -41,14 +43,17 @@ def judge(subject: Subject) -> Verdict:
         largest = max(largest, float(gap[optima.exists].max(initial=0.0)))
         if example is None:
             for k, p in [*np.argwhere(moved)[:3], *np.argwhere(optima.status == "not_unique")[:2]]:
-                one = Bandit(bandit.reference[p], bandit.optimal[p], bandit.pairs[p])  # type: ignore[index]
+                one = single(bandit, int(p))
                 lam, log_policy = float(LAMS[k]), optima.log_policies[k, p]
                 if moved[k, p]:
                     example = _moved(subject, one, lam, log_policy, bool(proven[k, p]))
                     summary = f"mass moves between what was never compared ({name})"
                 else:
                     flat = other_minimiser(subject, one, lam, log_policy)
-                    if flat is not None and np.abs(np.diff(masses(one, np.exp([flat.first, flat.second])), axis=0)).max() > 1e-3:
+                    if (
+                        flat is not None
+                        and np.abs(np.diff(masses(one, np.exp([flat.first, flat.second])), axis=0)).max() > 1e-3
+                    ):
                         example = shown(subject, one, flat)
                         summary = f"the mass of what was never compared is left open ({name})"
                 if example is not None:
@@ -60,7 +65,9 @@ def judge(subject: Subject) -> Verdict:
     if kept == tried:
         summary = "every component, and every response in no pair, keeps its mass under the reference"
         return Verdict(KEY, HOLDS, summary, conditions, evidence)
-    return Verdict(KEY, CANNOT_TELL, "no change of mass was found, but the minimisers are not proven", conditions, evidence)
+    return Verdict(
+        KEY, CANNOT_TELL, "no change of mass was found, but the minimisers are not proven", conditions, evidence
+    )
 
 
 def _moved(
@@ -79,19 +86,20 @@ def _moved(
         [
             subject.imports,
             "",
-            f"bandit = ea.Bandit(\n    {bandit.reference.tolist()},\n    {bandit.optimal.tolist()},\n    {bandit.pairs.tolist()},\n)",  # type: ignore[union-attr]
+            bandit_code(bandit),
             f"lam, components = {lam!r}, np.array({labels})",
             f"policy = ea.solve({subject.expression}, bandit).policy",
-            "before, after = ([p[components == c].sum() for c in np.unique(components)] for p in (bandit.reference, policy))",
+            "groups = [components == c for c in np.unique(components)]",
+            "before, after = ([p[group].sum() for group in groups] for p in (bandit.reference, policy))",
             "print(before, after)",
             "assert max(abs(a - b) for a, b in zip(after, before)) > 1e-10",
         ]
     )
     return Counterexample(
-        f"the components' masses go from {np.round(before, 4).tolist()} to {np.round(after, 4).tolist()} at λ = {lam:g}",
+        f"the components' masses go from {np.round(before, 4).tolist()} to {np.round(after, 4).tolist()} (λ = {lam:g})",
         {
             "reference": bandit.reference.tolist(),
-            "optimal": bandit.optimal.tolist(),  # type: ignore[union-attr]
+            "optimal": pi_star(bandit).tolist(),
             "pairs": bandit.pairs.tolist(),
             "lam": lam,
             "components": labels,

@@ -12,6 +12,7 @@ KEY = "consistency"
 LAMS = (0.1, 1.0)
 SIZES = 10 ** np.array([2, 3, 4, 5, 6, 7])
 REFERENCE, OPTIMAL = [0.4, 0.4, 0.2], [0.6, 0.3, 0.1]
+POPULATION = Bandit(np.array([REFERENCE]), np.array([OPTIMAL]))
 
 
 def draw(rng: np.random.Generator, bandit: Bandit, size: int, repeats: int) -> np.ndarray:
@@ -23,14 +24,13 @@ def draw(rng: np.random.Generator, bandit: Bandit, size: int, repeats: int) -> n
 def judge(subject: Subject) -> Verdict:
     """Distance of the optimum on a sample from the population's, against the size of the sample."""
     repeats = subject.count(60, least=8)
-    bandit = Bandit(REFERENCE, OPTIMAL)
     rng = subject.rng(KEY)
-    samples = [draw(rng, bandit, int(size), repeats) for size in SIZES]
+    samples = [draw(rng, POPULATION, int(size), repeats) for size in SIZES]
     evidence: dict[str, object] = {}
     slopes, last, proven = [], [], True
     example: Counterexample | None = None
     for lam in LAMS:
-        whole = subject.optima(Bandit([REFERENCE], [OPTIMAL]), [lam])
+        whole = subject.optima(POPULATION, [lam])
         if whole.status[0, 0] != "optimal":
             return Verdict(
                 KEY,
@@ -58,19 +58,23 @@ def judge(subject: Subject) -> Verdict:
             example = _counterexample(subject, lam, float(error[-1]), samples[-1][0])
     conditions = _conditions(repeats)
     if example is not None:
-        return Verdict(KEY, FAILS, "the optimum on a sample stays away from the population's", conditions, evidence, example)
+        return Verdict(
+            KEY, FAILS, "the optimum on a sample stays away from the population's", conditions, evidence, example
+        )
     # the bootstrap spread of a slope over five decades and 60 samples is below 0.03
     if proven and max(slopes) < -0.4 and max(last) < 0.01:
         slowest = max(slopes)
-        return Verdict(KEY, HOLDS, f"the distance falls as the number of pairs to the power {slowest:.2f}", conditions, evidence)
+        return Verdict(
+            KEY, HOLDS, f"the distance falls as the number of pairs to the power {slowest:.2f}", conditions, evidence
+        )
     why = "the optima are not proven" if max(slopes) < -0.4 else "the rate is not clear"
     return Verdict(KEY, CANNOT_TELL, f"the distance falls, but {why}" if max(slopes) < 0 else why, conditions, evidence)
 
 
 def _conditions(repeats: int) -> str:
     return (
-        f"π* = (.6, .3, .1), π_ref = (.4, .4, .2), pairs drawn uniformly, winners by Bradley-Terry; {repeats} samples of "
-        "each size from 100 to 10,000,000; λ = 0.1 and 1"
+        f"π* = (.6, .3, .1), π_ref = (.4, .4, .2), pairs drawn uniformly, winners by Bradley-Terry; {repeats} samples "
+        "of each size from 100 to 10,000,000; λ = 0.1 and 1"
     )
 
 

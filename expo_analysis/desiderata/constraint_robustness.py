@@ -1,9 +1,9 @@
 """Behaviour under constraints: restricted policies part what full policies cannot tell apart. [paper]
 
 DPO's claim is to have RLHF's optimum, which it has over all policies. Over a restricted class the two part, and what
-RLHF loses by it is a number: the regret of the loss's optimum in RLHF's own objective. An explicit objective has another
-claim: its optimum lies between the reference and the best fit to the preferences. A loss passes if, over restricted
-classes, its optimum is still RLHF's or still lies between these two. [ours]
+RLHF loses by it is a number: the regret of the loss's optimum in RLHF's own objective. An explicit objective has
+another claim: its optimum lies between the reference and the best fit to the preferences. A loss passes if, over
+restricted classes, its optimum is still RLHF's or still lies between these two. [ours]
 
 The classes have one parameter w in [-10, 10], shared by two prompts: theta = log pi_ref + w * features, with weight
 decay (decay / 2) w^2 or without. One parameter means that minimisers, convex or not, are found by looking at all w.
@@ -19,6 +19,7 @@ from scipy.special import log_softmax
 
 from ..bandit import Bandit
 from ..losses import RLHF, BradleyTerry, Objective, PairObjective, QuasiconvexObjective
+from .problems import pi_star
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
@@ -71,8 +72,11 @@ def twin(objective: Objective) -> RLHF:
 
 @dataclass(frozen=True)
 class Outcome:
-    """On one restriction and at one lambda: the optimum w of the loss, RLHF's, that of the preferences alone, the regret
-    of the loss's in RLHF's objective, and how far the optimum is outside of the stretch from 0 to the preferences' own."""
+    """On one restriction, at one lambda.
+
+    w, w_rlhf, w_fit: where the loss, RLHF and the preferences alone have their optimum. regret: of w in RLHF.
+    outside: how far w is from the stretch between 0 (the reference) and w_fit.
+    """
 
     lam: float
     w: float
@@ -96,7 +100,7 @@ def compare(subject: Subject, restriction: Restriction, lam: float) -> Outcome:
 def restrictions(subject: Subject, count: int) -> list[Restriction]:
     """Random ones: three responses, round numbers, features from -1, 0 and 1."""
     rng = subject.rng(KEY)
-    found = []
+    found: list[Restriction] = []
     while len(found) < count:
         reference, optimal = (np.round(rng.dirichlet([3.0] * 3, 2), 1) for _ in range(2))
         features = rng.integers(-1, 2, (2, 3)).astype(float)
@@ -116,8 +120,8 @@ def judge(subject: Subject) -> Verdict:
     regrets = np.array([o.regret for _, o in outcomes])
     outside = np.array([o.outside for _, o in outcomes])
     conditions = (
-        f"{len(tried)} restricted classes: two prompts of three responses that share one parameter in [-10, 10], with weight "
-        f"decay and without; λ from {LAMS[0]:g} to {LAMS[-1]:g}; minimisers by looking at all parameters"
+        f"{len(tried)} restricted classes: two prompts of three responses that share one parameter in [-10, 10], with "
+        f"weight decay and without; λ from {LAMS[0]:g} to {LAMS[-1]:g}; minimisers by looking at all parameters"
     )
     evidence = {
         "largest regret in RLHF's own objective (nats)": float(regrets.max()),
@@ -135,7 +139,8 @@ def judge(subject: Subject) -> Verdict:
     # plain cases first: no decay, then the largest regret
     chosen = max(np.flatnonzero(both), key=lambda k: (outcomes[k][0].decay == 0, regrets[k]))
     restriction, outcome = outcomes[chosen]
-    summary = f"over restricted policies its optimum is not RLHF's: up to {regrets.max():.3g} nats worse in RLHF's own objective"
+    worst = f"{regrets.max():.3g} nats worse in RLHF's own objective"
+    summary = f"over restricted policies its optimum is not RLHF's: up to {worst}"
     return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, restriction, outcome))
 
 
@@ -150,7 +155,7 @@ def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Coun
             "from scipy.special import log_softmax",
             subject.imports,
             "",
-            f"bandit = ea.Bandit({bandit.reference.tolist()}, {bandit.optimal.tolist()})",  # type: ignore[union-attr]
+            f"bandit = ea.Bandit({bandit.reference.tolist()}, {pi_star(bandit).tolist()})",
             f"features, decay, lam = np.array({restriction.features.tolist()}), {restriction.decay}, {outcome.lam}",
             f"w = np.linspace(-{RADIUS:g}, {RADIUS:g}, 100_001)",
             "log_policy = log_softmax(np.log(bandit.reference) + w[:, None, None] * features, axis=-1)",
@@ -169,7 +174,7 @@ def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Coun
     )
     numbers = {
         "reference": bandit.reference.tolist(),
-        "optimal": bandit.optimal.tolist(),  # type: ignore[union-attr]
+        "optimal": pi_star(bandit).tolist(),
         "features": restriction.features.tolist(),
         "weight decay": restriction.decay,
         "lam": outcome.lam,

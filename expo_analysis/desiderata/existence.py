@@ -65,7 +65,9 @@ def judge(subject: Subject) -> Verdict:
     return Verdict(KEY, CANNOT_TELL, f"{why}, which was not decided", conditions, evidence)
 
 
-def _counterexample(subject: Subject, reference: list[float], counts: NDArray[Any], gone: NDArray[np.bool_]) -> Counterexample | None:
+def _counterexample(
+    subject: Subject, reference: list[float], counts: NDArray[Any], gone: NDArray[np.bool_]
+) -> Counterexample | None:
     """The smallest data set on which the loss keeps falling along a path to the boundary of the simplex.
 
     For RLHF it is the likelihood of its reward model, exp(reward) in the place of pi, that does so.

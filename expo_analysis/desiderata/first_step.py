@@ -11,7 +11,7 @@ import torch
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective
 from .outcome import case_numbers
-from .problems import FAMILIES
+from .problems import FAMILIES, pi_star
 from .search import Case, case_code
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -19,7 +19,7 @@ from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 KEY = "first_step"
 LAMS = 10.0 ** np.array([-4, -2, -1, 0, 1, 2, 4, 6])
 ZERO, NOT_ZERO = 1e-12, 1e-9
-"""A gradient, relative to what it would be if all pairs were decided one way, is zero below the one, not above the other."""
+"""A gradient, relative to the sum of its parts, is zero below the one, and not zero above the other."""
 
 
 def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
@@ -34,11 +34,11 @@ def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarra
 def _parts(objective: Objective, bandit: Bandit) -> np.ndarray:
     """Sum of the moduli of all that adds up to the gradient at pi_ref, (P,).
 
-    A hundredth of what the arguments' own size adds to slopes by way of the curvature is counted too: a squared error has
+    A hundredth of what the arguments' size adds to slopes by way of the curvature is counted too: a squared error has
     small slopes near its target, and yet rounding as large as its curvature.
     """
     if not isinstance(objective, PairObjective):
-        return np.abs(np.log(bandit.optimal) * bandit.reference).sum(axis=-1) + objective.lam  # type: ignore[operator]
+        return np.abs(np.log(pi_star(bandit)) * bandit.reference).sum(axis=-1) + objective.lam
     winner, loser, weight = bandit.edges
     log_reference = torch.from_numpy(np.log(bandit.reference))
     ends = [log_reference[:, end] for end in (winner, loser)]
@@ -62,7 +62,7 @@ def judge(subject: Subject) -> Verdict:
     where: tuple[float, Bandit, int] | None = None
     undecided = 0
     for n in (2, 3, 5):
-        for name, family in FAMILIES.items():
+        for family in FAMILIES.values():
             if n == 2 and family.pairs is not None:
                 continue
             bandit = family.draw(rng, 20, n, preserved=True)
@@ -78,7 +78,12 @@ def judge(subject: Subject) -> Verdict:
     evidence = {"largest gradient, relative to its parts": worst, "problems": tried}
     if where is not None:
         return Verdict(
-            KEY, FAILS, "the first step leaves a reference that is already π*", conditions, evidence, _example(subject, *where)
+            KEY,
+            FAILS,
+            "the first step leaves a reference that is already π*",
+            conditions,
+            evidence,
+            _example(subject, *where),
         )
     if undecided == 0:
         return Verdict(KEY, HOLDS, "the first step stays at a reference that is already π*", conditions, evidence)

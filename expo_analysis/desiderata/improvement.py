@@ -16,13 +16,14 @@ from ..bandit import Bandit
 from ..divergences import ForwardKL
 from ..losses import EXPO
 from .outcome import from_hunt
+from .problems import pi_star
 from .search import Hunt, Measure, hunt
 from .subject import Optima, Subject
 from .verdict import Verdict
 
 Floats = NDArray[np.float64]
 KEY = "improvement"
-LAMS = 10.0 ** np.arange(-3, 4)
+LAMS = np.logspace(-3, 3, 7)
 COUNTS = {2: 1000, 3: 2000, 4: 2000, 6: 500}
 
 
@@ -53,15 +54,15 @@ DISTANCES: dict[str, tuple[Callable[[Floats, Floats], Floats], str]] = {
 def slack(optima: Optima, bandit: Bandit) -> Floats:
     """What rounding and the error bounds can add to any of the `DISTANCES`, (L, P)."""
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
-    largest = np.abs(np.maximum(optima.log_policies, -700) - np.log(bandit.optimal)).max(axis=-1)
+    largest = np.abs(np.maximum(optima.log_policies, -700) - np.log(pi_star(bandit))).max(axis=-1)
     # d KL = sum (log p - log q) dp, and in the other direction sum q/p dp
-    ratio = np.exp(np.minimum((np.log(bandit.optimal) - optima.log_policies).max(axis=-1), 600))
+    ratio = np.exp(np.minimum((np.log(pi_star(bandit)) - optima.log_policies).max(axis=-1), 600))
     return 1e-9 + bound * (2 + largest + ratio)
 
 
 def _measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
     def excess(optima: Optima, bandit: Bandit) -> Floats:
-        log_optimal = np.log(bandit.optimal)
+        log_optimal = np.log(pi_star(bandit))
         found = distance(optima.log_policies, log_optimal) - distance(np.log(bandit.reference), log_optimal)
         return np.where(optima.single, found - slack(optima, bandit), np.nan)
 
@@ -95,9 +96,7 @@ def judge(subject: Subject) -> Verdict:
         holds="the optimum was never farther from π* than the reference, by any of three distances",
         fails=f"the optimum can be farther from π* than the reference is, in {failing}",
         conditions="π_ref and π* unrelated; 2 to 6 responses; λ from 1e-3 to 1e3; TV and KL in both directions",
-        statement=""
-        if found.case is None
-        else f"at λ = {found.case.lams[0]:g} the optimum is farther from π* than π_ref is, by {found.excess:.3g} in {failing}",
+        statement="" if found.case is None else _statement(found.case.lams[0], found.excess, failing),
         lines=[
             f"distance = [{code} for p in (solutions[0].policy, bandit.reference)]",
             "print(solutions[0].policy, distance)",
@@ -107,10 +106,14 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
+def _statement(lam: float, excess: float, distance: str) -> str:
+    return f"at λ = {lam:g} the optimum is {excess:.3g} farther from π* than π_ref is, in {distance}"
+
+
 def three_points(subject: Subject) -> float:
     """Largest error of the identity behind improvement in KL(pi || pi*), over random problems; EXPO only. [ours]
 
-    KL(ref || pi*) - KL(ref || pi) - KL(pi || pi*) = (1/lam) sum_{i<j} 2 q_ij (sigma(h*_ij) - sigma(h_ij)) (h*_ij - h_ij)
+    KL(ref || pi*) - KL(ref || pi) - KL(pi || pi*) = sum_{i<j} 2 q_ij (sigma(h*_ij) - sigma(h_ij)) (h*_ij - h_ij) / lam
     """
     assert isinstance(getattr(subject.objective, "regulariser", None), ForwardKL)
     rng = subject.rng("three points")
@@ -122,7 +125,7 @@ def three_points(subject: Subject) -> float:
         bandit = Bandit(rng.dirichlet(np.ones(n) * 2, 200), rng.dirichlet(np.ones(n) * 2, 200), q)
         lams = np.array([0.1, 1.0, 10.0])
         optima = subject.optima(bandit, lams)
-        ref, best, pi = np.log(bandit.reference), np.log(bandit.optimal), optima.log_policies
+        ref, best, pi = np.log(bandit.reference), np.log(pi_star(bandit)), optima.log_policies
         left = kl(ref, best) - kl(ref, pi) - kl(pi, best)
         h, h_best = (x[..., :, None] - x[..., None, :] for x in (pi, best))
         right = (bandit.pairs * (expit(h_best) - expit(h)) * (h_best - h)).sum(axis=(-1, -2)) / lams[:, None]

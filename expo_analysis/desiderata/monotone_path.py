@@ -1,4 +1,4 @@
-"""The path between the ends: as lambda falls the optimum should come steadily closer to pi*. [paper: between; ours: steadily]
+"""The path between the ends: as lambda falls the optimum should come steadily closer to pi*. [ours]
 
 With uneven pair weights and four responses even EXPO has exceptions. [ours]
 """
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..bandit import Bandit
 from .improvement import total_variation
 from .outcome import from_hunt
+from .problems import pi_star
 from .search import Measure, hunt
 from .subject import Optima, Subject
 from .verdict import Verdict
@@ -22,7 +23,7 @@ COUNTS = {2: 300, 3: 1500, 4: 3000, 5: 1500}
 
 def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
     """How much TV to pi* falls from one lambda to the next larger one."""
-    distance = np.where(optima.single, total_variation(optima.log_policies, np.log(bandit.optimal)), np.nan)
+    distance = np.where(optima.single, total_variation(optima.log_policies, np.log(pi_star(bandit))), np.nan)
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
     return distance[:-1] - distance[1:] - 1e-9 - bound[:-1] - bound[1:]
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from .outcome import from_hunt
+from .problems import pi_star
 from .search import Case, Measure, hunt
 from .subject import Optima, Subject
 from .verdict import Verdict
@@ -20,7 +21,7 @@ SLACK = 1e-10
 def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
     """1-norm distance from pi*, beyond the error bound."""
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-6)
-    found = np.abs(optima.policies - bandit.optimal).sum(axis=-1) - bound - SLACK
+    found = np.abs(optima.policies - pi_star(bandit)).sum(axis=-1) - bound - SLACK
     return np.where(optima.exists, found, np.nan)
 
 
@@ -49,7 +50,9 @@ def judge(subject: Subject) -> Verdict:
         holds="where π_ref = π*, the optimum is π* at every λ",
         fails="the optimum moves away from a reference that is already π*",
         conditions="π_ref = π*; 2 to 6 responses; λ from 1e-4 to 1e6",
-        statement="" if found.case is None else f"π_ref = π*, yet the optimum is {found.excess:.3g} away in 1-norm at λ = {found.case.lams[0]:g}",
+        statement=""
+        if found.case is None
+        else f"π_ref = π*, yet the optimum is {found.excess:.3g} away in 1-norm at λ = {found.case.lams[0]:g}",
         lines=[
             "distance = abs(solutions[0].policy - bandit.optimal).sum()",
             "print(solutions[0].policy, distance)",

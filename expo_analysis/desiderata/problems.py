@@ -30,6 +30,18 @@ class Family:
         return Bandit(optimal if preserved else reference, optimal, pairs)
 
 
+def pi_star(bandit: Bandit) -> Floats:
+    """pi*, of a bandit that is a population."""
+    if bandit.optimal is None:
+        raise ValueError("bandit must be a population: win counts have no pi*")
+    return bandit.optimal
+
+
+def single(bandit: Bandit, prompt: int) -> Bandit:
+    """One prompt of a population, as a bandit of its own."""
+    return Bandit(bandit.reference[prompt], pi_star(bandit)[prompt], bandit.pairs[prompt])
+
+
 def moderate(rng: Generator, count: int, n: int) -> Floats:
     """Policies uniform on the simplex."""
     return _normalised(rng.dirichlet(np.ones(n), count) + 1e-9)
@@ -66,7 +78,9 @@ FAMILIES: dict[str, Family] = {
     "tied": Family("policies with equal probabilities, all pairs equally often", tied),
     "uneven": Family("policies uniform on the simplex, pair weights over four decades", moderate, uneven),
     "extreme": Family("probabilities over six decades, all pairs equally often", extreme),
-    "weak link": Family("policies uniform on the simplex, pairs along a path with a weak link", moderate, nearly_disconnected),
+    "weak link": Family(
+        "policies uniform on the simplex, pairs along a path with a weak link", moderate, nearly_disconnected
+    ),
 }
 """Where counterexamples are looked for, plain families first."""
 

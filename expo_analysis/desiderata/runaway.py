@@ -24,7 +24,7 @@ class Fall:
 def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     """A direction in which the loss keeps falling, one prompt; None where none was shown.
 
-    The solver's limit says which responses keep their mass. Along the way to it the values must fall at every step until
+    The solver's limit says which responses keep their mass. On the way to it the values must fall at every step until
     they no longer change in floating point, and no policy on a grid may have a value below the last.
     """
     solution = subject.optima(bandit, [lam])

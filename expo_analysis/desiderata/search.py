@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from .lowest import lower_exists
-from .problems import FAMILIES
+from .problems import FAMILIES, pi_star
 from .subject import Optima, Subject
 
 Floats = NDArray[np.float64]
@@ -86,11 +86,11 @@ def hunt(
     subject: Subject,
     purpose: str,
     measure: Measure,
-    lams: Sequence[float],
+    lams: Floats,
     counts: dict[int, int],
     families: Iterable[str] = tuple(FAMILIES),
 ) -> Hunt:
-    """Look for violations on ``counts[n]`` problems with n responses of each family; stop at the first n that has one."""
+    """Look for violations on ``counts[n]`` problems with n responses of each family, n by n until one is found."""
     rng = subject.rng(purpose)
     total = Hunt(0, 0, 0, -np.inf, None, 0.0, "")
     for n, count in counts.items():
@@ -99,7 +99,7 @@ def hunt(
             if n == 2 and FAMILIES[family].pairs is not None:
                 continue  # there is one pair
             bandit = FAMILIES[family].draw(rng, count, n, measure.preserved)
-            optima = subject.optima(bandit, lams)
+            optima = subject.once((purpose, n, family), lambda b=bandit: subject.optima(b, lams))  # type: ignore[misc]
             excess = measure.excess(optima, bandit)
             proven = spanned(optima.bound <= PROVEN, measure.span)
             usable = np.where(proven | (not subject.certified), excess, np.nan)
@@ -114,8 +114,9 @@ def hunt(
                 k, p = np.unravel_index(np.nanargmax(usable), usable.shape)
                 lam = tuple(float(x) for x in optima.lams[k : k + measure.span])
                 pairs = None if FAMILIES[family].pairs is None else bandit.pairs[p]
-                suspects.append((float(usable[k, p]), Case(bandit.reference[p], bandit.optimal[p], pairs, lam)))  # type: ignore[index]
-        for found, case in sorted(suspects, key=lambda s: -s[0]):
+                suspects.append((float(usable[k, p]), Case(bandit.reference[p], pi_star(bandit)[p], pairs, lam)))
+        suspects.sort(key=lambda suspect: -suspect[0])
+        for found, case in suspects if subject.certified else suspects[:2]:
             simplest = shrink(subject, measure, case)
             excess_of, how = confirm(subject, measure, simplest)
             if how:
@@ -142,7 +143,9 @@ def confirm(subject: Subject, measure: Measure, case: Case) -> tuple[float, str]
     refuted = measure.refuted(subject, case, optima)
     if refuted or not optima.single.all():
         return excess, refuted
-    found = [lower_exists(subject, case.bandit, lam, log[0]) for lam, log in zip(case.lams, optima.log_policies, strict=True)]
+    found = [
+        lower_exists(subject, case.bandit, lam, log[0]) for lam, log in zip(case.lams, optima.log_policies, strict=True)
+    ]
     if any(lower for lower, _ in found) or not all(count for _, count in found):
         return excess, ""
     return excess, f"the lowest of many local searches, and lower than {found[0][1]:,} policies on a grid"
@@ -161,8 +164,8 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
         return np.where(proven | (not subject.certified), found, -np.inf)[0]
 
     while len(case.reference) > 2:
-        smaller = [_without(case, k, measure.preserved) for k in range(len(case.reference))]
-        smaller = [c for c in smaller if c is not None]
+        without = (_without(case, k, measure.preserved) for k in range(len(case.reference)))
+        smaller = [c for c in without if c is not None]
         if not smaller:
             break
         found = excesses(smaller)
@@ -194,7 +197,11 @@ def _without(case: Case, response: int, preserved: bool) -> Case | None:
     kept = np.delete(np.arange(len(case.reference)), response)
     pairs = None if case.pairs is None else case.pairs[np.ix_(kept, kept)]
     if pairs is not None:
-        if not (pairs > 0).any() or len(set(Bandit(np.full(len(kept), 1 / len(kept)), np.full(len(kept), 1 / len(kept)), pairs).components)) > 1:
+        if (
+            not (pairs > 0).any()
+            or len(set(Bandit(np.full(len(kept), 1 / len(kept)), np.full(len(kept), 1 / len(kept)), pairs).components))
+            > 1
+        ):
             return None
         pairs = pairs / pairs.max()
     optimal = case.optimal[kept] / case.optimal[kept].sum()
@@ -249,11 +256,19 @@ def case_code(subject: Subject, case: Case, lines: Sequence[str]) -> str:
         [
             subject.imports,
             "",
-            f"bandit = ea.Bandit(\n    reference={_vector(case.reference)},\n    optimal={_vector(case.optimal)}{pairs},\n)",
+            "bandit = ea.Bandit(",
+            f"    reference={_vector(case.reference)},\n    optimal={_vector(case.optimal)}{pairs},",
+            ")",
             f"solutions = [ea.solve({subject.expression}, bandit) for lam in {list(case.lams)}]",
             *lines,
         ]
     )
+
+
+def bandit_code(bandit: Bandit) -> str:
+    """Python that builds a bandit of one prompt."""
+    policies = [f"    {name}={getattr(bandit, name).tolist()}," for name in ("reference", "optimal", "pairs")]
+    return "\n".join(["bandit = ea.Bandit(", *policies, ")"])
 
 
 def _vector(x: Floats) -> str:

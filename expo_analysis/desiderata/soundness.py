@@ -59,7 +59,9 @@ def inspect(objective: Objective) -> Inspection:
             break
     scalar_only = not _accepts_arrays(objective)
     if scalar_only:
-        remarks.append("it does not accept an array of lambdas, and is audited one lambda at a time, which takes longer")
+        remarks.append(
+            "it does not accept an array of lambdas, and is audited one lambda at a time, which takes longer"
+        )
     refuted = _refuted(Unclaimed(objective.lam, objective, scalar_only), objective)
     if not refuted and not scalar_only and _misled(objective):
         refuted = ["to be solved like the loss that it derives from is false: the gradient does not vanish there"]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .at_limit import judge_limit
+from .problems import pi_star
 from .subject import Subject
 from .verdict import Verdict
 
@@ -15,7 +16,7 @@ KEY = "strong_interpolation"
 
 
 def _optimal(bandit: Any) -> NDArray[np.float64]:
-    return bandit.optimal
+    return pi_star(bandit)
 
 
 def judge(subject: Subject) -> Verdict:

@@ -25,8 +25,8 @@ T = TypeVar("T")
 class Optima:
     """Optima of a batch: L lambdas by P problems with n responses.
 
-    policies, log_policies: (L, P, n). bound: (L, P), proven 1-norm error, nan where none is proven. status: (L, P), as in
-    `Solution`.
+    policies, log_policies: (L, P, n). bound: (L, P), proven 1-norm error, nan where none is proven. status: (L, P), as
+    in `Solution`.
     """
 
     lams: Floats
@@ -78,7 +78,7 @@ class Subject:
         return np.random.default_rng([self.seed, *purpose.encode()])
 
     def count(self, full: int, least: int = 4) -> int:
-        """How many problems to try where a loss that is solved fast gets ``full``; others take a hundred times longer."""
+        """How many problems to try where a loss that is solved fast gets ``full``; others take far longer."""
         return max(least, round(full * self.effort * self.speed))
 
     @cached_property
@@ -90,12 +90,14 @@ class Subject:
         bandit = Bandit(rng.dirichlet([2.0, 2.0, 2.0], 4), rng.dirichlet([2.0, 2.0, 2.0], 4))
         with np.errstate(all="ignore"):
             steps = solve_path(self.objective, bandit, [0.1, 1.0, 10.0]).iterations
-        return 0.01 * min(1.0, 40.0 / max(1.0, float(np.mean(steps))))
+        return 0.006 * min(1.0, 40.0 / max(1.0, float(np.mean(steps))))
 
     @cached_property
     def fast(self) -> bool:
         """Whether one run of Newton's method solves it, in place of many local searches."""
-        if isinstance(self.objective, RLHF | QuasiconvexObjective):
+        if isinstance(self.objective, QuasiconvexObjective):
+            return self.objective.psi_self_concordance is not None
+        if isinstance(self.objective, RLHF):
             return True
         claims = self.objective.claims
         return claims.convex and claims.self_concordance is not None

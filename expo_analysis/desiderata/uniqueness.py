@@ -6,6 +6,7 @@ import numpy as np
 
 from ..bandit import Bandit
 from .flatness import Flat, graphs, other_minimiser
+from .problems import pi_star, single
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
@@ -27,25 +28,30 @@ def judge(subject: Subject) -> Verdict:
             if not subject.certified:
                 suspects += [(k, p) for k in range(len(LAMS)) for p in range(2) if optima.exists[k, p]]
             for k, p in suspects:
-                one = Bandit(bandit.reference[p], bandit.optimal[p], bandit.pairs[p])  # type: ignore[index]
+                one = single(bandit, int(p))
                 flat = other_minimiser(subject, one, float(LAMS[k]), optima.log_policies[k, p])
                 if flat is not None:
                     where, example = name, shown(subject, one, flat)
                     break
-    conditions = f"connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 0.01 to 100; {tried} problems"
+    conditions = (
+        "connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 0.01 to 100; "
+        f"{tried} problems"
+    )
     evidence = {"problems": tried, "with one proven minimiser": proven}
     if example is not None:
         return Verdict(KEY, FAILS, f"several policies are minimisers ({where})", conditions, evidence, example)
     if proven == tried:
         return Verdict(KEY, HOLDS, "there is one minimiser on every comparison graph tried", conditions, evidence)
-    return Verdict(KEY, CANNOT_TELL, "no second minimiser was found, but the minimisers are not proven", conditions, evidence)
+    return Verdict(
+        KEY, CANNOT_TELL, "no second minimiser was found, but the minimisers are not proven", conditions, evidence
+    )
 
 
 def shown(subject: Subject, bandit: Bandit, flat: Flat) -> Counterexample:
     policies = [np.exp(x).tolist() for x in (flat.first, flat.second)]
     numbers = {
         "reference": bandit.reference.tolist(),
-        "optimal": bandit.optimal.tolist(),  # type: ignore[union-attr]
+        "optimal": pi_star(bandit).tolist(),
         "pairs": bandit.pairs.tolist(),
         "lam": flat.lam,
         "policies": policies,
@@ -62,9 +68,9 @@ def shown(subject: Subject, bandit: Bandit, flat: Flat) -> Counterexample:
             "assert abs(values[0] - values[1]) < 1e-12 * (1 + abs(values[0]))",
         ]
     )
+    apart = np.abs(np.exp(flat.first) - np.exp(flat.second)).sum()
     return Counterexample(
-        f"two policies {np.abs(np.exp(flat.first) - np.exp(flat.second)).sum():.2g} apart in 1-norm have the lowest value "
-        f"{flat.value:.6g} at λ = {flat.lam:g}",
+        f"two policies {apart:.2g} apart in 1-norm have the lowest value {flat.value:.6g} at λ = {flat.lam:g}",
         numbers,
         code,
     )
