@@ -84,7 +84,6 @@ class KinkedProblem:
 
     def conditions(self, x: Floats, kinked: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
         """Left and right derivatives at each response, and the size of the terms that they are sums of."""
-        winner, loser = self.edges.ends
         left, right = (self.derivatives(x, ((x < 0) & ~kinked) | (side & kinked))[1] for side in (True, False))
         terms = self.weight * self.lam * (1.0 + self.penalty)
         return left, right, self.edges.to_winner @ terms + self.edges.to_loser @ terms
