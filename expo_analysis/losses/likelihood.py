@@ -15,7 +15,6 @@ import numpy as np
 from .._array import Array, log_odds, log_sigmoid
 from .base import Claims, PairObjective, check_number
 from .dpo import DPO
-from .expo import bradley_terry_nll
 
 
 def nll(logp: Array) -> Array:
@@ -53,7 +52,7 @@ class BradleyTerry(PairObjective):
     name: ClassVar[str] = "bradley_terry"
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return bradley_terry_nll(logp_w, logp_l, self.lam)
+        return DPO(self.lam).psi(logp_w - logp_l)
 
     @property
     def claims(self) -> Claims:
@@ -129,7 +128,8 @@ class CPO(WithLikelihood):
     name: ClassVar[str] = "cpo"
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return bradley_terry_nll(logp_w, logp_l, self.lam) + self.alpha * nll(logp_w)
+        preference = BradleyTerry(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        return preference + self.alpha * nll(logp_w)
 
     @property
     def claims(self) -> Claims:

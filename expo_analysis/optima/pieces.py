@@ -11,13 +11,27 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from ..divergences import ChiSquare, ForwardKL
-from ..losses import DPO, EXPO, IPO, RLHF, ExplicitPO, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
+from ..losses import (
+    DPO,
+    DPOP,
+    EXPO,
+    IPO,
+    RLHF,
+    ExplicitPO,
+    Objective,
+    PairObjective,
+    QuasiconvexObjective,
+    RegressionEXPO,
+    SLiC,
+)
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
+from .dpop import KinkedProblem, dpop_optimum
 from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
 from .problem import Edges, Problem, expand, log_softmax
+from .smoothing import smoothed_optimum
 
 Floats = NDArray[np.float64]
 METHODS = ("auto", "closed_form", "newton", "multistart")
@@ -127,6 +141,10 @@ def _solve_block(piece: Piece, method: str) -> PieceResult:
             )
     if problem is None or isinstance(objective, RLHF):
         raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
+    if isinstance(objective, SLiC) and method == "auto":
+        return _by_smoothing(piece, problem, objective)
+    if isinstance(objective, DPOP) and method == "auto":
+        return _by_conditions(piece, problem, objective)
     claims = problem.objective.claims
     if claims.convex and claims.self_concordance is not None and method in ("auto", "newton"):
         return _by_newton(piece, problem)
@@ -243,6 +261,41 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     if astray.any():  # many starts can at least tell where the iterates are going
         return _merge(result, _by_multistart(piece.take(astray), problem.take(astray)), astray)
     return result
+
+
+def _by_smoothing(piece: Piece, problem: Problem, objective: SLiC) -> PieceResult:
+    theta, bound, steps = smoothed_optimum(problem, objective.margin, piece.log_reference)
+    return _judged(log_softmax(theta), bound, steps, np.zeros(problem.size, dtype=bool))
+
+
+def _by_conditions(piece: Piece, problem: Problem, objective: DPOP) -> PieceResult:
+    """DPOP, one problem after the other: no error bound is proven, but that the conditions for a minimum hold."""
+    log_policy = np.empty_like(piece.log_reference)
+    status, message = (np.full(problem.size, "", dtype=object) for _ in range(2))
+    for b in range(problem.size):
+        reference = np.exp(piece.log_reference[:, b])
+        one = KinkedProblem(problem.edges, problem.weight[:, b], float(objective.lam[b]), objective.penalty, reference)
+        found = dpop_optimum(one)
+        log_policy[:, b] = log_softmax((piece.log_reference[:, b] + found.x)[:, None])[:, 0]
+        if found.optimal:
+            status[b], message[b] = "optimal", "the minimiser: the objective is convex and its conditions hold"
+            if not found.unique:
+                message[b] = "a minimiser: the objective is convex and its conditions hold; there may be others"
+        elif found.vanishing.any():
+            gone = _named(piece, np.broadcast_to(found.vanishing[:, None], piece.responses.shape), b)
+            if one.strongly_connected:
+                status[b] = "failed"
+                message[b] = f"the probability of responses {gone} at the minimiser is too small for a float"
+            else:
+                status[b] = "no_minimiser"
+                message[b] = (
+                    f"no minimiser was reached: the loss falls as the probability of responses {gone} tends to 0 (not "
+                    "proven)"
+                )
+        else:
+            status[b], message[b] = "failed", "no point was found at which the conditions for a minimum hold"
+    nothing = np.full(problem.size, np.nan)
+    return PieceResult(log_policy, nothing, np.zeros(problem.size, dtype=np.intp), status, message)
 
 
 def _start(piece: Piece, problem: Problem) -> Floats:
