@@ -27,6 +27,7 @@ from ..losses import (
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .dpop import KinkedProblem, dpop_optimum
+from .likelihood import has_likelihood, likelihood_policy_error
 from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
@@ -251,10 +252,11 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
     (theta, r), steps = last_step(problem, theta), steps + 1
     log_policy = log_softmax(theta)
-    bound = policy_error(np.exp(log_policy), r)
+    with_likelihood = has_likelihood(problem)
+    bound = likelihood_policy_error(problem, theta) if with_likelihood else policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
     astray = result.status == "failed"
-    if not problem.objective.claims.log_ratio_only:  # the bound's rounding analysis is one of log-ratios
+    if not (problem.objective.claims.log_ratio_only or with_likelihood):  # whose rounding was analysed
         found = result.status == "optimal"
         result.bound[:] = np.nan
         result.message[found] = "the minimiser, as the objective is convex; no error bound is known for it"
