@@ -81,6 +81,13 @@ class PairObjective(Objective):
         """The explicit divergence from the reference, weighted by lam; None where there is none."""
         return None
 
+    def ratio_slopes(self) -> tuple[Any, Any] | None:
+        """Limits of the derivative in log pi_w/pi_l at -inf and +inf, of a convex loss of the log-ratio alone.
+
+        They decide whether separable data have a minimiser; None, where they are not known, leaves that to the search.
+        """
+        return None
+
     @property
     def claims(self) -> Claims:
         """Nothing but that the loss may read all it is given: true of every loss, and enough for every tool here."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class BradleyTerry(PairObjective):
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return DPO(self.lam).psi(logp_w - logp_l)
 
+    def ratio_slopes(self) -> tuple[Any, Any]:
+        return -self.lam, 0.0 * self.lam
+
     @property
     def claims(self) -> Claims:
         return Claims(
@@ -83,6 +86,9 @@ class SimPO(PairObjective):
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return -log_sigmoid(self.lam * (logp_w - logp_l) - self.gamma)
+
+    def ratio_slopes(self) -> tuple[Any, Any]:
+        return -self.lam, 0.0 * self.lam
 
     @property
     def claims(self) -> Claims:

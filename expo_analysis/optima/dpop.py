@@ -29,18 +29,22 @@ Floats = NDArray[np.float64]
 ON_THE_KINK = (1e-5, 1e-7, 1e-3)
 """How near the search may end to a kink that the minimiser is on; tried in turn."""
 FARTHEST = 600.0
-GONE = -30.0
+GONE, GOING = -30.0, -8.0
 ACCURACY = 1e-10
 
 
 @dataclass(frozen=True)
 class KinkedOptimum:
-    """log pi/pi_ref (n,); whether the conditions hold; whether they prove that there is no other; what runs away."""
+    """log pi/pi_ref (n,); whether the conditions hold; whether they prove that there is no other; what runs away.
+
+    A response that loses and never wins does so ``provably``: nothing holds it up.
+    """
 
     x: Floats
     optimal: bool
     unique: bool
     vanishing: NDArray[np.bool_]
+    provably: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ def dpop_optimum(problem: KinkedProblem) -> KinkedOptimum:
     """A minimiser of one problem, or the best point reached."""
     n = len(problem.reference)
     everywhere, nowhere = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
+    winner, loser = (end[problem.weight > 0] for end in problem.edges.ends)
+    helpless = np.isin(np.arange(n), loser) & ~np.isin(np.arange(n), winner)
+    if helpless.any():
+        return KinkedOptimum(_search(problem), False, False, helpless, provably=True)
     left, right, _ = problem.conditions(np.zeros(n), everywhere)
     least, most = -right / problem.reference, -left / problem.reference  # the ends of the intervals of nu
     if max(least.max(), 0.0) < most.min() * (1 - ACCURACY):
@@ -104,6 +112,8 @@ def dpop_optimum(problem: KinkedProblem) -> KinkedOptimum:
             found = _polish(problem, x, np.abs(x) < near)
             if found is not None and found.optimal:
                 return found
+    if not (vanishing.any() or problem.strongly_connected):
+        vanishing = x < GOING
     return KinkedOptimum(x, False, False, vanishing)
 
 

@@ -27,6 +27,7 @@ from ..losses import (
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .dpop import KinkedProblem, dpop_optimum
+from .likelihood import has_likelihood, likelihood_policy_error
 from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
@@ -251,10 +252,12 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
     (theta, r), steps = last_step(problem, theta), steps + 1
     log_policy = log_softmax(theta)
-    bound = policy_error(np.exp(log_policy), r)
+    with_likelihood = has_likelihood(problem)
+    bound = likelihood_policy_error(problem, theta) if with_likelihood else policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
-    astray = result.status == "failed"
-    if not problem.objective.claims.log_ratio_only:  # the bound's rounding analysis is one of log-ratios
+    vanished = (log_policy < np.log(VANISHED)).any(axis=0)
+    astray = (result.status == "failed") | (np.isnan(result.bound) & vanished)  # it may have no minimiser
+    if not (problem.objective.claims.log_ratio_only or with_likelihood):  # whose rounding was analysed
         found = result.status == "optimal"
         result.bound[:] = np.nan
         result.message[found] = "the minimiser, as the objective is convex; no error bound is known for it"
@@ -283,7 +286,12 @@ def _by_conditions(piece: Piece, problem: Problem, objective: DPOP) -> PieceResu
                 message[b] = "a minimiser: the objective is convex and its conditions hold; there may be others"
         elif found.vanishing.any():
             gone = _named(piece, np.broadcast_to(found.vanishing[:, None], piece.responses.shape), b)
-            if one.strongly_connected:
+            if found.provably:
+                status[b] = "no_minimiser"
+                message[b] = (
+                    f"no minimiser: responses {gone} never win, so the loss falls as their probability tends to 0"
+                )
+            elif one.strongly_connected:
                 status[b] = "failed"
                 message[b] = f"the probability of responses {gone} at the minimiser is too small for a float"
             else:

@@ -148,8 +148,9 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
             flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
             if result.reward is not None and not structure.split:
                 flat.reward[columns, piece.responses] = result.reward
-            both_open = (flat.status[columns] == "not_unique") & (result.status == "not_unique")
-            message = np.where(both_open, flat.message[columns] + "; " + result.message, result.message)
+            before = flat.message[columns]
+            both = (before != "the minimiser") & (before != "") & (result.message != "")
+            message = np.where(both, before + "; " + result.message, result.message)
             flat.status[columns] = np.where(result.status == "optimal", flat.status[columns], result.status)
             flat.message[columns] = np.where(message == "", flat.message[columns], message)
     flat.error_bound[flat.status == "no_minimiser"] = np.nan
