@@ -49,8 +49,10 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     read = (log_policy, log_reference) if objective.claims.needs_reference else (log_policy,)
     losses = objective.loss(*(array[..., end] for array in read for end in (winner, loser)))
     weight = like(weight)
-    # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
-    total = xp.sum(xp.where(weight > 0, weight * losses, 0.0 * weight), axis=-1)
+    weighted = weight * losses
+    if not xp.all(weight > 0):  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
+        weighted = xp.where(weight > 0, weighted, 0.0 * weight)
+    total = xp.sum(weighted, axis=-1)
     if objective.regulariser is not None:
         total = total + objective.lam * objective.regulariser(log_policy, log_reference)
     return total

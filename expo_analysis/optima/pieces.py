@@ -52,25 +52,37 @@ class Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
         members = np.asarray(responses)
         n, objective = bandit.n, objective.with_lam(lam)
-        wins, compared = (x.reshape(-1, n, n).take(members, 1).take(members, 2) for x in (bandit.wins, bandit.pairs))
-        order = np.argsort(-compared.sum(axis=2), axis=1, kind="stable")
-        if (order != np.arange(len(members))).any():
+        wins, compared = bandit.wins.reshape(-1, n, n), bandit.pairs.reshape(-1, n, n)
+        if len(members) < n:
+            wins, compared = (x.take(members, 1).take(members, 2) for x in (wins, compared))
+        degree = np.einsum("xij->xi", compared)
+        order = None
+        if (degree[:, :-1] < degree[:, 1:]).any():
+            order = np.argsort(-degree, axis=1, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
+        once = np.array_equal(prompt, np.arange(bandit.prompts or 1))
+
+        def by_problem(per_prompt: NDArray[Any]) -> NDArray[Any]:
+            return np.ascontiguousarray((per_prompt if once else per_prompt.take(prompt, axis=0)).T)
+
+        def placed(per_response: NDArray[Any]) -> NDArray[Any]:
+            inside = per_response.take(members, axis=1)
+            return by_problem(inside if order is None else np.take_along_axis(inside, order, 1))
 
         def conditional(policy: Floats) -> Floats:
-            inside = np.take_along_axis(policy.reshape(-1, n)[:, members], order, 1)
-            return np.ascontiguousarray((inside / inside.sum(axis=1, keepdims=True))[prompt].T)
+            inside = placed(policy.reshape(-1, n))
+            return np.asarray(inside / inside.sum(axis=0))
 
-        placed = members[order][prompt].T
+        labels = placed(np.broadcast_to(np.arange(n), (len(degree), n)))
         log_reference = np.log(conditional(bandit.reference))
         optimal = None if bandit.optimal is None else conditional(bandit.optimal)
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
-            return cls(placed, objective, None, log_reference, optimal)
+            return cls(labels, objective, None, log_reference, optimal)
         winner, loser = np.nonzero((wins > 0).any(axis=0))
-        weight = np.ascontiguousarray(wins[:, winner, loser][prompt].T)
+        weight = by_problem(wins.reshape(len(wins), -1).take(winner * len(members) + loser, axis=1))
         problem = Problem(pair_objective, Edges(len(responses), winner, loser), weight, log_reference, lam * mass)
-        return cls(placed, objective, problem, log_reference, optimal)
+        return cls(labels, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
         """The problems at these positions of the batch (indices or a mask)."""
@@ -96,14 +108,16 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 19
-"""Entries of one n x n x B array: enough for Python's own time not to count, and no more memory than that takes."""
+BLOCK = 1 << 18
+"""Entries of one n x n x B array: enough for Python's own time not to count, and little enough for caches to help."""
 
 
 def solve_piece(piece: Piece, method: str) -> PieceResult:
     """Solve a piece by the first method that applies, or by the one that is named, block by block."""
     n, size = piece.log_reference.shape
     blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
+    if len(blocks) == 1:
+        return _solve_block(piece, method)
     results = [_solve_block(piece.take(block), method) for block in blocks]
     return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
 
@@ -232,8 +246,7 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     guesses = [np.log(_preferred(piece, problem)), _start(piece, problem)]
     found = multistart(problem, guesses)
     log_policy = log_softmax(found.theta)
-    status = np.full(problem.size, "optimal", dtype=object)
-    message = np.full(problem.size, "", dtype=object)
+    status, message = _texts("optimal", problem.size), _texts("", problem.size)
     for b in range(problem.size):
         vanished = _named(piece, log_policy < np.log(VANISHED), b)
         status[b], message[b] = _local_verdict(problem, found, vanished, b)
@@ -297,13 +310,19 @@ def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
 def _judged(log_policy: Floats, bound: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> PieceResult:
     """Optimal where the solver converged or the bound proves that it is there anyway; failed elsewhere."""
     proven = np.isfinite(bound)
-    status = np.full(len(bound), "optimal", dtype=object)
-    message = np.full(len(bound), "", dtype=object)
+    status, message = _texts("optimal", len(bound)), _texts("", len(bound))
     if not proven.all():
         status[~proven & ~converged] = "failed"
         message[~proven] = "the minimiser, but rounding is too large against the curvature to prove an error bound"
         message[~proven & ~converged] = "Newton's method ran out of steps; the policy is its last iterate"
     return PieceResult(log_policy, bound, steps, status, message)
+
+
+def _texts(text: str, size: int) -> NDArray[Any]:
+    """The same text for each of the batch, as objects (`numpy.full` would convert each of them)."""
+    texts = np.empty(size, dtype=object)
+    texts.fill(text)
+    return texts
 
 
 def _merge(first: PieceResult, second: PieceResult, where: NDArray[np.bool_]) -> PieceResult:

@@ -124,14 +124,16 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
         log_policy=np.full((size, n), -np.inf),
         reward=np.full((size, n), np.nan),
         value=np.full(size, np.nan),
-        status=np.full(size, "optimal", dtype=object),
-        message=np.full(size, "", dtype=object),
+        status=np.empty(size, dtype=object),
+        message=np.empty(size, dtype=object),
         error_bound=np.zeros(size),
         iterations=np.zeros(size, dtype=np.intp),
     )
     for structure, members in structures(objective, bandit):
         columns = np.arange(size) if len(members) == prompts else np.flatnonzero(np.isin(prompt, members))
-        masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
+        masses = np.ones((len(columns), 1))
+        if structure.split:
+            masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
         flat.status[columns], flat.message[columns] = describe(objective, structure)
         for k, responses in enumerate(structure.pieces):
             mass = masses[:, k]
@@ -146,11 +148,14 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
             flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
             if result.reward is not None and not structure.split:
                 flat.reward[columns, piece.responses] = result.reward
-            flat.status[columns] = np.where(result.status == "optimal", flat.status[columns], result.status)
-            flat.message[columns] = np.where(result.message == "", flat.message[columns], result.message)
-    flat.error_bound[flat.status == "no_minimiser"] = np.nan
+            told = np.flatnonzero(result.message != "")
+            where, status = columns[told], result.status[told]
+            flat.status[where] = np.where(status == "optimal", flat.status[where], status)
+            flat.message[where] = result.message[told]
+    lost = flat.status == "no_minimiser"
+    flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
-    flat.value = np.where(flat.status == "no_minimiser", np.nan, _values(flat, objective, bandit, lams))
+    flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
     return flat
 
 
