@@ -52,12 +52,12 @@ class Elimination:
 
     ratios[k], shape (k, B): weights from k to its remaining neighbours, divided by the pivot.
     pivots, shape (n, B): pivots[0] is unused. A zero pivot marks a vertex that is disconnected from what remains: it
-    becomes the ground of its own component, and its entry of ``inverse``, otherwise 1 / pivots, is 0.
+    becomes the ground of its own component, and is infinite among the ``divisors``, which are the pivots otherwise.
     """
 
     ratios: list[Floats]
     pivots: Floats
-    inverse: Floats
+    divisors: Floats
 
     @property
     def positive_definite(self) -> NDArray[np.bool_]:
@@ -70,7 +70,7 @@ class Elimination:
         for k in range(len(self.pivots) - 1, 0, -1):
             x[:k] += self.ratios[k] * x[k]
         x[0] = 0.0
-        x *= self.inverse
+        x /= self.divisors
         for k in range(1, len(self.pivots)):
             x[k] += (self.ratios[k] * x[:k]).sum(axis=0)
         return x
@@ -81,17 +81,17 @@ def eliminate(weights: Floats) -> Elimination:
     n = (1 + math.isqrt(1 + 8 * len(weights))) // 2
     high, low = pairs(n)
     w = weights.copy()
-    pivots, inverse = np.ones((n, w.shape[1])), np.ones((n, w.shape[1]))
+    pivots, divisors = np.ones((2, n, w.shape[1]))
     ratios = [np.empty((0, w.shape[1]))] * n
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for k in range(n - 1, 0, -1):
             rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
             row = w[rest : rest + k]
             pivots[k] = row.sum(axis=0)
-            inverse[k] = np.where(pivots[k] != 0, 1 / pivots[k], 0.0)
-            ratios[k] = row * inverse[k]
+            divisors[k] = np.where(pivots[k] != 0, pivots[k], np.inf)
+            ratios[k] = row / divisors[k]  # no inverse: a single neighbour's ratio is exactly 1
             w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
-    return Elimination(ratios, pivots, inverse)
+    return Elimination(ratios, pivots, divisors)
 
 
 def resistances(elimination: Elimination) -> Floats:

@@ -23,14 +23,19 @@ TOLERANCE = 1e-8
 one, times what the graph's unevenness makes of squares, which the last two steps tell. What that step leaves in turn is
 of the order of its own square, and below rounding."""
 
+KEPT = 0.9
+"""What has ended is left out of the batch only when no more than this share is left to run: copying takes time too."""
 
+
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
     """Minimise from ``start`` (n, B). Returns logits (n, B), steps taken (B,) and whether each converged (B,)."""
     at = start - start.mean(axis=0)
     theta = np.empty_like(at)
     steps = np.zeros(problem.size, dtype=np.intp)
     converged = np.zeros(problem.size, dtype=bool)
-    active = np.arange(problem.size)
+    column = np.arange(problem.size)
+    running = np.ones(problem.size, dtype=bool)
     part = problem
     smallest = np.full(problem.size, np.inf)
     stalled = np.zeros(problem.size, dtype=np.intp)
@@ -50,12 +55,15 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
         stalled = np.where(size < smallest, 0, stalled + 1)
         smallest = np.fmin(smallest, size)
-        ends = done | ((stalled >= 5) & (size < 1e-2)) | ~np.isfinite(size) | (step == MAX_STEPS)
+        ends = running & (done | ((stalled >= 5) & (size < 1e-2)) | ~np.isfinite(size) | (step == MAX_STEPS))
         if ends.any():
-            ended = active[ends]
+            ended = column[ends]
             theta[:, ended], steps[ended], converged[ended] = at.compress(ends, axis=1), step, done[ends]
-            if len(ended) == len(active):
+            running &= ~ends
+            left = np.flatnonzero(running)
+            if not len(left):
                 break
-            active, part, at = active[~ends], part.take(~ends), at.compress(~ends, axis=1)
-            smallest, stalled = smallest[~ends], stalled[~ends]
+            if len(left) <= KEPT * len(running):
+                column, part, at = column[left], part.take(left), at.take(left, axis=1)
+                smallest, stalled, running = smallest[left], stalled[left], running[left]
     return theta - theta.mean(axis=0), steps, converged

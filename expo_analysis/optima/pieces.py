@@ -51,38 +51,37 @@ class Piece:
     ) -> Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
         members = np.asarray(responses)
-        n, objective = bandit.n, objective.with_lam(lam)
-        wins, compared = bandit.wins.reshape(-1, n, n), bandit.pairs.reshape(-1, n, n)
-        if len(members) < n:
-            wins, compared = (x.take(members, 1).take(members, 2) for x in (wins, compared))
-        degree = np.einsum("xij->xi", compared)
-        order = None
+        n, k, objective = bandit.n, len(members), objective.with_lam(lam)
+        run = slice(prompt[0], prompt[0] + len(prompt))
+        rows = run if np.array_equal(prompt, np.arange(run.start, run.stop)) else prompt  # a slice copies nothing
+
+        def inside(pairwise: Floats) -> Floats:
+            taken = pairwise.reshape(-1, n, n)[rows]
+            return taken if k == n else taken.take(members, 1).take(members, 2)
+
+        wins, degree = inside(bandit.wins), np.einsum("bij->bi", inside(bandit.pairs))
+        labels = members
         if (degree[:, :-1] < degree[:, 1:]).any():
             order = np.argsort(-degree, axis=1, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
-        once = np.array_equal(prompt, np.arange(bandit.prompts or 1))
-
-        def by_problem(per_prompt: NDArray[Any]) -> NDArray[Any]:
-            return np.ascontiguousarray((per_prompt if once else per_prompt.take(prompt, axis=0)).T)
-
-        def placed(per_response: NDArray[Any]) -> NDArray[Any]:
-            inside = per_response.take(members, axis=1)
-            return by_problem(inside if order is None else np.take_along_axis(inside, order, 1))
+            labels = members[order]
 
         def conditional(policy: Floats) -> Floats:
-            inside = placed(policy.reshape(-1, n))
-            return np.asarray(inside / inside.sum(axis=0))
+            own = policy.reshape(-1, n)[rows]
+            own = own.take(labels, axis=1) if labels.ndim == 1 else np.take_along_axis(own, labels, 1)
+            own = np.ascontiguousarray(own.T)
+            return np.asarray(own / own.sum(axis=0))
 
-        labels = placed(np.broadcast_to(np.arange(n), (len(degree), n)))
+        placed = np.broadcast_to(labels, degree.shape).T
         log_reference = np.log(conditional(bandit.reference))
         optimal = None if bandit.optimal is None else conditional(bandit.optimal)
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
-            return cls(labels, objective, None, log_reference, optimal)
-        winner, loser = np.nonzero((wins > 0).any(axis=0))
-        weight = by_problem(wins.reshape(len(wins), -1).take(winner * len(members) + loser, axis=1))
-        problem = Problem(pair_objective, Edges(len(responses), winner, loser), weight, log_reference, lam * mass)
-        return cls(labels, objective, problem, log_reference, optimal)
+            return cls(placed, objective, None, log_reference, optimal)
+        edges = Edges.of(np.any(wins > 0, axis=0))
+        weight = np.ascontiguousarray(wins.reshape(len(wins), -1).take(edges.winner * k + edges.loser, axis=1).T)
+        problem = Problem(pair_objective, edges, weight, log_reference, lam * mass)
+        return cls(placed, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
         """The problems at these positions of the batch (indices or a mask)."""
@@ -108,25 +107,8 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 18
-"""Entries of one n x n x B array: enough for Python's own time not to count, and little enough for caches to help."""
-
-
 def solve_piece(piece: Piece, method: str) -> PieceResult:
-    """Solve a piece by the first method that applies, or by the one that is named, block by block."""
-    n, size = piece.log_reference.shape
-    blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
-    if len(blocks) == 1:
-        return _solve_block(piece, method)
-    results = [_solve_block(piece.take(block), method) for block in blocks]
-    return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
-
-
-def _join(arrays: list[Any]) -> Any:
-    return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
-
-
-def _solve_block(piece: Piece, method: str) -> PieceResult:
+    """Solve a piece by the first method that applies, or by the one that is named."""
     objective, problem = piece.objective, piece.problem
     if method in ("auto", "closed_form"):
         result = _by_scores(piece, method)

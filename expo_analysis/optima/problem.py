@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,11 @@ class Edges:
     n: int
     winner: Indices
     loser: Indices
+
+    @classmethod
+    def of(cls, support: NDArray[np.bool_]) -> Edges:
+        """The edges where ``support`` (n, n) holds; the last ones are kept, with their matrices."""
+        return _edges(len(support), support.tobytes())
 
     @property
     def ends(self) -> tuple[Indices, Indices]:
@@ -78,6 +83,11 @@ class Edges:
         return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
 
 
+@lru_cache(maxsize=16)
+def _edges(n: int, support: bytes) -> Edges:
+    return Edges(n, *np.nonzero(np.frombuffer(support, dtype=bool).reshape(n, n)))
+
+
 @dataclass(frozen=True)
 class Problem:
     """min over theta of sum_e weight_e loss(winner_e, loser_e) + strength * regulariser(softmax(theta), reference).
@@ -114,7 +124,7 @@ class Problem:
 
     @cached_property
     def logistic(self) -> Logistic | None:
-        """The weighted losses of each of `laplacian.pairs`, both ways round: again a `Logistic`, of theta_high - theta_low.
+        """The weighted losses of each of `laplacian.pairs`, both ways round: a `Logistic` of theta_high - theta_low.
 
         What is kept for one direction is flipped for the other, so both share all that has to be computed.
         """

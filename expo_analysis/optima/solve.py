@@ -21,11 +21,15 @@ from numpy.typing import ArrayLike, NDArray
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, risk
 from .certificate import UNIT
-from .pieces import METHODS, Piece, solve_piece
+from .pieces import METHODS, Piece, PieceResult, solve_piece
 from .solution import Path, Solution
 from .structure import describe, structures
 
 Floats = NDArray[np.float64]
+
+BLOCK = 1 << 18
+"""Entries of one n x n x B array that are worked on at a time: enough for Python's own time not to count, and little
+enough for caches to help."""
 
 
 def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solution:
@@ -97,6 +101,20 @@ class _Flat:
     error_bound: Floats
     iterations: NDArray[np.intp]
 
+    def put(
+        self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], result: PieceResult, with_reward: bool
+    ) -> None:
+        """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``."""
+        self.log_policy[at, responses] = np.log(mass) + result.log_policy
+        self.error_bound[at] += mass * (result.bound + 4 * UNIT)
+        self.iterations[at] = np.maximum(self.iterations[at], result.steps)
+        if result.reward is not None and with_reward:
+            self.reward[at, responses] = result.reward
+        told = np.flatnonzero(result.message != "")
+        rows, status = at[told], result.status[told]
+        self.status[rows] = np.where(status == "optimal", self.status[rows], status)
+        self.message[rows] = result.message[told]
+
     def verdicts(self, shape: tuple[int, ...]) -> dict[str, Any]:
         names = ("value", "status", "message", "error_bound", "iterations")
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
@@ -135,23 +153,15 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
         if structure.split:
             masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
         flat.status[columns], flat.message[columns] = describe(objective, structure)
-        for k, responses in enumerate(structure.pieces):
-            mass = masses[:, k]
+        for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:
                 flat.log_policy[columns, responses[0]] = np.log(mass)
                 flat.error_bound[columns] += 2 * UNIT * mass
                 continue
-            piece = Piece.cut(objective, bandit, responses, prompt[columns], lam[columns], mass)
-            result = solve_piece(piece, method)
-            flat.log_policy[columns, piece.responses] = np.log(mass) + result.log_policy
-            flat.error_bound[columns] += mass * (result.bound + 4 * UNIT)
-            flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
-            if result.reward is not None and not structure.split:
-                flat.reward[columns, piece.responses] = result.reward
-            told = np.flatnonzero(result.message != "")
-            where, status = columns[told], result.status[told]
-            flat.status[where] = np.where(status == "optimal", flat.status[where], status)
-            flat.message[where] = result.message[told]
+            blocks = -(-len(columns) * len(responses) ** 2 // BLOCK)
+            for at, part in zip(np.array_split(columns, blocks), np.array_split(mass, blocks), strict=True):
+                piece = Piece.cut(objective, bandit, responses, prompt[at], lam[at], part)
+                flat.put(at, part, piece.responses, solve_piece(piece, method), with_reward=not structure.split)
     lost = flat.status == "no_minimiser"
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
