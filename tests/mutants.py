@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         "Hessian without the regulariser",
         "optima/problem.py",
-        "curvature = curvature + problem.strength * (policy[high] * policy[low])",
+        "curvature = curvature + (problem.strength * policy)[high] * policy[low]",
         "curvature = curvature + 0.0 * policy[high]",
         "test_optima_numerics.py::test_expansion_against_torch_on_the_whole_objective[expo-]",
     ),

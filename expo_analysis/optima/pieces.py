@@ -78,7 +78,7 @@ class Piece:
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
             return cls(placed, objective, None, log_reference, optimal)
-        edges = Edges.of(np.any(wins > 0, axis=0))
+        edges = Edges.of(np.einsum("bij->ij", wins) > 0)
         weight = np.ascontiguousarray(wins.reshape(len(wins), -1).take(edges.winner * k + edges.loser, axis=1).T)
         problem = Problem(pair_objective, edges, weight, log_reference, lam * mass)
         return cls(placed, objective, problem, log_reference, optimal)

@@ -229,7 +229,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         # a cross-entropy, whose Hessian in the logits is diag(pi) - pi pi'
         policy = softmax(theta)
         gradient = gradient + problem.strength * (policy - np.exp(problem.log_reference))
-        curvature = curvature + problem.strength * (policy[high] * policy[low])
+        curvature = curvature + (problem.strength * policy)[high] * policy[low]
         return Expansion(gradient, curvature, slope, bend)
     if regulariser is not None:
         log_reference, strength = _tensor(problem.log_reference), problem.strength
