@@ -303,10 +303,14 @@ def _by_conditions(piece: Piece, problem: Problem, objective: DPOP) -> PieceResu
 
 
 def _start(piece: Piece, problem: Problem) -> Floats:
-    """log((pi* + lam pi_ref) / (1 + lam)) where the preferences do not refer to pi_ref, else log pi_ref."""
-    if problem.objective.claims.needs_reference and not isinstance(problem.objective, RegressionEXPO):
+    """log((pi* + lam pi_ref) / (1 + lam)) where the preferences do not refer to pi_ref, else log pi_ref; 0, where no pair
+    is decided and curvature is largest, for losses without any reference."""
+    objective = problem.objective
+    if objective.claims.needs_reference and not isinstance(objective, RegressionEXPO):
         return piece.log_reference
-    lam = problem.objective.lam
+    if not objective.claims.needs_reference and objective.regulariser is None:
+        return np.zeros_like(piece.log_reference)
+    lam = objective.lam
     return np.log((_preferred(piece, problem) + lam * np.exp(piece.log_reference)) / (1 + lam))
 
 
