@@ -82,10 +82,8 @@ def _is_explicit(subject: Subject) -> bool:
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:
     """The limiting problem of an explicit objective, solved: largest 1-norm distance of its optima from the target."""
     alone = replace(subject, objective=BradleyTerry(1.0), remembered={})
-    return max(
-        float(np.abs(alone.optima(bandit, [1.0]).policies[0] - target).sum(axis=-1).max())
-        for bandit, target in problems
-    )
+    gaps = [np.abs(alone.optima(bandit, [1.0]).policies[0] - target).sum(axis=-1) for bandit, target in problems]
+    return float(np.concatenate(gaps).max())
 
 
 def _counterexample(
