@@ -28,6 +28,9 @@ PROVEN = 1e-8
 AT_ONCE = 10_000
 """Problems in one batch."""
 
+ORDINARY = (1.0, 0.1, 10.0)
+"""Lambdas that a counterexample has by preference."""
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -111,10 +114,10 @@ def hunt(
                     break
         suspects.sort(key=lambda suspect: -suspect[0])
         for found, case in suspects if subject.certified else suspects[:2]:
-            simplest = shrink(subject, measure, case)
-            excess_of, how = confirm(subject, measure, simplest)
-            if how:
-                return replace(total, case=simplest, excess=excess_of, confirmed=how)
+            for candidate in (shrink(subject, measure, case), case):
+                excess_of, how = confirm(subject, measure, candidate)
+                if how:
+                    return replace(total, case=candidate, excess=excess_of, confirmed=how)
             if total.case is None:
                 total = replace(total, case=case, excess=found)
     return total
@@ -202,6 +205,12 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
     keeps = np.flatnonzero(found > 0)
     if len(keeps):
         case = rounder[keeps[0]]
+    if measure.span == 1:  # an ordinary lambda tells more, where the violation is still to be seen there
+        large = 0.05 * excesses([case])[0]
+        for lam in ORDINARY:
+            candidate = replace(case, lams=(lam,))
+            if excesses([candidate])[0] > max(large, 0.0):
+                return candidate
     for k in range(len(case.lams)):
         for digits in (0, 1, 2):
             lams = list(case.lams)
