@@ -16,6 +16,7 @@ from .._array import Array, namespace
 from ..bandit import Bandit
 from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
 from ..optima import solve_path
+from .problems import FAMILIES
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -83,14 +84,13 @@ class Subject:
 
     @cached_property
     def speed(self) -> float:
-        """1 for a loss that is solved fast; a hundredth for others, or less where local searches take many steps."""
+        """1 for a loss that is solved fast, and far less for others, by the steps that their local searches take."""
         if self.fast:
             return 1.0
-        rng = self.rng("speed")
-        bandit = Bandit(rng.dirichlet([2.0, 2.0, 2.0], 4), rng.dirichlet([2.0, 2.0, 2.0], 4))
+        bandit = FAMILIES["uneven"].draw(self.rng("speed"), 8, 3)
         with np.errstate(all="ignore"):
-            steps = solve_path(self.objective, bandit, [0.1, 1.0, 10.0]).iterations
-        return 0.007 * min(1.0, 30.0 / max(1.0, float(np.mean(steps))))
+            steps = float(np.mean(solve_path(self.objective, bandit, [1e-3, 1.0, 1e3]).iterations))
+        return min(0.02, 0.3 / steps) if steps > 0 else 0.01
 
     @cached_property
     def fast(self) -> bool:

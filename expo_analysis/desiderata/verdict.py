@@ -30,8 +30,8 @@ DESIDERATA: dict[str, Desideratum] = {
     ),
     "weak_interpolation": Desideratum(
         "λ → 0 gives π*'s mode",
-        "Does the optimum tend to the point mass on π*'s mode as λ → 0 (the weak criterion, which a loss that meets the "
-        "strong one does not meet)?",
+        "Does the optimum tend to the point mass on π*'s mode as λ → 0 (the weak criterion, which a loss that meets "
+        "the strong one does not meet)?",
     ),
     "preservation": Desideratum("preserves π*", "Where the reference is already π*, is the optimum π* for every λ?"),
     "improvement": Desideratum(
