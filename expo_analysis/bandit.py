@@ -115,7 +115,8 @@ class Bandit:
         """p*(i > j), shape (..., n, n); 1/2 on the diagonal. Raises ValueError for counts, where it is not known."""
         if self.optimal is None:
             raise ValueError("preference is not known for win counts; see wins for the observed frequencies")
-        return self.optimal[..., :, None] / (self.optimal[..., :, None] + self.optimal[..., None, :])
+        winner, loser = np.repeat(self.optimal, self.n, axis=-1), np.tile(self.optimal, self.n)
+        return np.asarray((winner / (winner + loser)).reshape(*self.optimal.shape, self.n))
 
     @cached_property
     def wins(self) -> Floats:
@@ -127,9 +128,9 @@ class Bandit:
     @cached_property
     def edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """(winner, loser, weight): the ordered pairs with weight on any prompt, and weights of shape (..., edges)."""
-        support = self.wins > 0
-        winner, loser = np.nonzero(support.reshape(-1, self.n, self.n).any(axis=0))
-        return winner, loser, self.wins[..., winner, loser]
+        winner, loser = np.nonzero(np.einsum("xij->ij", self.wins.reshape(-1, self.n, self.n)) > 0)
+        flat = self.wins.reshape(*self.reference.shape[:-1], -1)
+        return winner, loser, flat.take(winner * self.n + loser, axis=-1)
 
     @cached_property
     def components(self) -> NDArray[np.intp]:

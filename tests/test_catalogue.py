@@ -112,6 +112,44 @@ def test_a_new_loss_is_a_formula_and_its_claims() -> None:
         assert value <= float(ea.risk(SquaredHinge(0.5), bandit, np.log(nearby / nearby.sum())))
 
 
+def test_a_new_loss_may_leave_its_claims_out() -> None:
+    """Then nothing is assumed: DPO, written anew, gets its optimum from many starts, and no proof."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Again(ea.PairObjective):
+        name = "again"
+
+        def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+            return ea.DPO(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+
+    assert Again(1.0).claims == Claims(False, False, True, False, None, False)
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    solution = ea.solve(Again(0.5), bandit)
+    assert (solution.status, math.isnan(solution.error_bound)) == ("optimal", True)
+    np.testing.assert_allclose(solution.policy, ea.solve(ea.DPO(0.5), bandit).policy, atol=1e-9)
+
+
+SOLVED = {name: case for name, case in CASES.items() if not case(1.0).claims.couples_pairs}
+
+
+@pytest.mark.parametrize("case", SOLVED.values(), ids=SOLVED)
+def test_a_path_is_its_solutions(case: Case) -> None:
+    """Formulas take an array of lambdas; and nothing is optimal that a small step improves on."""
+    bandit = ea.Bandit([[0.4, 0.4, 0.2], [0.3, 0.3, 0.4]], [[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    lams = [0.3, 2.0]
+    path = ea.solve_path(case(1.0), bandit, lams)
+    rng = np.random.default_rng(0)
+    for k, lam in enumerate(lams):
+        alone = ea.solve(case(lam), bandit)
+        assert (alone.status == path.status[k]).all()
+        np.testing.assert_allclose(path.policies[k], alone.policy, atol=1e-7)
+        for _ in range(10):
+            moved = path.log_policies[k] + 1e-3 * rng.standard_normal((2, 3))
+            moved -= np.logaddexp.reduce(moved, axis=1, keepdims=True)
+            values = ea.risk(case(lam), bandit, moved)
+            assert (values >= path.value[k] - 1e-10)[path.status[k] == "optimal"].all()
+
+
 # ---------------------------------------------------------------------------------------------------- convexity
 
 

@@ -207,3 +207,24 @@ def test_chi_square_far_into_the_boundary() -> None:
     for policy in [*np.eye(4), *rng.dirichlet(np.ones(4) * 0.3, 300)]:
         other = ea.risk(ea.FDPO(1e-5, divergence="chi_square"), bandit, np.log(np.maximum(policy, 1e-300)))
         assert float(other) >= float(solution.value) - 1e-14
+
+
+@pytest.mark.parametrize("objective", [ea.BradleyTerry(0.5), ea.SimPO(0.5)], ids=repr)
+def test_losses_of_the_own_ratio_have_no_minimiser_on_separable_data(objective: ea.PairObjective) -> None:
+    """As for DPO: all mass goes to what never loses, and inside the rest nothing is left."""
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 3], [0, 0, 2], [0, 1, 0]])
+    solution = ea.solve(objective, bandit)
+    assert solution.status == ea.solve(ea.DPO(0.5), bandit).status == "no_minimiser"
+    np.testing.assert_array_equal(solution.policy, [1.0, 0.0, 0.0])
+    assert np.isnan(solution.error_bound)
+
+
+def test_a_convex_loss_whose_slopes_are_not_known_is_not_called_optimal_far_out() -> None:
+    """On separable data Newton's method may stop where rounding hides that the loss still falls."""
+
+    class Again(ea.BradleyTerry):
+        def ratio_slopes(self) -> None:
+            return None
+
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 3], [0, 0, 2], [0, 1, 0]])
+    assert ea.solve(Again(0.5), bandit).status in ("no_minimiser", "failed")

@@ -18,7 +18,7 @@ from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "first_step"
 LAMS = 10.0 ** np.array([-4, -2, -1, 0, 1, 2, 4, 6])
-ZERO, NOT_ZERO = 1e-12, 1e-9
+ZERO, NOT_ZERO = 1e-11, 1e-9
 """A gradient, relative to the sum of its parts, is zero below the one, and not zero above the other."""
 
 

@@ -90,7 +90,7 @@ class Subject:
         bandit = Bandit(rng.dirichlet([2.0, 2.0, 2.0], 4), rng.dirichlet([2.0, 2.0, 2.0], 4))
         with np.errstate(all="ignore"):
             steps = solve_path(self.objective, bandit, [0.1, 1.0, 10.0]).iterations
-        return 0.006 * min(1.0, 40.0 / max(1.0, float(np.mean(steps))))
+        return 0.007 * min(1.0, 30.0 / max(1.0, float(np.mean(steps))))
 
     @cached_property
     def fast(self) -> bool:

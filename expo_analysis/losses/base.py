@@ -12,6 +12,7 @@ import numpy as np
 
 from .._array import Array, check_same_shape
 from ..divergences import Divergence, ReverseKL
+from .logistic import Logistic
 
 Self = TypeVar("Self", bound="Objective")
 
@@ -81,6 +82,13 @@ class PairObjective(Objective):
         """The explicit divergence from the reference, weighted by lam; None where there is none."""
         return None
 
+    def ratio_slopes(self) -> tuple[Any, Any] | None:
+        """Limits of the derivative in log pi_w/pi_l at -inf and +inf, of a convex loss of the log-ratio alone.
+
+        They decide whether separable data have a minimiser; None, where they are not known, leaves that to the search.
+        """
+        return None
+
     @property
     def claims(self) -> Claims:
         """Nothing but that the loss may read all it is given: true of every loss, and enough for every tool here."""
@@ -118,6 +126,23 @@ class PairObjective(Objective):
     @abstractmethod
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         """The formula of `loss`, on checked arguments. This is the one method a new loss must write."""
+
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic | None:
+        """The loss as a `Logistic` of its margin, where it is one: the formula and its derivatives both follow from it.
+
+        None, as for most losses, leaves the derivatives to torch.
+
+        Args:
+            ref_log_ratio: log(pi_ref,w / pi_ref,l) of each pair, for parameters that depend on it; None where
+                ``claims.needs_reference`` is False.
+        """
+        return None
+
+    def stated(self, ref_log_ratio: Array = None) -> Logistic | None:
+        """`logistic`, for whoever computes with it: None where a subclass wrote the formula anew, but not the terms."""
+        written = {"logistic", "pair_loss", "psi"}
+        latest = next(cls for cls in type(self).__mro__ if not written.isdisjoint(vars(cls)))
+        return self.logistic(ref_log_ratio) if "logistic" in vars(latest) else None
 
 
 @dataclass(frozen=True)

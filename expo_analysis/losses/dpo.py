@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._array import Array, log_sigmoid
+from .._array import Array
 from .base import Claims, QuasiconvexObjective
+from .logistic import Logistic
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,11 @@ class DPO(QuasiconvexObjective):
         eps = self.label_smoothing
         return ((1 - eps) / (1 - 2 * eps), -eps / (1 - 2 * eps)) if self.robust else (1 - eps, eps)
 
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic:
+        return Logistic(self.lam, *self._weights(), relative=True)
+
     def psi(self, margin: Array) -> Array:
-        kept, flipped = self._weights()
-        logits = self.lam * margin
-        if flipped == 0:
-            return -log_sigmoid(logits)
-        return -kept * log_sigmoid(logits) - flipped * log_sigmoid(-logits)
+        return self.logistic()(margin)
 
     def psi_slopes(self) -> tuple[Any, Any]:
         kept, flipped = self._weights()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .._array import Array, log_sigmoid, sigmoid
+from .._array import Array, sigmoid
 from ..divergences import Divergence, ForwardKL, resolve_divergence
 from .base import Claims, PairObjective, check_option
+from .logistic import Logistic
+
+BRADLEY_TERRY = Logistic()
+"""-log sigma(h), as a function of a log-ratio h."""
 
 
-def bradley_terry_nll(logp_w: Array, logp_l: Array, scale: Any = 1.0) -> Array:
-    """-log p_theta(w > l) = -log sigma(log pi_w - log pi_l): on the population, KL(p* || p_theta) up to a constant.
-
-    ``scale`` multiplies the log-ratio, for Bradley-Terry models of other rewards than log pi.
-    """
-    return -log_sigmoid(scale * (logp_w - logp_l))
+def bradley_terry_nll(logp_w: Array, logp_l: Array) -> Array:
+    """-log p_theta(w > l) = -log sigma(log pi_w - log pi_l): on the population, KL(p* || p_theta) up to a constant."""
+    return BRADLEY_TERRY(logp_w - logp_l)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class ExplicitObjective(PairObjective):
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return bradley_terry_nll(logp_w, logp_l)
+
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic:
+        return BRADLEY_TERRY
 
     @property
     def claims(self) -> Claims:
@@ -99,14 +103,20 @@ class RegressionEXPO(PairObjective):
         super().__post_init__()
         check_option("criterion", self.criterion, ("squared_error", "cross_entropy"))
 
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        h = logp_w - logp_l
-        h_ref = ref_logp_w - ref_logp_l
-        # 1 - t, which unlike t keeps its digits when it is small
-        miss = self.lam * sigmoid(-h_ref) / (1 + self.lam)
+    def _miss(self, h_ref: Array) -> Array:
+        """1 - t, which unlike t keeps its digits when it is small."""
+        return self.lam * sigmoid(-h_ref) / (1 + self.lam)
+
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic | None:
         if self.criterion == "squared_error":
-            return (miss - sigmoid(-h)) ** 2
-        return -(1 - miss) * log_sigmoid(h) - miss * log_sigmoid(-h)
+            return None
+        miss = self._miss(ref_log_ratio)
+        return Logistic(1.0, 1 - miss, miss)
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        h, h_ref = logp_w - logp_l, ref_logp_w - ref_logp_l
+        cross_entropy = self.logistic(h_ref)
+        return (self._miss(h_ref) - sigmoid(-h)) ** 2 if cross_entropy is None else cross_entropy(h)
 
     @property
     def claims(self) -> Claims:

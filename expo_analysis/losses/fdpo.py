@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._array import Array, log_sigmoid
+from .._array import Array
 from ..divergences import Divergence, ReverseKL, resolve_divergence
 from .base import Claims, QuasiconvexObjective
+from .logistic import Logistic
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class FDPO(QuasiconvexObjective):
     def link(self) -> Divergence:
         return resolve_divergence(self.divergence, self.alpha)
 
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic:
+        return Logistic(self.lam, relative=True)
+
     def psi(self, margin: Array) -> Array:
-        return -log_sigmoid(self.lam * margin)
+        return self.logistic()(margin)
 
     def psi_slopes(self) -> tuple[Any, Any]:
         return -self.lam, 0.0 * self.lam

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._array import Array, log_odds, log_sigmoid
 from .base import Claims, PairObjective, check_number
 from .dpo import DPO
-from .expo import bradley_terry_nll
 
 
 def nll(logp: Array) -> Array:
@@ -53,7 +52,10 @@ class BradleyTerry(PairObjective):
     name: ClassVar[str] = "bradley_terry"
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return bradley_terry_nll(logp_w, logp_l, self.lam)
+        return DPO(self.lam).psi(logp_w - logp_l)
+
+    def ratio_slopes(self) -> tuple[Any, Any]:
+        return -self.lam, 0.0 * self.lam
 
     @property
     def claims(self) -> Claims:
@@ -84,6 +86,9 @@ class SimPO(PairObjective):
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return -log_sigmoid(self.lam * (logp_w - logp_l) - self.gamma)
+
+    def ratio_slopes(self) -> tuple[Any, Any]:
+        return -self.lam, 0.0 * self.lam
 
     @property
     def claims(self) -> Claims:
@@ -129,7 +134,8 @@ class CPO(WithLikelihood):
     name: ClassVar[str] = "cpo"
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return bradley_terry_nll(logp_w, logp_l, self.lam) + self.alpha * nll(logp_w)
+        preference = BradleyTerry(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        return preference + self.alpha * nll(logp_w)
 
     @property
     def claims(self) -> Claims:

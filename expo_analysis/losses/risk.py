@@ -48,10 +48,11 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     refuse_coupled(objective)
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.claims.needs_reference else (log_policy,)
-    losses = objective.loss(*(array[..., end] for array in read for end in (winner, loser)))
-    weight = like(weight)
-    # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
-    total = xp.sum(xp.where(weight > 0, weight * losses, 0.0 * weight), axis=-1)
+    ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
+    weighted = like(weight) * xp.moveaxis(objective.loss(*ends), 0, -1)
+    if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
+        weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))
+    total = xp.sum(weighted, axis=-1)
     if objective.regulariser is not None:
         total = total + objective.lam * objective.regulariser(log_policy, log_reference)
     return total

@@ -8,7 +8,8 @@ from typing import ClassVar
 from .._array import Array
 from ..divergences import Divergence, ReverseKL
 from .base import check_number
-from .expo import ExplicitObjective, bradley_terry_nll
+from .dpo import DPO
+from .expo import ExplicitObjective
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,4 @@ class SPO(ExplicitObjective):
         return ReverseKL()
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return bradley_terry_nll(logp_w, logp_l, self.alpha) / self.alpha
+        return DPO(self.alpha).psi(logp_w - logp_l) / self.alpha

@@ -21,9 +21,12 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
 smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|theta_w| + |theta_l| + ...), a loss derivative to a few u times its own size or M, whichever is larger (the parts of
-a logistic loss are at most M), a sum of n terms to n u times the sum of moduli. Second derivatives are taken to be off
-by 4 u times their size or M^2, and are reduced by that much.
+u (|theta_w| + |theta_l| + ...), a loss derivative that torch found to a few u times its own size or M, whichever is
+larger, a sum of n terms to n u times the sum of moduli. Where the loss is a `Logistic`, both sigmas of a pair are known
+to a few u times their size, besides what the argument brings, and kept and flipped to a few u times the sum of moduli
+over both directions; as no sigma is above 1, the derivative is known to a few u times scale (|kept| + |flipped|) in
+these sums. Second derivatives are taken to be off by 4 u times their size or M^2, or else scale^2 (|kept| + |flipped|),
+and are reduced by that much.
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
@@ -35,14 +38,14 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from .laplacian import eliminate, incidence, pairs, resistances
-from .problem import Expansion, Problem, expand, log_softmax
+from .laplacian import eliminate, ends, incidence, pairs, resistances
+from .problem import Expansion, Problem, expand, softmax
 
 Floats = NDArray[np.float64]
 
@@ -67,20 +70,20 @@ def _certify(problem: Problem, theta: Floats, step: bool) -> tuple[Floats, Float
     m = np.broadcast_to(np.asarray(claims.self_concordance, dtype=np.float64), theta.shape[1:])
     theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
     local = expand(problem, theta)
-    blur = problem.edges.to_pair @ (4 * UNIT * np.maximum(m**2, np.abs(local.bend)) * problem.weight)
+    terms = _pair_terms(problem, local, m)
+    blur = 4 * UNIT * terms.bend_scale
     weights = np.maximum(local.curvature - blur, 0.0) * (1 - 1e-6)
-    stretch, change = np.zeros_like(m), np.zeros_like(m)
+    gradient, stretch, change = local.gradient, np.zeros_like(m), np.zeros_like(m)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if step:
-            direction = eliminate(local.curvature).solve(local.gradient.mean(axis=0) - local.gradient)
+            direction = eliminate(local.curvature).solve(gradient.mean(axis=0) - gradient)
             stretch = m * np.ptp(direction, axis=0)
             short = stretch <= 1  # a longer step proves nothing, and is not taken
             direction, stretch = np.where(short, direction, 0.0), np.where(short, stretch, 0.0)
             drop = incidence(problem.n).T @ direction
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
-            residual = local.gradient + incidence(problem.n) @ (local.curvature * drop)
-            theta, local = theta + direction, dataclasses.replace(local, gradient=residual)
-        reach = np.exp(2 * stretch) * _reach(problem, theta, local, weights, m, change)
+            theta, gradient = theta + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
+        reach = np.exp(2 * stretch) * _reach(problem, theta, gradient, terms, weights, change)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
     if step:
@@ -97,12 +100,13 @@ def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
     excess = (mass * (expit(theta[high] - theta[low]) - target) ** 2).sum(axis=0) * (1 + 1e-9) + UNIT**2
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         width = np.sqrt(excess / mass) + 8 * UNIT
-        ends = np.stack([np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)])
-        slope = (ends * (1 - ends)).min(axis=0)
-        margin = slope - width * np.abs(1 - 2 * ends).max(axis=0)
+        interval = np.stack([np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)])
+        slope = (interval * (1 - interval)).min(axis=0)
+        margin = slope - width * np.abs(1 - 2 * interval).max(axis=0)
         convex = ((margin > 0) | (mass == 0)).all(axis=0)
         weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0) * (1 - 1e-6)
-        reach = _reach(problem, theta, local, weights, np.ones(problem.size))
+        terms = _pair_terms(problem, local, np.ones(problem.size))
+        reach = _reach(problem, theta, local.gradient, terms, weights)
     return np.where(convex & np.isfinite(reach), reach, np.nan)
 
 
@@ -117,41 +121,77 @@ def _targets(problem: Problem) -> tuple[Floats, Floats]:
     return (wins / np.where(mass > 0, mass, 1.0) + lam * of_reference) / (1 + lam), mass
 
 
+@dataclass(frozen=True)
+class PairTerms:
+    """What rounding does to the terms of each of `laplacian.pairs`; all (n(n-1)/2, B).
+
+    slope: their derivative in theta_high - theta_low. bend: the sum of the moduli of second derivatives, by which an
+    argument's error enters the slope. slope_scale, bend_scale: what the rounding of the first and of the second
+    derivative is relative to.
+    """
+
+    slope: Floats
+    bend: Floats
+    slope_scale: Floats
+    bend_scale: Floats
+
+
+def _pair_terms(problem: Problem, local: Expansion, m: Floats) -> PairTerms:
+    edges, weight, stated = problem.edges, problem.weight, problem.stated()
+    if stated is not None:
+        scaled = stated.scale * (edges.to_pair @ (weight * (np.abs(stated.kept) + np.abs(stated.flipped))))
+        return PairTerms(local.slope, np.abs(local.bend), scaled, stated.scale * scaled)
+    slope, bend = np.abs(local.slope), np.abs(local.bend)
+    return PairTerms(
+        slope=edges.net @ (weight * local.slope),
+        bend=edges.to_pair @ (weight * bend),
+        slope_scale=edges.to_pair @ (weight * np.maximum(m, slope)),
+        bend_scale=edges.to_pair @ (weight * np.maximum(m**2, bend)),
+    )
+
+
 def _reach(
-    problem: Problem, theta: Floats, local: Expansion, weights: Floats, m: Floats, change: float | Floats = 0.0
+    problem: Problem,
+    theta: Floats,
+    gradient: Floats,
+    terms: PairTerms,
+    weights: Floats,
+    change: float | Floats = 0.0,
 ) -> Floats:
     """sqrt(R) sqrt(g' H^+ g) for the Laplacian H of ``weights``; shape (B,).
 
     Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g).
     """
     elimination = eliminate(weights)
-    resistance = resistances(elimination)
-    gradient = local.gradient - local.gradient.mean(axis=0)
+    resistance = resistances(elimination)[pairs(problem.n)]
+    gradient = gradient - gradient.mean(axis=0)
     potential = elimination.solve(gradient)
     norm = (np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) + change) * (1 + 1e-6)
-    norm = norm + _rounding_norm(problem, theta, local, resistance, m)
-    return np.sqrt(resistance.max(axis=(0, 1))) * norm
+    norm = norm + _rounding_norm(problem, theta, terms, np.sqrt(resistance))
+    return np.sqrt(resistance.max(axis=0)) * norm
 
 
-def _rounding_norm(problem: Problem, theta: Floats, local: Expansion, resistance: Floats, m: Floats) -> Floats:
-    """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,)."""
-    edges, n = problem.edges, problem.n
-    root = np.sqrt(resistance)
+def _rounding_norm(problem: Problem, theta: Floats, terms: PairTerms, root: Floats) -> Floats:
+    """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,).
+
+    root: square roots of the effective resistances between the `laplacian.pairs`.
+    """
+    n = problem.n
+    high, low = pairs(n)
+    to_high, to_low = ends(n)
     size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
-    argument = UNIT * (size[edges.winner] + size[edges.loser])
-    bound = np.maximum(m, np.abs(local.slope))
-    per_pair = problem.weight * (8 * UNIT * bound + 2 * argument * np.abs(local.bend))
-    from_pairs = (per_pair * root[edges.winner, edges.loser]).sum(axis=0)
+    argument = size[high] + size[low]
+    from_pairs = 2 * UNIT * ((4 * terms.slope_scale + argument * terms.bend) * root).sum(axis=0)
 
-    per_response = n * UNIT * (abs(incidence(n)) @ np.abs(edges.net @ (problem.weight * local.slope)))
+    net = np.abs(terms.slope)
+    per_response = n * UNIT * (to_high @ net + to_low @ net)
     if problem.objective.regulariser is not None:
-        log_policy = log_softmax(theta)
-        policy, reference = np.exp(log_policy), np.exp(problem.log_reference)
-        rounding = policy * (4 + n + np.abs(log_policy) + np.abs(theta)) + reference * (
-            4 + np.abs(problem.log_reference)
-        )
+        policy, reference = softmax(theta), np.exp(problem.log_reference)
+        top = theta.max(axis=0)
+        rounding = policy * ((4 + n + top) - theta + np.abs(theta)) + reference * (4 + np.abs(problem.log_reference))
         per_response = per_response + 2 * UNIT * problem.strength * rounding
-    to_hub = np.einsum("ib,ihb->hb", per_response, root)
+    # to a hub at one end of a pair flows what belongs to the other end
+    to_hub = to_high @ (per_response[low] * root) + to_low @ (per_response[high] * root)
     return from_pairs + to_hub.min(axis=0)
 
 

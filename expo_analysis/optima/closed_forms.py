@@ -17,6 +17,7 @@ from scipy.optimize import elementwise
 from .._array import Array
 from ..divergences import Divergence
 from ..losses.base import Claims, PairObjective, QuasiconvexObjective
+from ..losses.logistic import Logistic
 from .certificate import UNIT
 from .laplacian import eliminate, incidence
 from .problem import Problem
@@ -42,6 +43,10 @@ class ScoreObjective(PairObjective):
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
         return self.of.psi(logp_w - logp_l)
+
+    def logistic(self, ref_log_ratio: Array = None) -> Logistic | None:
+        psi = self.of.stated(ref_log_ratio)
+        return None if psi is None else dataclasses.replace(psi, relative=False)
 
     @property
     def claims(self) -> Claims:

@@ -6,7 +6,7 @@ sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weig
 and effective resistances have high relative accuracy however ill-conditioned H is. Weights of both signs (an indefinite
 Hessian) are allowed too; then the signs of the pivots tell whether H is positive definite across the shift.
 
-The batch is the last axis: right-hand sides (n, ..., B), and weights (n(n-1)/2, B), one row for each unordered pair
+The batch is the last axis: right-hand sides (n, B), and weights (n(n-1)/2, B), one row for each unordered pair
 (i, j), i > j, in the order of `pairs`; so every step is vectorised over problems.
 """
 
@@ -32,10 +32,18 @@ def pairs(n: int) -> tuple[Indices, Indices]:
 
 
 @lru_cache
+def ends(n: int) -> tuple[csr_array, csr_array]:
+    """Sums over the `pairs` that have a vertex as their high end, and as their low end; both (n, n(n-1)/2)."""
+    count = n * (n - 1) // 2
+    high, low = (csr_array((np.ones(count), (end, np.arange(count))), shape=(n, count)) for end in pairs(n))
+    return high, low
+
+
+@lru_cache
 def incidence(n: int) -> csr_array:
     """(n, n(n-1)/2): +1 at the high and -1 at the low end of each of the `pairs`."""
-    rows, ones = np.concatenate(pairs(n)), np.ones(n * (n - 1) // 2)
-    return csr_array((np.r_[ones, -ones], (rows, np.tile(np.arange(len(ones)), 2))), shape=(n, len(ones)))
+    to_high, to_low = ends(n)
+    return to_high - to_low
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,12 @@ class Elimination:
 
     ratios[k], shape (k, B): weights from k to its remaining neighbours, divided by the pivot.
     pivots, shape (n, B): pivots[0] is unused. A zero pivot marks a vertex that is disconnected from what remains: it
-    becomes the ground of its own component.
+    becomes the ground of its own component, and is infinite among the ``divisors``, which are the pivots otherwise.
     """
 
     ratios: list[Floats]
     pivots: Floats
+    divisors: Floats
 
     @property
     def positive_definite(self) -> NDArray[np.bool_]:
@@ -56,16 +65,14 @@ class Elimination:
         return np.all(self.pivots[1:] > 0, axis=0)
 
     def solve(self, rhs: Floats) -> Floats:
-        """x with H x = rhs and x[0] = 0, for rhs (n, ..., B) that sums to zero over each component."""
+        """x with H x = rhs and x[0] = 0, for rhs (n, B) that sums to zero over each component."""
         x = rhs.copy()
         for k in range(len(self.pivots) - 1, 0, -1):
-            x[:k] += _stretch(self.ratios[k], x.ndim) * x[k]
+            x[:k] += self.ratios[k] * x[k]
         x[0] = 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for k in range(1, len(self.pivots)):
-                pivot = self.pivots[k]
-                x[k] = np.where(pivot != 0, x[k] / pivot, 0.0)
-                x[k] += (_stretch(self.ratios[k], x.ndim) * x[:k]).sum(axis=0)
+        x /= self.divisors
+        for k in range(1, len(self.pivots)):
+            x[k] += (self.ratios[k] * x[:k]).sum(axis=0)
         return x
 
 
@@ -74,35 +81,38 @@ def eliminate(weights: Floats) -> Elimination:
     n = (1 + math.isqrt(1 + 8 * len(weights))) // 2
     high, low = pairs(n)
     w = weights.copy()
-    pivots = np.ones((n, w.shape[1]))
+    pivots, divisors = np.ones((2, n, w.shape[1]))
     ratios = [np.empty((0, w.shape[1]))] * n
-    for k in range(n - 1, 0, -1):
-        rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
-        row = w[rest : rest + k]
-        pivots[k] = row.sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratios[k] = np.where(pivots[k] != 0, row / pivots[k], 0.0)
-        w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
-    return Elimination(ratios, pivots)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for k in range(n - 1, 0, -1):
+            rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
+            row = w[rest : rest + k]
+            pivots[k] = row.sum(axis=0)
+            divisors[k] = np.where(pivots[k] != 0, pivots[k], np.inf)
+            ratios[k] = row / divisors[k]  # no inverse: a single neighbour's ratio is exactly 1
+            w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
+    return Elimination(ratios, pivots, divisors)
 
 
 def resistances(elimination: Elimination) -> Floats:
     """Effective resistances R_ij = (e_i - e_j)' H^+ (e_i - e_j), shape (n, n, B), for non-negative weights.
 
-    Infinite between components.
+    Infinite between components. Vertices come back in the reverse order of their elimination, which did not change the
+    resistances among the rest. A current into k spreads over its neighbours by its ratios r, so
+        R_kj = 1/pivot_k + sum_i r_i R_ij - sum_il r_i r_l R_il / 2.
+    The last sum is at most k/pivot_k, as R_il <= 1/w_ki + 1/w_kl, and R_kj is at least 1/pivot_k: what cancels is no
+    larger than k times the result, so that its relative accuracy stays high.
     """
     n, batch = elimination.pivots.shape
-    unit = np.broadcast_to(np.eye(n)[:, :, None], (n, n, batch))
-    green = elimination.solve(unit)  # green[:, k] answers a unit current from k to the ground
-    diagonal = np.einsum("iib->ib", green)
-    resistance = diagonal[:, None] + diagonal[None] - green - np.swapaxes(green, 0, 1)
+    resistance = np.zeros((n, n, batch))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for k in range(1, n):
+            ratios = elimination.ratios[k]
+            spread = np.einsum("ijb,jb->ib", resistance[:k, :k], ratios)
+            own = 1 / elimination.pivots[k] - np.einsum("ib,ib->b", ratios, spread) / 2
+            resistance[k, :k] = resistance[:k, k] = own + spread
     connected = elimination.positive_definite
     if not connected.all():
         resistance[..., ~connected] = np.inf
         resistance[np.arange(n), np.arange(n)] = 0.0
-    return np.maximum(resistance, 0.0)
-
-
-def _stretch(ratios: Floats, ndim: int) -> Floats:
-    """(k, B) -> (k, 1, ..., 1, B) with ndim axes."""
-    return ratios.reshape(ratios.shape[0], *(1,) * (ndim - 2), ratios.shape[1])
+    return resistance

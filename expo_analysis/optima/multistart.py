@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .laplacian import eliminate
-from .problem import Expansion, Problem, expand, log_softmax
+from .problem import Expansion, Problem, expand, log_softmax, value
 
 Floats = NDArray[np.float64]
 
@@ -90,11 +90,11 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
     active = np.arange(size)
     part = problem
     with np.errstate(all="ignore"):
-        here = expand(part, theta)
+        here, height = expand(part, theta), value(part, theta)
     damping = np.maximum(np.abs(here.curvature).max(axis=0), 1e-12)
     for _ in range(MAX_STEPS):
         elimination = eliminate(here.curvature + damping / n)
-        usable = elimination.positive_definite & np.isfinite(here.value)
+        usable = elimination.positive_definite & np.isfinite(height)
         with np.errstate(all="ignore"):
             direction = np.where(usable, elimination.solve(-here.gradient), 0.0)
         direction -= direction.mean(axis=0)
@@ -102,13 +102,14 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         usable &= np.isfinite(reach)
         direction = np.where(usable, direction * (LONGEST_STEP / np.maximum(reach, LONGEST_STEP)), 0.0)
         with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
-            trial = expand(part, theta.take(active, axis=1) + direction)
-        noise = 4e-16 * np.maximum(1.0, np.abs(here.value)) * n
-        accepted = usable & (trial.value <= here.value + np.where(reach < 1e-5, noise, 0.0))
+            there = theta.take(active, axis=1) + direction
+            trial, trial_height = expand(part, there), value(part, there)
+        noise = 4e-16 * np.maximum(1.0, np.abs(height)) * n
+        accepted = usable & (trial_height <= height + np.where(reach < 1e-5, noise, 0.0))
         theta[:, active] += np.where(accepted, direction, 0.0)
         steps[active] += 1
-        here = _choose(accepted, trial, here)
-        values[active] = here.value
+        here, height = _choose(accepted, trial, here), np.where(accepted, trial_height, height)
+        values[active] = height
         scale = np.maximum(np.abs(here.curvature).max(axis=0), 1e-300)
         slope = np.abs(here.gradient).sum(axis=0)
         # only a step that the damping does not shorten tells of a minimum
@@ -117,11 +118,11 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         stationary[active] = done | (slope <= 1e-10 * np.maximum(scale, 1.0))
         damping = np.where(accepted, damping / 8, np.maximum(damping, 1e-9 * scale) * 6)
         damping = np.where(damping < 1e-14 * scale, 0.0, damping)
-        keep = ~(done | (slope <= 1e-15 * scale) | (damping > 1e12 * scale) | ~np.isfinite(here.value))
+        keep = ~(done | (slope <= 1e-15 * scale) | (damping > 1e12 * scale) | ~np.isfinite(height))
         if not keep.any():
             break
         if not keep.all():
-            active, part, damping = active[keep], part.take(keep), damping[keep]
+            active, part, damping, height = active[keep], part.take(keep), damping[keep], height[keep]
             here = Expansion(*(array.compress(keep, axis=-1) for array in vars(here).values()))
     # where rounding stopped a run short, Newton's own step tells whether it is at a minimum all the same
     with np.errstate(all="ignore"):

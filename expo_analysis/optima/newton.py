@@ -18,41 +18,52 @@ from .problem import Problem, expand
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 200
-TOLERANCE = 1e-10
+TOLERANCE = 1e-8
 """Steps end when the next one, which `certificate.last_step` takes, would be shorter than this: the square of the last
-one, times what the graph's unevenness makes of squares, which the last two steps tell."""
+one, times what the graph's unevenness makes of squares, which the last two steps tell. What that step leaves in turn is
+of the order of its own square, and below rounding."""
+
+KEPT = 0.9
+"""What has ended is left out of the batch only when no more than this share is left to run: copying takes time too."""
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
     """Minimise from ``start`` (n, B). Returns logits (n, B), steps taken (B,) and whether each converged (B,)."""
-    theta = start - start.mean(axis=0)
+    at = start - start.mean(axis=0)
+    theta = np.empty_like(at)
     steps = np.zeros(problem.size, dtype=np.intp)
     converged = np.zeros(problem.size, dtype=bool)
-    active = np.arange(problem.size)
+    column = np.arange(problem.size)
+    running = np.ones(problem.size, dtype=bool)
     part = problem
     smallest = np.full(problem.size, np.inf)
     stalled = np.zeros(problem.size, dtype=np.intp)
-    for _ in range(MAX_STEPS):
-        at = theta.take(active, axis=1)
+    for step in range(1, MAX_STEPS + 1):
         local = expand(part, at)
         direction = eliminate(local.curvature).solve(-local.gradient)
-        direction -= direction.mean(axis=0)
         reach = np.ptp(direction, axis=0)
-        scaled = np.broadcast_to(part.objective.claims.self_concordance, reach.shape) * reach
-        with np.errstate(invalid="ignore", divide="ignore"):
-            damping = np.where(scaled > 1.0, np.log1p(scaled) / scaled, 1.0)
-        theta[:, active] = at + damping * direction
-        steps[active] += 1
+        concordance = part.objective.claims.self_concordance
+        scaled = concordance * reach
         # quadratics have no scale of their own: theirs is that of the logits
-        size = np.where(scaled > 0, scaled, reach / (1.0 + np.ptp(at, axis=0)))
-        done = size * np.fmax(size, (size / smallest[active]) ** 2) <= TOLERANCE
+        size = scaled if np.any(concordance) else reach / (1.0 + np.ptp(at, axis=0))
+        long = scaled > 1.0
+        if long.any():
+            direction *= np.where(long, np.log1p(scaled) / np.where(long, scaled, 1.0), 1.0)
+        at = at + direction
+        done = size * np.fmax(size, (size / smallest) ** 2) <= TOLERANCE
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
-        stalled[active] = np.where(size < smallest[active], 0, stalled[active] + 1)
-        smallest[active] = np.fmin(smallest[active], size)
-        converged[active] = done
-        keep = ~(done | ((stalled[active] >= 5) & (size < 1e-2)) | ~np.isfinite(size))
-        if not keep.any():
-            break
-        if not keep.all():
-            active, part = active[keep], part.take(keep)
+        stalled = np.where(size < smallest, 0, stalled + 1)
+        smallest = np.fmin(smallest, size)
+        ends = running & (done | ((stalled >= 5) & (size < 1e-2)) | ~np.isfinite(size) | (step == MAX_STEPS))
+        if ends.any():
+            ended = column[ends]
+            theta[:, ended], steps[ended], converged[ended] = at.compress(ends, axis=1), step, done[ends]
+            running &= ~ends
+            left = np.flatnonzero(running)
+            if not len(left):
+                break
+            if len(left) <= KEPT * len(running):
+                column, part, at = column[left], part.take(left), at.take(left, axis=1)
+                smallest, stalled, running = smallest[left], stalled[left], running[left]
     return theta - theta.mean(axis=0), steps, converged

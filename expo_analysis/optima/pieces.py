@@ -11,13 +11,28 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from ..divergences import ChiSquare, ForwardKL
-from ..losses import DPO, EXPO, IPO, RLHF, ExplicitPO, Objective, PairObjective, QuasiconvexObjective, RegressionEXPO
+from ..losses import (
+    DPO,
+    DPOP,
+    EXPO,
+    IPO,
+    RLHF,
+    ExplicitPO,
+    Objective,
+    PairObjective,
+    QuasiconvexObjective,
+    RegressionEXPO,
+    SLiC,
+)
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
+from .dpop import KinkedProblem, dpop_optimum
+from .likelihood import has_likelihood, likelihood_policy_error
 from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
 from .problem import Edges, Problem, expand, log_softmax
+from .smoothing import smoothed_optimum
 
 Floats = NDArray[np.float64]
 METHODS = ("auto", "closed_form", "newton", "multistart")
@@ -52,25 +67,36 @@ class Piece:
     ) -> Piece:
         """The piece with these ``responses`` at (prompt, lam) pairs of shape (B,), whose mass under pi is ``mass``."""
         members = np.asarray(responses)
-        n, objective = bandit.n, objective.with_lam(lam)
-        wins, compared = (x.reshape(-1, n, n).take(members, 1).take(members, 2) for x in (bandit.wins, bandit.pairs))
-        order = np.argsort(-compared.sum(axis=2), axis=1, kind="stable")
-        if (order != np.arange(len(members))).any():
+        n, k, objective = bandit.n, len(members), objective.with_lam(lam)
+        run = slice(prompt[0], prompt[0] + len(prompt))
+        rows = run if np.array_equal(prompt, np.arange(run.start, run.stop)) else prompt  # a slice copies nothing
+
+        def inside(pairwise: Floats) -> Floats:
+            taken = pairwise.reshape(-1, n, n)[rows]
+            return taken if k == n else taken.take(members, 1).take(members, 2)
+
+        wins, degree = inside(bandit.wins), np.einsum("bij->bi", inside(bandit.pairs))
+        labels = members
+        if (degree[:, :-1] < degree[:, 1:]).any():
+            order = np.argsort(-degree, axis=1, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
+            labels = members[order]
 
         def conditional(policy: Floats) -> Floats:
-            inside = np.take_along_axis(policy.reshape(-1, n)[:, members], order, 1)
-            return np.ascontiguousarray((inside / inside.sum(axis=1, keepdims=True))[prompt].T)
+            own = policy.reshape(-1, n)[rows]
+            own = own.take(labels, axis=1) if labels.ndim == 1 else np.take_along_axis(own, labels, 1)
+            own = np.ascontiguousarray(own.T)
+            return np.asarray(own / own.sum(axis=0))
 
-        placed = members[order][prompt].T
+        placed = np.broadcast_to(labels, degree.shape).T
         log_reference = np.log(conditional(bandit.reference))
         optimal = None if bandit.optimal is None else conditional(bandit.optimal)
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
             return cls(placed, objective, None, log_reference, optimal)
-        winner, loser = np.nonzero((wins > 0).any(axis=0))
-        weight = np.ascontiguousarray(wins[:, winner, loser][prompt].T)
-        problem = Problem(pair_objective, Edges(len(responses), winner, loser), weight, log_reference, lam * mass)
+        edges = Edges.of(np.einsum("bij->ij", wins) > 0)
+        weight = np.ascontiguousarray(wins.reshape(len(wins), -1).take(edges.winner * k + edges.loser, axis=1).T)
+        problem = Problem(pair_objective, edges, weight, log_reference, lam * mass)
         return cls(placed, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
@@ -97,23 +123,8 @@ class PieceResult:
     reward: Floats | None = None
 
 
-BLOCK = 1 << 19
-"""Entries of one n x n x B array: enough for Python's own time not to count, and no more memory than that takes."""
-
-
 def solve_piece(piece: Piece, method: str) -> PieceResult:
-    """Solve a piece by the first method that applies, or by the one that is named, block by block."""
-    n, size = piece.log_reference.shape
-    blocks = np.array_split(np.arange(size), -(-size * n * n // BLOCK))
-    results = [_solve_block(piece.take(block), method) for block in blocks]
-    return PieceResult(**{name: _join([getattr(r, name) for r in results]) for name in vars(results[0])})
-
-
-def _join(arrays: list[Any]) -> Any:
-    return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
-
-
-def _solve_block(piece: Piece, method: str) -> PieceResult:
+    """Solve a piece by the first method that applies, or by the one that is named."""
     objective, problem = piece.objective, piece.problem
     if method in ("auto", "closed_form"):
         result = _by_scores(piece, method)
@@ -127,6 +138,10 @@ def _solve_block(piece: Piece, method: str) -> PieceResult:
             )
     if problem is None or isinstance(objective, RLHF):
         raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
+    if isinstance(objective, SLiC) and method == "auto":
+        return _by_smoothing(piece, problem, objective)
+    if isinstance(objective, DPOP) and method == "auto":
+        return _by_conditions(piece, problem, objective)
     claims = problem.objective.claims
     if claims.convex and claims.self_concordance is not None and method in ("auto", "newton"):
         return _by_newton(piece, problem)
@@ -233,16 +248,58 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
     theta, steps, converged = newton(problem, _start(piece, problem))
     (theta, r), steps = last_step(problem, theta), steps + 1
     log_policy = log_softmax(theta)
-    bound = policy_error(np.exp(log_policy), r)
+    with_likelihood = has_likelihood(problem)
+    bound = likelihood_policy_error(problem, theta) if with_likelihood else policy_error(np.exp(log_policy), r)
     result = _judged(log_policy, bound, steps, converged)
-    astray = result.status == "failed"
-    if not problem.objective.claims.log_ratio_only:  # the bound's rounding analysis is one of log-ratios
+    vanished = (log_policy < np.log(VANISHED)).any(axis=0)
+    astray = (result.status == "failed") | (np.isnan(result.bound) & vanished)  # it may have no minimiser
+    if not (problem.objective.claims.log_ratio_only or with_likelihood):  # whose rounding was analysed
         found = result.status == "optimal"
         result.bound[:] = np.nan
         result.message[found] = "the minimiser, as the objective is convex; no error bound is known for it"
     if astray.any():  # many starts can at least tell where the iterates are going
         return _merge(result, _by_multistart(piece.take(astray), problem.take(astray)), astray)
     return result
+
+
+def _by_smoothing(piece: Piece, problem: Problem, objective: SLiC) -> PieceResult:
+    theta, bound, steps = smoothed_optimum(problem, objective.margin, piece.log_reference)
+    return _judged(log_softmax(theta), bound, steps, np.zeros(problem.size, dtype=bool))
+
+
+def _by_conditions(piece: Piece, problem: Problem, objective: DPOP) -> PieceResult:
+    """DPOP, one problem after the other: no error bound is proven, but that the conditions for a minimum hold."""
+    log_policy = np.empty_like(piece.log_reference)
+    status, message = (np.full(problem.size, "", dtype=object) for _ in range(2))
+    for b in range(problem.size):
+        reference = np.exp(piece.log_reference[:, b])
+        one = KinkedProblem(problem.edges, problem.weight[:, b], float(objective.lam[b]), objective.penalty, reference)
+        found = dpop_optimum(one)
+        log_policy[:, b] = log_softmax((piece.log_reference[:, b] + found.x)[:, None])[:, 0]
+        if found.optimal:
+            status[b], message[b] = "optimal", "the minimiser: the objective is convex and its conditions hold"
+            if not found.unique:
+                message[b] = "a minimiser: the objective is convex and its conditions hold; there may be others"
+        elif found.vanishing.any():
+            gone = _named(piece, np.broadcast_to(found.vanishing[:, None], piece.responses.shape), b)
+            if found.provably:
+                status[b] = "no_minimiser"
+                message[b] = (
+                    f"no minimiser: responses {gone} never win, so the loss falls as their probability tends to 0"
+                )
+            elif one.strongly_connected:
+                status[b] = "failed"
+                message[b] = f"the probability of responses {gone} at the minimiser is too small for a float"
+            else:
+                status[b] = "no_minimiser"
+                message[b] = (
+                    f"no minimiser was reached: the loss falls as the probability of responses {gone} tends to 0 (not "
+                    "proven)"
+                )
+        else:
+            status[b], message[b] = "failed", "no point was found at which the conditions for a minimum hold"
+    nothing = np.full(problem.size, np.nan)
+    return PieceResult(log_policy, nothing, np.zeros(problem.size, dtype=np.intp), status, message)
 
 
 def _start(piece: Piece, problem: Problem) -> Floats:
@@ -266,8 +323,7 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     guesses = [np.log(_preferred(piece, problem)), _start(piece, problem)]
     found = multistart(problem, guesses)
     log_policy = log_softmax(found.theta)
-    status = np.full(problem.size, "optimal", dtype=object)
-    message = np.full(problem.size, "", dtype=object)
+    status, message = _texts("optimal", problem.size), _texts("", problem.size)
     for b in range(problem.size):
         vanished = _named(piece, log_policy < np.log(VANISHED), b)
         status[b], message[b] = _local_verdict(problem, found, vanished, b)
@@ -331,13 +387,19 @@ def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
 def _judged(log_policy: Floats, bound: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> PieceResult:
     """Optimal where the solver converged or the bound proves that it is there anyway; failed elsewhere."""
     proven = np.isfinite(bound)
-    status = np.full(len(bound), "optimal", dtype=object)
-    message = np.full(len(bound), "", dtype=object)
+    status, message = _texts("optimal", len(bound)), _texts("", len(bound))
     if not proven.all():
         status[~proven & ~converged] = "failed"
         message[~proven] = "the minimiser, but rounding is too large against the curvature to prove an error bound"
         message[~proven & ~converged] = "Newton's method ran out of steps; the policy is its last iterate"
     return PieceResult(log_policy, bound, steps, status, message)
+
+
+def _texts(text: str, size: int) -> NDArray[Any]:
+    """The same text for each of the batch, as objects (`numpy.full` would convert each of them)."""
+    texts = np.empty(size, dtype=object)
+    texts.fill(text)
+    return texts
 
 
 def _merge(first: PieceResult, second: PieceResult, where: NDArray[np.bool_]) -> PieceResult:

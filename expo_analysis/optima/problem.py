@@ -1,7 +1,8 @@
 """A batch of small problems over one set of responses, and its derivatives in the logits.
 
-The batch is the last axis. Derivatives of a loss in its log-probabilities come from torch's autograd, so a new loss
-brings its formula and nothing else; the chain rule from there to the logits is written here, once, for all of them.
+The batch is the last axis. Derivatives of a loss in its log-probabilities come from its `Logistic` where it states one,
+and from torch's autograd otherwise, so a new loss brings its formula and nothing else; the chain rule from there to the
+logits is written here, once, for all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from ..divergences import ForwardKL
 from ..losses.base import PairObjective
+from ..losses.logistic import Logistic
 from .laplacian import incidence, pairs
 
 Floats = NDArray[np.float64]
@@ -34,6 +37,11 @@ class Edges:
     n: int
     winner: Indices
     loser: Indices
+
+    @classmethod
+    def of(cls, support: NDArray[np.bool_]) -> Edges:
+        """The edges where ``support`` (n, n) holds; the last ones are kept, with their matrices."""
+        return _edges(len(support), support.tobytes())
 
     @property
     def ends(self) -> tuple[Indices, Indices]:
@@ -61,8 +69,23 @@ class Edges:
         sign = np.where(self.winner > self.loser, 1.0, -1.0)
         return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
 
+    @cached_property
+    def upward(self) -> csr_array:
+        """The same over the edges alone whose winner is the high end of the pair."""
+        return self.net.maximum(0)
+
+    @cached_property
+    def downward(self) -> csr_array:
+        """The same over the edges alone whose winner is the low end of the pair."""
+        return self.upward - self.net
+
     def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
         return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+
+
+@lru_cache(maxsize=16)
+def _edges(n: int, support: bytes) -> Edges:
+    return Edges(n, *np.nonzero(np.frombuffer(support, dtype=bool).reshape(n, n)))
 
 
 @dataclass(frozen=True)
@@ -90,28 +113,53 @@ class Problem:
     def size(self) -> int:
         return self.log_reference.shape[1]
 
+    def stated(self) -> Logistic | None:
+        """The loss of each edge as a `Logistic`, where it states one and its margin is a log-ratio."""
+        claims, edges = self.objective.claims, self.edges
+        if not claims.log_ratio_only:
+            return None
+        if not claims.needs_reference:
+            return self.objective.stated()
+        return self.objective.stated(self.log_reference[edges.winner] - self.log_reference[edges.loser])
+
+    @cached_property
+    def logistic(self) -> Logistic | None:
+        """The weighted losses of each of `laplacian.pairs`, both ways round: a `Logistic` of theta_high - theta_low.
+
+        What is kept for one direction is flipped for the other, so both share all that has to be computed.
+        """
+        stated = self.stated()
+        if stated is None:
+            return None
+        kept, flipped = self.weight * stated.kept, self.weight * stated.flipped
+        up, down = self.edges.upward, self.edges.downward
+        return dataclasses.replace(stated, kept=up @ kept + down @ flipped, flipped=up @ flipped + down @ kept)
+
     def take(self, columns: NDArray[Any]) -> Problem:
         """The problems at these positions of the batch (indices or a mask)."""
         columns = np.arange(self.size)[columns]  # take, unlike indexing, keeps rows contiguous
-        return dataclasses.replace(
+        taken = dataclasses.replace(
             self,
             objective=self.objective.with_lam(self.objective.lam[columns]),
             weight=self.weight.take(columns, axis=1),
             log_reference=self.log_reference.take(columns, axis=1),
             strength=self.strength[columns],
         )
+        known = vars(self).get("logistic")
+        if known is not None:  # its sums need not be taken again
+            vars(taken)["logistic"] = known.take(columns)
+        return taken
 
 
 @dataclass(frozen=True)
 class Expansion:
     """Second-order expansion at theta.
 
-    value: (B,). gradient: (n, B), in the logits. curvature: (n(n-1)/2, B), the weights -H_ij of the Hessian in the
-    logits, in the order of `laplacian.pairs`. slope, bend: (E, B), first and second derivative of each pair's loss in
-    log pi_winner.
+    gradient: (n, B), in the logits. curvature: (n(n-1)/2, B), the weights -H_ij of the Hessian in the logits, in the
+    order of `laplacian.pairs`. slope, bend: first and second derivative of each edge's loss in log pi_winner, (E, B);
+    where there is a `Problem.logistic`, its own, (n(n-1)/2, B).
     """
 
-    value: Floats
     gradient: Floats
     curvature: Floats
     slope: Floats
@@ -124,8 +172,30 @@ def log_softmax(theta: Floats) -> Floats:
     return shifted - np.log(np.exp(shifted).sum(axis=0))
 
 
+def softmax(theta: Floats) -> Floats:
+    """exp(theta), normalised over the first axis."""
+    odds = np.exp(theta - theta.max(axis=0))
+    return np.asarray(odds / odds.sum(axis=0))
+
+
+def value(problem: Problem, theta: Floats) -> Floats:
+    """The objective of each problem of the batch at theta (n, B); shape (B,).
+
+    Here as in `expand`, log-ratios are those of theta, without the rounding of log-softmax.
+    """
+    objective, log_policy = problem.objective, log_softmax(theta)
+    logp = theta if objective.claims.log_ratio_only else log_policy
+    with torch.no_grad():
+        losses = _loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends))
+        total = np.einsum("eb,eb->b", problem.weight, _numpy(losses))
+        if objective.regulariser is not None:
+            terms = objective.regulariser.terms(_tensor(log_policy), _tensor(problem.log_reference))
+            total = total + problem.strength * _numpy(terms).sum(axis=0)
+    return total
+
+
 def expand(problem: Problem, theta: Floats) -> Expansion:
-    """Value, gradient and Hessian of the batch at theta, shape (n, B).
+    """Gradient and Hessian of the batch at theta, shape (n, B).
 
     With a = dF/dlog pi and A = d2F/(dlog pi)2, the chain rule through log-softmax is
         g = a - pi sum(a),    H = A - pi r' - r pi' + sum(r) pi pi' - sum(a) (diag(pi) - pi pi'),    r = A 1.
@@ -134,56 +204,62 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     objective, edges, weight = problem.objective, problem.edges, problem.weight
     regulariser = objective.regulariser
     log_ratio_only = objective.claims.log_ratio_only
-    log_policy = theta if log_ratio_only and regulariser is None else log_softmax(theta)
-    logp = theta if log_ratio_only else log_policy  # theta has the log-ratios without log-softmax's rounding
-
-    reference = [_tensor(problem.log_reference[end]) for end in edges.ends if objective.claims.needs_reference]
-    loss = objective.with_lam(_tensor(objective.lam)).loss
-    if log_ratio_only:
+    high, low = pairs(problem.n)
+    total = rows = np.zeros(1)  # (B,) and (n, B) in general
+    if problem.logistic is not None:
+        at = theta - problem.log_reference if problem.logistic.relative else theta
+        slope, bend = problem.logistic.derivatives(at[high] - at[low])
+        gradient, curvature = incidence(problem.n) @ slope, bend
+    elif log_ratio_only:
         # f(x_w - x_l): derivatives in x_l are those in x_w with signs changed
-        x_l = _tensor(logp[edges.loser])
-        losses, (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l, *reference), logp[edges.winner])
+        loss, x_l = _loss(problem), _tensor(theta[edges.loser])
+        (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l), theta[edges.winner])
         # net of each pair first: at the optimum these nearly vanish, and so does the rounding of their sums
         gradient = incidence(problem.n) @ (edges.net @ (weight * slope))
         curvature = edges.to_pair @ (weight * bend)
-        total, rows = np.zeros(problem.size), np.zeros_like(theta)
     else:
-        losses, (slope, dl), ((bend, cross), (_, dll)) = _derivatives(
-            lambda x_w, x_l: loss(x_w, x_l, *reference), logp[edges.winner], logp[edges.loser]
-        )
+        log_policy = log_softmax(theta)
+        (slope, dl), ((bend, cross), (_, dll)) = _derivatives(_loss(problem), *(log_policy[end] for end in edges.ends))
         gradient = edges.to_winner @ (weight * slope) + edges.to_loser @ (weight * dl)
         curvature = -(edges.to_pair @ (weight * cross))
         total = (weight * (slope + dl)).sum(axis=0)
         rows = edges.to_winner @ (weight * (bend + cross)) + edges.to_loser @ (weight * (cross + dll))
-    value = np.einsum("eb,eb->b", weight, losses)
 
+    if log_ratio_only and isinstance(regulariser, ForwardKL):
+        # a cross-entropy, whose Hessian in the logits is diag(pi) - pi pi'
+        policy = softmax(theta)
+        gradient = gradient + problem.strength * (policy - np.exp(problem.log_reference))
+        curvature = curvature + (problem.strength * policy)[high] * policy[low]
+        return Expansion(gradient, curvature, slope, bend)
     if regulariser is not None:
-        log_reference = _tensor(problem.log_reference)
-        terms, (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_policy)
-        strength = problem.strength
-        value = value + strength * terms.sum(axis=0)
+        log_reference, strength = _tensor(problem.log_reference), problem.strength
+        (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_softmax(theta))
         gradient = gradient + strength * first
         total = total + strength * first.sum(axis=0)
         rows = rows + strength * second  # a diagonal A adds to the row sums alone
-
     if not log_ratio_only or regulariser is not None:
-        policy = np.exp(log_policy)
+        policy = softmax(theta)
         gradient = gradient - policy * total
         shared = rows - (rows.sum(axis=0) + total) / 2 * policy
-        high, low = pairs(problem.n)
-        curvature += policy[high] * shared[low] + shared[high] * policy[low]
-    return Expansion(value, gradient, curvature, slope, bend)
+        curvature = curvature + policy[high] * shared[low] + shared[high] * policy[low]
+    return Expansion(gradient, curvature, slope, bend)
 
 
-def _derivatives(
-    function: Callable[..., torch.Tensor], *points: Floats
-) -> tuple[Floats, list[Floats], list[list[Floats]]]:
-    """Values, first and second derivatives at the ``points`` of a function that torch applies element by element."""
+def _loss(problem: Problem) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The loss of each edge as a function of log pi at its two ends, in torch."""
+    objective = problem.objective
+    reference = [_tensor(problem.log_reference[end]) for end in problem.edges.ends if objective.claims.needs_reference]
+    loss = objective.with_lam(_tensor(objective.lam)).loss
+    return lambda x_w, x_l: loss(x_w, x_l, *reference)
+
+
+def _derivatives(function: Callable[..., torch.Tensor], *points: Floats) -> tuple[list[Floats], list[list[Floats]]]:
+    """First and second derivatives at the ``points`` of a function that torch applies element by element."""
     inputs = [_tensor(x).requires_grad_(True) for x in points]
     values = function(*inputs)
     first = _gradients(values, inputs, create_graph=True)
     second = [_gradients(slope, inputs) for slope in first]
-    return _numpy(values), [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
+    return [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
 
 
 def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], create_graph: bool = False) -> list[torch.Tensor]:

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from .._threads import one_thread
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, risk
 from ..losses.risk import refuse_coupled
 from .certificate import UNIT
-from .pieces import METHODS, Piece, solve_piece
+from .pieces import METHODS, Piece, PieceResult, solve_piece
 from .solution import Path, Solution
 from .structure import describe, structures
 
 Floats = NDArray[np.float64]
+
+BLOCK = 1 << 18
+"""Entries of one n x n x B array that are worked on at a time: enough for Python's own time not to count, and little
+enough for caches to help."""
 
 
 def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solution:
@@ -99,23 +102,28 @@ class _Flat:
     error_bound: Floats
     iterations: NDArray[np.intp]
 
+    def put(
+        self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], result: PieceResult, with_reward: bool
+    ) -> None:
+        """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``."""
+        self.log_policy[at, responses] = np.log(mass) + result.log_policy
+        self.error_bound[at] += mass * (result.bound + 4 * UNIT)
+        self.iterations[at] = np.maximum(self.iterations[at], result.steps)
+        if result.reward is not None and with_reward:
+            self.reward[at, responses] = result.reward
+        told = np.flatnonzero(result.message != "")
+        rows, status = at[told], result.status[told]
+        self.status[rows] = np.where(status == "optimal", self.status[rows], status)
+        before = self.message[rows]
+        both = (before != "the minimiser") & (before != "")
+        self.message[rows] = np.where(both, before + "; " + result.message[told], result.message[told])
+
     def verdicts(self, shape: tuple[int, ...]) -> dict[str, Any]:
         names = ("value", "status", "message", "error_bound", "iterations")
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch on one thread: blocks this small gain little from a second, and on a busy machine lose a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
     size = len(lams) * prompts
@@ -126,35 +134,30 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
         log_policy=np.full((size, n), -np.inf),
         reward=np.full((size, n), np.nan),
         value=np.full(size, np.nan),
-        status=np.full(size, "optimal", dtype=object),
-        message=np.full(size, "", dtype=object),
+        status=np.empty(size, dtype=object),
+        message=np.empty(size, dtype=object),
         error_bound=np.zeros(size),
         iterations=np.zeros(size, dtype=np.intp),
     )
     for structure, members in structures(objective, bandit):
         columns = np.arange(size) if len(members) == prompts else np.flatnonzero(np.isin(prompt, members))
-        masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
+        masses = np.ones((len(columns), 1))
+        if structure.split:
+            masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
         flat.status[columns], flat.message[columns] = describe(objective, structure)
-        for k, responses in enumerate(structure.pieces):
-            mass = masses[:, k]
+        for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:
                 flat.log_policy[columns, responses[0]] = np.log(mass)
                 flat.error_bound[columns] += 2 * UNIT * mass
                 continue
-            piece = Piece.cut(objective, bandit, responses, prompt[columns], lam[columns], mass)
-            result = solve_piece(piece, method)
-            flat.log_policy[columns, piece.responses] = np.log(mass) + result.log_policy
-            flat.error_bound[columns] += mass * (result.bound + 4 * UNIT)
-            flat.iterations[columns] = np.maximum(flat.iterations[columns], result.steps)
-            if result.reward is not None and not structure.split:
-                flat.reward[columns, piece.responses] = result.reward
-            both_open = (flat.status[columns] == "not_unique") & (result.status == "not_unique")
-            message = np.where(both_open, flat.message[columns] + "; " + result.message, result.message)
-            flat.status[columns] = np.where(result.status == "optimal", flat.status[columns], result.status)
-            flat.message[columns] = np.where(message == "", flat.message[columns], message)
-    flat.error_bound[flat.status == "no_minimiser"] = np.nan
+            blocks = -(-len(columns) * len(responses) ** 2 // BLOCK)
+            for at, part in zip(np.array_split(columns, blocks), np.array_split(mass, blocks), strict=True):
+                piece = Piece.cut(objective, bandit, responses, prompt[at], lam[at], part)
+                flat.put(at, part, piece.responses, solve_piece(piece, method), with_reward=not structure.split)
+    lost = flat.status == "no_minimiser"
+    flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
-    flat.value = np.where(flat.status == "no_minimiser", np.nan, _values(flat, objective, bandit, lams))
+    flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
     return flat
 
 

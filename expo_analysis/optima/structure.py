@@ -75,6 +75,8 @@ def structures(objective: Objective, bandit: Bandit) -> list[tuple[Structure, ND
     slopes = np.array([-np.inf, np.inf])
     if isinstance(tied, QuasiconvexObjective) and tied.linear_pieces is None:  # straight lines attain their minimum
         slopes = np.array(tied.psi_slopes())
+    elif isinstance(tied, PairObjective) and (limits := tied.ratio_slopes()) is not None:
+        slopes = np.array(limits)
     cost: Floats | None = None
     if np.isfinite(slopes).all():
         wins = bandit.wins.reshape(prompts, n, n)
@@ -151,6 +153,8 @@ def whole(n: int) -> Structure:
 
 def components_of(linked: NDArray[np.bool_]) -> Structure:
     """One piece per connected component of the comparison graph ``linked`` (n, n)."""
+    if (linked | np.eye(len(linked), dtype=bool)).all():
+        return whole(len(linked))
     pieces = _groups(linked, range(len(linked)), directed=False)
     return Structure(pieces, (), pieces)
 

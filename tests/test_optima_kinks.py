@@ -1,0 +1,145 @@
+"""SLiC and DPOP, whose losses have kinks: against a conic solver, conditions for a minimum, and proven bounds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import expo_analysis as ea
+
+from . import strategies as own
+
+TIGHT = {"solver": "CLARABEL", "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
+
+
+def by_cvxpy(objective: Any, bandit: ea.Bandit) -> np.ndarray:
+    """The optimal policy from the definition, by an interior-point method."""
+    x = cp.Variable(bandit.n)
+    log_reference = np.log(bandit.reference)
+    loss, constraints = 0, []
+    for i, j in np.argwhere(bandit.wins > 0):
+        if isinstance(objective, ea.SLiC):
+            loss += bandit.wins[i, j] * cp.pos(objective.margin - (x[i] - x[j]))
+        else:
+            margin = x[i] - x[j] - objective.penalty * cp.pos(-x[i])
+            loss += bandit.wins[i, j] * cp.logistic(-objective.lam * margin)
+    if isinstance(objective, ea.SLiC):  # logits
+        loss += objective.lam * (cp.log_sum_exp(x) - bandit.reference @ x)
+    else:  # log pi/pi_ref
+        constraints.append(cp.log_sum_exp(x + log_reference) <= 0)
+    cp.Problem(cp.Minimize(loss), constraints).solve(**TIGHT)
+    theta = x.value + (0 if isinstance(objective, ea.SLiC) else log_reference)
+    policy = np.exp(theta - theta.max())
+    return policy / policy.sum()
+
+
+# ---------------------------------------------------------------------------------------------------- SLiC
+
+
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+@settings(max_examples=25, deadline=None)
+@given(own.bandits(max_n=5, smallest=1e-2), st.floats(0.02, 20.0), st.sampled_from([0.5, 1.0, 3.0]))
+def test_slic_against_a_conic_solver(bandit: ea.Bandit, lam: float, margin: float) -> None:
+    solution = ea.solve(ea.SLiC(lam, margin=margin), bandit)
+    assert solution.status == "optimal"
+    assert solution.error_bound < 1e-5
+    theirs = by_cvxpy(ea.SLiC(lam, margin=margin), bandit)
+    assert np.abs(solution.policy - theirs).sum() <= solution.error_bound + 3e-5
+    assert solution.value <= float(ea.risk(ea.SLiC(lam, margin=margin), bandit, np.log(theirs))) + 1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(own.bandits(max_n=6, smallest=1e-3), st.floats(0.01, 100.0), st.data())
+def test_slic_bound_keeps_what_strong_convexity_says(bandit: ea.Bandit, lam: float, data: st.DataObject) -> None:
+    """F(pi) - F >= lam |pi - pi*|^2/2 for any pi: what is lower than that would disprove the optimum."""
+    objective = ea.SLiC(lam)
+    solution = ea.solve(objective, bandit)
+    assert solution.status == "optimal"
+    assert math.isfinite(solution.error_bound)
+    other = 0.99 * solution.policy + 0.01 * data.draw(own.policies(bandit.n, smallest=1e-3))
+    rise = float(ea.risk(objective, bandit, np.log(other))) - solution.value
+    distance = np.abs(other - solution.policy).sum()
+    assert rise >= lam * max(distance - solution.error_bound, 0.0) ** 2 / 2 - 1e-12 * (1 + lam)
+
+
+def test_slic_by_hand() -> None:
+    """Before the kink both slopes are 1 and pi_0 = pi_ref,0 + (p - (1-p))/lam; on it h is the margin."""
+    bandit = ea.Bandit([0.5, 0.5], [0.6, 0.4])
+    before = ea.solve(ea.SLiC(10.0), bandit)
+    np.testing.assert_allclose(before.policy, [0.52, 0.48], rtol=1e-14)
+    on = ea.solve(ea.SLiC(0.5), bandit)
+    np.testing.assert_allclose(on.policy[0] / on.policy[1], math.e, rtol=1e-14)
+    never_loses = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    np.testing.assert_allclose(ea.solve(ea.SLiC(4.0), never_loses).policy, [math.e / (1 + math.e), 1 / (1 + math.e)])
+    np.testing.assert_allclose(ea.solve(ea.SLiC(10.0), never_loses).policy, [0.6, 0.4], rtol=1e-14)
+
+
+@given(own.bandits(max_n=6, graphs=("disconnected",), smallest=1e-2), st.floats(0.05, 5.0))
+@settings(max_examples=20, deadline=None)
+def test_slic_keeps_the_mass_of_components(bandit: ea.Bandit, lam: float) -> None:
+    solution = ea.solve(ea.SLiC(lam), bandit)
+    assert solution.status == "optimal"
+    reached = np.linalg.matrix_power(np.eye(bandit.n) + (bandit.pairs > 0), bandit.n) > 0
+    for component in np.unique(reached, axis=0):
+        assert solution.policy[component].sum() == pytest.approx(bandit.reference[component].sum(), rel=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------- DPOP
+
+
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+@settings(max_examples=25, deadline=None)
+@given(own.bandits(max_n=4, graphs=("uniform", "uneven"), smallest=1e-2), st.floats(-1.0, 1.0), st.floats(-1.0, 1.5))
+def test_dpop_against_a_conic_solver(bandit: ea.Bandit, log_lam: float, log_penalty: float) -> None:
+    objective = ea.DPOP(10**log_lam, penalty=10**log_penalty)
+    solution = ea.solve(objective, bandit)
+    assert solution.status in ("optimal", "failed")
+    assert np.isnan(solution.error_bound)
+    theirs = float(ea.risk(objective, bandit, np.log(by_cvxpy(objective, bandit))))
+    if solution.status == "optimal":
+        assert solution.value <= theirs + 1e-9
+        assert solution.value >= theirs - 1e-5
+
+
+def test_dpop_is_solved_on_ordinary_problems() -> None:
+    rng = np.random.default_rng(0)
+    statuses = []
+    for _ in range(100):
+        n = int(rng.integers(2, 6))
+        bandit = ea.Bandit(rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n)))
+        statuses.append(
+            ea.solve(ea.DPOP(10 ** rng.uniform(-2, 1.5), penalty=10 ** rng.uniform(-1, 1.7)), bandit).status
+        )
+    assert statuses.count("optimal") >= 98
+
+
+def test_dpop_holds_winners_at_the_reference() -> None:
+    """At the penalty of the paper, pairs that go both ways leave no move that does not lower some winner."""
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    solution = ea.solve(ea.DPOP(0.1), bandit)
+    assert solution.status == "optimal"
+    np.testing.assert_allclose(solution.policy, bandit.reference, rtol=1e-15)
+    light = ea.solve(ea.DPOP(0.1, penalty=1e-6), bandit)
+    np.testing.assert_allclose(light.policy, ea.solve(ea.DPO(0.1), bandit).policy, atol=1e-4)
+
+
+def test_dpop_without_a_minimiser() -> None:
+    """A response that never wins falls for ever; one that is in no comparison gives its mass away."""
+    never_wins = ea.solve(ea.DPOP(1.0), ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]]))
+    assert (never_wins.status, "responses [1] never win" in never_wins.message) == ("no_minimiser", True)
+    counts = [[0, 5, 0], [1, 0, 0], [0, 0, 0]]
+    for penalty in (0.05, 50.0):
+        unseen = ea.solve(ea.DPOP(1.0, penalty=penalty), ea.Bandit.from_counts([0.25, 0.25, 0.5], counts))
+        assert (unseen.status, "responses [2] tends to 0" in unseen.message) == ("no_minimiser", True)
+
+
+def test_multistart_does_not_call_a_kink_a_minimum() -> None:
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    for objective in (ea.SLiC(0.5), ea.DPOP(0.1)):
+        assert ea.solve(objective, bandit, method="multistart").status == "failed"
