@@ -28,7 +28,7 @@ def judge_limit(
     reached, elsewhere, proven = (
         sum(int(getattr(a, field).sum()) for a in approaches) for field in ("reached", "elsewhere", "proven")
     )
-    rates = np.concatenate([a.rate for a in approaches])
+    rates = np.concatenate([np.where(a.reached, a.rate, np.nan) for a in approaches])
     outmost = min(len(a.distance) for a in approaches) - 1
     last = approaches[0].optima.lams[outmost]
     farthest = max(np.abs(np.log10(a.optima.lams)).max() for a in approaches)

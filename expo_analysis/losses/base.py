@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..divergences import Divergence, ReverseKL
 from .logistic import Logistic
 
 Self = TypeVar("Self", bound="Objective")
+O = TypeVar("O")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,16 @@ class QuasiconvexObjective(MarginObjective):
     def bradley_terry_margin(self) -> bool:
         """Whether lam * (s_i - s_j) = log p*_ij / p*_ji minimises the expected psi of every single pair."""
         return False
+
+
+def has_formula_of(objective: Any, cls: type[O]) -> TypeGuard[O]:
+    """Whether an objective is of this class and computes what the class computes.
+
+    A subclass may have a formula of its own, and then what is known of its parent does not hold for it.
+    """
+    formula = ("pair_loss", "psi", "regulariser", "reward_terms")
+    own = type(objective)
+    return isinstance(objective, cls) and all(getattr(own, x, None) is getattr(cls, x, None) for x in formula)
 
 
 def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ..losses import RPO, SFT
+from ..losses import CPO, RPO, SFT
+from ..losses.base import has_formula_of
 from ..losses.likelihood import WithLikelihood
 from .certificate import UNIT, policy_error
 from .laplacian import eliminate, incidence, pairs, resistances
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 
 def has_likelihood(problem: Problem) -> bool:
     """Whether `likelihood_policy_error` knows the objective."""
-    return isinstance(problem.objective, (WithLikelihood, SFT))
+    return any(has_formula_of(problem.objective, cls) for cls in (CPO, RPO, SFT))
 
 
 def likelihood_policy_error(problem: Problem, theta: Floats) -> Floats:

@@ -41,7 +41,8 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
     stalled = np.zeros(problem.size, dtype=np.intp)
     for step in range(1, MAX_STEPS + 1):
         local = expand(part, at)
-        direction = eliminate(local.curvature).solve(-local.gradient)
+        elimination = eliminate(local.curvature)
+        direction = elimination.solve(-local.gradient)
         reach = np.ptp(direction, axis=0)
         concordance = part.objective.claims.self_concordance
         scaled = concordance * reach
@@ -58,7 +59,9 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
         ends = running & (done | ((stalled >= 5) & (size < 1e-2)) | ~np.isfinite(size) | (step == MAX_STEPS))
         if ends.any():
             ended = column[ends]
-            theta[:, ended], steps[ended], converged[ended] = at.compress(ends, axis=1), step, done[ends]
+            theta[:, ended], steps[ended] = at.compress(ends, axis=1), step
+            # where curvature underflows there is no step to take, which is no sign of a minimum
+            converged[ended] = (done & elimination.positive_definite)[ends]
             running &= ~ends
             left = np.flatnonzero(running)
             if not len(left):

@@ -24,6 +24,7 @@ from ..losses import (
     RegressionEXPO,
     SLiC,
 )
+from ..losses.base import has_formula_of
 from .certificate import last_step, logit_error, policy_error, regression_logit_error
 from .closed_forms import bradley_terry_scores, from_scores, ipo_scores, score_problem, two_responses
 from .dpop import KinkedProblem, dpop_optimum
@@ -138,9 +139,9 @@ def solve_piece(piece: Piece, method: str) -> PieceResult:
             )
     if problem is None or isinstance(objective, RLHF):
         raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
-    if isinstance(objective, SLiC) and method == "auto":
+    if has_formula_of(objective, SLiC) and method == "auto":
         return _by_smoothing(piece, problem, objective)
-    if isinstance(objective, DPOP) and method == "auto":
+    if has_formula_of(objective, DPOP) and method == "auto":
         return _by_conditions(piece, problem, objective)
     claims = problem.objective.claims
     if claims.convex and claims.self_concordance is not None and method in ("auto", "newton"):
@@ -174,7 +175,7 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
     else:
         assert problem is not None
         in_scores = score_problem(problem, psi)
-        if isinstance(psi, IPO):
+        if has_formula_of(psi, IPO):
             scores = ipo_scores(problem)
             error = logit_error(in_scores, scores)
         elif psi.linear_pieces is not None and method == "auto":
@@ -227,7 +228,7 @@ def _by_linear_program(piece: Piece, problem: Problem, psi: QuasiconvexObjective
 
 def _by_two_responses(problem: Problem) -> PieceResult | None:
     objective = problem.objective
-    regression = isinstance(objective, RegressionEXPO)
+    regression = has_formula_of(objective, RegressionEXPO)
     if problem.n != 2 or not (regression or _is_expo(objective)):
         return None
     wins = problem.edges.to_winner @ problem.weight
@@ -238,7 +239,8 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
 
 
 def _is_expo(objective: PairObjective) -> bool:
-    return isinstance(objective, (EXPO, ExplicitPO)) and isinstance(objective.regulariser, ForwardKL)
+    known = has_formula_of(objective, EXPO) or has_formula_of(objective, ExplicitPO)
+    return known and isinstance(objective.regulariser, ForwardKL)
 
 
 # ---------------------------------------------------------------------------------------------- iterations
@@ -303,10 +305,16 @@ def _by_conditions(piece: Piece, problem: Problem, objective: DPOP) -> PieceResu
 
 
 def _start(piece: Piece, problem: Problem) -> Floats:
-    """log((pi* + lam pi_ref) / (1 + lam)) where the preferences do not refer to pi_ref, else log pi_ref."""
-    if problem.objective.claims.needs_reference and not isinstance(problem.objective, RegressionEXPO):
+    """log((pi* + lam pi_ref) / (1 + lam)) where the preferences do not refer to pi_ref, else log pi_ref.
+
+    Losses without any reference start at 0, where no pair is decided and their curvature is largest.
+    """
+    objective = problem.objective
+    if objective.claims.needs_reference and not isinstance(objective, RegressionEXPO):
         return piece.log_reference
-    lam = problem.objective.lam
+    if not objective.claims.needs_reference and objective.regulariser is None:
+        return np.zeros_like(piece.log_reference)
+    lam = objective.lam
     return np.log((_preferred(piece, problem) + lam * np.exp(piece.log_reference)) / (1 + lam))
 
 
@@ -332,7 +340,7 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
     bound = np.full(problem.size, np.nan)
     objective = problem.objective
-    if isinstance(objective, RegressionEXPO) and objective.criterion == "squared_error":
+    if has_formula_of(objective, RegressionEXPO) and objective.criterion == "squared_error":
         bound = policy_error(np.exp(log_policy), regression_logit_error(problem, found.theta))
         proven = np.isfinite(bound)
         status[proven] = "optimal"
