@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,7 +66,10 @@ def audit(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An option of the loss, where one loss is named; repeatable."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems.")] = False,
+    effort: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Try so many times as many problems; 100 takes minutes.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")] = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     html: Annotated[
@@ -102,6 +106,11 @@ def audit(
     the loss as it was asked for. The exit code is 0 whatever the verdicts are.
     """
     with bad_input():
+        if quick and effort is not None:
+            raise ValueError("quick is not used beside --effort: it means --effort 0.1")
+        work = QUICK if quick else 1.0 if effort is None else effort
+        if not 0 < work < math.inf:
+            raise ValueError(f"effort must be a positive finite number, got {work}")
         objectives = parse_losses(losses or [], everything, option or [])
         for directory in (html and html.parent, figure):
             if directory is not None:
@@ -116,7 +125,7 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        cards = audit_many(objectives, workers=workers, on_progress=report, effort=QUICK if quick else 1.0)
+        cards = audit_many(objectives, workers=workers, on_progress=report, effort=work)
 
     written = []
     if html is not None:

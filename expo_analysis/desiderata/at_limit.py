@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
+from ..losses import BradleyTerry
+from ..losses.expo import ExplicitObjective
 from .limits import SHOWN, Approach, End, describe_limit, follow, judge, limit_problems
 from .outcome import case_numbers
 from .problems import pi_star
@@ -40,6 +43,10 @@ def judge_limit(
         "with proven optima": proven,
         f"largest distance from it at λ = {last:g}": max(float(a.distance[outmost].max()) for a in approaches),
     }
+    if end == "zero" and _is_explicit(subject):
+        evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
+            subject, [(a.bandit, target(a.bandit)) for a in approaches]
+        )
     if np.isfinite(rates).any():
         power = "λ" if end == "zero" else "1/λ"
         evidence[f"rate (power of {power}, median)"] = float(np.nanmedian(rates))
@@ -65,6 +72,18 @@ def judge_limit(
         return Verdict(key, HOLDS, f"as {arrow} the optimum tends to {name}", conditions, evidence)
     why = "the limit is undecided on some problems" if reached < count else "the optima are not proven"
     return Verdict(key, CANNOT_TELL, f"the optima found tend to {name} where decided, but {why}", conditions, evidence)
+
+
+def _is_explicit(subject: Subject) -> bool:
+    """Whether its preference term is the plain Bradley-Terry likelihood, beside a regulariser."""
+    return getattr(type(subject.objective), "pair_loss", None) is ExplicitObjective.pair_loss
+
+
+def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:
+    """The limiting problem of an explicit objective, solved: largest 1-norm distance of its optima from the target."""
+    alone = replace(subject, objective=BradleyTerry(1.0), remembered={})
+    gaps = [np.abs(alone.optima(bandit, [1.0]).policies[0] - target).sum(axis=-1) for bandit, target in problems]
+    return float(np.concatenate(gaps).max())
 
 
 def _counterexample(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ Floats = NDArray[np.float64]
 
 PROVEN = 1e-8
 """Optima whose proven 1-norm error is above this are left out."""
+
+AT_ONCE = 10_000
+"""Problems in one batch."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +102,13 @@ def hunt(
         for family in families:
             if n == 2 and FAMILIES[family].pairs is not None:
                 continue  # there is one pair
-            bandit = FAMILIES[family].draw(rng, count, n, measure.preserved)
-            optima = subject.once((purpose, n, family), lambda b=bandit: subject.optima(b, lams))  # type: ignore[misc]
-            excess = measure.excess(optima, bandit)
-            proven = spanned(optima.bound <= PROVEN, measure.span)
-            usable = np.where(proven | (not subject.certified), excess, np.nan)
-            total = replace(
-                total,
-                problems=total.problems + count,
-                optima=total.optima + excess.size,
-                proven=total.proven + int(proven.sum()),
-                worst=float(np.fmax(total.worst, np.fmax.reduce(np.where(proven, excess, np.nan), axis=None))),
-            )
-            if (usable > 0).any():
-                k, p = np.unravel_index(np.nanargmax(usable), usable.shape)
-                lam = tuple(float(x) for x in optima.lams[k : k + measure.span])
-                pairs = None if FAMILIES[family].pairs is None else bandit.pairs[p]
-                suspects.append((float(usable[k, p]), Case(bandit.reference[p], pi_star(bandit)[p], pairs, lam)))
+            for first in range(0, count, AT_ONCE):
+                bandit = FAMILIES[family].draw(rng, min(AT_ONCE, count - first), n, measure.preserved)
+                optima = _optima(subject, bandit, lams, None if count > AT_ONCE else (purpose, n, family))
+                total, suspect = _look(subject, measure, total, optima, bandit, even=FAMILIES[family].pairs is None)
+                if suspect is not None:
+                    suspects.append(suspect)
+                    break
         suspects.sort(key=lambda suspect: -suspect[0])
         for found, case in suspects if subject.certified else suspects[:2]:
             simplest = shrink(subject, measure, case)
@@ -124,6 +118,35 @@ def hunt(
             if total.case is None:
                 total = replace(total, case=case, excess=found)
     return total
+
+
+def _optima(subject: Subject, bandit: Bandit, lams: Floats, key: Any) -> Optima:
+    """The optima, remembered under ``key`` for other measures of the same problems."""
+    if key is None:
+        return subject.optima(bandit, lams)
+    return subject.once(key, lambda: subject.optima(bandit, lams))
+
+
+def _look(
+    subject: Subject, measure: Measure, total: Hunt, optima: Optima, bandit: Bandit, even: bool
+) -> tuple[Hunt, tuple[float, Case] | None]:
+    """The hunt's count after one batch, and the batch's worst violation with its excess, if there is any."""
+    excess = measure.excess(optima, bandit)
+    proven = spanned(optima.bound <= PROVEN, measure.span)
+    total = replace(
+        total,
+        problems=total.problems + excess.shape[1],
+        optima=total.optima + excess.size,
+        proven=total.proven + int(proven.sum()),
+        worst=float(np.fmax(total.worst, np.fmax.reduce(np.where(proven, excess, np.nan), axis=None))),
+    )
+    usable = np.where(proven | (not subject.certified), excess, np.nan)
+    if not (usable > 0).any():
+        return total, None
+    k, p = np.unravel_index(np.nanargmax(usable), usable.shape)
+    lam = tuple(float(x) for x in optima.lams[k : k + measure.span])
+    case = Case(bandit.reference[p], pi_star(bandit)[p], None if even else bandit.pairs[p], lam)
+    return total, (float(usable[k, p]), case)
 
 
 def spanned(flags: NDArray[np.bool_], span: int) -> NDArray[np.bool_]:

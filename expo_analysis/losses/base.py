@@ -15,7 +15,7 @@ from ..divergences import Divergence, ReverseKL
 from .logistic import Logistic
 
 Self = TypeVar("Self", bound="Objective")
-O = TypeVar("O")
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class QuasiconvexObjective(MarginObjective):
         return False
 
 
-def has_formula_of(objective: Any, cls: type[O]) -> TypeGuard[O]:
+def has_formula_of(objective: Any, cls: type[Kind]) -> TypeGuard[Kind]:
     """Whether an objective is of this class and computes what the class computes.
 
     A subclass may have a formula of its own, and then what is known of its parent does not hold for it.
