@@ -18,7 +18,7 @@ def _python_blocks(document: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md"])
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/desiderata.md"])
 def test_code_blocks_run(document: str) -> None:
     blocks = _python_blocks(document)
     assert blocks
@@ -28,7 +28,8 @@ def test_code_blocks_run(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["CONTRIBUTING.md", "README.md", "docs/losses.md", "docs/theory.md", "figures/README.md"]
+    "document",
+    ["CONTRIBUTING.md", "README.md", "docs/desiderata.md", "docs/losses.md", "docs/theory.md", "figures/README.md"],
 )
 def test_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -95,3 +96,10 @@ def test_adding_a_loss_takes_ten_lines() -> None:
 def test_the_example_of_a_loss_is_the_one_that_is_explained() -> None:
     block = _python_blocks("CONTRIBUTING.md")[0]
     assert block[block.index("@dataclass") :] in (ROOT / "examples" / "exponential.py").read_text(encoding="utf-8")
+
+
+def test_every_desideratum_has_its_row() -> None:
+    """Once, in the order of the report card, and each is told by the paper's or by our name."""
+    text = (ROOT / "docs/desiderata.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` (\*\*\[(?:paper|ours)\]\*\*)", text, flags=re.M)
+    assert [name for name, _ in rows] == list(ea.DESIDERATA)
