@@ -141,9 +141,9 @@ def _solve_block(piece: Piece, method: str) -> PieceResult:
             )
     if problem is None or isinstance(objective, RLHF):
         raise ValueError("method must be 'auto' or 'closed_form' for RLHF")
-    if isinstance(objective, SLiC) and method == "auto":
+    if isinstance(objective, SLiC) and _as_written(objective, SLiC, "pair_loss", "regulariser") and method == "auto":
         return _by_smoothing(piece, problem, objective)
-    if isinstance(objective, DPOP) and method == "auto":
+    if isinstance(objective, DPOP) and _as_written(objective, DPOP, "pair_loss") and method == "auto":
         return _by_conditions(piece, problem, objective)
     claims = problem.objective.claims
     if claims.convex and claims.self_concordance is not None and method in ("auto", "newton"):
@@ -177,7 +177,7 @@ def _by_scores(piece: Piece, method: str) -> PieceResult | None:
     else:
         assert problem is not None
         in_scores = score_problem(problem, psi)
-        if isinstance(psi, IPO):
+        if _as_written(psi, IPO, "psi"):
             scores = ipo_scores(problem)
             error = logit_error(in_scores, scores)
         elif psi.linear_pieces is not None and method == "auto":
@@ -230,7 +230,7 @@ def _by_linear_program(piece: Piece, problem: Problem, psi: QuasiconvexObjective
 
 def _by_two_responses(problem: Problem) -> PieceResult | None:
     objective = problem.objective
-    regression = isinstance(objective, RegressionEXPO)
+    regression = _as_written(objective, RegressionEXPO, "pair_loss")
     if problem.n != 2 or not (regression or _is_expo(objective)):
         return None
     wins = problem.edges.to_winner @ problem.weight
@@ -241,7 +241,13 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
 
 
 def _is_expo(objective: PairObjective) -> bool:
-    return isinstance(objective, (EXPO, ExplicitPO)) and isinstance(objective.regulariser, ForwardKL)
+    as_written = any(_as_written(objective, kind, "pair_loss") for kind in (EXPO, ExplicitPO))
+    return as_written and type(objective.regulariser) is ForwardKL
+
+
+def _as_written(objective: Objective, kind: type[Objective], *methods: str) -> bool:
+    """Whether an objective is of this kind, and has its formulas too: what is known of those says nothing of others."""
+    return isinstance(objective, kind) and all(getattr(type(objective), m) is getattr(kind, m) for m in methods)
 
 
 # ---------------------------------------------------------------------------------------------- iterations
@@ -329,7 +335,8 @@ def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:
     log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
     bound = np.full(problem.size, np.nan)
     objective = problem.objective
-    if isinstance(objective, RegressionEXPO) and objective.criterion == "squared_error":
+    squared = isinstance(objective, RegressionEXPO) and objective.criterion == "squared_error"
+    if squared and _as_written(objective, RegressionEXPO, "pair_loss"):
         bound = policy_error(np.exp(log_policy), regression_logit_error(problem, found.theta))
         proven = np.isfinite(bound)
         status[proven] = "optimal"
