@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import pickle
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+import expo_analysis
 
 from .._threads import one_thread
 from ..losses import Objective
@@ -33,7 +37,7 @@ from . import (
 )
 from .report_card import ReportCard, ReportCards
 from .soundness import inspect
-from .subject import Subject
+from .subject import Subject, Unclaimed
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 
 JUDGES: dict[str, Callable[[Subject], Verdict]] = {
@@ -100,7 +104,7 @@ def _audit(objective: Objective, label: str, report: Callable[[str, float], None
     remarks = list(inspection.remarks)
     if inspection.objective is None:
         return _unjudged(label, objective, remarks, time.perf_counter() - started)
-    subject = Subject(inspection.objective, *written(objective), effort=effort)
+    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort)
     verdicts = {}
     for k, (key, judge) in enumerate(JUDGES.items()):
         report(DESIDERATA[key].title, (k + 1) / (len(JUDGES) + 1))
@@ -231,19 +235,39 @@ def _frame(lams: Any, policies: Any) -> pd.DataFrame:
 
 def written(objective: Objective) -> tuple[str, str]:
     """Python that builds the loss at a lambda named ``lam``, and the imports that it needs."""
-    cls = type(objective)
-    imports = "import numpy as np\nimport expo_analysis as ea"
-    own = cls.__module__.split(".")[0] == __name__.split(".")[0]
-    if not own:
-        imports += f"\nfrom {cls.__module__} import {cls.__name__}"
-    options = ["lam"]
-    for field in dataclasses.fields(objective):
-        value = getattr(objective, field.name)
-        if field.name != "lam" and not _is_default(field, value):
-            module = type(value).__module__.split(".")[0]
-            text = f"ea.{value!r}" if module == __name__.split(".")[0] else repr(value)
-            options.append(f"{field.name}={text}")
-    return f"{'ea.' if own else ''}{cls.__name__}({', '.join(options)})", imports
+    imports = ["import numpy as np", "import expo_analysis as ea"]
+    if isinstance(objective, Unclaimed):
+        inner = _python(objective.of, imports)
+        imports.append(f"from {Unclaimed.__module__} import Unclaimed")
+        alone = ", one_lambda_at_a_time=True" if objective.one_lambda_at_a_time else ""
+        return f"Unclaimed(lam, {inner}{alone})", "\n".join(imports)
+    return _python(objective, imports), "\n".join(imports)
+
+
+def _python(value: Any, imports: list[str]) -> str:
+    """Python for a value; the imports that it needs are added to ``imports``, a lambda of an objective is ``lam``."""
+    if isinstance(value, FunctionType):
+        if "<" in value.__qualname__:
+            imports.append(f"# {value.__qualname__} has no name to import it by: put the function here")
+            return re.sub(r"\W+", "_", value.__qualname__).strip("_")
+        imports.append(f"from {value.__module__} import {value.__qualname__}")
+        return value.__qualname__
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    cls = type(value)
+    options = []
+    for field in dataclasses.fields(value):
+        option = getattr(value, field.name)
+        if isinstance(value, Objective) and field.name == "lam":
+            options.append("lam")
+        elif not _is_default(field, option):
+            options.append(f"{field.name}={_python(option, imports)}")
+    if getattr(expo_analysis, cls.__name__, None) is cls:
+        return f"ea.{cls.__name__}({', '.join(options)})"
+    line = f"from {cls.__module__} import {cls.__name__}"
+    if line not in imports:
+        imports.append(line)
+    return f"{cls.__name__}({', '.join(options)})"
 
 
 def _is_default(field: Any, value: Any) -> bool:

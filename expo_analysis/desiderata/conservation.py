@@ -15,7 +15,7 @@ from .uniqueness import shown
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "conservation"
-LAMS = np.array([0.3, 3.0, 0.01, 100.0])
+LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
 SLACK = 1e-10
 
 
@@ -58,7 +58,7 @@ def judge(subject: Subject) -> Verdict:
                         summary = f"the mass of what was never compared is left open ({name})"
                 if example is not None:
                     break
-    conditions = f"two components and a response in no pair; 3 to 5 responses; λ from 0.01 to 100; {tried} problems"
+    conditions = f"two components and a response in no pair; 3 to 5 responses; λ from 1e-5 to 1e5; {tried} problems"
     evidence = {"problems": tried, "proven to keep all masses": kept, "largest change of a mass": largest}
     if example is not None:
         return Verdict(KEY, FAILS, summary, conditions, evidence, example)
@@ -78,6 +78,11 @@ def _moved(
     if not proven:
         lower, count = lower_exists(subject, bandit, lam, log_policy)
         if lower or not count:
+            return None
+        shares = masses(bandit, bandit.reference) / masses(bandit, np.exp(log_policy))
+        kept = log_policy + np.log(shares[bandit.components])
+        here, there = (float(x) for x in subject.value(bandit, lam, np.stack([log_policy, kept])))
+        if there - here <= 1e-10 * (1 + abs(here)):  # rounding may have moved it
             return None
         how = f"lower than {count:,} policies on a grid"
     before, after = masses(bandit, bandit.reference), masses(bandit, np.exp(log_policy))

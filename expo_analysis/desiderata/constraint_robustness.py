@@ -11,7 +11,7 @@ decay (decay / 2) w^2 or without. One parameter means that minimisers, convex or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,7 @@ class Outcome:
 
     w, w_rlhf, w_fit: where the loss, RLHF and the preferences alone have their optimum. regret: of w in RLHF.
     outside: how far w is from the stretch between 0 (the reference) and w_fit.
+    resolved: whether the loss is lower at w than at RLHF's optimum and on that stretch by more than rounding.
     """
 
     lam: float
@@ -84,6 +85,7 @@ class Outcome:
     w_fit: float
     regret: float
     outside: float
+    resolved: bool
 
 
 def compare(subject: Subject, restriction: Restriction, lam: float) -> Outcome:
@@ -91,10 +93,14 @@ def compare(subject: Subject, restriction: Restriction, lam: float) -> Outcome:
     objective = subject.at(lam)
     w, _ = restriction.minimise(objective)
     w_rlhf, lowest = restriction.minimise(twin(objective))
-    w_fit, _ = restriction.minimise(BradleyTerry(1.0))
+    # without weight decay, beside which the loss's own unit would count
+    w_fit, _ = replace(restriction, decay=0.0).minimise(BradleyTerry(1.0))
     regret = float(restriction.value(twin(objective), np.array([w]))[0]) - lowest
     outside = max(min(0.0, w_fit) - w, w - max(0.0, w_fit), 0.0)
-    return Outcome(lam, w, w_rlhf, w_fit, max(regret, 0.0), outside)
+    nearest = min(max(w, min(0.0, w_fit)), max(0.0, w_fit))
+    here, *elsewhere = restriction.value(objective, np.array([w, w_rlhf, nearest]))
+    resolved = bool(min(elsewhere) - here > 1e-12 * (1 + abs(here)))
+    return Outcome(lam, w, w_rlhf, w_fit, max(regret, 0.0), outside, resolved)
 
 
 def restrictions(subject: Subject, count: int) -> list[Restriction]:
@@ -133,7 +139,7 @@ def judge(subject: Subject) -> Verdict:
     if outside.max() <= 10 * TOLERANCE:
         summary = "over restricted policies its optimum still lies between π_ref and the best restricted fit"
         return Verdict(KEY, HOLDS, summary, conditions, evidence)
-    both = (regrets > 1e-3) & (outside > 1e-2)
+    both = (regrets > 1e-3) & (outside > 1e-2) & np.array([o.resolved for _, o in outcomes])
     if not both.any():
         return Verdict(KEY, CANNOT_TELL, "it departs from RLHF and from the ends by too little", conditions, evidence)
     # plain cases first: no decay, then the largest regret
@@ -153,16 +159,17 @@ def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Coun
     code = "\n".join(
         [
             "from scipy.special import log_softmax",
-            subject.imports,
+            f"import torch\n{subject.imports}",
             "",
             f"bandit = ea.Bandit({bandit.reference.tolist()}, {pi_star(bandit).tolist()})",
             f"features, decay, lam = np.array({restriction.features.tolist()}), {restriction.decay}, {outcome.lam}",
             f"w = np.linspace(-{RADIUS:g}, {RADIUS:g}, 100_001)",
             "log_policy = log_softmax(np.log(bandit.reference) + w[:, None, None] * features, axis=-1)",
+            "log_policy = torch.tensor(log_policy)",
             "",
             "",
             "def restricted(loss):",
-            "    return ea.risk(loss, bandit, log_policy).mean(axis=-1) + decay / 2 * w**2",
+            "    return ea.risk(loss, bandit, log_policy).numpy().mean(axis=-1) + decay / 2 * w**2",
             "",
             "",
             f"loss, rlhf = restricted({subject.expression}), restricted(ea.RLHF(lam{options}))",

@@ -17,7 +17,7 @@ from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "existence"
-LAMS = (1e-3, 0.1, 1.0, 10.0, 1e3)
+LAMS = (1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6)
 LARGEST = {2: 4, 3: 3}
 """Every data set with at most so many comparisons is tried, by the number of responses."""
 
@@ -54,7 +54,7 @@ def judge(subject: Subject) -> Verdict:
                 example = _counterexample(subject, reference, counts, gone)
     conditions = (
         f"every data set of at most {LARGEST[2]} comparisons of two responses, and of at most {LARGEST[3]} of three "
-        f"({'the first few of each' if not subject.fast else 'all of them'}); λ from 1e-3 to 1e3; {tried} problems"
+        f"({'the first few of each' if not subject.fast else 'all of them'}); λ from 1e-6 to 1e6; {tried} problems"
     )
     evidence = {"problems": tried, "with a proven minimiser": proven, "without one": missing}
     if example is not None:
@@ -83,12 +83,12 @@ def _counterexample(
         wins = counts[k].astype(int).tolist()
         code = "\n".join(
             [
-                subject.imports,
+                f"import torch\n{subject.imports}",
                 "",
                 f"lam, bandit = {lam!r}, ea.Bandit.from_counts(reference={reference}, counts={wins})",
                 f"tilts = {fall.tilts}",
                 f"paths = [np.log(bandit.reference) + tilt * np.array({fall.direction}) for tilt in tilts]",
-                f"values = [float(ea.risk({subject.expression}, bandit, x - np.logaddexp.reduce(x))) for x in paths]",
+                f"values = [float(ea.risk({subject.expression}, bandit, torch.tensor(x).log_softmax(-1))) for x in paths]",
                 "print(values)",
                 "assert all(later < earlier for earlier, later in zip(values, values[1:]))",
             ]

@@ -17,7 +17,7 @@ from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "first_step"
-LAMS = 10.0 ** np.array([-4, -2, -1, 0, 1, 2, 4, 6])
+LAMS = 10.0 ** np.array([-6, -4, -2, -1, 0, 1, 2, 4, 6, 8])
 ZERO, NOT_ZERO = 1e-11, 1e-9
 """A gradient, relative to the sum of its parts, is zero below the one, and not zero above the other."""
 
@@ -70,11 +70,11 @@ def judge(subject: Subject) -> Verdict:
                 found = relative_gradient(subject, bandit, float(lam))
                 tried += len(found)
                 undecided += int((~(found <= ZERO)).sum())
-                if np.nanmax(found) > worst:
-                    worst = float(np.nanmax(found))
+                if np.fmax.reduce(found) > worst:
+                    worst = float(np.fmax.reduce(found))
                     if worst > NOT_ZERO and (where is None or n == where[1].n):
                         where = (float(lam), bandit, int(np.nanargmax(found)))
-    conditions = f"π = π_ref = π*; 2 to 5 responses; λ from 1e-4 to 1e6; {tried} problems"
+    conditions = f"π = π_ref = π*; 2 to 5 responses; λ from 1e-6 to 1e8; {tried} problems"
     evidence = {"largest gradient, relative to its parts": worst, "problems": tried}
     if where is not None:
         return Verdict(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
@@ -68,7 +69,29 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
             others = log_softmax(log_policy + size * np.stack(moves), axis=1)
         values = subject.value(bandit, lam, others)
         flat = np.abs(values - own) <= 1e-13 * (1 + abs(own))
+        flat &= _flat_indeed(subject, bandit, lam, others, log_policy, float(np.ptp(values)) > 1e-4 * (1 + abs(own)))
         if flat.any():
             k = int(np.argmax(flat))
             return Flat(lam, log_policy, others[k], own, float(values[k]))
     return None
+
+
+def _flat_indeed(
+    subject: Subject, bandit: Bandit, lam: float, others: Floats, log_policy: Floats, resolved: bool
+) -> NDArray[np.bool_]:
+    """Whether the value at each of ``others`` (count, n) is the same, and not only its digits.
+
+    A large constant hides everything else: unless the values are ``resolved``, as those elsewhere differ, the gradient
+    must vanish too. A large loss hides a small regulariser: that must be the same by itself.
+    """
+    flat = np.ones(len(others), dtype=bool)
+    if not resolved:
+        points = np.concatenate([others, np.log(bandit.reference)[None]])
+        steps = np.abs(subject.gradient(bandit, lam, points)).max(axis=1)
+        flat &= steps[:-1] <= 1e-6 * steps.max()
+    regulariser = getattr(subject.objective, "regulariser", None)
+    if regulariser is not None:
+        both = torch.tensor(np.concatenate([others, log_policy[None]]))
+        distance = regulariser(both, torch.tensor(np.log(bandit.reference)).expand_as(both)).numpy()
+        flat &= np.abs(distance[:-1] - distance[-1]) <= 1e-9 * (1 + np.abs(distance[-1]))
+    return flat

@@ -30,6 +30,9 @@ DECADES_UNPROVEN = 5
 NEGLIGIBLE = 1e-9
 """1-norm distances below this are taken to be rounding."""
 
+NEGLIGIBLE_PROVEN = 1e-12
+"""The same where error bounds are proven, which say more if they are larger."""
+
 LEAST_FALL = 0.5
 """A sequence converges here if each decade multiplies it by at most this."""
 
@@ -96,8 +99,7 @@ def judge(bandit: Bandit, optima: Optima, target: Floats) -> Approach:
     """Decide from the optima at lambdas that go to one end; see the module's docstring."""
     distance = np.abs(optima.policies - target).sum(axis=-1)
     step = np.abs(np.diff(optima.policies, axis=0)).sum(axis=-1)
-    bound = np.where(np.isfinite(optima.bound), optima.bound, 0.0)
-    floor = np.maximum(NEGLIGIBLE, 4 * bound)
+    floor = np.where(np.isfinite(optima.bound), np.maximum(NEGLIGIBLE_PROVEN, 4 * optima.bound), NEGLIGIBLE)
     with np.errstate(divide="ignore", invalid="ignore"):
         falls = (distance[1:] <= LEAST_FALL * distance[:-1]) | (distance[1:] <= floor[1:])
         shrinks = (step[1:] <= LEAST_FALL * step[:-1]) | (step[1:] <= floor[2:])

@@ -32,11 +32,13 @@ def from_hunt(
     statement: str,
     lines: Sequence[str],
     evidence: Mapping[str, Any] | None = None,
+    enough: int = 0,
 ) -> Verdict:
     """The verdict on a claim after a `hunt` for its violations.
 
     holds, fails: the summaries. statement: of the counterexample. lines: Python that prints and asserts the violation,
-    after ``bandit`` and ``solutions`` are there (see `case_code`).
+    after ``bandit`` and ``solutions`` are there (see `case_code`). enough: how many problems without a violation it
+    takes to say that the claim holds.
     """
     numbers = {"largest excess found": found.worst, **(evidence or {})}
     told = f"{conditions}; {found.describe()}"
@@ -49,6 +51,9 @@ def from_hunt(
     if found.case is not None:
         what = "a violation was found, but not that the policies are minimisers"
         return Verdict(key, CANNOT_TELL, what, told, numbers | {"unconfirmed excess": found.excess})
+    if found.conclusive and found.problems < enough:
+        why = f"no violation was found, but rare ones take {enough:,} problems to exclude"
+        return Verdict(key, CANNOT_TELL, why, told, numbers)
     if found.conclusive:
         return Verdict(key, HOLDS, holds, told, numbers)
     return Verdict(key, CANNOT_TELL, "no violation was found, but too few optima are proven to conclude", told, numbers)

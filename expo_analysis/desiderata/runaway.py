@@ -32,12 +32,12 @@ def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     if kept.all():
         return None
     direction = np.where(kept, 1.0, 0.0)
-    scale = 1.0 / min(max(lam, 1e-2), 1e2)
-    tilts = scale * np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    tilts = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 300.0, 1e4]) / lam
     points = log_softmax(np.log(bandit.reference) + tilts[:, None] * direction, axis=1)
     values = subject.value(bandit, lam, points)
-    if not np.isfinite(values).all():
-        return None
+    if not np.isfinite(values).all() or (np.diff(values) > 1e-12 * (1 + np.abs(values[1:]))).any():
+        return None  # it rises again, if only far out, where a small regulariser outweighs the rest
+    far, tilts, values = points[-2], tilts[:-2], values[:-2]
     falling = np.diff(values) < 0
     length = len(falling) if falling.all() else int(np.argmin(falling))
     if length < 4:  # too few steps before rounding sets in
@@ -45,7 +45,6 @@ def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     if length < len(falling) and abs(values[length + 1] - values[length]) > 1e-12 * (1 + abs(values[length])):
         return None  # it rises again
     end = points[length]
-    far = log_softmax(np.log(bandit.reference) + scale * 300.0 * direction)
     if lower_exists(subject, bandit, lam, far)[0] and lower_exists(subject, bandit, lam, end)[0]:
         return None
     return Fall(direction.tolist(), tilts[: length + 1].tolist(), values[: length + 1].tolist())

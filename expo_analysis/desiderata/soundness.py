@@ -37,35 +37,43 @@ def inspect(objective: Objective) -> Inspection:
     not accept an array of lambdas is given them one at a time.
     """
     if isinstance(objective, RLHF):
-        return Inspection(objective)
+        own = type(objective)
+        if own.reward_terms is RLHF.reward_terms and own.regulariser is RLHF.regulariser:
+            return Inspection(objective)
+        return Inspection(None, (f"{own.__name__} is RLHF with a formula of its own, for which there is no solver",))
     if not isinstance(objective, PairObjective):
         kind = type(objective).__name__
         return Inspection(None, (f"{kind} is neither RLHF nor a loss of pairs (PairObjective), and cannot be judged",))
     try:
         if getattr(objective.claims, "couples_pairs", False):
             return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
-        broken = _broken(objective, 1.0)
+        broken = _broken(objective, 1.0) or _broken_regulariser(objective)
     except Exception as error:  # a user's code may raise anything
         return Inspection(None, (f"it raises {_described(error)}",))
     if broken:
         return Inspection(None, (broken,))
-    remarks = []
-    for lam in LAMS:
+    remarks: list[str] = []
+    lams = np.ones_like(LAMS)  # those at which it works, and 1 in the place of others
+    for k, lam in enumerate(LAMS):
         try:
             broken = _broken(objective, float(lam))
         except Exception as error:
             broken = f"it raises {_described(error)}"
-        if broken:
+        if not broken:
+            lams[k] = lam
+        elif not remarks:
             remarks.append(f"at lambda = {lam:g}, {broken}")
-            break
-    scalar_only = not _accepts_arrays(objective)
+    scalar_only = not _accepts_arrays(objective, lams)
     if scalar_only:
         remarks.append(
             "it does not accept an array of lambdas, and is audited one lambda at a time, which takes longer"
         )
-    refuted = _refuted(Unclaimed(objective.lam, objective, scalar_only), objective)
-    if not refuted and not scalar_only and _misled(objective):
-        refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
+    try:
+        refuted = _refuted(Unclaimed(objective.lam, objective, scalar_only), objective, lams)
+        if not refuted and not scalar_only and _misled(objective):
+            refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
+    except Exception as error:
+        refuted = [f"could not be checked: it raises {_described(error)}"]
     remarks += [f"its claim {claim}" for claim in refuted]
     if refuted:
         remarks.append("it is therefore audited without its claims, so that less can be proven of it")
@@ -90,13 +98,18 @@ def _broken(objective: PairObjective, lam: float) -> str:
     own = objective.with_lam(lam)
     points = _points(SHAPE[0])
     inputs = [x.clone().requires_grad_(True) for x in points[:2]]
+    given = [x.detach().clone() for x in points]
     result = own.pair_loss(*inputs, *points[2:])
+    if not all(map(torch.equal, points, given)):
+        return "it changes the log-probabilities that it is given"
     if not isinstance(result, torch.Tensor):
         return f"it returns {type(result).__name__} for torch tensors, not a tensor"
     if result.ndim == 0:
         return "it reduces: it returns a single number where one loss per pair is wanted"
     if tuple(result.shape) != SHAPE:
         return f"it returns shape {tuple(result.shape)} for pairs of shape {SHAPE}"
+    if result.dtype != torch.float64:
+        return f"it returns {result.dtype} where it is given torch.float64"
     if not torch.isfinite(result).all():
         return f"it is {'NaN' if result.isnan().any() else 'infinite'} at ordinary log-probabilities"
     if not result.requires_grad:
@@ -105,13 +118,16 @@ def _broken(objective: PairObjective, lam: float) -> str:
     if not all(g is None or torch.isfinite(g).all() for g in gradients):
         return "its gradient is not finite at ordinary log-probabilities"
     values = result.detach()
-    shuffled = own.pair_loss(*(x.flip(0) for x in points)).flip(0)
-    if not torch.allclose(values, shuffled, rtol=1e-12, atol=1e-12):
-        return "the loss of a pair depends on which other pairs it is computed with"
     if not torch.equal(own.pair_loss(*points), values):
         return "it gives different values for the same pairs when called again"
+    shuffled = own.pair_loss(*(x.flip(0) for x in points)).flip(0)
+    alone = torch.cat([own.pair_loss(*(x[k : k + 1] for x in points)) for k in range(SHAPE[0])])
+    if not all(torch.allclose(values, x, rtol=1e-12, atol=1e-12) for x in (shuffled, alone)):
+        return "the loss of a pair depends on which other pairs it is computed with"
     if lam != 1.0:  # far out, differences of values have no digits left
         return ""
+    if all(g is None or not g.any() for g in gradients) and np.ptp(values.numpy()) > 0:
+        return "its gradient is zero wherever it was tried, though its values differ: nothing can be learnt from it"
     step = 1e-6
     for which, gradient in enumerate(gradients):
         moved = [[x + sign * step * (k == which) for k, x in enumerate(points)] for sign in (1.0, -1.0)]
@@ -125,22 +141,39 @@ def _broken(objective: PairObjective, lam: float) -> str:
     return ""
 
 
-def _accepts_arrays(objective: PairObjective) -> bool:
+def _broken_regulariser(objective: PairObjective) -> str:
+    """What is wrong with the divergence, which the solvers take response by response, and the value as a sum."""
+    divergence = objective.regulariser
+    if divergence is None:
+        return ""
+    for n in (2, 3, 5):
+        log_policy, log_reference = (torch.tensor(np.random.default_rng(n).normal(size=(2, 2, n)))).log_softmax(-1)
+        whole = divergence.terms(log_policy, log_reference)
+        turned = divergence.terms(log_policy.T.contiguous(), log_reference.T.contiguous()).T
+        alone = torch.cat([divergence.terms(log_policy[:, [k]], log_reference[:, [k]]) for k in range(n)], 1)
+        if not all(torch.allclose(whole, x, rtol=1e-12, atol=1e-12) for x in (turned, alone)):
+            return "a response's term of its divergence depends on which other responses it is computed with"
+        if not torch.allclose(divergence(log_policy, log_reference), whole.sum(-1), rtol=1e-12, atol=1e-12):
+            return "its divergence is not the sum of its terms"
+    return ""
+
+
+def _accepts_arrays(objective: PairObjective, lams: Floats) -> bool:
     """Whether ``lam`` may be an array over the last axis, with the values that single lambdas give."""
     points = _points(SHAPE[0])
     try:
-        together = objective.with_lam(torch.tensor(LAMS)).pair_loss(*points)
-        alone = [objective.with_lam(float(lam)).pair_loss(*points)[:, k] for k, lam in enumerate(LAMS)]
+        together = objective.with_lam(torch.tensor(lams)).pair_loss(*points)
+        alone = [objective.with_lam(float(lam)).pair_loss(*points)[:, k] for k, lam in enumerate(lams)]
         return together.shape == SHAPE and torch.allclose(together, torch.stack(alone, 1), rtol=1e-9, equal_nan=True)
     except Exception:
         return False
 
 
-def _refuted(plain: Unclaimed, objective: PairObjective) -> list[str]:
-    """The claims that numbers refute, in words."""
+def _refuted(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
+    """The claims that numbers refute at these lambdas, in words."""
     claims, found = objective.claims, []
     points = _points(SHAPE[0], seed=1)
-    everywhere = [objective.with_lam(float(lam)) for lam in LAMS]
+    everywhere = [objective.with_lam(float(lam)) for lam in lams]
 
     def losses(*at: torch.Tensor) -> torch.Tensor:
         return torch.stack([one.pair_loss(*at) for one in everywhere])
@@ -154,17 +187,17 @@ def _refuted(plain: Unclaimed, objective: PairObjective) -> list[str]:
     if claims.log_ratio_only and differs(here, losses(points[0] - 0.7, points[1] - 0.7, *points[2:])):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
     if isinstance(objective, QuasiconvexObjective):
-        found += _refuted_of_psi(objective)
+        found += _refuted_of_psi(objective, lams)
     elif claims.convex:
-        found += _refuted_convexity(plain, claims, objective)
+        found += _refuted_convexity(plain, claims, objective, lams)
     return found
 
 
-def _refuted_of_psi(objective: QuasiconvexObjective) -> list[str]:
+def _refuted_of_psi(objective: QuasiconvexObjective, lams: Floats) -> list[str]:
     """A QPO loss is solved through psi, so psi must be convex and the loss must be made of it."""
     points = _points(SHAPE[0], seed=2)
     found = []
-    for lam in LAMS:
+    for lam in lams:
         own = objective.with_lam(float(lam))
         mu = own.link.mu
         margin = mu(points[0] - points[2]) - mu(points[1] - points[3])
@@ -177,6 +210,12 @@ def _refuted_of_psi(objective: QuasiconvexObjective) -> list[str]:
         if (sag > 1e-9 * (1 + middle.abs())).any():
             found.append(f"that psi is convex is false at lambda = {lam:g}")
             break
+        pieces = own.linear_pieces
+        if pieces is not None:
+            lines = torch.stack([float(slope) * at + float(intercept) for slope, intercept in pieces]).amax(0)
+            if not torch.allclose(own.psi(at), lines, rtol=1e-9, atol=1e-9):
+                found.append(f"that psi is made of its linear_pieces is false at lambda = {lam:g}")
+                break
         claim = _refuted_slopes(own, at)
         if claim:
             found.append(f"{claim} at lambda = {lam:g}")
@@ -210,12 +249,12 @@ def _refuted_slopes(objective: QuasiconvexObjective, at: torch.Tensor) -> str:
     return ""
 
 
-def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjective) -> list[str]:
+def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjective, lams: Floats) -> list[str]:
     """Curvature in the logits, and its rate of change, along random lines."""
     rng = np.random.default_rng(3)
     for family in FAMILIES.values():
         bandit = family.draw(rng, 24, 3)
-        for lam in LAMS:
+        for lam in lams:
             theta = torch.tensor(rng.normal(0.0, 3.0, (24, 3)))
             line, across = (torch.tensor(rng.normal(size=(24, 3))) for _ in range(2))
             x = torch.zeros(24, dtype=torch.float64, requires_grad=True)

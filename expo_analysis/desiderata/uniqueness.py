@@ -11,7 +11,7 @@ from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "uniqueness"
-LAMS = np.array([0.3, 3.0, 0.01, 100.0])
+LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
 
 
 def judge(subject: Subject) -> Verdict:
@@ -34,7 +34,7 @@ def judge(subject: Subject) -> Verdict:
                     where, example = name, shown(subject, one, flat)
                     break
     conditions = (
-        "connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 0.01 to 100; "
+        "connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 1e-5 to 1e5; "
         f"{tried} problems"
     )
     evidence = {"problems": tried, "with one proven minimiser": proven}
@@ -59,11 +59,11 @@ def shown(subject: Subject, bandit: Bandit, flat: Flat) -> Counterexample:
     }
     code = "\n".join(
         [
-            subject.imports,
+            f"import torch\n{subject.imports}",
             "",
             f"bandit = ea.Bandit({numbers['reference']}, {numbers['optimal']}, {numbers['pairs']})",
             f"lam, policies = {flat.lam!r}, {policies}",
-            f"values = [float(ea.risk({subject.expression}, bandit, np.log(p))) for p in policies]",
+            f"values = [float(ea.risk({subject.expression}, bandit, torch.tensor(p).log())) for p in policies]",
             "print(values)",
             "assert abs(values[0] - values[1]) < 1e-12 * (1 + abs(values[0]))",
         ]

@@ -108,7 +108,7 @@ def _splits(objective: Objective) -> bool:
     if not isinstance(objective, PairObjective):
         return False
     return objective.claims.log_ratio_only and (
-        objective.regulariser is None or isinstance(objective.regulariser, ForwardKL)
+        objective.regulariser is None or type(objective.regulariser) is ForwardKL
     )
 
 
