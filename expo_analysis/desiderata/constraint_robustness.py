@@ -12,11 +12,13 @@ decay (decay / 2) w^2 or without. One parameter means that minimisers, convex or
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from .._array import Array
 from ..bandit import Bandit
 from ..losses import RLHF, BradleyTerry, Objective, PairObjective, QuasiconvexObjective
 from .problems import pi_star
@@ -71,6 +73,24 @@ def twin(objective: Objective) -> RLHF:
 
 
 @dataclass(frozen=True)
+class PreferenceTerm(PairObjective):
+    """The pair loss of an objective without its regulariser."""
+
+    of: PairObjective
+    name: ClassVar[str] = "preference_term"
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        return self.of.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+
+
+def preferences_alone(objective: Objective) -> PairObjective:
+    """What an explicit objective fits to the preferences; the Bradley-Terry likelihood for all others."""
+    if isinstance(objective, PairObjective) and objective.regulariser is not None:
+        return PreferenceTerm(objective.lam, objective)
+    return BradleyTerry(1.0)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """On one restriction, at one lambda.
 
@@ -94,7 +114,7 @@ def compare(subject: Subject, restriction: Restriction, lam: float) -> Outcome:
     w, _ = restriction.minimise(objective)
     w_rlhf, lowest = restriction.minimise(twin(objective))
     # without weight decay, beside which the loss's own unit would count
-    w_fit, _ = replace(restriction, decay=0.0).minimise(BradleyTerry(1.0))
+    w_fit, _ = replace(restriction, decay=0.0).minimise(preferences_alone(objective))
     regret = float(restriction.value(twin(objective), np.array([w]))[0]) - lowest
     outside = max(min(0.0, w_fit) - w, w - max(0.0, w_fit), 0.0)
     nearest = min(max(w, min(0.0, w_fit)), max(0.0, w_fit))

@@ -291,7 +291,7 @@ def case_code(subject: Subject, case: Case, lines: Sequence[str]) -> str:
             "bandit = ea.Bandit(",
             f"    reference={_vector(case.reference)},\n    optimal={_vector(case.optimal)}{pairs},",
             ")",
-            f"solutions = [ea.solve({subject.expression}, bandit) for lam in {list(case.lams)}]",
+            f"solutions = [ea.solve({subject.expression}, bandit) for lam in {_vector(np.array(case.lams))}]",
             *lines,
         ]
     )
