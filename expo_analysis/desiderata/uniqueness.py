@@ -62,8 +62,8 @@ def shown(subject: Subject, bandit: Bandit, flat: Flat) -> Counterexample:
             f"import torch\n{subject.imports}",
             "",
             f"bandit = ea.Bandit({numbers['reference']}, {numbers['optimal']}, {numbers['pairs']})",
-            f"lam, policies = {flat.lam!r}, {policies}",
-            f"values = [float(ea.risk({subject.expression}, bandit, torch.tensor(p, dtype=torch.float64).log())) for p in policies]",
+            f"lam, policies = {flat.lam!r}, torch.tensor({policies}, dtype=torch.float64)",
+            f"values = ea.risk({subject.expression}, bandit, policies.log()).tolist()",
             "print(values)",
             "assert abs(values[0] - values[1]) < 1e-12 * (1 + abs(values[0]))",
         ]
