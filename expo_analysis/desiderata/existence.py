@@ -88,7 +88,8 @@ def _counterexample(
                 f"lam, bandit = {lam!r}, ea.Bandit.from_counts(reference={reference}, counts={wins})",
                 f"tilts = {fall.tilts}",
                 f"paths = [np.log(bandit.reference) + tilt * np.array({fall.direction}) for tilt in tilts]",
-                f"values = [float(ea.risk({subject.expression}, bandit, torch.tensor(x).log_softmax(-1))) for x in paths]",
+                "paths = [torch.tensor(x).log_softmax(-1) for x in paths]",
+                f"values = [float(ea.risk({subject.expression}, bandit, x)) for x in paths]",
                 "print(values)",
                 "assert all(later < earlier for earlier, later in zip(values, values[1:]))",
             ]

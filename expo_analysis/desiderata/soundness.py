@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
 from .problems import FAMILIES
@@ -289,8 +290,15 @@ def _misled(objective: PairObjective) -> bool:
             found = own.optima(bandit, [lam])
             inside = np.isfinite(found.bound[0]) & np.isfinite(found.log_policies[0]).all(axis=-1)
             at = np.where(inside[:, None], found.log_policies[0], start)
-            there, before = (np.abs(own.gradient(bandit, lam, x)).max(axis=-1) for x in (at, start))
-            if (there > 1e-6 * (1e-3 + before))[inside].any():
+            gradient = own.gradient(bandit, lam, at)
+            there, before = (np.abs(x).max(axis=-1) for x in (gradient, own.gradient(bandit, lam, start)))
+            # at a kink the gradient need not vanish, but no step along it leads down
+            down = [
+                at - size * gradient / np.maximum(there, 1e-300)[:, None] for size in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+            ]
+            value, *lower = (own.value(bandit, lam, log_softmax(x, axis=-1)) for x in (at, *down))
+            falls = np.min(lower, axis=0) < value - 1e-13 * (1 + np.abs(value))
+            if ((there > 1e-6 * (1e-3 + before)) & falls & inside).any():
                 return True
     return False
 
