@@ -18,8 +18,8 @@ from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 Floats = NDArray[np.float64]
 
 COUNT = 100
-"""Problems of each kind. A loss that is solved fast gets all of them whatever the effort: exceptions to a limit are few,
-such as IPO's, whose limit with uneven pairs is not always the mode."""
+"""Problems of each kind. A loss that is solved fast gets all of them whatever the effort: exceptions to a limit can be
+few, such as IPO's, whose limit with uneven pairs is not always the mode."""
 
 
 def judge_limit(
