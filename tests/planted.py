@@ -77,6 +77,13 @@ class Planted:
 
 
 SLOW = {
+    "subclass of DPO with a margin",
+    "false: self-concordance",
+    "false: inverse of mu",
+    "broken: raises at small lambda",
+    "squared hinge, of the hinge",
+    "EXPO + 1e12 without claims",
+    "DPO as DPOP",
     "EXPO without claims",
     "EXPO + 1e4 without claims",
     "reverse KL",

@@ -244,7 +244,7 @@ def written(objective: Objective) -> tuple[str, str]:
 
 
 def _python(value: Any, imports: list[str]) -> str:
-    """Python for a value; the imports that it needs are added to ``imports``, a lambda of an objective is ``lam``."""
+    """Python for a value, in which objectives have ``lam``; the imports that it needs are added to ``imports``."""
     if isinstance(value, FunctionType):
         if "<" in value.__qualname__:
             imports.append(f"# {value.__qualname__} has no name to import it by: put the function here")
