@@ -49,6 +49,8 @@ def test_verdicts(planted):
     assert not undecided, {key: card.verdicts[key].summary for key in undecided}
     if planted.remark:
         assert any(re.search(planted.remark, remark) for remark in card.remarks), card.remarks
+    if planted.name.startswith("broken: raises"):
+        return  # wherever the loss raises, the judges cannot but fail
     failed = [
         verdict.summary for verdict in card.verdicts.values() if "the attempt to find out failed" in verdict.summary
     ]

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import pickle
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -16,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-import expo_analysis
 
 from .._threads import one_thread
 from ..losses import Objective
@@ -245,7 +244,7 @@ def written(objective: Objective) -> tuple[str, str]:
 
 
 def _python(value: Any, imports: list[str]) -> str:
-    """Python for a value; the imports that it needs are added to ``imports``, a lambda of an objective is ``lam``."""
+    """Python for a value, in which objectives have ``lam``; the imports that it needs are added to ``imports``."""
     if isinstance(value, FunctionType):
         if "<" in value.__qualname__:
             imports.append(f"# {value.__qualname__} has no name to import it by: put the function here")
@@ -262,7 +261,7 @@ def _python(value: Any, imports: list[str]) -> str:
             options.append("lam")
         elif not _is_default(field, option):
             options.append(f"{field.name}={_python(option, imports)}")
-    if getattr(expo_analysis, cls.__name__, None) is cls:
+    if getattr(sys.modules[__name__.split(".")[0]], cls.__name__, None) is cls:
         return f"ea.{cls.__name__}({', '.join(options)})"
     line = f"from {cls.__module__} import {cls.__name__}"
     if line not in imports:

@@ -277,21 +277,28 @@ def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjectiv
 
 
 def _misled(objective: PairObjective) -> bool:
-    """Whether a policy near what the solver calls a proven optimum has a lower value.
+    """Whether what the solver calls a proven optimum is none.
 
     A subclass may have a formula of its own, which the closed form of its parent does not know of.
     """
     rng = np.random.default_rng(4)
     for n in (2, 3):
         bandit = FAMILIES["moderate"].draw(rng, 8, n)
-        steps = rng.normal(size=(24, 1, n)) * np.geomspace(1e-3, 1.0, 24)[:, None, None]
+        start = np.log(bandit.reference) + np.eye(n)[0]
         for lam in (0.1, 1.0, 10.0):
             own = Subject(objective.with_lam(lam))
             found = own.optima(bandit, [lam])
             inside = np.isfinite(found.bound[0]) & np.isfinite(found.log_policies[0]).all(axis=-1)
-            at = np.where(inside[:, None], found.log_policies[0], np.log(bandit.reference))
-            here, around = own.value(bandit, lam, at), own.value(bandit, lam, log_softmax(at + steps, axis=-1))
-            if (around.min(axis=0) < here - 1e-9 * (1 + np.abs(here)))[inside].any():
+            at = np.where(inside[:, None], found.log_policies[0], start)
+            gradient = own.gradient(bandit, lam, at)
+            there, before = (np.abs(x).max(axis=-1) for x in (gradient, own.gradient(bandit, lam, start)))
+            # at a kink the gradient need not vanish, but no step along it leads down
+            down = [
+                at - size * gradient / np.maximum(there, 1e-300)[:, None] for size in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+            ]
+            value, *lower = (own.value(bandit, lam, log_softmax(x, axis=-1)) for x in (at, *down))
+            falls = np.min(lower, axis=0) < value - 1e-13 * (1 + np.abs(value))
+            if ((there > 1e-6 * (1e-3 + before)) & falls & inside).any():
                 return True
     return False
 
