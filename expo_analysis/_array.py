@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import array_api_compat
+import array_api_compat.numpy
+import numpy as np
 
 Array = Any
 """A numpy array or a torch tensor; every function here returns the kind it was given."""
@@ -13,6 +15,8 @@ Array = Any
 
 def namespace(*arrays: Array) -> Any:
     """The array-API namespace of numpy arrays or torch tensors (mixing the two is an error)."""
+    if all(type(array) is np.ndarray for array in arrays):  # needs no search
+        return array_api_compat.numpy
     return array_api_compat.array_namespace(*arrays)
 
 
@@ -23,7 +27,17 @@ def log_sigmoid(x: Array) -> Array:
         from torch.nn.functional import logsigmoid
 
         return logsigmoid(x)
-    return -namespace(x).logaddexp(namespace(x).zeros_like(x), -x)
+    return log_sigmoids(x)[0]
+
+
+def log_sigmoids(x: Array) -> tuple[Array, Array]:
+    """log sigma(x) and log sigma(-x), as `log_sigmoid`; numpy takes one logarithm for both."""
+    if array_api_compat.is_torch_array(x):
+        return log_sigmoid(x), log_sigmoid(-x)
+    xp = namespace(x)
+    low, high = xp.minimum(x, xp.zeros_like(x)), xp.maximum(x, xp.zeros_like(x))
+    both = xp.log1p(xp.exp(low - high))
+    return low - both, -high - both
 
 
 def sigmoid(x: Array) -> Array:
@@ -45,9 +59,9 @@ def cap_exponent(x: Array, power: int = 1) -> Array:
     xp = namespace(x)
     largest = float(xp.finfo(x.dtype).max)
     cap = (math.log(largest) - 32.0) / power
-    capped = xp.clip(x, None, cap)
     if not array_api_compat.is_torch_array(x):
-        return capped
+        return np.minimum(x, x.dtype.type(cap))
+    capped = xp.clip(x, None, cap)
     passed = xp.clip(x, None, largest)  # inf - inf is nan
     return xp.where(x > cap, capped.detach() + (passed - passed.detach()), x)
 

@@ -115,15 +115,20 @@ class Bandit:
         """p*(i > j), shape (..., n, n); 1/2 on the diagonal. Raises ValueError for counts, where it is not known."""
         if self.optimal is None:
             raise ValueError("preference is not known for win counts; see wins for the observed frequencies")
-        winner, loser = np.repeat(self.optimal, self.n, axis=-1), np.tile(self.optimal, self.n)
-        return np.asarray((winner / (winner + loser)).reshape(*self.optimal.shape, self.n))
+        loser = np.moveaxis(self.optimal, -1, 0).copy()  # with prompts last, every step runs over contiguous numbers
+        winner = loser[:, None]
+        preference = winner + loser
+        np.divide(winner, preference, out=preference)
+        return np.moveaxis(preference, (0, 1), (-2, -1))
 
     @cached_property
     def wins(self) -> Floats:
         """Weight of "i beats j", shape (..., n, n), summing to one over each prompt (to zero without comparisons)."""
         if self.counts is not None:
             return _normalise(self.counts)
-        return 2 * self.pairs * self.preference
+        wins = 2 * self.preference
+        wins *= self.pairs
+        return wins
 
     @cached_property
     def edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
@@ -176,13 +181,12 @@ def _pair_distribution(pairs: Any, reference: Floats) -> Floats:
     n = reference.shape[-1]
     if isinstance(pairs, str):
         if pairs == "uniform":
-            q = np.ones((*reference.shape, n))
+            q = 1.0 - np.eye(n)
         elif pairs == "reference":
-            q = reference[..., :, None] * reference[..., None, :]
+            q = reference[..., :, None] * reference[..., None, :] * (1.0 - np.eye(n))
         else:
             raise ValueError(f"pairs must be 'uniform', 'reference' or an array (n, n), got {pairs!r}")
-        q[..., np.arange(n), np.arange(n)] = 0.0
-        return _normalise(q)
+        return np.broadcast_to(_normalise(q), (*reference.shape, n))  # what all prompts share is kept once
     q = _array("pairs", pairs)
     _check_square("pairs", q, reference.shape)
     if not (np.isfinite(q).all() and (q >= 0).all()):
@@ -193,7 +197,7 @@ def _pair_distribution(pairs: Any, reference: Floats) -> Floats:
         raise ValueError("pairs must have a zero diagonal: a response is not compared with itself")
     if (q.sum(axis=(-1, -2)) == 0).any():
         raise ValueError("pairs must not be empty: at least one pair of every prompt needs a positive weight")
-    return np.broadcast_to(_normalise(q), (*reference.shape, n)).copy()
+    return np.broadcast_to(_normalise(q), (*reference.shape, n))
 
 
 def _counts(value: Any, shape: tuple[int, ...]) -> Floats:

@@ -139,15 +139,15 @@ MUTANTS = (
     Mutant(
         "winner and loser swapped",
         "bandit.py",
-        "return 2 * self.pairs * self.preference",
-        "return 2 * self.pairs * (1 - self.preference)",
+        "wins = 2 * self.preference",
+        "wins = 2 * (1 - self.preference)",
         "test_bandit.py::test_by_hand",
     ),
     Mutant(
         "unordered pairs counted once",
         "bandit.py",
-        "return 2 * self.pairs * self.preference",
-        "return self.pairs * self.preference",
+        "wins = 2 * self.preference",
+        "wins = 1 * self.preference",
         "test_bandit.py::test_by_hand",
     ),
     Mutant(
@@ -216,8 +216,8 @@ MUTANTS = (
     Mutant(
         "error bound without the effective resistance",
         "optima/certificate.py",
-        "return np.sqrt(resistance.max(axis=0)) * norm",
-        "return norm",
+        "* np.sqrt(resistance.max(axis=0)) * norm",
+        "* norm",
         "test_optima_bounds.py::test_a_wrong_candidate_gets_a_larger_bound",
     ),
     Mutant(

@@ -16,7 +16,7 @@ from expo_analysis._array import sigmoid
 from expo_analysis.losses.logistic import Logistic
 from expo_analysis.optima.closed_forms import ScoreObjective
 from expo_analysis.optima.pieces import Piece
-from expo_analysis.optima.problem import Problem, expand
+from expo_analysis.optima.problem import Problem, expand, value
 
 from . import problems
 from .definitions import PAIR_CASES, Case, digits, sigma
@@ -155,6 +155,27 @@ def test_both_directions_at_once(objective: ea.PairObjective, spread: float) -> 
     size = 64 * EPS * (1 + scale) ** 2 * (1 + spread)
     np.testing.assert_allclose(ours.gradient, other.gradient, rtol=0, atol=size)
     np.testing.assert_allclose(ours.curvature, other.curvature, rtol=0, atol=size)
+
+
+@each_objective
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0, 1000.0])
+def test_values_of_both_directions_at_once(objective: ea.PairObjective, spread: float) -> None:
+    bandit = bandits()
+    theta = spread * np.random.default_rng(1).standard_normal((4, 12))
+    ours, other = (value(problem_of(o, bandit), theta) for o in (objective, plain(objective)))
+    np.testing.assert_allclose(ours, other, rtol=16 * EPS, atol=64 * EPS)
+
+
+@pytest.mark.parametrize("pairs", ["uniform", np.diag([1.0, 0, 1], 1) + np.diag([1.0, 0, 1], -1)], ids=["one", "split"])
+@pytest.mark.parametrize("objective", [ea.EXPO(0.05), ea.RegressionEXPO(0.7, "cross_entropy")], ids=lambda o: o.name)
+def test_the_solution_has_the_value_of_the_risk(objective: ea.PairObjective, pairs: Any) -> None:
+    """The solver takes it from its own pairs where it has solved for all responses together."""
+    whole = bandits(40)
+    bandit = ea.Bandit(whole.reference, whole.optimal, pairs=pairs)
+    path = ea.solve_path(objective, bandit, [0.01, 1.0, 30.0])
+    for lam, log_policy, values in zip(path.lams, path.log_policies, path.value, strict=True):
+        expected = ea.risk(objective.with_lam(float(lam)), bandit, log_policy)
+        np.testing.assert_allclose(values, expected, rtol=64 * EPS)
 
 
 @each_objective

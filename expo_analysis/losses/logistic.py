@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, exp, log_sigmoid
+from .._array import Array, exp, log_sigmoid, log_sigmoids
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Logistic:
     def __call__(self, margin: Array) -> Array:
         """The loss, of the shape of ``margin``."""
         logits = self._logits(margin)
-        kept = -self.kept * log_sigmoid(logits)
         if isinstance(self.flipped, (int, float)) and self.flipped == 0:
-            return kept
-        return kept - self.flipped * log_sigmoid(-logits)
+            return -self.kept * log_sigmoid(logits)
+        won, lost = log_sigmoids(logits)
+        return -self.kept * won - self.flipped * lost
 
     def derivatives(self, margin: Array) -> tuple[Array, Array]:
         r"""First and second derivative in m, with x = scale m:

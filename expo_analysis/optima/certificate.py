@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from .laplacian import eliminate, ends, incidence, pairs, resistances
+from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
 from .problem import Expansion, Problem, expand, softmax
 
 Floats = NDArray[np.float64]
@@ -72,18 +72,19 @@ def _certify(problem: Problem, theta: Floats, step: bool) -> tuple[Floats, Float
     local = expand(problem, theta)
     terms = _pair_terms(problem, local, m)
     blur = 4 * UNIT * terms.bend_scale
-    weights = np.maximum(local.curvature - blur, 0.0) * (1 - 1e-6)
+    elimination = eliminate(np.maximum(local.curvature - blur, 0.0))
     gradient, stretch, change = local.gradient, np.zeros_like(m), np.zeros_like(m)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if step:
-            direction = eliminate(local.curvature).solve(gradient.mean(axis=0) - gradient)
+            direction = elimination.solve(gradient.mean(axis=0) - gradient)
             stretch = m * np.ptp(direction, axis=0)
-            short = stretch <= 1  # a longer step proves nothing, and is not taken
+            # a longer step proves nothing, and one over curvature that is all rounding even less: neither is taken
+            short = (stretch <= 1) & elimination.positive_definite
             direction, stretch = np.where(short, direction, 0.0), np.where(short, stretch, 0.0)
             drop = incidence(problem.n).T @ direction
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
             theta, gradient = theta + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
-        reach = np.exp(2 * stretch) * _reach(problem, theta, gradient, terms, weights, change)
+        reach = np.exp(2 * stretch) * _reach(problem, theta, gradient, terms, elimination, change)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
     if step:
@@ -104,9 +105,9 @@ def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
         slope = (interval * (1 - interval)).min(axis=0)
         margin = slope - width * np.abs(1 - 2 * interval).max(axis=0)
         convex = ((margin > 0) | (mass == 0)).all(axis=0)
-        weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0) * (1 - 1e-6)
+        weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0)
         terms = _pair_terms(problem, local, np.ones(problem.size))
-        reach = _reach(problem, theta, local.gradient, terms, weights)
+        reach = _reach(problem, theta, local.gradient, terms, eliminate(weights))
     return np.where(convex & np.isfinite(reach), reach, np.nan)
 
 
@@ -155,20 +156,20 @@ def _reach(
     theta: Floats,
     gradient: Floats,
     terms: PairTerms,
-    weights: Floats,
+    elimination: Elimination,
     change: float | Floats = 0.0,
 ) -> Floats:
-    """sqrt(R) sqrt(g' H^+ g) for the Laplacian H of ``weights``; shape (B,).
+    """sqrt(R) sqrt(g' H^+ g) for the Laplacian H that was eliminated; shape (B,).
 
-    Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g).
+    Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g), and leaves room for
+    weights of H that are too large by a part in a million.
     """
-    elimination = eliminate(weights)
     resistance = resistances(elimination)[pairs(problem.n)]
     gradient = gradient - gradient.mean(axis=0)
     potential = elimination.solve(gradient)
     norm = (np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) + change) * (1 + 1e-6)
     norm = norm + _rounding_norm(problem, theta, terms, np.sqrt(resistance))
-    return np.sqrt(resistance.max(axis=0)) * norm
+    return (1 + 2e-6) * np.sqrt(resistance.max(axis=0)) * norm
 
 
 def _rounding_norm(problem: Problem, theta: Floats, terms: PairTerms, root: Floats) -> Floats:
@@ -186,7 +187,7 @@ def _rounding_norm(problem: Problem, theta: Floats, terms: PairTerms, root: Floa
     net = np.abs(terms.slope)
     per_response = n * UNIT * (to_high @ net + to_low @ net)
     if problem.objective.regulariser is not None:
-        policy, reference = softmax(theta), np.exp(problem.log_reference)
+        policy, reference = softmax(theta), problem.reference
         top = theta.max(axis=0)
         rounding = policy * ((4 + n + top) - theta + np.abs(theta)) + reference * (4 + np.abs(problem.log_reference))
         per_response = per_response + 2 * UNIT * problem.strength * rounding

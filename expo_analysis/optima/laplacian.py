@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Matrix = Any
+
+SMALL = 6
+"""Rows up to which matrices that sum over pairs are dense: zeros then cost less than skipping them."""
 
 
 @lru_cache
@@ -31,16 +36,21 @@ def pairs(n: int) -> tuple[Indices, Indices]:
     return high, low
 
 
+def sums(row: Indices, entry: Floats, rows: int) -> Matrix:
+    """The matrix that adds ``entry[k]`` times the k-th of what it is applied to to ``row[k]`` of the result."""
+    matrix = csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+    return matrix.toarray() if rows <= SMALL else matrix
+
+
 @lru_cache
-def ends(n: int) -> tuple[csr_array, csr_array]:
+def ends(n: int) -> tuple[Matrix, Matrix]:
     """Sums over the `pairs` that have a vertex as their high end, and as their low end; both (n, n(n-1)/2)."""
-    count = n * (n - 1) // 2
-    high, low = (csr_array((np.ones(count), (end, np.arange(count))), shape=(n, count)) for end in pairs(n))
+    high, low = (sums(end, np.ones(len(end)), n) for end in pairs(n))
     return high, low
 
 
 @lru_cache
-def incidence(n: int) -> csr_array:
+def incidence(n: int) -> Matrix:
     """(n, n(n-1)/2): +1 at the high and -1 at the low end of each of the `pairs`."""
     to_high, to_low = ends(n)
     return to_high - to_low
@@ -51,18 +61,18 @@ class Elimination:
     """The vertices n-1, ..., 1 eliminated in turn; vertex 0 is the ground, where the solution is 0.
 
     ratios[k], shape (k, B): weights from k to its remaining neighbours, divided by the pivot.
-    pivots, shape (n, B): pivots[0] is unused. A zero pivot marks a vertex that is disconnected from what remains: it
-    becomes the ground of its own component, and is infinite among the ``divisors``, which are the pivots otherwise.
+    pivots, shape (n, B): pivots[0] is unused. A pivot of zero, which marks a vertex that is disconnected from what
+    remains and becomes the ground of its own component, is replaced by infinity.
     """
 
     ratios: list[Floats]
     pivots: Floats
-    divisors: Floats
 
     @property
     def positive_definite(self) -> NDArray[np.bool_]:
         """Whether v'Hv > 0 for every v that is not constant, shape (B,)."""
-        return np.all(self.pivots[1:] > 0, axis=0)
+        pivots = self.pivots[1:]
+        return np.asarray((pivots > 0).all(axis=0) & (pivots < np.inf).all(axis=0))
 
     def solve(self, rhs: Floats) -> Floats:
         """x with H x = rhs and x[0] = 0, for rhs (n, B) that sums to zero over each component."""
@@ -70,7 +80,7 @@ class Elimination:
         for k in range(len(self.pivots) - 1, 0, -1):
             x[:k] += self.ratios[k] * x[k]
         x[0] = 0.0
-        x /= self.divisors
+        x /= self.pivots
         for k in range(1, len(self.pivots)):
             x[k] += (self.ratios[k] * x[:k]).sum(axis=0)
         return x
@@ -81,17 +91,19 @@ def eliminate(weights: Floats) -> Elimination:
     n = (1 + math.isqrt(1 + 8 * len(weights))) // 2
     high, low = pairs(n)
     w = weights.copy()
-    pivots, divisors = np.ones((2, n, w.shape[1]))
+    pivots = np.ones((n, w.shape[1]))
     ratios = [np.empty((0, w.shape[1]))] * n
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for k in range(n - 1, 0, -1):
             rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
             row = w[rest : rest + k]
-            pivots[k] = row.sum(axis=0)
-            divisors[k] = np.where(pivots[k] != 0, pivots[k], np.inf)
-            ratios[k] = row / divisors[k]  # no inverse: a single neighbour's ratio is exactly 1
+            pivot = row.sum(axis=0, out=pivots[k])
+            zero = pivot == 0
+            if zero.any():
+                pivot[zero] = np.inf
+            ratios[k] = row / pivot  # no inverse: a single neighbour's ratio is exactly 1
             w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
-    return Elimination(ratios, pivots, divisors)
+    return Elimination(ratios, pivots)
 
 
 def resistances(elimination: Elimination) -> Floats:
@@ -104,7 +116,8 @@ def resistances(elimination: Elimination) -> Floats:
     larger than k times the result, so that its relative accuracy stays high.
     """
     n, batch = elimination.pivots.shape
-    resistance = np.zeros((n, n, batch))
+    resistance = np.empty((n, n, batch))
+    resistance[np.arange(n), np.arange(n)] = 0.0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for k in range(1, n):
             ratios = elimination.ratios[k]

@@ -113,7 +113,8 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         scale = np.maximum(np.abs(here.curvature).max(axis=0), 1e-300)
         slope = np.abs(here.gradient).sum(axis=0)
         # only a step that the damping does not shorten tells of a minimum
-        done = accepted & (reach <= STEP_TOLERANCE) & (elimination.pivots[1:].min(axis=0) > 100 * damping)
+        done = accepted & (reach <= STEP_TOLERANCE) & elimination.positive_definite
+        done &= elimination.pivots[1:].min(axis=0) > 100 * damping
         converged[active] = done
         stationary[active] = done | (slope <= 1e-10 * np.maximum(scale, 1.0))
         damping = np.where(accepted, damping / 8, np.maximum(damping, 1e-9 * scale) * 6)

@@ -32,7 +32,7 @@ from .likelihood import has_likelihood, likelihood_policy_error
 from .linear import linear_optimum
 from .multistart import VANISHED, LocalMinima, multistart
 from .newton import newton
-from .problem import Edges, Problem, expand, log_softmax
+from .problem import Edges, Problem, expand, log_softmax, value
 from .smoothing import smoothed_optimum
 
 Floats = NDArray[np.float64]
@@ -73,31 +73,29 @@ class Piece:
         rows = run if np.array_equal(prompt, np.arange(run.start, run.stop)) else prompt  # a slice copies nothing
 
         def inside(pairwise: Floats) -> Floats:
-            taken = pairwise.reshape(-1, n, n)[rows]
-            return taken if k == n else taken.take(members, 1).take(members, 2)
+            taken = np.moveaxis(pairwise.reshape(-1, n, n)[rows], 0, -1)
+            return taken if k == n else taken[np.ix_(members, members)]
 
-        wins, degree = inside(bandit.wins), np.einsum("bij->bi", inside(bandit.pairs))
+        wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
         labels = members
-        if (degree[:, :-1] < degree[:, 1:]).any():
-            order = np.argsort(-degree, axis=1, kind="stable")
-            wins = np.take_along_axis(np.take_along_axis(wins, order[:, :, None], 1), order[:, None, :], 2)
+        if (degree[:-1] < degree[1:]).any():
+            order = np.argsort(-degree, axis=0, kind="stable")
+            wins = np.take_along_axis(np.take_along_axis(wins, order[:, None], 0), order[None], 1)
             labels = members[order]
 
         def conditional(policy: Floats) -> Floats:
-            own = policy.reshape(-1, n)[rows]
-            own = own.take(labels, axis=1) if labels.ndim == 1 else np.take_along_axis(own, labels, 1)
-            own = np.ascontiguousarray(own.T)
+            own = policy.reshape(-1, n)[rows].T
+            own = own[labels] if labels.ndim == 1 else np.take_along_axis(own, labels, 0)
             return np.asarray(own / own.sum(axis=0))
 
-        placed = np.broadcast_to(labels, degree.shape).T
+        placed = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape)
         log_reference = np.log(conditional(bandit.reference))
         optimal = None if bandit.optimal is None else conditional(bandit.optimal)
         pair_objective = objective if isinstance(objective, PairObjective) else DPO(lam)
         if pair_objective is not objective and optimal is not None:
             return cls(placed, objective, None, log_reference, optimal)
-        edges = Edges.of(np.einsum("bij->ij", wins) > 0)
-        weight = np.ascontiguousarray(wins.reshape(len(wins), -1).take(edges.winner * k + edges.loser, axis=1).T)
-        problem = Problem(pair_objective, edges, weight, log_reference, lam * mass)
+        edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+        problem = Problem(pair_objective, edges, wins[edges.winner, edges.loser], log_reference, lam * mass)
         return cls(placed, objective, problem, log_reference, optimal)
 
     def take(self, columns: NDArray[Any]) -> Piece:
@@ -114,7 +112,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class PieceResult:
-    """log_policy (k, B), 1-norm error bound (B,), steps (B,), status and message (B,), and RLHF's fitted reward."""
+    """log_policy (k, B), 1-norm error bound (B,), steps (B,), status and message (B,).
+
+    reward: the one that RLHF fits. value: the objective, where the solver had all at hand that it takes.
+    """
 
     log_policy: Floats
     bound: Floats
@@ -122,6 +123,7 @@ class PieceResult:
     status: NDArray[Any]
     message: NDArray[Any]
     reward: Floats | None = None
+    value: Floats | None = None
 
 
 def solve_piece(piece: Piece, method: str) -> PieceResult:
@@ -261,7 +263,7 @@ def _by_newton(piece: Piece, problem: Problem) -> PieceResult:
         result.message[found] = "the minimiser, as the objective is convex; no error bound is known for it"
     if astray.any():  # many starts can at least tell where the iterates are going
         return _merge(result, _by_multistart(piece.take(astray), problem.take(astray)), astray)
-    return result
+    return result if problem.logistic is None else dataclasses.replace(result, value=value(problem, theta))
 
 
 def _by_smoothing(piece: Piece, problem: Problem, objective: SLiC) -> PieceResult:
@@ -315,7 +317,7 @@ def _start(piece: Piece, problem: Problem) -> Floats:
     if not objective.claims.needs_reference and objective.regulariser is None:
         return np.zeros_like(piece.log_reference)
     lam = objective.lam
-    return np.log((_preferred(piece, problem) + lam * np.exp(piece.log_reference)) / (1 + lam))
+    return np.log((_preferred(piece, problem) + lam * problem.reference) / (1 + lam))
 
 
 def _preferred(piece: Piece, problem: Problem) -> Floats:
@@ -324,7 +326,7 @@ def _preferred(piece: Piece, problem: Problem) -> Floats:
         return piece.optimal
     wins = problem.edges.to_winner @ problem.weight
     total = wins.sum(axis=0)
-    return (wins / np.where(total > 0, total, 1.0) + np.exp(piece.log_reference)) / 2
+    return (wins / np.where(total > 0, total, 1.0) + problem.reference) / 2
 
 
 def _by_multistart(piece: Piece, problem: Problem) -> PieceResult:

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from ..divergences import ForwardKL
 from ..losses.base import PairObjective
 from ..losses.logistic import Logistic
-from .laplacian import incidence, pairs
+from .laplacian import Matrix, incidence, pairs, sums
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -31,7 +30,7 @@ Indices = NDArray[np.intp]
 class Edges:
     """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
 
-    Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
+    Its matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
     """
 
     n: int
@@ -48,39 +47,36 @@ class Edges:
         return self.winner, self.loser
 
     @cached_property
-    def to_winner(self) -> csr_array:
+    def to_winner(self) -> Matrix:
         """Sums over the edges of each winner, (n, E)."""
-        return self._sums(self.winner, np.ones(len(self.winner)), self.n)
+        return sums(self.winner, np.ones(len(self.winner)), self.n)
 
     @cached_property
-    def to_loser(self) -> csr_array:
+    def to_loser(self) -> Matrix:
         """Sums over the edges of each loser, (n, E)."""
-        return self._sums(self.loser, np.ones(len(self.loser)), self.n)
+        return sums(self.loser, np.ones(len(self.loser)), self.n)
 
     @cached_property
-    def to_pair(self) -> csr_array:
+    def to_pair(self) -> Matrix:
         """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
         return abs(self.net)
 
     @cached_property
-    def net(self) -> csr_array:
+    def net(self) -> Matrix:
         """The same, edges counting negative whose winner is the low end of the pair."""
         high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
         sign = np.where(self.winner > self.loser, 1.0, -1.0)
-        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+        return sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
 
     @cached_property
-    def upward(self) -> csr_array:
+    def upward(self) -> Matrix:
         """The same over the edges alone whose winner is the high end of the pair."""
-        return self.net.maximum(0)
+        return (abs(self.net) + self.net) / 2
 
     @cached_property
-    def downward(self) -> csr_array:
+    def downward(self) -> Matrix:
         """The same over the edges alone whose winner is the low end of the pair."""
-        return self.upward - self.net
-
-    def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
-        return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+        return (abs(self.net) - self.net) / 2
 
 
 @lru_cache(maxsize=16)
@@ -112,6 +108,11 @@ class Problem:
     @property
     def size(self) -> int:
         return self.log_reference.shape[1]
+
+    @cached_property
+    def reference(self) -> Floats:
+        """exp of ``log_reference``."""
+        return np.asarray(np.exp(self.log_reference))
 
     def stated(self) -> Logistic | None:
         """The loss of each edge as a `Logistic`, where it states one and its margin is a log-ratio."""
@@ -145,9 +146,10 @@ class Problem:
             log_reference=self.log_reference.take(columns, axis=1),
             strength=self.strength[columns],
         )
-        known = vars(self).get("logistic")
-        if known is not None:  # its sums need not be taken again
-            vars(taken)["logistic"] = known.take(columns)
+        if "reference" in vars(self):  # what is known need not be computed again
+            vars(taken)["reference"] = self.reference.take(columns, axis=1)
+        if vars(self).get("logistic") is not None:
+            vars(taken)["logistic"] = vars(self)["logistic"].take(columns)
         return taken
 
 
@@ -184,10 +186,13 @@ def value(problem: Problem, theta: Floats) -> Floats:
     Here as in `expand`, log-ratios are those of theta, without the rounding of log-softmax.
     """
     objective, log_policy = problem.objective, log_softmax(theta)
-    logp = theta if objective.claims.log_ratio_only else log_policy
     with torch.no_grad():
-        losses = _loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends))
-        total = np.einsum("eb,eb->b", problem.weight, _numpy(losses))
+        if problem.logistic is not None:
+            total = problem.logistic(_margin(problem, theta)).sum(axis=0)
+        else:
+            logp = theta if objective.claims.log_ratio_only else log_policy
+            losses = _loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends))
+            total = np.einsum("eb,eb->b", problem.weight, _numpy(losses))
         if objective.regulariser is not None:
             terms = objective.regulariser.terms(_tensor(log_policy), _tensor(problem.log_reference))
             total = total + problem.strength * _numpy(terms).sum(axis=0)
@@ -207,8 +212,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     high, low = pairs(problem.n)
     total = rows = np.zeros(1)  # (B,) and (n, B) in general
     if problem.logistic is not None:
-        at = theta - problem.log_reference if problem.logistic.relative else theta
-        slope, bend = problem.logistic.derivatives(at[high] - at[low])
+        slope, bend = problem.logistic.derivatives(_margin(problem, theta))
         gradient, curvature = incidence(problem.n) @ slope, bend
     elif log_ratio_only:
         # f(x_w - x_l): derivatives in x_l are those in x_w with signs changed
@@ -228,7 +232,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     if log_ratio_only and isinstance(regulariser, ForwardKL):
         # a cross-entropy, whose Hessian in the logits is diag(pi) - pi pi'
         policy = softmax(theta)
-        gradient = gradient + problem.strength * (policy - np.exp(problem.log_reference))
+        gradient = gradient + problem.strength * (policy - problem.reference)
         curvature = curvature + (problem.strength * policy)[high] * policy[low]
         return Expansion(gradient, curvature, slope, bend)
     if regulariser is not None:
@@ -243,6 +247,14 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         shared = rows - (rows.sum(axis=0) + total) / 2 * policy
         curvature = curvature + policy[high] * shared[low] + shared[high] * policy[low]
     return Expansion(gradient, curvature, slope, bend)
+
+
+def _margin(problem: Problem, theta: Floats) -> Floats:
+    """What a `Problem.logistic` is a function of, (n(n-1)/2, B)."""
+    assert problem.logistic is not None
+    at = theta - problem.log_reference if problem.logistic.relative else theta
+    high, low = pairs(problem.n)
+    return np.asarray(at[high] - at[low])
 
 
 def _loss(problem: Problem) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -27,7 +27,7 @@ from .structure import describe, structures
 
 Floats = NDArray[np.float64]
 
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 """Entries of one n x n x B array that are worked on at a time: enough for Python's own time not to count, and little
 enough for caches to help."""
 
@@ -103,14 +103,19 @@ class _Flat:
     iterations: NDArray[np.intp]
 
     def put(
-        self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], result: PieceResult, with_reward: bool
+        self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], result: PieceResult, whole: bool
     ) -> None:
-        """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``."""
+        """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``.
+
+        whole: whether these are all responses, so that the piece's reward and value are those of the problem.
+        """
         self.log_policy[at, responses] = np.log(mass) + result.log_policy
         self.error_bound[at] += mass * (result.bound + 4 * UNIT)
         self.iterations[at] = np.maximum(self.iterations[at], result.steps)
-        if result.reward is not None and with_reward:
+        if result.reward is not None and whole:
             self.reward[at, responses] = result.reward
+        if result.value is not None and whole:
+            self.value[at] = result.value
         told = np.flatnonzero(result.message != "")
         rows, status = at[told], result.status[told]
         self.status[rows] = np.where(status == "optimal", self.status[rows], status)
@@ -153,11 +158,13 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
             blocks = -(-len(columns) * len(responses) ** 2 // BLOCK)
             for at, part in zip(np.array_split(columns, blocks), np.array_split(mass, blocks), strict=True):
                 piece = Piece.cut(objective, bandit, responses, prompt[at], lam[at], part)
-                flat.put(at, part, piece.responses, solve_piece(piece, method), with_reward=not structure.split)
+                flat.put(at, part, piece.responses, solve_piece(piece, method), whole=not structure.split)
     lost = flat.status == "no_minimiser"
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
-    flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
+    flat.value[lost] = np.nan
+    if (np.isnan(flat.value) & ~lost).any():
+        flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
     return flat
 
 
