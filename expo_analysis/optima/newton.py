@@ -45,7 +45,8 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], N
         steps[active] += 1
         # quadratics have no scale of their own: theirs is that of the logits
         size = np.where(scaled > 0, scaled, reach / (1.0 + np.ptp(at, axis=0)))
-        done = size * np.fmax(size, (size / smallest[active]) ** 2) <= TOLERANCE
+        with np.errstate(over="ignore", invalid="ignore"):  # far from a minimum steps may be as large as floats
+            done = size * np.fmax(size, (size / smallest[active]) ** 2) <= TOLERANCE
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
         stalled[active] = np.where(size < smallest[active], 0, stalled[active] + 1)
         smallest[active] = np.fmin(smallest[active], size)
