@@ -23,6 +23,7 @@ ZERO, NOT_ZERO = 1e-11, 1e-9
 """A gradient, relative to the sum of its parts, is zero below the one, and not zero above the other."""
 
 
+@np.errstate(all="ignore")  # a loss may overflow one nat away
 def relative_gradient(subject: Subject, bandit: Bandit, lam: float) -> np.ndarray:
     """|gradient| at pi_ref by the sum of the moduli of its parts, per prompt: (P,).
 

@@ -242,7 +242,7 @@ def _by_two_responses(problem: Problem) -> PieceResult | None:
 
 def _is_expo(objective: PairObjective) -> bool:
     known = has_formula_of(objective, EXPO) or has_formula_of(objective, ExplicitPO)
-    return known and isinstance(objective.regulariser, ForwardKL)
+    return known and type(objective.regulariser) is ForwardKL
 
 
 # ---------------------------------------------------------------------------------------------- iterations

@@ -229,7 +229,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         total = (weight * (slope + dl)).sum(axis=0)
         rows = edges.to_winner @ (weight * (bend + cross)) + edges.to_loser @ (weight * (cross + dll))
 
-    if log_ratio_only and isinstance(regulariser, ForwardKL):
+    if log_ratio_only and type(regulariser) is ForwardKL:
         # a cross-entropy, whose Hessian in the logits is diag(pi) - pi pi'
         policy = softmax(theta)
         gradient = gradient + problem.strength * (policy - problem.reference)
