@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 BLOCK = 1 << 17
 """Entries of one n x n x B array that are worked on at a time: enough for Python's own time not to count, and little
-enough for caches to help."""
+enough for caches to help and for memory to be used again."""
 
 
 def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solution:
