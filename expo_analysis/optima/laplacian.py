@@ -25,8 +25,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Matrix = Any
 
-SMALL = 6
-"""Rows up to which matrices that sum over pairs are dense: zeros then cost less than skipping them."""
+SMALL = 4
+"""Rows up to which matrices that sum over pairs are dense: zeros then cost less than skipping them. With more rows, BLAS
+would start threads of its own."""
 
 
 @lru_cache
