@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,6 @@ from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Matrix = Any
-
-SMALL = 6
-"""Rows up to which matrices that sum over pairs are dense: zeros then cost less than skipping them."""
 
 
 @lru_cache
@@ -36,21 +31,16 @@ def pairs(n: int) -> tuple[Indices, Indices]:
     return high, low
 
 
-def sums(row: Indices, entry: Floats, rows: int) -> Matrix:
-    """The matrix that adds ``entry[k]`` times the k-th of what it is applied to to ``row[k]`` of the result."""
-    matrix = csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
-    return matrix.toarray() if rows <= SMALL else matrix
-
-
 @lru_cache
-def ends(n: int) -> tuple[Matrix, Matrix]:
+def ends(n: int) -> tuple[csr_array, csr_array]:
     """Sums over the `pairs` that have a vertex as their high end, and as their low end; both (n, n(n-1)/2)."""
-    high, low = (sums(end, np.ones(len(end)), n) for end in pairs(n))
+    count = n * (n - 1) // 2
+    high, low = (csr_array((np.ones(count), (end, np.arange(count))), shape=(n, count)) for end in pairs(n))
     return high, low
 
 
 @lru_cache
-def incidence(n: int) -> Matrix:
+def incidence(n: int) -> csr_array:
     """(n, n(n-1)/2): +1 at the high and -1 at the low end of each of the `pairs`."""
     to_high, to_low = ends(n)
     return to_high - to_low

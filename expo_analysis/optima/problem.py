@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ..divergences import ForwardKL
 from ..losses.base import PairObjective
 from ..losses.logistic import Logistic
-from .laplacian import Matrix, incidence, pairs, sums
+from .laplacian import incidence, pairs
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -30,7 +31,7 @@ Indices = NDArray[np.intp]
 class Edges:
     """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
 
-    Its matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
+    Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
     """
 
     n: int
@@ -47,36 +48,39 @@ class Edges:
         return self.winner, self.loser
 
     @cached_property
-    def to_winner(self) -> Matrix:
+    def to_winner(self) -> csr_array:
         """Sums over the edges of each winner, (n, E)."""
-        return sums(self.winner, np.ones(len(self.winner)), self.n)
+        return self._sums(self.winner, np.ones(len(self.winner)), self.n)
 
     @cached_property
-    def to_loser(self) -> Matrix:
+    def to_loser(self) -> csr_array:
         """Sums over the edges of each loser, (n, E)."""
-        return sums(self.loser, np.ones(len(self.loser)), self.n)
+        return self._sums(self.loser, np.ones(len(self.loser)), self.n)
 
     @cached_property
-    def to_pair(self) -> Matrix:
+    def to_pair(self) -> csr_array:
         """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
         return abs(self.net)
 
     @cached_property
-    def net(self) -> Matrix:
+    def net(self) -> csr_array:
         """The same, edges counting negative whose winner is the low end of the pair."""
         high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
         sign = np.where(self.winner > self.loser, 1.0, -1.0)
-        return sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
 
     @cached_property
-    def upward(self) -> Matrix:
+    def upward(self) -> csr_array:
         """The same over the edges alone whose winner is the high end of the pair."""
-        return (abs(self.net) + self.net) / 2
+        return self.net.maximum(0)
 
     @cached_property
-    def downward(self) -> Matrix:
+    def downward(self) -> csr_array:
         """The same over the edges alone whose winner is the low end of the pair."""
-        return (abs(self.net) - self.net) / 2
+        return self.upward - self.net
+
+    def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
+        return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
 
 
 @lru_cache(maxsize=16)

@@ -27,9 +27,9 @@ from .structure import describe, structures
 
 Floats = NDArray[np.float64]
 
-BLOCK = 1 << 17
-"""Entries of one n x n x B array that are worked on at a time: enough for Python's own time not to count, and little
-enough for caches to help."""
+BLOCK = 1 << 18
+"""Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
+not to count, and little enough for caches to help and for memory to be used again."""
 
 
 def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solution:
@@ -155,7 +155,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
                 flat.log_policy[columns, responses[0]] = np.log(mass)
                 flat.error_bound[columns] += 2 * UNIT * mass
                 continue
-            blocks = -(-len(columns) * len(responses) ** 2 // BLOCK)
+            blocks = -(-len(columns) * len(responses) * max(len(responses), 8) // BLOCK)
             for at, part in zip(np.array_split(columns, blocks), np.array_split(mass, blocks), strict=True):
                 piece = Piece.cut(objective, bandit, responses, prompt[at], lam[at], part)
                 flat.put(at, part, piece.responses, solve_piece(piece, method), whole=not structure.split)
