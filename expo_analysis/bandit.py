@@ -2,6 +2,7 @@
 
 Everything downstream sees one thing, the weights ``wins[x, i, j]`` of the ordered pairs "i beats j": they sum to one
 over each prompt, and are 2 q(i,j|x) p*(i > j|x) over i != j for a population, and observed frequencies for counts.
+The preferences p* of a population follow from pi*, or are any others, which no policy may reproduce.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Bandit:
         prompt_weights: rho, shape (prompts,), non-negative; divided by its sum. Default: equal, or for counts in
             proportion to the number of comparisons.
         counts: use `from_counts`.
+        stated_preference: use `from_preferences`.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
@@ -45,6 +47,7 @@ class Bandit:
     pairs: Any = "uniform"
     prompt_weights: Any = None
     counts: Any = None
+    stated_preference: Any = None
 
     def __post_init__(self) -> None:
         reference = _policy("reference", self.reference)
@@ -54,7 +57,13 @@ class Bandit:
             raise ValueError(f"reference must have at least two responses, got shape {shape}")
         optimal = None
         counts = None
-        if self.counts is None:
+        preference = None
+        if self.stated_preference is not None:
+            if self.optimal is not None or self.counts is not None:
+                raise ValueError("optimal and counts are not used with stated preferences: give one of the three")
+            preference = _preference(self.stated_preference, shape)
+            pairs = _pair_distribution(self.pairs, reference)
+        elif self.counts is None:
             if self.optimal is None:
                 raise ValueError(
                     "optimal must be given: positive probabilities (for win counts use Bandit.from_counts)"
@@ -85,6 +94,7 @@ class Bandit:
             "pairs": pairs,
             "prompt_weights": np.asarray(weights / weights.sum()),
             "counts": counts,
+            "stated_preference": preference,
         }
         for name, value in values.items():
             if value is not None:
@@ -100,6 +110,21 @@ class Bandit:
         """
         return cls(reference, None, prompt_weights=prompt_weights, counts=counts)  # type: ignore[arg-type]
 
+    @classmethod
+    def from_preferences(
+        cls,
+        reference: ArrayLike,
+        preference: ArrayLike,
+        pairs: Any = "uniform",
+        prompt_weights: ArrayLike | None = None,
+    ) -> Bandit:
+        """A population with any preferences, Bradley-Terry or not: ``preference[..., i, j]`` is p*(i > j).
+
+        Shapes (n, n) or (prompts, n, n): in [0, 1], with p*(i > j) + p*(j > i) = 1 within 1e-6 off the diagonal, which
+        is not read. Cycles are allowed. No ``optimal`` is known then, even where there is one.
+        """
+        return cls(reference, None, pairs, prompt_weights, stated_preference=preference)  # type: ignore[arg-type]
+
     @property
     def n(self) -> int:
         """Number of responses."""
@@ -113,6 +138,8 @@ class Bandit:
     @cached_property
     def preference(self) -> Floats:
         """p*(i > j), shape (..., n, n); 1/2 on the diagonal. Raises ValueError for counts, where it is not known."""
+        if self.stated_preference is not None:
+            return np.asarray(self.stated_preference)
         if self.optimal is None:
             raise ValueError("preference is not known for win counts; see wins for the observed frequencies")
         loser = np.moveaxis(self.optimal, -1, 0).copy()  # with prompts last, every step runs over contiguous numbers
@@ -210,6 +237,22 @@ def _counts(value: Any, shape: tuple[int, ...]) -> Floats:
     if counts.sum() == 0:
         raise ValueError("counts must hold at least one comparison")
     return np.broadcast_to(counts, (*shape, shape[-1])).copy()
+
+
+def _preference(value: Any, shape: tuple[int, ...]) -> Floats:
+    preference = _array("preference", value)
+    _check_square("preference", preference, shape)
+    preference = np.broadcast_to(preference, (*shape, shape[-1])).copy()
+    preference[..., np.arange(shape[-1]), np.arange(shape[-1])] = 0.5
+    if not ((preference >= 0) & (preference <= 1)).all():  # nan included
+        raise ValueError("preference must hold probabilities, from 0 to 1")
+    total = preference + np.swapaxes(preference, -1, -2)
+    if (np.abs(total - 1) > SUM_TOLERANCE).any():
+        worst = total.flat[np.abs(total - 1).argmax()]
+        raise ValueError(
+            f"preference must have p(i > j) + p(j > i) = 1 within {SUM_TOLERANCE:g}, got a sum of {worst:.9g}"
+        )
+    return preference / total
 
 
 def _check_square(name: str, array: Floats, shape: tuple[int, ...]) -> None:

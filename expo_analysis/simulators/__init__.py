@@ -1,0 +1,23 @@
+"""Training, simulated: what gradients on finite data reach, beside the exact optima of `expo_analysis.optima`."""
+
+from .autoregressive import NGram, Transformer
+from .optimisers import SGD, Adam
+from .policies import LogLinear, Policy, Tabular
+from .sampling import Pairs, draw_pairs
+from .training import Training, train
+from .trajectory import Trajectory
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "LogLinear",
+    "NGram",
+    "Pairs",
+    "Policy",
+    "Tabular",
+    "Training",
+    "Trajectory",
+    "Transformer",
+    "draw_pairs",
+    "train",
+]

@@ -1,0 +1,234 @@
+"""Autoregressive policies over short sequences: small enough to list every sequence, so every number is known exactly.
+
+Responses are the V^T sequences of T tokens out of V, in lexicographic order: sequence y has the number
+sum_t y_t V^(T-t). Training computes the tokens of the sequences that it is shown and nothing else; the enumeration is
+for looking at it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from ..losses.estimators import token_kl
+from .policies import Policy
+
+MAX_SEQUENCES = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class Autoregressive(Policy):
+    """log pi(y|x) = sum_t log pi(y_t | x, y_<t).
+
+    Args:
+        vocabulary: V, at least 2. length: T, at least 1; V^T must not exceed `MAX_SEQUENCES`. prompts: how many.
+    """
+
+    vocabulary: int
+    length: int
+    prompts: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("vocabulary", 2), ("length", 1), ("prompts", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if self.vocabulary**self.length > MAX_SEQUENCES:
+            raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
+        object.__setattr__(self, "n", self.vocabulary**self.length)
+
+    @cached_property
+    def sequences(self) -> NDArray[np.intp]:
+        """All sequences of tokens, shape (n, T)."""
+        return np.indices((self.vocabulary,) * self.length).reshape(self.length, -1).T
+
+    @abstractmethod
+    def token_logits(self, parameters: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of every next token: parameters (..., size), prompt (..., B) and tokens (..., B, T) to (..., B, T, V).
+
+        Position t must depend on the prompt and on the tokens before t only.
+        """
+
+    def token_logp(self, parameters: Tensor, response: Tensor) -> Tensor:
+        """log pi(. | x, y_<t) along some responses (..., B), shape (..., B, T, V)."""
+        prompt = response.div(self.n, rounding_mode="floor")
+        return self.token_logits(parameters, prompt, self._tokens(response)).log_softmax(dim=-1)
+
+    def log_probs(self, parameters: Tensor, response: Tensor) -> Tensor:
+        logp = self.token_logp(parameters, response)
+        return logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
+
+    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
+        reference = reference.expand(*parameters.shape[:-1], -1)
+        log_reference = self.token_logp(reference, response).detach()
+        logp = self.token_logp(parameters, response)
+        return token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
+
+    def log_policy(self, parameters: Tensor) -> Tensor:
+        every = torch.arange(self.prompts * self.n).expand(*parameters.shape[:-1], -1)
+        return self.log_probs(parameters, every).unflatten(-1, (self.prompts, self.n))
+
+    def _tokens(self, response: Tensor) -> Tensor:
+        powers = self.vocabulary ** torch.arange(self.length - 1, -1, -1)
+        return response[..., None].div(powers, rounding_mode="floor") % self.vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class NGram(Autoregressive):
+    """A table of logits for each prompt and each run of the last ``order - 1`` tokens (fewer at the start).
+
+    Args:
+        order: from 1 (tokens are independent) to T, the default, which reaches every distribution over sequences.
+        initial_policy: what training starts from, shape (n,) or (prompts, n); its conditional probabilities, averaged
+            over what the table does not tell apart. Default: uniform.
+    """
+
+    order: int | None = None
+    initial_policy: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        order = self.length if self.order is None else self.order
+        if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= self.length:
+            raise ValueError(f"order must be a whole number from 1 to the length {self.length}, got {order!r}")
+        object.__setattr__(self, "order", order)
+        if self.initial_policy is not None:
+            policy = np.atleast_2d(np.asarray(self.initial_policy, dtype=np.float64))
+            if policy.shape != (self.prompts, self.n) or not ((policy > 0) & (policy < 1)).all():
+                raise ValueError(f"initial_policy must hold probabilities of shape {(self.prompts, self.n)}")
+            object.__setattr__(self, "initial_policy", policy / policy.sum(axis=1, keepdims=True))
+
+    @property
+    def contexts(self) -> int:
+        """Rows of the table for one prompt: runs of order - 1 tokens, V standing for "before the start"."""
+        assert self.order is not None
+        return int((self.vocabulary + 1) ** (self.order - 1))
+
+    def start(self) -> Tensor:
+        table = np.ones((self.prompts * self.contexts, self.vocabulary))
+        if self.initial_policy is not None:
+            response = torch.arange(self.prompts * self.n)
+            tokens = self._tokens(response)
+            row = self._rows(response.div(self.n, rounding_mode="floor"), tokens).numpy()
+            table = np.zeros_like(table)
+            weight = np.repeat(np.asarray(self.initial_policy).reshape(-1), self.length)
+            np.add.at(table, (row.reshape(-1), tokens.numpy().reshape(-1)), weight)
+            table[table.sum(axis=1) == 0] = 1.0  # runs that do not occur
+        return torch.from_numpy(np.log(table / table.sum(axis=1, keepdims=True))).reshape(-1)
+
+    def token_logits(self, parameters: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
+        rows = self._rows(prompt, tokens)
+        table = parameters.unflatten(-1, (self.prompts * self.contexts, self.vocabulary))
+        at = rows.flatten(-2)[..., None].expand(*rows.shape[:-2], -1, self.vocabulary)
+        return table.gather(-2, at).unflatten(-2, (-1, self.length))
+
+    def _rows(self, prompt: Tensor, tokens: Tensor) -> Tensor:
+        """Row of the table at each position, (..., B, T)."""
+        assert self.order is not None
+        run = self.order - 1
+        begun = torch.nn.functional.pad(tokens, (run, 0), value=self.vocabulary)
+        row = prompt[..., None].expand(tokens.shape)
+        for back in range(run, 0, -1):
+            row = row * (self.vocabulary + 1) + begun[..., run - back : run - back + self.length]
+        return row
+
+
+class _Decoder(nn.Module):
+    """A pre-norm transformer decoder, every block attention and then a feed-forward layer."""
+
+    def __init__(self, prompts: int, vocabulary: int, length: int, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.token = nn.Embedding(prompts + vocabulary, width)
+        self.position = nn.Parameter(0.1 * torch.randn(length, width))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm": nn.LayerNorm(width),
+                    "attend": nn.Linear(width, 3 * width),
+                    "project": nn.Linear(width, width),
+                    "feed": nn.Sequential(
+                        nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+                    ),
+                }
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, vocabulary)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Tokens (B, T), the prompt first, to logits (B, T, V)."""
+        x = self.token(inputs) + self.position
+        future = torch.ones(inputs.shape[-1], inputs.shape[-1], dtype=torch.bool).triu(1)
+        for block in self.blocks:
+            assert isinstance(block, nn.ModuleDict)
+            mixed = block["attend"](block["norm"](x)).chunk(3, dim=-1)
+            q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for y in mixed)
+            scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
+            seen = scores.masked_fill(future, -torch.inf).softmax(dim=-1) @ v
+            x = x + block["project"](seen.transpose(-2, -3).flatten(-2))
+            x = x + block["feed"](x)
+        logits: Tensor = self.output(self.norm(x))
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Transformer(Autoregressive):
+    """A small decoder with weights drawn by a seed; prompts are tokens of their own that stand before the response.
+
+    Args:
+        width, heads, layers: of the decoder; heads must divide width.
+        seed: of the weights at the start, which are usually taken for the reference (`Policy.initial`).
+        sharpness: factor on the output layer at the start: larger means further from uniform.
+    """
+
+    width: int = 16
+    heads: int = 2
+    layers: int = 1
+    seed: int = 0
+    sharpness: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width {self.width}, got {self.heads}")
+        shape = (self.prompts, self.vocabulary, self.length, self.width, self.heads, self.layers)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = _Decoder(*shape).double().requires_grad_(False)  # it lends its structure; weights are given
+        module.output.weight.mul_(self.sharpness)
+        object.__setattr__(self, "_module", module)
+
+    @property
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self._module.named_parameters())  # type: ignore[attr-defined]
+
+    def start(self) -> Tensor:
+        return torch.cat([weight.reshape(-1) for weight in self._weights.values()])
+
+    def token_logits(self, parameters: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
+        weights = self._weights
+        sizes = [weight.numel() for weight in weights.values()]
+        # the prompt's own token, then all but the last of the response
+        inputs = torch.cat([(self.vocabulary + prompt)[..., None], tokens[..., :-1]], dim=-1)
+
+        def one(flat: Tensor, inputs: Tensor) -> Tensor:
+            parts = flat.split(sizes)
+            named = {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+            logits: Tensor = torch.func.functional_call(self._module, named, (inputs,))  # type: ignore[attr-defined]
+            return logits
+
+        lead = parameters.shape[:-1]
+        if not lead:
+            return one(parameters, inputs)
+        inputs = inputs.expand(*lead, *inputs.shape[-2:]).flatten(0, len(lead) - 1)
+        logits = torch.func.vmap(one)(parameters.flatten(0, -2), inputs)
+        return logits.unflatten(0, lead)

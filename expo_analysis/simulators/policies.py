@@ -1,0 +1,98 @@
+"""Policies over finitely many responses: from parameters to the log-probability of every response.
+
+Parameters are one flat vector, on the last axis of a torch tensor; all axes before it are independent settings that are
+trained at once. Responses of all prompts are numbered together: response y of prompt x is x * n + y.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..bandit import Bandit
+
+
+class Policy(ABC):
+    """A family of policies pi(y|x), with ``prompts`` prompts and ``n`` responses to each."""
+
+    prompts: int
+    n: int
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """The parameters that training starts from, shape (size,), float64."""
+
+    @abstractmethod
+    def log_policy(self, parameters: Tensor) -> Tensor:
+        """log pi(y|x) of all responses: parameters (..., size) to (..., prompts, n)."""
+
+    def log_probs(self, parameters: Tensor, response: Tensor) -> Tensor:
+        """log pi of some responses, by their numbers (..., B): parameters (..., size) to (..., B)."""
+        return self.log_policy(parameters).flatten(-2).gather(-1, response)
+
+    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
+        """`losses.estimators.token_kl` along some responses (..., B), from the policy at ``reference`` (size,)."""
+        raise TypeError(f"policy {type(self).__name__} has no tokens; 'token_kl' needs an autoregressive policy")
+
+    def initial(self) -> np.ndarray:
+        """The policy at `start`, shape (prompts, n)."""
+        return np.asarray(torch.exp(self.log_policy(self.start())).numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class Tabular(Policy):
+    """One logit for each prompt and response: pi = softmax(theta), from ``initial_policy``, (n,) or (prompts, n)."""
+
+    initial_policy: ArrayLike
+
+    def __post_init__(self) -> None:
+        policy = np.atleast_2d(Bandit(self.initial_policy, self.initial_policy).reference)  # type: ignore[arg-type]
+        object.__setattr__(self, "initial_policy", policy)
+        object.__setattr__(self, "prompts", policy.shape[0])
+        object.__setattr__(self, "n", policy.shape[1])
+
+    def start(self) -> Tensor:
+        return torch.from_numpy(np.log(self.initial_policy).reshape(-1))
+
+    def log_policy(self, parameters: Tensor) -> Tensor:
+        return torch.log_softmax(parameters.unflatten(-1, (self.prompts, self.n)), dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LogLinear(Policy):
+    """theta(x, y) = log base(y|x) + features(x, y) . w: parameters w that all prompts share, 0 at the start.
+
+    Args:
+        base: the policy at w = 0, usually pi_ref; shape (n,) or (prompts, n).
+        features: shape (prompts, n, d), or (n, d) with one prompt. Prompts interfere where their features overlap, and
+            with fewer than prompts * (n - 1) of them not every policy can be reached.
+    """
+
+    base: ArrayLike
+    features: ArrayLike
+
+    def __post_init__(self) -> None:
+        base = np.atleast_2d(Bandit(self.base, self.base).reference)  # type: ignore[arg-type]
+        features = np.asarray(self.features, dtype=np.float64)
+        features = features[None] if features.ndim == 2 else features
+        if features.ndim != 3 or features.shape[:2] != base.shape or not np.isfinite(features).all():
+            raise ValueError(f"features must be finite, of shape {(*base.shape, 'd')}; got {features.shape}")
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "prompts", base.shape[0])
+        object.__setattr__(self, "n", base.shape[1])
+
+    def start(self) -> Tensor:
+        return torch.zeros(np.asarray(self.features).shape[-1], dtype=torch.float64)
+
+    def log_policy(self, parameters: Tensor) -> Tensor:
+        features = torch.from_numpy(np.asarray(self.features)).to(parameters.dtype)
+        theta = torch.from_numpy(np.log(self.base)).to(parameters.dtype) + torch.einsum(
+            "xyd,...d->...xy", features, parameters
+        )
+        return torch.log_softmax(theta, dim=-1)

@@ -1,0 +1,179 @@
+"""Comparisons drawn from a bandit: data sets of (prompt, winner, loser), several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..bandit import Bandit
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+DESIGNS = ("pairs", "uniform", "reference")
+"""Where the two responses of a comparison come from, see `draw_pairs`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Data sets of comparisons, in the order in which training meets them.
+
+    Args:
+        reference: pi_ref, shape (n,) or (prompts, n).
+        winner, loser, prompt: shape (N,) for one data set, or (data sets, N); one prompt needs no ``prompt``.
+        size: how many of the N belong to each data set, shape (data sets,); the rest is padding. Default: all.
+        optimal: pi*, where it is known; shape of ``reference``. Nothing but `Trajectory`'s distances reads it.
+
+    Raises:
+        ValueError: naming the argument, what was wrong with it and what is accepted.
+    """
+
+    reference: Floats
+    winner: Indices
+    loser: Indices
+    prompt: Indices | None = None
+    size: Indices | None = None
+    optimal: Floats | None = None
+
+    def __post_init__(self) -> None:
+        # a bandit checks policies; its preferences do not matter here
+        checked = Bandit(self.reference, self.reference if self.optimal is None else self.optimal)
+        reference = np.atleast_2d(checked.reference)
+        winner = _indices("winner", self.winner, reference.shape[1])
+        loser = _indices("loser", self.loser, reference.shape[1])
+        prompt = _indices("prompt", np.zeros_like(winner) if self.prompt is None else self.prompt, len(reference))
+        for name, array in (("loser", loser), ("prompt", prompt)):
+            if array.shape != winner.shape:
+                raise ValueError(f"{name} must have the shape of winner, {winner.shape}; got {array.shape}")
+        size = np.full(len(winner), winner.shape[1]) if self.size is None else np.asarray(self.size)
+        if size.shape != winner.shape[:1] or not ((size > 0) & (size <= winner.shape[1])).all():
+            raise ValueError(
+                f"size must hold one number from 1 to {winner.shape[1]} for each of {len(winner)} data sets"
+            )
+        used = np.arange(winner.shape[1]) < size[:, None]
+        if (winner == loser)[used].any():
+            raise ValueError("loser must differ from winner: a response is not compared with itself")
+        values = {"reference": reference, "winner": winner, "loser": loser, "prompt": prompt, "size": size}
+        if self.optimal is not None:
+            values["optimal"] = np.atleast_2d(np.asarray(checked.optimal))
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def data_sets(self) -> int:
+        """How many data sets there are."""
+        return len(self.winner)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """counts[s, x, i, j]: how often i beats j on prompt x in data set s; shape (data sets, prompts, n, n)."""
+        sets, (prompts, n) = self.data_sets, self.reference.shape
+        used = np.arange(self.winner.shape[1]) < np.asarray(self.size)[:, None]
+        of = np.broadcast_to(np.arange(sets)[:, None], self.winner.shape)
+        assert self.prompt is not None
+        flat = ((of * prompts + self.prompt) * n + self.winner) * n + self.loser
+        total = np.bincount(flat[used], minlength=sets * prompts * n * n)
+        return total.reshape(sets, prompts, n, n).astype(np.float64)
+
+    def bandit(self, data_set: int = 0) -> Bandit:
+        """One data set as win counts, for the exact optimum of what training minimises."""
+        return Bandit.from_counts(self.reference, self.counts[data_set])
+
+
+def draw_pairs(
+    bandit: Bandit,
+    count: int,
+    data_sets: int = 1,
+    *,
+    seed: int = 0,
+    design: str = "pairs",
+    discard_equal: bool = False,
+    label_noise: float = 0.0,
+) -> Pairs:
+    """Draw comparisons from a population: the prompt by rho, the pair by ``design``, the winner by p*.
+
+    Args:
+        bandit: a population; its preferences may be of any kind.
+        count: comparisons in each data set.
+        data_sets: how many to draw. Each has random numbers of its own: the first k are the same however many follow.
+        design: ``"pairs"`` draws pairs from the bandit's q; ``"uniform"`` and ``"reference"`` draw two independent
+            responses, all equally likely or by pi_ref, again where they are equal.
+        discard_equal: throw comparisons of a response with itself away instead of drawing them again, as the paper's
+            experiments do: data sets then hold fewer than ``count`` comparisons, and not all the same number. For the
+            last two designs.
+        label_noise: probability in [0, 1/2] that winner and loser are swapped.
+
+    Raises:
+        ValueError: naming the argument that is wrong and what is accepted.
+    """
+    if bandit.counts is not None:
+        raise ValueError("bandit must be a population to draw from, not win counts")
+    for name, value in (("count", count), ("data_sets", data_sets)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    if design not in DESIGNS:
+        raise ValueError(f"design must be one of {list(DESIGNS)}, got {design!r}")
+    if discard_equal and design == "pairs":
+        raise ValueError("discard_equal is not used by design 'pairs', which draws no equal pairs")
+    if not 0 <= label_noise <= 0.5:
+        raise ValueError(f"label_noise must be a probability from 0 to 0.5, got {label_noise!r}")
+
+    reference = np.atleast_2d(bandit.reference)
+    draw = _pair_sampler(bandit, design, discard_equal)
+    preference = np.broadcast_to(bandit.preference, (*reference.shape, bandit.n))
+    found = []
+    for child in np.random.SeedSequence(seed).spawn(data_sets):
+        rng = np.random.default_rng(child)
+        prompt = rng.choice(len(reference), size=count, p=np.atleast_1d(bandit.prompt_weights))
+        first, second = draw(rng, prompt)
+        first_wins = rng.random(count) < preference[prompt, first, second]
+        flipped = rng.random(count) < label_noise
+        ahead = first_wins ^ flipped
+        kept = first != second
+        found.append([x[kept] for x in (np.where(ahead, first, second), np.where(ahead, second, first), prompt)])
+    size = np.array([len(winner) for winner, _, _ in found])
+    if (size == 0).any():
+        raise ValueError(f"count must be larger: all {count} comparisons of a data set were of a response with itself")
+    # padding repeats a data set from its start
+    filled = [[np.resize(x, size.max()) for x in one] for one in found]
+    winner, loser, prompt = np.moveaxis(np.array(filled), 1, 0)
+    return Pairs(reference, winner, loser, prompt, size, None if bandit.optimal is None else bandit.optimal)
+
+
+Sampler = Callable[[np.random.Generator, Indices], tuple[Indices, Indices]]
+
+
+def _pair_sampler(bandit: Bandit, design: str, discard_equal: bool) -> Sampler:
+    """A function of random numbers and prompts that draws two responses for each."""
+    reference = np.atleast_2d(bandit.reference)
+    prompts, n = reference.shape
+    one = np.full_like(reference, 1 / n) if design == "uniform" else reference
+    together = one[:, :, None] * one[:, None, :]
+    if design == "pairs":
+        together = np.broadcast_to(bandit.pairs, (prompts, n, n))
+    elif not discard_equal:
+        together = together * (1 - np.eye(n))
+    upto = np.cumsum(together.reshape(prompts, -1), axis=1)
+
+    def draw(rng: np.random.Generator, prompt: Indices) -> tuple[Indices, Indices]:
+        u = rng.random(len(prompt)) * upto[prompt, -1]
+        cell = np.empty(len(prompt), dtype=np.intp)
+        for x in range(prompts):
+            here = prompt == x
+            cell[here] = np.searchsorted(upto[x], u[here], side="right")
+        return cell // n, cell % n
+
+    return draw
+
+
+def _indices(name: str, value: ArrayLike, stop: int) -> Indices:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"{name} must be whole numbers of shape (N,) or (data sets, N), got shape {array.shape}")
+    if not ((array >= 0) & (array < stop)).all():
+        raise ValueError(f"{name} must be from 0 to {stop - 1}, got {array[(array < 0) | (array >= stop)][0]}")
+    return np.atleast_2d(array).astype(np.intp)

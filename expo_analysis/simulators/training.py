@@ -1,0 +1,526 @@
+"""Gradient training of many settings at once: every (objective, data set) pair is one row of the same tensors.
+
+One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations
+and replayed from then on. Rows do not see each other: each gives what it would give if trained alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .._threads import one_thread
+from ..bandit import Bandit
+from ..losses import RLHF, Objective, PairObjective
+from ..losses.base import check_number, check_option
+from ..losses.estimators import check_estimator, own_responses, reference_samples
+from ..losses.risk import refuse_coupled
+from .optimisers import Adam, Optimiser
+from .policies import Policy
+from .sampling import Pairs
+from .trajectory import Trajectory
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], object]
+
+SCHEDULES = ("constant", "linear", "cosine")
+PREFIXES = ("reference_samples", "own_responses")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        optimiser: `Adam` or `SGD`, with learning rate and weight decay.
+        epochs: passes over the data; without ``batch`` each is one step.
+        batch: pairs in a step, the last of an epoch with what is left; None for the gradient of all the data. With data
+            sets of several sizes, a smaller one starts over until the largest is through.
+        shuffle: whether each epoch has an order of its own.
+        clip_norm: the gradient of each setting is scaled down to this 2-norm where it is longer; None for never.
+        schedule: of the learning rate: ``"constant"``, or ``"linear"`` or ``"cosine"`` down to zero.
+        average: the share of the last steps whose parameters are averaged for the result; None for the last iterate.
+        patience: stop a setting early when its validation risk has not fallen for so many records, and take the record
+            where it was lowest; None for never.
+        estimator: of the regulariser, see `losses.estimators`; ``"exact"`` sums over all responses.
+        samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them.
+        prefixes: what ``"token_kl"`` runs along: ``"reference_samples"`` or ``"own_responses"``.
+        records: about how many times the policies are looked at, the start and the end included.
+        log_spaced: whether the records are spaced evenly in the logarithm of the step.
+        seed: of orders and samples. A data set meets the same ones whatever is trained beside it.
+    """
+
+    optimiser: Optimiser = field(default_factory=Adam)
+    epochs: int = 1000
+    batch: int | None = None
+    shuffle: bool = True
+    clip_norm: float | None = None
+    schedule: str = "constant"
+    average: float | None = None
+    patience: int | None = None
+    estimator: str = "exact"
+    samples: int = 1
+    prefixes: str = "reference_samples"
+    records: int = 50
+    log_spaced: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2)):
+            value = getattr(self, name)
+            if value is None and name in ("batch", "patience"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if not isinstance(self.optimiser, Optimiser):
+            raise TypeError(f"optimiser must be Adam(...) or SGD(...), got {self.optimiser!r}")
+        check_option("schedule", self.schedule, SCHEDULES)
+        check_option("prefixes", self.prefixes, PREFIXES)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0.0)
+        if self.average is not None and not (isinstance(self.average, float) and 0 < self.average <= 1):
+            raise ValueError(f"average must be a share in (0, 1], got {self.average!r}")
+        if self.average is not None and self.patience is not None:
+            raise ValueError("average is not used with patience: give one of the two")
+        if self.estimator != "exact" and self.batch is None:
+            raise ValueError("batch must be given with an estimator: the gradient of all the data is exact")
+
+
+def train(
+    objectives: Objective | Sequence[Objective],
+    policy: Policy,
+    data: Bandit | Pairs,
+    training: Training | None = None,
+    *,
+    reward: ArrayLike | None = None,
+    validation: Bandit | Pairs | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Trajectory:
+    r"""Train a policy with every objective on every data set, all from the same start.
+
+    Minimises mean over pairs of loss + lam * regulariser, and for `RLHF` E_pi[-r] + lam D_f(pi || pi_ref).
+
+    Args:
+        objectives: any of the catalogue but AOT, or one's own; those that differ in lam only share one computation.
+        policy: what is trained, see `simulators.policies`.
+        data: a `Bandit`, exact or counted, for full gradients; `Pairs` for batches of pairs, or full gradients too.
+        reward: r for `RLHF`, shape (n,), (prompts, n) or (data sets, prompts, n). Default: log pi*.
+        validation: data of the same kind for ``patience``.
+        progress: called as ``progress(done, total)`` with numbers of steps.
+
+    Returns:
+        A `Trajectory` over (objective, data set). A setting that diverges has nan from there on, the others go on.
+
+    Raises:
+        TypeError, ValueError: naming the argument that is wrong and what is accepted.
+    """
+    chosen = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    training = Training() if training is None else training
+    _check(chosen, policy, data, training, validation)
+    sets = data.data_sets if isinstance(data, Pairs) else 1
+    whole = _whole(data)
+    held_out = None if validation is None else _whole(validation)
+    reference = np.atleast_2d(data.reference)
+    optimal = None if data.optimal is None else np.atleast_2d(data.optimal)
+    rewards = _rewards(chosen, reward, optimal, (sets, *reference.shape))
+
+    groups = _groups(chosen)
+    per_epoch = 1 if training.batch is None else -(-_longest(data) // training.batch)
+    steps = training.epochs * per_epoch
+    recorded = record_steps(steps, training)
+    shape = (len(chosen), sets)
+    log_policies = np.full((*shape, len(recorded), *reference.shape), np.nan)
+    values = np.full((*shape, len(recorded)), np.nan)
+    final = np.full((*shape, *reference.shape), np.nan)
+    stopped = np.full(shape, steps)
+    done = 0
+    with one_thread():
+        for group in groups:
+            task = _Task([chosen[i] for i in group], policy, reference, rewards, sets, training)
+            base = done
+
+            def advance(step: int, base: int = base) -> None:
+                progress(base + step, steps * len(groups))
+
+            run = _run(task, data, whole, held_out, recorded, per_epoch, advance)
+            log_policies[group], values[group], final[group], stopped[group] = run
+            done += steps
+    counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
+    return Trajectory(
+        objectives=tuple(chosen),
+        steps=recorded,
+        log_policies=log_policies,
+        values=values,
+        log_final=final,
+        stopped=stopped,
+        reference=reference,
+        optimal=optimal,
+        wins=counts,
+    )
+
+
+def record_steps(steps: int, training: Training) -> NDArray[np.intp]:
+    """The steps at which policies are recorded, from 0 to ``steps``."""
+    if training.log_spaced:
+        at = np.r_[0, np.geomspace(1, steps, training.records - 1)]
+    else:
+        at = np.linspace(0, steps, training.records)
+    return np.unique(at.round().astype(np.intp))
+
+
+class Batch(NamedTuple):
+    """What one step reads, with a leading axis for data sets.
+
+    winner, loser: numbers of responses (see `policies`), (S, B). weight: (S, B), summing to one. prompts: the share of
+    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them.
+    """
+
+    winner: Tensor
+    loser: Tensor
+    weight: Tensor
+    prompts: Tensor
+    samples: Tensor
+
+
+class _Task:
+    """The objectives of one kind over all data sets: parameters (O, S, size)."""
+
+    def __init__(
+        self,
+        objectives: list[Objective],
+        policy: Policy,
+        reference: Floats,
+        rewards: Tensor | None,
+        sets: int,
+        training: Training,
+    ) -> None:
+        self.shape = (len(objectives), sets)
+        lams = torch.tensor([objective.lam for objective in objectives], dtype=torch.float64)
+        self.lam = lams[:, None].expand(self.shape)
+        self.objective = objectives[0].with_lam(lams[:, None, None])
+        self.policy = policy
+        self.training = training
+        self.log_reference = torch.from_numpy(np.log(reference))
+        self.rewards = rewards if isinstance(self.objective, RLHF) else None
+        self.start = policy.start()
+        self.parameters = self.start.expand(*self.shape, -1).clone()
+
+    def risk(self, parameters: Tensor, batch: Batch, estimator: str = "exact") -> Tensor:
+        """The objective of each setting on a batch, shape (O, S); parameters (O, S, size)."""
+        objective, policy = self.objective, self.policy
+        if isinstance(objective, RLHF):
+            log_policy = policy.log_policy(parameters)
+            assert self.rewards is not None
+            value = objective.reward_terms(log_policy, self.rewards.expand_as(log_policy)).sum(dim=-1)
+            kept = objective.regulariser(log_policy, self.log_reference.expand_as(log_policy))
+            return (batch.prompts * (value + self.lam[..., None] * kept)).sum(dim=-1)
+
+        assert isinstance(objective, PairObjective)
+        regulariser = objective.regulariser
+        winner, loser = (end.expand(*self.shape, -1) for end in (batch.winner, batch.loser))
+        if regulariser is not None and estimator == "exact":
+            log_policy = policy.log_policy(parameters)
+            flat = log_policy.flatten(-2)
+            logp: tuple[Tensor, ...] = (flat.gather(-1, winner), flat.gather(-1, loser))
+        else:
+            logp = policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1)
+        read = list(logp)
+        if objective.claims.needs_reference:
+            read += [self.log_reference.flatten()[end] for end in (winner, loser)]
+        total = (batch.weight * objective.loss(*read)).sum(dim=-1)
+        if regulariser is None:
+            return total
+        if estimator == "exact":
+            divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
+            return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
+        return total + self.lam * (batch.weight * self._estimate(parameters, batch, logp, estimator)).sum(dim=-1)
+
+    def _estimate(self, parameters: Tensor, batch: Batch, logp: tuple[Tensor, ...], estimator: str) -> Tensor:
+        """One number per pair whose mean stands for the regulariser, (O, S, B)."""
+        if estimator == "own_responses":
+            return own_responses(*logp)
+        if estimator == "token_kl" and self.training.prefixes == "own_responses":
+            along = torch.stack([batch.winner, batch.loser], dim=-1)
+        else:
+            along = batch.samples
+        k = along.shape[-1]
+        flat = along.flatten(-2).expand(*self.shape, -1)
+        if estimator == "reference_samples":
+            return reference_samples(self.policy.log_probs(parameters, flat).unflatten(-1, (-1, k)))
+        return self.policy.prefix_kl(parameters, self.start, flat).unflatten(-1, (-1, k)).mean(dim=-1)
+
+    def step(
+        self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step of training."""
+
+        def total(parameters: Tensor) -> Tensor:  # rows are independent, so the gradient of the sum has each one's own
+            return self.risk(parameters, Batch(*batch), self.training.estimator).sum()
+
+        gradient = torch.func.grad(total)(parameters)
+        if self.training.clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+            gradient = gradient * (self.training.clip_norm / norm.clamp(min=self.training.clip_norm))
+        return self.training.optimiser.update(parameters, gradient, state, rates)
+
+
+def _run(
+    task: _Task,
+    data: Bandit | Pairs,
+    whole: Batch,
+    held_out: Batch | None,
+    recorded: NDArray[np.intp],
+    per_epoch: int,
+    advance: Callable[[int], None],
+) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
+    """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
+    training = task.training
+    steps = training.epochs * per_epoch
+    parameters = task.parameters
+    state: tuple[Tensor, ...] = tuple(torch.zeros_like(parameters) for _ in range(training.optimiser.states))
+    rates = training.optimiser.rates(_learning_rates(training, steps)).unbind(0)
+    average_from = steps if training.average is None else steps - max(1, round(training.average * steps))
+    mean = torch.zeros_like(parameters)
+    best = _Best(task, held_out)
+    log_policies, values = [], []
+    replay: Callable[..., Any] | None = None
+    due = set(recorded.tolist())
+
+    def record(step: int) -> None:
+        log_policy = task.policy.log_policy(parameters)
+        log_policies.append(log_policy.numpy())
+        values.append(task.risk(parameters, whole).numpy())
+        best.see(step, parameters, log_policy)
+        advance(step)
+
+    with torch.no_grad():
+        record(0)
+        step = 0
+        for epoch in range(training.epochs):
+            for batch in _batches(data, whole, training, epoch):
+                if replay is None:
+                    replay = _recorded(task.step, (parameters, state, rates[step], *batch))
+                parameters, state = replay(parameters, state, rates[step], *batch)
+                step += 1
+                if step > average_from:
+                    mean += (parameters - mean) / (step - average_from)
+                if step in due:
+                    record(step)
+            if best.all_stopped:
+                break
+    final = task.policy.log_policy(mean).numpy() if training.average is not None else best.log_policy.numpy()
+    missing = len(recorded) - len(log_policies)  # all stopped early
+    pad = [(0, 0), (0, 0), (0, missing)]
+    return (
+        np.pad(np.stack(log_policies, axis=2), [*pad, (0, 0), (0, 0)], constant_values=np.nan),
+        np.pad(np.stack(values, axis=2), pad, constant_values=np.nan),
+        final,
+        best.step.numpy(),
+    )
+
+
+class _Best:
+    """What early stopping keeps; without validation data, the latest."""
+
+    def __init__(self, task: _Task, held_out: Batch | None) -> None:
+        self.task, self.held_out = task, held_out
+        self.risk = torch.full(task.shape, torch.inf, dtype=torch.float64)
+        self.step = torch.zeros(task.shape, dtype=torch.int64)
+        self.waited = torch.zeros(task.shape, dtype=torch.int64)
+        self.log_policy = torch.empty(0)
+
+    def see(self, step: int, parameters: Tensor, log_policy: Tensor) -> None:
+        """Take note of a record."""
+        patience = self.task.training.patience
+        if self.held_out is None or patience is None:
+            self.log_policy = log_policy
+            self.step.fill_(step)
+            return
+        risk = self.task.risk(parameters, self.held_out)
+        better = (risk < self.risk) & (self.waited < patience)
+        self.risk = torch.where(better, risk, self.risk)
+        self.step = torch.where(better, step, self.step)
+        self.waited = torch.where(better, 0, self.waited + 1)
+        kept = self.log_policy if self.log_policy.numel() else log_policy
+        self.log_policy = torch.where(better[..., None, None], log_policy, kept)
+
+    @property
+    def all_stopped(self) -> bool:
+        """Whether no setting can become better any more."""
+        patience = self.task.training.patience
+        return patience is not None and bool((self.waited >= patience).all())
+
+
+def _recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..., Any]:
+    """The step as a fixed list of tensor operations, run without Python: about ten times faster on small tensors.
+
+    A loss whose Python branches on the values of its arguments cannot be recorded, and is called anew at each step.
+    """
+    try:
+        graph = make_fx(step)(*example)
+    except RuntimeError:
+        return step
+    parameters, state, *rest = example
+    states = len(state)
+
+    def flat(parameters: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        parameters, state = graph(parameters, more[:states], *more[states:])
+        return (parameters, *state)
+
+    try:
+        with warnings.catch_warnings():  # the tracer is to be replaced some day; without it there is still the graph
+            warnings.simplefilter("ignore", DeprecationWarning)
+            traced = torch.jit.trace(flat, (parameters, *state, *rest), check_trace=False)
+    except RuntimeError:  # an operation that it does not know
+        return graph
+
+    def replay(parameters: Tensor, state: tuple[Tensor, ...], *rest: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parameters, *after = traced(parameters, *state, *rest)
+        return parameters, tuple(after)
+
+    return replay
+
+
+def _learning_rates(training: Training, steps: int) -> Tensor:
+    left = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    factor = {"constant": torch.ones_like(left), "linear": left, "cosine": (1 - torch.cos(torch.pi * left)) / 2}
+    return training.optimiser.lr * factor[training.schedule]
+
+
+def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch, in order."""
+    if training.batch is None or isinstance(data, Bandit):
+        yield whole
+        return
+    reference, size, longest = data.reference, np.asarray(data.size), _longest(data)
+    prompts, n = reference.shape
+    batch = training.batch
+    steps = -(-longest // batch)
+    short = steps * batch - longest
+    drawn = []
+    for s in range(data.data_sets):
+        rng = np.random.default_rng([training.seed, s, epoch])
+        order = rng.permutation(size[s]) if training.shuffle else np.arange(size[s])
+        drawn.append(np.resize(order, longest))
+    order = np.stack(drawn)
+    ends = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
+    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in ends)
+    weight = np.ones_like(winner, dtype=np.float64)
+    weight[:, longest:] = 0.0
+
+    def split(array: NDArray[Any]) -> NDArray[Any]:  # (S, N, ...) to (steps, S, B, ...)
+        return np.moveaxis(array.reshape(len(array), steps, batch, *array.shape[2:]), 1, 0)
+
+    weight = split(weight)
+    weight /= weight.sum(axis=-1, keepdims=True)
+    share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
+    samples = np.zeros((*winner.shape, 0), dtype=np.intp)
+    if training.estimator in ("reference_samples", "token_kl"):
+        drawn = []
+        for s in range(data.data_sets):
+            rng = np.random.default_rng([training.seed, s, epoch, 1])
+            u = rng.random((winner.shape[1], training.samples))
+            upto = np.cumsum(reference, axis=1)[prompt[s]]
+            y = np.minimum((u[:, :, None] >= upto[:, None, :]).sum(axis=-1), n - 1)
+            drawn.append(prompt[s][:, None] * n + y)
+        samples = np.stack(drawn)
+    arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
+    tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
+    yield from map(Batch._make, zip(*tensors, strict=True))
+
+
+def _whole(data: Bandit | Pairs) -> Batch:
+    """All the data as one batch of weighted pairs."""
+    reference = np.atleast_2d(data.reference)
+    prompts, n = reference.shape
+    if isinstance(data, Pairs):
+        weight = data.counts / np.asarray(data.size)[:, None, None, None]
+    else:
+        weight = (data.wins.reshape(prompts, n, n) * np.reshape(data.prompt_weights, (-1, 1, 1)))[None]
+    prompt, winner, loser = np.nonzero((weight > 0).any(axis=0))
+    share = weight.sum(axis=(-1, -2))
+    if isinstance(data, Bandit):  # a prompt may have no comparison, and is regularised all the same
+        share = np.reshape(data.prompt_weights, (1, -1))
+    first, second = (torch.from_numpy(prompt * n + end)[None] for end in (winner, loser))
+    nothing = torch.zeros((1, len(winner), 0), dtype=torch.int64)
+    return Batch(first, second, torch.from_numpy(weight[:, prompt, winner, loser]), torch.tensor(share), nothing)
+
+
+def _longest(data: Bandit | Pairs) -> int:
+    return int(np.asarray(data.size).max()) if isinstance(data, Pairs) else 1
+
+
+def _groups(objectives: list[Objective]) -> list[list[int]]:
+    """Positions of objectives that differ in lam only."""
+    groups: list[tuple[Objective, list[int]]] = []
+    for i, objective in enumerate(objectives):
+        alike = dataclasses.replace(objective, lam=1.0)
+        for other, members in groups:
+            if type(other) is type(alike) and other == alike:
+                members.append(i)
+                break
+        else:
+            groups.append((alike, [i]))
+    return [members for _, members in groups]
+
+
+def _rewards(
+    objectives: list[Objective], reward: ArrayLike | None, optimal: Floats | None, shape: tuple[int, ...]
+) -> Tensor | None:
+    if not any(isinstance(objective, RLHF) for objective in objectives):
+        if reward is not None:
+            raise ValueError("reward is used by RLHF only, and no objective is RLHF")
+        return None
+    if reward is None:
+        if optimal is None:
+            raise ValueError("reward must be given for RLHF where pi* is not known")
+        return torch.from_numpy(np.log(optimal))
+    values = np.asarray(reward, dtype=np.float64)
+    try:
+        return torch.from_numpy(np.broadcast_to(values, shape).copy())
+    except ValueError:
+        raise ValueError(f"reward must have shape (n,), (prompts, n) or {shape}, got {values.shape}") from None
+
+
+def _check(
+    objectives: list[Objective],
+    policy: Policy,
+    data: Bandit | Pairs,
+    training: Training,
+    validation: Bandit | Pairs | None,
+) -> None:
+    if not objectives:
+        raise ValueError("objectives must hold at least one objective")
+    for objective in objectives:
+        if not isinstance(objective, (PairObjective, RLHF)):
+            raise TypeError(f"objectives must be RLHF or pair objectives, got {type(objective).__name__}")
+        refuse_coupled(objective)
+        if np.ndim(objective.lam) != 0:
+            raise ValueError("objectives must have one lam each: give a list of objectives for several")
+        if training.estimator != "exact":
+            if isinstance(objective, RLHF):
+                raise ValueError("estimator must be 'exact' for RLHF")
+            check_estimator(objective, training.estimator)
+    for name, given in (("data", data), ("validation", validation)):
+        if given is None:
+            continue
+        if not isinstance(given, (Bandit, Pairs)):
+            raise TypeError(f"{name} must be a Bandit or Pairs, got {type(given).__name__}")
+        shape = np.atleast_2d(given.reference).shape
+        if shape != (policy.prompts, policy.n):
+            raise ValueError(
+                f"{name} must have the policy's {policy.prompts} prompts and {policy.n} responses, got {shape}"
+            )
+    if isinstance(data, Bandit) and training.batch is not None:
+        raise ValueError("batch needs data of single pairs: draw_pairs(bandit, ...) makes them")
+    if (training.patience is None) != (validation is None):
+        raise ValueError("validation and patience must be given together")

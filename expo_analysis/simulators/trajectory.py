@@ -1,0 +1,140 @@
+"""What training went through: policies over steps, and what one wants to know of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..divergences import ForwardKL, ReverseKL
+from ..losses import Objective
+
+Floats = NDArray[np.float64]
+MASSES = ("chosen", "rejected", "unseen")
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Policies of O objectives on S data sets at R recorded steps, over the responses of all prompts.
+
+    objectives: the O objectives. steps: (R,), from 0. log_policies: (O, S, R, prompts, n). values: the objective on all
+    the training data, with its exact regulariser, (O, S, R). log_final: what training returned, (O, S, prompts, n): the
+    last iterate, or the average or the early stop that was asked for. stopped: the step of the result, (O, S).
+    reference, optimal: (prompts, n), the latter None where it is not known. wins: how often i beat j, (1 or S, prompts,
+    n, n). Entries after an early stop of all settings, and of diverged settings, are nan.
+    """
+
+    objectives: tuple[Objective, ...]
+    steps: NDArray[np.intp]
+    log_policies: Floats
+    values: Floats
+    log_final: Floats
+    stopped: NDArray[np.intp]
+    reference: Floats
+    optimal: Floats | None
+    wins: Floats
+
+    @property
+    def policies(self) -> Floats:
+        """Recorded policies, (O, S, R, prompts, n)."""
+        return np.asarray(np.exp(self.log_policies))
+
+    @property
+    def final(self) -> Floats:
+        """The policies that training returned, (O, S, prompts, n)."""
+        return np.asarray(np.exp(self.log_final))
+
+    @cached_property
+    def kinds(self) -> dict[str, NDArray[np.bool_]]:
+        """Which responses are chosen, rejected and unseen: masks (1 or S, prompts, n), of which one holds for each.
+
+        chosen: won more often than lost; unseen: in no comparison; rejected: all others.
+        """
+        won, lost = self.wins.sum(axis=-1), self.wins.sum(axis=-2)
+        chosen = won > lost * (1 + 1e-12)  # on populations a tie may be off by rounding
+        unseen = (won == 0) & (lost == 0)
+        return {"chosen": chosen, "rejected": ~chosen & ~unseen, "unseen": unseen}
+
+    def mass(self, kind: str) -> Floats:
+        """Probability of the ``"chosen"``, ``"rejected"`` or ``"unseen"`` responses of a prompt, (O, S, R, prompts)."""
+        if kind not in MASSES:
+            raise ValueError(f"kind must be one of {list(MASSES)}, got {kind!r}")
+        mask = self.kinds[kind][None, :, None]
+        return np.asarray((self.policies * mask).sum(axis=-1))
+
+    def divergence(self, name: str) -> Floats:
+        """A distance in nats, or for ``"tv"`` in probability, (O, S, R, prompts).
+
+        ``"kl_reference_policy"`` KL(pi_ref || pi), ``"kl_policy_reference"`` KL(pi || pi_ref), and where pi* is known
+        ``"kl_optimal_policy"``, ``"kl_policy_optimal"`` and ``"tv"``, half the 1-norm of pi - pi*.
+        """
+        if name not in self.divergences:
+            raise ValueError(f"name must be one of {list(self.divergences)}, got {name!r}")
+        target = self.reference if "reference" in name else self.optimal
+        assert target is not None
+        log_target = np.broadcast_to(np.log(target), self.log_policies.shape)
+        if name == "tv":
+            return np.asarray(np.abs(self.policies - target).sum(axis=-1) / 2)
+        kl = ReverseKL() if name.startswith("kl_policy") else ForwardKL()
+        return np.asarray(kl(self.log_policies, log_target))
+
+    @property
+    def divergences(self) -> tuple[str, ...]:
+        """The names that `divergence` knows here."""
+        always = ("kl_reference_policy", "kl_policy_reference")
+        return always if self.optimal is None else (*always, "kl_optimal_policy", "kl_policy_optimal", "tv")
+
+    def to_frame(self, policies: bool = False) -> pd.DataFrame:
+        """One row per objective, data set, step and prompt: value, divergences and masses; with the policies if wished.
+
+        Columns: loss, lam, data_set, step, prompt, value, those of `divergence`, chosen, rejected, unseen, and for
+        ``policies`` y0, y1, ...
+        """
+        shape = self.log_policies.shape[:-1]
+        at = np.indices(shape).reshape(4, -1)
+        labels = np.array([label(objective) for objective in self.objectives], dtype=object)
+        lams = np.array([objective.lam for objective in self.objectives])
+        columns: dict[str, Any] = {
+            "loss": labels[at[0]],
+            "lam": lams[at[0]],
+            "data_set": at[1],
+            "step": self.steps[at[2]],
+            "prompt": at[3],
+            "value": np.broadcast_to(self.values[..., None], shape).reshape(-1),
+        }
+        columns |= {name: self.divergence(name).reshape(-1) for name in self.divergences}
+        columns |= {kind: self.mass(kind).reshape(-1) for kind in MASSES}
+        if policies:
+            flat = self.policies.reshape(-1, self.policies.shape[-1])
+            columns |= {f"y{y}": flat[:, y] for y in range(flat.shape[1])}
+        return pd.DataFrame(columns)
+
+    @classmethod
+    def concat(cls, trajectories: Sequence[Trajectory]) -> Trajectory:
+        """Several trajectories on the same data and with the same records, as one over all their objectives."""
+        first = trajectories[0]
+        for other in trajectories[1:]:
+            if not (np.array_equal(first.steps, other.steps) and np.array_equal(first.wins, other.wins)):
+                raise ValueError("trajectories must have the same recorded steps and the same data")
+        joined = {
+            name: np.concatenate([getattr(t, name) for t in trajectories])
+            for name in ("log_policies", "values", "log_final", "stopped")
+        }
+        objectives = tuple(objective for t in trajectories for objective in t.objectives)
+        return dataclasses.replace(first, objectives=objectives, **joined)
+
+
+def label(objective: Objective) -> str:
+    """The objective's name, with those of its options that are not the default's."""
+    options = []
+    for field in dataclasses.fields(objective):
+        value = getattr(objective, field.name)
+        if field.name != "lam" and value != field.default:
+            options.append(f"{field.name}={getattr(value, 'name', value)}")
+    return f"{objective.name}({', '.join(options)})" if options else objective.name
