@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import fill
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from . import plots
 from .desiderata.verdict import DESIDERATA
 from .desiderata.wording import MEANINGS, SIGNS
-from .plots.style import LOOKS, losses_in, render
+from .plots.style import LOOKS, losses_in
+from .results import Result, made, write, write_result
+from .simulations import SIMULATIONS
 from .tables import (
     agreement_table,
     convergence_table,
@@ -29,43 +27,6 @@ from .tables import (
 )
 
 __all__ = ["read_report_card", "reproduce", "write_report_card"]
-
-# ------------------------------------------------------------------------------------------------------ results
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one section of the README shows.
-
-    tables: by file name, the figure's own first. paragraphs: Markdown, wrapped when written. figure: None where a table
-    says it all.
-    """
-
-    title: str
-    tables: dict[str, pd.DataFrame]
-    paragraphs: Sequence[str]
-    figure: Figure | None = None
-
-    @property
-    def name(self) -> str:
-        """The figure's file name."""
-        return next(iter(self.tables))
-
-    def to_markdown(self) -> str:
-        """The section, with links to its files."""
-        files = [f"[{stem}.csv]({stem}.csv)" for stem in self.tables]
-        blocks = [f"## {self.title}"]
-        if self.figure is not None:
-            blocks.append(f"![{self.title}]({self.name}.png)")
-            files.insert(0, f"[{self.name}.pdf]({self.name}.pdf)")
-        return "\n\n".join([*blocks, *map(_wrapped, self.paragraphs), f"Files: {', '.join(files)}"])
-
-
-def _wrapped(paragraph: str) -> str:
-    """A paragraph in lines of at most 116 characters; tables and lists as they are."""
-    if paragraph.startswith(("|", "- ")):
-        return paragraph
-    return fill(" ".join(paragraph.split()), 116, break_on_hyphens=False, break_long_words=False)
 
 
 def _interpolation() -> Result:
@@ -240,8 +201,10 @@ REPORT_CARD = "report_card"
 REPORT_COLUMNS = ["loss", "desideratum", "verdict", "summary"]
 
 
-def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None = None) -> list[Path]:
-    """Solve both experiments and write every figure (PNG and PDF), its numbers (CSV) and a README.md that shows them.
+def reproduce(
+    directory: Path, on_progress: Callable[[str, float], None] | None = None, *, full: bool = False
+) -> list[Path]:
+    """Write every figure (PNG and PDF), its numbers (CSV) and a README.md that shows them: exact optima, simulations.
 
     Files of the same names are replaced, each one only when its successor is complete. Running again writes the same
     CSV files byte for byte. Where `write_report_card` has left a report_card.csv, it is drawn again and shown too.
@@ -249,6 +212,7 @@ def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None 
     Args:
         directory: made if it does not exist.
         on_progress: called with a message and the fraction done, from 0 to 1.
+        full: simulate with as many steps, seeds and settings as are worth waiting for, instead of a minute's.
 
     Returns:
         The files written.
@@ -257,21 +221,29 @@ def reproduce(directory: Path, on_progress: Callable[[str, float], None] | None 
         NotADirectoryError: ``directory`` is a file.
         ValueError: ``report_card.csv`` is not one that an audit wrote.
     """
-    directory = _made(directory)
+    directory = made(directory)
     report = on_progress or (lambda message, done: None)
-    results = dict(RESULTS)
+    results: dict[str, Callable[[Callable[[float], object]], Result]] = {}
+    for name, compute in RESULTS.items():
+        results[name] = lambda progress, compute=compute: compute()  # type: ignore[misc]
+    for name, simulation in SIMULATIONS.items():
+        results[f"simulation: {name}"] = lambda progress, simulation=simulation: simulation.result(full, progress)  # type: ignore[misc]
     card = read_report_card(directory)
     if card is not None:
-        results["report card"] = lambda: _report_card(card)
+        results["report card"] = lambda progress: _report_card(card)
 
     written: list[Path] = []
     sections = []
-    for k, (name, compute) in enumerate(results.items()):
-        report(name, k / len(results))
-        result = compute()
-        written += _write_result(directory, result)
+    for k, (name, compute_with) in enumerate(results.items()):
+
+        def progress(done: float, name: str = name, k: int = k) -> None:
+            report(name, (k + done) / len(results))
+
+        progress(0.0)
+        result = compute_with(progress)
+        written += write_result(directory, result)
         sections.append(result.to_markdown())
-    written.append(_write(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
+    written.append(write(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
     report("done", 1.0)
     return written
 
@@ -286,7 +258,7 @@ def write_report_card(frame: pd.DataFrame, directory: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    return _write_result(_made(directory), _report_card(frame[REPORT_COLUMNS]))
+    return write_result(made(directory), _report_card(frame[REPORT_COLUMNS]))
 
 
 def read_report_card(directory: Path) -> pd.DataFrame | None:
@@ -309,36 +281,3 @@ def read_report_card(directory: Path) -> pd.DataFrame | None:
         if unknown:
             raise ValueError(f"{path}: unknown {column} {sorted(unknown)[0]!r}")
     return table
-
-
-def _made(directory: Path) -> Path:
-    """The directory, made if it does not exist."""
-    directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(f"directory must be a directory or a new name, got the file {directory}")
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
-
-
-def _write_result(directory: Path, result: Result) -> list[Path]:
-    """The tables of a section, and its figure."""
-    contents = {
-        f"{stem}.csv": table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode()
-        for stem, table in result.tables.items()
-    }
-    written = [_write(directory / name, content) for name, content in contents.items()]
-    if result.figure is not None:
-        for kind in ("png", "pdf"):
-            written.append(_write(directory / f"{result.name}.{kind}", render(result.figure, kind)))
-    return written
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Replace a file when its successor is complete."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -21,6 +21,8 @@ LAYERS = (
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},
+    {"results"},
+    {"simulations"},
     {"reproduce"},
     {"cli"},
     {"__main__"},
@@ -94,7 +96,7 @@ def test_the_check_sees_every_way_of_importing(line: str, room: str) -> None:
 
 
 ONLY_IN = {
-    "matplotlib": {"plots", "reproduce"},
+    "matplotlib": {"plots", "results"},
     "mpltern": {"plots"},
     "seaborn": {"plots"},
     "typer": {"cli"},

@@ -17,8 +17,11 @@ def reproduce(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write; made if missing.")
     ] = Path("figures"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Simulate at full length: many more steps and seeds, in minutes.")
+    ] = False,
 ) -> None:
-    """Draw the figures of the paper's two controlled experiments, exactly, beside the numbers they show.
+    """Draw every figure beside the numbers it shows: the paper's experiments solved exactly, and the simulations.
 
     The report card of all losses takes minutes to compute: it is shown where audit --figure has written it.
 
@@ -35,6 +38,6 @@ def reproduce(
         read_report_card(output)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("starting", total=1.0)
-        written = run(output, lambda label, done: progress.update(task, description=label, completed=done))
+        written = run(output, lambda label, done: progress.update(task, description=label, completed=done), full=full)
     for path in written:
         typer.echo(path)

@@ -4,6 +4,7 @@ from .convergence import convergence
 from .interpolation import interpolation
 from .preservation import preservation
 from .report_table import report_table
+from .section5 import section5
 from .simplex import simplex
 
-__all__ = ["convergence", "interpolation", "preservation", "report_table", "simplex"]
+__all__ = ["convergence", "interpolation", "preservation", "report_table", "section5", "simplex"]

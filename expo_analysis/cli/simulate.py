@@ -1,0 +1,67 @@
+"""``expo-analysis simulate``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+
+from .errors import bad_input
+
+
+def simulate(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which simulation; none lists them.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="As many steps, seeds and settings as are worth waiting for: minutes.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write; made if missing.")
+    ] = Path("figures"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as one JSON document as well.")] = False,
+) -> None:
+    """Train small policies, and show beside the exact optima where training ends.
+
+    Writes the simulation's tables as CSV files and its figure as PNG and PDF.
+
+    \b
+    Examples:
+      expo-analysis simulate
+      expo-analysis simulate section5 --output figures
+      expo-analysis simulate displacement --full --json
+
+    \b
+    --json prints {"simulation": NAME, "full": ..., "files": [...], "tables": {TABLE: [{COLUMN: VALUE, ...}, ...]}};
+    what is not known is null. Without NAME it prints {"simulations": {NAME: QUESTION, ...}}.
+    """
+    from ..results import made, write_result
+    from ..simulations import SIMULATIONS
+
+    if name is None:
+        questions = {key: simulation.question for key, simulation in SIMULATIONS.items()}
+        if as_json:
+            typer.echo(json.dumps({"simulations": questions}, indent=2, ensure_ascii=False))
+        else:
+            for key, question in questions.items():
+                typer.echo(f"{key:16} {question}")
+        return
+    with bad_input():
+        if name not in SIMULATIONS:
+            raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}")
+        made(output)
+        tempfile.TemporaryFile(dir=output).close()  # the least that shows whether files can be written there
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=1.0)
+        result = SIMULATIONS[name].result(full, lambda done: progress.update(task, completed=done))
+    written = write_result(output, result)
+    if as_json:
+        tables = {stem: json.loads(table.to_json(orient="records")) for stem, table in result.tables.items()}
+        document = {"simulation": name, "full": full, "files": list(map(str, written)), "tables": tables}
+        typer.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
+    else:
+        for path in written:
+            typer.echo(path)

@@ -1,0 +1,37 @@
+"""The simulations by name: experiments of `simulators.experiments`, each with its picture and its words, one a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..results import made, write_result
+from . import section5
+from .simulation import Progress, Simulation
+
+__all__ = ["SIMULATIONS", "Simulation", "simulate"]
+
+SIMULATIONS: dict[str, Simulation] = {
+    "section5": section5.SIMULATION,
+}
+
+
+def simulate(name: str, directory: Path, *, full: bool = False, progress: Progress = lambda done: None) -> list[Path]:
+    """Run one simulation; write its tables (CSV) and its figure (PNG and PDF).
+
+    Args:
+        name: one of `SIMULATIONS`.
+        directory: made if it does not exist.
+        full: as many steps, seeds and settings as are worth waiting for.
+        progress: called with the fraction done, from 0 to 1.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: no such simulation.
+        NotADirectoryError: ``directory`` is a file.
+    """
+    if name not in SIMULATIONS:
+        raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}")
+    directory = made(directory)
+    return write_result(directory, SIMULATIONS[name].result(full, progress))

@@ -1,0 +1,25 @@
+"""What a simulation is to those who run it: a question, the experiment that answers it, and the section that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..results import Result
+
+Progress = Callable[[float], object]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """question: in one line. run: from ``full`` and progress (0 to 1) to tables; show: from tables to a section."""
+
+    question: str
+    run: Callable[[bool, Progress], dict[str, pd.DataFrame]]
+    show: Callable[[dict[str, pd.DataFrame]], Result]
+
+    def result(self, full: bool = False, progress: Progress = lambda done: None) -> Result:
+        """Run it, and show what came out."""
+        return self.show(self.run(full, progress))

@@ -1,0 +1,5 @@
+"""What training reaches: one experiment a file, each a function from ``full`` to tables by file name."""
+
+from .section5 import section5
+
+__all__ = ["section5"]
