@@ -26,7 +26,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 LINEAR_BELOW = 1e-7
-RESPONSES = {"y0": "$y_1$", "y1": "$y_2$", "y2": "$y_3$"}
+RESPONSES = {"y0": ("$y_1$", PALETTE[2]), "y1": ("$y_2$", PALETTE[3]), "y2": ("$y_3$", PALETTE[4])}
 SHORTEST = 1e-5
 """The published lambda whose training is drawn step by step."""
 
@@ -52,12 +52,11 @@ def section5(ends: pd.DataFrame, steps: pd.DataFrame) -> Figure:
             axes.set_ylabel(rf"KL({OPTIMAL} ‖ $\pi$) (nats)" if column == 0 else "")
         own = ends[(ends["experiment"] == "interpolation") & (ends["loss"] == loss)]
         _over_steps(grid[2, column], steps[steps["loss"] == loss], own)
-        grid[2, column].set_title(rf"{LOOKS[loss].label}: training at $\lambda = 10^{{-5}}$", fontsize="medium")
+        grid[2, column].set_title(rf"{LOOKS[loss].label}: $\lambda = 10^{{-5}}$", fontsize="medium")
         grid[2, column].set_ylabel("probability" if column == 0 else "")
-    figure.suptitle(
-        "The paper's Section 5: what is the loss, the sample, the stopping time and the clipping", fontsize="x-large"
-    )
-    figure.legend(handles=_key(), loc="outside lower center", ncols=2, columnspacing=2.5)
+    title = "The paper's Section 5: what is the loss, the sample, the stopping time and the clipping"
+    figure.suptitle(title, fontsize="x-large")
+    figure.legend(handles=_key(), loc="outside lower center", ncols=3, columnspacing=2.0)
     return figure
 
 
@@ -73,23 +72,20 @@ def _against_lambda(axes: Axes, rows: pd.DataFrame) -> None:
 def _over_steps(axes: Axes, steps: pd.DataFrame, ends: pd.DataFrame) -> None:
     shown = steps[np.isclose(steps["published_lam"], SHORTEST) & (steps["step"] > 0)]
     exact = ends[np.isclose(ends["published_lam"], SHORTEST) & (ends["source"] == "pairs")]
-    for k, (response, name) in enumerate(RESPONSES.items()):
-        colour = PALETTE[k + 2]
+    for response, (_, colour) in RESPONSES.items():
         for source, dashes in (("ought", "-"), ("authors", ":")):
             own = shown[shown["source"] == source]
             axes.plot(own["step"], own[response], color=colour, linestyle=dashes, linewidth=2.0)
         axes.axhline(exact[response].iloc[0], color="0.15", linestyle="--", linewidth=1.2, zorder=0.9)
-        last = shown[shown["source"] == "ought"].iloc[-1]
-        axes.annotate(
-            name, (last["step"], last[response]), xytext=(4, 0), textcoords="offset points", color=colour, va="center"
-        )
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="step of Adam")
 
 
 def _key() -> list[Line2D]:
     lines = [Line2D([], [], label=label, **look) for label, look in SOURCES.values()]
-    return [
-        *lines,
-        Line2D([], [], color=INK, linestyle="-", linewidth=2.0, label="below: no clipping, shuffled"),
-        Line2D([], [], color=INK, linestyle=":", linewidth=2.0, label="below: the authors' settings"),
+    lines += [
+        Line2D([], [], color=INK, linestyle="-", linewidth=2.0, label="below: trained, no clipping, shuffled"),
+        Line2D([], [], color=INK, linestyle=":", linewidth=2.0, label="below: trained by the authors' settings"),
     ]
+    for name, colour in RESPONSES.values():
+        lines.append(Line2D([], [], color=colour, linewidth=5.0, label=f"below: {name}"))
+    return lines

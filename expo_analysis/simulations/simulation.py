@@ -1,4 +1,4 @@
-"""What a simulation is to those who run it: a question, the experiment that answers it, and the section that shows it."""
+"""What a simulation is to those who run it: a question, an experiment that answers it, a section that shows it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The paper's Section 5 trained anew: how much of its pictures is the loss, the sample, the clipping, the stopping time.
+"""The paper's Section 5 trained anew: how much of its pictures is the loss, the sample, the clipping, the time?
 
-On the authors' own pairs, for every loss and lambda of the paper, one table has the exact optimum on the population, the
-exact optimum on the pairs, where training with the authors' settings ends, and where training ends that differs from it
-in three ways: gradients are not clipped, the KL is summed instead of averaged over the responses, pairs are shuffled.
+On the authors' own pairs, for every loss and lambda of the paper, one table has the exact optimum on the population,
+the exact optimum on the pairs, where training with the authors' settings ends, and where training ends that differs
+from it in three ways: gradients are not clipped, the KL is summed instead of averaged, pairs are shuffled.
 """
 
 from __future__ import annotations
