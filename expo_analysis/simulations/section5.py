@@ -40,10 +40,10 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             {at("pairs", "expo", -5):.4f}). *The clipping:* at large λ the losses with λ inside have gradients of that
             size, which the script scales down to norm 10 before Adam sees them, pair by pair, and the balance between
             pairs is lost: at log λ = 5 DPO ends {at("authors", "dpo", 5):.1e} nats from π\\* on the good prompt,
-            without clipping {at("ought", "dpo", 5):.1e}; the minimiser is at {at("pairs", "dpo", 5):.1e}. EXPO's crosses
-            are beside its line because the script averages the KL over the three responses, a factor 3 in λ. Where
-            training does not quite reach its minimiser at large λ, single pairs at a constant learning rate keep it in
-            motion.""",
+            without clipping {at("ought", "dpo", 5):.1e}; the minimiser is at {at("pairs", "dpo", 5):.1e}. EXPO's
+            crosses are beside its line because the script averages the KL over the three responses, a factor 3 in λ.
+            Where training does not quite reach its minimiser at large λ, single pairs at a constant learning rate keep
+            it in motion.""",
             f"""The bottom row follows the interpolation experiment at λ = 1e-5. EXPO settles at the fit to the pairs;
             DPO is still on its way to the corner ({left["y0"].iloc[0]:.4f} on y₁ at the end), and more steps bring it
             no nearer to π\\*.""",
