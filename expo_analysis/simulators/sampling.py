@@ -141,7 +141,7 @@ def draw_pairs(
     # padding repeats a data set from its start
     filled = [[np.resize(x, size.max()) for x in one] for one in found]
     winner, loser, prompt = np.moveaxis(np.array(filled), 1, 0)
-    return Pairs(reference, winner, loser, prompt, size, None if bandit.optimal is None else bandit.optimal)
+    return Pairs(bandit.reference, winner, loser, prompt, size, bandit.optimal)
 
 
 Sampler = Callable[[np.random.Generator, Indices], tuple[Indices, Indices]]
