@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from ..bandit import SUM_TOLERANCE
 from ..losses.estimators import token_kl
 from .policies import Policy
 
@@ -65,9 +66,18 @@ class Autoregressive(Policy):
         logp = self.token_logp(parameters, response)
         return logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
 
-    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
-        reference = reference.expand(*parameters.shape[:-1], -1)
-        log_reference = self.token_logp(reference, response).detach()
+    def conditionals(self, log_reference: Tensor) -> Tensor:
+        """log pi_ref(. | x, y_<t), shape (prefixes, V): prefixes in order of length, then of prompt, then of tokens."""
+        levels = []
+        for t in range(self.length):
+            below = log_reference.reshape(self.prompts * self.vocabulary**t, self.vocabulary, -1).logsumexp(dim=-1)
+            levels.append(below.log_softmax(dim=-1))
+        return torch.cat(levels)
+
+    def prefix_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> Tensor:
+        counts = self.vocabulary ** torch.arange(self.length)  # prefixes of each length, for one prompt
+        prefix = response[..., None].div(self.n // counts, rounding_mode="floor")
+        log_reference = conditionals[prefix + self.prompts * (counts.cumsum(0) - counts)]
         logp = self.token_logp(parameters, response)
         return token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
 
@@ -101,9 +111,11 @@ class NGram(Autoregressive):
         object.__setattr__(self, "order", order)
         if self.initial_policy is not None:
             policy = np.atleast_2d(np.asarray(self.initial_policy, dtype=np.float64))
-            if policy.shape != (self.prompts, self.n) or not ((policy > 0) & (policy < 1)).all():
-                raise ValueError(f"initial_policy must hold probabilities of shape {(self.prompts, self.n)}")
-            object.__setattr__(self, "initial_policy", policy / policy.sum(axis=1, keepdims=True))
+            total = policy.sum(axis=-1, keepdims=True)
+            shape = (self.prompts, self.n)
+            if policy.shape != shape or not (policy > 0).all() or not (np.abs(total - 1) <= SUM_TOLERANCE).all():
+                raise ValueError(f"initial_policy must hold positive probabilities of shape {shape}, summing to one")
+            object.__setattr__(self, "initial_policy", policy / total)
 
     @property
     def contexts(self) -> int:
