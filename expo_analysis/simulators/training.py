@@ -243,10 +243,11 @@ class _Task:
         if regulariser is not None and estimator == "exact":
             log_policy = policy.log_policy(parameters)
             flat = log_policy.flatten(-2)
-            logp: tuple[Tensor, ...] = (flat.gather(-1, winner), flat.gather(-1, loser))
+            read = [flat.gather(-1, winner), flat.gather(-1, loser)]
+        elif regulariser is not None:
+            *read, estimate = self._estimated(parameters, batch, estimator)
         else:
-            logp = policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1)
-        read = list(logp)
+            read = list(policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1))
         if objective.claims.needs_reference:
             read += [self.log_reference.flatten()[end] for end in (winner, loser)]
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
@@ -255,18 +256,24 @@ class _Task:
         if estimator == "exact":
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
-        return total + self.lam * (batch.weight * self._estimate(parameters, batch, logp, estimator)).sum(dim=-1)
+        return total + self.lam * (batch.weight * estimate).sum(dim=-1)
 
-    def _estimate(self, parameters: Tensor, batch: Batch, logp: tuple[Tensor, ...], estimator: str) -> Tensor:
-        """One number per pair whose mean stands for the regulariser, (O, S, B)."""
+    def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
+        """log pi of winners and losers, and numbers whose mean over pairs stands for the regulariser: each (O, S, B)."""
+        pairs, draws = batch.winner.shape[-1], self.training.draws
+        response = torch.cat([batch.winner, batch.loser, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
+        if estimator == "token_kl":
+            logp, kl = self.policy.log_probs_and_kl(parameters, self.conditionals, response)
+        else:
+            logp = self.policy.log_probs(parameters, response)
+        logp_w, logp_l, logp_samples = logp.split([pairs, pairs, pairs * draws], dim=-1)
         if estimator == "own_responses":
-            return own_responses(*logp)
-        along = batch.samples if self.training.draws else torch.stack([batch.winner, batch.loser], dim=-1)
-        k = along.shape[-1]
-        flat = along.flatten(-2).expand(*self.shape, -1)
+            return logp_w, logp_l, own_responses(logp_w, logp_l)
         if estimator == "reference_samples":
-            return reference_samples(self.policy.log_probs(parameters, flat).unflatten(-1, (-1, k)))
-        return self.policy.prefix_kl(parameters, self.conditionals, flat).unflatten(-1, (-1, k)).mean(dim=-1)
+            return logp_w, logp_l, reference_samples(logp_samples.unflatten(-1, (pairs, draws)))
+        if draws:
+            return logp_w, logp_l, kl[..., 2 * pairs :].unflatten(-1, (pairs, draws)).mean(dim=-1)
+        return logp_w, logp_l, (kl[..., :pairs] + kl[..., pairs:]) / 2
 
     def step(
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor

@@ -1,4 +1,4 @@
-r"""Four ways to estimate EXPO's regulariser from samples: their bias, their variance, and the optimum that each one has.
+r"""Four ways to estimate EXPO's regulariser from samples: their bias, variance, and the optimum that each has.
 
 A pair's estimate is the mean of a statistic over two sequences y. The statistic is the *likelihood* -log pi(y), or the
 *token KL* A(y) = sum_t KL(pi_ref(.|y_<t) || pi(.|y_<t)); the two sequences are *fresh* samples of pi_ref, or the pair's
@@ -46,14 +46,14 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 
 
 def world() -> tuple[Transformer, Bandit]:
-    """A transformer, which at its start is pi_ref, and a population of pairs drawn from it; pi* has nothing to do with it."""
+    """A transformer that is pi_ref at its start, and pairs drawn from it; pi* has nothing to do with pi_ref."""
     model = Transformer(VOCABULARY, LENGTH, sharpness=2.0, seed=1)
     optimal = np.exp(1.5 * np.random.default_rng(0).normal(size=model.n))
     return model, Bandit(model.initial()[0], optimal / optimal.sum(), pairs="reference")
 
 
 def designs(bandit: Bandit) -> dict[str, Bandit]:
-    """``"reference"``: both responses from pi_ref, again where they are equal; ``"part"``: some sequences, all alike."""
+    """``"reference"``: both responses from pi_ref, again where they are equal; ``"part"``: of some sequences."""
     among = np.zeros(bandit.n)
     among[np.random.default_rng(1).choice(bandit.n, PART, replace=False)] = 1.0
     graph = np.outer(among, among) * (1 - np.eye(bandit.n))
@@ -80,7 +80,7 @@ def statistics(model: Autoregressive, parameters: torch.Tensor, reference: Float
     every = torch.arange(model.n)
     functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "likelihood": lambda theta: -model.log_policy(theta)[0] - entropy,
-        "token_kl": lambda theta: model.prefix_kl(theta, conditionals, every),
+        "token_kl": lambda theta: model.log_probs_and_kl(theta, conditionals, every)[1],
     }
     with one_thread():
         return {
@@ -96,9 +96,9 @@ def moments(statistic: Floats, joint: Floats) -> tuple[Floats, float]:
     s = statistic.reshape(len(statistic), -1)
     marginal = joint.sum(axis=1)
     mean = marginal @ s
-    variance = marginal @ s**2 - mean**2
-    covariance = np.einsum("id,ij,jd->d", s, joint, s) - mean**2
-    return mean, max(0.0, float((variance + covariance).sum() / 2))
+    s = s - mean
+    variance, covariance = marginal @ s**2, ((joint @ s) * s).sum(axis=0)
+    return mean, float(np.maximum(variance + covariance, 0.0).sum() / 2)  # rounding may go below zero
 
 
 def sources(bandit: Bandit) -> dict[tuple[str, str], Floats]:
@@ -134,7 +134,8 @@ def bias_and_variance(bandit: Bandit, count: int) -> pd.DataFrame:
                 target, _ = moments(exact, np.outer(reference, reference))
                 # a gradient is shown by its component along the exact one, which is zero at the reference
                 size = float(np.linalg.norm(target))
-                along = np.ones(1) if quantity == "value" else target / size if size > 1e-12 else np.full(len(target), np.nan)
+                unit = target / size if size > 1e-12 else np.full(len(target), np.nan)
+                along = np.ones(1) if quantity == "value" else unit
                 each = (s.reshape(len(s), -1) @ along)[draws].mean(axis=1)
                 half = 1.96 * each.std(ddof=1) / np.sqrt(count)
                 rows.append(
@@ -157,7 +158,7 @@ def bias_and_variance(bandit: Bandit, count: int) -> pd.DataFrame:
 
 
 def paths(transformer: Transformer, bandit: Bandit) -> pd.DataFrame:
-    """How the token KL's standard deviation compares with the likelihood's on the way from pi_ref to three other places.
+    """How the token KL's standard deviation compares with the likelihood's on three ways away from pi_ref.
 
     The likelihood counts here without the noise that does not depend on pi: log(pi_ref/pi), whose gradient is the same.
     """
@@ -194,9 +195,9 @@ def paths(transformer: Transformer, bandit: Bandit) -> pd.DataFrame:
 def optimum(name: str, data: Bandit | Pairs) -> Floats:
     """What an estimator's expectation over pairs leads EXPO to: policies (data sets, n), of one prompt.
 
-    ``"own_responses"``: EXPO towards the distribution m of the pairs' responses instead of pi_ref; what is in no pair has
-    probability zero. ``"token_kl_own"``: pi_ref's distributions over the next token, kept with the weight of m on each
-    prefix; see `imbalance`. All others: EXPO.
+    ``"own_responses"``: EXPO towards the distribution m of the pairs' responses instead of pi_ref; what is in no pair
+    has probability zero. ``"token_kl_own"``: pi_ref's distributions over the next token, kept with the weight of m on
+    each prefix; see `imbalance`. All others: EXPO.
     """
     bandits = [data.bandit(s) for s in range(data.data_sets)] if isinstance(data, Pairs) else [data]
     if name == "token_kl_own":
@@ -219,39 +220,39 @@ def converged(name: str, data: Bandit | Pairs) -> Floats:
     batch = data.winner.shape[1] if isinstance(data, Pairs) else None
     how = {"batch": batch, "shuffle": False, "schedule": "cosine", "records": 2, **ESTIMATORS[name]}
     model = table(np.asarray(data.reference).reshape(-1))
-    return train(EXPO(LAM), model, data, Training(Adam(0.2), epochs=800, **how)).final[0, :, 0]
+    return train(EXPO(LAM), model, data, Training(Adam(0.2), epochs=500, **how)).final[0, :, 0]
 
 
 def imbalance(policy: Floats, bandit: Bandit, lam: float = LAM) -> float:
     r"""How far a policy is from a stationary point of EXPO with the token KL along the pairs' own responses.
 
-    Let m(c) be the probability that a response of a pair begins with the prefix c, D(c) = -(1/lam) sum of d risk/d log
+    Let m(c) be the probability that a response of a pair begins with the prefix c, and D(c) the sum of -(1/lam) d/d log
     pi(y) of the preference term over sequences y that begin with c. Stationary are those policies with, for every
     prefix c and next token v,
 
         D(cv) = pi(v|c) (m(c) + D(c)) - m(c) pi_ref(v|c).    [ours]
 
     With m = pi_ref this is D(c) = pi(c) - pi_ref(c), the stationarity of EXPO. Where no pair has a response that begins
-    with cv, D(cv) = 0: pi(v|c) = pi_ref(v|c) m(c) / (m(c) + D(c)). So next tokens that were never seen after c share one
-    factor; it is 1 at the start (m = 1, D = 0), and what follows after an unseen prefix is free.
+    with cv, D(cv) = 0 and pi(v|c) = pi_ref(v|c) m(c) / (m(c) + D(c)): next tokens never seen after c share one factor.
+    It is 1 at the start, where m = 1 and D = 0; and what follows after an unseen prefix is free.
+
+    Returns:
+        The largest absolute difference between the two sides.
     """
-    wins, q = bandit.wins.reshape(bandit.n, bandit.n), bandit.pairs.reshape(bandit.n, bandit.n)
-    reference = np.asarray(bandit.reference).reshape(-1)
-    with np.errstate(divide="ignore"):
-        log_policy = np.log(policy)
-    doubt = wins / (1 + np.exp(log_policy[:, None] - log_policy))  # weight times p_theta(loser beats winner)
+    wins, reference = bandit.wins.reshape(bandit.n, bandit.n), np.asarray(bandit.reference).reshape(-1)
+    marginal = bandit.pairs.reshape(bandit.n, bandit.n).sum(axis=1)
+    doubt = wins / (1 + policy[:, None] / policy)  # weight times p_theta(loser beats winner)
     pull = (doubt.sum(axis=1) - doubt.sum(axis=0)) / lam
+
+    def begin(y: Floats, t: int) -> Floats:
+        """Sums over sequences that begin alike for t tokens, a row for each beginning of t - 1."""
+        return y.reshape(VOCABULARY**t, -1).sum(axis=1).reshape(VOCABULARY ** max(t - 1, 0), -1)
+
     worst = 0.0
     for t in range(LENGTH):
-        (marginal, drift, own, kept), (after, own_after, kept_after) = (
-            [x.reshape(VOCABULARY**s, -1).sum(axis=1) for x in xs]
-            for s, xs in ((t, (q.sum(axis=1), pull, policy, reference)), (t + 1, (pull, policy, reference)))
-        )
-        next_own, next_kept = (
-            x.reshape(-1, VOCABULARY) / y[:, None] for x, y in ((own_after, own), (kept_after, kept))
-        )
-        right = next_own * (marginal + drift)[:, None] - marginal[:, None] * next_kept
-        worst = max(worst, float(np.abs(after.reshape(-1, VOCABULARY) - right).max()))
+        m, d, own, kept = (begin(y, t).reshape(-1, 1) for y in (marginal, pull, policy, reference))
+        next_d, next_own, next_kept = (begin(y, t + 1) for y in (pull, policy, reference))
+        worst = max(worst, float(np.abs(next_d - next_own / own * (m + d) + m * next_kept / kept).max()))
     return worst
 
 
@@ -279,58 +280,39 @@ def masses(policy: Floats, wins: Floats) -> dict[str, float]:
 
 # --- the experiment ---------------------------------------------------------------------------------------------------
 
-WORLDS = {"table": Adam(0.03), "transformer": Adam(3e-3)}
+OPTIMISERS = {"table": Adam(0.03), "transformer": Adam(7e-3)}
 
 
-def training(model: Autoregressive, optimiser: Adam, pairs: Pairs, epochs: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """By estimator: one row per step and quantity, its mean and range over the data sets, and its mean at the optimum."""
-    wins = pairs.counts[:, 0]
-    for name, how in ESTIMATORS.items():
-        setting = Training(optimiser, epochs=epochs, batch=BATCH, schedule="cosine", records=25, log_spaced=True, **how)
-        run = train(EXPO(LAM), model, pairs, setting)
-        goals = optimum(name, pairs)
-        ends = pd.DataFrame([masses(goal, won) for goal, won in zip(goals, wins, strict=True)]).mean()
-        found = {kind: run.mass(kind)[0, :, :, 0] for kind in ends.index}
-        found["distance"] = np.abs(run.policies[0, :, :, 0] - goals[:, None]).sum(axis=-1) / 2
-        yield name, pd.concat(
-            pd.DataFrame(
-                {
-                    "estimator": name,
-                    "step": run.steps,
-                    "quantity": quantity,
-                    "mean": values.mean(axis=0),
-                    "low": values.min(axis=0),
-                    "high": values.max(axis=0),
-                    "optimum": ends.get(quantity, 0.0),
-                }
-            )
-            for quantity, values in found.items()
-        )
+def training(
+    name: str, model: Autoregressive, optimiser: Adam, pairs: Pairs, goals: Floats, epochs: int
+) -> pd.DataFrame:
+    """One row per data set and step: masses, and the distance in total variation from the optima ``goals``."""
+    how = {"batch": BATCH, "schedule": "cosine", "records": 20, "log_spaced": True, **ESTIMATORS[name]}
+    run = train(EXPO(LAM), model, pairs, Training(optimiser, epochs=epochs, **how))
+    frame = run.to_frame()[["data_set", "step", "chosen", "rejected", "unseen"]]
+    distance = np.abs(run.policies[0, :, :, 0] - goals[:, None]).sum(axis=-1) / 2
+    return frame.assign(estimator=name, distance=distance.reshape(-1))
 
 
-def optima(bandit: Bandit, pairs: Pairs) -> pd.DataFrame:
-    """One row per data, data set and estimator: the optimum's masses, and distances in total variation."""
-    rows = []
-    for data, given in {**designs(bandit), "pairs": pairs}.items():
-        exact = optimum("exact", given)
-        all_wins = pairs.counts[:, 0] if isinstance(given, Pairs) else given.wins[None]
-        for name in ("exact", "own_responses", "token_kl_own"):
-            goals = exact if name == "exact" else optimum(name, given)
-            trained = goals if name == "token_kl_own" else converged(name, given)  # that optimum is found by training
-            for k, (goal, end, wins) in enumerate(zip(goals, trained, all_wins, strict=True)):
-                start = masses(np.asarray(bandit.reference), wins)
-                rows.append(
-                    {
-                        "data": data,
-                        "data_set": k,
-                        "estimator": name,
-                        **masses(goal, wins),
-                        "unseen_reference": start["unseen"],
-                        "from_exact": np.abs(goal - exact[k]).sum() / 2,
-                        "from_full_gradients": np.abs(goal - end).sum() / 2,
-                    }
-                )
-    return pd.DataFrame(rows)
+def optima(name: str, bandit: Bandit, data: str, given: Bandit | Pairs, exact: Floats, goals: Floats) -> pd.DataFrame:
+    """One row per data set: masses at an estimator's optimum and at pi_ref, and distances in total variation.
+
+    ``from_exact``: from the optimum of EXPO; ``from_full_gradients``: from where full gradients end in a table, known
+    for ``"own_responses"`` (the optimum of ``"token_kl_own"`` is found that way).
+    """
+    wins = given.counts[:, 0] if isinstance(given, Pairs) else given.wins[None]
+    ends = converged(name, given) if name == "own_responses" else np.full_like(goals, np.nan)
+    return pd.DataFrame(
+        {
+            "data": data,
+            "data_set": np.arange(len(goals)),
+            "estimator": name,
+            **pd.DataFrame(list(map(masses, goals, wins))),
+            "unseen_reference": [masses(np.asarray(bandit.reference), won)["unseen"] for won in wins],
+            "from_exact": np.abs(goals - exact).sum(axis=1) / 2,
+            "from_full_gradients": np.abs(goals - ends).sum(axis=1) / 2,
+        }
+    )
 
 
 def estimators(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
@@ -341,27 +323,39 @@ def estimators(full: bool = False, progress: Callable[[float], object] = lambda 
     estimate, exact; ``bias``, the norm of expectation minus target; ``drawn``, the mean over drawn pairs, with a 95%
     interval. Of a gradient, target, expectation, ``sd_along`` and drawn are components along the exact gradient, nan
     where that is zero; ``sd`` is the root of its total variance.
-    ``estimators_paths``: see `paths`. ``estimators_optima``: see `optima`. ``estimators_steps``: training on pairs drawn
-    by ``"reference"``, see `training`; ``distance`` is total variation from the estimator's own optimum.
+    ``estimators_paths``: see `paths`. ``estimators_optima``: see `optima`; on both designs, and on drawn pairs.
+    ``estimators_steps``: training on those pairs, see `training`; ``distance`` is total variation from the estimator's
+    own optimum.
 
     Args:
         full: more draws, more data sets, more steps.
     """
     transformer, bandit = world()
     sets = {"table": 30, "transformer": 8} if full else {"table": 8, "transformer": 2}
-    epochs = {"table": 1000, "transformer": 600} if full else {"table": 200, "transformer": 100}
-    tables = {"estimators": bias_and_variance(bandit, 100_000 if full else 4000)}
-    tables["estimators_paths"] = paths(transformer, bandit)
+    epochs = {"table": 1000, "transformer": 600} if full else {"table": 200, "transformer": 120}
+    tables = {
+        "estimators": bias_and_variance(bandit, 100_000 if full else 4000),
+        "estimators_paths": paths(transformer, bandit),
+    }
     progress(0.1)
     pairs = draw_pairs(bandit, PAIRS, max(sets.values()), seed=5, design="reference")
-    tables["estimators_optima"] = optima(bandit, pairs)
+    ends = []
+    inputs: dict[str, Bandit | Pairs] = {**designs(bandit), "pairs": pairs}
+    for data, given in inputs.items():
+        exact = optimum("exact", given)
+        goals = {name: optimum(name, given) if "own" in name else exact for name in ESTIMATORS}
+        ends += [
+            optima(name, bandit, data, given, exact, goals[name]) for name in ("exact", "own_responses", "token_kl_own")
+        ]
+    tables["estimators_optima"] = pd.concat(ends, ignore_index=True)
     progress(0.3)
     steps = []
-    for k, (name, optimiser) in enumerate(WORLDS.items()):
-        model = transformer if name == "transformer" else table(np.asarray(bandit.reference))
-        some = draw_pairs(bandit, PAIRS, sets[name], seed=5, design="reference")
-        for done, (_, frame) in enumerate(training(model, optimiser, some, epochs[name]), 1):
-            steps.append(frame.assign(world=name))
-            progress(0.3 + 0.7 * (k + done / len(ESTIMATORS)) / len(WORLDS))
+    for world_name, model in {"table": table(np.asarray(bandit.reference)), "transformer": transformer}.items():
+        few = sets[world_name]
+        some = draw_pairs(bandit, PAIRS, few, seed=5, design="reference")  # the first of those above
+        for name in ESTIMATORS:
+            frame = training(name, model, OPTIMISERS[world_name], some, goals[name][:few], epochs[world_name])
+            steps.append(frame.assign(world=world_name))
+            progress(0.3 + 0.07 * len(steps))
     tables["estimators_steps"] = pd.concat(steps, ignore_index=True)
-    return tables
+    return {name: frame.round(10) for name, frame in tables.items()}
