@@ -53,7 +53,8 @@ def estimators(moments: pd.DataFrame, paths: pd.DataFrame, optima: pd.DataFrame,
         steps: columns ``world``, ``estimator``, ``data_set``, ``step``, ``chosen``, ``rejected``, ``unseen``.
     """
     figure = Figure(figsize=(15.5, 13.5), layout="constrained")
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=(1.0, 2.35)))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.0, 2.35))
+    upper, lower = halves
     grid = [upper.subplots(1, 3), *lower.subplots(2, 3)]
     trained = moments[moments["policy"] == "trained"]
     for axes, quantity, unit in zip(grid[0], ("value", "gradient"), ("nats", "nats per unit of logit"), strict=False):
@@ -128,7 +129,7 @@ def _key() -> list[Line2D]:
     for label, colour, marker in PATHS.values():
         lines.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=f"upper right: {label}"))
     lines += [
-        Line2D([], [], color=INK, linestyle="-", linewidth=1.6, label="upper right: value"),
+        Line2D([], [], color=INK, linestyle="-", linewidth=1.6, label=rf"upper right: value, as log {REFERENCE}/$\pi$"),
         Line2D([], [], color=INK, linestyle=(0, (4, 1.5)), linewidth=1.6, label="upper right: gradient"),
     ]
     return lines

@@ -67,8 +67,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             do both estimators on fresh samples. The likelihood of own responses is EXPO towards the *data's*
             distribution instead of π_ref, with no mass on all the rest, although the pairs came from π_ref: training
             goes over the same pairs again. At the end it has left {end("table", "own_responses", "unseen"):.3f} there
-            in the table and {end("transformer", "own_responses", "unseen"):.3f} in the transformer. The token KL along own
-            responses does not conserve either: the probabilities of all next tokens never seen after a prefix c are
+            in the table and {end("transformer", "own_responses", "unseen"):.3f} in the transformer. The token KL along
+            own responses does not conserve either: the probabilities of all next tokens never seen after a prefix c are
             multiplied by m(c)/(m(c) + D(c)), with m(c) the data's weight on c and D(c) what preferences add to the mass
             of c. Unseen mass changes by {change.min():+.3f} to {change.max():+.3f} between data sets. Where only some
             sequences are ever compared it goes from {before:.3f} to {after:.3f}: compared responses lose mass to the

@@ -259,7 +259,7 @@ class _Task:
         return total + self.lam * (batch.weight * estimate).sum(dim=-1)
 
     def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
-        """log pi of winners and losers, and numbers whose mean over pairs stands for the regulariser: each (O, S, B)."""
+        """log pi of winners and losers, and what stands for the regulariser in the mean over pairs: each (O, S, B)."""
         pairs, draws = batch.winner.shape[-1], self.training.draws
         response = torch.cat([batch.winner, batch.loser, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
         if estimator == "token_kl":
