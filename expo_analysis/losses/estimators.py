@@ -14,7 +14,7 @@ they do to responses outside of the data [ours]:
 * `reference_samples` needs fresh responses drawn from pi_ref: unbiased, conserves.
 * `token_kl` needs the reference's distributions over the next token, along whatever prefixes are at hand. It is never
   negative, and its gradient vanishes at pi_ref whatever the prefixes, so that it always preserves. Along samples of
-  pi_ref it is unbiased and conserves. Along the pairs' own responses neither: compared responses may lose mass to others.
+  pi_ref it is unbiased and conserves. Along the pairs' own responses neither: compared responses may lose mass.
 
 Near pi_ref the variance of `token_kl` is of a smaller order than that of log(pi_ref/pi), and so is its gradient's. In a
 table with a row for every prefix the gradient's variance is never the larger one; but the value's can be, and with
