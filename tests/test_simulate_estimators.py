@@ -119,6 +119,12 @@ def test_an_ngram_refuses_what_is_no_policy(wrong: Floats) -> None:
         NGram(3, 3, initial_policy=wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"heads": 0}, {"width": 3.0}, {"layers": 0}, {"heads": 3}, {"sharpness": 0.0}])
+def test_a_transformer_refuses_what_it_cannot_build(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Transformer(3, 2, **wrong)
+
+
 # --- the chain rule ---------------------------------------------------------------------------------------------------
 
 

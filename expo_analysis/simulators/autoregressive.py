@@ -18,10 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ..bandit import SUM_TOLERANCE
+from ..losses.base import check_number
 from ..losses.estimators import token_kl
 from .policies import Policy
 
 MAX_SEQUENCES = 100_000
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +44,7 @@ class Autoregressive(Policy):
 
     def __post_init__(self) -> None:
         for name, least in (("vocabulary", 2), ("length", 1), ("prompts", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            _check_whole(name, getattr(self, name), least)
         if self.vocabulary**self.length > MAX_SEQUENCES:
             raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
         object.__setattr__(self, "n", self.vocabulary**self.length)
@@ -213,6 +217,9 @@ class Transformer(Autoregressive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("width", "heads", "layers"):
+            _check_whole(name, getattr(self, name), 1)
+        check_number("sharpness", self.sharpness, 0.0)
         if self.width % self.heads:
             raise ValueError(f"heads must divide width {self.width}, got {self.heads}")
         shape = (self.prompts, self.vocabulary, self.length, self.width, self.heads, self.layers)
