@@ -60,8 +60,8 @@ def estimators(moments: pd.DataFrame, paths: pd.DataFrame, optima: pd.DataFrame,
     for axes, quantity, unit in zip(grid[0], ("value", "gradient"), ("nats", "nats per unit of logit"), strict=False):
         _moments(axes, trained[trained["quantity"] == quantity])
         axes.set_xlabel(unit)
-    grid[0][0].set_title("value at EXPO's optimum: expectation ± sd of one pair", fontsize="medium")
-    grid[0][1].set_title("its gradient, along the exact one", fontsize="medium")
+    grid[0][0].set_title("value at EXPO's optimum, ± sd of one pair", fontsize="medium")
+    grid[0][1].set_title("its gradient along the exact one", fontsize="medium")
     grid[0][1].set_yticklabels([])
     _paths(grid[0][2], paths)
     for row, (world, name) in enumerate(WORLDS.items(), 1):

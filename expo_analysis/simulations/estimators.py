@@ -41,7 +41,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""EXPO's KL(π_ref ‖ π) is a sum over all sequences; training sees few. Each estimate here is the mean over
             two sequences, fresh from π_ref or the pair's own, of -log π(y) or of the KL between next-token
             distributions along y. *Bias* (top left and middle: exact expectations; black, drawn pairs, where
-            {inside.sum()} of {len(noisy)} 95% intervals hold the exact expectation): both estimators on fresh samples
+            {inside.sum()} of {len(noisy)} intervals (95%) hold the exact expectation): both estimators on fresh samples
             are unbiased. The likelihood of own responses is not, even where they come from π_ref, since pairs of equal
             ones are thrown away: its gradient is off by
             {gradient("trained", "own_responses", "bias", "reference") / target:.1%} of the exact one at EXPO's optimum,
