@@ -77,9 +77,9 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             {end("table", "token_kl", "distance"):.4f} from its optimum with the token KL on fresh samples,
             {end("table", "reference_samples", "distance"):.4f} with their likelihood, and
             {end("table", "exact", "distance"):.4f} with the exact regulariser, where only the batches of pairs are
-            random. {last_step:.0f} steps bring the transformer to {end("transformer", "token_kl", "distance"):.2f},
-            {end("transformer", "reference_samples", "distance"):.2f} and
-            {end("transformer", "exact", "distance"):.2f}.""",
+            random. {last_step:.0f} steps bring the transformer to {end("transformer", "token_kl", "distance"):.3f},
+            {end("transformer", "reference_samples", "distance"):.3f} and
+            {end("transformer", "exact", "distance"):.3f}.""",
         ),
         plots.estimators(moments, paths, optima, steps),
     )
