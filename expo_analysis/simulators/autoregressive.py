@@ -17,10 +17,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from ..bandit import SUM_TOLERANCE
+from ..losses.base import check_number
 from ..losses.estimators import token_kl
 from .policies import Policy
 
 MAX_SEQUENCES = 100_000
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +44,7 @@ class Autoregressive(Policy):
 
     def __post_init__(self) -> None:
         for name, least in (("vocabulary", 2), ("length", 1), ("prompts", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            _check_whole(name, getattr(self, name), least)
         if self.vocabulary**self.length > MAX_SEQUENCES:
             raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
         object.__setattr__(self, "n", self.vocabulary**self.length)
@@ -62,18 +67,30 @@ class Autoregressive(Policy):
         return self.token_logits(parameters, prompt, self._tokens(response)).log_softmax(dim=-1)
 
     def log_probs(self, parameters: Tensor, response: Tensor) -> Tensor:
-        logp = self.token_logp(parameters, response)
-        return logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
+        return self._taken(self.token_logp(parameters, response), response)
 
-    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
-        reference = reference.expand(*parameters.shape[:-1], -1)
-        log_reference = self.token_logp(reference, response).detach()
+    def conditionals(self, log_reference: Tensor) -> Tensor:
+        """log pi_ref(. | x, y_<t), shape (prefixes, V): prefixes in order of length, then of prompt, then of tokens."""
+        levels = []
+        for t in range(self.length):
+            below = log_reference.reshape(self.prompts * self.vocabulary**t, self.vocabulary, -1).logsumexp(dim=-1)
+            levels.append(below.log_softmax(dim=-1))
+        return torch.cat(levels)
+
+    def log_probs_and_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+        counts = self.vocabulary ** torch.arange(self.length)  # prefixes of each length, for one prompt
+        prefix = response[..., None].div(self.n // counts, rounding_mode="floor")
+        log_reference = conditionals[prefix + self.prompts * (counts.cumsum(0) - counts)]
         logp = self.token_logp(parameters, response)
-        return token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
+        return self._taken(logp, response), token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
 
     def log_policy(self, parameters: Tensor) -> Tensor:
         every = torch.arange(self.prompts * self.n).expand(*parameters.shape[:-1], -1)
         return self.log_probs(parameters, every).unflatten(-1, (self.prompts, self.n))
+
+    def _taken(self, token_logp: Tensor, response: Tensor) -> Tensor:
+        """log pi of responses, from those of every next token along them."""
+        return token_logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
 
     def _tokens(self, response: Tensor) -> Tensor:
         powers = self.vocabulary ** torch.arange(self.length - 1, -1, -1)
@@ -101,9 +118,11 @@ class NGram(Autoregressive):
         object.__setattr__(self, "order", order)
         if self.initial_policy is not None:
             policy = np.atleast_2d(np.asarray(self.initial_policy, dtype=np.float64))
-            if policy.shape != (self.prompts, self.n) or not ((policy > 0) & (policy < 1)).all():
-                raise ValueError(f"initial_policy must hold probabilities of shape {(self.prompts, self.n)}")
-            object.__setattr__(self, "initial_policy", policy / policy.sum(axis=1, keepdims=True))
+            total = policy.sum(axis=-1, keepdims=True)
+            shape = (self.prompts, self.n)
+            if policy.shape != shape or not (policy > 0).all() or not (np.abs(total - 1) <= SUM_TOLERANCE).all():
+                raise ValueError(f"initial_policy must hold positive probabilities of shape {shape}, summing to one")
+            object.__setattr__(self, "initial_policy", policy / total)
 
     @property
     def contexts(self) -> int:
@@ -198,6 +217,9 @@ class Transformer(Autoregressive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("width", "heads", "layers"):
+            _check_whole(name, getattr(self, name), 1)
+        check_number("sharpness", self.sharpness, 0.0)
         if self.width % self.heads:
             raise ValueError(f"heads must divide width {self.width}, got {self.heads}")
         shape = (self.prompts, self.vocabulary, self.length, self.width, self.heads, self.layers)

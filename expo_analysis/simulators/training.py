@@ -22,7 +22,7 @@ from .._threads import one_thread
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, PairObjective
 from ..losses.base import check_number, check_option
-from ..losses.estimators import check_estimator, own_responses, reference_samples
+from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
 from .optimisers import Adam, Optimiser
 from .policies import Policy
@@ -52,8 +52,8 @@ class Training:
         patience: stop a setting early when its validation risk has not fallen for so many records, and take the record
             where it was lowest; None for never.
         estimator: of the regulariser, see `losses.estimators`; ``"exact"`` sums over all responses.
-        samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them.
-        prefixes: what ``"token_kl"`` runs along: ``"reference_samples"`` or ``"own_responses"``.
+        samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them. Default: 1.
+        prefixes: what ``"token_kl"`` runs along: ``"reference_samples"``, its default, or ``"own_responses"``.
         records: about how many times the policies are looked at, the start and the end included.
         log_spaced: whether the records are spaced evenly in the logarithm of the step.
         seed: of orders and samples. A data set meets the same ones whatever is trained beside it.
@@ -68,8 +68,8 @@ class Training:
     average: float | None = None
     patience: int | None = None
     estimator: str = "exact"
-    samples: int = 1
-    prefixes: str = "reference_samples"
+    samples: int | None = None
+    prefixes: str | None = None
     records: int = 50
     log_spaced: bool = False
     seed: int = 0
@@ -77,22 +77,34 @@ class Training:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2)):
             value = getattr(self, name)
-            if value is None and name in ("batch", "patience"):
+            if value is None and name in ("batch", "patience", "samples"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         if not isinstance(self.optimiser, Optimiser):
             raise TypeError(f"optimiser must be Adam(...) or SGD(...), got {self.optimiser!r}")
         check_option("schedule", self.schedule, SCHEDULES)
-        check_option("prefixes", self.prefixes, PREFIXES)
+        check_option("estimator", self.estimator, ESTIMATORS)
+        check_option("prefixes", self.prefixes, (None, *PREFIXES))
+        if self.prefixes is not None and self.estimator != "token_kl":
+            raise ValueError(f"prefixes is used by estimator 'token_kl' only, and estimator is {self.estimator!r}")
+        if self.samples is not None and not self.draws:
+            raise ValueError(f"samples is not used: estimator {self.estimator!r} draws nothing from pi_ref here")
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0.0)
         if self.average is not None and not (isinstance(self.average, float) and 0 < self.average <= 1):
             raise ValueError(f"average must be a share in (0, 1], got {self.average!r}")
         if self.average is not None and self.patience is not None:
             raise ValueError("average is not used with patience: give one of the two")
-        if self.estimator != "exact" and self.batch is None:
-            raise ValueError("batch must be given with an estimator: the gradient of all the data is exact")
+        if self.draws and self.batch is None:
+            raise ValueError("batch must be given with an estimator that draws responses from pi_ref")
+
+    @property
+    def draws(self) -> int:
+        """How many responses are drawn from pi_ref for each pair."""
+        needed = self.estimator == "reference_samples"
+        needed |= self.estimator == "token_kl" and self.prefixes != "own_responses"
+        return (self.samples or 1) if needed else 0
 
 
 def train(
@@ -211,8 +223,9 @@ class _Task:
         self.training = training
         self.log_reference = torch.from_numpy(np.log(reference))
         self.rewards = rewards if isinstance(self.objective, RLHF) else None
-        self.start = policy.start()
-        self.parameters = self.start.expand(*self.shape, -1).clone()
+        self.parameters = policy.start().expand(*self.shape, -1).clone()
+        if training.estimator == "token_kl":
+            self.conditionals = policy.conditionals(self.log_reference)
 
     def risk(self, parameters: Tensor, batch: Batch, estimator: str = "exact") -> Tensor:
         """The objective of each setting on a batch, shape (O, S); parameters (O, S, size)."""
@@ -230,10 +243,11 @@ class _Task:
         if regulariser is not None and estimator == "exact":
             log_policy = policy.log_policy(parameters)
             flat = log_policy.flatten(-2)
-            logp: tuple[Tensor, ...] = (flat.gather(-1, winner), flat.gather(-1, loser))
+            read = [flat.gather(-1, winner), flat.gather(-1, loser)]
+        elif regulariser is not None:
+            *read, estimate = self._estimated(parameters, batch, estimator)
         else:
-            logp = policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1)
-        read = list(logp)
+            read = list(policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1))
         if objective.claims.needs_reference:
             read += [self.log_reference.flatten()[end] for end in (winner, loser)]
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
@@ -242,21 +256,24 @@ class _Task:
         if estimator == "exact":
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
-        return total + self.lam * (batch.weight * self._estimate(parameters, batch, logp, estimator)).sum(dim=-1)
+        return total + self.lam * (batch.weight * estimate).sum(dim=-1)
 
-    def _estimate(self, parameters: Tensor, batch: Batch, logp: tuple[Tensor, ...], estimator: str) -> Tensor:
-        """One number per pair whose mean stands for the regulariser, (O, S, B)."""
-        if estimator == "own_responses":
-            return own_responses(*logp)
-        if estimator == "token_kl" and self.training.prefixes == "own_responses":
-            along = torch.stack([batch.winner, batch.loser], dim=-1)
+    def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
+        """log pi of winners and losers, and what stands for the regulariser in the mean over pairs: each (O, S, B)."""
+        pairs, draws = batch.winner.shape[-1], self.training.draws
+        response = torch.cat([batch.winner, batch.loser, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
+        if estimator == "token_kl":
+            logp, kl = self.policy.log_probs_and_kl(parameters, self.conditionals, response)
         else:
-            along = batch.samples
-        k = along.shape[-1]
-        flat = along.flatten(-2).expand(*self.shape, -1)
+            logp = self.policy.log_probs(parameters, response)
+        logp_w, logp_l, logp_samples = logp.split([pairs, pairs, pairs * draws], dim=-1)
+        if estimator == "own_responses":
+            return logp_w, logp_l, own_responses(logp_w, logp_l)
         if estimator == "reference_samples":
-            return reference_samples(self.policy.log_probs(parameters, flat).unflatten(-1, (-1, k)))
-        return self.policy.prefix_kl(parameters, self.start, flat).unflatten(-1, (-1, k)).mean(dim=-1)
+            return logp_w, logp_l, reference_samples(logp_samples.unflatten(-1, (pairs, draws)))
+        if draws:
+            return logp_w, logp_l, kl[..., 2 * pairs :].unflatten(-1, (pairs, draws)).mean(dim=-1)
+        return logp_w, logp_l, (kl[..., :pairs] + kl[..., pairs:]) / 2
 
     def step(
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
@@ -424,15 +441,13 @@ def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int)
     weight /= weight.sum(axis=-1, keepdims=True)
     share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
     samples = np.zeros((*winner.shape, 0), dtype=np.intp)
-    if training.estimator in ("reference_samples", "token_kl"):
-        drawn = []
-        for s in range(data.data_sets):
-            rng = np.random.default_rng([training.seed, s, epoch, 1])
-            u = rng.random((winner.shape[1], training.samples))
-            upto = np.cumsum(reference, axis=1)[prompt[s]]
-            y = np.minimum((u[:, :, None] >= upto[:, None, :]).sum(axis=-1), n - 1)
-            drawn.append(prompt[s][:, None] * n + y)
-        samples = np.stack(drawn)
+    if training.draws:
+        streams = (np.random.default_rng([training.seed, s, epoch, 1]) for s in range(data.data_sets))
+        u = np.stack([rng.random((winner.shape[1], training.draws)) for rng in streams])
+        samples = np.empty(u.shape, dtype=np.intp)
+        for x, upto in enumerate(np.cumsum(reference, axis=1)):
+            y = np.searchsorted(upto, u[prompt == x], side="right")
+            samples[prompt == x] = x * n + np.minimum(y, n - 1)
     arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
     tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
     yield from map(Batch._make, zip(*tensors, strict=True))
