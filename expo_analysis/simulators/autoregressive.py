@@ -17,6 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from ..bandit import check_policy
+from ..losses.base import check_number, check_whole
 from ..losses.estimators import token_kl
 from .policies import Policy
 
@@ -37,9 +39,7 @@ class Autoregressive(Policy):
 
     def __post_init__(self) -> None:
         for name, least in (("vocabulary", 2), ("length", 1), ("prompts", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            check_whole(name, getattr(self, name), least)
         if self.vocabulary**self.length > MAX_SEQUENCES:
             raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
         object.__setattr__(self, "n", self.vocabulary**self.length)
@@ -96,14 +96,15 @@ class NGram(Autoregressive):
     def __post_init__(self) -> None:
         super().__post_init__()
         order = self.length if self.order is None else self.order
-        if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= self.length:
-            raise ValueError(f"order must be a whole number from 1 to the length {self.length}, got {order!r}")
+        check_whole("order", order, 1)
+        if order > self.length:
+            raise ValueError(f"order must be at most the length {self.length}, got {order!r}")
         object.__setattr__(self, "order", order)
         if self.initial_policy is not None:
-            policy = np.atleast_2d(np.asarray(self.initial_policy, dtype=np.float64))
-            if policy.shape != (self.prompts, self.n) or not ((policy > 0) & (policy < 1)).all():
-                raise ValueError(f"initial_policy must hold probabilities of shape {(self.prompts, self.n)}")
-            object.__setattr__(self, "initial_policy", policy / policy.sum(axis=1, keepdims=True))
+            policy = np.atleast_2d(check_policy("initial_policy", self.initial_policy))
+            if policy.shape != (self.prompts, self.n):
+                raise ValueError(f"initial_policy must have shape {(self.prompts, self.n)}, got {policy.shape}")
+            object.__setattr__(self, "initial_policy", policy)
 
     @property
     def contexts(self) -> int:
@@ -198,6 +199,9 @@ class Transformer(Autoregressive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, least in (("width", 1), ("heads", 1), ("layers", 1), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
+        check_number("sharpness", self.sharpness, 0.0, low_too=True)
         if self.width % self.heads:
             raise ValueError(f"heads must divide width {self.width}, got {self.heads}")
         shape = (self.prompts, self.vocabulary, self.length, self.width, self.heads, self.layers)
