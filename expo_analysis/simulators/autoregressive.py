@@ -65,9 +65,18 @@ class Autoregressive(Policy):
         logp = self.token_logp(parameters, response)
         return logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
 
-    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
-        reference = reference.expand(*parameters.shape[:-1], -1)
-        log_reference = self.token_logp(reference, response).detach()
+    def conditionals(self, log_reference: Tensor) -> Tensor:
+        """log pi_ref(. | x, y_<t), shape (prefixes, V): prefixes in order of length, then of prompt, then of tokens."""
+        levels = []
+        for t in range(self.length):
+            below = log_reference.reshape(self.prompts * self.vocabulary**t, self.vocabulary, -1).logsumexp(dim=-1)
+            levels.append(below.log_softmax(dim=-1))
+        return torch.cat(levels)
+
+    def prefix_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> Tensor:
+        counts = self.vocabulary ** torch.arange(self.length)  # prefixes of each length, for one prompt
+        prefix = response[..., None].div(self.n // counts, rounding_mode="floor")
+        log_reference = conditionals[prefix + self.prompts * (counts.cumsum(0) - counts)]
         logp = self.token_logp(parameters, response)
         return token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
 

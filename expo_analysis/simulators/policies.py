@@ -35,8 +35,12 @@ class Policy(ABC):
         """log pi of some responses, by their numbers (..., B): parameters (..., size) to (..., B)."""
         return self.log_policy(parameters).flatten(-2).gather(-1, response)
 
-    def prefix_kl(self, parameters: Tensor, reference: Tensor, response: Tensor) -> Tensor:
-        """`losses.estimators.token_kl` along some responses (..., B), from the policy at ``reference`` (size,)."""
+    def conditionals(self, log_reference: Tensor) -> Tensor:
+        """log pi_ref(. | x, y_<t) of every prefix, from log pi_ref(y|x) of every response (prompts, n)."""
+        raise TypeError(f"policy {type(self).__name__} has no tokens; 'token_kl' needs an autoregressive policy")
+
+    def prefix_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> Tensor:
+        """`losses.estimators.token_kl` along some responses (..., B), from the reference of `conditionals`."""
         raise TypeError(f"policy {type(self).__name__} has no tokens; 'token_kl' needs an autoregressive policy")
 
     def initial(self) -> np.ndarray:

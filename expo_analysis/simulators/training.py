@@ -52,8 +52,8 @@ class Training:
         patience: stop a setting early when its validation risk has not fallen for so many records, and take the record
             where it was lowest; None for never.
         estimator: of the regulariser, see `losses.estimators`; ``"exact"`` sums over all responses.
-        samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them.
-        prefixes: what ``"token_kl"`` runs along: ``"reference_samples"`` or ``"own_responses"``.
+        samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them. Default: 1.
+        prefixes: what ``"token_kl"`` runs along: ``"reference_samples"``, its default, or ``"own_responses"``.
         records: about how many times the policies are looked at, the start and the end included.
         log_spaced: whether the records are spaced evenly in the logarithm of the step.
         seed: of orders and samples. A data set meets the same ones whatever is trained beside it.
@@ -68,8 +68,8 @@ class Training:
     average: float | None = None
     patience: int | None = None
     estimator: str = "exact"
-    samples: int = 1
-    prefixes: str = "reference_samples"
+    samples: int | None = None
+    prefixes: str | None = None
     records: int = 50
     log_spaced: bool = False
     seed: int = 0
@@ -77,13 +77,17 @@ class Training:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None or name not in ("batch", "patience"):
+            if value is not None or name not in ("batch", "patience", "samples"):
                 check_whole(name, value, least)
         if not isinstance(self.optimiser, Optimiser):
             raise TypeError(f"optimiser must be Adam(...) or SGD(...), got {self.optimiser!r}")
         check_option("schedule", self.schedule, SCHEDULES)
         check_option("estimator", self.estimator, ESTIMATORS)
-        check_option("prefixes", self.prefixes, PREFIXES)
+        check_option("prefixes", self.prefixes, (None, *PREFIXES))
+        if self.prefixes is not None and self.estimator != "token_kl":
+            raise ValueError(f"prefixes is used by estimator 'token_kl' only, and estimator is {self.estimator!r}")
+        if self.samples is not None and not self.draws:
+            raise ValueError(f"samples is not used: estimator {self.estimator!r} draws nothing from pi_ref here")
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0.0)
         if self.average is not None and not (
@@ -92,8 +96,15 @@ class Training:
             raise ValueError(f"average must be a share in (0, 1], got {self.average!r}")
         if self.average is not None and self.patience is not None:
             raise ValueError("average is not used with patience: give one of the two")
-        if self.estimator != "exact" and self.batch is None:
-            raise ValueError("batch must be given with an estimator: the gradient of all the data is exact")
+        if self.draws and self.batch is None:
+            raise ValueError("batch must be given with an estimator that draws responses from pi_ref")
+
+    @property
+    def draws(self) -> int:
+        """How many responses are drawn from pi_ref for each pair."""
+        needed = self.estimator == "reference_samples"
+        needed |= self.estimator == "token_kl" and self.prefixes != "own_responses"
+        return (self.samples or 1) if needed else 0
 
 
 def train(
@@ -212,8 +223,9 @@ class _Task:
         self.training = training
         self.log_reference = torch.from_numpy(np.log(reference))
         self.rewards = rewards if isinstance(self.objective, RLHF) else None
-        self.start = policy.start()
-        self.parameters = self.start.expand(*self.shape, -1).clone()
+        self.parameters = policy.start().expand(*self.shape, -1).clone()
+        if training.estimator == "token_kl":
+            self.conditionals = policy.conditionals(self.log_reference)
 
     def risk(self, parameters: Tensor, batch: Batch, estimator: str = "exact") -> Tensor:
         """The objective of each setting on a batch, shape (O, S); parameters (O, S, size)."""
@@ -249,15 +261,12 @@ class _Task:
         """One number per pair whose mean stands for the regulariser, (O, S, B)."""
         if estimator == "own_responses":
             return own_responses(*logp)
-        if estimator == "token_kl" and self.training.prefixes == "own_responses":
-            along = torch.stack([batch.winner, batch.loser], dim=-1)
-        else:
-            along = batch.samples
+        along = batch.samples if self.training.draws else torch.stack([batch.winner, batch.loser], dim=-1)
         k = along.shape[-1]
         flat = along.flatten(-2).expand(*self.shape, -1)
         if estimator == "reference_samples":
             return reference_samples(self.policy.log_probs(parameters, flat).unflatten(-1, (-1, k)))
-        return self.policy.prefix_kl(parameters, self.start, flat).unflatten(-1, (-1, k)).mean(dim=-1)
+        return self.policy.prefix_kl(parameters, self.conditionals, flat).unflatten(-1, (-1, k)).mean(dim=-1)
 
     def step(
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
@@ -421,15 +430,13 @@ def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int)
     weight /= weight.sum(axis=-1, keepdims=True)
     share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
     samples = np.zeros((*winner.shape, 0), dtype=np.intp)
-    if training.estimator in ("reference_samples", "token_kl"):
-        drawn = []
-        for s in range(data.data_sets):
-            rng = np.random.default_rng([training.seed, s, epoch, 1])
-            u = rng.random((winner.shape[1], training.samples))
-            upto = np.cumsum(reference, axis=1)[prompt[s]]
-            y = np.minimum((u[:, :, None] >= upto[:, None, :]).sum(axis=-1), n - 1)
-            drawn.append(prompt[s][:, None] * n + y)
-        samples = np.stack(drawn)
+    if training.draws:
+        streams = (np.random.default_rng([training.seed, s, epoch, 1]) for s in range(data.data_sets))
+        u = np.stack([rng.random((winner.shape[1], training.draws)) for rng in streams])
+        samples = np.empty(u.shape, dtype=np.intp)
+        for x, upto in enumerate(np.cumsum(reference, axis=1)):
+            y = np.searchsorted(upto, u[prompt == x], side="right")
+            samples[prompt == x] = x * n + np.minimum(y, n - 1)
     arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
     tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
     yield from map(Batch._make, zip(*tensors, strict=True))
@@ -532,8 +539,6 @@ def _check(
     sets = data.data_sets if isinstance(data, Pairs) else 1
     if isinstance(data, Bandit) and training.batch is not None:
         raise ValueError("batch needs data of single pairs: draw_pairs(bandit, ...) makes them")
-    if training.estimator == "token_kl" and not np.allclose(policy.initial(), data.reference, rtol=1e-6, atol=0):
-        raise ValueError("policy must start at the data's reference: 'token_kl' reads pi_ref's tokens from its start")
     if isinstance(validation, Pairs) and validation.data_sets not in (1, sets):
         raise ValueError(f"validation must have one data set or as many as data, {sets}; got {validation.data_sets}")
     if (training.patience is None) != (validation is None):
