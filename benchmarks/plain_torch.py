@@ -64,7 +64,7 @@ class Loop:
         """Mean over a batch of loss + lam * regulariser."""
         log_policy, log_reference = self.policy()[prompt], self.log_reference[prompt]
         ends = [rows.gather(1, end[:, None])[:, 0] for rows in (log_policy, log_reference) for end in (winner, loser)]
-        loss = self.objective.loss(*ends)
+        loss = self.objective.pair_loss(*ends)
         if self.objective.regulariser is not None:
             loss = loss + self.objective.lam * self.objective.regulariser(log_policy, log_reference)
         return loss.mean()

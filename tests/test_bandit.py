@@ -340,12 +340,12 @@ CYCLE = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
 
 def test_stated_preferences_are_those_of_the_population():
     pairs = np.array([[0, 2, 1], [2, 0, 1], [1, 1, 0]])
-    bandit = Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, pairs)
+    bandit = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, pairs)
     np.testing.assert_array_equal(bandit.preference, CYCLE)
     np.testing.assert_allclose(bandit.wins, 2 * pairs / pairs.sum() * CYCLE, rtol=1e-15)
     assert bandit.wins.sum() == pytest.approx(1)
     assert bandit.optimal is None and bandit.counts is None
-    reference = Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, "reference")
+    reference = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, "reference")
     q = np.outer([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]) * (1 - np.eye(3))
     np.testing.assert_allclose(reference.pairs, q / q.sum(), rtol=1e-14)
 
@@ -353,8 +353,8 @@ def test_stated_preferences_are_those_of_the_population():
 def test_bradley_terry_preferences_give_the_bandit_of_their_policy():
     """In wins, risks and optima; only pi* itself is not known."""
     reference, optimal = np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]), np.array([[0.6, 0.3, 0.1], [0.3, 0.3, 0.4]])
-    known = Bandit(reference, optimal, prompt_weights=[1, 3])
-    stated = Bandit.from_preferences(reference, known.preference, prompt_weights=[1, 3])
+    known = ea.Bandit(reference, optimal, prompt_weights=[1, 3])
+    stated = ea.Bandit.from_preferences(reference, known.preference, prompt_weights=[1, 3])
     np.testing.assert_allclose(stated.wins, known.wins, rtol=1e-14)
     np.testing.assert_array_equal(stated.prompt_weights, [0.25, 0.75])
     for objective in (ea.EXPO(0.3), ea.DPO(0.3), ea.IPO(2.0), ea.RegressionEXPO(0.5)):
@@ -366,12 +366,12 @@ def test_bradley_terry_preferences_give_the_bandit_of_their_policy():
 def test_one_table_of_preferences_serves_all_prompts_and_its_diagonal_is_not_read():
     odd = CYCLE.copy()
     np.fill_diagonal(odd, np.nan)
-    bandit = Bandit.from_preferences(np.full((2, 3), 1 / 3), odd)
+    bandit = ea.Bandit.from_preferences(np.full((2, 3), 1 / 3), odd)
     np.testing.assert_array_equal(bandit.preference, np.stack([CYCLE, CYCLE]))
 
 
 def test_on_a_cycle_expo_stays_between_and_meets_its_condition():
-    bandit = Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE)
+    bandit = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE)
     for lam in (0.01, 1.0, 100.0):
         pi = ea.solve(ea.EXPO(lam), bandit).policy
         moved = pi[:, None] / (pi[:, None] + pi) - CYCLE
@@ -395,12 +395,12 @@ def test_on_a_cycle_expo_stays_between_and_meets_its_condition():
 )
 def test_bad_preferences_are_refused(preference, message):
     with pytest.raises(ValueError, match=message):
-        Bandit.from_preferences([0.5, 0.3, 0.2], preference)
+        ea.Bandit.from_preferences([0.5, 0.3, 0.2], preference)
 
 
 def test_preferences_exclude_what_they_replace():
     for also in ({"optimal": [0.5, 0.5]}, {"optimal": None, "counts": [[0, 1], [1, 0]]}):
         with pytest.raises(ValueError, match="optimal and counts are not used with stated preferences"):
-            Bandit([0.5, 0.5], **also, stated_preference=[[0.5, 0.7], [0.3, 0.5]])
+            ea.Bandit([0.5, 0.5], **also, stated_preference=[[0.5, 0.7], [0.3, 0.5]])
     with pytest.raises(ValueError, match="pairs must be 'uniform', 'reference' or an array"):
-        Bandit.from_preferences([0.5, 0.5], [[0.5, 0.7], [0.3, 0.5]], "all")
+        ea.Bandit.from_preferences([0.5, 0.5], [[0.5, 0.7], [0.3, 0.5]], "all")
