@@ -143,11 +143,11 @@ def sweep_lines(sweeps: Sequence[Sweep]) -> Lines:
 
 def growth_lines(runs: Sequence[Growth]) -> Lines:
     """A row for each run."""
-    rows = [
-        (f"{one.data_sets:,}", str(one.n), f"{one.steps:,}", f"{one.seconds:.2f}", f"{1e6 * one.seconds / one.steps:,.0f}",
-         f"{1e6 * one.seconds / one.steps / one.data_sets:,.2f}")
-        for one in runs
-    ]  # fmt: skip
+    rows = []
+    for one in runs:
+        step = 1e6 * one.seconds / one.steps
+        counts = (f"{one.data_sets:,}", str(one.n), f"{one.steps:,}")
+        rows.append((*counts, f"{one.seconds:.2f}", f"{step:,.0f}", f"{step / one.data_sets:,.2f}"))
     return (GROWTH_HEADER, *rows)
 
 
