@@ -239,16 +239,16 @@ class _Task:
 
         assert isinstance(objective, PairObjective)
         regulariser = objective.regulariser
-        winner, loser = (end.expand(*self.shape, -1) for end in (batch.winner, batch.loser))
+        ends = torch.cat([batch.winner, batch.loser], dim=-1)
         if regulariser is not None and estimator == "exact":
             log_policy = policy.log_policy(parameters)
-            flat = log_policy.flatten(-2)
-            logp: tuple[Tensor, ...] = (flat.gather(-1, winner), flat.gather(-1, loser))
+            at_ends = log_policy.flatten(-2).gather(-1, ends.expand(*self.shape, -1))
         else:
-            logp = policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1)
+            at_ends = policy.log_probs(parameters, ends.expand(*self.shape, -1))
+        logp = at_ends.chunk(2, dim=-1)
         read = list(logp)
         if objective.claims.needs_reference:
-            read += [self.log_reference.flatten()[end] for end in (winner, loser)]
+            read += self.log_reference.take(ends).expand_as(at_ends).chunk(2, dim=-1)
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
         if regulariser is None:
             return total
@@ -274,8 +274,9 @@ class _Task:
         """One step of training."""
         with torch.enable_grad():
             parameters = parameters.detach().requires_grad_()
-            total = self.risk(parameters, Batch(*batch), self.training.estimator).sum()
-            (gradient,) = torch.autograd.grad(total, parameters)  # rows are independent: each has its own
+            risk = self.risk(parameters, Batch(*batch), self.training.estimator)
+            # rows are independent: the gradient of their sum has each one's own
+            (gradient,) = torch.autograd.grad(risk, parameters, torch.ones_like(risk))
         parameters = parameters.detach()
         if self.training.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
@@ -395,7 +396,8 @@ def _recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..
         return graph
 
     def replay(parameters: Tensor, state: tuple[Tensor, ...], *rest: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        parameters, *after = traced(parameters, *state, *rest)
+        with torch.inference_mode():
+            parameters, *after = traced(parameters, *state, *rest)
         return parameters, tuple(after)
 
     return replay
