@@ -6,13 +6,20 @@ For responses y = (y_1, ..., y_T) of tokens, the chain rule gives
 
 Each estimator turns what a batch holds into one number per pair, so that its mean over pairs, times lam, stands for
 lam KL(pi_ref || pi) up to a constant. The simulators and the language-model trainer share them. They differ in what
-they do to responses outside of the data:
+they do to responses outside of the data [ours]:
 
-* `own_responses` needs nothing but the pair. Unbiased only if both responses were drawn from pi_ref; its optimum moves
-  mass onto the data.
+* `own_responses` needs nothing but the pair. Unbiased only if each response has the distribution pi_ref, which throwing
+  pairs of equal ones away already upsets. On given pairs its optimum is EXPO's towards *their* distribution instead of
+  pi_ref: all mass moves onto the data.
 * `reference_samples` needs fresh responses drawn from pi_ref: unbiased, conserves.
-* `token_kl` needs the reference's distributions over the next token, along whatever prefixes are at hand. Along samples
-  of pi_ref it is unbiased, never negative, and has the least variance of the three; it conserves.
+* `token_kl` needs the reference's distributions over the next token, along whatever prefixes are at hand. It is never
+  negative, and its gradient vanishes at pi_ref whatever the prefixes, so that it always preserves. Along samples of
+  pi_ref it is unbiased and conserves. Along the pairs' own responses neither: compared responses may lose mass.
+
+Near pi_ref the variance of `token_kl` is of a smaller order than that of log(pi_ref/pi), and so is its gradient's. In a
+table with a row for every prefix the gradient's variance is never the larger one; but the value's can be, and with
+parameters that positions share the gradient's too: the sum over t is no conditional expectation (Rao-Blackwell), only
+its terms are.
 """
 
 from __future__ import annotations

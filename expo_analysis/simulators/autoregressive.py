@@ -62,8 +62,7 @@ class Autoregressive(Policy):
         return self.token_logits(parameters, prompt, self._tokens(response)).log_softmax(dim=-1)
 
     def log_probs(self, parameters: Tensor, response: Tensor) -> Tensor:
-        logp = self.token_logp(parameters, response)
-        return logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
+        return self._taken(self.token_logp(parameters, response), response)
 
     def conditionals(self, log_reference: Tensor) -> Tensor:
         """log pi_ref(. | x, y_<t), shape (prefixes, V): prefixes in order of length, then of prompt, then of tokens."""
@@ -73,16 +72,20 @@ class Autoregressive(Policy):
             levels.append(below.log_softmax(dim=-1))
         return torch.cat(levels)
 
-    def prefix_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> Tensor:
+    def log_probs_and_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
         counts = self.vocabulary ** torch.arange(self.length)  # prefixes of each length, for one prompt
         prefix = response[..., None].div(self.n // counts, rounding_mode="floor")
         log_reference = conditionals[prefix + self.prompts * (counts.cumsum(0) - counts)]
         logp = self.token_logp(parameters, response)
-        return token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
+        return self._taken(logp, response), token_kl(logp, log_reference, torch.ones_like(logp[..., 0]))
 
     def log_policy(self, parameters: Tensor) -> Tensor:
         every = torch.arange(self.prompts * self.n).expand(*parameters.shape[:-1], -1)
         return self.log_probs(parameters, every).unflatten(-1, (self.prompts, self.n))
+
+    def _taken(self, token_logp: Tensor, response: Tensor) -> Tensor:
+        """log pi of responses, from those of every next token along them."""
+        return token_logp.gather(-1, self._tokens(response)[..., None]).squeeze(-1).sum(dim=-1)
 
     def _tokens(self, response: Tensor) -> Tensor:
         powers = self.vocabulary ** torch.arange(self.length - 1, -1, -1)
@@ -210,7 +213,7 @@ class Transformer(Autoregressive):
         super().__post_init__()
         for name, least in (("width", 1), ("heads", 1), ("layers", 1), ("seed", 0)):
             check_whole(name, getattr(self, name), least)
-        check_number("sharpness", self.sharpness, 0.0, low_too=True)
+        check_number("sharpness", self.sharpness, 0.0)
         if self.width % self.heads:
             raise ValueError(f"heads must divide width {self.width}, got {self.heads}")
         shape = (self.prompts, self.vocabulary, self.length, self.width, self.heads, self.layers)

@@ -39,8 +39,8 @@ class Policy(ABC):
         """log pi_ref(. | x, y_<t) of every prefix, from log pi_ref(y|x) of every response (prompts, n)."""
         raise TypeError(f"policy {type(self).__name__} has no tokens; 'token_kl' needs an autoregressive policy")
 
-    def prefix_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> Tensor:
-        """`losses.estimators.token_kl` along some responses (..., B), from the reference of `conditionals`."""
+    def log_probs_and_kl(self, parameters: Tensor, conditionals: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_probs`, and `losses.estimators.token_kl` from the reference of `conditionals`, in one pass."""
         raise TypeError(f"policy {type(self).__name__} has no tokens; 'token_kl' needs an autoregressive policy")
 
     def initial(self) -> np.ndarray:

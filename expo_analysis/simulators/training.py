@@ -242,31 +242,37 @@ class _Task:
         ends = torch.cat([batch.winner, batch.loser], dim=-1)
         if regulariser is not None and estimator == "exact":
             log_policy = policy.log_policy(parameters)
-            at_ends = log_policy.flatten(-2).gather(-1, ends.expand(*self.shape, -1))
+            read = list(log_policy.flatten(-2).gather(-1, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
+        elif regulariser is not None:
+            *read, estimate = self._estimated(parameters, batch, estimator)
         else:
-            at_ends = policy.log_probs(parameters, ends.expand(*self.shape, -1))
-        logp = at_ends.chunk(2, dim=-1)
-        read = list(logp)
+            read = list(policy.log_probs(parameters, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
         if objective.claims.needs_reference:
-            read += self.log_reference.take(ends).expand_as(at_ends).chunk(2, dim=-1)
+            read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
         if regulariser is None:
             return total
         if estimator == "exact":
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
-        return total + self.lam * (batch.weight * self._estimate(parameters, batch, logp, estimator)).sum(dim=-1)
+        return total + self.lam * (batch.weight * estimate).sum(dim=-1)
 
-    def _estimate(self, parameters: Tensor, batch: Batch, logp: tuple[Tensor, ...], estimator: str) -> Tensor:
-        """One number per pair whose mean stands for the regulariser, (O, S, B)."""
+    def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
+        """log pi of winners and losers, and what stands for the regulariser in the mean over pairs: each (O, S, B)."""
+        pairs, draws = batch.winner.shape[-1], self.training.draws
+        response = torch.cat([batch.winner, batch.loser, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
+        if estimator == "token_kl":
+            logp, kl = self.policy.log_probs_and_kl(parameters, self.conditionals, response)
+        else:
+            logp = self.policy.log_probs(parameters, response)
+        logp_w, logp_l, logp_samples = logp.split([pairs, pairs, pairs * draws], dim=-1)
         if estimator == "own_responses":
-            return own_responses(*logp)
-        along = batch.samples if self.training.draws else torch.stack([batch.winner, batch.loser], dim=-1)
-        k = along.shape[-1]
-        flat = along.flatten(-2).expand(*self.shape, -1)
+            return logp_w, logp_l, own_responses(logp_w, logp_l)
         if estimator == "reference_samples":
-            return reference_samples(self.policy.log_probs(parameters, flat).unflatten(-1, (-1, k)))
-        return self.policy.prefix_kl(parameters, self.conditionals, flat).unflatten(-1, (-1, k)).mean(dim=-1)
+            return logp_w, logp_l, reference_samples(logp_samples.unflatten(-1, (pairs, draws)))
+        if draws:
+            return logp_w, logp_l, kl[..., 2 * pairs :].unflatten(-1, (pairs, draws)).mean(dim=-1)
+        return logp_w, logp_l, (kl[..., :pairs] + kl[..., pairs:]) / 2
 
     def step(
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
