@@ -122,7 +122,7 @@ def test_help_shows_examples_that_are_there() -> None:
     assert set(named) <= {*SIMULATIONS, "displacement"}
 
 
-def test_simulations_ask_questions() -> None:
+def test_simulations_have_names_and_questions_of_one_line() -> None:
     for name, simulation in SIMULATIONS.items():
         assert re.fullmatch(r"[a-z_0-9]+", name)
-        assert simulation.question.endswith("?") and "\n" not in simulation.question
+        assert simulation.question.strip() and "\n" not in simulation.question and len(simulation.question) < 160
