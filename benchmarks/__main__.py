@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,7 +21,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A tenth of the problems and few repeats; writes no file.")] = False,
     output: Annotated[Path | None, typer.Option(help="Where to write the Markdown report.")] = None,
 ) -> None:
-    """Compare this package with scipy's BFGS and optimistix' Newton on the same random EXPO problems.
+    """Compare this package with scipy's BFGS and optimistix' Newton on random EXPO problems, and with a torch loop.
 
     Example: python -m benchmarks --quick
     """
@@ -56,10 +57,48 @@ def main(
                     n, max(full // share, 2), lam, repeats, with_scipy, _advance(progress, f"n = {n}, λ = {lam:g}")
                 )
         console.print(report.table(title, tables[title]))
+    training_tables = _training(quick, console)
     target = output or (None if quick else RESULTS)
     if target is not None:
-        target.write_text(report.markdown(tables, "python -m benchmarks" + " --quick" * quick, load), encoding="utf-8")
+        command = "python -m benchmarks" + " --quick" * quick
+        target.write_text(report.markdown(tables, command, load, training_tables), encoding="utf-8")
         console.print(f"Written to {target}")
+
+
+def _training(quick: bool, console: Console) -> dict[str, Any]:
+    """Tables of training by their titles, printed as they come."""
+    from . import report, training
+
+    shorter, turns, chunk = (20, 2, 50) if quick else (1, 3, 300)
+    tables: dict[str, Any] = {}
+
+    def show(title: str, lines: report.Lines) -> None:
+        tables[title] = lines
+        console.print(report.lines_table(title, lines))
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    sweeps = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        for loss in training.LOSSES:
+            task = progress.add_task(f"preservation sweep: {loss}", total=turns)
+            advance = partial(_done, progress, task)
+            sweeps.append(training.sweep(loss, turns, chunk, True, shorter, advance))
+    show("Training: the preservation sweep against a plain torch loop", report.sweep_lines(sweeps))
+    steps, most = (200, 100) if quick else (2_000, 1_000)
+    groups = {
+        "How the cost of training grows with the number of data sets": [
+            (sets, 3, steps) for sets in (1, 10, 100, 1_000) if sets <= most
+        ],
+        "with the number of responses": [(10, n, steps) for n in (3, 10, 30, 100)],
+        "with the number of steps": [(10, 3, k * steps) for k in (1, 2, 4, 8)],
+    }
+    for title, cases in groups.items():
+        show(title, report.growth_lines([training.growth(*case) for case in cases]))
+    return tables
+
+
+def _done(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done)
 
 
 def _advance(progress: Progress, label: str) -> Callable[[str, int, int], None]:

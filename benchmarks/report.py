@@ -9,16 +9,26 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from . import optimistix_newton, scipy_bfgs
 from .measure import OURS, Row
+from .training import CLIP, Growth, Sweep
 
 HEADER = (
     *("solver", "n", "problems", "ms", "× ours", "fastest ms", "× ours", "first ms", "× ours", "µs each"),
     *("solved", "1-norm", "residual"),
 )
+SWEEP_HEADER = (
+    *("loss", "settings", "steps each", "steps in all", "plain: steps timed each", "plain: µs a step"),
+    *("train: s", "plain: s (projected)", "× faster", "difference at λ = 1"),
+)
+GROWTH_HEADER = ("data sets", "n", "steps", "s", "µs a step", "µs a step and data set")
+Lines = tuple[tuple[str, ...], ...]
+"""A header and its rows."""
+
 WIDTH = 112
 """Columns of a terminal that the tables need."""
 
@@ -40,6 +50,22 @@ ms, fastest ms: median and minimum of the calls after the first, the two fast so
 of a busy machine. first ms: the first call, which compiles for optimistix; ours has nothing to compile. × ours: the
 column before it divided by ours, so that above 1 ours is faster. 1-norm: largest distance of any policy from ours.
 residual: largest component of the gradient at any policy, computed apart from all solvers.
+"""
+
+
+TRAINING_NOTES = f"""\
+The preservation experiment of the paper's Section 5 with the authors' settings: Adam, batches of one pair, {CLIP:g} for
+the norm of gradients, four losses at eleven λ; the policy has one logit for each prompt and response. Everything is in
+float64, all starts included: the first step of `train` is recorded, once for each loss and call.
+
+- **train**: `expo_analysis.simulators.train`, one call for each loss with all its λ, in full. Median over turns.
+- **plain**: one setting at a time, as one writes it first: a `torch.nn.Module` with the logits, `torch.optim.Adam`,
+  `backward`, `clip_grad_norm_`, the same formulas of losses. The loop is too long to run in full, so **its time is
+  projected**: the time of a step, measured over the stated number of steps of every setting in turns with `train`,
+  multiplied by the number of steps. At λ = 1 it is run to the end, and the last column has the largest difference of
+  a probability from that of `train`; torch's clipping divides by the norm plus 1e-6, and ours by the norm.
+
+The last tables: EXPO on data sets of 200 comparisons, batches of 20, shuffled; a data set is a seed.
 """
 
 
@@ -79,7 +105,9 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def markdown(tables: Mapping[str, Sequence[Row]], command: str, load: float) -> str:
+def markdown(
+    tables: Mapping[str, Sequence[Row]], command: str, load: float, training: Mapping[str, Lines] | None = None
+) -> str:
     """The whole report: the tables by their titles, what was compared, and on what machine."""
     machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -87,10 +115,59 @@ def markdown(tables: Mapping[str, Sequence[Row]], command: str, load: float) -> 
         f"# Benchmarks\n\nWritten by `{command}` on {date.today()}.\n\n"
         f"Machine: {machine}; load average {load:.1f} when it started.\n\nVersions: {versions}.\n"
     ]
-    for title, rows in tables.items():
-        lines = [HEADER, ("---", *["--:"] * (len(HEADER) - 1)), *cells(rows)]
-        sections.append(f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-    return "\n".join([*sections, "## What is compared\n", NOTES])
+    sections += [_section(title, (HEADER, *cells(rows))) for title, rows in tables.items()]
+    sections += ["## What is compared\n", NOTES]
+    if training:
+        sections += [_section(title, lines) for title, lines in training.items()]
+        sections += ["## What is compared in training\n", TRAINING_NOTES]
+    return "\n".join(sections)
+
+
+def sweep_lines(sweeps: Sequence[Sweep]) -> Lines:
+    """A row for each loss, and one for all."""
+    lines = [SWEEP_HEADER]
+    for one in sweeps:
+        speed = _speed(one.ours, one.plain)
+        equal = "" if np.isnan(one.distance) else f"{one.distance:.1e}"
+        total = one.settings * one.steps
+        each = f"{1e6 * one.step_seconds:,.0f}"
+        lines.append(
+            (one.loss, str(one.settings), f"{one.steps:,}", f"{total:,}", f"{one.timed:,}", each, *speed, equal)
+        )
+    total = sum(one.settings * one.steps for one in sweeps)
+    ours, plain = (sum(getattr(one, name) for one in sweeps) for name in ("ours", "plain"))
+    settings = str(sum(one.settings for one in sweeps))
+    lines.append(("all", settings, "", f"{total:,}", "", "", *_speed(ours, plain), ""))
+    return tuple(lines)
+
+
+def growth_lines(runs: Sequence[Growth]) -> Lines:
+    """A row for each run."""
+    rows = []
+    for one in runs:
+        step = 1e6 * one.seconds / one.steps
+        counts = (f"{one.data_sets:,}", str(one.n), f"{one.steps:,}")
+        rows.append((*counts, f"{one.seconds:.2f}", f"{step:,.0f}", f"{step / one.data_sets:,.2f}"))
+    return (GROWTH_HEADER, *rows)
+
+
+def lines_table(title: str, lines: Lines) -> Table:
+    """For the terminal."""
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0, collapse_padding=True)
+    for name in lines[0]:
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for line in lines[1:]:
+        drawn.add_row(*line)
+    return drawn
+
+
+def _speed(ours: float, plain: float) -> tuple[str, str, str]:
+    return f"{ours:.2f}", f"{plain:,.0f}", f"{plain / ours:,.0f}"
+
+
+def _section(title: str, lines: Lines) -> str:
+    every = [lines[0], ("---", *["--:"] * (len(lines[0]) - 1)), *lines[1:]]
+    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in every) + "\n"
 
 
 def _milliseconds(seconds: float) -> str:

@@ -50,7 +50,7 @@ class Bandit:
     stated_preference: Any = None
 
     def __post_init__(self) -> None:
-        reference = _policy("reference", self.reference)
+        reference = check_policy("reference", self.reference)
         shape = reference.shape
         n = shape[-1]
         if n < 2:
@@ -68,7 +68,7 @@ class Bandit:
                 raise ValueError(
                     "optimal must be given: positive probabilities (for win counts use Bandit.from_counts)"
                 )
-            optimal = _policy("optimal", self.optimal)
+            optimal = check_policy("optimal", self.optimal)
             if optimal.shape != shape:
                 raise ValueError(f"optimal must have the shape of reference, {shape}; got {optimal.shape}")
             pairs = _pair_distribution(self.pairs, reference)
@@ -186,7 +186,8 @@ def _array(name: str, value: Any) -> Floats:
         raise ValueError(f"{name} must be an array of numbers, got {value!r}") from None
 
 
-def _policy(name: str, value: Any) -> Floats:
+def check_policy(name: str, value: Any) -> Floats:
+    """Policies of shape (n,) or (prompts, n), divided by their sums; raises unless they are positive and sum to one."""
     array = _array(name, value)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name} must have shape (n,) or (prompts, n), got {array.shape}")

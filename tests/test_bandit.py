@@ -331,3 +331,76 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
 def test_bad_input(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ------------------------------------------------------------------------------------------ preferences of any kind
+
+CYCLE = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.8], [0.8, 0.2, 0.5]])
+
+
+def test_stated_preferences_are_those_of_the_population():
+    pairs = np.array([[0, 2, 1], [2, 0, 1], [1, 1, 0]])
+    bandit = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, pairs)
+    np.testing.assert_array_equal(bandit.preference, CYCLE)
+    np.testing.assert_allclose(bandit.wins, 2 * pairs / pairs.sum() * CYCLE, rtol=1e-15)
+    assert bandit.wins.sum() == pytest.approx(1)
+    assert bandit.optimal is None and bandit.counts is None
+    reference = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE, "reference")
+    q = np.outer([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]) * (1 - np.eye(3))
+    np.testing.assert_allclose(reference.pairs, q / q.sum(), rtol=1e-14)
+
+
+def test_bradley_terry_preferences_give_the_bandit_of_their_policy():
+    """In wins, risks and optima; only pi* itself is not known."""
+    reference, optimal = np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]), np.array([[0.6, 0.3, 0.1], [0.3, 0.3, 0.4]])
+    known = ea.Bandit(reference, optimal, prompt_weights=[1, 3])
+    stated = ea.Bandit.from_preferences(reference, known.preference, prompt_weights=[1, 3])
+    np.testing.assert_allclose(stated.wins, known.wins, rtol=1e-14)
+    np.testing.assert_array_equal(stated.prompt_weights, [0.25, 0.75])
+    for objective in (ea.EXPO(0.3), ea.DPO(0.3), ea.IPO(2.0), ea.RegressionEXPO(0.5)):
+        found, expected = ea.solve(objective, stated), ea.solve(objective, known)
+        assert np.abs(found.policy - expected.policy).max() < 1e-12
+        np.testing.assert_allclose(found.value, expected.value, rtol=1e-12)
+
+
+def test_one_table_of_preferences_serves_all_prompts_and_its_diagonal_is_not_read():
+    odd = CYCLE.copy()
+    np.fill_diagonal(odd, np.nan)
+    bandit = ea.Bandit.from_preferences(np.full((2, 3), 1 / 3), odd)
+    np.testing.assert_array_equal(bandit.preference, np.stack([CYCLE, CYCLE]))
+
+
+def test_on_a_cycle_expo_stays_between_and_meets_its_condition():
+    bandit = ea.Bandit.from_preferences([0.5, 0.3, 0.2], CYCLE)
+    for lam in (0.01, 1.0, 100.0):
+        pi = ea.solve(ea.EXPO(lam), bandit).policy
+        moved = pi[:, None] / (pi[:, None] + pi) - CYCLE
+        np.fill_diagonal(moved, 0.0)
+        slope = (2 * bandit.pairs * moved).sum(axis=1) + lam * (pi - bandit.reference)
+        assert np.abs(slope).max() < 1e-14 * (1 + lam)
+
+
+@pytest.mark.parametrize(
+    ("preference", "message"),
+    [
+        (CYCLE[:2], r"preference must have shape \(3, 3\), got \(2, 3\)"),
+        (
+            CYCLE + 0.1 * np.triu(np.ones((3, 3)), 1) / 2,
+            r"preference must have p\(i > j\) \+ p\(j > i\) = 1 within 1e-06",
+        ),
+        (np.where(CYCLE == 0.9, 1.9, np.where(CYCLE == 0.1, -0.9, CYCLE)), "preference must hold probabilities"),
+        (np.where(CYCLE == 0.9, np.nan, CYCLE), "preference must hold probabilities"),
+        ("all", "preference must be an array of numbers"),
+    ],
+)
+def test_bad_preferences_are_refused(preference, message):
+    with pytest.raises(ValueError, match=message):
+        ea.Bandit.from_preferences([0.5, 0.3, 0.2], preference)
+
+
+def test_preferences_exclude_what_they_replace():
+    for also in ({"optimal": [0.5, 0.5]}, {"optimal": None, "counts": [[0, 1], [1, 0]]}):
+        with pytest.raises(ValueError, match="optimal and counts are not used with stated preferences"):
+            ea.Bandit([0.5, 0.5], **also, stated_preference=[[0.5, 0.7], [0.3, 0.5]])
+    with pytest.raises(ValueError, match="pairs must be 'uniform', 'reference' or an array"):
+        ea.Bandit.from_preferences([0.5, 0.5], [[0.5, 0.7], [0.3, 0.5]], "all")

@@ -84,3 +84,42 @@ def test_tables_of_ratios() -> None:
     text = report.markdown({"Three responses": rows}, "python -m benchmarks", 0.0)
     assert all(f"| {' | '.join(line)} |" in text for line in lines)
     assert "Three responses" in text
+
+
+def test_the_plain_loop_trains_as_train_does() -> None:
+    """Equal results are what the comparison of their times rests on; the loop goes on where it was."""
+    from benchmarks import training
+
+    progress: list[tuple[int, int]] = []
+    for loss in training.LOSSES:
+        one = training.sweep(loss, 2, 50, True, 50, lambda *at: progress.append(at))
+        assert (one.loss, one.settings, one.timed) == (loss, 11, 100)
+        assert one.steps == 277 * max(1, training.EPOCHS["preservation"][loss] // 50)
+        assert one.distance < 1e-9
+        assert one.ours > 0 and one.plain == pytest.approx(11 * one.steps * one.step_seconds)
+    assert progress == [(1, 2), (2, 2)] * len(training.LOSSES)
+
+
+def test_growth_counts_what_it_says() -> None:
+    from benchmarks import training
+
+    run = training.growth(3, 5, 40)
+    assert (run.data_sets, run.n, run.steps) == (3, 5, 40) and run.seconds > 0
+
+
+def test_tables_of_training() -> None:
+    pytest.importorskip("jax")
+    from benchmarks import report, training
+
+    sweeps = [
+        training.Sweep("dpo", 11, 1000, 100, 2.0, 0.01, 1e-9),
+        training.Sweep("expo", 11, 500, 100, 1.0, 0.02, np.nan),
+    ]
+    lines = report.sweep_lines(sweeps)
+    assert {len(line) for line in lines} == {len(report.SWEEP_HEADER)}
+    assert lines[1][-4:] == ("2.00", "110", "55", "1.0e-09") and lines[2][-4:] == ("1.00", "110", "110", "")
+    assert lines[3][0] == "all" and lines[3][-4:-1] == ("3.00", "220", "73") and lines[3][3] == "16,500"
+    grown = report.growth_lines([training.Growth(10, 3, 200, 0.5)])
+    assert grown[1] == ("10", "3", "200", "0.50", "2,500", "250.00")
+    text = report.markdown({}, "python -m benchmarks", 0.0, {"Sweep": lines})
+    assert "## Sweep" in text and "projected" in text and all(f"| {' | '.join(line)} |" in text for line in lines)

@@ -278,8 +278,8 @@ def drawn(monkeypatch):
     """Replace the drawing, which has its own tests, by one that records where it is to write."""
     calls = []
 
-    def draw(directory, on_progress=None):
-        calls.append(directory)
+    def draw(directory, on_progress=None, *, full=False):
+        calls.append(directory if not full else (directory, "full"))
         on_progress("drawing", 0.5)
         return [directory / "one.png", directory / "one.csv"]
 
@@ -302,7 +302,8 @@ def test_example_in_the_help_of_reproduce(drawn, monkeypatch, tmp_path):
     for arguments in examples("reproduce"):
         assert invoke(*arguments).exit_code == 0
     assert invoke("reproduce").exit_code == 0
-    assert drawn == [Path("figures"), Path("figures")]
+    assert invoke("reproduce", "--full").exit_code == 0
+    assert drawn == [Path("figures"), Path("figures"), (Path("figures"), "full")]
 
 
 def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):

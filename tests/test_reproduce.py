@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +23,11 @@ from scipy.special import expit, log_softmax
 
 import expo_analysis as ea
 from expo_analysis import paper
+from expo_analysis import results as results_module
 from expo_analysis import tables as table_functions
-from expo_analysis.reproduce import Result, read_report_card, reproduce, write_report_card
+from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
+from expo_analysis.results import Result
+from expo_analysis.simulations import SIMULATIONS, Simulation
 
 from .cards import cards
 
@@ -53,10 +58,13 @@ def with_report_card(directory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    """A run without the simulations, which take a minute: theirs are checked below, by themselves."""
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
     with_report_card(directory)
     progress = []
-    written = reproduce(directory, lambda *report: progress.append(report))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SIMULATIONS", {})
+        written = reproduce(directory, lambda *report: progress.append(report))
     return directory, written, progress
 
 
@@ -399,7 +407,10 @@ def test_running_again_writes_the_same_bytes(run, tmp_path):
     (tmp_path / "interpolation.csv").write_text("old")
     with_report_card(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "12345"}
-    script = "import pathlib, sys; from expo_analysis.reproduce import reproduce; reproduce(pathlib.Path(sys.argv[1]))"
+    script = (
+        "import importlib, pathlib, sys; module = importlib.import_module('expo_analysis.reproduce'); "
+        "module.SIMULATIONS = {}; module.reproduce(pathlib.Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-W", "error", "-c", script, str(tmp_path)], check=True, env=environment)
     for path in run[1]:
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
@@ -417,12 +428,58 @@ def test_the_committed_tables_are_those_of_a_fresh_run(tables, name):
         np.testing.assert_allclose(committed[column], tables[name][column], atol=1e-12)
 
 
+def simulation_sections(text):
+    """The README in two: without the sections whose figure is a simulation's, and these by the figure's name."""
+    blocks = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    named = {name: block for block in blocks for name in re.findall(r"\]\((\w+)\.png\)", block) if name in SIMULATIONS}
+    return "".join(block for block in blocks if block not in named.values()), named
+
+
 def test_the_committed_readme_shows_committed_figures(run):
     text = (COMMITTED / "README.md").read_text()
-    pictures = sorted(path.name for path in COMMITTED.glob("*.png"))
-    assert pictures == sorted(f"{name}.png" for name in FIGURES)
-    assert all(f"]({picture})" in text for picture in pictures)
-    assert text == (run[0] / "README.md").read_text()
+    pictures = {path.stem for path in COMMITTED.glob("*.png")}
+    rest, simulated = simulation_sections(text)
+    assert pictures == {*FIGURES, *simulated}
+    assert set(simulated) == {name for name in SIMULATIONS if (COMMITTED / f"{name}.csv").is_file()}
+    assert all(f"]({picture}.png)" in text for picture in pictures)
+    assert rest.rstrip() == (run[0] / "README.md").read_text().rstrip()
+    for section in simulated.values():
+        for file in re.findall(r"\]\((\w+\.\w+)\)", section):
+            assert (COMMITTED / file).is_file(), file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIMULATIONS)
+def test_the_committed_simulations_are_those_of_a_fresh_run(name):
+    """Tables and words. Training adds up rounding over many steps, so other machines may differ by more than 1e-12."""
+    result = SIMULATIONS[name].result()
+    for stem, table in result.tables.items():
+        fresh = pd.read_csv(io.StringIO(table.to_csv(index=False, float_format="%.12g")))
+        committed = pd.read_csv(COMMITTED / f"{stem}.csv")
+        pd.testing.assert_frame_equal(committed, fresh, rtol=1e-5, atol=1e-8)
+    _, simulated = simulation_sections((COMMITTED / "README.md").read_text())
+    assert simulated[name].strip() == result.to_markdown().strip()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_simulations_are_run_and_shown_after_the_exact_results(monkeypatch, tmp_path, full):
+    def simulated(full, progress):
+        progress(0.25)
+        return {"tiny": pd.DataFrame({"full": [full]})}
+
+    def exact():
+        return Result("Exact", {"exact": pd.DataFrame({"x": [1]})}, ("Text.",))
+
+    simulation = Simulation("Why?", simulated, lambda tables: Result("Trained", tables, ("Words.",)))
+    monkeypatch.setattr(module, "RESULTS", {"exact": exact})
+    monkeypatch.setattr(module, "SIMULATIONS", {"tiny": simulation})
+    progress = []
+    written = reproduce(tmp_path, lambda *report: progress.append(report), full=full)
+    assert [path.name for path in written] == ["exact.csv", "tiny.csv", "README.md"]
+    assert (tmp_path / "tiny.csv").read_text() == f"full\n{full}\n"
+    text = (tmp_path / "README.md").read_text()
+    assert text.index("## Exact") < text.index("## Trained")
+    assert progress == [("exact", 0.0), ("simulation: tiny", 0.5), ("simulation: tiny", 0.625), ("done", 1.0)]
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
@@ -438,7 +495,8 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
         return b"new"
 
     monkeypatch.setattr(module, "RESULTS", {"only": result})
-    monkeypatch.setattr(module, "render", render)
+    monkeypatch.setattr(module, "SIMULATIONS", {})
+    monkeypatch.setattr(results_module, "render", render)
     for name in ("numbers.csv", "numbers.png", "numbers.pdf", "README.md"):
         (tmp_path / name).write_text("old")
     with pytest.raises(RuntimeError, match="drawing failed"):
@@ -455,7 +513,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkey
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(module, "SIMULATIONS", {})
+    monkeypatch.setattr(results_module.os, "replace", full)
     (tmp_path / "numbers.csv").write_text("old")
     with pytest.raises(OSError, match="no space left"):
         reproduce(tmp_path)
@@ -486,6 +545,7 @@ def test_importing_the_package_does_not_import_matplotlib():
 @pytest.fixture
 def only_the_report_card(monkeypatch):
     monkeypatch.setattr(module, "RESULTS", {})
+    monkeypatch.setattr(module, "SIMULATIONS", {})
 
 
 def test_without_an_audit_there_is_no_report_card(only_the_report_card, tmp_path):

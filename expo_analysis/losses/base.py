@@ -212,6 +212,12 @@ def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
         raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}")
 
 
+def check_whole(name: str, value: Any, least: int = 0) -> None:
+    """Raise unless an option is a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
 def check_number(
     name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, low_too: bool = False
 ) -> None:

@@ -17,17 +17,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ..bandit import SUM_TOLERANCE
-from ..losses.base import check_number
+from ..bandit import check_policy
+from ..losses.base import check_number, check_whole
 from ..losses.estimators import token_kl
 from .policies import Policy
 
 MAX_SEQUENCES = 100_000
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +39,7 @@ class Autoregressive(Policy):
 
     def __post_init__(self) -> None:
         for name, least in (("vocabulary", 2), ("length", 1), ("prompts", 1)):
-            _check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         if self.vocabulary**self.length > MAX_SEQUENCES:
             raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
         object.__setattr__(self, "n", self.vocabulary**self.length)
@@ -113,16 +108,15 @@ class NGram(Autoregressive):
     def __post_init__(self) -> None:
         super().__post_init__()
         order = self.length if self.order is None else self.order
-        if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= self.length:
-            raise ValueError(f"order must be a whole number from 1 to the length {self.length}, got {order!r}")
+        check_whole("order", order, 1)
+        if order > self.length:
+            raise ValueError(f"order must be at most the length {self.length}, got {order!r}")
         object.__setattr__(self, "order", order)
         if self.initial_policy is not None:
-            policy = np.atleast_2d(np.asarray(self.initial_policy, dtype=np.float64))
-            total = policy.sum(axis=-1, keepdims=True)
-            shape = (self.prompts, self.n)
-            if policy.shape != shape or not (policy > 0).all() or not (np.abs(total - 1) <= SUM_TOLERANCE).all():
-                raise ValueError(f"initial_policy must hold positive probabilities of shape {shape}, summing to one")
-            object.__setattr__(self, "initial_policy", policy / total)
+            policy = np.atleast_2d(check_policy("initial_policy", self.initial_policy))
+            if policy.shape != (self.prompts, self.n):
+                raise ValueError(f"initial_policy must have shape {(self.prompts, self.n)}, got {policy.shape}")
+            object.__setattr__(self, "initial_policy", policy)
 
     @property
     def contexts(self) -> int:
@@ -217,8 +211,8 @@ class Transformer(Autoregressive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "heads", "layers"):
-            _check_whole(name, getattr(self, name), 1)
+        for name, least in (("width", 1), ("heads", 1), ("layers", 1), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
         check_number("sharpness", self.sharpness, 0.0)
         if self.width % self.heads:
             raise ValueError(f"heads must divide width {self.width}, got {self.heads}")

@@ -82,6 +82,8 @@ class Adam(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise ValueError(f"betas must be a pair of numbers in [0, 1), got {self.betas!r}")
         for beta in self.betas:
             check_number("betas", beta, 0.0, 1.0, low_too=True)
         check_number("eps", self.eps, 0.0)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..bandit import Bandit
+from ..bandit import check_policy
 
 
 class Policy(ABC):
@@ -55,7 +55,7 @@ class Tabular(Policy):
     initial_policy: ArrayLike
 
     def __post_init__(self) -> None:
-        policy = np.atleast_2d(Bandit(self.initial_policy, self.initial_policy).reference)  # type: ignore[arg-type]
+        policy = np.atleast_2d(check_policy("initial_policy", self.initial_policy))
         object.__setattr__(self, "initial_policy", policy)
         object.__setattr__(self, "prompts", policy.shape[0])
         object.__setattr__(self, "n", policy.shape[1])
@@ -81,8 +81,11 @@ class LogLinear(Policy):
     features: ArrayLike
 
     def __post_init__(self) -> None:
-        base = np.atleast_2d(Bandit(self.base, self.base).reference)  # type: ignore[arg-type]
-        features = np.asarray(self.features, dtype=np.float64)
+        base = np.atleast_2d(check_policy("base", self.base))
+        try:
+            features = np.asarray(self.features, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError("features must be an array of numbers") from None
         features = features[None] if features.ndim == 2 else features
         if features.ndim != 3 or features.shape[:2] != base.shape or not np.isfinite(features).all():
             raise ValueError(f"features must be finite, of shape {(*base.shape, 'd')}; got {features.shape}")

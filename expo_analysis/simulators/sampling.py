@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..bandit import Bandit
+from ..losses.base import check_option, check_whole
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -50,9 +51,10 @@ class Pairs:
             if array.shape != winner.shape:
                 raise ValueError(f"{name} must have the shape of winner, {winner.shape}; got {array.shape}")
         size = np.full(len(winner), winner.shape[1]) if self.size is None else np.asarray(self.size)
-        if size.shape != winner.shape[:1] or not ((size > 0) & (size <= winner.shape[1])).all():
+        whole = size.dtype.kind in "iu" and size.shape == winner.shape[:1]
+        if not (whole and ((size > 0) & (size <= winner.shape[1])).all()):
             raise ValueError(
-                f"size must hold one number from 1 to {winner.shape[1]} for each of {len(winner)} data sets"
+                f"size must hold one whole number from 1 to {winner.shape[1]} for each of {len(winner)} data sets"
             )
         used = np.arange(winner.shape[1]) < size[:, None]
         if (winner == loser)[used].any():
@@ -110,16 +112,16 @@ def draw_pairs(
     Raises:
         ValueError: naming the argument that is wrong and what is accepted.
     """
+    if not isinstance(bandit, Bandit):
+        raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
     if bandit.counts is not None:
         raise ValueError("bandit must be a population to draw from, not win counts")
-    for name, value in (("count", count), ("data_sets", data_sets)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
-    if design not in DESIGNS:
-        raise ValueError(f"design must be one of {list(DESIGNS)}, got {design!r}")
+    for name, value, least in (("count", count, 1), ("data_sets", data_sets, 1), ("seed", seed, 0)):
+        check_whole(name, value, least)
+    check_option("design", design, DESIGNS)
     if discard_equal and design == "pairs":
         raise ValueError("discard_equal is not used by design 'pairs', which draws no equal pairs")
-    if not 0 <= label_noise <= 0.5:
+    if isinstance(label_noise, bool) or not isinstance(label_noise, (int, float)) or not 0 <= label_noise <= 0.5:
         raise ValueError(f"label_noise must be a probability from 0 to 0.5, got {label_noise!r}")
 
     reference = np.atleast_2d(bandit.reference)
@@ -173,7 +175,9 @@ def _pair_sampler(bandit: Bandit, design: str, discard_equal: bool) -> Sampler:
 def _indices(name: str, value: ArrayLike, stop: int) -> Indices:
     array = np.asarray(value)
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(f"{name} must be whole numbers of shape (N,) or (data sets, N), got shape {array.shape}")
+        raise ValueError(
+            f"{name} must be whole numbers of shape (N,) or (data sets, N), got {array.dtype} of shape {array.shape}"
+        )
     if not ((array >= 0) & (array < stop)).all():
         raise ValueError(f"{name} must be from 0 to {stop - 1}, got {array[(array < 0) | (array >= stop)][0]}")
     return np.atleast_2d(array).astype(np.intp)

@@ -1,12 +1,12 @@
 """Gradient training of many settings at once: every (objective, data set) pair is one row of the same tensors.
 
 One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations
-and replayed from then on. Rows do not see each other: each gives what it would give if trained alone.
+and replayed from then on. Rows do not see each other: each gives what it would give if trained alone, except that data
+sets of several sizes share one number of steps.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from .._threads import one_thread
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, PairObjective
-from ..losses.base import check_number, check_option
+from ..losses.base import check_number, check_option, check_whole
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
 from .optimisers import Adam, Optimiser
@@ -44,8 +44,8 @@ class Training:
         optimiser: `Adam` or `SGD`, with learning rate and weight decay.
         epochs: passes over the data; without ``batch`` each is one step.
         batch: pairs in a step, the last of an epoch with what is left; None for the gradient of all the data. With data
-            sets of several sizes, a smaller one starts over until the largest is through.
-        shuffle: whether each epoch has an order of its own.
+            sets of several sizes an epoch is a pass over the largest, while smaller ones start over again and again.
+        shuffle: whether each pass over a data set has an order of its own.
         clip_norm: the gradient of each setting is scaled down to this 2-norm where it is longer; None for never.
         schedule: of the learning rate: ``"constant"``, or ``"linear"`` or ``"cosine"`` down to zero.
         average: the share of the last steps whose parameters are averaged for the result; None for the last iterate.
@@ -75,12 +75,10 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2)):
+        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2), ("seed", 0)):
             value = getattr(self, name)
-            if value is None and name in ("batch", "patience", "samples"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            if value is not None or name not in ("batch", "patience", "samples"):
+                check_whole(name, value, least)
         if not isinstance(self.optimiser, Optimiser):
             raise TypeError(f"optimiser must be Adam(...) or SGD(...), got {self.optimiser!r}")
         check_option("schedule", self.schedule, SCHEDULES)
@@ -92,7 +90,9 @@ class Training:
             raise ValueError(f"samples is not used: estimator {self.estimator!r} draws nothing from pi_ref here")
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0.0)
-        if self.average is not None and not (isinstance(self.average, float) and 0 < self.average <= 1):
+        if self.average is not None and not (
+            isinstance(self.average, (int, float)) and not isinstance(self.average, bool) and 0 < self.average <= 1
+        ):
             raise ValueError(f"average must be a share in (0, 1], got {self.average!r}")
         if self.average is not None and self.patience is not None:
             raise ValueError("average is not used with patience: give one of the two")
@@ -239,17 +239,16 @@ class _Task:
 
         assert isinstance(objective, PairObjective)
         regulariser = objective.regulariser
-        winner, loser = (end.expand(*self.shape, -1) for end in (batch.winner, batch.loser))
+        ends = torch.cat([batch.winner, batch.loser], dim=-1)
         if regulariser is not None and estimator == "exact":
             log_policy = policy.log_policy(parameters)
-            flat = log_policy.flatten(-2)
-            read = [flat.gather(-1, winner), flat.gather(-1, loser)]
+            read = list(log_policy.flatten(-2).gather(-1, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
         elif regulariser is not None:
             *read, estimate = self._estimated(parameters, batch, estimator)
         else:
-            read = list(policy.log_probs(parameters, torch.cat([winner, loser], dim=-1)).chunk(2, dim=-1))
+            read = list(policy.log_probs(parameters, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
         if objective.claims.needs_reference:
-            read += [self.log_reference.flatten()[end] for end in (winner, loser)]
+            read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
         if regulariser is None:
             return total
@@ -279,11 +278,12 @@ class _Task:
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of training."""
-
-        def total(parameters: Tensor) -> Tensor:  # rows are independent, so the gradient of the sum has each one's own
-            return self.risk(parameters, Batch(*batch), self.training.estimator).sum()
-
-        gradient = torch.func.grad(total)(parameters)
+        with torch.enable_grad():
+            parameters = parameters.detach().requires_grad_()
+            risk = self.risk(parameters, Batch(*batch), self.training.estimator)
+            # rows are independent: the gradient of their sum has each one's own
+            (gradient,) = torch.autograd.grad(risk, parameters, torch.ones_like(risk))
+        parameters = parameters.detach()
         if self.training.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
             gradient = gradient * (self.training.clip_norm / norm.clamp(min=self.training.clip_norm))
@@ -333,6 +333,7 @@ def _run(
                 if step in due:
                     record(step)
             if best.all_stopped:
+                advance(steps)
                 break
     final = task.policy.log_policy(mean).numpy() if training.average is not None else best.log_policy.numpy()
     missing = len(recorded) - len(log_policies)  # all stopped early
@@ -397,11 +398,12 @@ def _recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..
         with warnings.catch_warnings():  # the tracer is to be replaced some day; without it there is still the graph
             warnings.simplefilter("ignore", DeprecationWarning)
             traced = torch.jit.trace(flat, (parameters, *state, *rest), check_trace=False)
-    except RuntimeError:  # an operation that it does not know
+    except (AttributeError, RuntimeError):  # gone, or an operation that it does not know
         return graph
 
     def replay(parameters: Tensor, state: tuple[Tensor, ...], *rest: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        parameters, *after = traced(parameters, *state, *rest)
+        with torch.inference_mode():
+            parameters, *after = traced(parameters, *state, *rest)
         return parameters, tuple(after)
 
     return replay
@@ -423,12 +425,7 @@ def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int)
     batch = training.batch
     steps = -(-longest // batch)
     short = steps * batch - longest
-    drawn = []
-    for s in range(data.data_sets):
-        rng = np.random.default_rng([training.seed, s, epoch])
-        order = rng.permutation(size[s]) if training.shuffle else np.arange(size[s])
-        drawn.append(np.resize(order, longest))
-    order = np.stack(drawn)
+    order = np.stack([_order(training, s, size[s], epoch * longest, (epoch + 1) * longest) for s in range(len(size))])
     ends = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
     winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in ends)
     weight = np.ones_like(winner, dtype=np.float64)
@@ -451,6 +448,15 @@ def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int)
     arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
     tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
     yield from map(Batch._make, zip(*tensors, strict=True))
+
+
+def _order(training: Training, s: int, size: int, start: int, stop: int) -> NDArray[np.intp]:
+    """Pairs number ``start`` to ``stop`` that training meets of data set s, one pass through it after another."""
+    passes = range(start // size, -(-stop // size))
+    if not training.shuffle:
+        return np.arange(start, stop) % size
+    orders = [np.random.default_rng([training.seed, s, k]).permutation(size) for k in passes]
+    return np.concatenate(orders)[start - passes[0] * size : stop - passes[0] * size]
 
 
 def _whole(data: Bandit | Pairs) -> Batch:
@@ -478,13 +484,12 @@ def _groups(objectives: list[Objective]) -> list[list[int]]:
     """Positions of objectives that differ in lam only."""
     groups: list[tuple[Objective, list[int]]] = []
     for i, objective in enumerate(objectives):
-        alike = dataclasses.replace(objective, lam=1.0)
         for other, members in groups:
-            if type(other) is type(alike) and other == alike:
+            if type(other) is type(objective) and other.with_lam(objective.lam) == objective:
                 members.append(i)
                 break
         else:
-            groups.append((alike, [i]))
+            groups.append((objective, [i]))
     return [members for _, members in groups]
 
 
@@ -515,6 +520,10 @@ def _check(
 ) -> None:
     if not objectives:
         raise ValueError("objectives must hold at least one objective")
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must be a Policy such as Tabular(reference), got {type(policy).__name__}")
+    if not isinstance(training, Training):
+        raise TypeError(f"training must be a Training, got {type(training).__name__}")
     for objective in objectives:
         if not isinstance(objective, (PairObjective, RLHF)):
             raise TypeError(f"objectives must be RLHF or pair objectives, got {type(objective).__name__}")
@@ -535,7 +544,10 @@ def _check(
             raise ValueError(
                 f"{name} must have the policy's {policy.prompts} prompts and {policy.n} responses, got {shape}"
             )
+    sets = data.data_sets if isinstance(data, Pairs) else 1
     if isinstance(data, Bandit) and training.batch is not None:
         raise ValueError("batch needs data of single pairs: draw_pairs(bandit, ...) makes them")
+    if isinstance(validation, Pairs) and validation.data_sets not in (1, sets):
+        raise ValueError(f"validation must have one data set or as many as data, {sets}; got {validation.data_sets}")
     if (training.patience is None) != (validation is None):
         raise ValueError("validation and patience must be given together")

@@ -118,6 +118,8 @@ class Trajectory:
     @classmethod
     def concat(cls, trajectories: Sequence[Trajectory]) -> Trajectory:
         """Several trajectories on the same data and with the same records, as one over all their objectives."""
+        if not trajectories:
+            raise ValueError("trajectories must hold at least one trajectory")
         first = trajectories[0]
         for other in trajectories[1:]:
             if not (np.array_equal(first.steps, other.steps) and np.array_equal(first.wins, other.wins)):
