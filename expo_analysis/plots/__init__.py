@@ -1,10 +1,11 @@
 """Figures: one function each, from pandas frames to a matplotlib Figure; they select and draw, and compute nothing."""
 
 from .convergence import convergence
+from .finite_data import finite_data
 from .interpolation import interpolation
 from .preservation import preservation
 from .report_table import report_table
 from .section5 import section5
 from .simplex import simplex
 
-__all__ = ["convergence", "interpolation", "preservation", "report_table", "section5", "simplex"]
+__all__ = ["convergence", "finite_data", "interpolation", "preservation", "report_table", "section5", "simplex"]

@@ -1,5 +1,6 @@
 """What training reaches: one experiment a file, each a function from ``full`` to tables by file name."""
 
+from .finite_data import finite_data
 from .section5 import section5
 
-__all__ = ["section5"]
+__all__ = ["finite_data", "section5"]
