@@ -16,7 +16,7 @@ IMPLICIT = ("dpo", "ipo", "fdpo")
 
 def show(tables: dict[str, pd.DataFrame]) -> Result:
     errors = tables["finite_data"]
-    tv = errors[errors["measure"] == "tv"].set_index(["reference", "choice", "loss", "pairs"])
+    tv = errors[errors["measure"] == "tv"].set_index(["reference", "choice", "loss", "pairs"]).sort_index()
     rates = tables["finite_data_rates"].set_index(["reference", "choice", "measure", "loss"])
     population = tables["finite_data_population"].set_index(["reference", "choice", "measure", "loss"])["error"]
     ends = tables["finite_data_ends"].set_index(["reference", "loss", "pairs", "end"])["error"]
