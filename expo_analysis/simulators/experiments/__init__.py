@@ -1,6 +1,7 @@
 """What training reaches: one experiment a file, each a function from ``full`` to tables by file name."""
 
 from .finite_data import finite_data
+from .misspecified import misspecified
 from .section5 import section5
 
-__all__ = ["finite_data", "section5"]
+__all__ = ["finite_data", "misspecified", "section5"]
