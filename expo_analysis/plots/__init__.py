@@ -9,4 +9,13 @@ from .report_table import report_table
 from .section5 import section5
 from .simplex import simplex
 
-__all__ = ["convergence", "finite_data", "interpolation", "misspecified", "preservation", "report_table", "section5", "simplex"]
+__all__ = [
+    "convergence",
+    "finite_data",
+    "interpolation",
+    "misspecified",
+    "preservation",
+    "report_table",
+    "section5",
+    "simplex",
+]

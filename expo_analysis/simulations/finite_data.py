@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -11,45 +13,42 @@ from ..results import Result
 from ..simulators.experiments import finite_data
 from .simulation import Simulation
 
-IMPLICIT = ("dpo", "ipo", "fdpo")
+IMPLICIT, EXPLICIT = ["dpo", "ipo", "fdpo"], ["expo", "regression_expo"]
 
 
 def show(tables: dict[str, pd.DataFrame]) -> Result:
     errors = tables["finite_data"]
-    tv = errors[errors["measure"] == "tv"].set_index(["reference", "choice", "loss", "pairs"]).sort_index()
-    rates = tables["finite_data_rates"].set_index(["reference", "choice", "measure", "loss"])
-    population = tables["finite_data_population"].set_index(["reference", "choice", "measure", "loss"])["error"]
-    ends = tables["finite_data_ends"].set_index(["reference", "loss", "pairs", "end"])["error"]
-    sizes = sorted(errors["pairs"].unique())
-    few, most = sizes[0], sizes[-1]
+    by_loss = ["reference", "choice", "measure", "loss"]
+    at: Any = errors.set_index([*by_loss, "pairs"]).sort_index()
+    rates: Any = tables["finite_data_rates"].set_index(by_loss)
+    population: Any = tables["finite_data_population"].set_index(by_loss)["error"]
+    efficient = tables["finite_data_efficient"].set_index("pairs")["error"]
+    ends: Any = tables["finite_data_ends"].set_index(["reference", "loss", "pairs", "end"])["error"]
+    few, more, *_, most = sorted(errors["pairs"].unique())
     fit_from = int(tables["finite_data_rates"]["from_pairs"].iloc[0])
-    best = tv["error"].xs("best", level="choice")
-    none = tv["no_minimiser"].xs("best", level="choice")["far"]
-    infinite = errors.query("measure == 'kl' and choice == 'best' and reference == 'far'").set_index(["loss", "pairs"])
     sets = int(errors["data_sets"].iloc[0])
     fixed = float(errors.loc[errors["choice"] == "fixed", "lam"].iloc[0])
     trained = sorted(tables["finite_data_ends"]["pairs"].unique())
     size = trained[len(trained) // 2]
-    widest = tv.xs("best", level="choice").loc["far", "expo"]
-    later = widest[widest.index >= fit_from]
-    edge = np.polyfit(np.log(later.index), np.log(later["predicted_lam_high"]), 1)[0]
+    far: Any = at.loc[("far", "best", "tv")]
+    upper: Any = far.loc["expo", "predicted_lam_high"]
+    upper = upper[upper.index >= fit_from]
+    edge = np.polyfit(np.log(upper.index), np.log(upper), 1)[0]
+    gain = 1 - far.loc[("expo", fit_from), "predicted"] / efficient[fit_from]
 
-    def slope(reference: str, loss: str, choice: str = "best", measure: str = "tv") -> str:
-        rate = rates.loc[(reference, choice, measure, loss)]
-        return f"{rate['slope']:.2f} ± {rate['standard_error']:.2f}".replace("-", "−")
+    def slope(reference: str, loss: str, measure: str = "tv") -> str:
+        rate = rates.loc[(reference, "best", measure, loss)]
+        return minus(f"{rate['slope']:.2f} ± {rate['standard_error']:.2f}")
 
-    def left(reference: str, choice: str = "best") -> str:
-        return ", ".join(f"{population[reference, choice, 'tv', x]:.2g} ({LOOKS[x].label})" for x in IMPLICIT)
+    def left(reference: str, losses: list[str], choice: str = "best") -> str:
+        return ", ".join(f"{population[reference, choice, 'tv', x]:.2g} ({LOOKS[x].label})" for x in losses)
 
-    ahead = best["far"].unstack("loss")
-    leads = ahead.index[ahead[list(IMPLICIT)].min(axis=1) < ahead[["expo", "regression_expo"]].min(axis=1)]
-    small = (
-        f"Up to N = {leads.max():,} the best of the implicit losses at its best λ is ahead "
-        f"({ahead.loc[few, list(IMPLICIT)].min():.3f} against {ahead.loc[few, ['expo', 'regression_expo']].min():.3f} "
-        f"at N = {few}): a bias towards π_ref is worth more there than consistency."
-        if len(leads)
-        else "The implicit losses are ahead at no size."
-    )
+    def none(loss: str, pairs: int, column: str = "no_minimiser") -> int:
+        return int(at.loc[("far", "best", "kl", loss, pairs), column])
+
+    def end(loss: str, name: str) -> str:
+        return f"{ends['far', loss, size, name]:.3f}"
+
     return Result(
         "Finite data",
         tables,
@@ -59,43 +58,61 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             one half of the data sets for use on the other half. *EXPO at its best λ* falls as an efficient estimate
             does, whose error the Fisher information gives (grey): fitted slopes of mean TV from N = {fit_from:,} on are
             {slope("far", "expo")} (compositional) and {slope("far", "regression_expo")} (regression), and of median
-            KL(π\\* ‖ π) {slope("far", "expo", measure="kl")}, against −1/2, −1/2 and −1 in theory. With the near
-            reference the slopes are still {slope("near", "expo")} and {slope("near", "regression_expo")}: there π_ref
-            itself is a good estimate until N is in the thousands, so that the error starts lower and falls later.
+            KL(π\\* ‖ π) {slope("far", "expo", "kl")} and {slope("far", "regression_expo", "kl")}, against −1/2 and −1
+            in theory. With the near reference the slopes of TV are still {slope("near", "expo")} and
+            {slope("near", "regression_expo")}: there π_ref itself is a good estimate until N is in the thousands, so
+            that the error starts lower and falls later. **[ours]**""",
+            f"""*DPO, IPO and f-DPO at their best λ* level off, at the distance from π\\* to the nearest policy that
+            some λ reaches: {left("far", IMPLICIT)} with the far reference.
+            {_small_samples(far["error"].unstack("loss"))} The near reference is sharper than π\\*, and these losses can
+            only make it sharper still: their best λ is the largest on the grid, which leaves π_ref where it is,
+            {at.loc[("near", "best", "tv", "ipo", most), "error"]:.3f} away. It is a matter of luck on which side π_ref
+            lies: as near but flatter, (0.58, 0.31, 0.11), leaves {left("near, flatter", IMPLICIT)}. **[ours]**""",
+            f"""*At a fixed λ = {fixed:g}* every loss levels off, at the error of its optimum on the population:
+            {left("far", [*IMPLICIT, *EXPLICIT], "fixed")}; with the near reference, since EXPO's bias is O(λ) times
+            what π_ref is away, {left("near", EXPLICIT, "fixed")}. The dotted lines are the delta method, bias and
+            sandwich covariance at that λ, an argument that has seen no data set. **[ours]**""",
+            f"""*The trade-off:* EXPO is the posterior mode under a prior worth λN draws from π_ref. Its bias is O(λ),
+            its noise N^(−1/2): all λ up to about N^(−1/2) are as good as the best within 10% (band; by the delta method
+            the slope of its upper edge is {minus(f"{edge:.2f}")}). The very best λ is O(1/N), a prior whose worth does
+            not grow with N (on two responses exactly p(1 − p)/(N (π_ref − π\\*)²)), but it hardly matters: at N =
+            {fit_from:,} it gains {gain:.1%} over λ → 0 with the far reference, less than {sets} data sets can show, and
+            where the line jumps, it says no more than that. **[ours]**""",
+            f"""*Data sets without a minimiser:* of {sets} with N = {few}, {none("dpo", few)} are separable and leave
+            DPO and f-DPO none, at any λ; with N = {more}, {none("dpo", more)}. They are counted with the limit of
+            minimising sequences, in which some response has no mass: a finite TV, and an infinite KL(π\\* ‖ π)
+            ({none("dpo", few, "infinite")} of {sets}), which is why KL goes by its median. IPO and EXPO have a
+            minimiser on every data set. RLHF needs no line of its own: on win counts its optimum is DPO's.
             **[ours]**""",
-            f"""*DPO, IPO and f-DPO at their best λ* level off, at the distance from π\\* to the nearest point of the
-            curve of policies that λ can reach: {left("far")} with the far reference. {small} The near reference is
-            sharper than π\\*, and these losses can only make it sharper still: their best λ is the largest on the grid,
-            which leaves π_ref as it is, {best["near", "ipo", most]:.3f} away. It is a matter of luck on which side
-            π_ref lies: as near but flatter, (0.58, 0.31, 0.11), leaves {left("near, flatter")}. **[ours]**""",
-            f"""*At a fixed λ = {fixed:g}* every loss levels off, at the error of its optimum on the population: EXPO at
-            {population["far", "fixed", "tv", "expo"]:.2g} and {population["far", "fixed", "tv", "regression_expo"]:.2g}
-            with the far reference and at {population["near", "fixed", "tv", "expo"]:.1e} and
-            {population["near", "fixed", "tv", "regression_expo"]:.1e} with the near one, which is O(λ) times the
-            distance of π_ref; the implicit losses at {left("far", "fixed")}. The dotted lines are the delta method,
-            bias and sandwich covariance at that λ, an argument that knows nothing of the data sets. *The trade-off:*
-            EXPO's bias is O(λ) and its noise N^(−1/2), so all λ up to about N^(−1/2) are as good as the best within 10%
-            (band; the fitted slope of its upper edge, by the delta method, is {edge:.2f}). The very best λ is O(1/N),
-            but what it gains over λ → 0 is lost in the noise as soon as N is in the thousands; where the line jumps, it
-            says no more than that. EXPO is the posterior mode under a prior worth λN draws from π_ref, and the best
-            prior has a size that does not grow with N. **[ours]**""",
-            f"""*Data sets without a minimiser:* of {sets} with N = {few}, {none["dpo", few]:.0f} are separable and
-            leave DPO and f-DPO none, at any λ ({none["dpo", sizes[1]]:.0f} at N = {sizes[1]}). They are counted with
-            the limit of minimising sequences, which lacks some response altogether: a finite TV, and an infinite
-            KL(π\\* ‖ π) ({infinite.loc[("dpo", few), "infinite"]:.0f} of {sets} at the best λ), which is why KL goes by
-            its median. IPO and EXPO have a minimiser on every one. RLHF needs no line of its own: on win counts its
-            optimum is DPO's.""",
             f"""*Training* (Adam, batches of 25, N = {size:,}, λ = {fixed:g}) ends where the optimum is: EXPO at
-            {ends["far", "expo", size, "last"]:.3f} (exact {ends["far", "expo", size, "optimum"]:.3f}), DPO at
-            {ends["far", "dpo", size, "last"]:.3f} ({ends["far", "dpo", size, "optimum"]:.3f}). On the way from the far
-            reference DPO passes π\\* at {ends["far", "dpo", size, "nearest"]:.3f}, but held-out comparisons do not tell
-            it to stop: the record with the lowest validation risk is {ends["far", "dpo", size, "validation"]:.3f} away,
-            since DPO's risk measures rewards, not the policy. For EXPO this choice among records does harm,
-            {ends["far", "expo", size, "validation"]:.3f}: a quarter as many comparisons choose worse than the optimum
-            itself. **[ours]**""",
+            {end("expo", "last")} (exact {end("expo", "optimum")}), DPO at {end("dpo", "last")} (exact
+            {end("dpo", "optimum")}). On its way from the far reference DPO passes π\\* at {end("dpo", "nearest")}, but
+            held-out comparisons do not tell it to stop: the record with the lowest validation risk is
+            {end("dpo", "validation")} away, since DPO's risk is that of its rewards λ log π/π_ref, which fit better and
+            better. EXPO loses by such a choice, {end("expo", "validation")}: a quarter as many comparisons tell less
+            than those that the optimum has used. **[ours]**""",
         ),
         plots.finite_data(*(tables[f"finite_data{x}"] for x in ("", "_efficient", "_training", "_ends"))),
     )
+
+
+def _small_samples(error: Any) -> str:
+    """Where the best implicit loss is ahead of EXPO, each at its best lambda; ``error`` has losses in columns."""
+    implicit, explicit = error[IMPLICIT].min(axis=1), error[EXPLICIT].min(axis=1)
+    ahead = error.index[implicit < explicit]
+    if not len(ahead):
+        return "They are ahead of EXPO at no size."
+    first, last = ahead.min(), ahead.max()
+    return (
+        f"In samples of up to N = {last:,} the best of them does no worse than EXPO ({implicit[first]:.3f} against "
+        f"{explicit[first]:.3f} at N = {first:,}, {implicit[last]:.3f} against {explicit[last]:.3f} at N = {last:,}): "
+        "a bias towards π_ref is worth as much there as consistency."
+    )
+
+
+def minus(number: str) -> str:
+    """With a proper minus sign."""
+    return number.replace("-", "−")
 
 
 SIMULATION = Simulation(

@@ -35,7 +35,7 @@ class Asymptotics:
         """
         bias = np.abs(self.policy - np.asarray(target))
         spread = np.sqrt(np.diagonal(self.covariance) / np.asarray(pairs, dtype=np.float64)[..., None])
-        away = bias / spread
+        away = np.divide(bias, spread, out=np.full(spread.shape, np.inf), where=spread > 0)
         folded = spread * np.sqrt(2 / np.pi) * np.exp(-(away**2) / 2) + bias * erf(away / np.sqrt(2))
         return np.asarray(folded.sum(axis=-1) / 2)
 
@@ -77,9 +77,11 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
     def total(theta: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(risk(objective, bandit, torch.log_softmax(theta, dim=-1)))
 
-    single = torch.func.jacrev(losses)(theta).numpy()  # type: ignore[no-untyped-call]
+    single = torch.func.jacrev(losses)(theta).numpy()
     single = single - weight @ single
-    inverse = np.linalg.pinv(torch.func.hessian(total)(theta).numpy(), rcond=1e-12, hermitian=True)  # type: ignore[no-untyped-call]
-    policy = found.policy
-    response = (np.diag(policy) - np.outer(policy, policy)) @ inverse
-    return Asymptotics(policy, response @ (single.T * weight) @ single @ response.T)
+    inverse = np.linalg.pinv(torch.func.hessian(total)(theta).numpy(), rcond=1e-12, hermitian=True)
+    products = np.outer(found.policy, found.policy)
+    np.fill_diagonal(products, 0.0)
+    jacobian = np.diag(products.sum(axis=1)) - products  # diag(pi) - pi pi', to the last digit in corners too
+    response = jacobian @ inverse
+    return Asymptotics(found.policy, response @ (single.T * weight) @ single @ response.T)

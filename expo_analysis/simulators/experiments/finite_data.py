@@ -9,6 +9,7 @@ delta method (`simulators.asymptotics`), and the optima beside what Adam reaches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,11 +97,14 @@ def median_interval(values: Floats) -> tuple[float, float, float]:
     return float(np.median(ordered)), ordered[low - 1], ordered[len(values) - low]
 
 
-MEASURES = {"tv": (np.mean, mean_interval), "kl": (np.median, median_interval)}
+MEASURES: dict[str, tuple[Callable[..., Any], Callable[[Floats], tuple[float, float, float]]]] = {
+    "tv": (np.mean, mean_interval),
+    "kl": (np.median, median_interval),
+}
 """How data sets are summed up: KL by its median, since it is infinite on separable data."""
 
 
-def chosen(errors: Floats, over: Callable[..., Floats]) -> tuple[Floats, NDArray[np.intp]]:
+def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, NDArray[np.intp]]:
     """Errors (lams, data sets) at the best lambda of the other half of the data sets; and the best lambda of each."""
     half = errors.shape[1] // 2
     parts = (slice(0, half), slice(half, None))
@@ -113,9 +117,10 @@ def finite_data(full: bool = False, progress: Callable[[float], object] = lambda
 
     ``finite_data``: one row per reference, loss, number of pairs, choice of lambda ("best" or "fixed") and measure
     ("tv": mean TV(pi, pi*); "kl": median KL(pi* || pi) in nats), with the error, its 95% confidence interval, lambda
-    (best on all data sets), the range of lambda that is as good within `AS_GOOD`, what the delta method predicts for the
-    error and that range's upper end (TV; nan where it was not computed), and how many data sets have no minimiser, several, or an infinite error. Where there
-    is no minimiser the error is that of the limit of minimising sequences.
+    (best on all data sets), the range of lambda that is as good within `AS_GOOD`, what the delta method predicts for
+    the error and for that range's upper end (TV; nan where it was not computed), and how many data sets have no
+    minimiser, several, or an infinite error. Where there is no minimiser the error is that of the limit of minimising
+    sequences.
     ``finite_data_rates``: slopes d log error / d log N with standard errors, from `FIT_FROM` on, beside the error that
     is left on the population. ``finite_data_population``: that error, best over lambda and at the fixed one.
     ``finite_data_efficient``: the mean TV of an efficient estimate.
@@ -242,7 +247,7 @@ def _kl_of(path: Path) -> Floats:
 
 def fitted_rates(errors: pd.DataFrame, population: pd.DataFrame) -> pd.DataFrame:
     """Weighted least squares of log error on log N, the weights from the confidence intervals."""
-    level = population.set_index(["reference", "loss", "choice", "measure"])["error"]
+    level: Any = population.set_index(["reference", "loss", "choice", "measure"])["error"]
     rows = []
     keys = ["reference", "loss", "choice", "measure"]
     for key, own in errors[errors["pairs"] >= FIT_FROM].groupby(keys, sort=False):

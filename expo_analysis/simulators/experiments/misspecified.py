@@ -1,4 +1,4 @@
-"""Preferences that no policy reproduces: label noise, cycles, an annotator who never errs; and what each loss makes of it.
+"""Preferences that no policy reproduces: label noise, cycles, an annotator who never errs.
 
 Bradley-Terry preferences p* are mixed with others, (1 - s) p* + s p', of strength s:
 
@@ -8,15 +8,14 @@ Bradley-Terry preferences p* are mixed with others, (1 - s) p* + s p', of streng
 
 With three responses none of them is Bradley-Terry for 0 < s < 1.
 
-On sum_j q_ij p*_ij alone, how often each response wins, depends every loss whose margin is a difference of scores and
-whose odd part is linear in it: psi(m) - psi(-m) = -c m, as for DPO, IPO, f-DPO and compositional EXPO. For
-sum_ij q_ij p*_ij psi(s_i - s_j) is then a sum over pairs that p* does not enter, and -c sum_i s_i (sum_j q_ij p*_ij - 1/2
-sum_j q_ij). A circulation, a change of q_ij p*_ij that leaves every response its wins, is invisible to them. With
-uniform pairs a cycle of strength s takes as many wins from each response as noise of strength s, and the optima are the
-same. [ours] Regression EXPO, by squared error, does see it.
+Many losses see of the preferences only how often each response wins, w_i = sum_j q_ij p*_ij. These are the losses whose
+margin is a difference of scores s_i - s_j and for which psi(m) - psi(-m) = -c m: DPO, IPO, f-DPO, compositional EXPO.
+Their mean over pairs is a part that p* does not enter, minus c sum_i s_i w_i and another such part. So they do not see
+a circulation, a change of q_ij p*_ij that leaves every response its wins. With uniform pairs a cycle of strength s
+takes as many wins from each response as noise of strength s does, and the optima are the same. [ours] Regression EXPO,
+by squared error, does see circulations.
 
-Optima are exact, on populations; on samples where a
-correction for noise has its price.
+Optima are exact, on populations; on samples where a correction for noise has its price.
 """
 
 from __future__ import annotations
@@ -118,17 +117,24 @@ def _bandit(kind: str, strength: Floats) -> Bandit:
 
 
 def described(
-    kind: str, strength: Floats, loss: str, lam: float | Floats, log_policy: Floats, status: NDArray[Any], log_fit: Floats
+    kind: str,
+    strength: Floats,
+    loss: str,
+    lam: float | Floats,
+    log_policy: Floats,
+    status: NDArray[Any],
+    log_fit: Floats,
 ) -> pd.DataFrame:
-    """One row per strength, shape (B,), and log-policy (B, 3): the policy; TV from pi* and from the Bradley-Terry fit; win rates; the three points' slack.
+    """One row per strength, shape (B,), and log-policy (B, 3).
 
+    ``y0`` to ``y2``: the policy. ``tv_optimal``, ``tv_fit``: TV from pi* and from the Bradley-Terry fit.
     ``worst_win_rate``: the least probability, over opponents y, that a response drawn from the policy is preferred to
     y (1/2 against itself); no policy can be sure of more than 1/2. ``slack``: KL(pi_ref || fit) - KL(pi_ref || pi) -
     KL(pi || fit), which cannot be negative for EXPO (nan where fit or policy have no minimiser).
     """
     policy, preference = np.exp(log_policy), mixed(kind, strength)
     log_reference = np.broadcast_to(np.log(REFERENCE), log_policy.shape)
-    proper = np.isfinite(log_fit + log_policy).all(axis=1)
+    proper = np.asarray(np.isfinite(log_fit + log_policy).all(axis=1))
     fit, own = (np.where(proper[:, None], x, log_reference) for x in (log_fit, log_policy))
     kl = ForwardKL()  # kl(a, b) is KL(b || a)
     slack = kl(fit, log_reference) - kl(own, log_reference) - kl(fit, own)
