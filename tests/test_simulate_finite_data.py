@@ -158,6 +158,14 @@ def test_best_lambda_comes_from_the_other_half():
     assert values.tolist() == [2.0, 2.0, 2.0, 4.0, 4.0, 4.0]
 
 
+def test_range_of_lambda_that_is_as_good_is_interpolated():
+    lams = np.geomspace(1e-3, 10, 9)
+    errors = 1 + lams**2 / 10  # 1.1 times the lowest at lambda = 1, nearly
+    assert_allclose(experiment.as_good_up_to(lams, errors), 1, rtol=0.1)
+    assert experiment.as_good_up_to(lams[::-1], errors[::-1]) == 1e-3
+    assert np.isnan(experiment.as_good_up_to(lams, errors * np.nan))
+
+
 def test_median_interval_covers_the_median():
     rng = np.random.default_rng(0)
     hits = sum(
@@ -220,6 +228,15 @@ def test_explicit_losses_are_efficient_and_implicit_ones_level_off(tables, error
             assert abs(rate["slope"]) < 0.06
             assert level - 4.5 * standard_error(row) < row["error"] < 1.15 * level
             assert row["error"] > 5 * errors.loc[(reference, "expo", "best", "tv", most), "error"]
+
+
+def test_lambda_may_be_as_large_as_the_root_of_one_over_n(errors):
+    """Where EXPO's bias, of order lambda, meets its noise, of order N^(-1/2): by theory, and on the data sets."""
+    far = errors.xs(("far", "expo", "best", "tv"), level=("reference", "loss", "choice", "measure"))
+    far = far[far.index >= 1000]
+    for column, tolerance in (("predicted_lam_high", 0.1), ("lam_high", 0.2)):
+        slope = np.polyfit(np.log(far.index), np.log(far[column]), 1)[0]
+        assert abs(slope + 0.5) < tolerance
 
 
 def test_population_errors_are_the_lowest_that_a_search_finds(tables):

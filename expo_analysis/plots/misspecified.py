@@ -100,7 +100,7 @@ def _corrections(row: np.ndarray, corrections: pd.DataFrame) -> None:
     row[0].plot(wrong["noise"][~exists], wrong["error"][~exists], **look.end(marker="o"))
     row[0].set(xlabel="rate of flipped labels", ylabel="TV from DPO's optimum without noise")
     row[0].set_title(f"told the rate of flips (thin line: told {rate:g})", fontsize="medium")
-    row[1].set(xscale="log", yscale="log", xlabel="number of comparisons $N$", ylabel="mean TV from the same")
+    row[1].set(xscale="log", yscale="log", xlabel="number of comparisons $N$", ylabel="mean TV from that optimum")
     row[1].set_title(f"samples, a share {rate:g} of labels flipped", fontsize="medium")
     row[2].set(xscale="log", xlabel="number of comparisons $N$", ylabel="share of data sets without a minimiser")
     row[2].set_title(f"samples, a share {rate:g} of labels flipped", fontsize="medium")

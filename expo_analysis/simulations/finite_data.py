@@ -76,8 +76,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             its noise N^(−1/2): all λ up to about N^(−1/2) are as good as the best within 10% (band; by the delta method
             the slope of its upper edge is {minus(f"{edge:.2f}")}). The very best λ is O(1/N), a prior whose worth does
             not grow with N (on two responses exactly p(1 − p)/(N (π_ref − π\\*)²)), but it hardly matters: at N =
-            {fit_from:,} it gains {gain:.1%} over λ → 0 with the far reference, less than {sets} data sets can show, and
-            where the line jumps, it says no more than that. **[ours]**""",
+            {fit_from:,} it gains {gain:.1%} over λ → 0 with the far reference by the delta method, less than {sets}
+            data sets can show, and where the line jumps, it says no more than that. **[ours]**""",
             f"""*Data sets without a minimiser:* of {sets} with N = {few}, {none("dpo", few)} are separable and leave
             DPO and f-DPO none, at any λ; with N = {more}, {none("dpo", more)}. They are counted with the limit of
             minimising sequences, in which some response has no mass: a finite TV, and an infinite KL(π\\* ‖ π)

@@ -112,6 +112,18 @@ def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, NDArray[np
     return np.concatenate([errors[k, part] for k, part in zip(best[::-1], parts, strict=True)]), best
 
 
+def as_good_up_to(lams: Floats, errors: Floats) -> float:
+    """The last lambda whose error is at most `AS_GOOD` times the lowest, interpolated; nan where errors are nan."""
+    bound = AS_GOOD * errors.min()
+    if np.isnan(bound):
+        return float("nan")
+    k = int(np.flatnonzero(errors <= bound)[-1])
+    if k == len(lams) - 1:
+        return float(lams[-1])
+    share = np.log(bound / errors[k]) / np.log(errors[k + 1] / errors[k])
+    return float(lams[k] * (lams[k + 1] / lams[k]) ** share)
+
+
 def finite_data(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
@@ -175,9 +187,7 @@ def _optima(reference: str, loss: str, data_sets: int) -> Iterator[pd.DataFrame]
             own = errors[measure]
             mean = over(own, axis=1)
             at_best, _ = chosen(own, over)
-            as_good = lams[mean <= AS_GOOD * mean.min()]
             predicted = theory[:, column] if measure == "tv" else np.full(len(lams), np.nan)
-            predicted_high = lams[predicted <= AS_GOOD * predicted.min()]
             for choice in ("best", "fixed"):
                 best = choice == "best"
                 k = int(mean.argmin()) if best else fixed
@@ -194,10 +204,10 @@ def _optima(reference: str, loss: str, data_sets: int) -> Iterator[pd.DataFrame]
                         "low": low,
                         "high": high,
                         "lam": lams[k],
-                        "lam_low": as_good.min() if best else lams[k],
-                        "lam_high": as_good.max() if best else lams[k],
+                        "lam_low": as_good_up_to(lams[::-1], mean[::-1]) if best else lams[k],
+                        "lam_high": as_good_up_to(lams, mean) if best else lams[k],
                         "predicted": predicted.min() if best else predicted[fixed],
-                        "predicted_lam_high": predicted_high.max() if best and predicted_high.size else np.nan,
+                        "predicted_lam_high": as_good_up_to(lams, predicted) if best else np.nan,
                         "data_sets": data_sets,
                         "no_minimiser": int((path.status[k] == "no_minimiser").sum()),
                         "not_unique": int((path.status[k] == "not_unique").sum()),
