@@ -45,7 +45,7 @@ FIT_FROM = 1000
 AS_GOOD = 1.1
 """A lambda is as good as the best while the mean error is at most so many times the lowest."""
 GRIDS = {
-    **dict.fromkeys(IMPLICIT, ((-1, 1, 16), (1, 4, 2))),
+    **dict.fromkeys(IMPLICIT, ((-1, -1, 1), (-0.75, 0.75, 16), (1, 4, 1))),
     "expo": ((-4, 2, 4), (2, 4, 1)),
     "regression_expo": ((-3, 2, 2),),
 }
