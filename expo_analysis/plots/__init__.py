@@ -2,10 +2,22 @@
 
 from .convergence import convergence
 from .estimators import estimators
+from .finite_data import finite_data
 from .interpolation import interpolation
+from .misspecified import misspecified
 from .preservation import preservation
 from .report_table import report_table
 from .section5 import section5
 from .simplex import simplex
 
-__all__ = ["convergence", "estimators", "interpolation", "preservation", "report_table", "section5", "simplex"]
+__all__ = [
+    "convergence",
+    "estimators",
+    "finite_data",
+    "interpolation",
+    "misspecified",
+    "preservation",
+    "report_table",
+    "section5",
+    "simplex",
+]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results import made, write_result
-from . import estimators, section5
+from . import estimators, finite_data, misspecified, section5
 from .simulation import Progress, Simulation
 
 __all__ = ["SIMULATIONS", "Simulation", "simulate"]
 
 SIMULATIONS: dict[str, Simulation] = {
     "section5": section5.SIMULATION,
+    "finite_data": finite_data.SIMULATION,
     "estimators": estimators.SIMULATION,
+    "misspecified": misspecified.SIMULATION,
 }
 
 

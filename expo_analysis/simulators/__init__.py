@@ -1,5 +1,6 @@
 """Training, simulated: what gradients on finite data reach, beside the exact optima of `expo_analysis.optima`."""
 
+from .asymptotics import Asymptotics, asymptotics
 from .autoregressive import NGram, Transformer
 from .optimisers import SGD, Adam
 from .policies import LogLinear, Policy, Tabular
@@ -10,6 +11,7 @@ from .trajectory import Trajectory
 __all__ = [
     "SGD",
     "Adam",
+    "Asymptotics",
     "LogLinear",
     "NGram",
     "Pairs",
@@ -18,6 +20,7 @@ __all__ = [
     "Training",
     "Trajectory",
     "Transformer",
+    "asymptotics",
     "draw_pairs",
     "train",
 ]
