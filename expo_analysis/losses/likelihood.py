@@ -110,13 +110,13 @@ class WithLikelihood(PairObjective):
     @property
     def claims(self) -> Claims:
         # a sum with positive weights keeps the larger constant
-        largest = np.maximum(1.0, np.asarray(self.lam))
+        largest = max(1.0, self.lam) if isinstance(self.lam, float) else self.lam.clip(min=1.0)
         return Claims(
             convex=True,
             closed_form=False,
             needs_reference=True,
             log_ratio_only=False,
-            self_concordance=float(largest) if largest.ndim == 0 else largest,
+            self_concordance=largest,
         )
 
 
