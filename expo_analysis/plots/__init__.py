@@ -1,5 +1,6 @@
 """Figures: one function each, from pandas frames to a matplotlib Figure; they select and draw, and compute nothing."""
 
+from .constraints import constraints
 from .convergence import convergence
 from .interpolation import interpolation
 from .preservation import preservation
@@ -7,4 +8,4 @@ from .report_table import report_table
 from .section5 import section5
 from .simplex import simplex
 
-__all__ = ["convergence", "interpolation", "preservation", "report_table", "section5", "simplex"]
+__all__ = ["constraints", "convergence", "interpolation", "preservation", "report_table", "section5", "simplex"]

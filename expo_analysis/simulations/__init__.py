@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results import made, write_result
-from . import section5
+from . import constraints, section5
 from .simulation import Progress, Simulation
 
 __all__ = ["SIMULATIONS", "Simulation", "simulate"]
 
 SIMULATIONS: dict[str, Simulation] = {
     "section5": section5.SIMULATION,
+    "constraints": constraints.SIMULATION,
 }
 
 

@@ -25,8 +25,8 @@ from ..losses import Objective, risk
 
 Floats = NDArray[np.float64]
 
-MAX_STEPS = 300
-LONGEST_STEP = 5.0
+MAX_STEPS = 150
+LONGEST_STEP = 30.0
 """A step moves no logit by more than this."""
 ROUNDING = 1e-15
 """A run ends with the step that promises to lower the value by no more than this, relative to it."""
@@ -83,7 +83,8 @@ class Restrictions:
 
     def log_policy(self, w: Floats) -> Floats:
         """log pi of all responses, (B, prompts, n), at parameters (B, d)."""
-        theta = np.log(self.reference) + np.einsum("bxyd,bd->bxy", self.features, np.where(self.free, w, 0.0))
+        assert self.free is not None
+        theta = np.log(self.reference) + np.einsum("bxyd,bd->bxy", self.features, w * self.free)
         return np.asarray(log_softmax(theta, axis=-1))
 
     def value(self, objective: Objective, w: Floats) -> Floats:
@@ -121,7 +122,8 @@ def restricted_optima(
     rows = np.tile(np.arange(problems.size), len(starts))
     with one_thread():
         w, value, converged = _levenberg(objective, problems, rows, first)
-    w, value, converged = (x.reshape(len(starts), problems.size, *x.shape[1:]) for x in (w, value, converged))
+    runs = (len(starts), problems.size)
+    w, value, converged = w.reshape(*runs, -1), value.reshape(runs), converged.reshape(runs)
     best, every = value.argmin(axis=0), np.arange(problems.size)
     agreeing = (value <= value.min(axis=0) + SAME_VALUE).mean(axis=0)
     best_w = w[best, every]
@@ -133,8 +135,8 @@ class _Batch:
 
     def __init__(self, problems: Restrictions, objective: Objective) -> None:
         self.size, self.prompts, self.n = problems.reference.shape
-        flat = (np.reshape(x, (-1, self.n)) for x in (problems.reference, problems.optimal))
-        self.bandit = Bandit(*flat, pairs=problems.pairs)
+        reference, optimal = (x.reshape(-1, self.n) for x in (problems.reference, problems.optimal))
+        self.bandit = Bandit(reference, optimal, problems.pairs)
         self.log_reference = torch.from_numpy(np.log(problems.reference))
         self.features = torch.from_numpy(np.where(np.asarray(problems.free)[:, None, None], problems.features, 0.0))
         self.free = torch.from_numpy(np.array(problems.free, dtype=np.float64))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...bandit import Bandit
 from ...divergences import ReverseKL
@@ -29,12 +29,14 @@ N, PROMPTS = 4, 3
 LEAST = 0.02
 """Added to every probability before it is normalised again: it bounds the rewards."""
 PAIRS = ("reference", "uniform")
+"""Responses to compare are drawn from pi_ref; where each prompt is alone, also uniformly."""
 LAMS = (0.1, 1.0)
 DECAYS = np.geomspace(1e-5, 10.0, 13)
 STEPS, RATES = 3000, {"early_stopping": 1.0, "early_stopping_adam": 0.01}
-RANDOM_STARTS = (0.3, 1.0, 3.0, 10.0)
+SPREADS = (3.0, 10.0)
 """Standard deviations of the random starts of RLHF, beside pi_ref and the optima of the three other objectives."""
 SEARCHED = 500
+"""Problems of `search`."""
 MEASURES = ("regret", "reward_lost", "kl_optimal_policy", "detour")
 DIGITS = 8
 """Figures that are kept: what the solvers leave uncertain is beyond them."""
@@ -42,10 +44,7 @@ DIGITS = 8
 
 @dataclass(frozen=True)
 class Problems:
-    """pi_ref and pi*, shape (K, prompts, n), and log-policies by objective name, (strengths, K, prompts, n).
-
-    regret: of each loss in RLHF's objective, (strengths, K), where the constraint is part of the objective.
-    """
+    """K problems: pi_ref and pi*, shape (K, prompts, n). Policies have shape (..., K, prompts, n)."""
 
     reference: Floats
     optimal: Floats
@@ -110,13 +109,16 @@ class Reached:
     agreeing: Floats
 
 
-def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam: float) -> Reached:
-    """The optima of RLHF, DPO and EXPO, and the best fit, on ``restrictions`` of each strength in turn."""
+def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam: float, draws: int) -> Reached:
+    """The optima of RLHF, DPO and EXPO, and the best fit, on ``restrictions`` of each strength in turn.
+
+    RLHF starts from pi_ref, from the three other optima, and ``draws`` times from each of the `SPREADS`.
+    """
     rng = np.random.default_rng(0)
     found = {o.name: restricted_optima(o, restrictions) for o in (DPO(lam), EXPO(lam), BradleyTerry(1.0))}
     width = restrictions.features.shape[-1]
-    starts = [0.0, *(x.w for x in found.values())]
-    starts += [s * rng.standard_normal((restrictions.size, width)) for s in RANDOM_STARTS]
+    starts: list[ArrayLike] = [0.0, *(x.w for x in found.values())]
+    starts += [s * rng.standard_normal((restrictions.size, width)) for s in SPREADS * draws]
     found["rlhf"] = restricted_optima(RLHF(lam), restrictions, starts)
     missed = [name for name, x in found.items() if name != "rlhf" and not x.converged.all()]
     if missed:
@@ -132,7 +134,7 @@ def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam
     return Reached(strength, log_policies, fit, regret, found["rlhf"].agreeing.reshape(shape[:2]).mean(axis=1))
 
 
-def weight_decay(problems: Problems, pairs: str, lam: float) -> Reached:
+def weight_decay(problems: Problems, pairs: str, lam: float, draws: int = 1) -> Reached:
     """All policies, one logit per response, with (decay/2) |logits - those of pi_ref|^2 in every objective."""
     count = len(problems.reference)
     row = np.tile(np.arange(count), len(DECAYS))
@@ -140,10 +142,10 @@ def weight_decay(problems: Problems, pairs: str, lam: float) -> Reached:
     restrictions = Restrictions(
         problems.reference[row], problems.optimal[row], features, pairs, np.repeat(DECAYS, count)
     )
-    return optima(problems, restrictions, DECAYS, lam)
+    return optima(problems, restrictions, DECAYS, lam, draws)
 
 
-def few_features(problems: Problems, pairs: str, lam: float) -> Reached:
+def few_features(problems: Problems, pairs: str, lam: float, draws: int = 4) -> Reached:
     """theta = log pi_ref + features w with the first d of random features, which all prompts share."""
     count, prompts, n = problems.reference.shape
     enough = prompts * (n - 1)
@@ -152,7 +154,7 @@ def few_features(problems: Problems, pairs: str, lam: float) -> Reached:
     features = np.random.default_rng(1).standard_normal((count, prompts, n, enough))
     free = np.arange(enough) < np.repeat(sizes, count)[:, None]
     restrictions = Restrictions(problems.reference[row], problems.optimal[row], features[row], pairs, 0.0, free)
-    return optima(problems, restrictions, sizes.astype(float), lam)
+    return optima(problems, restrictions, sizes.astype(float), lam, draws)
 
 
 def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[tuple[float, Reached]]:
@@ -188,19 +190,22 @@ def constraints(full: bool = False, progress: Callable[[float], object] = lambda
     ``constraints_search``: EXPO stopped early on problems with uneven pairs, and how often it is not between.
 
     Args:
-        full: five times as many problems.
+        full: five times as many problems, and as many random starts for RLHF.
     """
     count = 300 if full else 60
     single, shared = random_problems(count, 1), random_problems(count, PROMPTS)
+    draws = 20 if full else 4
     rows = []
-    for k, pairs in enumerate(PAIRS):
-        for lam in LAMS:
+    jobs = [("reference", optimiser) for optimiser in RATES] + [("uniform", "early_stopping")]
+    for k, (pairs, optimiser) in enumerate(jobs):
+        for lam, reached in early_stopping(single, pairs, optimiser):
+            rows.append(summary(reached, single, pairs, optimiser, lam))
+        progress(0.1 * (k + 1))
+    for k, lam in enumerate(LAMS):
+        for pairs in PAIRS:
             rows.append(summary(weight_decay(single, pairs, lam), single, pairs, "weight_decay", lam))
-            rows.append(summary(few_features(shared, pairs, lam), shared, pairs, "few_features", lam))
-        for name in RATES:
-            for lam, reached in early_stopping(single, pairs, name):
-                rows.append(summary(reached, single, pairs, name, lam))
-        progress((k + 1) / (len(PAIRS) + 1))
+        rows.append(summary(few_features(shared, "reference", lam, draws), shared, "reference", "few_features", lam))
+        progress(0.3 + 0.3 * (k + 1))
     reference = [
         {"problems": name, **quantiles("kl_optimal_policy", kl(np.log(p.optimal), np.log(p.reference)))}
         for name, p in (("single", single), ("shared", shared))
@@ -254,7 +259,7 @@ def search(count: int) -> pd.DataFrame:
     problems = Problems(reference, optimal)
     q = np.triu(10 ** rng.uniform(-4, 0, (count, N, N)), 1)
     bandit = Bandit(reference[:, 0], optimal[:, 0], pairs=q + np.swapaxes(q, 1, 2))
-    training = Training(SGD(0.3 * count), epochs=1000, records=60, log_spaced=True)
+    training = Training(SGD(0.3 * count), epochs=600, records=60, log_spaced=True)
     run = train([EXPO(lam) for lam in LAMS], Tabular(reference[:, 0]), bandit, training)
     log_policy = run.log_policies[:, 0, 1:, :, None]
     detour = problems.detour(log_policy, np.log(optimal)).max(axis=1)
