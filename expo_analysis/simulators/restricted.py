@@ -41,7 +41,7 @@ class Restrictions:
     Args:
         reference, optimal: pi_ref and pi*, shape (B, prompts, n).
         features: shape (B, prompts, n, d).
-        pairs: ``"uniform"`` or ``"reference"``, as for `Bandit`.
+        pairs: as for `Bandit`: ``"uniform"``, ``"reference"``, or weights (n, n) for the pairs of every prompt.
         decay: weight decay, shape (B,) or one number.
         free: shape (B, d): which parameters may differ from 0. Default: all.
     """
@@ -49,7 +49,7 @@ class Restrictions:
     reference: Floats
     optimal: Floats
     features: Floats
-    pairs: str = "uniform"
+    pairs: str | Floats = "uniform"
     decay: ArrayLike = 0.0
     free: NDArray[np.bool_] | None = None
 
