@@ -10,7 +10,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-
 from .._array import Array, log_odds, log_sigmoid
 from .base import Claims, PairObjective, check_number
 from .dpo import DPO

@@ -15,8 +15,8 @@ from .style import INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
 ROWS = {
     "population": "two pairs and one unseen,\nexact preferences",
     "one_sided": "the same, every winner\nalways wins",
-    "features": "shared features,\n48 prompts",
-    "transformer": "small transformer,\n24 prompts",
+    "features": "shared features,\n{prompts} prompts",
+    "transformer": "small transformer,\n{prompts} prompts",
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "chosen": ("chosen", {"color": PALETTE[2], "linestyle": "-", "linewidth": 2.2}),
@@ -37,7 +37,7 @@ def displacement(steps: pd.DataFrame, ends: pd.DataFrame, optima: pd.DataFrame) 
     """A column a loss, a row a world; the last row shows exact optima over many worlds of shared features.
 
     Args:
-        steps: columns ``world``, ``loss``, ``lam``, ``step``, ``chosen``, ``rejected``, ``unseen``,
+        steps: columns ``world``, ``prompts``, ``loss``, ``lam``, ``step``, ``chosen``, ``rejected``, ``unseen``,
             ``share_displaced``.
         ends: columns ``world``, ``loss``, ``kind``, ``lowest``, ``highest``, ``end``: the range among the minimisers.
         optima: columns ``similarity``, ``lam``, ``loss`` and those of `MEASURES`.
@@ -53,7 +53,8 @@ def displacement(steps: pd.DataFrame, ends: pd.DataFrame, optima: pd.DataFrame) 
             _minimisers(axes, ends[(ends["world"] == world) & (ends["loss"] == loss)], own["step"].max())
             title = rf"{LOOKS[loss].label}, $\lambda = {own['lam'].iloc[0]:g}$"
             axes.set_title(title, fontsize="medium")
-            axes.set_ylabel(f"{name}\n\nprobability" if column == 0 else "")
+            label = name.format(prompts=own["prompts"].iloc[0])
+            axes.set_ylabel(f"{label}\n\nprobability" if column == 0 else "")
             axes.set_xlabel("step" if row == len(ROWS) - 1 else "")
     similarities = optima[optima["lam"] == DRAWN]
     for axes, (measure, name) in zip(grid[-1], MEASURES.items(), strict=False):
@@ -81,6 +82,9 @@ def _over_steps(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _minimisers(axes: Axes, ends: pd.DataFrame, last: float) -> None:
     """To the right of the last step: bars from the least to the largest mass, and a marker where training ends."""
+    if len(ends) and ends["end"].isna().all():
+        axes.text(0.97, 0.5, "no minimiser", ha="right", color=INK, transform=axes.transAxes)
+        return
     for k, (kind, (_, look)) in enumerate(KINDS.items()):
         for _, end in ends[ends["kind"] == kind].iterrows():
             at = last * 1.7 ** (k + 1)
@@ -104,5 +108,7 @@ def _key(losses: list[str]) -> list[Line2D]:
     lines.append(Line2D([], [], marker="o", markersize=7, label="where gradient descent is to end, by theory", **dot))
     lines.append(Line2D([], [], marker="D", markersize=7, label="the only minimiser", **dot))
     look = LOOKS
-    lines += [Line2D([], [], label=f"bottom row: {look[x].label}", **look[x].line(marker=look[x].marker)) for x in losses]
+    lines += [
+        Line2D([], [], label=f"bottom row: {look[x].label}", **look[x].line(marker=look[x].marker)) for x in losses
+    ]
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results import made, write_result
-from . import constraints, section5
+from . import constraints, displacement, section5
 from .simulation import Progress, Simulation
 
 __all__ = ["SIMULATIONS", "Simulation", "simulate"]
@@ -13,6 +13,7 @@ __all__ = ["SIMULATIONS", "Simulation", "simulate"]
 SIMULATIONS: dict[str, Simulation] = {
     "section5": section5.SIMULATION,
     "constraints": constraints.SIMULATION,
+    "displacement": displacement.SIMULATION,
 }
 
 

@@ -137,7 +137,9 @@ def flow_limit(policy: Floats, bandit: Bandit) -> Floats:
     return np.asarray(odds / odds.sum())
 
 
-def displacement(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+def displacement(
+    full: bool = False, progress: Callable[[float], object] = lambda done: None
+) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``displacement``: one row per world, loss and step, with the masses of the chosen, rejected and unseen responses
@@ -174,7 +176,13 @@ def recorded(name: str, run: Trajectory) -> pd.DataFrame:
     columns["kl_reference_policy"] = run.divergence("kl_reference_policy")[:, 0].mean(axis=-1)
     frames = [
         pd.DataFrame(
-            {"world": name, "loss": objective.name, "lam": objective.lam, "step": run.steps}
+            {
+                "world": name,
+                "prompts": len(run.reference),
+                "loss": objective.name,
+                "lam": objective.lam,
+                "step": run.steps,
+            }
             | {column: values[k] for column, values in columns.items()}
         )
         for k, objective in enumerate(run.objectives)
