@@ -104,11 +104,9 @@ def _key(losses: list[str]) -> list[Line2D]:
     lines.append(Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label="reference"))
     lines.append(Line2D([], [], label="share of prompts where chosen and rejected both fell", **SHARE))
     lines.append(Line2D([], [], color=INK, linewidth=4.5, alpha=0.35, label="flat direction: range of the minimisers"))
-    dot = {"color": INK, "linestyle": "none", "markeredgecolor": "white"}
+    dot: dict[str, Any] = {"color": INK, "linestyle": "none", "markeredgecolor": "white"}
     lines.append(Line2D([], [], marker="o", markersize=7, label="where gradient descent is to end, by theory", **dot))
     lines.append(Line2D([], [], marker="D", markersize=7, label="the only minimiser", **dot))
-    look = LOOKS
-    lines += [
-        Line2D([], [], label=f"bottom row: {look[x].label}", **look[x].line(marker=look[x].marker)) for x in losses
-    ]
+    for look in (LOOKS[loss] for loss in losses):
+        lines.append(Line2D([], [], label=f"bottom row: {look.label}", **look.line(marker=look.marker)))
     return lines

@@ -12,8 +12,8 @@ what settles it:
 cosh(delta / 2): unseen mass falls as soon as the pair is further apart than it began, though no gradient ever touches
 it. EXPO's optimum keeps the mass of each component; on the way there it need not.
 
-With features that responses share, the gradient of one pair moves all the others, and chosen and rejected may both fall:
-"likelihood displacement" (Razin et al. 2024, arXiv 2410.08847), the more, the more alike the two are.
+With features that responses share, the gradient of one pair moves all the others, and chosen and rejected may both
+fall: "likelihood displacement" (Razin et al. 2024, arXiv 2410.08847), the more, the more alike the two are.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ COMPARED = ((0, 1), (2, 3))
 PREFERENCE = 0.8
 """Of the chosen over the rejected response in the worlds of shared features and of the transformer."""
 PROMPTS, N, FEATURES, SIMILARITY = 4, 6, 8, 0.9
-"""Worlds of shared features: prompts, responses, features that the prompts share, correlation of the pair's features."""
+"""Worlds of shared features: prompts, responses, features, and the correlation of those of a pair."""
 TRAINED_WORLDS = 12
 SIMILARITIES = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99])
 LAMS = np.array([0.03, 0.1, 0.3, 1.0, 3.0])
-DIGITS = 6
+DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def worlds(full: bool = False) -> dict[str, World]:
 
 
 def flow_limit(policy: Floats, bandit: Bandit) -> Floats:
-    """Where gradient descent from pi_ref on the logits ends, given any minimiser of a loss of log-ratios; shape (n,)."""
+    """Where gradient descent on the logits ends, shape (n,), given any minimiser of a loss of log-ratios."""
     start, theta = np.log(bandit.reference), np.log(policy)
     for component in np.unique(bandit.components):
         own = bandit.components == component
