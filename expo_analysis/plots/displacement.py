@@ -83,7 +83,7 @@ def _over_steps(axes: Axes, rows: pd.DataFrame) -> None:
 def _minimisers(axes: Axes, ends: pd.DataFrame, last: float) -> None:
     """To the right of the last step: bars from the least to the largest mass, and a marker where training ends."""
     if len(ends) and ends["end"].isna().all():
-        axes.text(0.97, 0.5, "no minimiser", ha="right", color=INK, transform=axes.transAxes)
+        axes.text(0.97, 0.72, "no minimiser", ha="right", color=INK, transform=axes.transAxes)
         return
     for k, (kind, (_, look)) in enumerate(KINDS.items()):
         for _, end in ends[ends["kind"] == kind].iterrows():

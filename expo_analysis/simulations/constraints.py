@@ -47,9 +47,9 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""Over all policies RLHF and DPO have the same optimum; once policies are restricted they part
             **[paper]**, and by how much is a number. *Top row:* the median over random problems of what DPO's policy
             costs in RLHF's own objective, at the worst strength and λ = {small:g}: {regrets}, in nats. It ends where
-            the constraint does: with {features["strength"].iloc[-1]:.0f} features, which reach every policy, no regret is left
-            ({features["regret_high"].iloc[-1]:.0e}). Weight decay is part of both objectives; early stopping compares
-            equal numbers of steps. RLHF is not convex over restricted policies: only {starts.min():.0%} to
+            the constraint does: with {features["strength"].iloc[-1]:.0f} features, which reach every policy, no regret
+            is left ({features["regret_high"].iloc[-1]:.0e}). Weight decay is part of both objectives; early stopping
+            compares equal numbers of steps. RLHF is not convex over restricted policies: only {starts.min():.0%} to
             {starts.max():.0%} of its starts found the best point known, so the regret over few features is at least
             what is shown.""",
             f"""*Second row* **[ours]**: under weight decay and early stopping this regret is mostly one of strength.

@@ -53,7 +53,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""*First row,* one logit per response, the worked example of two compared pairs and a fifth response that
             is never compared. EXPO's optimum keeps the mass of every connected component of the comparison graph, and
             of the response outside it, exactly **[ours]**: training ends with
-            {last("population", "expo", "unseen"):.6f} on the unseen one, as it began. DPO and IPO leave these masses open (bars); what settles them is that
+            {last("population", "expo", "unseen"):.6f} on the unseen one, as it began. DPO and IPO leave these masses
+            open (bars); what settles them is that
             gradient descent keeps the sum of the logits of every component **[ours]**, and with it the end is known
             beforehand: training ends within {miss:.0e} of it in every mass. DPO's unseen response ends with
             {last("population", "dpo", "unseen"):.3f} instead of {reference:.2f}, although no gradient ever touches its
@@ -72,8 +73,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""*Last row,* exact optima over many worlds of shared features **[ours]**: the more alike chosen and
             rejected are, the more often both fall (at similarity {alike:g} and λ = {lam:g}: {displaced}). The mass that
             the pair loses, averaged over prompts, is at similarity {similarity:g} {lost}, and shrinks for all as λ
-            grows (λ = {largest:g}: {lost_large}). Part of EXPO's advantage is that at the same λ it asks for less: log-ratios
-            of the preferences themselves, not these divided by λ.""",
+            grows (λ = {largest:g}: {lost_large}). Part of EXPO's advantage is that at the same λ it asks for less:
+            log-ratios of the preferences themselves, not these divided by λ.""",
         ),
         plots.displacement(steps, ends, optima),
     )

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 N, PROMPTS = 4, 3
 """Responses; prompts that share features. Under weight decay and early stopping every problem has one prompt."""
+PROBLEMS = 60
 LEAST = 0.02
 """Added to every probability before it is normalised again: it bounds the rewards."""
 PAIRS = ("reference", "uniform")
@@ -192,7 +193,7 @@ def constraints(full: bool = False, progress: Callable[[float], object] = lambda
     Args:
         full: five times as many problems, and as many random starts for RLHF.
     """
-    count = 300 if full else 60
+    count = PROBLEMS * (5 if full else 1)
     single, shared = random_problems(count, 1), random_problems(count, PROMPTS)
     draws = 20 if full else 4
     rows = []
