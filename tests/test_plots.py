@@ -234,7 +234,7 @@ def test_convergence_draws_the_given_numbers_and_writes_the_given_slopes(figures
         for _, rows in frame.groupby("loss"):
             assert len(lines_through(axes, rows["lam"], rows[f"from_{target}"])) == 1
         labels = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert sum(f"slope {slope}" in label for label in labels) == (4 if target == "optimal" else 5)
+        assert sum(f"slope {slope}" in label for label in labels) == len(LOOKS) - (target == "optimal")  # DPO has none
     first = [text.get_text() for text in figures["convergence"].axes[0].get_legend().get_texts()]
     assert "DPO: slope 0.00" in first
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
+import torch
 
 from .._array import Array, check_same_shape
 from ..divergences import Divergence, ReverseKL
@@ -52,6 +53,8 @@ class Objective(ABC):
     def __post_init__(self) -> None:
         if isinstance(self.lam, (bool, np.bool_, str)) or self.lam is None:
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
+        if isinstance(self.lam, torch.Tensor) and self.lam.ndim:
+            return  # from a trainer; in the midst of one of torch's transformations it has no values to look at
         try:
             values = np.asarray(self.lam, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):

@@ -10,8 +10,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .._array import Array, log_odds, log_sigmoid
 from .base import Claims, PairObjective, check_number
 from .dpo import DPO
@@ -110,13 +108,13 @@ class WithLikelihood(PairObjective):
     @property
     def claims(self) -> Claims:
         # a sum with positive weights keeps the larger constant
-        largest = np.maximum(1.0, np.asarray(self.lam))
+        largest = max(1.0, self.lam) if isinstance(self.lam, float) else self.lam.clip(min=1.0)
         return Claims(
             convex=True,
             closed_form=False,
             needs_reference=True,
             log_ratio_only=False,
-            self_concordance=float(largest) if largest.ndim == 0 else largest,
+            self_concordance=largest,
         )
 
 

@@ -1,6 +1,8 @@
 """Figures: one function each, from pandas frames to a matplotlib Figure; they select and draw, and compute nothing."""
 
+from .constraints import constraints
 from .convergence import convergence
+from .displacement import displacement
 from .estimators import estimators
 from .finite_data import finite_data
 from .interpolation import interpolation
@@ -11,7 +13,9 @@ from .section5 import section5
 from .simplex import simplex
 
 __all__ = [
+    "constraints",
     "convergence",
+    "displacement",
     "estimators",
     "finite_data",
     "interpolation",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results import made, write_result
-from . import estimators, finite_data, misspecified, section5
+from . import constraints, displacement, estimators, finite_data, misspecified, section5
 from .simulation import Progress, Simulation
 
 __all__ = ["SIMULATIONS", "Simulation", "simulate"]
@@ -13,6 +13,8 @@ __all__ = ["SIMULATIONS", "Simulation", "simulate"]
 SIMULATIONS: dict[str, Simulation] = {
     "section5": section5.SIMULATION,
     "finite_data": finite_data.SIMULATION,
+    "constraints": constraints.SIMULATION,
+    "displacement": displacement.SIMULATION,
     "estimators": estimators.SIMULATION,
     "misspecified": misspecified.SIMULATION,
 }

@@ -1,8 +1,10 @@
 """What training reaches: one experiment a file, each a function from ``full`` to tables by file name."""
 
+from .constraints import constraints
+from .displacement import displacement
 from .estimators import estimators
 from .finite_data import finite_data
 from .misspecified import misspecified
 from .section5 import section5
 
-__all__ = ["estimators", "finite_data", "misspecified", "section5"]
+__all__ = ["constraints", "displacement", "estimators", "finite_data", "misspecified", "section5"]

@@ -1,0 +1,294 @@
+"""What restricted policies make of RLHF, DPO and EXPO: weight decay, early stopping, too few features.
+
+Many random problems. For each constraint at each strength: what DPO's policy costs in RLHF's own objective; how much
+reward a policy leaves lying at its own distance from pi_ref; how far it is from pi*; and whether it lies between pi_ref
+and the best fit to the preferences that the constraint allows.
+
+For EXPO the last is a theorem [ours] under weight decay and for any features: with L the preference term and R the
+decay, both convex in w, stationarity of L + R + lam KL(pi_ref || pi) and (L + R)(fit) <= (L + R)(w) give
+
+    0 <= (pi - pi_ref)'(log fit - log pi) = KL(pi_ref || fit) - KL(pi_ref || pi) - KL(pi || fit)
+
+on the mean over prompts. Early stopping has no such theorem: `search` finds counterexamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ...bandit import Bandit
+from ...divergences import ReverseKL
+from ...losses import DPO, EXPO, RLHF, BradleyTerry, Objective
+from ..optimisers import SGD, Adam, Optimiser
+from ..policies import Tabular
+from ..restricted import Restrictions, restricted_optima
+from ..training import Training, train
+
+Floats = NDArray[np.float64]
+
+N, PROMPTS = 4, 3
+"""Responses; prompts that share features. Under weight decay and early stopping every problem has one prompt."""
+PROBLEMS = 60
+LEAST = 0.02
+"""Added to every probability before it is normalised again: it bounds the rewards."""
+PAIRS = ("reference", "uniform")
+"""Responses to compare are drawn from pi_ref; where each prompt is alone, also uniformly."""
+LAMS = (0.1, 1.0)
+DECAYS = np.geomspace(1e-5, 10.0, 13)
+STEPS, RATES = 3000, {"early_stopping": 1.0, "early_stopping_adam": 0.01}
+SPREADS = (3.0, 10.0)
+"""Standard deviations of the random starts of RLHF, beside pi_ref and the optima of the three other objectives."""
+SEARCHED = 500
+"""Problems of `search`."""
+MEASURES = ("regret", "reward_lost", "kl_optimal_policy", "detour")
+DIGITS = 8
+"""Figures that are kept: what the solvers leave uncertain is beyond them."""
+
+
+@dataclass(frozen=True)
+class Problems:
+    """K problems: pi_ref and pi*, shape (K, prompts, n). Policies have shape (..., K, prompts, n)."""
+
+    reference: Floats
+    optimal: Floats
+
+    def reward_lost(self, log_policy: Floats) -> Floats:
+        """max {E_rho[r*]: KL(rho || pi_ref) <= KL(pi || pi_ref)} - E_pi[r*], in nats, over all policies rho.
+
+        The maximum is at rho ~ pi_ref (pi*)^s, RLHF's optimum at lambda = 1/s, with s by bisection.
+        """
+        log_reference, reward = np.log(self.reference), np.log(self.optimal)
+        budget = kl(log_policy, log_reference)
+        low, high = np.zeros_like(budget), np.full_like(budget, 1e3)
+        for _ in range(60):
+            middle = (low + high) / 2
+            beyond = kl(tilted(log_reference, reward, middle), log_reference) > budget
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        best = tilted(log_reference, reward, low)
+        return np.asarray(((np.exp(best) - np.exp(log_policy)) * reward).sum(axis=-1).mean(axis=-1))
+
+    def detour(self, log_policy: Floats, log_fit: Floats) -> Floats:
+        """(KL(pi_ref || pi) + KL(pi || fit)) / KL(pi_ref || fit): at most 1 where pi lies between the two."""
+        log_reference = np.log(self.reference)
+        way = kl(log_reference, log_policy) + kl(log_policy, log_fit)
+        return np.asarray(way / kl(log_reference, np.broadcast_to(log_fit, log_policy.shape)))
+
+    def rlhf(self, lam: float, log_policy: Floats) -> Floats:
+        """RLHF's objective."""
+        reward = (np.exp(log_policy) * np.log(self.optimal)).sum(axis=-1).mean(axis=-1)
+        return np.asarray(lam * kl(log_policy, np.log(self.reference)) - reward)
+
+
+def kl(log_p: Floats, log_q: Floats) -> Floats:
+    """KL(p || q), averaged over the prompts, (..., prompts, n) to (...)."""
+    log_p, log_q = np.broadcast_arrays(log_p, log_q)
+    return np.asarray(ReverseKL()(log_p, log_q).mean(axis=-1))
+
+
+def tilted(log_reference: Floats, reward: Floats, s: Floats) -> Floats:
+    """log of pi_ref exp(s r), normalised."""
+    logits = log_reference + s[..., None, None] * reward
+    return np.asarray(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+
+
+def random_problems(count: int, prompts: int, seed: int = 0) -> Problems:
+    """pi_ref and pi* from a Dirichlet distribution of parameters 2."""
+    rng = np.random.default_rng([seed, prompts])
+    reference, optimal = rng.dirichlet(np.full(N, 2.0), (2, count, prompts)) + LEAST
+    return Problems(*(p / p.sum(axis=-1, keepdims=True) for p in (reference, optimal)))
+
+
+@dataclass(frozen=True)
+class Reached:
+    """At one lambda, one constraint: log-policies (strengths, K, prompts, n) by loss; ``fit`` is a loss of its own.
+
+    regret: in RLHF's objective, (strengths, K) by loss. agreeing: the share of RLHF's starts that found its optimum.
+    """
+
+    strength: Floats
+    log_policies: dict[str, Floats]
+    fit: Floats
+    regret: dict[str, Floats]
+    agreeing: Floats
+
+
+def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam: float, draws: int) -> Reached:
+    """The optima of RLHF, DPO and EXPO, and the best fit, on ``restrictions`` of each strength in turn.
+
+    RLHF starts from pi_ref, from the three other optima, and ``draws`` times from each of the `SPREADS`.
+    """
+    rng = np.random.default_rng(0)
+    found = {o.name: restricted_optima(o, restrictions) for o in (DPO(lam), EXPO(lam), BradleyTerry(1.0))}
+    width = restrictions.features.shape[-1]
+    starts: list[ArrayLike] = [0.0, *(x.w for x in found.values())]
+    starts += [s * rng.standard_normal((restrictions.size, width)) for s in SPREADS * draws]
+    found["rlhf"] = restricted_optima(RLHF(lam), restrictions, starts)
+    missed = [name for name, x in found.items() if name != "rlhf" and not x.converged.all()]
+    if missed:
+        raise RuntimeError(f"no restricted optimum was reached by {missed}")
+
+    shape = (len(strength), *problems.reference.shape)
+    log_policies = {name: x.log_policy.reshape(shape) for name, x in found.items()}
+    fit = log_policies.pop("bradley_terry")
+    regret = {
+        name: (restrictions.value(RLHF(lam), found[name].w) - found["rlhf"].value).reshape(shape[:2])
+        for name in log_policies
+    }
+    return Reached(strength, log_policies, fit, regret, found["rlhf"].agreeing.reshape(shape[:2]).mean(axis=1))
+
+
+def weight_decay(problems: Problems, pairs: str, lam: float, draws: int = 1) -> Reached:
+    """All policies, one logit per response, with (decay/2) |logits - those of pi_ref|^2 in every objective."""
+    count = len(problems.reference)
+    row = np.tile(np.arange(count), len(DECAYS))
+    features = np.broadcast_to(np.eye(N), (len(row), 1, N, N))
+    restrictions = Restrictions(
+        problems.reference[row], problems.optimal[row], features, pairs, np.repeat(DECAYS, count)
+    )
+    return optima(problems, restrictions, DECAYS, lam, draws)
+
+
+def few_features(problems: Problems, pairs: str, lam: float, draws: int = 4) -> Reached:
+    """theta = log pi_ref + features w with the first d of random features, which all prompts share."""
+    count, prompts, n = problems.reference.shape
+    enough = prompts * (n - 1)
+    sizes = np.arange(1, enough + 1)
+    row = np.tile(np.arange(count), len(sizes))
+    features = np.random.default_rng(1).standard_normal((count, prompts, n, enough))
+    free = np.arange(enough) < np.repeat(sizes, count)[:, None]
+    restrictions = Restrictions(problems.reference[row], problems.optimal[row], features[row], pairs, 0.0, free)
+    return optima(problems, restrictions, sizes.astype(float), lam, draws)
+
+
+def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[tuple[float, Reached]]:
+    """Full gradients from pi_ref in the logits, one lambda after the other; strengths are steps.
+
+    Each problem is a prompt of one training, and has a gradient of its own: prompts share no logits.
+    """
+    count = len(problems.reference)
+    bandit = Bandit(problems.reference[:, 0], problems.optimal[:, 0], pairs=pairs)
+    rate = RATES[optimiser]
+    # the training's objective is the mean over prompts, of which SGD undoes the 1/count
+    chosen: Optimiser = SGD(rate * count) if optimiser == "early_stopping" else Adam(rate)
+    objectives: list[Objective] = [cls(lam) for lam in LAMS for cls in (RLHF, DPO, EXPO)]
+    training = Training(chosen, epochs=STEPS, records=17, log_spaced=True)
+    run = train(objectives, Tabular(bandit.reference), bandit, training)
+    fit = np.log(problems.optimal)
+    for lam in LAMS:
+        log_policies = {
+            o.name: run.log_policies[k, 0, 1:, :, None] for k, o in enumerate(run.objectives) if o.lam == lam
+        }
+        value = {name: problems.rlhf(lam, log_policy) for name, log_policy in log_policies.items()}
+        regret = {name: value[name] - value["rlhf"] for name in value}
+        steps = run.steps[1:].astype(float)
+        yield lam, Reached(steps, log_policies, fit, regret, np.ones(len(steps)))
+
+
+def constraints(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+    """Tables by file name.
+
+    ``constraints``: one row per pair distribution, constraint, strength, lambda and loss; of every measure the median
+    and the 10% and 90% quantiles over the problems, and the shares of problems whose regret is negative and whose
+    policy lies between pi_ref and the best fit. ``constraints_reference``: quantiles of KL(pi* || pi_ref).
+    ``constraints_search``: EXPO stopped early on problems with uneven pairs, and how often it is not between.
+
+    Args:
+        full: five times as many problems, and more random starts for RLHF.
+    """
+    count = PROBLEMS * (5 if full else 1)
+    single, shared = random_problems(count, 1), random_problems(count, PROMPTS)
+    draws = 10 if full else 4
+    rows = []
+    jobs = [("reference", optimiser) for optimiser in RATES] + [("uniform", "early_stopping")]
+    for k, (pairs, optimiser) in enumerate(jobs):
+        for lam, reached in early_stopping(single, pairs, optimiser):
+            rows.append(summary(reached, single, pairs, optimiser, lam))
+        progress(0.1 * (k + 1))
+    for k, lam in enumerate(LAMS):
+        for pairs in PAIRS:
+            rows.append(summary(weight_decay(single, pairs, lam), single, pairs, "weight_decay", lam))
+        rows.append(summary(few_features(shared, "reference", lam, draws), shared, "reference", "few_features", lam))
+        progress(0.3 + 0.3 * (k + 1))
+    reference = [
+        {"problems": name, **quantiles("kl_optimal_policy", kl(np.log(p.optimal), np.log(p.reference)))}
+        for name, p in (("single", single), ("shared", shared))
+    ]
+    tables = {
+        "constraints": pd.concat(rows, ignore_index=True),
+        "constraints_reference": pd.DataFrame(reference),
+        "constraints_search": search(SEARCHED * (5 if full else 1)),
+    }
+    progress(1.0)
+    return {name: rounded(table) for name, table in tables.items()}
+
+
+def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, lam: float) -> pd.DataFrame:
+    """Quantiles over the problems, one row per strength and loss."""
+    rows = []
+    log_optimal = np.log(problems.optimal)
+    for name, log_policy in reached.log_policies.items():
+        measures = {
+            "regret": reached.regret[name],
+            "reward_lost": problems.reward_lost(log_policy),
+            "kl_optimal_policy": kl(log_optimal, log_policy),
+            "detour": problems.detour(log_policy, reached.fit),
+        }
+        for k, strength in enumerate(reached.strength):
+            row = {"pairs": pairs, "constraint": constraint, "strength": strength, "lam": lam, "loss": name}
+            for measure in MEASURES:
+                row |= quantiles(measure, measures[measure][k])
+            row["share_regret_negative"] = (measures["regret"][k] < -1e-9).mean()
+            row["share_between"] = (measures["detour"][k] <= 1 + 1e-9).mean()
+            row["share_of_starts_agreeing"] = reached.agreeing[k] if name == "rlhf" else 1.0
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def quantiles(measure: str, values: Floats) -> dict[str, float]:
+    """The 10%, 50% and 90% quantiles under names of their own."""
+    low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return {f"{measure}_low": low, measure: median, f"{measure}_high": high}
+
+
+def search(count: int) -> pd.DataFrame:
+    """EXPO by gradient descent on problems with pair weights over four decades: how often is it not between?
+
+    One row per lambda: the share of problems with a record at which (KL(pi_ref || pi) + KL(pi || pi*)) / KL(pi_ref ||
+    pi*) exceeds 1, and at which KL(pi || pi*) exceeds the reference's, the largest such quotients, and how often the
+    end of training, and the exact optimum, are not between.
+    """
+    rng = np.random.default_rng(2)
+    reference, optimal = (w / w.sum(axis=-1, keepdims=True) for w in 10 ** rng.uniform(-3, 0, (2, count, 1, N)))
+    problems = Problems(reference, optimal)
+    q = np.triu(10 ** rng.uniform(-4, 0, (count, N, N)), 1)
+    bandit = Bandit(reference[:, 0], optimal[:, 0], pairs=q + np.swapaxes(q, 1, 2))
+    training = Training(SGD(0.3 * count), epochs=600, records=60, log_spaced=True)
+    run = train([EXPO(lam) for lam in LAMS], Tabular(reference[:, 0]), bandit, training)
+    log_policy = run.log_policies[:, 0, 1:, :, None]
+    detour = problems.detour(log_policy, np.log(optimal)).max(axis=1)
+    apart = (kl(log_policy, np.log(optimal)) / kl(np.log(reference), np.log(optimal))).max(axis=1)
+    return pd.DataFrame(
+        {
+            "lam": LAMS,
+            "problems": count,
+            "share_not_between": (detour > 1 + 1e-9).mean(axis=1),
+            "largest_detour": detour.max(axis=1),
+            "share_further_than_reference": (apart > 1 + 1e-9).mean(axis=1),
+            "largest_kl_quotient": apart.max(axis=1),
+        }
+    )
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers to ``DIGITS`` figures, and what is zero to the solvers' accuracy to zero."""
+
+    def figures(x: float) -> float:
+        return 0.0 if abs(x) < 1e-11 else float(f"{x:.{DIGITS}g}")
+
+    number = table.select_dtypes("float").columns
+    return table.assign(**{name: table[name].map(figures) for name in number})
