@@ -13,7 +13,6 @@ from ..losses import BradleyTerry
 from ..losses.expo import ExplicitObjective
 from .limits import SHOWN, Approach, End, describe_limit, follow, judge, limit_problems
 from .outcome import case_numbers
-from .problems import pi_star
 from .search import Case, Measure, case_code, confirm, shrink
 from .subject import Optima, Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -104,11 +103,8 @@ def _counterexample(
         return np.where(judged.elsewhere & optima.single.all(axis=0), judged.distance[-1], -1.0)[None]
 
     measure = Measure(excess, span=SHOWN + 1)
-    bandit = approach.bandit
     for p in np.flatnonzero(approach.elsewhere)[: 3 if subject.certified else 1]:
-        even = np.ptp(bandit.pairs[p][~np.eye(bandit.n, dtype=bool)]) < 1e-12
-        case = Case(bandit.reference[p], pi_star(bandit)[p], None if even else bandit.pairs[p], lams)
-        simplest = shrink(subject, measure, case)
+        simplest = shrink(subject, measure, Case.of(approach.bandit, int(p), lams))
         far, how = confirm(subject, measure, simplest)
         if how:
             last = subject.optima(Bandit(*_as_batch(simplest)), lams).policies[-1, 0]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
-from .flatness import graphs, other_minimiser
+from .flatness import LAMS, on_graphs, other_minimiser
 from .lowest import lower_exists
 from .problems import pi_star, single
 from .search import bandit_code
@@ -15,7 +15,6 @@ from .uniqueness import shown
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "conservation"
-LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
 SLACK = 1e-10
 
 
@@ -31,10 +30,9 @@ def judge(subject: Subject) -> Verdict:
     largest = 0.0
     example: Counterexample | None = None
     summary = ""
-    for name, bandit in graphs(subject, KEY, subject.count(50, least=2)):
+    for name, bandit, optima in on_graphs(subject):
         if bandit.components.max() == 0:
             continue
-        optima = subject.optima(bandit, LAMS)
         gap = np.abs(masses(bandit, optima.policies) - masses(bandit, bandit.reference)).max(axis=-1)
         proven = np.isfinite(optima.bound) & (optima.status == "optimal")
         tried += gap.size

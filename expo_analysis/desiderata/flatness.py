@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ..bandit import Bandit
 from ..losses import QuasiconvexObjective
 from ..optima.closed_forms import from_scores
 from .problems import moderate
-from .subject import Subject
+from .subject import Optima, Subject
 
 Floats = NDArray[np.float64]
 
@@ -29,16 +30,20 @@ GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
 """Comparison graphs: the number of responses, and the pairs."""
 
 
-def graphs(subject: Subject, purpose: str, count: int) -> Iterator[tuple[str, Bandit]]:
-    """``count`` problems on each of the `GRAPHS`, which are named."""
-    rng = subject.rng(purpose)
+LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
+
+
+def on_graphs(subject: Subject) -> Iterator[tuple[str, Bandit, Optima]]:
+    """Problems on each of the `GRAPHS`, which are named, and their optima at the `LAMS`."""
+    rng, count = subject.rng("graphs"), subject.count(50, least=2)
     for name, (n, edges) in GRAPHS.items():
         q = np.zeros((n, n))
         for i, j in edges:
             q[i, j] = q[j, i] = 1.0
         reference, optimal = (np.round(moderate(rng, count, n) * 0.8 + 0.2 / n, 3) for _ in range(2))
         reference, optimal = (x / x.sum(axis=1, keepdims=True) for x in (reference, optimal))
-        yield name, Bandit(reference, optimal, q)
+        bandit = Bandit(reference, optimal, q)
+        yield name, bandit, subject.once(("graphs", name), partial(subject.optima, bandit, LAMS))
 
 
 @dataclass(frozen=True)

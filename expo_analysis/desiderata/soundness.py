@@ -285,11 +285,12 @@ def _misled(objective: PairObjective) -> bool:
     for n in (2, 3):
         bandit = FAMILIES["moderate"].draw(rng, 8, n)
         start = np.log(bandit.reference) + np.eye(n)[0]
-        for lam in (0.1, 1.0, 10.0):
-            own = Subject(objective.with_lam(lam))
-            found = own.optima(bandit, [lam])
-            inside = np.isfinite(found.bound[0]) & np.isfinite(found.log_policies[0]).all(axis=-1)
-            at = np.where(inside[:, None], found.log_policies[0], start)
+        lams = (0.1, 1.0, 10.0)
+        own = Subject(objective)
+        found = own.optima(bandit, lams)
+        for k, lam in enumerate(lams):
+            inside = np.isfinite(found.bound[k]) & np.isfinite(found.log_policies[k]).all(axis=-1)
+            at = np.where(inside[:, None], found.log_policies[k], start)
             gradient = own.gradient(bandit, lam, at)
             there, before = (np.abs(x).max(axis=-1) for x in (gradient, own.gradient(bandit, lam, start)))
             # at a kink the gradient need not vanish, but no step along it leads down
