@@ -145,7 +145,11 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         local = expand(problem, theta)
         elimination = eliminate(local.curvature)
         reach = np.ptp(elimination.solve(-local.gradient), axis=0)
+        # the gradient sums to zero but for rounding, which must not hide a step: on a plateau it can
+        rounding = np.abs(local.gradient.sum(axis=0)) + 2e-16 * np.abs(local.gradient).sum(axis=0)
+        hidden = ~(rounding <= ROUNDED_STEP * elimination.pivots[1:].min(axis=0))
     converged |= stationary & elimination.positive_definite & (reach <= ROUNDED_STEP)
+    converged &= ~hidden
     return theta, steps, converged, stationary, values
 
 
