@@ -168,5 +168,6 @@ def test_optima_far_out_are_found(lam: float) -> None:
 @pytest.mark.parametrize("lam", [1e-4, 1e-2, 0.1, 1.0, 10.0])
 def test_a_plateau_is_no_minimum(lam: float) -> None:
     """Between two responses KTO falls for ever as the better one's probability grows, which soon no value tells."""
-    solution = ea.solve(ea.KTO(lam), ea.Bandit([0.4, 0.6], [0.7, 0.3]))
-    assert solution.status == "no_minimiser" and solution.policy[0] > 1 - 1e-9
+    both_ways = ea.Bandit([[0.4, 0.6], [0.6, 0.4]], [[0.7, 0.3], [0.3, 0.7]])
+    solution = ea.solve(ea.KTO(lam), both_ways)
+    assert (solution.status == "no_minimiser").all() and (solution.policy[[0, 1], [0, 1]] > 1 - 1e-9).all()
