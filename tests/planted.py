@@ -1344,7 +1344,7 @@ PLANTED: tuple[Planted, ...] = (
         "as DPO with a margin",
         remark="bradley_terry_margin = True is false",
     ),
-    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO"),
+    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO", remark="psi_slopes = .* is false"),
     Planted(
         "false: self-concordance",
         TooConcordant(1.0),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import expo_analysis as ea
 from expo_analysis.desiderata import consistency, improvement
 from expo_analysis.desiderata.audit import JUDGES, written
+from expo_analysis.desiderata.by_parts import PROOF, is_explicit
 from expo_analysis.desiderata.flatness import other_minimiser
 from expo_analysis.desiderata.limits import judge, lambdas
 from expo_analysis.desiderata.lowest import lower_exists
@@ -35,6 +37,7 @@ from .planted import (
     TinyKL,
     Unregularised,
     WithMargin,
+    logistic_psi,
 )
 
 
@@ -77,7 +80,8 @@ def test_all_desiderata_have_judges_and_mutants():
 
 @pytest.mark.slow
 def test_a_path_that_does_not_move_is_monotone():
-    assert verdict("monotone_path", NoLambda(1.0), effort=0.7).decision == HOLDS
+    still = verdict("monotone_path", NoLambda(1.0), effort=0.7)
+    assert still.decision == HOLDS and still.summary.startswith("vacuously")
     assert verdict("monotone_path", ea.DPO(1.0), effort=0.1).decision == FAILS
 
 
@@ -218,6 +222,28 @@ def test_inspection():
     assert inspect(Broken(1.0, "reduces")).objective is None
     for lost in (1e-6, 1e3):
         assert inspect(Broken(1.0, "nan at large lambda" if lost > 1 else "raises at small lambda")).remarks
+
+
+def test_code_of_functions():
+    """Functions are imported by name; what has none is left open, in code that compiles and says what to put there."""
+    expression, imports = written(ea.QPO(1.0, psi=logistic_psi, mu=torch.log))
+    scope = {"lam": 2.0}
+    exec(imports, scope)
+    assert eval(expression, scope) == ea.QPO(2.0, psi=logistic_psi, mu=torch.log)
+    expression, imports = written(ea.QPO(1.0, psi=lambda margin, lam: margin, mu=lambda u: u))
+    assert compile(imports, "imports", "exec") and expression == "ea.QPO(lam, psi=psi, mu=mu)"
+    assert "psi = ...  # put the function of line" in imports and "mu = ...  # put" in imports
+
+
+@pytest.mark.parametrize("key", ["preservation", "reference_limit", "strong_interpolation"])
+def test_proofs_by_parts_are_for_what_is_known_alone(key):
+    """SPO's optima have no error bounds, but its two terms tell; with alpha, or in a subclass, they say nothing."""
+    found = verdict(key, ea.SPO(1.0))
+    assert found.decision == HOLDS and found.conditions.startswith(PROOF)
+    assert verdict(key, ea.ExplicitPO(1.0, "jensen_shannon")).decision == HOLDS
+    assert not is_explicit(ea.SPO(1.0, alpha=0.5)) and not is_explicit(ShiftedEXPO(1.0))
+    if key != "reference_limit":
+        assert verdict(key, ea.SPO(1.0, alpha=0.5)).decision == FAILS
 
 
 # -------------------------------------------------------------------------------------------------------------- theory

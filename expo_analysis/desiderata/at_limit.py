@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from ..losses import BradleyTerry
-from ..losses.expo import ExplicitObjective
+from .by_parts import is_explicit
 from .limits import SHOWN, Approach, End, describe_limit, follow, judge, limit_problems
 from .outcome import case_numbers
 from .search import Case, Measure, case_code, confirm, shrink
@@ -25,9 +25,18 @@ few: IPO's, say, whose limit with uneven pairs is not always the mode."""
 
 
 def judge_limit(
-    subject: Subject, key: str, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
+    subject: Subject,
+    key: str,
+    end: End,
+    target: Callable[[Bandit], Floats],
+    name: str,
+    target_code: str,
+    proof: str = "",
 ) -> Verdict:
-    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda."""
+    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda.
+
+    proof: why it must, if that is known; following the optima is then a check on it.
+    """
     approaches = [
         follow(subject, b, end, target(b))
         for b in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
@@ -49,7 +58,7 @@ def judge_limit(
         "with proven optima": proven,
         f"largest distance from it at λ = {last:g}": max(float(a.distance[outmost].max()) for a in approaches),
     }
-    if end == "zero" and _is_explicit(subject):
+    if end == "zero" and is_explicit(subject.objective):
         evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
             subject, [(a.bandit, target(a.bandit)) for a in approaches]
         )
@@ -74,15 +83,11 @@ def judge_limit(
         return Verdict(
             key, CANNOT_TELL, f"some optima seem not to tend to {name}, but are not proven", conditions, evidence
         )
-    if reached == proven == count:
+    if proof or reached == proven == count:
+        conditions = f"{proof}; {conditions}" if proof else conditions
         return Verdict(key, HOLDS, f"as {arrow} the optimum tends to {name}", conditions, evidence)
     why = "the limit is undecided on some problems" if reached < count else "the optima are not proven"
     return Verdict(key, CANNOT_TELL, f"the optima found tend to {name} where decided, but {why}", conditions, evidence)
-
-
-def _is_explicit(subject: Subject) -> bool:
-    """Whether its preference term is the plain Bradley-Terry likelihood, beside a regulariser."""
-    return getattr(type(subject.objective), "pair_loss", None) is ExplicitObjective.pair_loss
 
 
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from .flatness import LAMS, on_graphs, other_minimiser
-from .lowest import lower_exists
+from .lowest import lower_exists, lowest_keeping
 from .problems import pi_star, single
 from .search import bandit_code
 from .subject import Subject
@@ -77,12 +77,10 @@ def _moved(
         lower, count = lower_exists(subject, bandit, lam, log_policy)
         if lower or not count:
             return None
-        shares = masses(bandit, bandit.reference) / masses(bandit, np.exp(log_policy))
-        kept = log_policy + np.log(shares[bandit.components])
-        here, there = (float(x) for x in subject.value(bandit, lam, np.stack([log_policy, kept])))
-        if there - here <= 1e-10 * (1 + abs(here)):  # rounding may have moved it
+        here, there = float(subject.value(bandit, lam, log_policy)), lowest_keeping(subject, bandit, lam, log_policy)
+        if not there - here > 1e-10 * (1 + abs(here)):  # rounding may have moved it, or another minimiser keeps them
             return None
-        how = f"lower than {count:,} policies on a grid"
+        how = f"lower than {count:,} policies on a grid, and by {there - here:.3g} than all that keep the masses"
     before, after = masses(bandit, bandit.reference), masses(bandit, np.exp(log_policy))
     labels = bandit.components.tolist()
     code = "\n".join(
