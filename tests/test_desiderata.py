@@ -19,26 +19,20 @@ from expo_analysis.desiderata.soundness import inspect
 from expo_analysis.desiderata.subject import Optima, Subject, Unclaimed
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS
 
-from .planted import (
+from .planted.broken import Broken, FalselyConvexLoss
+from .planted.dpo import BareTinyKL, NoLambda, Swapped, TinyKL, WithMargin, logistic_psi
+from .planted.expo import (
     BareConstant,
-    BareTinyKL,
     BoundedLambda,
-    Broken,
     Explicit,
-    FalselyConvexLoss,
     MixedKL,
-    NoLambda,
     RaisedLambda,
     Regularised,
     Shifted,
     ShiftedEXPO,
-    ShiftedIPO,
-    Swapped,
-    TinyKL,
     Unregularised,
-    WithMargin,
-    logistic_psi,
 )
+from .planted.others import ShiftedIPO
 
 
 def subject(objective, effort=0.1):
