@@ -12,7 +12,7 @@ from expo_analysis.desiderata.audit import JUDGES, written
 from expo_analysis.desiderata.by_parts import PROOF, is_explicit
 from expo_analysis.desiderata.flatness import other_minimiser
 from expo_analysis.desiderata.limits import judge, lambdas
-from expo_analysis.desiderata.lowest import lower_exists
+from expo_analysis.desiderata.lowest import lower_exists, lowest_keeping
 from expo_analysis.desiderata.runaway import runs_away
 from expo_analysis.desiderata.search import Case, Measure, confirm, shrink
 from expo_analysis.desiderata.soundness import inspect
@@ -177,6 +177,21 @@ def test_lower_policies_are_found():
     assert lower_exists(expo, ONE, 1.0, np.log([0.46, 0.38, 0.16]))[0]
     many = ea.Bandit([0.2] * 5, [0.2] * 5)
     assert lower_exists(expo, many, 1.0, np.log(many.reference)) == (False, 0), "no grid, so nothing is known"
+
+
+def test_the_lowest_of_all_that_keep_their_masses():
+    """Two axes for two pairs and one for one: EXPO's optimum keeps its masses, and SPO's is lower than all that do."""
+    for pairs, policy in (({(0, 1), (2, 3)}, [0.1, 0.2, 0.3, 0.4]), ({(0, 1)}, [0.5, 0.3, 0.2])):
+        q = np.zeros((len(policy), len(policy)))
+        for i, j in pairs:
+            q[i, j] = q[j, i] = 1.0
+        bandit = ea.Bandit(policy, policy[::-1], q)
+        for objective, gap in ((ea.EXPO(0.3), 0.0), (ea.SPO(0.3), 1e-5)):
+            best = ea.solve(objective, bandit)
+            kept = lowest_keeping(subject(objective), bandit, 0.3, best.log_policy)
+            away = lowest_keeping(subject(objective), bandit, 0.3, best.log_policy + np.arange(len(policy)))
+            assert kept == pytest.approx(away, abs=1e-9), "where the search starts does not matter"
+            assert kept - best.value >= gap - 1e-12 and (kept - best.value < 1e-9) == (gap == 0.0)
 
 
 @pytest.mark.parametrize("lam", [1e-3, 1.0, 1e3])
