@@ -93,6 +93,7 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
     converged, stationary = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     values = np.full(size, np.inf)
     active, part, at = np.arange(size), problem, theta.copy()
+    unregularised = problem.objective.regulariser is None
     gradient, curvature, height = _at(part, at)
     damping = np.maximum(np.abs(curvature).max(axis=0), 1e-12)
     mark, idle = height, np.zeros(size, dtype=np.intp)
@@ -113,10 +114,11 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
         with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
             direction = np.where(usable & (reach > 0), direction * (length / reach), 0.0)
             trial_gradient, trial_curvature, trial_height = _at(part, at + direction)
-        noise = 4e-16 * np.maximum(1.0, np.abs(height)) * n
         # where less is to be gained than values can show, the derivatives know better
+        noise = 4e-16 * n * (np.abs(height) + (0.0 if unregularised else part.strength))
         gain = -(gradient * direction).sum(axis=0)
-        accepted = usable & (trial_height <= height + np.where(gain <= noise, noise, 0.0))
+        allowed = np.where(length < 1e-5, np.maximum(noise, 4e-16 * n), np.where(gain <= noise, noise, 0.0))
+        accepted = usable & (trial_height <= height + allowed)
         fell = accepted & (trial_height < mark - 4e-16 * n * np.abs(mark))
         mark = np.where(fell, trial_height, mark)
         idle = np.where(fell, 0, idle + ~(accepted & (stretch > 1)))
