@@ -204,7 +204,7 @@ def test_only_what_has_no_minimiser_runs_away(lam):
 
 
 def test_only_what_is_flat_has_other_minimisers():
-    """In the last case a constant hides all differences, which must not look flat."""
+    """A constant may hide all differences, and a plateau have none that values show; neither must look flat."""
     q = np.zeros((4, 4))
     q[0, 1] = q[1, 0] = q[2, 3] = q[3, 2] = 1.0
     bandit = ea.Bandit([0.1, 0.2, 0.3, 0.4], [0.25] * 4, q)
@@ -215,9 +215,12 @@ def test_only_what_is_flat_has_other_minimisers():
         (ea.EXPO(1.0), False),
         (TinyKL(1.0, 1e14), False),
         (BareConstant(1.0, 1e12), False),
+        (ea.EXO(1.0), True),
+        (ea.KTO(100.0), False),
+        (ea.APODown(100.0), False),
     ):
         best = ea.solve(objective, bandit).log_policy
-        found = other_minimiser(subject(objective), bandit, 1.0, best)
+        found = other_minimiser(subject(objective), bandit, float(objective.lam), best)
         assert (found is not None) == flat, objective
 
 
