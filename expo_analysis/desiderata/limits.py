@@ -143,8 +143,7 @@ def describe_limit(approach: Approach) -> str:
         "the point mass on π*'s mode": point_mass(bandit),
         "the uniform policy": np.full_like(pi_star(bandit), 1 / bandit.n),
         "the shares of wins": bandit.wins.sum(axis=-1) / bandit.wins.sum(axis=(-1, -2))[..., None],
-        "shares of what each response wins more often than it loses": net
-        / np.maximum(net.sum(-1, keepdims=True), 1e-300),
+        "the shares of surplus wins (wins less losses, where positive)": net,
     }
     for name, policy in candidates.items():
         if (np.abs(last - policy).sum(axis=-1)[away] < 1e-3).all():
