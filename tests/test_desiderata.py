@@ -216,12 +216,15 @@ def test_only_what_is_flat_has_other_minimisers():
         (TinyKL(1.0, 1e14), False),
         (BareConstant(1.0, 1e12), False),
         (ea.EXO(1.0), True),
-        (ea.KTO(100.0), False),
-        (ea.APODown(100.0), False),
     ):
         best = ea.solve(objective, bandit).log_policy
         found = other_minimiser(subject(objective), bandit, float(objective.lam), best)
         assert (found is not None) == flat, objective
+    one_pair = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    plateau = ea.Bandit([0.073, 0.619, 0.308], [0.332, 0.471, 0.197], one_pair)
+    for objective in (ea.KTO(100.0), ea.APODown(100.0)):
+        best = ea.solve(objective, plateau).log_policy
+        assert other_minimiser(subject(objective), plateau, 100.0, best) is None, objective
 
 
 def test_inspection():

@@ -37,7 +37,8 @@ def judge(subject: Subject) -> Verdict:
         proven = np.isfinite(optima.bound) & (optima.status == "optimal")
         tried += gap.size
         kept += int((proven & (gap <= optima.bound + SLACK)).sum())
-        moved = optima.exists & (gap > np.where(np.isfinite(optima.bound), optima.bound, 1e-6) + SLACK)
+        # only a minimum counts, as on a plateau there may be none
+        moved = optima.single & (gap > np.where(np.isfinite(optima.bound), optima.bound, 1e-6) + SLACK)
         largest = max(largest, float(gap[optima.exists].max(initial=0.0)))
         if example is None:
             for k, p in [*np.argwhere(moved)[:3], *np.argwhere(optima.status == "not_unique")[:2]]:
