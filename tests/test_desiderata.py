@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import expo_analysis as ea
 from expo_analysis.desiderata import consistency, improvement
 from expo_analysis.desiderata.audit import JUDGES, written
+from expo_analysis.desiderata.by_parts import PROOF, is_explicit
 from expo_analysis.desiderata.flatness import other_minimiser
 from expo_analysis.desiderata.limits import judge, lambdas
-from expo_analysis.desiderata.lowest import lower_exists
+from expo_analysis.desiderata.lowest import lower_exists, lowest_keeping
 from expo_analysis.desiderata.runaway import runs_away
 from expo_analysis.desiderata.search import Case, Measure, confirm, shrink
 from expo_analysis.desiderata.soundness import inspect
 from expo_analysis.desiderata.subject import Optima, Subject, Unclaimed
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS
 
-from .planted import (
+from .planted.broken import Broken, FalselyConvexLoss
+from .planted.dpo import BareTinyKL, NoLambda, Swapped, TinyKL, WithMargin, logistic_psi
+from .planted.expo import (
     BareConstant,
-    BareTinyKL,
     BoundedLambda,
-    Broken,
     Explicit,
-    FalselyConvexLoss,
     MixedKL,
-    NoLambda,
     RaisedLambda,
     Regularised,
     Shifted,
     ShiftedEXPO,
-    ShiftedIPO,
-    Swapped,
-    TinyKL,
     Unregularised,
-    WithMargin,
 )
+from .planted.others import ShiftedIPO
 
 
 def subject(objective, effort=0.1):
@@ -77,7 +74,8 @@ def test_all_desiderata_have_judges_and_mutants():
 
 @pytest.mark.slow
 def test_a_path_that_does_not_move_is_monotone():
-    assert verdict("monotone_path", NoLambda(1.0), effort=0.7).decision == HOLDS
+    still = verdict("monotone_path", NoLambda(1.0), effort=0.7)
+    assert still.decision == HOLDS and still.summary.startswith("vacuously")
     assert verdict("monotone_path", ea.DPO(1.0), effort=0.1).decision == FAILS
 
 
@@ -181,6 +179,21 @@ def test_lower_policies_are_found():
     assert lower_exists(expo, many, 1.0, np.log(many.reference)) == (False, 0), "no grid, so nothing is known"
 
 
+def test_the_lowest_of_all_that_keep_their_masses():
+    """Two axes for two pairs and one for one: EXPO's optimum keeps its masses, and SPO's is lower than all that do."""
+    for pairs, policy in (({(0, 1), (2, 3)}, [0.1, 0.2, 0.3, 0.4]), ({(0, 1)}, [0.5, 0.3, 0.2])):
+        q = np.zeros((len(policy), len(policy)))
+        for i, j in pairs:
+            q[i, j] = q[j, i] = 1.0
+        bandit = ea.Bandit(policy, policy[::-1], q)
+        for objective, gap in ((ea.EXPO(0.3), 0.0), (ea.SPO(0.3), 1e-5)):
+            best = ea.solve(objective, bandit)
+            kept = lowest_keeping(subject(objective), bandit, 0.3, best.log_policy)
+            away = lowest_keeping(subject(objective), bandit, 0.3, best.log_policy + np.arange(len(policy)))
+            assert kept == pytest.approx(away, abs=1e-9), "where the search starts does not matter"
+            assert kept - best.value >= gap - 1e-12 and (kept - best.value < 1e-9) == (gap == 0.0)
+
+
 @pytest.mark.parametrize("lam", [1e-3, 1.0, 1e3])
 def test_only_what_has_no_minimiser_runs_away(lam):
     one_sided = ea.Bandit.from_counts([0.2, 0.8], [[0, 3], [0, 0]])
@@ -191,7 +204,7 @@ def test_only_what_has_no_minimiser_runs_away(lam):
 
 
 def test_only_what_is_flat_has_other_minimisers():
-    """In the last case a constant hides all differences, which must not look flat."""
+    """A constant may hide all differences, and a plateau have none that values show; neither must look flat."""
     q = np.zeros((4, 4))
     q[0, 1] = q[1, 0] = q[2, 3] = q[3, 2] = 1.0
     bandit = ea.Bandit([0.1, 0.2, 0.3, 0.4], [0.25] * 4, q)
@@ -202,10 +215,16 @@ def test_only_what_is_flat_has_other_minimisers():
         (ea.EXPO(1.0), False),
         (TinyKL(1.0, 1e14), False),
         (BareConstant(1.0, 1e12), False),
+        (ea.EXO(1.0), True),
     ):
         best = ea.solve(objective, bandit).log_policy
-        found = other_minimiser(subject(objective), bandit, 1.0, best)
+        found = other_minimiser(subject(objective), bandit, float(objective.lam), best)
         assert (found is not None) == flat, objective
+    one_pair = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    plateau = ea.Bandit([0.073, 0.619, 0.308], [0.332, 0.471, 0.197], one_pair)
+    for objective in (ea.KTO(100.0), ea.APODown(100.0)):
+        best = ea.solve(objective, plateau).log_policy
+        assert other_minimiser(subject(objective), plateau, 100.0, best) is None, objective
 
 
 def test_inspection():
@@ -218,6 +237,28 @@ def test_inspection():
     assert inspect(Broken(1.0, "reduces")).objective is None
     for lost in (1e-6, 1e3):
         assert inspect(Broken(1.0, "nan at large lambda" if lost > 1 else "raises at small lambda")).remarks
+
+
+def test_code_of_functions():
+    """Functions are imported by name; what has none is left open, in code that compiles and says what to put there."""
+    expression, imports = written(ea.QPO(1.0, psi=logistic_psi, mu=torch.log))
+    scope = {"lam": 2.0}
+    exec(imports, scope)
+    assert eval(expression, scope) == ea.QPO(2.0, psi=logistic_psi, mu=torch.log)
+    expression, imports = written(ea.QPO(1.0, psi=lambda margin, lam: margin, mu=lambda u: u))
+    assert compile(imports, "imports", "exec") and expression == "ea.QPO(lam, psi=psi, mu=mu)"
+    assert "psi = ...  # put the function of line" in imports and "mu = ...  # put" in imports
+
+
+@pytest.mark.parametrize("key", ["preservation", "reference_limit", "strong_interpolation"])
+def test_proofs_by_parts_are_for_what_is_known_alone(key):
+    """SPO's optima have no error bounds, but its two terms tell; with alpha, or in a subclass, they say nothing."""
+    found = verdict(key, ea.SPO(1.0))
+    assert found.decision == HOLDS and found.conditions.startswith(PROOF)
+    assert verdict(key, ea.ExplicitPO(1.0, "jensen_shannon")).decision == HOLDS
+    assert not is_explicit(ea.SPO(1.0, alpha=0.5)) and not is_explicit(ShiftedEXPO(1.0))
+    if key != "reference_limit":
+        assert verdict(key, ea.SPO(1.0, alpha=0.5)).decision == FAILS
 
 
 # -------------------------------------------------------------------------------------------------------------- theory

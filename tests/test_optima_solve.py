@@ -153,3 +153,21 @@ def test_prompt_weights_do_not_move_a_tabular_optimum() -> None:
     even, uneven = (ea.Bandit(policies, policies[::-1], prompt_weights=w) for w in ([1, 1], [1, 99]))
     np.testing.assert_array_equal(ea.solve(ea.EXPO(0.5), even).policy, ea.solve(ea.EXPO(0.5), uneven).policy)
     np.testing.assert_allclose(uneven.prompt_weights, [0.01, 0.99])
+
+
+@pytest.mark.parametrize("lam", [1e-6, 1e-3, 0.1])
+def test_optima_far_out_are_found(lam: float) -> None:
+    """EXO sees lam hbar alone, so that on two responses hbar is in proportion to 1/lam: 1e6 nats need long steps."""
+    two = ea.Bandit([0.4, 0.6], [0.7, 0.3])
+    far, near = (ea.solve(ea.EXO(x), two) for x in (lam, 1.0))
+    assert far.status == near.status == "optimal"
+    scores = [x * (log[0] - log[1] - np.log(0.4 / 0.6)) for x, log in ((lam, far.log_policy), (1.0, near.log_policy))]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("lam", [1e-4, 1e-2, 0.1, 1.0, 10.0])
+def test_a_plateau_is_no_minimum(lam: float) -> None:
+    """Between two responses KTO falls for ever as the better one's probability grows, which soon no value tells."""
+    both_ways = ea.Bandit([[0.4, 0.6], [0.6, 0.4]], [[0.7, 0.3], [0.3, 0.7]])
+    solution = ea.solve(ea.KTO(lam), both_ways)
+    assert (solution.status == "no_minimiser").all() and (solution.policy[[0, 1], [0, 1]] > 1 - 1e-9).all()

@@ -13,7 +13,9 @@ import torch
 import expo_analysis as ea
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS
 
-from .planted import ALL, PLANTED, Bare, Planted
+from .planted import PLANTED, Planted
+from .planted.expo import Bare
+from .planted.known import ALL
 
 CARDS: dict[str, ea.ReportCard] = {}
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from ..losses import BradleyTerry
-from ..losses.expo import ExplicitObjective
+from .by_parts import is_explicit
 from .limits import SHOWN, Approach, End, describe_limit, follow, judge, limit_problems
 from .outcome import case_numbers
-from .problems import pi_star
 from .search import Case, Measure, case_code, confirm, shrink
 from .subject import Optima, Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -26,9 +25,18 @@ few: IPO's, say, whose limit with uneven pairs is not always the mode."""
 
 
 def judge_limit(
-    subject: Subject, key: str, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
+    subject: Subject,
+    key: str,
+    end: End,
+    target: Callable[[Bandit], Floats],
+    name: str,
+    target_code: str,
+    proof: str = "",
 ) -> Verdict:
-    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda."""
+    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda.
+
+    proof: why it must, if that is known; following the optima is then a check on it.
+    """
     approaches = [
         follow(subject, b, end, target(b))
         for b in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
@@ -50,7 +58,7 @@ def judge_limit(
         "with proven optima": proven,
         f"largest distance from it at λ = {last:g}": max(float(a.distance[outmost].max()) for a in approaches),
     }
-    if end == "zero" and _is_explicit(subject):
+    if end == "zero" and is_explicit(subject.objective):
         evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
             subject, [(a.bandit, target(a.bandit)) for a in approaches]
         )
@@ -75,15 +83,11 @@ def judge_limit(
         return Verdict(
             key, CANNOT_TELL, f"some optima seem not to tend to {name}, but are not proven", conditions, evidence
         )
-    if reached == proven == count:
+    if proof or reached == proven == count:
+        conditions = f"{proof}; {conditions}" if proof else conditions
         return Verdict(key, HOLDS, f"as {arrow} the optimum tends to {name}", conditions, evidence)
     why = "the limit is undecided on some problems" if reached < count else "the optima are not proven"
     return Verdict(key, CANNOT_TELL, f"the optima found tend to {name} where decided, but {why}", conditions, evidence)
-
-
-def _is_explicit(subject: Subject) -> bool:
-    """Whether its preference term is the plain Bradley-Terry likelihood, beside a regulariser."""
-    return getattr(type(subject.objective), "pair_loss", None) is ExplicitObjective.pair_loss
 
 
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:
@@ -104,11 +108,8 @@ def _counterexample(
         return np.where(judged.elsewhere & optima.single.all(axis=0), judged.distance[-1], -1.0)[None]
 
     measure = Measure(excess, span=SHOWN + 1)
-    bandit = approach.bandit
     for p in np.flatnonzero(approach.elsewhere)[: 3 if subject.certified else 1]:
-        even = np.ptp(bandit.pairs[p][~np.eye(bandit.n, dtype=bool)]) < 1e-12
-        case = Case(bandit.reference[p], pi_star(bandit)[p], None if even else bandit.pairs[p], lams)
-        simplest = shrink(subject, measure, case)
+        simplest = shrink(subject, measure, Case.of(approach.bandit, int(p), lams))
         far, how = confirm(subject, measure, simplest)
         if how:
             last = subject.optima(Bandit(*_as_batch(simplest)), lams).policies[-1, 0]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import pickle
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from types import FunctionType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .._threads import one_thread
 from ..losses import Objective
@@ -243,14 +243,10 @@ def written(objective: Objective) -> tuple[str, str]:
     return _python(objective, imports), "\n".join(imports)
 
 
-def _python(value: Any, imports: list[str]) -> str:
-    """Python for a value, in which objectives have ``lam``; the imports that it needs are added to ``imports``."""
-    if isinstance(value, FunctionType):
-        if "<" in value.__qualname__:
-            imports.append(f"# {value.__qualname__} has no name to import it by: put the function here")
-            return re.sub(r"\W+", "_", value.__qualname__).strip("_")
-        imports.append(f"from {value.__module__} import {value.__qualname__}")
-        return value.__qualname__
+def _python(value: Any, imports: list[str], name: str = "loss") -> str:
+    """Python for a value called ``name``, in which objectives have ``lam``; what it needs is added to ``imports``."""
+    if callable(value) and not isinstance(value, Objective) and not dataclasses.is_dataclass(value):
+        return _function(value, imports, name)
     if not dataclasses.is_dataclass(value):
         return repr(value)
     cls = type(value)
@@ -260,13 +256,29 @@ def _python(value: Any, imports: list[str]) -> str:
         if isinstance(value, Objective) and field.name == "lam":
             options.append("lam")
         elif not _is_default(field, option):
-            options.append(f"{field.name}={_python(option, imports)}")
+            options.append(f"{field.name}={_python(option, imports, field.name)}")
     if getattr(sys.modules[__name__.split(".")[0]], cls.__name__, None) is cls:
         return f"ea.{cls.__name__}({', '.join(options)})"
     line = f"from {cls.__module__} import {cls.__name__}"
     if line not in imports:
         imports.append(line)
     return f"{cls.__name__}({', '.join(options)})"
+
+
+def _function(value: Any, imports: list[str], name: str) -> str:
+    """A name for a function: its own, if it can be imported by it, else ``name``, with room to put the function."""
+    own, home = str(getattr(value, "__qualname__", "")), getattr(value, "__module__", None)
+    if getattr(torch, own.split(".")[-1], None) is value:
+        line, name = "import torch", f"torch.{own.split('.')[-1]}"
+    elif home and getattr(sys.modules.get(home), own, None) is value:
+        line, name = f"from {home} import {own}", own
+    else:
+        code = getattr(value, "__code__", None)
+        where = f" of line {code.co_firstlineno} of {Path(code.co_filename).name}" if code else ""
+        line = f"{name} = ...  # put the function{where} here: it has no name to import it by"
+    if line not in imports:
+        imports.append(line)
+    return name
 
 
 def _is_default(field: Any, value: Any) -> bool:

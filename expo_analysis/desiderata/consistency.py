@@ -29,26 +29,26 @@ def judge(subject: Subject) -> Verdict:
     evidence: dict[str, object] = {}
     slopes, last, proven = [], [], True
     example: Counterexample | None = None
-    for lam in LAMS:
-        whole = subject.optima(POPULATION, [lam])
-        if whole.status[0, 0] != "optimal":
+    whole = subject.optima(POPULATION, LAMS)
+    found = subject.optima(
+        Bandit.from_counts(np.tile(REFERENCE, (len(SIZES) * repeats, 1)), np.concatenate(samples)), LAMS
+    )
+    for k, lam in enumerate(LAMS):
+        if whole.status[k, 0] != "optimal":
             return Verdict(
                 KEY,
                 CANNOT_TELL,
                 "the population has no single optimum to be consistent with",
                 _conditions(repeats),
-                {"status on the population": str(whole.status[0, 0])},
+                {"status on the population": str(whole.status[k, 0])},
             )
-        proven &= bool(np.isfinite(whole.bound[0, 0]))
-        distances = []
-        for counts in samples:
-            found = subject.optima(Bandit.from_counts(np.tile(REFERENCE, (repeats, 1)), counts), [lam])
-            proven &= bool(np.isfinite(found.bound).mean() > 0.9)
-            distances.append(np.abs(found.policies[0] - whole.policies[0]).sum(axis=-1))
+        bounds = found.bound[k].reshape(len(SIZES), repeats)
+        proven &= bool(np.isfinite(whole.bound[k, 0]) and (np.isfinite(bounds).mean(axis=1) > 0.9).all())
+        distances = np.abs(found.policies[k] - whole.policies[k]).sum(axis=-1).reshape(len(SIZES), repeats)
         error = np.sqrt(np.mean(np.square(distances), axis=1))
         for size, e in zip(SIZES, error, strict=True):
             evidence[f"λ = {lam:g}: root mean square distance at {size:,} pairs"] = float(e)
-        floor = max(1e-9, 4 * float(np.nan_to_num(whole.bound[0, 0])))
+        floor = max(1e-9, 4 * float(np.nan_to_num(whole.bound[k, 0])))
         seen = error > floor
         slope = float(np.polyfit(np.log10(SIZES[1:]), np.log10(np.maximum(error[1:], floor)), 1)[0])
         evidence[f"λ = {lam:g}: rate (power of the number of pairs)"] = slope

@@ -40,16 +40,17 @@ def judge(subject: Subject) -> Verdict:
     tried, proven, missing = 0, 0, 0
     example: Counterexample | None = None
     for n, comparisons in LARGEST.items():
-        for reference in REFERENCES[n]:
-            counts = np.stack(list(data_sets(n, comparisons)))
-            if not subject.fast:
-                counts = counts[: 6 * n]
-            bandit = Bandit.from_counts(np.tile(reference, (len(counts), 1)), counts)
-            optima = subject.optima(bandit, LAMS)
-            tried += optima.status.size
-            proven += int((optima.exists & (np.isfinite(optima.bound))).sum())
-            gone = optima.status == "no_minimiser"
-            missing += int(gone.sum())
+        counts = np.stack(list(data_sets(n, comparisons)))
+        if not subject.fast:
+            counts = counts[: 6 * n]
+        size, references = len(counts), REFERENCES[n]
+        bandit = Bandit.from_counts(np.repeat(references, size, axis=0), np.tile(counts, (len(references), 1, 1)))
+        optima = subject.optima(bandit, LAMS)
+        tried += optima.status.size
+        proven += int((optima.exists & (np.isfinite(optima.bound))).sum())
+        missing += int((optima.status == "no_minimiser").sum())
+        for k, reference in enumerate(references):
+            gone = optima.problems(slice(k * size, (k + 1) * size)).status == "no_minimiser"
             if example is None and gone.any():
                 example = _counterexample(subject, reference, counts, gone)
     conditions = (

@@ -99,23 +99,21 @@ def judge(subject: Subject) -> Verdict:
 
 def _example(subject: Subject, lam: float, bandit: Bandit, p: int) -> Counterexample:
     """The problem, with rounded policies where these will do."""
-    policy = bandit.reference[p]
-    even = np.ptp(bandit.pairs[p][~np.eye(bandit.n, dtype=bool)]) < 1e-12
-    case = Case(policy, policy, None if even else bandit.pairs[p], (lam,))
+    case, policy = Case.of(bandit, p, (lam,)), bandit.reference[p]
     for digits in (1, 2, 3):
         rounded = np.round(policy, digits)
         rounded[rounded.argmax()] = np.round(rounded[rounded.argmax()] + 1 - rounded.sum(), digits)
         for tried in (1.0, lam):
             if (rounded > 0).all():
                 rounder = Case(rounded, rounded, case.pairs, (tried,))
-                one = Bandit(rounded[None], rounded[None], "uniform" if even else bandit.pairs[p])
+                one = Bandit(rounded[None], rounded[None], rounder.bandit.pairs)
                 if relative_gradient(subject, one, tried)[0] > NOT_ZERO:
                     case = rounder
                     break
         else:
             continue
         break
-    one = Bandit(case.reference, case.optimal, "uniform" if case.pairs is None else case.pairs)
+    one = case.bandit
     gradient = subject.gradient(one, case.lams[0], np.log(one.reference))
     size = 0.9 * np.abs(gradient).sum()
     lines = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from ..bandit import Bandit
-from ..losses import QuasiconvexObjective
+from ..losses import PairObjective, QuasiconvexObjective
 from ..optima.closed_forms import from_scores
 from .problems import moderate
-from .subject import Subject
+from .subject import Optima, Subject
 
 Floats = NDArray[np.float64]
 
@@ -29,16 +30,20 @@ GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
 """Comparison graphs: the number of responses, and the pairs."""
 
 
-def graphs(subject: Subject, purpose: str, count: int) -> Iterator[tuple[str, Bandit]]:
-    """``count`` problems on each of the `GRAPHS`, which are named."""
-    rng = subject.rng(purpose)
+LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
+
+
+def on_graphs(subject: Subject) -> Iterator[tuple[str, Bandit, Optima]]:
+    """Problems on each of the `GRAPHS`, which are named, and their optima at the `LAMS`."""
+    rng, count = subject.rng("graphs"), subject.count(50, least=2)
     for name, (n, edges) in GRAPHS.items():
         q = np.zeros((n, n))
         for i, j in edges:
             q[i, j] = q[j, i] = 1.0
         reference, optimal = (np.round(moderate(rng, count, n) * 0.8 + 0.2 / n, 3) for _ in range(2))
         reference, optimal = (x / x.sum(axis=1, keepdims=True) for x in (reference, optimal))
-        yield name, Bandit(reference, optimal, q)
+        bandit = Bandit(reference, optimal, q)
+        yield name, bandit, subject.once(("graphs", name), partial(subject.optima, bandit, LAMS))
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,52 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
         values = subject.value(bandit, lam, others)
         flat = np.abs(values - own) <= 1e-13 * (1 + abs(own))
         flat &= _flat_indeed(subject, bandit, lam, others, log_policy, float(np.ptp(values)) > 1e-4 * (1 + abs(own)))
+        if flat.any() and isinstance(objective, PairObjective) and not isinstance(objective, QuasiconvexObjective):
+            flat &= level(subject, bandit, lam, others, np.stack(moves))
+            if not objective.claims.convex:  # nor does a plateau go on to both sides; a minimum is flat all along
+                for far in (-3.0, 3.0):
+                    there = subject.value(bandit, lam, log_softmax(log_policy + far * np.stack(moves), axis=1))
+                    flat &= np.abs(there - own) <= 1e-13 * (1 + abs(own))
         if flat.any():
             k = int(np.argmax(flat))
             return Flat(lam, log_policy, others[k], own, float(values[k]))
     return None
+
+
+def level(subject: Subject, bandit: Bandit, lam: float, log_policies: Floats, moves: Floats) -> NDArray[np.bool_]:
+    """Whether the slope at each of ``log_policies`` (count, n) is zero along each of ``moves`` in the logits.
+
+    On a plateau, where a loss falls by less than values can show, the parts that add up to the slope are tiny too, but
+    do not cancel. Parts that are all zero tell nothing, unless they are so at pi_ref as well.
+    """
+    objective = subject.at(lam)
+    assert isinstance(objective, PairObjective)
+    winner, loser, weight = bandit.edges
+    log_reference = np.log(bandit.reference)
+
+    def parts(at: Floats, along: Floats) -> Floats:
+        """(count, parts): of the slope at ``at`` along ``along``, (count, n) both."""
+        shift = along - (np.exp(at) * along).sum(axis=1, keepdims=True)
+        ends = [torch.tensor(at[:, end]).requires_grad_(True) for end in (winner, loser)]
+        reference = [torch.tensor(log_reference[end]).expand_as(ends[0]) for end in (winner, loser)]
+        losses = objective.pair_loss(*ends, *reference)
+        slopes = torch.autograd.grad(losses.sum(), ends, allow_unused=True)
+        found = [
+            weight * slope.numpy() * shift[:, end]
+            for slope, end in zip(slopes, (winner, loser), strict=True)
+            if slope is not None
+        ]
+        if objective.regulariser is not None:
+            policies = torch.tensor(at).requires_grad_(True)
+            terms = objective.regulariser.terms(policies, torch.tensor(log_reference).expand_as(policies))
+            (slope,) = torch.autograd.grad(terms.sum(), [policies])
+            found.append(lam * slope.numpy() * shift)
+        return np.concatenate(found, axis=1)
+
+    here = parts(log_policies, moves)
+    size = np.abs(here).sum(axis=1)
+    nothing = not parts(np.tile(log_reference, (len(moves), 1)), moves).any()
+    return np.asarray((np.abs(here.sum(axis=1)) <= 1e-9 * size) & ((size > 0) | nothing))
 
 
 def _flat_indeed(

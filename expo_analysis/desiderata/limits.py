@@ -135,12 +135,15 @@ def describe_limit(approach: Approach) -> str:
     bandit, last = approach.bandit, approach.optima.policies[-1]
     if not approach.optima.exists[-1, away].all():
         return "no minimiser"
+    net = np.maximum(bandit.wins.sum(axis=-1) - bandit.wins.sum(axis=-2), 0.0)
+    net /= np.maximum(net.sum(axis=-1, keepdims=True), 1e-300)
     candidates = {
         "π*": pi_star(bandit),
         "π_ref": bandit.reference,
         "the point mass on π*'s mode": point_mass(bandit),
         "the uniform policy": np.full_like(pi_star(bandit), 1 / bandit.n),
         "the shares of wins": bandit.wins.sum(axis=-1) / bandit.wins.sum(axis=(-1, -2))[..., None],
+        "the shares of surplus wins (wins less losses, where positive)": net,
     }
     for name, policy in candidates.items():
         if (np.abs(last - policy).sum(axis=-1)[away] < 1e-3).all():

@@ -33,12 +33,13 @@ def from_hunt(
     lines: Sequence[str],
     evidence: Mapping[str, Any] | None = None,
     enough: int = 0,
+    proof: str = "",
 ) -> Verdict:
     """The verdict on a claim after a `hunt` for its violations.
 
     holds, fails: the summaries. statement: of the counterexample. lines: Python that prints and asserts the violation,
     after ``bandit`` and ``solutions`` are there (see `case_code`). enough: how many problems without a violation it
-    takes to say that the claim holds.
+    takes to say that the claim holds. proof: why it must hold, if that is known; the search is then a check on it.
     """
     numbers = {"largest excess found": found.worst, **(evidence or {})}
     told = f"{conditions}; {found.describe()}"
@@ -51,6 +52,8 @@ def from_hunt(
     if found.case is not None:
         what = "a violation was found, but not that the policies are minimisers"
         return Verdict(key, CANNOT_TELL, what, told, numbers | {"unconfirmed excess": found.excess})
+    if proof:
+        return Verdict(key, HOLDS, holds, f"{proof}; {told}", numbers)
     if found.conclusive and found.problems < enough:
         why = f"no violation was found, but rare ones take {enough:,} problems to exclude"
         return Verdict(key, CANNOT_TELL, why, told, numbers)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bandit import Bandit
+from .by_parts import proof
 from .outcome import from_hunt
 from .problems import pi_star
 from .search import Case, Measure, hunt
@@ -58,4 +59,5 @@ def judge(subject: Subject) -> Verdict:
             "print(solutions[0].policy, distance)",
             "assert distance > 1e-10",
         ],
+        proof=proof(subject.objective),
     )

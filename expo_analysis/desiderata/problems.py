@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,14 @@ def pi_star(bandit: Bandit) -> Floats:
 def single(bandit: Bandit, prompt: int) -> Bandit:
     """One prompt of a population, as a bandit of its own."""
     return Bandit(bandit.reference[prompt], pi_star(bandit)[prompt], bandit.pairs[prompt])
+
+
+def join(bandits: Sequence[Bandit]) -> Bandit:
+    """Populations with equally many responses, one after the other."""
+    if len(bandits) == 1:
+        return bandits[0]
+    parts = zip(*((b.reference, pi_star(b), b.pairs) for b in bandits), strict=True)
+    return Bandit(*map(np.concatenate, parts))
 
 
 def moderate(rng: Generator, count: int, n: int) -> Floats:

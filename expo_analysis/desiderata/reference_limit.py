@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .at_limit import judge_limit
+from .by_parts import proof
 from .subject import Subject
 from .verdict import Verdict
 
@@ -11,4 +12,5 @@ KEY = "reference_limit"
 
 def judge(subject: Subject) -> Verdict:
     """Whether the optimum tends to pi_ref, and how fast."""
-    return judge_limit(subject, KEY, "infinity", lambda bandit: bandit.reference, "π_ref", "bandit.reference")
+    own = proof(subject.objective)
+    return judge_limit(subject, KEY, "infinity", lambda bandit: bandit.reference, "π_ref", "bandit.reference", own)

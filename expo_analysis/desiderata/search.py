@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..bandit import Bandit
 from .lowest import lower_exists
-from .problems import FAMILIES, pi_star
+from .problems import FAMILIES, join, pi_star
 from .subject import Optima, Subject
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,13 @@ class Case:
     optimal: Floats
     pairs: Floats | None
     lams: tuple[float, ...]
+
+    @classmethod
+    def of(cls, bandit: Bandit, prompt: int, lams: tuple[float, ...]) -> Case:
+        """One prompt of a population."""
+        pairs = bandit.pairs[prompt]
+        even = np.ptp(pairs[~np.eye(bandit.n, dtype=bool)]) < 1e-12
+        return cls(bandit.reference[prompt], pi_star(bandit)[prompt], None if even else pairs, lams)
 
     @property
     def bandit(self) -> Bandit:
@@ -102,15 +109,19 @@ def hunt(
     total = Hunt(0, 0, 0, -np.inf, None, 0.0, "")
     for n, count in counts.items():
         suspects: list[tuple[float, Case]] = []
-        for family in families:
-            if n == 2 and FAMILIES[family].pairs is not None:
-                continue  # there is one pair
+        kinds = [family for family in families if n > 2 or FAMILIES[family].pairs is None]  # of two there is one pair
+        # many starts take about as long for a few problems as for many, so all families go together
+        for group in [[kind] for kind in kinds] if subject.fast else [kinds]:
             for first in range(0, count, AT_ONCE):
-                bandit = FAMILIES[family].draw(rng, min(AT_ONCE, count - first), n, measure.preserved)
-                optima = _optima(subject, bandit, lams, None if count > AT_ONCE else (purpose, n, family))
-                total, suspect = _look(subject, measure, total, optima, bandit, even=FAMILIES[family].pairs is None)
-                if suspect is not None:
-                    suspects.append(suspect)
+                size = min(AT_ONCE, count - first)
+                drawn = [FAMILIES[family].draw(rng, size, n, measure.preserved) for family in group]
+                optima = _optima(subject, join(drawn), lams, None if count > AT_ONCE else (purpose, n, *group))
+                found_before = len(suspects)
+                for k, bandit in enumerate(drawn):
+                    own = optima.problems(slice(k * size, (k + 1) * size))
+                    total, suspect = _look(subject, measure, total, own, bandit)
+                    suspects += [] if suspect is None else [suspect]
+                if len(suspects) > found_before:
                     break
         suspects.sort(key=lambda suspect: -suspect[0])
         for found, case in suspects if subject.certified else suspects[:2]:
@@ -131,7 +142,7 @@ def _optima(subject: Subject, bandit: Bandit, lams: Floats, key: Any) -> Optima:
 
 
 def _look(
-    subject: Subject, measure: Measure, total: Hunt, optima: Optima, bandit: Bandit, even: bool
+    subject: Subject, measure: Measure, total: Hunt, optima: Optima, bandit: Bandit
 ) -> tuple[Hunt, tuple[float, Case] | None]:
     """The hunt's count after one batch, and the batch's worst violation with its excess, if there is any."""
     excess = measure.excess(optima, bandit)
@@ -143,18 +154,22 @@ def _look(
         proven=total.proven + int(proven.sum()),
         worst=float(np.fmax(total.worst, np.fmax.reduce(np.where(proven, excess, np.nan), axis=None))),
     )
-    usable = np.where(proven | (not subject.certified), excess, np.nan)
+    usable = _usable(subject, measure, optima, excess)
     if not (usable > 0).any():
         return total, None
     k, p = np.unravel_index(np.nanargmax(usable), usable.shape)
     lam = tuple(float(x) for x in optima.lams[k : k + measure.span])
-    case = Case(bandit.reference[p], pi_star(bandit)[p], None if even else bandit.pairs[p], lam)
-    return total, (float(usable[k, p]), case)
+    return total, (float(usable[k, p]), Case.of(bandit, int(p), lam))
 
 
 def spanned(flags: NDArray[np.bool_], span: int) -> NDArray[np.bool_]:
     """(L - span + 1, P): whether the flag is set at all lambdas that an entry speaks of."""
     return np.all([flags[k : len(flags) - span + 1 + k] for k in range(span)], axis=0)
+
+
+def _usable(subject: Subject, measure: Measure, optima: Optima, excess: Floats) -> Floats:
+    """The excess where it counts, else -inf: where optima of this loss can be proven, only proven ones do."""
+    return np.where(spanned(optima.bound <= PROVEN, measure.span) | (not subject.certified), excess, -np.inf)
 
 
 def confirm(subject: Subject, measure: Measure, case: Case) -> tuple[float, str]:
@@ -185,9 +200,7 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
 
     def excesses(cases: list[Case]) -> Floats:
         optima = subject.optima(batch := _batch(cases), cases[0].lams)
-        proven = spanned(optima.bound <= PROVEN, measure.span)
-        found = measure.excess(optima, batch)
-        return np.where(proven | (not subject.certified), found, -np.inf)[0]
+        return _usable(subject, measure, optima, measure.excess(optima, batch))[0]
 
     while len(case.reference) > 2:
         without = (_without(case, k, measure.preserved) for k in range(len(case.reference)))
@@ -205,21 +218,26 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
     keeps = np.flatnonzero(found > 0)
     if len(keeps):
         case = rounder[keeps[0]]
+
+    # all lambdas that it may end with are solved at once
+    choices = [[_rounded_lambda(lam, digits) for digits in (0, 1, 2)] for lam in case.lams]
+    pool = [*case.lams, *itertools.chain(*choices), *(ORDINARY if measure.span == 1 else ())]
+    solved = subject.optima(batch := _batch([case]), pool)
+
+    def excess_at(lams: Sequence[float]) -> float:
+        optima = solved.lambdas([pool.index(lam) for lam in lams])
+        return float(_usable(subject, measure, optima, measure.excess(optima, batch))[0, 0])
+
     if measure.span == 1:  # an ordinary lambda tells more, where the violation is still to be seen there
-        large = 0.05 * excesses([case])[0]
+        large = 0.05 * excess_at(case.lams)
         for lam in ORDINARY:
-            candidate = replace(case, lams=(lam,))
-            if excesses([candidate])[0] > max(large, 0.0):
-                return candidate
+            if excess_at([lam]) > max(large, 0.0):
+                return replace(case, lams=(lam,))
     for k in range(len(case.lams)):
-        for digits in (0, 1, 2):
-            lams = list(case.lams)
-            lams[k] = _rounded_lambda(lams[k], digits)
-            if len(set(lams)) < len(lams) or lams != sorted(lams):
-                continue
-            candidate = replace(case, lams=tuple(lams))
-            if excesses([candidate])[0] > 0:
-                case = candidate
+        for rounded in choices[k]:
+            lams = (*case.lams[:k], rounded, *case.lams[k + 1 :])
+            if len(set(lams)) == len(lams) and list(lams) == sorted(lams) and excess_at(lams) > 0:
+                case = replace(case, lams=lams)
                 break
     return case
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,7 +191,18 @@ def _refuted(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[s
         found += _refuted_of_psi(objective, lams)
     elif claims.convex:
         found += _refuted_convexity(plain, claims, objective, lams)
+    if not isinstance(objective, QuasiconvexObjective) and claims.log_ratio_only:
+        for one in everywhere:
+            limits = one.ratio_slopes()
+            if limits is not None and _refuted_limits(_of_log_ratio(one), [float(x) for x in limits], float(one.lam)):
+                found.append(f"ratio_slopes = ({limits[0]:g}, {limits[1]:g}) is false at lambda = {one.lam:g}")
+                break
     return found
+
+
+def _of_log_ratio(objective: PairObjective) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The loss as a function of log pi_w/pi_l, under an even reference."""
+    return lambda x: objective.pair_loss(x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
 
 
 def _refuted_of_psi(objective: QuasiconvexObjective, lams: Floats) -> list[str]:
@@ -232,7 +244,8 @@ def _refuted_slopes(objective: QuasiconvexObjective, at: torch.Tensor) -> str:
     slope, bend = slope.detach(), bend.detach()
     slack = 1e-9 * float(slope.abs().max())
     ends = [float(np.max(end)) for end in objective.psi_slopes()]
-    if (slope < ends[0] - slack).any() or (slope > ends[1] + slack).any():
+    beyond = (slope < ends[0] - slack).any() or (slope > ends[1] + slack).any()
+    if beyond or _refuted_limits(objective.psi, ends, float(objective.lam)):
         return f"psi_slopes = ({ends[0]:g}, {ends[1]:g}) is false"
     m = objective.psi_self_concordance
     if m is not None:
@@ -247,6 +260,21 @@ def _refuted_slopes(objective: QuasiconvexObjective, at: torch.Tensor) -> str:
             if abs(p * win - (1 - p) * lose) > 1e-9 * (abs(win) + abs(lose)):
                 return "bradley_terry_margin = True is false"
     return ""
+
+
+def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence[float], lam: float) -> bool:
+    """Whether slopes far out contradict their claimed limits at -inf and +inf: they do not come closer to them."""
+    for limit, sign in zip(ends, (-1.0, 1.0), strict=True):
+        x = sign * torch.tensor([1e3, 1e6], dtype=torch.float64) * max(1.0, 1.0 / lam)
+        near, far = _derivative(loss(x.requires_grad_(True)), x).detach().tolist()
+        if not np.isfinite([near, far]).all():
+            continue
+        if np.isinf(limit):
+            if far * limit <= 0 or abs(far) <= 1.1 * abs(near):
+                return True
+        elif abs(far - limit) > max(0.1 * max(abs(near), abs(limit)), 0.9 * abs(near - limit)):
+            return True
+    return False
 
 
 def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjective, lams: Floats) -> list[str]:
@@ -285,11 +313,12 @@ def _misled(objective: PairObjective) -> bool:
     for n in (2, 3):
         bandit = FAMILIES["moderate"].draw(rng, 8, n)
         start = np.log(bandit.reference) + np.eye(n)[0]
-        for lam in (0.1, 1.0, 10.0):
-            own = Subject(objective.with_lam(lam))
-            found = own.optima(bandit, [lam])
-            inside = np.isfinite(found.bound[0]) & np.isfinite(found.log_policies[0]).all(axis=-1)
-            at = np.where(inside[:, None], found.log_policies[0], start)
+        lams = (0.1, 1.0, 10.0)
+        own = Subject(objective)
+        found = own.optima(bandit, lams)
+        for k, lam in enumerate(lams):
+            inside = np.isfinite(found.bound[k]) & np.isfinite(found.log_policies[k]).all(axis=-1)
+            at = np.where(inside[:, None], found.log_policies[k], start)
             gradient = own.gradient(bandit, lam, at)
             there, before = (np.abs(x).max(axis=-1) for x in (gradient, own.gradient(bandit, lam, start)))
             # at a kink the gradient need not vanish, but no step along it leads down

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .at_limit import judge_limit
+from .by_parts import proof
 from .problems import pi_star
 from .subject import Subject
 from .verdict import Verdict
@@ -21,4 +22,4 @@ def _optimal(bandit: Any) -> NDArray[np.float64]:
 
 def judge(subject: Subject) -> Verdict:
     """Whether the optimum tends to pi*, how fast, or to what else."""
-    return judge_limit(subject, KEY, "zero", _optimal, "π*", "bandit.optimal")
+    return judge_limit(subject, KEY, "zero", _optimal, "π*", "bandit.optimal", proof(subject.objective))

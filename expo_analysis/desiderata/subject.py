@@ -36,6 +36,15 @@ class Optima:
     bound: Floats
     status: NDArray[Any]
 
+    def problems(self, chosen: Any) -> Optima:
+        """Those of some of the problems."""
+        fields = (self.policies, self.log_policies, self.bound, self.status)
+        return Optima(self.lams, *(x[:, chosen] for x in fields))
+
+    def lambdas(self, chosen: Any) -> Optima:
+        """Those at some of the lambdas."""
+        return Optima(*(x[chosen] for x in (self.lams, self.policies, self.log_policies, self.bound, self.status)))
+
     @property
     def exists(self) -> NDArray[np.bool_]:
         """(L, P): whether the policy is a minimiser, as far as the solver can tell."""

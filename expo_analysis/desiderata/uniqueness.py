@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..bandit import Bandit
-from .flatness import Flat, graphs, other_minimiser
+from .flatness import LAMS, Flat, on_graphs, other_minimiser
 from .problems import pi_star, single
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "uniqueness"
-LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
 
 
 def judge(subject: Subject) -> Verdict:
@@ -19,8 +18,7 @@ def judge(subject: Subject) -> Verdict:
     tried = proven = 0
     example: Counterexample | None = None
     where = ""
-    for name, bandit in graphs(subject, KEY, subject.count(50, least=2)):
-        optima = subject.optima(bandit, LAMS)
+    for name, bandit, optima in on_graphs(subject):
         tried += optima.status.size
         proven += int((np.isfinite(optima.bound) & (optima.status == "optimal")).sum())
         if example is None:

@@ -75,8 +75,9 @@ class Verdict:
     """The answer to one question about one loss.
 
     desideratum: its key, as in `DESIDERATA`.
-    decision: ``"holds"``, ``"fails"`` or ``"cannot tell"``. "holds" rests on optima with proven error bounds only, and
-        means that no counterexample exists among the problems named in ``conditions``; "fails" comes with one.
+    decision: ``"holds"``, ``"fails"`` or ``"cannot tell"``. "holds" rests on optima with proven error bounds, or on a
+        proof that ``conditions`` begins with, and means that no counterexample exists among the problems named there;
+        "fails" comes with one.
     summary: the answer in one sentence.
     conditions: under which it was found: which problems, how many, which lambdas, what was proven.
     evidence: numbers, by names in words.

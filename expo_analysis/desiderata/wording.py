@@ -12,7 +12,7 @@ SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", CANNOT_TELL: "?"}
 
 MEANINGS: dict[Decision, str] = {
     HOLDS: "No counterexample exists among the problems that the conditions name. This rests on optima with proven "
-    "error bounds only.",
+    "error bounds, or on a proof that the conditions begin with.",
     FAILS: "There is a counterexample. It is given, with Python code that reproduces it.",
     CANNOT_TELL: "Neither could be established; the summary says why.",
 }

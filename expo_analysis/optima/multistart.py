@@ -1,8 +1,9 @@
 """Many starts of a damped Newton method, for objectives that are not known to be convex in the logits.
 
 Levenberg-Marquardt with the exact Hessian: complete-graph weights are added until the Hessian is positive definite and
-the step lowers the objective, and taken away as steps succeed. All starts of all problems run as one batch. What comes
-out is the best local minimum found, and is called no more than that.
+the step lowers the objective, and taken away as steps succeed. Where Newton's own steps do not become shorter, the run
+is on its way to infinity, and each step goes twice as far as the last. All starts of all problems run as one batch.
+What comes out is the best local minimum found, and is called no more than that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .laplacian import eliminate
-from .problem import Expansion, Problem, expand, log_softmax, value
+from .problem import Problem, expand, log_softmax, value
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +24,10 @@ MAX_STEPS = 300
 STEP_TOLERANCE = 1e-9
 ROUNDED_STEP = 1e-5
 LONGEST_STEP = 20.0
+"""In logits; a run that is farther out than this already may go as far again in one step."""
+IDLE = 20
+"""A run ends after so many steps since it last lowered the value by more than rounding. Stretched ones do not count:
+they show where the infimum is, in a loss that falls exponentially and soon has no digits left to fall by."""
 SAME_VALUE = 1e-10
 SAME_POLICY = 1e-6
 VANISHED = 1e-12
@@ -87,54 +92,71 @@ def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp
     steps = np.zeros(size, dtype=np.intp)
     converged, stationary = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     values = np.full(size, np.inf)
-    active = np.arange(size)
-    part = problem
-    with np.errstate(all="ignore"):
-        here, height = expand(part, theta), value(part, theta)
-    damping = np.maximum(np.abs(here.curvature).max(axis=0), 1e-12)
+    active, part, at = np.arange(size), problem, theta.copy()
+    unregularised = problem.objective.regulariser is None
+    gradient, curvature, height = _at(part, at)
+    damping = np.maximum(np.abs(curvature).max(axis=0), 1e-12)
+    mark, idle = height, np.zeros(size, dtype=np.intp)
+    last, stretch = np.full(size, np.inf), np.ones(size)
     for _ in range(MAX_STEPS):
-        elimination = eliminate(here.curvature + damping / n)
+        elimination = eliminate(curvature + damping / n)
         usable = elimination.positive_definite & np.isfinite(height)
         with np.errstate(all="ignore"):
-            direction = np.where(usable, elimination.solve(-here.gradient), 0.0)
+            direction = np.where(usable, elimination.solve(-gradient), 0.0)
         direction -= direction.mean(axis=0)
         reach = np.ptp(direction, axis=0)
         usable &= np.isfinite(reach)
-        direction = np.where(usable, direction * (LONGEST_STEP / np.maximum(reach, LONGEST_STEP)), 0.0)
+        # only a step that the damping does not shorten tells of a minimum, or that there is none nearby
+        undamped = elimination.positive_definite & (elimination.pivots[1:].min(axis=0) > 100 * damping)
+        stretch = np.where(undamped & (reach > 0.7 * last), 2 * stretch, 1.0)
+        last = np.where(undamped, reach, np.inf)
+        length = np.minimum(stretch * reach, np.maximum(LONGEST_STEP, np.ptp(at, axis=0)))
         with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
-            there = theta.take(active, axis=1) + direction
-            trial, trial_height = expand(part, there), value(part, there)
-        noise = 4e-16 * np.maximum(1.0, np.abs(height)) * n
-        accepted = usable & (trial_height <= height + np.where(reach < 1e-5, noise, 0.0))
-        theta[:, active] += np.where(accepted, direction, 0.0)
-        steps[active] += 1
-        here, height = _choose(accepted, trial, here), np.where(accepted, trial_height, height)
-        values[active] = height
-        scale = np.maximum(np.abs(here.curvature).max(axis=0), 1e-300)
-        slope = np.abs(here.gradient).sum(axis=0)
-        # only a step that the damping does not shorten tells of a minimum
-        done = accepted & (reach <= STEP_TOLERANCE) & elimination.positive_definite
-        done &= elimination.pivots[1:].min(axis=0) > 100 * damping
-        converged[active] = done
+            direction = np.where(usable & (reach > 0), direction * (length / reach), 0.0)
+            trial_gradient, trial_curvature, trial_height = _at(part, at + direction)
+        # where less is to be gained than values can show, the derivatives know better
+        noise = 4e-16 * n * (np.abs(height) + (0.0 if unregularised else part.strength))
+        gain = -(gradient * direction).sum(axis=0)
+        allowed = np.where(length < 1e-5, np.maximum(noise, 4e-16 * n), np.where(gain <= noise, noise, 0.0))
+        accepted = usable & (trial_height <= height + allowed)
+        fell = accepted & (trial_height < mark - 4e-16 * n * np.abs(mark))
+        mark = np.where(fell, trial_height, mark)
+        idle = np.where(fell, 0, idle + ~(accepted & (stretch > 1)))
+        at += np.where(accepted, direction, 0.0)
+        gradient = np.where(accepted, trial_gradient, gradient)
+        curvature = np.where(accepted, trial_curvature, curvature)
+        height = np.where(accepted, trial_height, height)
+        scale = np.maximum(np.abs(curvature).max(axis=0), 1e-300)
+        slope = np.abs(gradient).sum(axis=0)
+        done = accepted & (length <= STEP_TOLERANCE) & undamped
+        theta[:, active], values[active], converged[active] = at, height, done
         stationary[active] = done | (slope <= 1e-10 * np.maximum(scale, 1.0))
+        steps[active] += 1
         damping = np.where(accepted, damping / 8, np.maximum(damping, 1e-9 * scale) * 6)
         damping = np.where(damping < 1e-14 * scale, 0.0, damping)
-        keep = ~(done | (slope <= 1e-15 * scale) | (damping > 1e12 * scale) | ~np.isfinite(height))
+        last, stretch = np.where(accepted, last, np.inf), np.where(accepted, stretch, 1.0)
+        keep = ~(done | (slope <= 1e-15 * scale) | (damping > 1e12 * scale) | (idle >= IDLE) | ~np.isfinite(height))
         if not keep.any():
             break
         if not keep.all():
-            active, part, damping, height = active[keep], part.take(keep), damping[keep], height[keep]
-            here = Expansion(*(array.compress(keep, axis=-1) for array in vars(here).values()))
+            active, part = active[keep], part.take(keep)
+            at, gradient, curvature = (x.compress(keep, axis=1) for x in (at, gradient, curvature))
+            height, mark, idle, damping, last, stretch = (x[keep] for x in (height, mark, idle, damping, last, stretch))
     # where rounding stopped a run short, Newton's own step tells whether it is at a minimum all the same
     with np.errstate(all="ignore"):
         local = expand(problem, theta)
         elimination = eliminate(local.curvature)
         reach = np.ptp(elimination.solve(-local.gradient), axis=0)
+        # the gradient sums to zero but for rounding, which must not hide a step: on a plateau it can
+        rounding = np.abs(local.gradient.sum(axis=0)) + 2e-16 * np.abs(local.gradient).sum(axis=0)
+        hidden = ~(rounding <= ROUNDED_STEP * elimination.pivots[1:].min(axis=0))
     converged |= stationary & elimination.positive_definite & (reach <= ROUNDED_STEP)
+    converged &= ~hidden
     return theta, steps, converged, stationary, values
 
 
-def _choose(condition: NDArray[np.bool_], new: Expansion, old: Expansion) -> Expansion:
-    """Column by column the new expansion where the condition holds, else the old one."""
-    pairs = zip(vars(new).values(), vars(old).values(), strict=True)
-    return Expansion(*(np.where(condition, a, b) for a, b in pairs))
+def _at(problem: Problem, theta: Floats) -> tuple[Floats, Floats, Floats]:
+    """Gradient, curvature and value at theta, which are not finite where it is out of bounds."""
+    with np.errstate(all="ignore"):
+        local = expand(problem, theta)
+        return local.gradient, local.curvature, value(problem, theta, local.losses)

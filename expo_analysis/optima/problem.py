@@ -163,13 +163,15 @@ class Expansion:
 
     gradient: (n, B), in the logits. curvature: (n(n-1)/2, B), the weights -H_ij of the Hessian in the logits, in the
     order of `laplacian.pairs`. slope, bend: first and second derivative of each edge's loss in log pi_winner, (E, B);
-    where there is a `Problem.logistic`, its own, (n(n-1)/2, B).
+    where there is a `Problem.logistic`, its own, (n(n-1)/2, B). losses: each edge's, (E, B), where they came with the
+    derivatives.
     """
 
     gradient: Floats
     curvature: Floats
     slope: Floats
     bend: Floats
+    losses: Floats | None = None
 
 
 def log_softmax(theta: Floats) -> Floats:
@@ -184,19 +186,21 @@ def softmax(theta: Floats) -> Floats:
     return np.asarray(odds / odds.sum(axis=0))
 
 
-def value(problem: Problem, theta: Floats) -> Floats:
+def value(problem: Problem, theta: Floats, losses: Floats | None = None) -> Floats:
     """The objective of each problem of the batch at theta (n, B); shape (B,).
 
-    Here as in `expand`, log-ratios are those of theta, without the rounding of log-softmax.
+    Here as in `expand`, log-ratios are those of theta, without the rounding of log-softmax. losses: those of the edges
+    at theta, where an `Expansion` there has them already.
     """
     objective, log_policy = problem.objective, log_softmax(theta)
     with torch.no_grad():
         if problem.logistic is not None:
             total = problem.logistic(_margin(problem, theta)).sum(axis=0)
         else:
-            logp = theta if objective.claims.log_ratio_only else log_policy
-            losses = _loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends))
-            total = np.einsum("eb,eb->b", problem.weight, _numpy(losses))
+            if losses is None:
+                logp = theta if objective.claims.log_ratio_only else log_policy
+                losses = _numpy(_loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends)))
+            total = np.einsum("eb,eb->b", problem.weight, losses)
         if objective.regulariser is not None:
             terms = objective.regulariser.terms(_tensor(log_policy), _tensor(problem.log_reference))
             total = total + problem.strength * _numpy(terms).sum(axis=0)
@@ -215,19 +219,22 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
     log_ratio_only = objective.claims.log_ratio_only
     high, low = pairs(problem.n)
     total = rows = np.zeros(1)  # (B,) and (n, B) in general
+    losses = None
     if problem.logistic is not None:
         slope, bend = problem.logistic.derivatives(_margin(problem, theta))
         gradient, curvature = incidence(problem.n) @ slope, bend
     elif log_ratio_only:
         # f(x_w - x_l): derivatives in x_l are those in x_w with signs changed
         loss, x_l = _loss(problem), _tensor(theta[edges.loser])
-        (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l), theta[edges.winner])
+        losses, (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l), theta[edges.winner])
         # net of each pair first: at the optimum these nearly vanish, and so does the rounding of their sums
         gradient = incidence(problem.n) @ (edges.net @ (weight * slope))
         curvature = edges.to_pair @ (weight * bend)
     else:
         log_policy = log_softmax(theta)
-        (slope, dl), ((bend, cross), (_, dll)) = _derivatives(_loss(problem), *(log_policy[end] for end in edges.ends))
+        losses, (slope, dl), ((bend, cross), (_, dll)) = _derivatives(
+            _loss(problem), *(log_policy[end] for end in edges.ends)
+        )
         gradient = edges.to_winner @ (weight * slope) + edges.to_loser @ (weight * dl)
         curvature = -(edges.to_pair @ (weight * cross))
         total = (weight * (slope + dl)).sum(axis=0)
@@ -238,10 +245,10 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         policy = softmax(theta)
         gradient = gradient + problem.strength * (policy - problem.reference)
         curvature = curvature + (problem.strength * policy)[high] * policy[low]
-        return Expansion(gradient, curvature, slope, bend)
+        return Expansion(gradient, curvature, slope, bend, losses)
     if regulariser is not None:
         log_reference, strength = _tensor(problem.log_reference), problem.strength
-        (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_softmax(theta))
+        _, (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_softmax(theta))
         gradient = gradient + strength * first
         total = total + strength * first.sum(axis=0)
         rows = rows + strength * second  # a diagonal A adds to the row sums alone
@@ -250,7 +257,7 @@ def expand(problem: Problem, theta: Floats) -> Expansion:
         gradient = gradient - policy * total
         shared = rows - (rows.sum(axis=0) + total) / 2 * policy
         curvature = curvature + policy[high] * shared[low] + shared[high] * policy[low]
-    return Expansion(gradient, curvature, slope, bend)
+    return Expansion(gradient, curvature, slope, bend, losses)
 
 
 def _margin(problem: Problem, theta: Floats) -> Floats:
@@ -269,13 +276,15 @@ def _loss(problem: Problem) -> Callable[[torch.Tensor, torch.Tensor], torch.Tens
     return lambda x_w, x_l: loss(x_w, x_l, *reference)
 
 
-def _derivatives(function: Callable[..., torch.Tensor], *points: Floats) -> tuple[list[Floats], list[list[Floats]]]:
-    """First and second derivatives at the ``points`` of a function that torch applies element by element."""
+def _derivatives(
+    function: Callable[..., torch.Tensor], *points: Floats
+) -> tuple[Floats, list[Floats], list[list[Floats]]]:
+    """Values, first and second derivatives at the ``points`` of a function that torch applies element by element."""
     inputs = [_tensor(x).requires_grad_(True) for x in points]
     values = function(*inputs)
     first = _gradients(values, inputs, create_graph=True)
     second = [_gradients(slope, inputs) for slope in first]
-    return [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
+    return _numpy(values), [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
 
 
 def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], create_graph: bool = False) -> list[torch.Tensor]:
