@@ -16,7 +16,7 @@ from .desiderata.verdict import DESIDERATA
 from .desiderata.wording import MEANINGS, SIGNS
 from .plots.style import LOOKS, losses_in
 from .results import Result, made, write, write_result
-from .simulations import SIMULATIONS
+from .simulations import SIMULATIONS, run_all
 from .tables import (
     agreement_table,
     convergence_table,
@@ -195,6 +195,9 @@ exact optima, without any training; every picture stands beside a CSV file of th
 **[paper]** are the paper's; those marked **[ours]** go beyond it."""
 
 
+EXACT_SHARE = 0.1
+"""Of the time that everything takes, about what exact results need."""
+
 REPORT_CARD = "report_card"
 """File name of the losses' verdicts, which only an audit can make."""
 
@@ -223,26 +226,25 @@ def reproduce(
     """
     directory = made(directory)
     report = on_progress or (lambda message, done: None)
-    results: dict[str, Callable[[Callable[[float], object]], Result]] = {}
-    for name, compute in RESULTS.items():
-        results[name] = lambda progress, compute=compute: compute()  # type: ignore[misc]
-    for name, simulation in SIMULATIONS.items():
-        results[f"simulation: {name}"] = lambda progress, simulation=simulation: simulation.result(full, progress)  # type: ignore[misc]
     card = read_report_card(directory)
-    if card is not None:
-        results["report card"] = lambda progress: _report_card(card)
-
     written: list[Path] = []
     sections = []
-    for k, (name, compute_with) in enumerate(results.items()):
 
-        def progress(done: float, name: str = name, k: int = k) -> None:
-            report(name, (k + done) / len(results))
-
-        progress(0.0)
-        result = compute_with(progress)
-        written += write_result(directory, result)
+    def show(result: Result) -> None:
+        written.extend(write_result(directory, result))
         sections.append(result.to_markdown())
+
+    exact = EXACT_SHARE if SIMULATIONS else 1.0
+    for k, (name, compute) in enumerate(RESULTS.items()):
+        report(name, exact * k / len(RESULTS))
+        show(compute())
+    if SIMULATIONS:
+        report("simulations", exact)
+        tables = run_all(SIMULATIONS, full, lambda done: report("simulations", exact + (0.999 - exact) * done))
+        for name, simulation in SIMULATIONS.items():
+            show(simulation.show(tables[name]))
+    if card is not None:
+        show(_report_card(card))
     written.append(write(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
     report("done", 1.0)
     return written

@@ -479,7 +479,10 @@ def test_simulations_are_run_and_shown_after_the_exact_results(monkeypatch, tmp_
     assert (tmp_path / "tiny.csv").read_text() == f"full\n{full}\n"
     text = (tmp_path / "README.md").read_text()
     assert text.index("## Exact") < text.index("## Trained")
-    assert progress == [("exact", 0.0), ("simulation: tiny", 0.5), ("simulation: tiny", 0.625), ("done", 1.0)]
+    labels, fractions = zip(*progress, strict=True)
+    assert labels == ("exact", "simulations", "simulations", "done")
+    start, share = module.EXACT_SHARE, 0.999 - module.EXACT_SHARE
+    assert fractions == pytest.approx([0.0, start, start + 0.25 * share, 1.0])
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", CANNOT_TELL: "?"}
 """What stands for a verdict where there is no room for words."""
 
 MEANINGS: dict[Decision, str] = {
-    HOLDS: "No counterexample exists among the problems that the conditions name. This rests on optima with proven "
-    "error bounds, or on a proof that the conditions begin with.",
+    HOLDS: "No counterexample among the problems that the conditions name: by optima with proven error bounds, or by "
+    "a proof that the conditions begin with.",
     FAILS: "There is a counterexample. It is given, with Python code that reproduces it.",
     CANNOT_TELL: "Neither could be established; the summary says why.",
 }

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..results import made, write_result
 from . import constraints, displacement, estimators, finite_data, misspecified, section5
+from .running import run_all
 from .simulation import Progress, Simulation
 
-__all__ = ["SIMULATIONS", "Simulation", "simulate"]
+__all__ = ["SIMULATIONS", "Simulation", "run_all", "simulate"]
 
 SIMULATIONS: dict[str, Simulation] = {
     "section5": section5.SIMULATION,

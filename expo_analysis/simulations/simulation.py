@@ -10,6 +10,7 @@ import pandas as pd
 from ..results import Result
 
 Progress = Callable[[float], object]
+Run = Callable[[bool, Progress], dict[str, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Simulation:
     """question: in one line. run: from ``full`` and progress (0 to 1) to tables; show: from tables to a section."""
 
     question: str
-    run: Callable[[bool, Progress], dict[str, pd.DataFrame]]
+    run: Run
     show: Callable[[dict[str, pd.DataFrame]], Result]
 
     def result(self, full: bool = False, progress: Progress = lambda done: None) -> Result:
