@@ -68,8 +68,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             which is {decays["kl_optimal_policy"].iloc[0]:.2g} nats from π\\*: at a decay of {nearest["strength"]:.2g}
             it comes to {nearest["kl_optimal_policy"]:.2g} nats, stopped after {nearest_stop["strength"]:.0f} steps to
             {nearest_stop["kl_optimal_policy"]:.2g}, the reference being at {distance["single"]:.2g}. Both strengths
-            must be found first; EXPO needs neither, and is at {expo:.2g}. With too few features DPO is always further
-            from π\\* than the reference ({features["kl_optimal_policy"].min():.2g} nats and more against
+            must be found first; EXPO needs neither, and is at {expo:.2g}. With too few features DPO's median is
+            always further from π\\* than the reference ({features["kl_optimal_policy"].min():.2g} nats and more against
             {distance["shared"]:.2g}), and RLHF further still (up to
             {worst("kl_optimal_policy", "few_features", "rlhf"):.2g}).""",
             f"""*Bottom row:* (KL(π_ref ‖ π) + KL(π ‖ fit)) / KL(π_ref ‖ fit), at most 1 for a policy between the
@@ -77,10 +77,9 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             weight decay and over any features **[ours]**, and held on {shares["weight_decay"]:.0%} and
             {shares["few_features"]:.0%} of the problems. Early stopping has no such theorem: measured against π\\*, it
             held on {shares["early_stopping"]:.0%} of these problems, but with pair weights over four decades
-            {searched["share_not_between"]:.0%} of {searched["problems"]:.0f} others leave the
-            stretch on their way (by a factor of up to {searched["largest_detour"]:.2g}), and
-            {searched["share_further_than_reference"]:.0%} are for a while further from π\\* than the
-            reference is (up to {searched["largest_kl_quotient"]:.2g} times).""",
+            {searched["share_not_between"]:.0%} of {searched["problems"]:.0f} others leave the stretch on their way (by
+            a factor of up to {searched["largest_detour"]:.2g}), and {searched["share_further_than_reference"]:.0%} are
+            for a while further from π\\* than the reference is (up to {searched["largest_kl_quotient"]:.2g} times).""",
         ),
         plots.constraints(summary, tables["constraints_reference"]),
     )

@@ -25,7 +25,7 @@ from ..losses import Objective, risk
 
 Floats = NDArray[np.float64]
 
-MAX_STEPS = 150
+MAX_STEPS = 300
 LONGEST_STEP = 30.0
 """A step moves no logit by more than this."""
 ROUNDING = 1e-15
