@@ -27,7 +27,14 @@ with warnings.catch_warnings():
     import trl  # noqa: F401
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import (
+        GenerationConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+    )
 
 WORDS = [f"w{k}" for k in range(40)]
 
@@ -163,9 +170,7 @@ def one_token_model(logits: np.ndarray, dtype: torch.dtype) -> OneTokenModel:
 
 def bandit_pairs(counts: np.ndarray) -> Dataset:
     """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end."""
-    rows = [
-        (p, i, j) for (p, i, j), count in np.ndenumerate(counts) for _ in range(int(count))
-    ]
+    rows = [(p, i, j) for (p, i, j), count in np.ndenumerate(counts) for _ in range(int(count))]
     return Dataset.from_dict(
         {
             "prompt": [[{"role": "user", "content": f"prompt{p}"}] for p, _, _ in rows],

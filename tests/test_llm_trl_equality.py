@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def compare(loss_type: str, how: str, folder: Path, accumulation: int = 1) -> No
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
     assert abs(mine[-1] / mine[0] - 1) > 1e-3  # training did something
     if loss_type not in (*BY_LENGTH, "sft"):  # TRL's rewards are of sums whatever the loss, and sft reads none
-        np.testing.assert_allclose(my_logs, their_logs, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(my_logs, their_logs, rtol=1e-3, atol=1e-4)
 
 
 SHARED = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..losses.base import check_option
-
 from torch import Tensor
+
+from ..losses.base import check_option
 
 AGGREGATIONS = ("sum", "mean")
 """``"sum"`` makes log pi(y|x), what the theory is about; ``"mean"`` divides it by the length, as TRL's IPO does."""

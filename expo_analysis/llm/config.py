@@ -87,7 +87,7 @@ class PreferenceConfig(DPOConfig):
     > - `logging_nan_inf_filter`: Defaults to `False` instead of `True`: a loss that is not finite is an error.
     """
 
-    beta: float | None = field(  # type: ignore[assignment]
+    beta: float | None = field(
         default=None,
         metadata={"help": "The objective's trade-off parameter, lambda in the paper. If not set, 0.1."},
     )
@@ -164,11 +164,7 @@ class PreferenceConfig(DPOConfig):
             raise ValueError("objective qpo is made of two Python functions: pass QPO(lam, psi, mu) to the trainer")
         options = self.objective_options if isinstance(self.objective_options, dict) else {}
         check_option("objective", name, tuple(CATALOGUE))
-        try:
-            made = objective(name, DEFAULT_BETA if self.beta is None else self.beta, **options)
-        except TypeError as error:  # an option that has no default
-            raise ValueError(f"objective_options of {name}: {error}") from None
-        return check_pairwise(made)
+        return check_pairwise(objective(name, DEFAULT_BETA if self.beta is None else self.beta, **options))
 
 
 def _default(name: str) -> Any:

@@ -1,9 +1,9 @@
 r"""A language model's head over the whole vocabulary, a few tokens at a time.
 
-A batch of responses has N tokens and the vocabulary V entries: N x V logits are often the largest tensor of a training
-step. `add_response_head` lets a model compute what a loss needs of them in chunks of C tokens, recomputing each chunk in
-the backward pass, so that memory grows with C V + N and never with N V. Beside the log-probabilities of the tokens it
-gives divergences between the next-token distributions of the model and of a reference, whole vocabulary.
+A batch of responses has N tokens and the vocabulary V entries: N x V logits are often the largest tensor of a step.
+`add_response_head` lets a model compute what a loss needs of them in chunks of C tokens, recomputing each chunk in the
+backward pass, so that memory grows with C V + N and never with N V. Beside the log-probabilities of the tokens it gives
+divergences between the next-token distributions of the model and of a reference, whole vocabulary.
 
 TRL's own fused head is faster where log-probabilities are all that is wanted; it computes in float32 whatever the model
 is in, so models in float64 go through this one.

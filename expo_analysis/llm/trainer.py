@@ -21,7 +21,7 @@ from accelerate.logging import get_logger
 from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id, use_adapter
@@ -147,16 +147,17 @@ class PreferenceTrainer(DPOTrainer):
             check_vocabulary(model, ref_model, processing_class)
             _refuse_auxiliary_loss(model, args)
 
-        # TRL loads a second copy of the model where it finds none.
-        if isinstance(model, str):
-            stub = NoReference(None)
-        else:
-            stub = NoReference(model.config)
+        self.ref_model: Any = None
         unneeded = not self.reads_reference and not args.precompute_ref_log_probs
+        if unneeded:  # TRL would load a second copy of the model where it finds none
+            by_name = isinstance(model, str)
+            ref_model = NoReference(
+                AutoConfig.from_pretrained(model, trust_remote_code=args.trust_remote_code) if by_name else model.config
+            )
         pad = processing_class.pad_token_id
         super().__init__(
             model=model,
-            ref_model=stub if unneeded else ref_model,
+            ref_model=ref_model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -389,7 +390,11 @@ class PreferenceTrainer(DPOTrainer):
         else:
             found = model(**arguments, labels=labels, fused_lm_head=True)
         # prompt-learning adapters put virtual tokens in front
-        return {name: found[name][:, -length:] for name in found if isinstance(found[name], Tensor) and found[name].ndim == 2}
+        return {
+            name: found[name][:, -length:]
+            for name in found
+            if isinstance(found[name], Tensor) and found[name].ndim == 2
+        }
 
     def _reference_states(self, rows: dict[str, Tensor]) -> ReferenceStates:
         """The reference's states at the positions that predict the tokens of responses, and its head."""
@@ -479,9 +484,8 @@ class PreferenceTrainer(DPOTrainer):
             examples = list(dataset.select_columns(columns).select(range(start, min(start + size, len(dataset)))))
             swapped = [e | {"chosen_ids": e["rejected_ids"], "rejected_ids": e["chosen_ids"]} for e in examples]
             batch = self._prepare_inputs(self.data_collator(examples + swapped))
-            batch_model = model
             with self.compute_loss_context_manager():
-                losses, regulariser, values = self.pair_losses(batch_model, batch)
+                losses, regulariser, values = self.pair_losses(model, batch)
             weights = torch.sigmoid(values.logps[0] - values.logps[1])
             total = losses if regulariser is None else losses + self.objective.lam * regulariser
             ((weights * total).sum() / len(dataset)).backward()
