@@ -112,11 +112,11 @@ def test_columns(row: dict[str, Any], message: str, tmp_path: Path) -> None:
 
 def test_the_evaluation_data_are_checked_too(tmp_path: Path) -> None:
     bad = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}])
-    with pytest.raises(BadRows, match="eval_dataset has rows .*: row 1, chosen"):
+    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
         train_on([GOOD], tmp_path, eval_dataset=bad)
     with pytest.raises(BadRows, match=r"eval_dataset\['b'\] has rows .*: row 1, chosen"):
         train_on([GOOD], tmp_path, eval_dataset={"a": tiny.Dataset.from_list([GOOD]), "b": bad})
-    with pytest.raises(BadRows, match="eval_dataset has rows .*: row 1, chosen"):
+    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
         train_on([GOOD], tmp_path).evaluate(bad)
 
 
