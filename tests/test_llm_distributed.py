@@ -1,4 +1,4 @@
-"""One process with 8 pairs and two processes with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
+"""One process with 8 pairs and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
 
 from __future__ import annotations
 
