@@ -9,6 +9,7 @@ A recipe is a YAML file of `PreferenceConfig` (and so of TRL's and transformers'
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -157,7 +158,7 @@ def _with_recipe(arguments: list[str]) -> list[str]:
         if place == len(found):
             raise ValueError("config must be followed by the path of a YAML file")
         path = Path(found[place])
-        shipped = RECIPES / path.with_suffix(".yaml").name
+        shipped = RECIPES / f"{path.name.removesuffix('.yaml')}.yaml"
         if not path.exists() and path.parent == Path() and shipped.exists():
             path = shipped
         if not path.is_file():
@@ -371,13 +372,14 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         The exit code: 0 for a training that is done, `STOPPED` for one that SIGTERM ended after saving.
     """
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    finished = trainer.state.global_step >= trainer.state.max_steps
-    if finished:
-        if trainer.eval_dataset is not None and not _evaluated_at(trainer.state):
-            trainer.evaluate()
-        trainer.save_model(trainer.args.output_dir)
-        trainer.save_state()
+    with contextlib.redirect_stdout(sys.stderr):
+        trainer.train(resume_from_checkpoint=checkpoint)
+        finished = trainer.state.global_step >= trainer.state.max_steps
+        if finished:
+            if trainer.eval_dataset is not None and not _evaluated_at(trainer.state):
+                trainer.evaluate()
+            trainer.save_model(trainer.args.output_dir)
+            trainer.save_state()
     summary = summarise(trainer, time.perf_counter() - start, finished)
     if trainer.is_world_process_zero():
         Path(trainer.args.output_dir, "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -416,9 +418,10 @@ def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | N
     """Everything that can go wrong by bad input: recipe, trainer, and checkpoint to go on from."""
     # TRL uses names of transformers that are about to change; nobody who runs a recipe can do anything about that.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    recipe = parse(arguments)
-    checkpoint = where_to_start(recipe, say_on_stderr)
-    return recipe, make_trainer(recipe, say_on_stderr), checkpoint
+    with contextlib.redirect_stdout(sys.stderr):  # of libraries, DeepSpeed for one: results are alone on the other
+        recipe = parse(arguments)
+        checkpoint = where_to_start(recipe, say_on_stderr)
+        return recipe, make_trainer(recipe, say_on_stderr), checkpoint
 
 
 if __name__ == "__main__":
