@@ -6,9 +6,9 @@ for it: ``pip install 'expo-analysis[llm]'``.
 
 from .versions import check_trl
 
-check_trl()
+check_trl()  # before a wrong TRL fails on its own
 
-from .aggregation import AGGREGATIONS, aggregate  # noqa: E402 (a wrong TRL is to fail with the message above)
+from .aggregation import AGGREGATIONS, aggregate  # noqa: E402
 from .config import PreferenceConfig  # noqa: E402
 from .data import BadRows, DataReport  # noqa: E402
 from .regulariser import ESTIMATORS  # noqa: E402

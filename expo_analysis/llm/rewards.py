@@ -7,7 +7,6 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +65,8 @@ class Reward:
         for (row, number), value, response in zip(rows, values, responses, strict=True):
             if not math.isfinite(value):
                 raise RewardError(
-                    f"reward {self.name}: row {row}, response {number}: it must be finite, got {value} for {response!r:.80}"
+                    f"reward {self.name}: row {row}, response {number}: it must be finite, got {value} "
+                    f"for {response!r:.80}"
                 )
         return values
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from .prompts import Prompts
 from .rewards import Reward
 from .sampling import Draw, Sampling, compare, draw, end_tokens
+from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,6 @@ def evaluate(
     """
     if not sampling.from_model_itself:
         raise ValueError("sampling must have temperature 1 and top_p 1: expectations are those of the policies")
-    from .preferences import Texts
-
     rows = [(row, number) for row in prompts.rows for number in range(responses)]
     tokens_of = dict(zip(prompts.rows, prompt_ids, strict=True))
     text_of = dict(zip(prompts.rows, prompts.prompts, strict=True))
