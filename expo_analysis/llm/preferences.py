@@ -134,7 +134,9 @@ class Journal:
                 else:
                     known = self.scores.setdefault(record["reward"], {})
                     known |= {(prompt, response): value for prompt, response, value in record["scored"]}
-            except (KeyError, TypeError, json.JSONDecodeError):
+            except JournalError:
+                raise
+            except (KeyError, TypeError, ValueError):
                 raise JournalError(f"{self.path}: line {number} is damaged: mend it, or remove the file") from None
         return bool(whole)
 
