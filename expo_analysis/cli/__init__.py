@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, finetune, reproduce, solve
+from . import audit, finetune, preferences, reproduce, solve
 
 __all__ = ["app", "main"]
 
@@ -15,6 +15,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command()(audit.audit)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)
+app.command()(preferences.preferences)
 app.command()(reproduce.reproduce)
 app.command()(solve.solve)
 
