@@ -1,4 +1,3 @@
-raise SystemExit("Read NOTE_FROM_MAIN.txt in the root of this worktree first: part F is done on branch prefs")
 """Responses that are really drawn from the model, rewards, and labels with known probabilities."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-raise SystemExit("Read NOTE_FROM_MAIN.txt in the root of this worktree first: part F is done on branch prefs")
 r"""Preference data with known truth: pairs of a reference's own responses, labelled by Bradley-Terry on known rewards.
 
     P(i beats j) = sigma((r_i - r_j) / temperature)
