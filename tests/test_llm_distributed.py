@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from . import llm_distributed, llm_models  # noqa: F401 (skips where TRL is missing)
+from . import llm_distributed, llm_models
 
 ROOT = Path(__file__).parents[1]
 OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo")
@@ -88,3 +88,47 @@ def test_deepspeed_zero2(alone: dict[str, Any], tmp_path: Path) -> None:
         pytest.skip("deepspeed is not installed: pip install 'expo-analysis[deepspeed]'")
     found = launch(tmp_path, "zero2", ("own_responses", "dpo"), DS_ACCELERATOR="cpu")
     compare(found, alone, "DeepSpeedEngine")
+
+
+def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
+    """`accelerate launch --multi_gpu`, which runs two processes on CPUs too; the same losses as in one."""
+    model, data = llm_models.llama(0), llm_models.pairs(16)
+    model.save_pretrained(tmp_path / "model")
+    llm_models.tokenizer().save_pretrained(tmp_path / "model")
+    data.to_json(tmp_path / "pairs.jsonl")
+    recipe = f"""\
+model: {tmp_path / "model"}
+dataset_name: {tmp_path / "pairs.jsonl"}
+objective: expo
+max_steps: 2
+bf16: false
+gradient_checkpointing: false
+use_cpu: true
+logging_steps: 1
+learning_rate: 1.0e-3
+train_sampling_strategy: sequential
+save_strategy: "no"
+report_to: none
+"""
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    common = ["-m", "expo_analysis.llm.finetune", "--config", str(tmp_path / "recipe.yaml"), "--json"]
+    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    found = []
+    for launcher, size in ((two, "4"), ([], "8")):
+        out = tmp_path / f"out{size}"
+        flags = ["--per_device_train_batch_size", size, "--output_dir", str(out)]
+        done = subprocess.run(
+            [sys.executable, *launcher, *common, *flags],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads((out / "summary.json").read_text()))
+    assert [summary["processes"] for summary in found] == [2, 1]
+    for name, row in found[1]["metrics"].items():
+        for key in ("first", "last"):
+            assert found[0]["metrics"][name][key] == pytest.approx(row[key], rel=1e-5, abs=1e-5), (name, key)

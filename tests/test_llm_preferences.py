@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import labels, models, preferences, prompts, rewards, sampling  # isort: skip
+from expo_analysis.llm import journal, labels, models, preferences, prompts, rewards, sampling  # isort: skip
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.preferences import Settings  # isort: skip
 from expo_analysis.llm.rewards import Reward  # isort: skip
@@ -41,7 +41,7 @@ def model(seed: int = 0) -> Any:
 
 
 def make(
-    journal: Path,
+    path: Path,
     given: list[Any] = PROMPTS,
     reward: Reward | None = LENGTH,
     settings: Settings = SETTINGS,
@@ -51,7 +51,7 @@ def make(
     tokenizer = tiny.tokenizer(WORDS)
     found, ids = prompts.tokenize(prompts.check_prompts(given), tokenizer, None)
     policy = model() if policy is None else policy
-    return preferences.make_preferences(policy, tokenizer, found, ids, reward, settings, journal, **more)
+    return preferences.make_preferences(policy, tokenizer, found, ids, reward, settings, path, **more)
 
 
 def counts_of(made: preferences.Preferences) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_rows_say_what_happened(tmp_path: Path) -> None:
     assert counts["this_run"]["responses_sampled"] == 20
     # the pad token may be drawn as any other, and leaves nothing in the text
     specials = {tokenizer.pad_token_id, tokenizer.unk_token_id}
-    kept = preferences.Journal(tmp_path / "j", json.loads((tmp_path / "j").read_text().splitlines()[0])["origin"])
+    kept = journal.Journal(tmp_path / "j", json.loads((tmp_path / "j").read_text().splitlines()[0])["origin"])
     with_specials = sum(bool(specials & set(one.ids)) for (_, number), one in kept.draws.items() if number < 3)
     assert counts["responses_split_otherwise"] == with_specials > 0
 
@@ -162,16 +162,48 @@ def test_labels_by_the_reference_itself(tmp_path: Path) -> None:
         assert made.counts["prompts_labelled_by_reference"] == (5 if reward is None else 2) >= len(own) > 0
 
 
-def test_the_trainer_sees_the_tokens_that_were_sampled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("estimator", ["own_responses", "reference_samples", "token_kl"])
+def test_the_trainer_sees_the_tokens_that_were_sampled(estimator: str, tmp_path: Path) -> None:
     """At the start the policy is the reference: what it gives chosen and rejected is what the data set says."""
-    made = make(tmp_path / "j", settings=Settings(responses=3, sampling=Sampling(5)))
+    made = make(tmp_path / "j")
     data = tiny.Dataset.from_list(made.rows)
-    config = PreferenceConfig(**tiny.settings(tmp_path / "out", max_steps=1, per_device_train_batch_size=len(data)))
-    trainer = PreferenceTrainer(model(), args=config, train_dataset=data, processing_class=tiny.tokenizer(WORDS))
+    config = PreferenceConfig(
+        **tiny.settings(tmp_path / "out", max_steps=1, per_device_train_batch_size=len(data)),
+        regulariser_estimator=estimator,
+    )
+    reference = {"ref_model": model()} if estimator == "token_kl" else {}
+    trainer = PreferenceTrainer(
+        model(), args=config, train_dataset=data, processing_class=tiny.tokenizer(WORDS), **reference
+    )
     trainer.train()
     log = trainer.state.log_history[0]
     for side in ("chosen", "rejected"):
         assert log[f"logps/{side}"] == pytest.approx(np.mean([row[f"ref_logp_{side}"] for row in made.rows]), rel=1e-4)
+    if estimator == "reference_samples":
+        samples = [row["reference_sample_ids"][0] for row in made.rows]
+        exact = sampling.response_logps(model(), [row["prompt_ids"] for row in made.rows], samples)
+        assert log["loss/regulariser"] == pytest.approx(-exact.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("prompt_ids", [3, 3, 3], "row 1, prompt_ids: they are not the prompt's tokens"),
+        ("chosen_ids", [3, 9], "row 1, chosen_ids: it has the token 9, and the tokenizer only 9"),
+        ("rejected_ids", [], "row 1, rejected: it has no tokens"),
+    ],
+)
+def test_tokens_of_another_tokenizer_are_refused(column: str, value: list[int], message: str, tmp_path: Path) -> None:
+    made = make(tmp_path / "j")
+    made.rows[1][column] = value
+    config = PreferenceConfig(**tiny.settings(tmp_path / "out", max_steps=1))
+    with pytest.raises(ValueError, match=message):
+        PreferenceTrainer(
+            model(),
+            args=config,
+            train_dataset=tiny.Dataset.from_list(made.rows),
+            processing_class=tiny.tokenizer(WORDS),
+        )
 
 
 def test_conversations_are_answered(tmp_path: Path) -> None:
@@ -252,7 +284,7 @@ def test_responses_of_other_settings_are_not_mixed(change: dict[str, Any], named
     if "policy" in change:
         change = {"policy": model(change["policy"])}
     before = (tmp_path / "j").read_bytes()
-    with pytest.raises(preferences.JournalError, match=f"sampled otherwise: .*{named}.*--restart"):
+    with pytest.raises(journal.JournalError, match=f"sampled otherwise: .*{named}.*--restart"):
         make(tmp_path / "j", **change)
     assert (tmp_path / "j").read_bytes() == before
 
@@ -261,7 +293,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     make(tmp_path / "j")
     lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
     (tmp_path / "j").write_bytes(b"".join([*lines[:2], b'{"sampled": [[0]]}\n', *lines[3:]]))
-    with pytest.raises(preferences.JournalError, match="line 3 is damaged"):
+    with pytest.raises(journal.JournalError, match="line 3 is damaged"):
         make(tmp_path / "j")
 
 
@@ -291,7 +323,7 @@ def test_a_reward_that_fails_loses_no_responses(tmp_path: Path) -> None:
 
     with pytest.raises(rewards.RewardError, match="must be finite, got nan"):
         make(tmp_path / "j", reward=Reward("fails", fails))
-    kept = preferences.Journal(tmp_path / "j", json.loads((tmp_path / "j").read_text().splitlines()[0])["origin"])
+    kept = journal.Journal(tmp_path / "j", json.loads((tmp_path / "j").read_text().splitlines()[0])["origin"])
     made = make(tmp_path / "j")
     assert made.counts["this_run"]["responses_sampled"] == 20 - len(kept.draws) < 20
 
@@ -323,7 +355,7 @@ def test_classifiers(tmp_path: Path) -> None:
     texts = ["w0 w1 w2", "w3", "w5 w4"]
     name = str(tmp_path / "3")
     each = [rewards.classifier(name, label, batch_size=2)(["w0"] * 3, texts) for label in ("bad", "fair", "good")]
-    assert np.allclose(np.exp(each).sum(axis=0), 1, atol=1e-5) and np.std(each) > 0.1
+    assert np.allclose((1 / (1 + np.exp(-np.array(each)))).sum(axis=0), 1, atol=1e-5) and np.std(each) > 0.1
     both = rewards.classifier(name, "good", "both")(["w0 "] * 3, texts)
     assert np.allclose(both, rewards.classifier(name, "good")([""] * 3, [f"w0 {text}" for text in texts]), atol=1e-5)
     single = rewards.classifier(str(tmp_path / "1"))(["w0"] * 3, texts)
@@ -357,8 +389,9 @@ def test_prompts_of_every_kind_of_file(tmp_path: Path) -> None:
         assert found.prompts[0] == chat and found.conversational
 
 
-def test_the_shipped_prompts() -> None:
-    found = prompts.read_prompts("sentiment").prompts
+@pytest.mark.parametrize("name", prompts.shipped_prompts())
+def test_the_shipped_prompts(name: str) -> None:
+    found = prompts.read_prompts(name).prompts
     assert len(found) >= 60 and len(set(found)) == len(found)
     assert all(isinstance(text, str) and text == text.strip() and 15 < len(text) < 120 for text in found)
 
@@ -498,7 +531,10 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
         (["--reference-share", "1.5"], "reference_share must be from 0 to 1"),
         (["--limit", "0"], "limit must be a positive whole number"),
         (["--dtype", "int8"], "dtype must be float32, bfloat16 or float16"),
-        (["--prompts", "nothing"], r"prompts must be a file .* or one of ['sentiment'], got 'nothing'"),
+        (
+            ["--prompts", "nothing"],
+            "prompts must be a file .* or one of ['sentiment', .* got 'nothing'",
+        ),
         (["--prompts", "nowhere.txt"], "nowhere.txt: No such file or directory"),
         (["--max-prompt-length", "2"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),
         (["--max-new-tokens", "126"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import llm_models as tiny
 
+from expo_analysis.llm import alpaca_eval  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.preparation import Skipped, imdb_prompts, prepare, split_transcript  # isort: skip
 
 TURNS = "\n\nHuman: What is a bee?\n\nAssistant: An insect.\n\nHuman: Does it sting?\n\nAssistant:"
@@ -100,3 +103,20 @@ def test_imdb_prompts_are_beginnings_of_reviews() -> None:
     assert prompts == imdb_prompts(data, tiny.tokenizer(), seed=3)["prompt"][:]
     with pytest.raises(ValueError, match="low and high must be numbers of tokens"):
         imdb_prompts(data, tiny.tokenizer(), low=5, high=2)
+
+
+def test_answers_for_alpaca_eval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.llama(0).save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    asked = [{"instruction": f"w{k} w2", "dataset": "helpful_base"} for k in range(3)]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    arguments = [str(tmp_path / name) for name in ("model", "asked.json", "outputs.json")]
+    assert alpaca_eval.main([*arguments, "--max_new_tokens", "5"]) == 0
+    answers = json.loads((tmp_path / "outputs.json").read_text())
+    assert [(row["instruction"], row["generator"], row["dataset"]) for row in answers] == [
+        (row["instruction"], "model", "helpful_base") for row in asked
+    ]
+    assert all(1 <= len(row["output"].split()) <= 5 for row in answers)
+    (tmp_path / "asked.json").write_text(json.dumps([*asked, {"prompt": "w1"}]))
+    assert alpaca_eval.main(arguments) == 2
+    assert "item 3: it must have the key 'instruction'" in capsys.readouterr().err

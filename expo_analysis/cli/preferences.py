@@ -106,8 +106,9 @@ def preferences(
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         try:
+            from ..llm.journal import JournalError
             from ..llm.models import load_model, load_tokenizer, without_progress_bars
-            from ..llm.preferences import JournalError, NoPairs, Settings, make_preferences, paths_of
+            from ..llm.preferences import NoPairs, Settings, make_preferences, paths_of
             from ..llm.preferences import write_preferences as write
             from ..llm.prompts import Prompts, read_prompts, tokenize
             from ..llm.rewards import RewardError

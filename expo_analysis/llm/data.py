@@ -3,7 +3,9 @@
 A data set has the columns ``prompt``, ``chosen`` and ``rejected``, each plain text or each a conversation (a list of
 messages ``{"role": ..., "content": ...}``), as in TRL. For reference samples there is a fourth, a list of K responses
 for each prompt: ``reference_samples`` as text or conversations, or ``reference_sample_ids`` as the token ids that the
-reference produced, which is exact where text would be split into other tokens, or was cut off before its end.
+reference produced, which is exact where text would be split into other tokens, or was cut off before its end. For the
+same reason ``prompt_ids``, ``chosen_ids`` and ``rejected_ids`` may be given beside the texts, as ``expo-analysis
+preferences`` does: these tokens are then trained on as they are, and no end token is added to a response that was cut.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from ..losses.base import check_option
 ON_BAD_ROWS = ("error", "drop")
 
 COLUMNS = ("prompt", "chosen", "rejected")
+TOKEN_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 SAMPLE_COLUMNS = ("reference_samples", "reference_sample_ids")
 SHOWN = 5
 """How many rows a message lists one by one."""
@@ -196,6 +199,31 @@ def _remark_on_specials(report: DataReport, row: int, example: dict[str, Any], t
             if any(token in text.removesuffix(end) for token in tokens):  # one at the end is TRL's own way
                 report.remark(row, f"have special tokens inside the text of {column}")
                 return
+
+
+def has_tokens(dataset: Any) -> bool:
+    """Whether a data set has the tokens of prompts and responses beside their texts."""
+    return set(TOKEN_COLUMNS) <= set(dataset.column_names)
+
+
+def check_given_tokens(dataset: Any, tokenizer: Any, rows: Sequence[int]) -> list[Problem]:
+    """What is wrong with tokens that come with a data set; arguments are as in `check_tokens`."""
+    problems = []
+    for row, example in zip(rows, dataset, strict=True):
+        prompt, options = example["prompt"], example.get("chat_template_kwargs") or {}
+        if isinstance(prompt, str):
+            tokens = tokenizer(prompt)["input_ids"]
+        else:
+            tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True, **options)
+            tokens = tokens["input_ids"]
+        strange = [column for column in TOKEN_COLUMNS if max(example[column], default=0) >= len(tokenizer)]
+        if list(tokens) != list(example["prompt_ids"]):
+            what = "they are not the prompt's tokens: were they made by another tokenizer?"
+            problems.append(Problem(row, "prompt_ids", what))
+        elif strange:
+            what = f"it has the token {max(example[strange[0]])}, and the tokenizer only {len(tokenizer)}"
+            problems.append(Problem(row, strange[0], what))
+    return problems
 
 
 def check_tokens(report: DataReport, dataset: Any, max_length: int | None, rows: Sequence[int]) -> list[Problem]:

@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .journal import Journal, OnProgress, origin_of, sample_missing
 from .labels import Skipped, check_labels, draw_labels
 from .prompts import Prompts
 from .rewards import Reward
-from .sampling import Draw, Sampling, draw, end_tokens, rng
+from .sampling import Sampling, end_tokens, rng
 from .texts import Texts
 from .truth import expected_reward
 
@@ -38,9 +36,6 @@ SHARE = 3
 
 FORMATS = (".jsonl", ".parquet")
 PACKAGES = ("numpy", "torch", "transformers")
-
-OnProgress = Callable[[int, int, int], None]
-"""Called with how many responses there are, how many there will be, and how many tokens this run has sampled."""
 
 
 @dataclass(frozen=True)
@@ -89,72 +84,8 @@ class Settings:
         return {**found, **sampling}
 
 
-class JournalError(ValueError):
-    """A journal that is damaged, or was written with other settings."""
-
-
 class NoPairs(ValueError):
     """Nothing to write: no two responses to a prompt can be compared."""
-
-
-class Journal:
-    """What was sampled and scored, in a file that is only ever appended to, one batch a line.
-
-    The first line has what the responses depend on. A last line that is not whole, which a killed process may leave,
-    is cut off; all lines before it count.
-
-    Raises:
-        JournalError: if the file was written with another ``origin``, naming the differences, or a line that ends is
-            damaged.
-    """
-
-    def __init__(self, path: Path, origin: dict[str, Any]) -> None:
-        self.path = path
-        self.draws: dict[tuple[int, int], Draw] = {}
-        self.scores: dict[str, dict[tuple[int, int], float]] = {}
-        if not path.exists() or not self._read(origin):
-            path.write_bytes(b"")
-            self._append({"origin": origin})
-
-    def _read(self, origin: dict[str, Any]) -> bool:
-        """Take the lines in; whether there were any."""
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                if number == 1:
-                    _check_origin(self.path, record["origin"], origin)
-                elif "sampled" in record:
-                    for prompt, response, ids, logp, finished in record["sampled"]:
-                        self.draws[prompt, response] = Draw(ids, logp, finished)
-                else:
-                    known = self.scores.setdefault(record["reward"], {})
-                    known |= {(prompt, response): value for prompt, response, value in record["scored"]}
-            except JournalError:
-                raise
-            except (KeyError, TypeError, ValueError):
-                raise JournalError(f"{self.path}: line {number} is damaged: mend it, or remove the file") from None
-        return bool(whole)
-
-    def add_draws(self, rows: Sequence[tuple[int, int]], draws: Sequence[Draw]) -> None:
-        self.draws.update(zip(rows, draws, strict=True))
-        self._append({"sampled": [[*row, d.ids, d.logp, d.finished] for row, d in zip(rows, draws, strict=True)]})
-
-    def add_scores(self, reward: str, rows: Sequence[tuple[int, int]], values: Sequence[float]) -> None:
-        self.scores.setdefault(reward, {}).update(zip(rows, values, strict=True))
-        self._append(
-            {"reward": reward, "scored": [[*row, value] for row, value in zip(rows, values, strict=True)]},
-        )
-
-    def _append(self, record: dict[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -221,7 +152,6 @@ def make_preferences(
     kept = Journal(journal, origin_of(model, model_name, prompt_ids, ends, settings.sampling))
     tokens_of = dict(zip(prompts.rows, prompt_ids, strict=True))
     text_of = dict(zip(prompts.rows, prompts.prompts, strict=True))
-    total = len(prompts.rows) * settings.drawn
     all_rows = [(row, number) for row in prompts.rows for number in range(settings.drawn)]
     compared = {(row, number) for row in prompts.rows for number in range(settings.responses)}
     texts = Texts(tokenizer, tokens_of)
@@ -233,32 +163,14 @@ def make_preferences(
             responses = [texts(row, kept.draws[row]) for row in wanted]
             kept.add_scores(reward.name, wanted, reward([text_of[x] for x, _ in wanted], responses, wanted).tolist())
 
-    known = [row for row in all_rows if row in kept.draws]
-    seconds, sampled, new_tokens, done = 0.0, 0, 0, len(known)
-    on_progress(done, total, 0)
-    for batch in _batches(known, settings.batch_size):
-        score(batch)
-    # prompts of similar length go together, so that little of a batch is padding
-    missing = sorted((row for row in all_rows if row not in kept.draws), key=lambda row: (len(tokens_of[row[0]]), row))
-    for batch in _batches(missing, settings.batch_size):
-        start = time.perf_counter()
-        draws = draw(model, [tokens_of[row] for row, _ in batch], batch, settings.sampling, ends)
-        seconds += time.perf_counter() - start
-        kept.add_draws(batch, draws)
-        sampled += len(batch)
-        new_tokens += sum(len(one.ids) for one in draws)
-        on_progress(done + sampled, total, new_tokens)
-        score(batch)
+    work = sample_missing(
+        kept, model, tokens_of, all_rows, settings.sampling, ends, settings.batch_size, score, on_progress
+    )
     frame = _responses(kept, prompts, reward, settings, texts)
     made = label(frame, prompts, tokens_of, kept, settings, by_reward=reward is not None)
     split_otherwise = sum(texts.differs(text_of[row[0]], row, kept.draws[row]) for row in sorted(compared))
     made.counts["responses_split_otherwise"] = split_otherwise
-    made.counts["this_run"] = {
-        "responses_sampled": sampled,
-        "tokens_sampled": new_tokens,
-        "sampling_seconds": round(seconds, 2),
-        "tokens_per_second": round(new_tokens / seconds, 1) if seconds else None,
-    }
+    made.counts["this_run"] = work.to_dict()
     return made
 
 
@@ -407,45 +319,3 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     write(partial)
     partial.replace(path)
-
-
-def origin_of(
-    model: Any, name: str, prompt_ids: Sequence[Sequence[int]], ends: Sequence[int], sampling: Sampling
-) -> dict[str, Any]:
-    """All that responses depend on, besides their numbers."""
-    return {
-        "model": name,
-        "weights": weights_digest(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "prompts": sha256(json.dumps([list(ids) for ids in prompt_ids]).encode()).hexdigest()[:16],
-        "end_tokens": list(ends),
-        **asdict(sampling),
-    }
-
-
-def weights_digest(model: Any) -> str:
-    """Tells models apart by up to 64 entries of every parameter, as hashing billions of them would take long."""
-    digest = sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
-        some = flat[:: max(1, len(flat) // 64)][:64].double().cpu().numpy()
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _check_origin(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    different = [
-        f"{name} {found.get(name)!r} instead of {wanted.get(name)!r}"
-        for name in {**wanted, **found}
-        if found.get(name) != wanted.get(name)
-    ]
-    if different:
-        raise JournalError(
-            f"{path}: it has responses that were sampled otherwise: {', '.join(different)}. Choose another output, or "
-            "start afresh with --restart, which removes them"
-        )
-
-
-def _batches(rows: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

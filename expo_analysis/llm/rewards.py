@@ -100,7 +100,7 @@ def vader(scored: str = "response") -> Reward:
 def classifier(
     name: str, label: str | None = None, scored: str = "response", *, batch_size: int = 16, device: str | None = None
 ) -> Reward:
-    """log p(label | text) of a sequence classifier; the logit itself of one with a single output, a reward model.
+    """log p/(1 - p) of a label under a sequence classifier; the logit of one with a single output, a reward model.
 
     Texts longer than the classifier's limit lose their end. Conversations are put through its tokenizer's chat
     template where that has one and ``scored`` is ``"both"``.
@@ -147,12 +147,15 @@ def classifier(
             ).to(model.device)
             with torch.no_grad():
                 logits = model(**batch).logits.float()
-            picked = logits[:, 0] if len(labels) == 1 else logits.log_softmax(dim=1)[:, labels.index(str(label))]
-            found += picked.tolist()
+            if label is not None:
+                place = labels.index(label)
+                others = torch.cat([logits[:, :place], logits[:, place + 1 :]], dim=1)
+                logits = logits[:, place, None] - others.logsumexp(dim=1, keepdim=True)
+            found += logits[:, 0].tolist()
         return found
 
-    what = "logit" if label is None else f"log p({label})"
-    return Reward(f"{what} of {name} on {_what(scored)}", score)
+    what = "logit" if label is None else f"log-odds of {label}"
+    return Reward(f"{what} by {name} on {_what(scored)}", score)
 
 
 def _texts(prompts: Sequence[Prompt], responses: Sequence[str], scored: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .prompts import Prompt
@@ -12,7 +12,7 @@ from .sampling import Draw
 class Texts:
     """Responses as texts: what decoding adds to the prompt, without end tokens."""
 
-    def __init__(self, tokenizer: Any, tokens_of: dict[int, Sequence[int]]) -> None:
+    def __init__(self, tokenizer: Any, tokens_of: Mapping[int, Sequence[int]]) -> None:
         self.tokenizer, self.tokens_of = tokenizer, tokens_of
 
     def __call__(self, row: tuple[int, int], drawn: Draw) -> str:

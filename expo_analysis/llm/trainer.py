@@ -31,7 +31,17 @@ from ..losses.expo import EXPO
 from .aggregation import aggregate, scale
 from .collator import PreferenceCollator, with_samples
 from .config import PreferenceConfig, check_pairwise
-from .data import SAMPLE_COLUMNS, DataReport, check_columns, check_rows, check_tokens, sample_tokens, settle
+from .data import (
+    SAMPLE_COLUMNS,
+    DataReport,
+    check_columns,
+    check_given_tokens,
+    check_rows,
+    check_tokens,
+    has_tokens,
+    sample_tokens,
+    settle,
+)
 from .head import ReferenceStates, add_response_head, head_of
 from .metrics import BatchValues, batch_metrics
 from .regulariser import TOKEN_WISE, TokenDivergence, per_pair, resolve_estimator
@@ -236,7 +246,7 @@ class PreferenceTrainer(DPOTrainer):
         else:
             others = {} if evaluation is None else {"eval_dataset": evaluation}
         for name, dataset in ({"train_dataset": train} | others).items():
-            if isinstance(dataset, Dataset) and "prompt_ids" not in dataset.column_names:
+            if isinstance(dataset, Dataset) and not _is_prepared(dataset):
                 self._check_one(name, dataset, args, tokenizer)
 
     def _check_one(self, name: str, dataset: Dataset, args: PreferenceConfig, tokenizer: Any) -> tuple[Any, Any]:
@@ -256,7 +266,7 @@ class PreferenceTrainer(DPOTrainer):
                 f"{dataset_name} data must be a Dataset: rows that cannot be trained on are to be found before "
                 "training, which a stream does not allow"
             )
-        if "prompt_ids" in dataset.column_names:
+        if _is_prepared(dataset):
             return dataset
         name = {"train": "train_dataset", "eval": "eval_dataset", "optimal": "optimal_dataset"}.get(
             dataset_name, f"eval_dataset[{dataset_name!r}]"
@@ -265,12 +275,17 @@ class PreferenceTrainer(DPOTrainer):
         self.data_reports[name] = report
         keep = [row for row in range(len(dataset)) if row not in left_out]
         dataset = dataset.add_column("row", list(range(len(dataset)))).select(keep)
-        whole = copy.copy(args)
-        whole.max_length = None  # TRL would drop prompts that are too long without a word
-        prepared = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
+        problems = []
+        if has_tokens(dataset):
+            prepared = dataset
+            problems += check_given_tokens(dataset, processing_class, keep)
+        else:
+            whole = copy.copy(args)
+            whole.max_length = None  # TRL would drop prompts that are too long without a word
+            prepared = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
         if self._uses_samples:
             prepared = prepared.map(sample_tokens, fn_kwargs={"tokenizer": processing_class})
-        problems = check_tokens(report, prepared, args.max_length, keep)
+        problems += check_tokens(report, prepared, args.max_length, keep)
         left_out = settle(report, problems, args.on_bad_rows)
         if left_out:
             prepared = prepared.select([place for place, row in enumerate(keep) if row not in left_out])
@@ -495,6 +510,11 @@ class PreferenceTrainer(DPOTrainer):
             parameter.grad = gradient
         model.train(was_training)
         return float(norm)
+
+
+def _is_prepared(dataset: Any) -> bool:
+    """Whether `PreferenceTrainer._prepare_dataset` has made it."""
+    return has_tokens(dataset) and "row" in dataset.column_names
 
 
 KL_NAMES = ("divergence", "reverse_kl")
