@@ -455,6 +455,7 @@ IGNORED = {
     "f_divergence_type": "forward_kl",
     "f_alpha_divergence_coef": 0.3,
     "label_smoothing": 0.1,
+    "label_smoothing_factor": 0.1,
     "discopop_tau": 0.1,
     "padding_free": True,
     "truncation_mode": "keep_end",

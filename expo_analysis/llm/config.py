@@ -29,6 +29,7 @@ IGNORED = {
     "f_divergence_type": "give the divergence to the objective, as in FDPO(lam, divergence=...)",
     "f_alpha_divergence_coef": "give alpha to the objective, as in FDPO(lam, divergence='alpha', alpha=...)",
     "label_smoothing": "give it to the objective, as in DPO(lam, label_smoothing=...)",
+    "label_smoothing_factor": "give label_smoothing to the objective, as in DPO(lam, label_smoothing=...)",
     "discopop_tau": "give it to the objective, as in DiscoPOP(lam, tau=...)",
     "padding_free": "TRL itself ignores it at present",
     "truncation_mode": "responses are checked as 'keep_start' leaves them, and TRL is about to remove the other mode",
@@ -45,7 +46,7 @@ class PreferenceConfig(DPOConfig):
     This class includes only the parameters that are specific to it; it inherits the others from [`~trl.DPOConfig`]
     and [`~transformers.TrainingArguments`]. What `DPOConfig` has and this trainer would ignore is refused: `loss_type`,
     `loss_weights`, `ld_alpha`, `use_weighting`, `f_divergence_type`, `f_alpha_divergence_coef`, `label_smoothing`,
-    `discopop_tau`, `padding_free`, `truncation_mode`, `pad_token`.
+    `label_smoothing_factor`, `discopop_tau`, `padding_free`, `truncation_mode`, `pad_token`.
 
     Parameters:
         > Parameters that control the objective
