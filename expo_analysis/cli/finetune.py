@@ -1,0 +1,55 @@
+"""``expo-analysis finetune``."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from .errors import bad_input
+
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Options are those of a recipe, which the language-model room knows; they are passed on as they are."""
+
+
+def finetune(context: typer.Context) -> None:
+    """Fine-tune a language model with any pairwise loss, from a recipe.
+
+    \b
+    Examples:
+      expo-analysis finetune --config smollm2_sentiment
+      expo-analysis finetune --config smollm2_sentiment --objective dpo --beta 0.05 --output_dir dpo
+      expo-analysis finetune --config smollm2_sentiment --resume
+      accelerate launch --num_processes 4 -m expo_analysis.llm.finetune --config recipe.yaml
+
+    \b
+    --config is a YAML file, or the name of a recipe of this package: smollm2_sentiment,
+    hh_pythia_2.8b, imdb_gpt2_large, ultrafeedback_llama3_8b. Flags override it:
+      --model NAME            smollm2 (needs no internet), a folder, or a model of the Hub
+      --dataset_name NAME     a .jsonl, .csv or .parquet file, a folder, or a data set of the Hub,
+                              with the columns prompt, chosen and rejected
+      --objective NAME        a loss of the catalogue, such as expo, dpo or ipo; --beta is lambda
+      --output_dir DIRECTORY  for checkpoints, the model, and summary.json
+      --resume                go on from the newest complete checkpoint
+      --json                  print the summary as one JSON document
+    and every other setting of TRL's DPOConfig, ModelConfig and DatasetMixtureConfig, and of
+    PreferenceConfig: --list_options shows them all.
+
+    SIGTERM saves a checkpoint, and ends with exit code 143.
+    """
+    with bad_input():
+        try:
+            from ..llm.finetune import list_options, run, say_on_stderr, set_up
+            from ..llm.trainer import NonFiniteLoss
+        except ImportError as error:
+            raise ValueError(str(error)) from error
+        if "--list_options" in context.args:
+            typer.echo(list_options())
+            return
+        recipe, trainer, checkpoint = set_up(context.args)
+    try:
+        code = run(trainer, recipe, checkpoint, say_on_stderr)
+    except NonFiniteLoss as error:
+        Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(code)

@@ -1,0 +1,134 @@
+r"""From the raw data of the paper's experiments to the columns prompt, chosen and rejected.
+
+===============  ==================================================================================================
+hh               Anthropic HH: transcripts ``chosen`` and ``rejected`` that share all turns but the last one
+ultrafeedback    UltraFeedback: ``instruction`` and scored ``completions``, or the binarised form, whose ``chosen``
+                 and ``rejected`` are conversations with a score each
+===============  ==================================================================================================
+
+IMDb has reviews and no pairs: `imdb_prompts` makes prompts of their beginnings, for ``expo-analysis preferences`` to
+sample responses to, and to score these with a sentiment classifier.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from ..losses.base import check_option
+from .data import check_columns
+
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+
+
+class Skipped(Exception):
+    """A row that makes no pair, and why."""
+
+
+def split_transcript(chosen: str, rejected: str) -> dict[str, str]:
+    """Prompt and responses of two transcripts of Anthropic HH.
+
+    The prompt is all up to and including the last ``Assistant:`` of the chosen one, as in the DPO authors' code; here
+    the rejected transcript has to begin with it too.
+
+    Raises:
+        Skipped: where that is not so, or where nothing is said.
+    """
+    end = chosen.rfind(ASSISTANT)
+    if end < 0 or not chosen.lstrip().startswith(HUMAN.strip()):
+        raise Skipped("not a transcript of Human and Assistant")
+    prompt = chosen[: end + len(ASSISTANT)]
+    if not rejected.startswith(prompt):
+        raise Skipped("the transcripts differ before their last turn")
+    responses = {"chosen": chosen[len(prompt) :], "rejected": rejected[len(prompt) :]}
+    for name, response in responses.items():
+        if not response.strip():
+            raise Skipped(f"{name} says nothing in the last turn")
+        if HUMAN in response:
+            raise Skipped(f"{name} goes on after the last turn of the other")
+    return {"prompt": prompt, **responses}
+
+
+def from_hh(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A row of Anthropic HH."""
+    return split_transcript(row["chosen"], row["rejected"])
+
+
+def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A row of UltraFeedback: the completion with the best score against a random one of those with a lower score.
+
+    Of the binarised form, whose choice is made, prompt and responses are taken apart; pairs of equal score are skipped.
+    """
+    if "completions" not in row:
+        chosen, rejected = row["chosen"], row["rejected"]
+        if chosen[:-1] != rejected[:-1]:
+            raise Skipped("the conversations differ before their last message")
+        scores = {"score_chosen": row["score_chosen"], "score_rejected": row["score_rejected"]}
+        if not scores["score_chosen"] > scores["score_rejected"]:
+            raise Skipped("chosen has no higher score than rejected")
+        return {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:], **scores}
+    scored = [(float(c["overall_score"]), c["response"]) for c in row["completions"] if c["response"].strip()]
+    if not scored:
+        raise Skipped("no completion says anything")
+    best, response = max(scored, key=lambda pair: pair[0])
+    worse = [pair for pair in scored if pair[0] < best]
+    if not worse:
+        raise Skipped("all completions have the same score")
+    score, other = worse[int(rng.integers(len(worse)))]
+    return {
+        "prompt": [{"role": "user", "content": row["instruction"]}],
+        "chosen": [{"role": "assistant", "content": response}],
+        "rejected": [{"role": "assistant", "content": other}],
+        "score_chosen": best,
+        "score_rejected": score,
+    }
+
+
+PREPARATIONS: dict[str, Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]] = {
+    "hh": from_hh,
+    "ultrafeedback": from_ultrafeedback,
+}
+
+
+def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counter[str]]:
+    """A raw data set as prompt, chosen and rejected, and how many rows were skipped for which reason.
+
+    Raises:
+        ValueError: for an unknown preparation, for missing columns, or where no pair is left.
+    """
+    check_option("preparation", name, tuple(PREPARATIONS))
+    raw = name == "ultrafeedback" and "completions" in dataset.column_names
+    binarised = ("chosen", "rejected", *(("score_chosen", "score_rejected") if name == "ultrafeedback" else ()))
+    check_columns(
+        f"the data set for preparation {name!r}", dataset.column_names, ("instruction",) if raw else binarised
+    )
+    rng, rows, skipped = np.random.default_rng(seed), [], Counter[str]()
+    for row in dataset:
+        try:
+            rows.append(PREPARATIONS[name](row, rng))
+        except Skipped as reason:
+            skipped[str(reason)] += 1
+    if not rows:
+        raise ValueError(f"preparation {name!r} finds no pair in {len(dataset)} rows: {dict(skipped)}")
+    return Dataset.from_list(rows), skipped
+
+
+def imdb_prompts(dataset: Dataset, tokenizer: Any, low: int = 2, high: int = 8, seed: int = 0) -> Dataset:
+    """The first few tokens of each review of ``text``, ``low`` to ``high`` of them at random, as the column prompt.
+
+    Reviews that have no more tokens than that are left out. The DPO paper's sentiment experiment has the same form.
+    """
+    check_columns("the IMDb data set", dataset.column_names, ("text",))
+    if not 1 <= low <= high:
+        raise ValueError(f"low and high must be numbers of tokens with 1 <= low <= high, got {low} and {high}")
+    rng, prompts = np.random.default_rng(seed), []
+    for text in dataset["text"]:
+        length = int(rng.integers(low, high + 1))
+        ids = tokenizer(text, truncation=True, max_length=high + 1, add_special_tokens=False)["input_ids"]
+        if len(ids) > length:
+            prompts.append(tokenizer.decode(ids[:length], clean_up_tokenization_spaces=False))
+    return Dataset.from_dict({"prompt": prompts})

@@ -1,0 +1,134 @@
+"""One process with 8 pairs and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from . import llm_distributed, llm_models
+
+ROOT = Path(__file__).parents[1]
+OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo")
+
+
+def launch(folder: Path, how: str, names: tuple[str, ...], **environment: str) -> dict[str, Any]:
+    """What two processes made of it. Launch lines that silently run one process are known: the test asks for two."""
+    out = folder / "out.json"
+    command = [
+        "--nproc_per_node",
+        "2",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        "localhost:0",
+        "-m",
+        "tests.llm_distributed",
+        str(out),
+        how,
+        "4",
+        *names,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *command],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    return {name: llm_distributed.train("plain", 8, name) for name in OBJECTIVES}
+
+
+def compare(two: dict[str, Any], one: dict[str, Any], kind: str) -> None:
+    for name, found in two.items():
+        expected = one[name]
+        assert found["world_size"] == 2 and expected["world_size"] == 1
+        assert kind in found["kind"], f"the model was wrapped as {found['kind']}"
+        assert found["has_reference"] == (name in ("dpo", "token_kl"))
+        assert len(found["log"]) == llm_distributed.STEPS
+        for mine, theirs in zip(found["log"], expected["log"], strict=True):
+            assert set(mine) == set(theirs)
+            for key in set(theirs) - {"epoch"}:
+                assert mine[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-5), (name, key)
+        if found["gradient"] is not None:
+            scale = np.abs(expected["gradient"]).max()
+            np.testing.assert_allclose(found["gradient"], expected["gradient"], rtol=0, atol=1e-5 * scale)
+
+
+def test_ddp(alone: dict[str, Any], tmp_path: Path) -> None:
+    found = launch(tmp_path, "plain", OBJECTIVES)
+    assert all(value["gradient"] is not None for value in found.values())
+    compare(found, alone, "DistributedDataParallel")
+
+
+def test_fsdp2(alone: dict[str, Any], tmp_path: Path) -> None:
+    found = launch(tmp_path, "fsdp2", OBJECTIVES)
+    assert all(value["gradient"] is not None for value in found.values())
+    compare(found, alone, "FSDP")
+
+
+@pytest.mark.slow
+def test_deepspeed_zero2(alone: dict[str, Any], tmp_path: Path) -> None:
+    """Gradients live in its optimiser; their norms are compared, which the log has."""
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed: pip install 'expo-analysis[deepspeed]'")
+    found = launch(tmp_path, "zero2", ("own_responses", "dpo"), DS_ACCELERATOR="cpu")
+    compare(found, alone, "DeepSpeedEngine")
+
+
+def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
+    """`accelerate launch --multi_gpu`, which runs two processes on CPUs too; the same losses as in one."""
+    model, data = llm_models.llama(0), llm_models.pairs(16)
+    model.save_pretrained(tmp_path / "model")
+    llm_models.tokenizer().save_pretrained(tmp_path / "model")
+    data.to_json(tmp_path / "pairs.jsonl")
+    recipe = f"""\
+model: {tmp_path / "model"}
+dataset_name: {tmp_path / "pairs.jsonl"}
+objective: expo
+max_steps: 2
+bf16: false
+gradient_checkpointing: false
+use_cpu: true
+logging_steps: 1
+learning_rate: 1.0e-3
+train_sampling_strategy: sequential
+save_strategy: "no"
+report_to: none
+"""
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    common = ["-m", "expo_analysis.llm.finetune", "--config", str(tmp_path / "recipe.yaml"), "--json"]
+    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    found = []
+    for launcher, size in ((two, "4"), ([], "8")):
+        out = tmp_path / f"out{size}"
+        flags = ["--per_device_train_batch_size", size, "--output_dir", str(out)]
+        done = subprocess.run(
+            [sys.executable, *launcher, *common, *flags],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads((out / "summary.json").read_text()))
+    assert [summary["processes"] for summary in found] == [2, 1]
+    for name, row in found[1]["metrics"].items():
+        for key in ("first", "last"):
+            assert found[0]["metrics"][name][key] == pytest.approx(row[key], rel=1e-5, abs=1e-5), (name, key)

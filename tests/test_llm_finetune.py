@@ -1,0 +1,213 @@
+"""The command and its recipes: what is read, what is refused, and what a training leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import expo_analysis as ea
+from expo_analysis.cli import app
+
+from . import llm_models as tiny
+
+from expo_analysis.llm import finetune  # isort: skip (needs the environment of llm_models)
+
+RECIPE = {
+    "objective": "expo",
+    "beta": 0.3,
+    "max_steps": 3,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-3,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "use_cpu": True,
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "report_to": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny.llama(0).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write(folder: Path, model: Path, data: Any = None, **given: Any) -> list[str]:
+    """The arguments of a recipe in a file, with data of its own."""
+    (tiny.pairs(12) if data is None else data).to_json(folder / "pairs.jsonl")
+    recipe = RECIPE | {
+        "model": str(model),
+        "dataset_name": str(folder / "pairs.jsonl"),
+        "output_dir": str(folder / "out"),
+    }
+    path = folder / "recipe.yaml"
+    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in (recipe | given).items()))
+    return ["--config", str(path)]
+
+
+def test_a_recipe_from_the_command_line(model: Path, tmp_path: Path) -> None:
+    """Flags override it; the table is on standard output; model, card, checkpoints and summary are in the folder."""
+    arguments = write(tmp_path, model, test_split_size=0.25, eval_strategy="steps", eval_steps=2)
+    done = CliRunner().invoke(app, ["finetune", *arguments, "--objective", "dpo", "--beta", "0.5"])
+    assert done.exit_code == 0, done.output
+    assert "DPO(lam=0.5" in done.stdout and "rewards/accuracies" in done.stdout
+    assert "reference model in memory: yes" in done.stdout
+    out = tmp_path / "out"
+    names = {path.name for path in out.iterdir()}
+    assert {"model.safetensors", "README.md", "checkpoint-2", "checkpoint-3", "summary.json"} <= names
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["finished"] and summary["steps"] == 3 and summary["rows"] == 9
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    evaluations = [entry for entry in history if "eval_loss" in entry]
+    assert [entry["step"] for entry in evaluations] == [2, 3]
+    assert summary["metrics"]["loss"] == {
+        "first": next(entry for entry in history if "loss" in entry)["loss"],
+        "last": [entry for entry in history if "loss" in entry][-1]["loss"],
+        "evaluation": evaluations[-1]["eval_loss"],
+    }
+
+
+def test_json_is_all_there_is_on_standard_output(model: Path, tmp_path: Path) -> None:
+    """As ``python -m expo_analysis.llm.finetune``, which is what accelerate launches."""
+    command = [sys.executable, "-m", "expo_analysis.llm.finetune", *write(tmp_path, model), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["objective"] == "EXPO(lam=0.3)" and not summary["reference_in_memory"]
+
+
+def test_peft_and_estimators_by_flags(model: Path, tmp_path: Path) -> None:
+    data = tiny.pairs(8)
+    flags = [
+        "--use_peft",
+        "--lora_r",
+        "2",
+        "--lora_target_modules",
+        "q_proj",
+        "v_proj",
+        "--regulariser_estimator",
+        "token_kl",
+    ]
+    recipe, trainer, checkpoint = finetune.set_up([*write(tmp_path, model, data), *flags])
+    assert checkpoint is None and recipe.script.model == str(model)
+    assert type(trainer.model).__name__ == "PeftModelForCausalLM"
+    assert trainer.objective == ea.EXPO(0.3) and trainer.estimator == "token_kl" and trainer.ref_model is None
+
+
+def test_the_gradient_on_what_is_optimal(model: Path, tmp_path: Path) -> None:
+    tiny.pairs(4, seed=9).to_json(tmp_path / "optimal.jsonl")
+    arguments = write(tmp_path, model, optimal_dataset=str(tmp_path / "optimal.jsonl"), max_steps=1)
+    assert finetune.main([*arguments, "--json"]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["metrics"]["optimal/grad_norm"]["first"] > 0
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "folder", "mixture"])
+def test_data_of_other_forms(form: str, model: Path, tmp_path: Path) -> None:
+    data = tiny.pairs(5)
+    arguments = write(tmp_path, model, data)
+    name = tmp_path / f"data.{form}"
+    if form == "folder":
+        data.save_to_disk(name)
+    elif form != "mixture":
+        getattr(data, f"to_{form}")(name)
+    if form == "mixture":
+        mixture = [{"path": "json", "data_files": str(tmp_path / "pairs.jsonl")}]
+        arguments = write(tmp_path, model, data, dataset_name=None, datasets=mixture)
+    else:
+        arguments += ["--dataset_name", str(name)]
+    train, test = finetune.load_pairs(finetune.parse(arguments), print)
+    assert test is None and train["chosen"][:] == data["chosen"][:]
+
+
+def test_an_interrupted_training_stands_in_the_way_of_another(model: Path, tmp_path: Path) -> None:
+    arguments = write(tmp_path, model)
+    (tmp_path / "out" / "checkpoint-2").mkdir(parents=True)
+    lines: list[str] = []
+    with pytest.raises(ValueError, match="has checkpoints already: give --resume, or --overwrite"):
+        finetune.where_to_start(finetune.parse(arguments), lines.append)
+    assert finetune.where_to_start(finetune.parse([*arguments, "--overwrite"]), lines.append) is None
+    assert finetune.where_to_start(finetune.parse([*arguments, "--resume"]), lines.append) is None
+    assert lines[0].startswith("not resumed from checkpoint-2: its trainer_state.json is missing")
+
+
+BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
+    "key": ({"lamda": 0.1}, [], "the recipe has 'lamda', which is no option"),
+    "key, nearly": ({"learning_rat": 0.1}, [], "the recipe has 'learning_rat', which is no option; 'learning_rate' is"),
+    "flag": ({}, ["--objectiv", "dpo"], "the command line has 'objectiv', which is no option; 'objective' is one"),
+    "word": ({}, ["dpo"], "the command line has 'dpo', which is no option"),
+    "objective": ({"objective": "dpoo"}, [], "objective must be one of"),
+    "number": ({}, ["--beta", "much"], "argument --beta: invalid float value: 'much'"),
+    "beta": ({"beta": -1.0}, [], "beta must be a finite number above 0"),
+    "model": ({}, ["--model_name_or_path", "other"], "model must be given, once"),
+    "no data": ({"dataset_name": None}, [], "give either dataset_name or datasets"),
+    "no file": ({"dataset_name": "missing.jsonl"}, [], "missing.jsonl: No such file"),
+    "split": (
+        {"dataset_train_split": "training"},
+        [],
+        r"dataset_train_split must be one of \['train'\], got",
+    ),
+    "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
+    "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
+    "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a positive integer, got 0"),
+    "preparation": ({"preparation": "shp"}, [], "preparation must be one of"),
+    "both": ({}, ["--resume", "--overwrite"], "give resume or overwrite, not both"),
+    "checkpoint": ({"resume_from_checkpoint": "x"}, [], "resume takes the newest complete checkpoint"),
+    "streaming": ({"dataset_streaming": True}, [], "streaming is not supported"),
+}
+
+
+@pytest.mark.parametrize(("given", "flags", "message"), BAD.values(), ids=BAD)
+def test_bad_recipes(given: dict[str, Any], flags: list[str], message: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        finetune.set_up([*write(tmp_path, model, tiny.pairs(4), **given), *flags])
+
+
+def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:
+    data = tiny.Dataset.from_list([{"prompt": "w1", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
+    done = CliRunner().invoke(app, ["finetune", *write(tmp_path, model, data)])
+    assert done.exit_code == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(
+        "Error: train_dataset has rows that cannot be trained on: row 2, rejected: it is empty"
+    )
+    done = CliRunner().invoke(app, ["finetune", "--config", "nowhere.yaml"])
+    assert done.exit_code == 2 and "or one of the recipes ['hh_pythia_2.8b'" in done.stderr
+
+
+BLANK = {"prompt": "w1", "chosen": "w2", "rejected": ""}
+
+
+def test_options_are_listed() -> None:
+    done = CliRunner().invoke(app, ["finetune", "--list_options"])
+    assert done.exit_code == 0
+    for option in ("--regulariser_estimator", "--lora_r", "--test_split_size", "--resume", "--learning_rate"):
+        assert option in done.stdout
+
+
+RECIPES = sorted(finetune.RECIPES.glob("*.yaml"))
+
+
+def test_the_papers_recipes_and_ours_are_shipped() -> None:
+    names = {path.stem for path in RECIPES}
+    assert names == {"smollm2_sentiment", "hh_pythia_2.8b", "imdb_gpt2_large", "ultrafeedback_llama3_8b"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_read(path: Path) -> None:
+    """Every key is known and every value valid; on this machine in float32, whatever they ask of a GPU."""
+    recipe = finetune.parse(["--config", path.stem, "--bf16", "false", "--use_cpu"])
+    assert recipe.config.make_objective() == ea.EXPO(recipe.config.beta)
+    assert recipe.script.model and recipe.script.dataset_name
+    text = path.read_text()
+    assert "Expected memory" in text or "GB" in text

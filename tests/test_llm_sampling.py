@@ -1,0 +1,302 @@
+"""Samples of a language model: from its own distribution, with its own log-probabilities, the same in any batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from . import llm_models as tiny
+
+from expo_analysis.llm import sampling, truth  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.prompts import Prompts  # isort: skip
+from expo_analysis.llm.rewards import Reward  # isort: skip
+from expo_analysis.llm.sampling import Sampling, draw, rng  # isort: skip
+
+WORDS = tiny.WORDS[:6]
+EOS = 1
+
+
+def model(seed: int = 0, **settings: Any) -> Any:
+    """Nine tokens, of which the second ends a response; logits spread far enough for rare and common tokens."""
+    return tiny.llama(seed, len(WORDS) + 3, initializer_range=0.35, **settings).eval()
+
+
+def next_token(policy: Any, ids: list[int], temperature: float = 1.0) -> np.ndarray:
+    with torch.no_grad():
+        logits = policy(torch.tensor([ids])).logits[0, -1].double()
+    return (logits / temperature).softmax(dim=0).numpy()
+
+
+def first_tokens(policy: Any, settings: Sampling, count: int = 4000) -> np.ndarray:
+    """How often each token came first, after prompts of two lengths in one batch; those after [3, 4] are counted."""
+    prompts = [[3, 4], [5, 6, 7, 8, 3]] * (count // 2)
+    drawn = draw(policy, prompts, [(0, k) for k in range(count)], settings, [EOS])
+    return np.bincount([one.ids[0] for one in drawn[::2]], minlength=9)
+
+
+def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
+    """The p-value; tokens expected fewer than five times are counted together."""
+    expected = probabilities * counts.sum()
+    rare = expected < 5
+    seen, wanted = list(counts[~rare]), list(expected[~rare])
+    assert not counts[probabilities == 0].any()
+    if expected[rare].sum() > 0:
+        seen, wanted = [*seen, counts[rare].sum()], [*wanted, expected[rare].sum()]
+    return float(stats.chisquare(seen, np.array(wanted) * sum(seen) / sum(wanted)).pvalue)
+
+
+# -------------------------------------------------------------------------------------------------------- distribution
+
+
+def test_first_tokens_have_the_models_own_probabilities() -> None:
+    policy = model()
+    counts = first_tokens(policy, Sampling(1))
+    assert chi_square(counts, next_token(policy, [3, 4])) > 1e-3
+    assert chi_square(counts, next_token(policy, [3, 4], 1.25)) < 1e-6  # it would see a wrong temperature
+
+
+def test_later_tokens_follow_from_those_before() -> None:
+    policy = model()
+    drawn = draw(policy, [[3, 4]] * 4000, [(1, k) for k in range(4000)], Sampling(3), [EOS])
+    exact: dict[tuple[int, ...], float] = {}
+    first = next_token(policy, [3, 4])
+    for a in range(9):
+        if a == EOS:
+            exact[(a,)] = first[a]
+            continue
+        second = next_token(policy, [3, 4, a])
+        exact |= {(a, b): first[a] * second[b] for b in range(9)}
+    seen = dict.fromkeys(exact, 0)
+    for one in drawn:
+        seen[tuple(one.ids[:2])] += 1  # a response that ended has no second token
+    assert math.isclose(sum(exact.values()), 1, abs_tol=1e-6)
+    assert chi_square(np.array(list(seen.values())), np.array(list(exact.values()))) > 1e-3
+
+
+def test_generation_defaults_do_not_creep_in() -> None:
+    """What a model's generation_config asks for, and transformers' own top_k = 50, changes nothing."""
+    settings = Sampling(6)
+    prompts, rows = [[3, 4]] * 40, [(0, k) for k in range(40)]
+    plain = draw(model(), prompts, rows, settings, [EOS])
+    policy = model()
+    own = tiny.GenerationConfig(
+        do_sample=True,
+        temperature=0.2,
+        top_k=1,
+        top_p=0.3,
+        repetition_penalty=5.0,
+        no_repeat_ngram_size=1,
+        min_new_tokens=5,
+        suppress_tokens=[3, 4],
+        max_length=4,
+        forced_eos_token_id=EOS,
+        eos_token_id=EOS,
+    )
+    policy.generation_config = own
+    assert draw(policy, prompts, rows, settings, [EOS]) == plain
+    assert policy.generation_config is own  # and it is given back
+
+
+def test_more_than_fifty_tokens_can_be_drawn() -> None:
+    """The rarest of 103 nearly equal tokens are drawn too: top_k = 50 would leave 53 out."""
+    policy = tiny.llama(0, 103, initializer_range=0.01).eval()
+    drawn = draw(policy, [[3]] * 3000, [(0, k) for k in range(3000)], Sampling(1), [EOS])
+    assert len({one.ids[0] for one in drawn}) == 103
+
+
+def test_temperature_and_nucleus() -> None:
+    policy = model()
+    counts = first_tokens(policy, Sampling(1, temperature=2.0))
+    assert chi_square(counts, next_token(policy, [3, 4], 2.0)) > 1e-3
+    exact = next_token(policy, [3, 4])
+    kept = np.cumsum(np.sort(exact)[::-1]) - np.sort(exact)[::-1] < 0.8
+    least = np.sort(exact)[::-1][kept].min()
+    truncated = np.where(exact >= least, exact, 0)
+    counts = first_tokens(policy, Sampling(1, top_p=0.8))
+    assert 1 < kept.sum() < 9 and not counts[truncated == 0].any()
+    assert chi_square(counts, truncated / truncated.sum()) > 1e-3
+
+
+def test_nucleus_by_hand() -> None:
+    given = torch.tensor([[0.1, 0.4, 0.2, 0.3]])
+    for top_p, kept in ((0.4, [1]), (0.41, [1, 3]), (0.7, [1, 3]), (0.75, [1, 2, 3]), (1.0, [0, 1, 2, 3])):
+        found = sampling.nucleus(given.double(), top_p - 1e-12)
+        assert found.nonzero()[:, 1].tolist() == kept
+
+
+def test_inversion_at_its_ends() -> None:
+    p = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).double()
+    uniforms = [0.0, 0.25 - 1e-12, 0.25, 0.5, 1 - 2**-53]
+    found = sampling.invert(p.expand(5, 5), torch.tensor(uniforms, dtype=torch.float64))
+    assert found[:, 0].tolist() == [1, 1, 3, 3, 3]
+    # in float32 the sum of a million tiny probabilities beside a large one would stand still
+    many = torch.cat([torch.tensor([0.5]), torch.full((1_000_000,), 5e-7)])[None]
+    place = sampling.invert(many, torch.tensor([0.75], dtype=torch.float64)).item()
+    assert abs(place - 500_000) < 100
+
+
+# --------------------------------------------------------------------------------------------------- log-probabilities
+
+
+def test_log_probabilities_are_those_of_a_forward_pass() -> None:
+    """At temperature 1 whatever the sampling, in batches of uneven prompts, the end token included."""
+    policy = model()
+    prompts = [[3], [4, 5, 6, 7], [8, 8]] * 10
+    for settings in (Sampling(7), Sampling(7, temperature=1.7, top_p=0.9)):
+        drawn = draw(policy, prompts, [(0, k) for k in range(30)], settings, [EOS])
+        assert {one.finished for one in drawn} == {True, False}
+        for prompt, one in zip(prompts, drawn, strict=True):
+            expected = sum(math.log(next_token(policy, prompt + one.ids[:t])[y]) for t, y in enumerate(one.ids))
+            assert abs(one.logp - expected) < 1e-4
+            assert one.finished == (one.ids[-1] == EOS) and EOS not in one.ids[:-1]
+            assert len(one.ids) == 7 or one.finished
+        again = sampling.response_logps(policy, prompts, [one.ids for one in drawn], batch_size=4)
+        assert np.abs(again - [one.logp for one in drawn]).max() < 1e-4
+
+
+def test_dropout_is_off_while_sampling() -> None:
+    prompts, rows = [[3, 4]] * 20, [(0, k) for k in range(20)]
+    noisy = model(attention_dropout=0.9).train()
+    assert draw(noisy, prompts, rows, Sampling(5), [EOS]) == draw(model(), prompts, rows, Sampling(5), [EOS])
+    assert noisy.training
+
+
+# ----------------------------------------------------------------------------------------------------------- repetition
+
+
+def test_a_response_does_not_depend_on_its_batch() -> None:
+    policy = model()
+    prompts = [[3], [4, 5, 6, 7], [8, 8], [3, 3]] * 5
+    rows = [(place % 4, place // 4) for place in range(20)]
+    whole = draw(policy, prompts, rows, Sampling(8), [EOS])
+    for size in (1, 3, 7):
+        parts = [
+            draw(policy, prompts[s : s + size], rows[s : s + size], Sampling(8), [EOS]) for s in range(0, 20, size)
+        ]
+        assert [one.ids for part in parts for one in part] == [one.ids for one in whole]
+    shorter = draw(policy, prompts, rows, Sampling(3), [EOS])  # and a longer one begins with the shorter
+    assert all(long.ids[:3] == short.ids for long, short in zip(whole, shorter, strict=True))
+
+
+def test_seeds_and_rows_have_random_numbers_of_their_own() -> None:
+    keys = [(0, 0), (0, 1), (1, 0), (0,), (0, 0, 0)]
+    assert len({rng(seed, *key).random() for seed in (0, 1) for key in keys}) == 2 * len(keys)
+    policy, rows = model(), [(0, k) for k in range(30)]
+    first, second = (draw(policy, [[3]] * 30, rows, Sampling(6, seed=seed), [EOS]) for seed in (0, 1))
+    assert first != second == draw(policy, [[3]] * 30, rows, Sampling(6, seed=1), [EOS])
+
+
+def test_every_end_token_ends_a_response() -> None:
+    policy = model()
+    policy.generation_config.eos_token_id = [1, 5]
+    ends = sampling.end_tokens(policy, tiny.tokenizer(WORDS))
+    assert ends == [1, 5]
+    drawn = draw(policy, [[3]] * 200, [(0, k) for k in range(200)], Sampling(6), ends)
+    assert {one.ids[-1] for one in drawn if one.finished} == {1, 5}
+    assert not any(token in ends for one in drawn for token in one.ids[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 2.5),
+        ("temperature", 0.0),
+        ("temperature", math.nan),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+        ("seed", -1),
+    ],
+)
+def test_bad_settings(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got {value}"):
+        Sampling(**{name: value})
+
+
+# ---------------------------------------------------------------------------------------------------------------- truth
+
+
+def exact_kl(p: Any, q: Any, ids: list[int], steps: int) -> float:
+    """KL(p ‖ q) of responses of up to ``steps`` tokens, summed over all of them."""
+    first, other = next_token(p, ids), next_token(q, ids)
+    total = float((first * np.log(first / other)).sum())
+    if steps > 1:
+        total += sum(first[a] * exact_kl(p, q, [*ids, a], steps - 1) for a in range(9) if a != EOS)
+    return total
+
+
+def test_divergences_against_enumeration() -> None:
+    policy, reference, prompt = model(1), model(0), [3, 4]
+    forward, reverse = exact_kl(reference, policy, prompt, 2), exact_kl(policy, reference, prompt, 2)
+    assert abs(forward - reverse) > 0.09  # the two are not mistaken for each other
+    reward = Reward("length", lambda prompts, responses: [len(text.split()) for text in responses])
+    found = truth.evaluate(
+        policy,
+        reference,
+        tiny.tokenizer(WORDS),
+        Prompts(["w0 w1"], [0]),
+        [prompt],
+        reward,
+        Sampling(2),
+        responses=1500,
+        batch_size=500,
+    )
+    for estimate, exact in ((found.kl, forward), (found.reverse_kl, reverse)):
+        assert abs(estimate.mean - exact) < 4 * estimate.standard_error < 0.05 * exact
+    rows = [(0, k) for k in range(1500)]
+    drawn = [one.ids for one in draw(reference, [prompt] * 1500, rows, Sampling(2), [EOS])]
+    both = sampling.compare(policy, reference, [prompt] * 1500, drawn, batch_size=500)
+    plain = truth.kl_by_samples(both.ref_logp[None], both.logp[None])
+    assert abs(plain.mean - forward) < 4 * plain.standard_error
+    assert found.kl.standard_error < plain.standard_error
+    assert len(found.texts) == 1 and len(found.texts[0]) == 1500
+
+
+def test_one_token_divergences_have_no_error() -> None:
+    policy, reference, prompt = model(1), model(0), [3, 4]
+    found = sampling.compare(policy, reference, [prompt] * 3, [[5], [6], [EOS]])
+    assert np.allclose(found.kl, exact_kl(reference, policy, prompt, 1), rtol=1e-4)
+    assert np.allclose(found.reverse_kl, exact_kl(policy, reference, prompt, 1), rtol=1e-4)
+    assert np.allclose(found.logp, np.log(next_token(policy, prompt))[[5, 6, EOS]], atol=1e-4)
+    assert np.allclose(found.ref_logp, np.log(next_token(reference, prompt))[[5, 6, EOS]], atol=1e-4)
+
+
+def test_a_policy_that_is_its_reference() -> None:
+    reference = model()
+    reward = Reward("words", lambda prompts, responses: [float(len(text) % 2) for text in responses])
+    found = truth.evaluate(
+        reference,
+        reference,
+        tiny.tokenizer(WORDS),
+        Prompts(["w0", "w1 w2"], [0, 1]),
+        [[3], [4, 5]],
+        reward,
+        Sampling(4),
+    )
+    assert found.kl.mean == found.reverse_kl.mean == 0
+    assert found.reward == found.ref_reward and 0 < found.reward.mean < 1
+
+
+def test_evaluation_needs_samples_of_the_policies_themselves() -> None:
+    with pytest.raises(ValueError, match="sampling must have temperature 1"):
+        truth.evaluate(None, None, None, Prompts(["w0"], [0]), [[3]], Reward("", list), Sampling(4, temperature=0.7))
+
+
+def test_models_of_two_vocabularies_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="reference must have the model's vocabulary of 9 tokens, got 12"):
+        sampling.compare(model(), tiny.llama(0, 12).eval(), [[3]], [[4]])
+
+
+def test_standard_errors() -> None:
+    found = truth.expected_reward([[1.0, 3.0], [5.0, 5.0]])
+    assert found.mean == 3.5 and math.isclose(found.standard_error, math.sqrt(2 / 2) / 2)
+    assert math.isnan(truth.expected_reward([[1.0], [2.0]]).standard_error)
+    with pytest.raises(ValueError, match=r"values must be finite and of shape \(prompts, responses\)"):
+        truth.expected_reward([1.0, 2.0])
+    with pytest.raises(ValueError, match="other_logp must have the shape of logp"):
+        truth.kl_by_samples([[1.0, 2.0]], [[1.0]])
