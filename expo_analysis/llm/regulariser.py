@@ -11,10 +11,10 @@ own_responses       nothing outside of the data: it raises the      nothing: no 
                     onto them
 reference_samples   the mass of whatever pi_ref says (in            no reference model; K further rows for each pair
                     expectation): unbiased                          in the forward pass, drawn beforehand
-token_kl            the same, with the least variance, and it is    the reference's forward pass, and both
-                    never negative. Along samples of pi_ref it is   vocabularies' logits, a chunk of tokens at a
-                    unbiased; along the pair's own responses if     time; the reference in memory (none beside the
-                    they were drawn from pi_ref                     adapter with PEFT)
+token_kl            the same along samples of pi_ref: unbiased,     the reference's forward pass, and both
+                    never negative, without noise at pi_ref. Along  vocabularies' logits, a chunk of tokens at a
+                    the pair's own responses it keeps pi_ref        time; the reference in memory (none beside the
+                    where that is optimal, but no masses            adapter with PEFT)
 token_divergence    as token_kl, for other divergences: sum_t       as token_kl
                     D(pi(.|y_<t), pi_ref(.|y_<t)), which is D
                     itself for responses of one token only
