@@ -29,7 +29,15 @@ def test_code_blocks_run(document: str) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["CONTRIBUTING.md", "README.md", "docs/desiderata.md", "docs/llm.md", "docs/losses.md", "docs/theory.md", "figures/README.md"],
+    [
+        "CONTRIBUTING.md",
+        "README.md",
+        "docs/desiderata.md",
+        "docs/llm.md",
+        "docs/losses.md",
+        "docs/theory.md",
+        "figures/README.md",
+    ],
 )
 def test_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
