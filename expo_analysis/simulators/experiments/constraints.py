@@ -247,7 +247,8 @@ def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, l
                 row |= quantiles(measure, measures[measure][k])
             row["share_regret_negative"] = (measures["regret"][k] < -1e-9).mean()
             row["share_between"] = (measures["detour"][k] <= 1 + 1e-9).mean()
-            row["share_of_starts_agreeing"] = reached.agreeing[k] if name == "rlhf" else 1.0
+            # in percents: whether a single start counts as agreeing can be a matter of rounding
+            row["share_of_starts_agreeing"] = round(float(reached.agreeing[k]), 2) if name == "rlhf" else 1.0
             rows.append(row)
     return pd.DataFrame(rows)
 
