@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from . import plots
+from ._files import replace
 from .desiderata.verdict import DESIDERATA
 from .desiderata.wording import MEANINGS, SIGNS
 from .plots.style import LOOKS, losses_in
-from .results import Result, made, write, write_result
+from .results import Result, made, write_result
 from .simulations import SIMULATIONS, run_all
 from .tables import (
     agreement_table,
@@ -245,7 +246,7 @@ def reproduce(
             show(simulation.show(tables[name]))
     if card is not None:
         show(_report_card(card))
-    written.append(write(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
+    written.append(replace(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
     report("done", 1.0)
     return written
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ._files import replace
 from .plots.style import render
 
-__all__ = ["Result", "made", "write", "write_result"]
+__all__ = ["Result", "made", "write_result"]
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,8 @@ def write_result(directory: Path, result: Result) -> list[Path]:
         f"{stem}.csv": table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode()
         for stem, table in result.tables.items()
     }
-    written = [write(directory / name, content) for name, content in contents.items()]
+    written = [replace(directory / name, content) for name, content in contents.items()]
     if result.figure is not None:
         for kind in ("png", "pdf"):
-            written.append(write(directory / f"{result.name}.{kind}", render(result.figure, kind)))
+            written.append(replace(directory / f"{result.name}.{kind}", render(result.figure, kind)))
     return written
-
-
-def write(path: Path, content: bytes) -> Path:
-    """Replace a file when its successor is complete."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

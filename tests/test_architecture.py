@@ -14,7 +14,7 @@ import expo_analysis
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
-    {"_array", "_json", "_threads", "data"},
+    {"_array", "_files", "_json", "_threads", "data"},
     {"bandit", "divergences"},
     {"losses", "bandit_io", "paper"},
     {"optima"},

@@ -527,7 +527,7 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
         (["--temperature", "0"], "temperature must be a positive finite number"),
         (["--label-temperature", "-1"], "label temperature must be a positive finite number"),
         (["--pairs", "few"], "pairs must be a positive whole number, or all; got 'few'"),
-        (["--responses", "1"], "responses must be a whole number from 2 on"),
+        (["--responses", "1"], "responses must be a whole number of at least 2"),
         (["--reference-share", "1.5"], "reference_share must be from 0 to 1"),
         (["--limit", "0"], "limit must be a positive whole number"),
         (["--dtype", "int8"], "dtype must be float32, bfloat16 or float16"),

@@ -347,7 +347,7 @@ FIRST_STEP = {
 
 @pytest.mark.parametrize("name", FIRST_STEP)
 def test_first_step_on_what_is_already_optimal(name: str, tmp_path: Path) -> None:
-    """Under labels by the reference itself EXPO has nothing to learn at the start; DPO and IPO do. [THEORY 5.7]"""
+    """Under labels by the reference itself EXPO has nothing to learn at the start; DPO and IPO do. [ours]"""
     objective, given, is_zero = FIRST_STEP[name]
     model = tiny.llama(0)
     trainer = make(

@@ -22,7 +22,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_softmax
 
 import expo_analysis as ea
-from expo_analysis import paper
+from expo_analysis import _files, paper
 from expo_analysis import results as results_module
 from expo_analysis import tables as table_functions
 from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
@@ -517,7 +517,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkey
         raise OSError("no space left")
 
     monkeypatch.setattr(module, "SIMULATIONS", {})
-    monkeypatch.setattr(results_module.os, "replace", full)
+    monkeypatch.setattr(_files.os, "replace", full)
     (tmp_path / "numbers.csv").write_text("old")
     with pytest.raises(OSError, match="no space left"):
         reproduce(tmp_path)

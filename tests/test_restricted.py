@@ -76,7 +76,7 @@ def test_the_gradient_vanishes_with_weight_decay_by_hand(problems):
         return p[..., :, None] / (p[..., :, None] + p[..., None, :])
 
     q = (1 - np.eye(N)) / (N * (N - 1))
-    # stationarity of THEORY 3.5, brought back to w
+    # stationarity in the logits, brought back to w
     logits = (2 * q * (winning(policy) - winning(optimal))).sum(axis=-1) + lam * (policy - reference)
     gradient = np.einsum("bxyd,bxy->bd", some, logits) / PROMPTS + decay[:, None] * found.w
     np.testing.assert_allclose(gradient, 0.0, atol=1e-10)

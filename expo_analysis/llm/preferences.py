@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._files import replace
+from ..losses.base import check_whole
 from .journal import Journal, OnProgress, origin_of, sample_missing
 from .labels import Skipped, check_labels, draw_labels
 from .prompts import Prompts
@@ -65,9 +67,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("responses", 2), ("reference_samples", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}")
+            check_whole(name, getattr(self, name), least)
         if not 0 <= self.reference_share <= 1:
             raise ValueError(f"reference_share must be from 0 to 1, got {self.reference_share!r}")
         check_labels(self.label_temperature, self.pairs)
@@ -307,15 +307,10 @@ def write_preferences(output: Path, made: Preferences, settings: dict[str, Any])
     }
     if output.suffix == ".jsonl":
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made.rows)
-        _replace(output, lambda path: path.write_text(text, encoding="utf-8"))
+        content = text.encode()
     else:
-        _replace(output, lambda path: pd.DataFrame(made.rows).to_parquet(path, index=False))
+        content = pd.DataFrame(made.rows).to_parquet(index=False)
+    replace(output, content)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _replace(files["settings"], lambda path: path.write_text(text, encoding="utf-8"))
+    replace(files["settings"], text.encode())
     return document
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)

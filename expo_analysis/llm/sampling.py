@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from ..losses.base import check_whole
 
 Floats = NDArray[np.float64]
 
@@ -51,22 +53,17 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.max_new_tokens) or self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be a positive whole number, got {self.max_new_tokens!r}")
+        check_whole("max_new_tokens", self.max_new_tokens, 1)
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be a positive finite number, got {self.temperature!r}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
-        if not _is_whole(self.seed) or self.seed < 0:
-            raise ValueError(f"seed must be a whole number from 0 on, got {self.seed!r}")
+        check_whole("seed", self.seed, 0)
 
     @property
     def from_model_itself(self) -> bool:
         """Whether what is drawn are samples of pi, and not of a sharpened or truncated version of it."""
         return self.temperature == 1 and self.top_p == 1
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -282,7 +279,3 @@ def _without_defaults(model: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

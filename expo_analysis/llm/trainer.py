@@ -477,7 +477,7 @@ class PreferenceTrainer(DPOTrainer):
         Every pair is taken in both orders, weighted by p(i > j) = sigma(log pi_i - log pi_j) under the model itself: at
         the start the reference is then optimal, and there is nothing to learn. EXPO's preference term has gradient
         zero there, and its regulariser too where it is token-wise (`own_responses` and `reference_samples` are sampled:
-        zero in expectation only). That of DPO and IPO is not zero. [THEORY 5.7; ours]
+        zero in expectation only). That of DPO and IPO is not zero. [ours]
 
         Raises:
             ValueError: for losses that couple the pairs of a batch, and for sharded models, whose gradients are not

@@ -89,7 +89,7 @@ def evaluate(
 ) -> Evaluation:
     """Expected reward of a policy and of its reference, and both KLs, on k responses of each to each prompt.
 
-    KLs are sums over tokens of exact next-token KLs along samples (Rao-Blackwell; THEORY of EXPO's token_kl), up to
+    KLs are sums over tokens of exact next-token KLs along samples (as EXPO's `token_kl`), up to
     ``max_new_tokens``. Policy and reference use the same random numbers, so that equal policies give equal rewards.
 
     Raises:
