@@ -102,6 +102,15 @@ def test_generation_defaults_do_not_creep_in() -> None:
     assert policy.generation_config is own  # and it is given back
 
 
+def test_two_prompts_of_the_same_tokens_have_responses_of_their_own() -> None:
+    policy, count = model(), 30
+    first, second = (
+        [one.ids for one in draw(policy, [[3]] * count, [(x, k) for k in range(count)], Sampling(6), [EOS])]
+        for x in (0, 1)
+    )
+    assert first != second
+
+
 def test_more_than_fifty_tokens_can_be_drawn() -> None:
     """The rarest of 103 nearly equal tokens are drawn too: top_k = 50 would leave 53 out."""
     policy = tiny.llama(0, 103, initializer_range=0.01).eval()

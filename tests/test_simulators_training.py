@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import expo_analysis as ea
 from expo_analysis.losses.risk import risk
 from expo_analysis.simulators import SGD, Adam, NGram, Pairs, Tabular, Training, draw_pairs, train, training
-from expo_analysis.simulators.training import Batch
+from expo_analysis.simulators.batches import Batch, whole
 
 from . import strategies as own
 from .definitions import CASES
@@ -106,7 +106,7 @@ def test_whatever_diverges_is_nan_in_its_row_only(average: float | None) -> None
 
 def eagerly(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_recorded", lambda step, example: step)
+        patch.setattr(training, "recorded", lambda step, example: step)
         return train(*arguments)
 
 
@@ -222,8 +222,7 @@ def test_a_wrong_shape_is_reported_as_such_and_threads_are_left_as_they_were() -
 
 
 def batches(pairs: Pairs, setting: Training, epochs: int) -> list[list[Batch]]:
-    whole = training._whole(pairs)
-    return [list(training._batches(pairs, whole, setting, epoch)) for epoch in range(epochs)]
+    return [list(training._epoch(pairs, whole(pairs), setting, epoch)) for epoch in range(epochs)]
 
 
 def met(found: list[Batch], s: int) -> list[tuple[int, int]]:

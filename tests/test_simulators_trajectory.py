@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.simulators import SGD, Pairs, Tabular, Training, Trajectory, draw_pairs, train
+from expo_analysis.simulators import SGD, Pairs, Tabular, Training, Trajectory, train
 from expo_analysis.simulators.trajectory import label
 
 REFERENCE = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
@@ -116,32 +115,6 @@ def test_what_is_not_known_is_not_offered() -> None:
         counted.divergence("tv")
     with pytest.raises(ValueError, match=r"kind must be one of \['chosen', 'rejected', 'unseen'\], got 'won'"):
         counted.mass("won")
-
-
-def test_several_become_one(trajectory: Trajectory) -> None:
-    parts = [
-        train(objective, Tabular(REFERENCE), PAIRS, Training(SGD(0.5), epochs=12, records=4))
-        for objective in OBJECTIVES
-    ]
-    joined = Trajectory.concat(parts)
-    assert joined.objectives == tuple(OBJECTIVES)
-    for name in ("log_policies", "values", "log_final", "stopped"):
-        np.testing.assert_allclose(getattr(joined, name), getattr(trajectory, name), rtol=1e-12)
-    pd.testing.assert_frame_equal(joined.to_frame(), trajectory.to_frame())
-
-
-def test_what_does_not_belong_together_stays_apart(trajectory: Trajectory) -> None:
-    def run(pairs: Pairs, **settings: Any) -> Trajectory:
-        return train(ea.DPO(1.0), Tabular(REFERENCE), pairs, Training(SGD(0.5), **settings))
-
-    for other in (
-        run(PAIRS, epochs=12, records=5),
-        run(draw_pairs(ea.Bandit(REFERENCE, OPTIMAL), 5, 2), epochs=12, records=4),
-    ):
-        with pytest.raises(ValueError, match="trajectories must have the same recorded steps and the same data"):
-            Trajectory.concat([trajectory, other])
-    with pytest.raises(ValueError, match="trajectories must hold at least one"):
-        Trajectory.concat([])
 
 
 def test_nan_stays_where_it_is(trajectory: Trajectory) -> None:

@@ -48,7 +48,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             **[paper]**, and by how much is a number. *Top row:* the median over random problems of what DPO's policy
             costs in RLHF's own objective, at the worst strength and λ = {small:g}: {regrets}, in nats. It ends where
             the constraint does: with {features["strength"].iloc[-1]:.0f} features, which reach every policy, no regret
-            is left ({features["regret_high"].iloc[-1]:.0e}). Weight decay is part of both objectives; early stopping
+            is left ({features["regret_high"].iloc[-1]:.1g}). Weight decay is part of both objectives; early stopping
             compares equal numbers of steps. RLHF is not convex over restricted policies: only {starts.min():.0%} to
             {starts.max():.0%} of its starts found the best point known, so the regret over few features is at least
             what is shown.""",

@@ -8,6 +8,7 @@ import pandas as pd
 from .. import plots
 from ..results import Result
 from ..simulators.experiments import displacement
+from ..simulators.experiments.common import DIGITS
 from .simulation import Simulation
 
 
@@ -32,6 +33,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
         for kind in ("chosen", "rejected", "unseen")
         if np.isfinite(end(world, loss, kind))
     )
+    met = f"within {miss:.0e} of it" if miss > 0 else f"there, to {DIGITS} digits,"
     reference = ends[ends["kind"] == "unseen"]["reference"].iloc[0]
     on_the_way = steps[steps["world"].isin(["population", "one_sided"]) & (steps["loss"] == "expo")]["unseen"]
     shared = optima[optima["lam"] == steps[steps["world"] == "features"]["lam"].iloc[0]]
@@ -56,7 +58,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             {last("population", "expo", "unseen"):.6f} on the unseen one, as it began. DPO and IPO leave these masses
             open (bars); what settles them is that
             gradient descent keeps the sum of the logits of every component **[ours]**, and with it the end is known
-            beforehand: training ends within {miss:.0e} of it in every mass. DPO's unseen response ends with
+            beforehand: training ends {met} in every mass. DPO's unseen response ends with
             {last("population", "dpo", "unseen"):.3f} instead of {reference:.2f}, although no gradient ever touches its
             logit: pairs whose logits are drawn apart take from all others by normalisation.""",
             f"""*Second row,* where the winners always win, DPO has no minimiser, and the unseen response fades away

@@ -7,16 +7,14 @@ sets of several sizes share one number of steps.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from .._threads import one_thread
 from ..bandit import Bandit
@@ -24,8 +22,10 @@ from ..losses import RLHF, Objective, PairObjective
 from ..losses.base import check_number, check_option, check_whole
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
+from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
 from .policies import Policy
+from .recording import recorded
 from .sampling import Pairs
 from .trajectory import Trajectory
 
@@ -139,19 +139,19 @@ def train(
     training = Training() if training is None else training
     _check(chosen, policy, data, training, validation)
     sets = data.data_sets if isinstance(data, Pairs) else 1
-    whole = _whole(data)
-    held_out = None if validation is None else _whole(validation)
+    held_out = None if validation is None else whole(validation)
     reference = np.atleast_2d(data.reference)
     optimal = None if data.optimal is None else np.atleast_2d(data.optimal)
     rewards = _rewards(chosen, reward, optimal, (sets, *reference.shape))
 
     groups = _groups(chosen)
-    per_epoch = 1 if training.batch is None else -(-_longest(data) // training.batch)
-    steps = training.epochs * per_epoch
-    recorded = record_steps(steps, training)
+    steps = training.epochs
+    if isinstance(data, Pairs) and training.batch is not None:
+        steps *= steps_per_epoch(data, training.batch)
+    looks = record_steps(steps, training)
     shape = (len(chosen), sets)
-    log_policies = np.full((*shape, len(recorded), *reference.shape), np.nan)
-    values = np.full((*shape, len(recorded)), np.nan)
+    log_policies = np.full((*shape, len(looks), *reference.shape), np.nan)
+    values = np.full((*shape, len(looks)), np.nan)
     final = np.full((*shape, *reference.shape), np.nan)
     stopped = np.full(shape, steps)
     done = 0
@@ -163,13 +163,13 @@ def train(
             def advance(step: int, base: int = base) -> None:
                 progress(base + step, steps * len(groups))
 
-            run = _run(task, data, whole, held_out, recorded, per_epoch, advance)
+            run = _run(task, data, held_out, looks, steps, advance)
             log_policies[group], values[group], final[group], stopped[group] = run
             done += steps
     counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
     return Trajectory(
         objectives=tuple(chosen),
-        steps=recorded,
+        steps=looks,
         log_policies=log_policies,
         values=values,
         log_final=final,
@@ -187,20 +187,6 @@ def record_steps(steps: int, training: Training) -> NDArray[np.intp]:
     else:
         at = np.linspace(0, steps, training.records)
     return np.unique(at.round().astype(np.intp))
-
-
-class Batch(NamedTuple):
-    """What one step reads, with a leading axis for data sets.
-
-    winner, loser: numbers of responses (see `policies`), (S, B). weight: (S, B), summing to one. prompts: the share of
-    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them.
-    """
-
-    winner: Tensor
-    loser: Tensor
-    weight: Tensor
-    prompts: Tensor
-    samples: Tensor
 
 
 class _Task:
@@ -293,15 +279,14 @@ class _Task:
 def _run(
     task: _Task,
     data: Bandit | Pairs,
-    whole: Batch,
     held_out: Batch | None,
-    recorded: NDArray[np.intp],
-    per_epoch: int,
+    looks: NDArray[np.intp],
+    steps: int,
     advance: Callable[[int], None],
 ) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
     """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
     training = task.training
-    steps = training.epochs * per_epoch
+    everything = whole(data)
     parameters = task.parameters
     state: tuple[Tensor, ...] = tuple(torch.zeros_like(parameters) for _ in range(training.optimiser.states))
     rates = training.optimiser.rates(_learning_rates(training, steps)).unbind(0)
@@ -310,12 +295,12 @@ def _run(
     best = _Best(task, held_out)
     log_policies, values = [], []
     replay: Callable[..., Any] | None = None
-    due = set(recorded.tolist())
+    due = set(looks.tolist())
 
     def record(step: int) -> None:
         log_policy = task.policy.log_policy(parameters)
         log_policies.append(log_policy.numpy())
-        values.append(task.risk(parameters, whole).numpy())
+        values.append(task.risk(parameters, everything).numpy())
         best.see(step, parameters, log_policy)
         advance(step)
 
@@ -323,9 +308,9 @@ def _run(
         record(0)
         step = 0
         for epoch in range(training.epochs):
-            for batch in _batches(data, whole, training, epoch):
+            for batch in _epoch(data, everything, training, epoch):
                 if replay is None:
-                    replay = _recorded(task.step, (parameters, state, rates[step], *batch))
+                    replay = recorded(task.step, (parameters, state, rates[step], *batch))
                 parameters, state = replay(parameters, state, rates[step], *batch)
                 step += 1
                 if step > average_from:
@@ -336,7 +321,7 @@ def _run(
                 advance(steps)
                 break
     final = task.policy.log_policy(mean).numpy() if training.average is not None else best.log_policy.numpy()
-    missing = len(recorded) - len(log_policies)  # all stopped early
+    missing = len(looks) - len(log_policies)  # all stopped early
     pad = [(0, 0), (0, 0), (0, missing)]
     return (
         np.pad(np.stack(log_policies, axis=2), [*pad, (0, 0), (0, 0)], constant_values=np.nan),
@@ -344,6 +329,13 @@ def _run(
         final,
         best.step.numpy(),
     )
+
+
+def _epoch(data: Bandit | Pairs, everything: Batch, training: Training, epoch: int) -> Iterable[Batch]:
+    """The batches of one epoch, in order."""
+    if training.batch is None or isinstance(data, Bandit):
+        return [everything]
+    return batches(data, epoch, training.batch, training.seed, training.shuffle, training.draws)
 
 
 class _Best:
@@ -378,106 +370,10 @@ class _Best:
         return patience is not None and bool((self.waited >= patience).all())
 
 
-def _recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..., Any]:
-    """The step as a fixed list of tensor operations, run without Python: about ten times faster on small tensors.
-
-    A loss whose Python branches on the values of its arguments cannot be recorded, and is called anew at each step.
-    """
-    try:
-        graph = make_fx(step)(*example)
-    except RuntimeError:
-        return step
-    parameters, state, *rest = example
-    states = len(state)
-
-    def flat(parameters: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        parameters, state = graph(parameters, more[:states], *more[states:])
-        return (parameters, *state)
-
-    try:
-        with warnings.catch_warnings():  # the tracer is to be replaced some day; without it there is still the graph
-            warnings.simplefilter("ignore", DeprecationWarning)
-            traced = torch.jit.trace(flat, (parameters, *state, *rest), check_trace=False)
-    except (AttributeError, RuntimeError):  # gone, or an operation that it does not know
-        return graph
-
-    def replay(parameters: Tensor, state: tuple[Tensor, ...], *rest: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        with torch.inference_mode():
-            parameters, *after = traced(parameters, *state, *rest)
-        return parameters, tuple(after)
-
-    return replay
-
-
 def _learning_rates(training: Training, steps: int) -> Tensor:
     left = 1 - torch.arange(steps, dtype=torch.float64) / steps
     factor = {"constant": torch.ones_like(left), "linear": left, "cosine": (1 - torch.cos(torch.pi * left)) / 2}
     return training.optimiser.lr * factor[training.schedule]
-
-
-def _batches(data: Bandit | Pairs, whole: Batch, training: Training, epoch: int) -> Iterator[Batch]:
-    """The batches of one epoch, in order."""
-    if training.batch is None or isinstance(data, Bandit):
-        yield whole
-        return
-    reference, size, longest = data.reference, np.asarray(data.size), _longest(data)
-    prompts, n = reference.shape
-    batch = training.batch
-    steps = -(-longest // batch)
-    short = steps * batch - longest
-    order = np.stack([_order(training, s, size[s], epoch * longest, (epoch + 1) * longest) for s in range(len(size))])
-    ends = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
-    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in ends)
-    weight = np.ones_like(winner, dtype=np.float64)
-    weight[:, longest:] = 0.0
-
-    def split(array: NDArray[Any]) -> NDArray[Any]:  # (S, N, ...) to (steps, S, B, ...)
-        return np.moveaxis(array.reshape(len(array), steps, batch, *array.shape[2:]), 1, 0)
-
-    weight = split(weight)
-    weight /= weight.sum(axis=-1, keepdims=True)
-    share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
-    samples = np.zeros((*winner.shape, 0), dtype=np.intp)
-    if training.draws:
-        streams = (np.random.default_rng([training.seed, s, epoch, 1]) for s in range(data.data_sets))
-        u = np.stack([rng.random((winner.shape[1], training.draws)) for rng in streams])
-        samples = np.empty(u.shape, dtype=np.intp)
-        for x, upto in enumerate(np.cumsum(reference, axis=1)):
-            y = np.searchsorted(upto, u[prompt == x], side="right")
-            samples[prompt == x] = x * n + np.minimum(y, n - 1)
-    arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
-    tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
-    yield from map(Batch._make, zip(*tensors, strict=True))
-
-
-def _order(training: Training, s: int, size: int, start: int, stop: int) -> NDArray[np.intp]:
-    """Pairs number ``start`` to ``stop`` that training meets of data set s, one pass through it after another."""
-    passes = range(start // size, -(-stop // size))
-    if not training.shuffle:
-        return np.arange(start, stop) % size
-    orders = [np.random.default_rng([training.seed, s, k]).permutation(size) for k in passes]
-    return np.concatenate(orders)[start - passes[0] * size : stop - passes[0] * size]
-
-
-def _whole(data: Bandit | Pairs) -> Batch:
-    """All the data as one batch of weighted pairs."""
-    reference = np.atleast_2d(data.reference)
-    prompts, n = reference.shape
-    if isinstance(data, Pairs):
-        weight = data.counts / np.asarray(data.size)[:, None, None, None]
-    else:
-        weight = (data.wins.reshape(prompts, n, n) * np.reshape(data.prompt_weights, (-1, 1, 1)))[None]
-    prompt, winner, loser = np.nonzero((weight > 0).any(axis=0))
-    share = weight.sum(axis=(-1, -2))
-    if isinstance(data, Bandit):  # a prompt may have no comparison, and is regularised all the same
-        share = np.reshape(data.prompt_weights, (1, -1))
-    first, second = (torch.from_numpy(prompt * n + end)[None] for end in (winner, loser))
-    nothing = torch.zeros((1, len(winner), 0), dtype=torch.int64)
-    return Batch(first, second, torch.from_numpy(weight[:, prompt, winner, loser]), torch.tensor(share), nothing)
-
-
-def _longest(data: Bandit | Pairs) -> int:
-    return int(np.asarray(data.size).max()) if isinstance(data, Pairs) else 1
 
 
 def _groups(objectives: list[Objective]) -> list[list[int]]:

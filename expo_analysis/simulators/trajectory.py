@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,14 +51,8 @@ class Trajectory:
 
     @cached_property
     def kinds(self) -> dict[str, NDArray[np.bool_]]:
-        """Which responses are chosen, rejected and unseen: masks (1 or S, prompts, n), of which one holds for each.
-
-        chosen: won more often than lost; unseen: in no comparison; rejected: all others.
-        """
-        won, lost = self.wins.sum(axis=-1), self.wins.sum(axis=-2)
-        chosen = won > lost * (1 + 1e-12)  # on populations a tie may be off by rounding
-        unseen = (won == 0) & (lost == 0)
-        return {"chosen": chosen, "rejected": ~chosen & ~unseen, "unseen": unseen}
+        """`kinds_of` the training data: masks (1 or S, prompts, n)."""
+        return kinds_of(self.wins)
 
     def mass(self, kind: str) -> Floats:
         """Probability of the ``"chosen"``, ``"rejected"`` or ``"unseen"`` responses of a prompt, (O, S, R, prompts)."""
@@ -115,21 +108,16 @@ class Trajectory:
             columns |= {f"y{y}": flat[:, y] for y in range(flat.shape[1])}
         return pd.DataFrame(columns)
 
-    @classmethod
-    def concat(cls, trajectories: Sequence[Trajectory]) -> Trajectory:
-        """Several trajectories on the same data and with the same records, as one over all their objectives."""
-        if not trajectories:
-            raise ValueError("trajectories must hold at least one trajectory")
-        first = trajectories[0]
-        for other in trajectories[1:]:
-            if not (np.array_equal(first.steps, other.steps) and np.array_equal(first.wins, other.wins)):
-                raise ValueError("trajectories must have the same recorded steps and the same data")
-        joined = {
-            name: np.concatenate([getattr(t, name) for t in trajectories])
-            for name in ("log_policies", "values", "log_final", "stopped")
-        }
-        objectives = tuple(objective for t in trajectories for objective in t.objectives)
-        return dataclasses.replace(first, objectives=objectives, **joined)
+
+def kinds_of(wins: Floats) -> dict[str, NDArray[np.bool_]]:
+    """Which responses are chosen, rejected and unseen, from how often i beats j (..., n, n): masks (..., n).
+
+    chosen: won more often than lost; unseen: in no comparison; rejected: all others. One of them holds for each.
+    """
+    won, lost = wins.sum(axis=-1), wins.sum(axis=-2)
+    chosen = won > lost * (1 + 1e-12)  # on populations a tie may be off by rounding
+    unseen = (won == 0) & (lost == 0)
+    return {"chosen": chosen, "rejected": ~chosen & ~unseen, "unseen": unseen}
 
 
 def label(objective: Objective) -> str:

@@ -28,6 +28,7 @@ from ..optimisers import SGD, Adam, Optimiser
 from ..policies import Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
+from .common import rounded
 
 Floats = NDArray[np.float64]
 
@@ -46,8 +47,6 @@ SPREADS = (3.0, 10.0)
 SEARCHED = 500
 """Problems of `search`."""
 MEASURES = ("regret", "reward_lost", "kl_optimal_policy", "detour")
-DIGITS = 8
-"""Figures that are kept: what the solvers leave uncertain is beyond them."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +226,7 @@ def constraints(full: bool = False, progress: Callable[[float], object] = lambda
         "constraints_search": search(SEARCHED * (5 if full else 1)),
     }
     progress(1.0)
-    return {name: rounded(table) for name, table in tables.items()}
+    return rounded(tables)
 
 
 def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, lam: float) -> pd.DataFrame:
@@ -286,13 +285,3 @@ def search(count: int) -> pd.DataFrame:
             "largest_kl_quotient": apart.max(axis=1),
         }
     )
-
-
-def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers to ``DIGITS`` figures, and what is zero to the solvers' accuracy to zero."""
-
-    def figures(x: float) -> float:
-        return 0.0 if abs(x) < 1e-11 else float(f"{x:.{DIGITS}g}")
-
-    number = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].map(figures) for name in number})

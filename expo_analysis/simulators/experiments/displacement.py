@@ -33,7 +33,8 @@ from ..optimisers import SGD, Adam
 from ..policies import LogLinear, Policy, Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
-from ..trajectory import Trajectory
+from ..trajectory import Trajectory, kinds_of
+from .common import rounded
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +50,6 @@ PROMPTS, N, FEATURES, SIMILARITY = 4, 6, 8, 0.9
 TRAINED_WORLDS = 12
 SIMILARITIES = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99])
 LAMS = np.array([0.03, 0.1, 0.3, 1.0, 3.0])
-DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def displacement(
         "displacement_optima": optima(500 if full else 100),
     }
     progress(1.0)
-    return {name: rounded(table) for name, table in tables.items()}
+    return rounded(tables)
 
 
 def recorded(name: str, run: Trajectory) -> pd.DataFrame:
@@ -193,14 +193,12 @@ def recorded(name: str, run: Trajectory) -> pd.DataFrame:
 def minimisers(name: str, world: World) -> pd.DataFrame:
     """The range of each kind's mass over all minimisers, one row per loss and kind; nan where there is none."""
     bandit = world.bandit
-    won, lost = bandit.wins.sum(axis=1), bandit.wins.sum(axis=0)
-    kinds = {"chosen": won > lost, "rejected": won < lost, "unseen": (won == 0) & (lost == 0)}
     rows = []
     for objective in world.objectives:
         solution = solve(objective, bandit)
         exists = solution.status in ("optimal", "not_unique")
         limit = flow_limit(solution.policy, bandit) if exists and not isinstance(objective, EXPO) else solution.policy
-        for kind, mask in kinds.items():
+        for kind, mask in kinds_of(bandit.wins).items():
             low = high = end = np.nan
             if exists:
                 low = high = end = float(limit[mask].sum())
@@ -252,9 +250,3 @@ def optima(count: int) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers to ``DIGITS`` figures."""
-    number = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].map(lambda x: float(f"{x:.{DIGITS}g}")) for name in number})

@@ -24,6 +24,8 @@ from ..autoregressive import Autoregressive, NGram, Transformer
 from ..optimisers import Adam
 from ..sampling import Pairs, draw_pairs
 from ..training import Training, train
+from ..trajectory import kinds_of
+from .common import rounded
 
 Floats = NDArray[np.float64]
 
@@ -272,10 +274,8 @@ def _optimal(solution: Solution) -> Floats:
 
 
 def masses(policy: Floats, wins: Floats) -> dict[str, float]:
-    """Probability of sequences that won more often than they lost, of others that were compared, of the rest."""
-    won, lost = wins.sum(axis=1), wins.sum(axis=0)
-    chosen, unseen = won > lost * (1 + 1e-12), won + lost == 0
-    return {"chosen": policy[chosen].sum(), "rejected": policy[~chosen & ~unseen].sum(), "unseen": policy[unseen].sum()}
+    """Probability of the chosen, the rejected and the unseen sequences, see `trajectory.kinds_of`."""
+    return {kind: float(policy[mask].sum()) for kind, mask in kinds_of(wins).items()}
 
 
 # --- the experiment ---------------------------------------------------------------------------------------------------
@@ -358,4 +358,4 @@ def estimators(full: bool = False, progress: Callable[[float], object] = lambda 
             steps.append(frame.assign(world=world_name))
             progress(0.3 + 0.07 * len(steps))
     tables["estimators_steps"] = pd.concat(steps, ignore_index=True)
-    return {name: frame.round(10) for name, frame in tables.items()}
+    return rounded(tables)

@@ -8,7 +8,9 @@ delta method (`simulators.asymptotics`), and the optima beside what Adam reaches
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,14 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from ...bandit import Bandit
-from ...losses import DPO, EXPO, FDPO, IPO, BradleyTerry, PairObjective, RegressionEXPO
+from ...losses import BradleyTerry
 from ...optima import Path, solve, solve_path
 from ..asymptotics import asymptotics
 from ..optimisers import Adam
 from ..policies import Tabular
 from ..sampling import draw_pairs
 from ..training import Training, train
+from .common import LOSSES, rounded
 
 Floats = NDArray[np.float64]
 
@@ -33,11 +36,8 @@ REFERENCES = {"far": np.array([0.4, 0.4, 0.2]), "near": np.array([0.62, 0.29, 0.
 FLATTER = np.array([0.58, 0.31, 0.11])
 """As close as "near", on pi*'s other side: `finite_data_population` has it too."""
 
-LOSSES: dict[str, PairObjective] = {
-    objective.name: objective for objective in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
-}
-"""RLHF with reverse KL is not among them: on win counts its optimum is DPO's."""
 IMPLICIT, EXPLICIT = ("dpo", "ipo", "fdpo"), ("expo", "regression_expo")
+"""RLHF with reverse KL is not among them: on win counts its optimum is DPO's."""
 FIXED = 0.1
 SIZES = np.geomspace(10, 1e5, 9).round().astype(int)
 FIT_FROM = 1000
@@ -143,29 +143,31 @@ def finite_data(full: bool = False, progress: Callable[[float], object] = lambda
     """
     data_sets = 4 * DATA_SETS if full else DATA_SETS
     trained, sizes = (tuple(LOSSES), (100, 1000, 10_000)) if full else (TRAINED, (TRAINED_PAIRS,))
-    jobs: list[Iterator[pd.DataFrame]] = [
-        *(_optima(reference, loss, data_sets) for reference in REFERENCES for loss in LOSSES),
-        *(_trained(reference, loss, size) for reference in REFERENCES for loss in trained for size in sizes),
-    ]
-    rows: dict[str, list[pd.DataFrame]] = {"finite_data": [], "finite_data_training": [], "finite_data_ends": []}
-    for k, job in enumerate(jobs):
-        for frame in job:
-            rows[frame.attrs["table"]].append(frame)
-        progress((k + 1) / len(jobs))
-    tables = {name: pd.concat(frames, ignore_index=True) for name, frames in rows.items()}
-    population = population_errors()
-    rates = fitted_rates(tables["finite_data"], population)
+    solved = list(itertools.product(REFERENCES, LOSSES))
+    runs = list(itertools.product(REFERENCES, trained, sizes))
+    jobs = len(solved) + len(runs)
+    found, paths, ends = [], [], []
+    for reference, loss in solved:
+        found.append(_optima(reference, loss, data_sets))
+        progress(len(found) / jobs)
+    for reference, loss, size in runs:
+        path, end = _trained(reference, loss, size)
+        paths.append(path)
+        ends.append(end)
+        progress((len(found) + len(ends)) / jobs)
+    errors, population = pd.concat(found, ignore_index=True), population_errors()
     tables = {
-        "finite_data": tables.pop("finite_data"),
-        "finite_data_rates": rates,
+        "finite_data": errors,
+        "finite_data_rates": fitted_rates(errors, population),
         "finite_data_population": population,
         "finite_data_efficient": pd.DataFrame({"pairs": SIZES, "error": efficient_error()}),
-        **tables,
+        "finite_data_training": pd.concat(paths, ignore_index=True),
+        "finite_data_ends": pd.concat(ends, ignore_index=True),
     }
-    return {name: _rounded(table) for name, table in tables.items()}
+    return rounded(tables)
 
 
-def _optima(reference: str, loss: str, data_sets: int) -> Iterator[pd.DataFrame]:
+def _optima(reference: str, loss: str, data_sets: int) -> pd.DataFrame:
     """Rows of ``finite_data`` for one loss, all sizes."""
     policy, objective = REFERENCES[reference], LOSSES[loss]
     population = Bandit(policy, OPTIMAL)
@@ -214,7 +216,7 @@ def _optima(reference: str, loss: str, data_sets: int) -> Iterator[pd.DataFrame]
                         "infinite": int(np.isinf(values).sum()),
                     }
                 )
-    yield _for("finite_data", pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def efficient_error() -> Floats:
@@ -268,20 +270,19 @@ def fitted_rates(errors: pd.DataFrame, population: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _trained(reference: str, loss: str, size: int) -> Iterator[pd.DataFrame]:
+def _trained(reference: str, loss: str, size: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of ``finite_data_training`` and ``finite_data_ends``: one loss at `FIXED`, DATA_SETS / 2 data sets."""
     policy, objective = REFERENCES[reference], LOSSES[loss].with_lam(FIXED)
     population = Bandit(policy, OPTIMAL)
     data = draw_pairs(population, size, DATA_SETS // 2, seed=SEED)
     validation = draw_pairs(population, size // 4, DATA_SETS // 2, seed=SEED + 1)
     epochs = max(1, TRAINING.epochs * TRAINED_PAIRS // size)
-    run = train(objective, Tabular(policy), data, _with_epochs(epochs), validation=validation)
+    run = train(objective, Tabular(policy), data, replace(TRAINING, epochs=epochs), validation=validation)
     error = run.divergence("tv")[0, :, :, 0]
     summary = np.array([mean_interval(column) for column in error.T])
     names = {"reference": reference, "loss": loss, "pairs": size}
-    yield _for(
-        "finite_data_training",
-        pd.DataFrame({**names, "step": run.steps, "error": summary[:, 0], "low": summary[:, 1], "high": summary[:, 2]}),
+    path = pd.DataFrame(
+        {**names, "step": run.steps, "error": summary[:, 0], "low": summary[:, 1], "high": summary[:, 2]}
     )
     exact = solve(objective, Bandit.from_counts(np.tile(policy, (data.data_sets, 1)), data.counts[:, 0]))
     nearest = int(summary[:, 0].argmin())
@@ -295,19 +296,4 @@ def _trained(reference: str, loss: str, size: int) -> Iterator[pd.DataFrame]:
     for end, (values, step) in ends.items():
         mean, low, high = mean_interval(values)
         rows.append({**names, "end": end, "error": mean, "low": low, "high": high, "step": step})
-    yield _for("finite_data_ends", pd.DataFrame(rows))
-
-
-def _with_epochs(epochs: int) -> Training:
-    return Training(**{**vars(TRAINING), "epochs": epochs})
-
-
-def _for(table: str, frame: pd.DataFrame) -> pd.DataFrame:
-    frame.attrs["table"] = table
-    return frame
-
-
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """To 8 significant digits: what is below is the last steps of iterations."""
-    number = table.select_dtypes("float").columns
-    return table.assign(**{name: [float(f"{x:.8g}") for x in table[name]] for name in number})
+    return path, pd.DataFrame(rows)

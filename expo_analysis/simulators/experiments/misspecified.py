@@ -29,16 +29,14 @@ from numpy.typing import NDArray
 
 from ...bandit import Bandit
 from ...divergences import ForwardKL
-from ...losses import DPO, EXPO, FDPO, IPO, BradleyTerry, PairObjective, RegressionEXPO
+from ...losses import DPO, IPO, BradleyTerry, PairObjective, RegressionEXPO
 from ...optima import solve, solve_path
+from .common import LOSSES, rounded
 
 Floats = NDArray[np.float64]
 
 REFERENCE = np.array([0.4, 0.4, 0.2])
 OPTIMAL = np.array([0.6, 0.3, 0.1])
-LOSSES: dict[str, PairObjective] = {
-    objective.name: objective for objective in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
-}
 STRENGTHS = np.arange(21) / 20
 LAM = 0.1
 """The lambda at which strengths are compared."""
@@ -108,7 +106,7 @@ def misspecified(
         "misspecified_corrections": corrections,
         "misspecified_orders": orders,
     }
-    return {name: _rounded(table) for name, table in tables.items()}
+    return rounded(tables)
 
 
 def _bandit(kind: str, strength: Floats) -> Bandit:
@@ -255,9 +253,3 @@ def random_problems(rng: np.random.Generator, kind: str, pairs: str, problems: i
     preference[:, high, low], preference[:, low, high] = stated, 1 - stated
     weights[:, high, low] = weights[:, low, high] = uneven if pairs == "uneven" else 1.0
     return optimal, preference, weights
-
-
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """To 8 digits after the point, and 8 significant ones: what is below is the last steps of iterations."""
-    number = table.select_dtypes("float").columns
-    return table.assign(**{name: [float(f"{x:.8g}") for x in table[name].round(10)] for name in number})

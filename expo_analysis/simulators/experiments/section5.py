@@ -22,6 +22,7 @@ from ..policies import Tabular
 from ..sampling import Pairs
 from ..training import Training, train
 from ..trajectory import Trajectory
+from .common import rounded
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +99,8 @@ def section5(full: bool = False, progress: Callable[[float], object] = lambda do
                 kept = ["loss", "published_lam", "step", "kl_optimal_policy", "y0", "y1", "y2"]
                 steps.append(frame[kept].assign(source=source))
         progress((k + 1) / len(jobs))
-    return {"section5": pd.concat(ends, ignore_index=True), "section5_steps": pd.concat(steps, ignore_index=True)}
+    tables = {"section5": pd.concat(ends, ignore_index=True), "section5_steps": pd.concat(steps, ignore_index=True)}
+    return rounded(tables)
 
 
 def _rows(

@@ -1,0 +1,100 @@
+"""What a step of training reads: weighted pairs, of all the data or a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..bandit import Bandit
+from .sampling import Pairs
+
+
+class Batch(NamedTuple):
+    """What one step reads, with a leading axis for data sets.
+
+    winner, loser: numbers of responses (see `policies`), (S, B). weight: (S, B), summing to one. prompts: the share of
+    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them.
+    """
+
+    winner: Tensor
+    loser: Tensor
+    weight: Tensor
+    prompts: Tensor
+    samples: Tensor
+
+
+def steps_per_epoch(data: Pairs, size: int) -> int:
+    """How many batches of so many pairs are in a pass over the largest data set."""
+    return -(-int(np.max(np.asarray(data.size))) // size)
+
+
+def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True, draws: int = 0) -> Iterator[Batch]:
+    """The batches of one epoch, in order.
+
+    Args:
+        size: pairs in a batch; the last has what is left. With data sets of several sizes an epoch is a pass over the
+            largest, while smaller ones start over again and again.
+        seed: of orders and samples; each data set and epoch has its own.
+        shuffle: whether each pass over a data set has an order of its own.
+        draws: responses to draw from pi_ref for each pair.
+    """
+    reference, sizes = data.reference, np.asarray(data.size).tolist()
+    prompts, n = reference.shape
+    longest = max(sizes)
+    steps = steps_per_epoch(data, size)
+    short = steps * size - longest
+    start, stop = epoch * longest, (epoch + 1) * longest
+    order = np.stack([_order(own, start, stop, [seed, s] if shuffle else None) for s, own in enumerate(sizes)])
+    ends = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
+    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in ends)
+    weight = np.ones_like(winner, dtype=np.float64)
+    weight[:, longest:] = 0.0
+
+    def split(array: NDArray[Any]) -> NDArray[Any]:  # (S, N, ...) to (steps, S, B, ...)
+        return np.moveaxis(array.reshape(len(array), steps, size, *array.shape[2:]), 1, 0)
+
+    weight = split(weight)
+    weight /= weight.sum(axis=-1, keepdims=True)
+    share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
+    samples = np.zeros((*winner.shape, 0), dtype=np.intp)
+    if draws:
+        streams = (np.random.default_rng([seed, s, epoch, 1]) for s in range(data.data_sets))
+        u = np.stack([rng.random((winner.shape[1], draws)) for rng in streams])
+        samples = np.empty(u.shape, dtype=np.intp)
+        for x, upto in enumerate(np.cumsum(reference, axis=1)):
+            y = np.searchsorted(upto, u[prompt == x], side="right")
+            samples[prompt == x] = x * n + np.minimum(y, n - 1)
+    arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
+    tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
+    yield from map(Batch._make, zip(*tensors, strict=True))
+
+
+def _order(size: int, start: int, stop: int, seed: list[int] | None) -> NDArray[np.intp]:
+    """Pairs number ``start`` to ``stop`` that training meets of a data set, one pass through it after another."""
+    passes = range(start // size, -(-stop // size))
+    if seed is None:
+        return np.arange(start, stop) % size
+    orders = [np.random.default_rng([*seed, k]).permutation(size) for k in passes]
+    return np.concatenate(orders)[start - passes[0] * size : stop - passes[0] * size]
+
+
+def whole(data: Bandit | Pairs) -> Batch:
+    """All the data as one batch of weighted pairs."""
+    reference = np.atleast_2d(data.reference)
+    prompts, n = reference.shape
+    if isinstance(data, Pairs):
+        weight = data.counts / np.asarray(data.size)[:, None, None, None]
+    else:
+        weight = (data.wins.reshape(prompts, n, n) * np.reshape(data.prompt_weights, (-1, 1, 1)))[None]
+    prompt, winner, loser = np.nonzero((weight > 0).any(axis=0))
+    share = weight.sum(axis=(-1, -2))
+    if isinstance(data, Bandit):  # a prompt may have no comparison, and is regularised all the same
+        share = np.reshape(data.prompt_weights, (1, -1))
+    first, second = (torch.from_numpy(prompt * n + end)[None] for end in (winner, loser))
+    nothing = torch.zeros((1, len(winner), 0), dtype=torch.int64)
+    return Batch(first, second, torch.from_numpy(weight[:, prompt, winner, loser]), torch.tensor(share), nothing)
