@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import plots
+from . import language_models, plots
 from ._files import replace
 from .desiderata.verdict import DESIDERATA
 from .desiderata.wording import MEANINGS, SIGNS
@@ -211,7 +211,8 @@ def reproduce(
     """Write every figure (PNG and PDF), its numbers (CSV) and a README.md that shows them: exact optima, simulations.
 
     Files of the same names are replaced, each one only when its successor is complete. Running again writes the same
-    CSV files byte for byte. Where `write_report_card` has left a report_card.csv, it is drawn again and shown too.
+    CSV files byte for byte. Where `write_report_card` has left a report_card.csv, it is drawn again and shown too,
+    and so are the tables of ``expo-analysis experiment``.
 
     Args:
         directory: made if it does not exist.
@@ -227,7 +228,7 @@ def reproduce(
     """
     directory = made(directory)
     report = on_progress or (lambda message, done: None)
-    card = read_report_card(directory)
+    card, learned = read_report_card(directory), language_models.read_language_models(directory)
     written: list[Path] = []
     sections = []
 
@@ -244,6 +245,9 @@ def reproduce(
         tables = run_all(SIMULATIONS, full, lambda done: report("simulations", exact + (0.999 - exact) * done))
         for name, simulation in SIMULATIONS.items():
             show(simulation.show(tables[name]))
+    if learned is not None:
+        for result in language_models.show(learned):
+            show(result)
     if card is not None:
         show(_report_card(card))
     written.append(replace(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))

@@ -22,7 +22,7 @@ LAYERS = (
     {"desiderata"},
     {"plots"},
     {"results"},
-    {"simulations"},
+    {"simulations", "language_models"},
     {"reproduce"},
     {"cli"},
     {"__main__"},

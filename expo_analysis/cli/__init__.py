@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, finetune, preferences, reproduce, simulate, solve
+from . import audit, experiment, finetune, preferences, reproduce, simulate, solve
 
 __all__ = ["app", "main"]
 
 # Plain help keeps the examples as they are written; plain tracebacks are what a report of a fault needs.
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command()(audit.audit)
+app.command()(experiment.experiment)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)
 app.command()(preferences.preferences)
 app.command()(reproduce.reproduce)

@@ -6,6 +6,7 @@ from .displacement import displacement
 from .estimators import estimators
 from .finite_data import finite_data
 from .interpolation import interpolation
+from .language_model import lm_displacement, lm_frontier, lm_preservation
 from .misspecified import misspecified
 from .preservation import preservation
 from .report_table import report_table
@@ -19,6 +20,9 @@ __all__ = [
     "estimators",
     "finite_data",
     "interpolation",
+    "lm_displacement",
+    "lm_frontier",
+    "lm_preservation",
     "misspecified",
     "preservation",
     "report_table",
