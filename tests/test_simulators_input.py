@@ -26,7 +26,7 @@ TABULAR = Tabular(BANDIT.reference)
         ({"patience": 0}, "patience must be a whole number of at least 1"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"seed": None}, "seed must be a whole number"),
-        ({"schedule": "step"}, r"schedule must be one of \['constant', 'linear', 'cosine'\], got 'step'"),
+        ({"schedule": "step"}, r"schedule must be one of \['constant', 'linear', 'cosine', 'exponential'\]"),
         ({"clip_norm": 0.0}, "clip_norm must be a finite number above 0"),
         ({"clip_norm": float("inf")}, "clip_norm must be a finite number above 0"),
         ({"average": 0.0}, r"average must be a share in \(0, 1\], got 0.0"),

@@ -14,7 +14,14 @@ from .definitions import CASES, Case
 LAMS = (0.3, 1.0, 3.0)
 KINKED = ("hinge", "slic", "dpop", "dpop_light")
 """Losses with kinks: a subgradient does not vanish at the minimiser, and steps of a given length jump about it."""
+SLOWEST = ("slic", "counts")
+"""The loss and problem that take the most steps at the smallest lambda; at the others they are as the rest."""
 COSINE = Training(Adam(0.05), epochs=2200, schedule="cosine", records=2)
+
+
+def exponential(epochs: int, beta: float) -> Training:
+    """For losses with kinks. Momentum over a small part of the run, 1 / (1 - beta) steps, makes the jumps smaller."""
+    return Training(Adam(0.02, betas=(beta, 0.999)), epochs=epochs, schedule="exponential", records=2)
 
 
 def _problems() -> dict[str, ea.Bandit]:
@@ -96,30 +103,26 @@ def test_an_optimum_on_the_boundary_is_out_of_reach() -> None:
     assert (excess > 0).any() and excess.max() < 2e-4
 
 
-@each_problem
-@cases(list(KINKED))
-def test_kinked_losses_come_close(case: Case, bandit: ea.Bandit) -> None:
-    """1e-6 is not to be had: across a kink the steps decide, along it a strongly convex rest is still on its way.
+@pytest.mark.parametrize(("name", "problem"), [(name, problem) for name in KINKED for problem in PROBLEMS])
+def test_losses_with_kinks_reach_the_optimum(name: str, problem: str) -> None:
+    """To 1e-6, as the issue asks: to 1e-8 where kinks fix the optimum, and 2e-7 for `DPOP` with a small penalty.
 
-    Lower bounds for subgradients say as much: after k steps the excess value is of the order of 1/k, and the distance
-    of its root. So policies are held to 1e-3, values to 1e-4.
+    Across a kink the iterates jump by what the rate allows, so it must fall by decades. Along it they stop once the
+    rate is below about 1 / (mu steps), mu the curvature that is left there, and keep what the jumps did until then.
     """
-    distance, excess, _ = misses(case, bandit, LAMS, COSINE)
-    assert distance.max() < 1e-3
-    assert excess.min() > -1e-12 and excess.max() < 1e-4
+    lams = LAMS[1:] if (name, problem) == SLOWEST else LAMS
+    distance, excess, _ = misses(CASES[name], PROBLEMS[problem], lams, exponential(40_000, beta=0.998))
+    assert distance.max() < 1e-6
+    assert excess.min() > -1e-12 and excess.max() < 1e-6
 
 
 @pytest.mark.slow
-@cases(list(KINKED))
-def test_kinked_losses_come_closer_with_more_steps(case: Case) -> None:
-    """What is missing is a matter of steps, and not of another optimum."""
-    bandit = PROBLEMS["counts"]
-    short, long = (
-        misses(case, bandit, LAMS, Training(SGD(0.3), epochs=epochs, schedule="cosine", records=2))
-        for epochs in (1_000, 16_000)
-    )
-    assert long[0].max() < short[0].max() / 4
-    assert long[1].max() < short[1].max() / 4
+def test_the_slowest_of_them_takes_ten_times_the_steps() -> None:
+    """Prompt 0: two kinks side by side, and mu = 0.05 along them."""
+    name, problem = SLOWEST
+    distance, excess, _ = misses(CASES[name], PROBLEMS[problem], LAMS[:1], exponential(400_000, beta=0.9995))
+    assert distance.max() < 1e-6
+    assert excess.min() > -1e-12 and excess.max() < 1e-6
 
 
 @pytest.mark.parametrize("optimiser", [SGD(1.0), SGD(0.3, momentum=0.9), Adam(0.02)], ids=lambda o: type(o).__name__)

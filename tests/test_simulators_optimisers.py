@@ -13,6 +13,7 @@ from benchmarks.plain_torch import Loop
 from expo_analysis.losses.risk import risk
 from expo_analysis.simulators import SGD, Adam, Pairs, Tabular, Training, draw_pairs, train
 from expo_analysis.simulators.optimisers import Optimiser
+from expo_analysis.simulators.training import LAST_RATE
 
 STEPS = 400
 PEERS = {
@@ -37,6 +38,7 @@ SCHEDULES = {
     "constant": lambda optimiser: torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
     "linear": lambda optimiser: torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=STEPS),
     "cosine": lambda optimiser: torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=STEPS),
+    "exponential": lambda optimiser: torch.optim.lr_scheduler.ExponentialLR(optimiser, LAST_RATE ** (1 / STEPS)),
 }
 BANDIT = ea.Bandit([[0.4, 0.4, 0.2], [0.2, 0.3, 0.5]], [[0.6, 0.3, 0.1], [0.3, 0.4, 0.3]])
 

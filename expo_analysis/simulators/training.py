@@ -32,7 +32,9 @@ from .trajectory import Trajectory
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
 
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "exponential")
+LAST_RATE = 1e-6
+"""Where the schedule ``"exponential"`` ends, as a share of the first learning rate."""
 PREFIXES = ("reference_samples", "own_responses")
 
 
@@ -47,7 +49,11 @@ class Training:
             sets of several sizes an epoch is a pass over the largest, while smaller ones start over again and again.
         shuffle: whether each pass over a data set has an order of its own.
         clip_norm: the gradient of each setting is scaled down to this 2-norm where it is longer; None for never.
-        schedule: of the learning rate: ``"constant"``, or ``"linear"`` or ``"cosine"`` down to zero.
+        schedule: of the learning rate: ``"constant"``; ``"linear"`` or ``"cosine"`` down to zero; or ``"exponential"``,
+            lr LAST_RATE^(t / steps) at step t = 0, 1, ... It suits losses with kinks, where gradients do not vanish at
+            the minimiser and steps are no shorter than the rate makes them: on sharp functions the distance falls in
+            proportion to the rate (Goffin 1977, "On convergence rates of subgradient optimization methods"; Davis,
+            Drusvyatskiy et al. 2018, arXiv 1803.02461).
         average: the share of the last steps whose parameters are averaged for the result; None for the last iterate.
         patience: stop a setting early when its validation risk has not fallen for so many records, and take the record
             where it was lowest; None for never.
@@ -371,8 +377,14 @@ class _Best:
 
 
 def _learning_rates(training: Training, steps: int) -> Tensor:
-    left = 1 - torch.arange(steps, dtype=torch.float64) / steps
-    factor = {"constant": torch.ones_like(left), "linear": left, "cosine": (1 - torch.cos(torch.pi * left)) / 2}
+    done = torch.arange(steps, dtype=torch.float64) / steps
+    left = 1 - done
+    factor = {
+        "constant": torch.ones_like(left),
+        "linear": left,
+        "cosine": (1 - torch.cos(torch.pi * left)) / 2,
+        "exponential": LAST_RATE**done,
+    }
     return training.optimiser.lr * factor[training.schedule]
 
 
