@@ -107,7 +107,7 @@ def test_measures_are_those_of_enumeration(ran: tuple[Path, dict[str, pd.DataFra
     reference, tokenizer = models(small)
     policy = tiny.llama(1, len(WORDS) + 3, initializer_range=0.35).eval()
     world = sweep.World.read(ran[0] / "world.json")
-    many = dataclasses.replace(small, evaluated=400)
+    many = dataclasses.replace(small, evaluated=400, watched=400)
     draws = sweep.fresh(reference, tokenizer, world.ids, many)
     world = dataclasses.replace(
         world, draws=draws, rewards=sweep.rewards_of(tokenizer, world.prompts, world.ids, draws).tolist()

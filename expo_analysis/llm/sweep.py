@@ -79,7 +79,7 @@ class Sweep:
         epochs, batch_size, learning_rate: of AdamW, with a rate that falls linearly to 0.
         evaluated: fresh responses to each prompt, of every policy and of the reference.
         records, watched: how often displacement is recorded, the start and the end included, and on how many pairs and
-            fresh responses of each prompt.
+            fresh responses of each prompt; KLs are measured along as many.
         seed: of everything random.
     """
 
@@ -305,12 +305,12 @@ def measure(sweep: Sweep, world: World, model: Any, reference: Any, tokenizer: A
     """Rewards and divergences of a policy on each half of the prompts, with standard errors (see `truth`)."""
     drawn = fresh(model, tokenizer, world.ids, sweep)
     rewards = {"reward": rewards_of(tokenizer, world.prompts, world.ids, drawn), "ref_reward": np.array(world.rewards)}
-    shape = (len(world.ids), sweep.evaluated)
     values = {**rewards, "gain": rewards["reward"] - rewards["ref_reward"]}
-    for name, along, draws in (("kl", "kl", world.draws), ("reverse_kl", "reverse_kl", drawn)):
-        prompts = [ids for ids in world.ids for _ in range(sweep.evaluated)]
-        found = compare(model, reference, prompts, [one.ids for own in draws for one in own])
-        values[name] = getattr(found, along).reshape(shape)
+    for name, draws in (("kl", world.draws), ("reverse_kl", drawn)):
+        some = [own[: sweep.watched] for own in draws]  # sums of exact next-token KLs vary little
+        prompts = [ids for ids in world.ids for _ in range(sweep.watched)]
+        found = compare(model, reference, prompts, [one.ids for own in some for one in own])
+        values[name] = getattr(found, name).reshape(len(some), -1)
     rows = []
     for half in HALVES:
         own = np.array([one == half for one in world.halves])
