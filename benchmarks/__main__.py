@@ -1,9 +1,10 @@
-"""`python -m benchmarks`: run everything, print the tables, keep them in benchmarks/RESULTS.md."""
+"""`python -m benchmarks`: run everything, or one part, print the tables, keep them in benchmarks/RESULTS.md."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +16,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 NEEDED = ("jax", "optimistix")
+STEPS = 9
+"""Timed steps of each way to train a language model."""
+
+
+class Part(Enum):
+    BANDITS = "bandits"
+    LANGUAGE_MODELS = "language-models"
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="A tenth of the problems and few repeats; writes no file.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Where to write the Markdown report.")] = None,
+    quick: Annotated[
+        bool, typer.Option(help="A tenth of the problems, a tiny language model, few repeats; writes no file.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="The Markdown report; what it has of other parts stays there.")
+    ] = None,
+    only: Annotated[
+        Part | None, typer.Option(help="Run this part, and leave the other as it is in the report.")
+    ] = None,
 ) -> None:
-    """Compare this package with scipy's BFGS and optimistix' Newton on random EXPO problems, and with a torch loop.
+    """Compare this package with scipy's BFGS and optimistix' Newton on random EXPO problems, with a torch loop, and
+    with TRL's DPOTrainer on SmolLM2.
 
     Example: python -m benchmarks --quick
     """
@@ -32,6 +48,34 @@ def main(
             err=True,
         )
         raise typer.Exit(2)
+    from . import language_model, report
+
+    command = "python -m benchmarks" + " --quick" * quick + (f" --only {only.value}" if only else "")
+    target = output or (None if quick else RESULTS)
+    console = Console()
+    console.width = max(console.width, report.WIDTH)
+
+    def keep(part: str) -> None:
+        if target is not None:
+            before = target.read_text(encoding="utf-8") if target.exists() else ""
+            target.write_text(report.with_part(before, part), encoding="utf-8")
+            console.print(f"Written to {target}")
+
+    if only != Part.LANGUAGE_MODELS:
+        keep(_bandits(quick, command, console))
+    if only != Part.BANDITS:
+        model = language_model.TINY if quick else language_model.SMOLLM2
+        lacking = language_model.missing(model)
+        if lacking is None:
+            keep(_language_models(model, 2 if quick else STEPS, command, console))
+        else:
+            typer.echo(f"No steps of language models: {lacking}", err=True)
+            if only is not None:
+                raise typer.Exit(2)
+
+
+def _bandits(quick: bool, command: str, console: Console) -> str:
+    """The part of the report on bandits, its tables printed as they come."""
     from . import measure, report
 
     share, repeats = (10, 3) if quick else (1, 9)
@@ -45,8 +89,6 @@ def main(
         ],
     }
     load = os.getloadavg()[0]
-    console = Console()
-    console.width = max(console.width, report.WIDTH)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tables: dict[str, list[measure.Row]] = {}
     for title, cases in groups.items():
@@ -57,12 +99,24 @@ def main(
                     n, max(full // share, 2), lam, repeats, with_scipy, _advance(progress, f"n = {n}, λ = {lam:g}")
                 )
         console.print(report.table(title, tables[title]))
-    training_tables = _training(quick, console)
-    target = output or (None if quick else RESULTS)
-    if target is not None:
-        command = "python -m benchmarks" + " --quick" * quick
-        target.write_text(report.markdown(tables, command, load, training_tables), encoding="utf-8")
-        console.print(f"Written to {target}")
+    return report.markdown(tables, command, load, _training(quick, console))
+
+
+def _language_models(model: str, repeats: int, command: str, console: Console) -> str:
+    """The part of the report on language models."""
+    from . import language_model, report
+
+    load = os.getloadavg()[0]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    groups = {}
+    for title, names in language_model.GROUPS.items():
+        with Progress(*columns, console=console, transient=True) as progress:
+            advance = partial(_done, progress, progress.add_task(title, total=repeats + language_model.WARM_UP))
+            groups[title] = language_model.compare(names, model, repeats, advance)
+        console.print(report.lines_table(title, language_model.lines(groups[title])))
+    ratios = language_model.pair_lines(list(groups.values()))
+    console.print(report.lines_table("Step time and memory, two by two", ratios))
+    return report.language_model_markdown(groups, model, command, load)
 
 
 def _training(quick: bool, console: Console) -> dict[str, Any]:

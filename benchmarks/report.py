@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import optimistix_newton, scipy_bfgs
+from . import language_model, optimistix_newton, scipy_bfgs
 from .measure import OURS, Row
 from .training import CLIP, Growth, Sweep
 
@@ -29,10 +30,14 @@ GROWTH_HEADER = ("data sets", "n", "steps", "s", "µs a step", "µs a step and d
 Lines = tuple[tuple[str, ...], ...]
 """A header and its rows."""
 
+LEFT = ("variant", "against", "aimed at")
+"""Columns of words."""
+
 WIDTH = 112
 """Columns of a terminal that the tables need."""
 
 PACKAGES = ("expo-analysis", "numpy", "scipy", "torch", "jax", "jaxlib", "optimistix", "lineax")
+LANGUAGE_MODEL_PACKAGES = ("expo-analysis", "torch", "transformers", "trl", "accelerate", "peft")
 NOTES = f"""\
 Compositional EXPO on random prompts: reference and BT-optimal policy uniform on the simplex, all pairs equally often,
 all prompts in one bandit, everything in float64. All solvers start at log((pi* + λ pi_ref) / (1 + λ)).
@@ -108,19 +113,37 @@ def table(title: str, rows: Sequence[Row]) -> Table:
 def markdown(
     tables: Mapping[str, Sequence[Row]], command: str, load: float, training: Mapping[str, Lines] | None = None
 ) -> str:
-    """The whole report: the tables by their titles, what was compared, and on what machine."""
-    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    sections = [
-        f"# Benchmarks\n\nWritten by `{command}` on {date.today()}.\n\n"
-        f"Machine: {machine}; load average {load:.1f} when it started.\n\nVersions: {versions}.\n"
-    ]
+    """The part on bandits: the tables by their titles, what was compared, and on what machine."""
+    sections = [_heading("Benchmarks", command, load, PACKAGES)]
     sections += [_section(title, (HEADER, *cells(rows))) for title, rows in tables.items()]
     sections += ["## What is compared\n", NOTES]
     if training:
         sections += [_section(title, lines) for title, lines in training.items()]
         sections += ["## What is compared in training\n", TRAINING_NOTES]
     return "\n".join(sections)
+
+
+def language_model_markdown(
+    groups: Mapping[str, Mapping[str, language_model.Row]], model: str, command: str, load: float
+) -> str:
+    """The part on language models: the ratios that matter, the tables they are from, what was compared and on what."""
+    row = next(iter(next(iter(groups.values())).values()))
+    return "\n".join(
+        [
+            _heading("Benchmarks of language models", command, load, LANGUAGE_MODEL_PACKAGES),
+            _section("Step time and memory, two by two", language_model.pair_lines(list(groups.values()))),
+            *(_section(title, language_model.lines(rows)) for title, rows in groups.items()),
+            "## What is compared in steps of language models\n",
+            language_model.notes(row, model),
+        ]
+    )
+
+
+def with_part(report: str, part: str) -> str:
+    """The report with this part, a heading of the first level and all under it, in place of the one so called."""
+    parts = [old for old in re.split(r"^(?=# )", report, flags=re.MULTILINE) if old.strip()]
+    named = {one.partition("\n")[0]: one.strip() + "\n" for one in [*parts, part]}
+    return "\n".join(named.values())
 
 
 def sweep_lines(sweeps: Sequence[Sweep]) -> Lines:
@@ -155,7 +178,7 @@ def lines_table(title: str, lines: Lines) -> Table:
     """For the terminal."""
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0, collapse_padding=True)
     for name in lines[0]:
-        drawn.add_column(name, justify="right", no_wrap=True)
+        drawn.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     for line in lines[1:]:
         drawn.add_row(*line)
     return drawn
@@ -165,8 +188,18 @@ def _speed(ours: float, plain: float) -> tuple[str, str, str]:
     return f"{ours:.2f}", f"{plain:,.0f}", f"{plain / ours:,.0f}"
 
 
+def _heading(title: str, command: str, load: float, packages: Sequence[str]) -> str:
+    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"# {title}\n\nWritten by `{command}` on {date.today()}.\n\n"
+        f"Machine: {machine}; load average {load:.1f} when it started.\n\nVersions: {versions}.\n"
+    )
+
+
 def _section(title: str, lines: Lines) -> str:
-    every = [lines[0], ("---", *["--:"] * (len(lines[0]) - 1)), *lines[1:]]
+    rule = ["---" if place == 0 or name in LEFT else "--:" for place, name in enumerate(lines[0])]
+    every = [lines[0], rule, *lines[1:]]
     return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in every) + "\n"
 
 
