@@ -33,7 +33,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     (folder / "prompts.txt").write_text("the food is\nthe food\nis the food\nthe\n")
     return Sweep(
         model=str(folder / "model"), prompts=str(folder / "prompts.txt"), prompt_count=4, max_new_tokens=4,
-        lams=(0.1, 1.0), batch_size=4, learning_rate=1e-2, evaluated=40, records=3,
+        lams=(0.1, 1.0), recorded=1.0, batch_size=4, learning_rate=1e-2, evaluated=40, records=3,
     )  # fmt: skip
 
 
@@ -171,6 +171,7 @@ def test_what_is_shown_comes_from_the_tables(ran: tuple[Path, dict[str, pd.DataF
 def test_bad_input_is_told(tmp_path: Path) -> None:
     for arguments, words in (
         (["--scale", "huge"], "scale must be one of ['small', 'large'], got 'huge'"),
+        (["--lam", "2"], "lams must have the one at which displacement is recorded, 0.3"),
         (["--model", str(tmp_path / "none")], "there is no such folder"),
         (["--prompts", "nothing"], "prompts must be a file"),
     ):

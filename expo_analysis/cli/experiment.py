@@ -7,13 +7,14 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .errors import bad_input
+from .solve import parse_lams
 
 
 def experiment(
@@ -23,6 +24,10 @@ def experiment(
     prompts: Annotated[str, typer.Option(metavar="FILE", help="As of expo-analysis preferences.")] = "sentiment",
     scale: Annotated[
         str | None, typer.Option(metavar="SCALE", help="small or large. [default: large where there is a GPU]")
+    ] = None,
+    lam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="L", help="Lambda, as of expo-analysis solve; may be repeated. [default: the scale's]"),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write; made if missing.")
@@ -37,11 +42,12 @@ def experiment(
     """Fine-tune a real language model with DPO, IPO and EXPO over lambda: reward, preservation, displacement.
 
     One sweep, three figures: lm_frontier, lm_preservation, lm_displacement, with their CSV files. On two cores it takes
-    about half an hour. A sweep that was stopped goes on where it was.
+    about half an hour. A sweep that was stopped goes on where it was, and one with more lambdas runs what is missing.
 
     \b
     Examples:
       expo-analysis experiment --workers 2
+      expo-analysis experiment --workers 2 --lam 0.03 --lam 0.3
       expo-analysis experiment --scale large --model Qwen/Qwen3-0.6B --output large
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
@@ -53,7 +59,10 @@ def experiment(
         from ..results import made, write_result
 
         chosen = scale or ("small" if device() == "cpu" else "large")
-        sweep = at_scale(chosen, model=model, prompts=prompts, seed=seed)
+        changes: dict[str, Any] = {"model": model, "prompts": prompts, "seed": seed}
+        if lam:
+            changes["lams"] = tuple(parse_lams(lam))
+        sweep = at_scale(chosen, **changes)
         made(output)
         tempfile.TemporaryFile(dir=output).close()  # now, as training takes long
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -35,6 +35,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 from .._files import replace
+from ..losses.base import check_number, check_whole
 from .config import PreferenceConfig
 from .models import load_model, load_tokenizer, without_progress_bars
 from .preferences import Settings, make_preferences
@@ -75,12 +76,15 @@ class Sweep:
         reference_samples: for each prompt, how many samples EXPO's estimator of that name has.
         max_new_tokens: of a response.
         label_temperature: of the Bradley-Terry labels where the reward gives them.
-        lams: the trade-offs; displacement is recorded at the middle one.
+        lams: the trade-offs, and recorded, the one of them at which displacement is recorded.
         epochs, batch_size, learning_rate: of AdamW, with a rate that falls linearly to 0.
         evaluated: fresh responses to each prompt, of every policy and of the reference.
         records, watched: how often displacement is recorded, the start and the end included, and on how many pairs and
             fresh responses of each prompt; KLs are measured along as many.
         seed: of everything random.
+
+    Raises:
+        ValueError: naming the argument and what is accepted.
     """
 
     model: str = "smollm2"
@@ -92,6 +96,7 @@ class Sweep:
     max_new_tokens: int = 12
     label_temperature: float = 0.1
     lams: tuple[float, ...] = (0.03, 0.3, 3.0)
+    recorded: float = 0.3
     epochs: int = 1
     batch_size: int = 8
     learning_rate: float = 5e-5
@@ -100,10 +105,22 @@ class Sweep:
     watched: int = 2
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("prompt_count", 2), ("responses", 2), ("pairs", 1), ("reference_samples", 1)):
+            check_whole(name, getattr(self, name), least)
+        for name, least in (("max_new_tokens", 1), ("epochs", 1), ("batch_size", 1), ("records", 2), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
+        check_whole("watched", self.watched, 2)
+        check_whole("evaluated", self.evaluated, self.watched)
+        for lam in self.lams:
+            check_number("lams", lam, 0.0)
+        if self.recorded not in self.lams:
+            raise ValueError(f"lams must have the one at which displacement is recorded, {self.recorded:g}")
+
     @property
-    def recorded(self) -> float:
-        """The lambda at which displacement is recorded."""
-        return self.lams[len(self.lams) // 2]
+    def shared(self) -> dict[str, Any]:
+        """All settings but the lambdas: others are more runs of the same sweep."""
+        return {name: value for name, value in asdict(self).items() if name != "lams"}
 
     @property
     def evaluation(self) -> Sampling:
@@ -125,12 +142,14 @@ SCALES = {
 class World:
     """The data set of a sweep, and fresh samples of the reference: what all runs share.
 
+    settings    of the sweep that it belongs to, all but the lambdas
     rows        as of `make_preferences`
     prompts     text of each prompt; ids: its tokens; halves: who labelled it
     draws       for each prompt, ``evaluated`` samples of the reference, none of which is in ``rows``
     rewards     theirs, (prompts, evaluated)
     """
 
+    settings: dict[str, Any]
     rows: list[dict[str, Any]]
     prompts: list[Any]
     ids: list[list[int]]
@@ -155,8 +174,8 @@ def device() -> str:
 
 def make_world(sweep: Sweep, journal: Path) -> World:
     """Sample, score and label; draw what is kept for evaluation."""
-    tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model).to(device())
     found = read_prompts(sweep.prompts)
+    tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model).to(device())
     found, ids = tokenize(
         Prompts(found.prompts[: sweep.prompt_count], found.rows[: sweep.prompt_count]), tokenizer, None
     )
@@ -174,6 +193,7 @@ def make_world(sweep: Sweep, journal: Path) -> World:
     prompts, ids = [found.prompts[place] for place in keep], [ids[place] for place in keep]
     draws = fresh(model, tokenizer, ids, sweep)
     return World(
+        settings=sweep.shared,
         rows=made.rows,
         prompts=prompts,
         ids=ids,
@@ -341,14 +361,13 @@ def run_sweep(
     without_progress_bars()
     runs = [(method, lam) for lam in sweep.lams for method in METHODS]
     progress("sampling", 0, len(runs))
-    path, settings = folder / "world.json", folder / "settings.json"
-    document = json.dumps(asdict(sweep), indent=2) + "\n"
+    path = folder / "world.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if settings.exists() and settings.read_text(encoding="utf-8") != document:
-        raise ValueError(f"{folder} has runs with other settings: choose another folder, or remove it")
-    replace(settings, document.encode())
     if not path.exists():
         replace(path, make_world(sweep, folder / "responses.jsonl").to_json().encode())
+    world = World.read(path)
+    if world.settings != sweep.shared:
+        raise ValueError(f"{folder} has runs with other settings: choose another folder, or remove it")
     missing = [run for run in runs if not _file(folder, *run).exists()]
     os.environ.setdefault("TQDM_DISABLE", "1")  # the runs' own bars; tqdm asks when it is imported
     context = multiprocessing.get_context("spawn")
@@ -357,10 +376,12 @@ def run_sweep(
         futures = {pool.submit(_run, sweep, *run, folder): run for run in missing}
         progress("training", len(runs) - len(missing), len(runs))
         for count, future in enumerate(as_completed(futures), start=len(runs) - len(missing) + 1):
+            if future.exception() is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
             future.result()
             progress("training", count, len(runs))
     found = [json.loads(_file(folder, *run).read_text(encoding="utf-8")) for run in runs]
-    return tables(sweep, found, World.read(path))
+    return tables(sweep, found, world)
 
 
 def _file(folder: Path, method: Method, lam: float) -> Path:
