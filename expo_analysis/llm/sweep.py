@@ -135,7 +135,7 @@ SCALES = {
         lams=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0), records=12, watched=8,
     ),
 }  # fmt: skip
-"""``small`` takes half an hour on two cores; ``large`` is for a GPU."""
+"""``small`` takes 40 minutes on two cores; ``large`` is for a GPU."""
 
 
 @dataclass(frozen=True)

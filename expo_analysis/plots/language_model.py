@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from .style import INK, LOOKS, PALETTE, Look, themed
 
@@ -75,6 +75,13 @@ def lm_preservation(kept: pd.DataFrame) -> Figure:
     right.axhline(0, color=INK, linewidth=0.9, linestyle="--")
     right.set(xscale="log", xlabel=drift, ylabel="expected reward gained on the other half")
     right.set_title(r"the same runs, one $\lambda$ for both halves", fontsize="medium")
+    for axis in (left.yaxis, right.xaxis):  # hardly a decade: powers of ten say little
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(NullFormatter())
+    left.set_xticks(sorted(kept["lam"].unique()))
+    left.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    left.xaxis.set_minor_formatter(NullFormatter())
     _legend(figure, kept)
     return figure
 
