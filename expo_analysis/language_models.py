@@ -90,7 +90,8 @@ def _preservation(tables: dict[str, pd.DataFrame]) -> Result:
             model **[ours]**.""",
             """Two things keep EXPO's drift from zero here. The prompts share all parameters, so that learning on one
             half moves the other: this every loss has. And labels are a sample: the gradient at π_ref is zero on
-            average, not in every batch.""",
+            average, not in every batch. With its own responses there is a third: on a fixed data set that regulariser
+            pulls towards the data's own distribution.""",
         ),
         plots.lm_preservation(kept),
     )

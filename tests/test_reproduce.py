@@ -22,7 +22,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_softmax
 
 import expo_analysis as ea
-from expo_analysis import _files, paper
+from expo_analysis import _files, language_models, paper
 from expo_analysis import results as results_module
 from expo_analysis import tables as table_functions
 from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
@@ -37,11 +37,10 @@ module = import_module("expo_analysis.reproduce")
 COMMITTED = Path(__file__).parents[1] / "figures"
 TABLES = ["interpolation", "simplex", "preservation", "convergence", "convergence_slopes", "authors_final"]
 FIGURES = ["interpolation", "simplex", "preservation", "convergence"]
-REPORT_CARD = COMMITTED / "report_card.csv"
-"""Written by an audit, and shown by every run that finds it."""
-if REPORT_CARD.is_file():
-    TABLES.append("report_card")
-    FIGURES.append("report_card")
+FOUND = [name for name in ("report_card", *language_models.TABLES) if (COMMITTED / f"{name}.csv").is_file()]
+"""Written by an audit and by an experiment, and shown by every run that finds them."""
+TABLES += FOUND
+FIGURES += [name for name in FOUND if name != "lm_settings"]
 IMPLICIT = ["dpo", "ipo", "fdpo"]
 EXPLICIT = ["expo", "regression_expo"]
 
@@ -50,17 +49,17 @@ REFERENCE = np.array([0.4, 0.4, 0.2])
 RECORD = json.loads((files("expo_analysis") / "data" / "section5.json").read_text())
 
 
-def with_report_card(directory):
+def with_found(directory):
     directory.mkdir(parents=True, exist_ok=True)
-    if REPORT_CARD.is_file():
-        shutil.copy(REPORT_CARD, directory)
+    for name in FOUND:
+        shutil.copy(COMMITTED / f"{name}.csv", directory)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run without the simulations, which take a minute: theirs are checked below, by themselves."""
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
-    with_report_card(directory)
+    with_found(directory)
     progress = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SIMULATIONS", {})
@@ -405,7 +404,7 @@ def test_progress_goes_from_0_to_1(run):
 def test_running_again_writes_the_same_bytes(run, tmp_path):
     # in a process with other threads and other hashes, over what an earlier run left behind
     (tmp_path / "interpolation.csv").write_text("old")
-    with_report_card(tmp_path)
+    with_found(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "12345"}
     script = (
         "import importlib, pathlib, sys; module = importlib.import_module('expo_analysis.reproduce'); "
