@@ -73,7 +73,7 @@ def misses(
 @each_problem
 @cases([name for name in CONVEX if name not in KINKED])
 def test_smooth_convex_losses_reach_the_optimum(case: Case, bandit: ea.Bandit) -> None:
-    """The issue asks for 1e-6; a step size that goes down to zero gets to rounding."""
+    """A step size that goes down to zero gets to rounding."""
     distance, excess, _ = misses(case, bandit, LAMS, COSINE)
     assert distance.max() < 1e-12
     assert np.abs(excess).max() < 1e-13
@@ -105,7 +105,7 @@ def test_an_optimum_on_the_boundary_is_out_of_reach() -> None:
 
 @pytest.mark.parametrize(("name", "problem"), [(name, problem) for name in KINKED for problem in PROBLEMS])
 def test_losses_with_kinks_reach_the_optimum(name: str, problem: str) -> None:
-    """To 1e-6, as the issue asks: to 1e-8 where kinks fix the optimum, and 2e-7 for `DPOP` with a small penalty.
+    """To 1e-6: to 1e-8 where kinks fix the optimum, and 2e-7 for `DPOP` with a small penalty.
 
     Across a kink the iterates jump by what the rate allows, so it must fall by decades. Along it they stop once the
     rate is below about 1 / (mu steps), mu the curvature that is left there, and keep what the jumps did until then.
