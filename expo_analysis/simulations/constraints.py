@@ -30,7 +30,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
         f"{name} {worst('regret', c, 'dpo'):.2g} (at λ = {large:g}: {worst('regret', c, 'dpo', large):.2g})"
         for c, name in NAMES.items()
     )
-    features, starts = rows("few_features", "dpo"), rows("few_features", "rlhf")["share_of_starts_agreeing"]
+    features, starts = rows("few_features", "dpo"), rows("few_features", "rlhf")["share_of_starts_agreeing"].iloc[0]
     decays, stops, adam = (rows(c, "dpo") for c in ("weight_decay", "early_stopping", "early_stopping_adam"))
     lost = {
         (c, loss): worst("reward_lost", c, loss) for c in ("weight_decay", "early_stopping") for loss in ("dpo", "rlhf")
@@ -49,9 +49,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             costs in RLHF's own objective, at the worst strength and λ = {small:g}: {regrets}, in nats. It ends where
             the constraint does: with {features["strength"].iloc[-1]:.0f} features, which reach every policy, no regret
             is left ({features["regret_high"].iloc[-1]:.1g}). Weight decay is part of both objectives; early stopping
-            compares equal numbers of steps. RLHF is not convex over restricted policies: only {starts.min():.0%} to
-            {starts.max():.0%} of its starts found the best point known, so the regret over few features is at least
-            what is shown.""",
+            compares equal numbers of steps. RLHF is not convex over restricted policies: over few features only about
+            {starts:.0%} of its starts found the best point known, so the regret there is at least what is shown.""",
             f"""*Second row* **[ours]**: under weight decay and early stopping this regret is mostly one of strength.
             DPO's gradient carries a factor λ that RLHF's does not, so that the same decay, or the same number of steps,
             holds it back more. Measured against the best policy at its own KL from π_ref, DPO leaves less reward lying

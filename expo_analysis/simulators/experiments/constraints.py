@@ -106,14 +106,14 @@ def random_problems(count: int, prompts: int, seed: int = 0) -> Problems:
 class Reached:
     """At one lambda, one constraint: log-policies (strengths, K, prompts, n) by loss; ``fit`` is a loss of its own.
 
-    regret: in RLHF's objective, (strengths, K) by loss. agreeing: the share of RLHF's starts that found its optimum.
+    regret: in RLHF's objective, (strengths, K) by loss. agreeing: the share of all RLHF's starts that found its optimum.
     """
 
     strength: Floats
     log_policies: dict[str, Floats]
     fit: Floats
     regret: dict[str, Floats]
-    agreeing: Floats
+    agreeing: float
 
 
 def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam: float, draws: int) -> Reached:
@@ -138,7 +138,7 @@ def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam
         name: (restrictions.value(RLHF(lam), found[name].w) - found["rlhf"].value).reshape(shape[:2])
         for name in log_policies
     }
-    return Reached(strength, log_policies, fit, regret, found["rlhf"].agreeing.reshape(shape[:2]).mean(axis=1))
+    return Reached(strength, log_policies, fit, regret, found["rlhf"].agreeing.mean())
 
 
 def weight_decay(problems: Problems, pairs: str, lam: float, draws: int = 1) -> Reached:
@@ -188,7 +188,7 @@ def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[t
         value = {name: problems.rlhf(lam, log_policy) for name, log_policy in log_policies.items()}
         regret = {name: value[name] - value["rlhf"] for name in value}
         steps = run.steps[1:].astype(float)
-        yield lam, Reached(steps, log_policies, fit, regret, np.ones(len(steps)))
+        yield lam, Reached(steps, log_policies, fit, regret, 1.0)
 
 
 def constraints(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
@@ -246,8 +246,8 @@ def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, l
                 row |= quantiles(measure, measures[measure][k])
             row["share_regret_negative"] = (measures["regret"][k] < -1e-9).mean()
             row["share_between"] = (measures["detour"][k] <= 1 + 1e-9).mean()
-            # in percents: whether a single start counts as agreeing can be a matter of rounding
-            row["share_of_starts_agreeing"] = round(float(reached.agreeing[k]), 2) if name == "rlhf" else 1.0
+            # of all strengths together and in tenths: whether a single start agrees can be a matter of rounding errors
+            row["share_of_starts_agreeing"] = round(float(reached.agreeing), 1) if name == "rlhf" else 1.0
             rows.append(row)
     return pd.DataFrame(rows)
 
