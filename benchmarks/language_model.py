@@ -82,6 +82,7 @@ All of a group are in memory at once, which takes about 12 GiB.
 PAIRS = (
     ("EXPO", "DPO (TRL)", "time ≤ 0.75, 1 copy less"),
     ("DPO", "DPO (TRL)", "time ≤ 1.05"),
+    ("EXPO", "DPO", ""),
     ("EXPO", "DPO, precomputed (TRL)", ""),
     ("DPO, precomputed", "DPO, precomputed (TRL)", ""),
     ("EXPO, LoRA", "DPO, LoRA (TRL)", ""),
@@ -275,4 +276,8 @@ The variants:
 EXPO saves the reference's forward pass and its copy of the weights. DPO with precomputed references has neither in a
 step, and costs about what EXPO costs; what is left to EXPO is that nothing has to be precomputed. With LoRA there is no
 second copy to save, only the forward pass.
+
+Only between two of ours, or two of TRL's, is a ratio the objective's alone. Without a Triton kernel TRL's head computes
+the logits of prompts and padding too, and ours those of responses only; what that saves depends on how much of a batch
+is responses. On a GPU both leave that to TRL's kernel.
 """

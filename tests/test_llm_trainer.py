@@ -17,6 +17,7 @@ from . import llm_models as tiny
 
 from expo_analysis.llm import NonFiniteLoss, PreferenceConfig, PreferenceTrainer, check_trl  # isort: skip
 from peft import LoraConfig  # isort: skip
+from transformers import CohereConfig, CohereForCausalLM  # isort: skip
 import trl.trainer.dpo_trainer  # isort: skip
 
 LAM = 0.3
@@ -260,19 +261,21 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def test_memory_of_token_kl_does_not_grow_with_vocabulary_times_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("estimator", ["own_responses", "token_kl"])
+def test_memory_does_not_grow_with_vocabulary_times_length(estimator: str, tmp_path: Path) -> None:
     """At four times the length the largest tensor stays what it is: the logits of a chunk."""
     vocabulary, chunk = 2000, 8
+    reference = {"ref_model": tiny.llama(1, vocabulary=vocabulary)} if estimator == "token_kl" else {}
     largest = []
     for longest in (12, 48):
         trainer = make(
             ea.EXPO(LAM),
             tmp_path,
             model=tiny.llama(0, vocabulary=vocabulary),
-            ref_model=tiny.llama(1, vocabulary=vocabulary),
             data=tiny.pairs(4, longest=longest),
-            regulariser_estimator="token_kl",
+            regulariser_estimator=estimator,
             token_chunk_size=chunk,
+            **reference,
         )
         batch = batch_of(trainer)
         trainer.model.train()
@@ -281,6 +284,27 @@ def test_memory_of_token_kl_does_not_grow_with_vocabulary_times_length(tmp_path:
         largest.append(seen.elements)
     weights = vocabulary * 16
     assert largest == [max(chunk * vocabulary, weights)] * 2
+
+
+def test_a_model_that_scales_its_logits(tmp_path: Path) -> None:
+    """It is trained on the logits it has; token by token it is not compared."""
+
+    def cohere() -> Any:
+        plain = tiny.llama(0).config
+        names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        torch.manual_seed(0)
+        return CohereForCausalLM(
+            CohereConfig(logit_scale=3.0, pad_token_id=plain.pad_token_id, **{n: getattr(plain, n) for n in names})
+        )
+
+    trainer = make(ea.EXPO(LAM), tmp_path, model=cohere())
+    batch = batch_of(trainer)
+    _, of_tokens, mask = token_distributions(trainer.model, batch)
+    w, y = (of_tokens * mask).sum(1).chunk(2)
+    expected = torch.nn.functional.softplus(y - w) - LAM * (w + y) / 2
+    assert loss_and_gradient(trainer, batch)[0] == pytest.approx(expected.mean().item(), rel=1e-5)
+    with pytest.raises(ValueError, match=r"CohereForCausalLM has logit_scale = 3\.0"):
+        make(ea.EXPO(LAM), tmp_path, model=cohere(), ref_model=cohere(), regulariser_estimator="token_kl")
 
 
 # ------------------------------------------------------------------------------------------------------- metrics

@@ -73,8 +73,8 @@ class PreferenceConfig(DPOConfig):
         token_prefixes (`str`, *optional*, defaults to `"responses"`):
             What the token-wise estimators are computed along: the pair's own `"responses"`, or `"reference_samples"`.
         token_chunk_size (`int`, *optional*, defaults to `256`):
-            How many tokens have their logits over the whole vocabulary in memory at a time, for token-wise estimators
-            and for models in float64.
+            How many tokens have their logits over the whole vocabulary in memory at a time: for token-wise estimators,
+            for models in float64 and on a CPU. Elsewhere TRL's kernel decides.
 
         > Parameters that control the data
 

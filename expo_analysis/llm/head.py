@@ -5,13 +5,14 @@ A batch of responses has N tokens and the vocabulary V entries: N x V logits are
 backward pass, so that memory grows with C V + N and never with N V. Beside the log-probabilities of the tokens it gives
 divergences between the next-token distributions of the model and of a reference, whole vocabulary.
 
-TRL's own fused head is faster where log-probabilities are all that is wanted; it computes in float32 whatever the model
-is in, so models in float64 go through this one.
+TRL's own fused head computes in float32 whatever the model is in, and without a Triton kernel it scores prompts and
+padding too. So models in float64 go through this one, and models on a CPU whose logits allow it (`scaling_of`).
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 
 SCALED = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 """Settings of models that do more to logits than a matrix product; this head refuses them."""
+
+
+def scaling_of(model: Any) -> str | None:
+    """Which setting makes a model's logits more than a matrix product, as "name = value"; None if none does."""
+    config = model.config.get_text_config()
+    found = ((name, getattr(config, name, None)) for name in SCALED)
+    return next((f"{name} = {value}" for name, value in found if value not in (None, 1, 1.0)), None)
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,12 @@ def add_response_head(model: Any, chunk_size: int) -> None:
     Raises:
         ValueError: for a model that scales or caps its logits.
     """
-    config = model.config.get_text_config()
-    for name in SCALED:
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise ValueError(
-                f"model must have plain logits to be compared token by token; {type(model).__name__} has {name} = "
-                f"{getattr(config, name)}. The estimators own_responses and reference_samples work"
-            )
+    scaling = scaling_of(model)
+    if scaling:
+        raise ValueError(
+            f"model must have plain logits to be compared token by token; {type(model).__name__} has {scaling}. "
+            "The estimators own_responses and reference_samples work"
+        )
     inner = model.forward
 
     @functools.wraps(type(model).forward)  # `generate` reads the signature
@@ -135,14 +142,16 @@ def _in_chunks(
     divergence: Divergence | None,
     size: int,
 ) -> dict[str, Tensor]:
+    count = len(states)
+    edges = [0, *range(count % size or min(size, count), count, size), count]  # the last chunk is a full one
     parts = []
-    for start in range(0, max(len(states), 1), size):  # no token at all is a chunk too, and keeps the graph whole
-        part = slice(start, start + size)
+    for start, end in itertools.pairwise(edges):  # no token at all is a chunk too, and keeps the graph whole
+        part = slice(start, end)
         beside = None if reference is None else (reference.states[part], reference.weight, reference.bias)
         arguments = (states[part], *head, targets[part], beside, divergence)
-        parts.append(
-            checkpoint(_chunk, *arguments, use_reentrant=False) if torch.is_grad_enabled() else _chunk(*arguments)
-        )
+        # the backward pass begins with the last chunk, so that one may as well stay in memory
+        recomputed = torch.is_grad_enabled() and end < count
+        parts.append(checkpoint(_chunk, *arguments, use_reentrant=False) if recomputed else _chunk(*arguments))
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]
     return {
         name: column.new_zeros(mask.shape).masked_scatter(mask, column)

@@ -22,6 +22,7 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id, use_adapter
@@ -42,7 +43,7 @@ from .data import (
     sample_tokens,
     settle,
 )
-from .head import ReferenceStates, add_response_head, head_of
+from .head import ReferenceStates, add_response_head, head_of, scaling_of
 from .metrics import BatchValues, batch_metrics
 from .regulariser import TOKEN_WISE, TokenDivergence, per_pair, resolve_estimator
 
@@ -164,6 +165,7 @@ class PreferenceTrainer(DPOTrainer):
             ref_model = NoReference(
                 AutoConfig.from_pretrained(model, trust_remote_code=args.trust_remote_code) if by_name else model.config
             )
+        self._own_head = False  # it is added below; TRL precomputes the reference's log-probabilities before
         pad = processing_class.pad_token_id
         super().__init__(
             model=model,
@@ -186,7 +188,8 @@ class PreferenceTrainer(DPOTrainer):
             _refuse_auxiliary_loss(self.model, args)
         if type(self.objective) is EXPO:
             self._name, self._paper = "EXPO", EXPO_PAPER  # type: ignore[misc]
-        if self._token_wise or self._double:
+        self._own_head = self._token_wise or self._double or self._scores_faster()
+        if self._own_head:
             add_response_head(self._base_model(), args.token_chunk_size)
             if self.ref_model is not None:
                 add_response_head(self.accelerator.unwrap_model(self.ref_model), args.token_chunk_size)
@@ -233,6 +236,11 @@ class PreferenceTrainer(DPOTrainer):
     @property
     def _double(self) -> bool:
         return bool(self._base_model().dtype == torch.float64)
+
+    def _scores_faster(self) -> bool:
+        """Whether TRL's head would score prompts and padding too, and ours can take its place (not under ZeRO-3)."""
+        whole = not is_deepspeed_zero3_enabled()
+        return whole and self.accelerator.device.type == "cpu" and scaling_of(self._base_model()) is None
 
     def _base_model(self) -> Any:
         return self.model.get_base_model() if is_peft_model(self.model) else self.model
@@ -396,7 +404,7 @@ class PreferenceTrainer(DPOTrainer):
         arguments = {"input_ids": rows["input_ids"], "attention_mask": rows["attention_mask"], "use_cache": False}
         labels = rows["input_ids"].masked_fill(rows["completion_mask"] == 0, -100)
         length = labels.shape[1] - 1
-        if reference is not None or self._double:
+        if self._own_head:
             beside: dict[str, Any] = {}
             if reference is not None:
                 assert self.objective.regulariser is not None

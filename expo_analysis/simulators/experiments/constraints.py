@@ -106,7 +106,7 @@ def random_problems(count: int, prompts: int, seed: int = 0) -> Problems:
 class Reached:
     """At one lambda, one constraint: log-policies (strengths, K, prompts, n) by loss; ``fit`` is a loss of its own.
 
-    regret: in RLHF's objective, (strengths, K) by loss. agreeing: the share of all RLHF's starts that found its optimum.
+    regret: in RLHF's objective, (strengths, K) by loss. agreeing: the share of all RLHF's starts that found it.
     """
 
     strength: Floats
