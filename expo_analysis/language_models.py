@@ -1,6 +1,6 @@
 """What the sweep over a real language model found: its three pictures, and what they say, from its tables alone.
 
-The sweep itself is `expo_analysis.llm.sweep`; here nothing of torch or transformers is needed.
+The sweep itself is `expo_analysis.llm.experiment`; here nothing of torch or transformers is needed.
 """
 
 from __future__ import annotations

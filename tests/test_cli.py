@@ -309,7 +309,8 @@ def test_example_in_the_help_of_reproduce(drawn, monkeypatch, tmp_path):
 def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert fails("reproduce", "--output", file) == f"Error: {file}: File exists\n"
+    expected = f"Error: directory must be a directory or a new name, got the file {file}\n"
+    assert fails("reproduce", "--output", file) == expected
     assert fails("reproduce", "-o", file / "below") == f"Error: {file / 'below'}: Not a directory\n"
     if os.geteuid():  # root may write anywhere
         (tmp_path / "closed").mkdir(mode=0o500)

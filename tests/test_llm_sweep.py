@@ -16,7 +16,8 @@ from . import llm_models as tiny
 
 from expo_analysis import language_models, plots  # isort: skip (needs the environment of llm_models)
 from expo_analysis.cli import app  # isort: skip
-from expo_analysis.llm import sampling, sweep  # isort: skip
+from expo_analysis.llm import experiment, sampling, sweep_run, world as worlds  # isort: skip
+from expo_analysis.llm.models import load_model, load_tokenizer  # isort: skip
 from expo_analysis.llm.sweep import Method, Sweep  # isort: skip
 from expo_analysis.results import write_result  # isort: skip
 
@@ -40,13 +41,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 @pytest.fixture(scope="module")
 def ran(small: Sweep, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "METHODS", METHODS)
+        patch.setattr(experiment, "METHODS", METHODS)
         folder = tmp_path_factory.mktemp("runs")
-        return folder, sweep.run_sweep(small, folder)
+        return folder, experiment.run_sweep(small, folder)
 
 
 def models(small: Sweep) -> tuple[Any, Any]:
-    return sweep.load_model(small.model), sweep.load_tokenizer(small.model)
+    return load_model(small.model), load_tokenizer(small.model)
 
 
 def test_every_run_has_its_rows(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
@@ -69,7 +70,7 @@ def test_every_run_has_its_rows(ran: tuple[Path, dict[str, pd.DataFrame]], small
 def test_the_data_are_half_by_the_reward_and_half_by_the_reference(
     ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep
 ) -> None:
-    world = sweep.World.read(ran[0] / "world.json")
+    world = worlds.World.read(ran[0] / "world.json")
     assert sorted(world.halves) == ["reference", "reference", "reward", "reward"]
     for row in world.rows:
         prompt = world.ids.index(row["prompt_ids"])
@@ -86,7 +87,7 @@ def test_fresh_responses_are_others_than_those_trained_on(
 ) -> None:
     """By other random numbers: with those of the data, the first responses to a prompt would be the compared ones."""
     model, tokenizer = models(small)
-    world = sweep.World.read(ran[0] / "world.json")
+    world = worlds.World.read(ran[0] / "world.json")
     ends = sampling.end_tokens(model, tokenizer)
     rows = [(prompt, number) for prompt in range(4) for number in range(small.responses)]
     seen = sampling.draw(model, [world.ids[p] for p, _ in rows], rows, sampling.Sampling(4, seed=small.seed), ends)
@@ -96,8 +97,8 @@ def test_fresh_responses_are_others_than_those_trained_on(
 
 def test_the_reference_has_neither_drift_nor_gain(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     model, tokenizer = models(small)
-    world = sweep.World.read(ran[0] / "world.json")
-    for row in sweep.measure(small, world, model, model, tokenizer):
+    world = worlds.World.read(ran[0] / "world.json")
+    for row in sweep_run.measure(small, world, model, model, tokenizer):
         assert row["gain"] == 0.0 and abs(row["kl"]) < 1e-6 and abs(row["reverse_kl"]) < 1e-6
         assert row["reward"] == row["ref_reward"] != 0.0
 
@@ -106,13 +107,13 @@ def test_measures_are_those_of_enumeration(ran: tuple[Path, dict[str, pd.DataFra
     """Another model as the policy: KL along samples is KL, each half by its own prompts."""
     reference, tokenizer = models(small)
     policy = tiny.llama(1, len(WORDS) + 3, initializer_range=0.35).eval()
-    world = sweep.World.read(ran[0] / "world.json")
+    world = worlds.World.read(ran[0] / "world.json")
     many = dataclasses.replace(small, evaluated=400, watched=400)
-    draws = sweep.fresh(reference, tokenizer, world.ids, many)
+    draws = worlds.fresh(reference, tokenizer, world.ids, many)
     world = dataclasses.replace(
-        world, draws=draws, rewards=sweep.rewards_of(tokenizer, world.prompts, world.ids, draws).tolist()
+        world, draws=draws, rewards=worlds.rewards_of(tokenizer, world.prompts, world.ids, draws).tolist()
     )
-    for row in sweep.measure(many, world, policy, reference, tokenizer):
+    for row in sweep_run.measure(many, world, policy, reference, tokenizer):
         ids = [own for own, half in zip(world.ids, world.halves, strict=True) if half == row["labelled_by"]]
         exact = np.mean([tiny_kl(reference, policy, own, sampling.end_tokens(reference, tokenizer)) for own in ids])
         assert abs(row["kl"] - exact) < 5 * row["kl_standard_error"]
@@ -138,11 +139,11 @@ def test_a_sweep_goes_on_where_it_was(
     ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, tables = ran
-    monkeypatch.setattr(sweep, "METHODS", METHODS)
+    monkeypatch.setattr(experiment, "METHODS", METHODS)
     lost, kept = folder / "dpo_0.1.json", folder / "expo_token_kl_1.json"
     before, age = json.loads(lost.read_text()), kept.stat().st_mtime_ns
     lost.unlink()
-    again = sweep.run_sweep(small, folder)
+    again = experiment.run_sweep(small, folder)
     assert kept.stat().st_mtime_ns == age
     assert json.loads(lost.read_text())["ends"] == before["ends"]
     pd.testing.assert_frame_equal(again["lm_preservation"], tables["lm_preservation"])
@@ -150,7 +151,7 @@ def test_a_sweep_goes_on_where_it_was(
 
 def test_other_settings_need_another_folder(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     with pytest.raises(ValueError, match=r"has runs with other settings: choose another folder"):
-        sweep.run_sweep(dataclasses.replace(small, seed=1), ran[0])
+        experiment.run_sweep(dataclasses.replace(small, seed=1), ran[0])
     assert (ran[0] / "dpo_0.1.json").exists()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .errors import bad_input
+from .output import report_files, writable
 from .solve import parse_lams
 
 
@@ -52,19 +51,20 @@ def experiment(
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         try:
-            from ..llm.sweep import at_scale, device, run_sweep
+            from ..llm.experiment import run_sweep
+            from ..llm.sweep import at_scale
+            from ..llm.world import device
         except ImportError as error:
             raise ValueError(f"{error}: pip install 'expo-analysis[llm]'") from error
         from ..language_models import show
-        from ..results import made, write_result
+        from ..results import write_result
 
         chosen = scale or ("small" if device() == "cpu" else "large")
         changes: dict[str, Any] = {"model": model, "prompts": prompts, "seed": seed}
         if lam:
             changes["lams"] = tuple(parse_lams(lam))
         sweep = at_scale(chosen, **changes)
-        made(output)
-        tempfile.TemporaryFile(dir=output).close()  # now, as training takes long
+        writable(output)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("sampling", total=None)
@@ -75,9 +75,4 @@ def experiment(
                 progress=lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
             )
     written = [path for result in show(tables) for path in write_result(output, result)]
-    if as_json:
-        records = {stem: json.loads(table.to_json(orient="records")) for stem, table in tables.items()}
-        typer.echo(json.dumps({"files": list(map(str, written)), "tables": records}, ensure_ascii=False))
-    else:
-        for path in written:
-            typer.echo(path)
+    report_files(written, tables, as_json)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .errors import bad_input
+from .output import writable
 from .own_file import own_module
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
@@ -127,8 +127,7 @@ def preferences(
         )
         _check_options(reward, reward_label, scored, reference_share, label_temperature, limit, dtype)
         files = paths_of(output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output.parent).close()  # now, as sampling takes long
+        writable(output.parent)
         found = read_prompts(prompts, column, on_bad_rows)
         if limit is not None:
             found = Prompts(found.prompts[:limit], found.rows[:limit], [p for p in found.dropped if p.row < limit])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .errors import bad_input
+from .output import writable
 
 
 def reproduce(
@@ -33,8 +33,7 @@ def reproduce(
     from ..reproduce import reproduce as run
 
     with bad_input():
-        output.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output).close()  # the least that shows whether files can be written there
+        writable(output)
         read_report_card(output)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("starting", total=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from .errors import bad_input
+from .output import report_files, writable
 
 
 def simulate(
@@ -38,7 +38,7 @@ def simulate(
     --json prints {"simulation": NAME, "full": ..., "files": [...], "tables": {TABLE: [{COLUMN: VALUE, ...}, ...]}};
     what is not known is null. Without NAME it prints {"simulations": {NAME: QUESTION, ...}}.
     """
-    from ..results import made, write_result
+    from ..results import write_result
     from ..simulations import SIMULATIONS
 
     if name is None:
@@ -52,16 +52,9 @@ def simulate(
     with bad_input():
         if name not in SIMULATIONS:
             raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}")
-        made(output)
-        tempfile.TemporaryFile(dir=output).close()  # the least that shows whether files can be written there
+        writable(output)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(name, total=1.0)
         result = SIMULATIONS[name].result(full, lambda done: progress.update(task, completed=done))
     written = write_result(output, result)
-    if as_json:
-        tables = {stem: json.loads(table.to_json(orient="records")) for stem, table in result.tables.items()}
-        document = {"simulation": name, "full": full, "files": list(map(str, written)), "tables": tables}
-        typer.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
-    else:
-        for path in written:
-            typer.echo(path)
+    report_files(written, result.tables, as_json, simulation=name, full=full)
