@@ -79,6 +79,13 @@ def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> N
     compare(loss_type, how, tmp_path)
 
 
+def test_with_the_head_that_a_gpu_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU ours scores the responses; elsewhere TRL's does."""
+    monkeypatch.setattr(PreferenceTrainer, "_scores_faster", lambda self: False)
+    monkeypatch.setattr("expo_analysis.llm.trainer.add_response_head", None)  # an error, if it were called
+    compare("sigmoid", "full", tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
 @pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x not in ("sigmoid", "ipo", "sft")])
