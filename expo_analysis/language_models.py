@@ -73,6 +73,7 @@ def _frontier(tables: dict[str, pd.DataFrame]) -> Result:
 
 def _preservation(tables: dict[str, pd.DataFrame]) -> Result:
     kept = tables["lm_preservation"]
+    samples = int(tables["lm_settings"].set_index("setting")["value"]["reference_samples"])
 
     def drift(row: pd.Series) -> str:
         return f"{row['drift']:.2g} ± {1.96 * row['drift_standard_error']:.1g}"
@@ -88,10 +89,12 @@ def _preservation(tables: dict[str, pd.DataFrame]) -> Result:
             λ = {kept["lam"].min():g}: {low}. At λ = {kept["lam"].max():g}: {high}. The paper argues that losses with an
             implicit reward cannot keep the one while they learn the other **[paper]**; this measures it on a language
             model **[ours]**.""",
-            """Two things keep EXPO's drift from zero here. The prompts share all parameters, so that learning on one
+            f"""Two things keep EXPO's drift from zero here. The prompts share all parameters, so that learning on one
             half moves the other: this every loss has. And labels are a sample: the gradient at π_ref is zero on
-            average, not in every batch. With its own responses there is a third: on a fixed data set that regulariser
-            pulls towards the data's own distribution.""",
+            average, not in every batch. With its own responses, and with reference samples, there is a third: on a
+            fixed data set these regularisers pull towards its own responses, or towards its samples ({samples} for each
+            prompt here), and the more so the larger λ is. Only the token-wise KL has its minimum at π_ref whatever was
+            sampled.""",
         ),
         plots.lm_preservation(kept),
     )

@@ -41,7 +41,7 @@ def experiment(
     """Fine-tune a real language model with DPO, IPO and EXPO over lambda: reward, preservation, displacement.
 
     One sweep, three figures: lm_frontier, lm_preservation, lm_displacement, with their CSV files. On two cores it takes
-    about 40 minutes. A sweep that was stopped goes on where it was, and one with more lambdas runs what is missing.
+    about an hour. A sweep that was stopped goes on where it was, and one with more lambdas runs what is missing.
 
     \b
     Examples:
