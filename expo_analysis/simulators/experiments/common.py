@@ -14,11 +14,16 @@ LOSSES: dict[str, PairObjective] = {
 DECIMALS, DIGITS = 10, 8
 
 
+def significant(x: float, digits: int) -> float:
+    """To so many significant digits."""
+    return float(f"{x:.{digits}g}")
+
+
 def rounded(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Numbers to 10 decimals and 8 significant digits: what is below is the last steps of iterations."""
 
     def number(x: float) -> float:
-        return float(f"{round(x, DECIMALS) + 0.0:.{DIGITS}g}")  # + 0.0 turns -0 into 0
+        return significant(round(x, DECIMALS) + 0.0, DIGITS)  # + 0.0 turns -0 into 0
 
     def every(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{str(column): table[column].map(number) for column in table.select_dtypes("float")})

@@ -28,7 +28,7 @@ from ..optimisers import SGD, Adam, Optimiser
 from ..policies import Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
-from .common import rounded
+from .common import rounded, significant
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +47,8 @@ SPREADS = (3.0, 10.0)
 SEARCHED = 500
 """Problems of `search`."""
 MEASURES = ("regret", "reward_lost", "kl_optimal_policy", "detour")
+ILL_CONDITIONED = ("kl_optimal_policy", "detour")
+"""Known of RLHF's optima to about five digits: its value hardly depends on the small log-probabilities these add up."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,10 @@ def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, l
         for k, strength in enumerate(reached.strength):
             row = {"pairs": pairs, "constraint": constraint, "strength": strength, "lam": lam, "loss": name}
             for measure in MEASURES:
-                row |= quantiles(measure, measures[measure][k])
+                found = quantiles(measure, measures[measure][k])
+                if name == "rlhf" and measure in ILL_CONDITIONED:
+                    found = {column: significant(value, 3) for column, value in found.items()}
+                row |= found
             row["share_regret_negative"] = (measures["regret"][k] < -1e-9).mean()
             row["share_between"] = (measures["detour"][k] <= 1 + 1e-9).mean()
             # of all strengths together and in tenths: whether a single start agrees can be a matter of rounding errors
