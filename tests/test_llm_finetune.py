@@ -203,6 +203,34 @@ def test_the_papers_recipes_and_ours_are_shipped() -> None:
     assert names == {"smollm2_sentiment", "hh_pythia_2.8b", "imdb_gpt2_large", "ultrafeedback_llama3_8b"}
 
 
+def test_a_recipe_is_found_beside_what_it_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its output has the recipe's name; a file of the user's goes before."""
+    monkeypatch.chdir(tmp_path)
+    output = Path(finetune.parse(["--config", "smollm2_sentiment"]).config.output_dir)
+    output.mkdir()
+    assert output == Path("smollm2_sentiment")
+    assert finetune.parse(["--config", "smollm2_sentiment"]).config.beta == 0.1
+    output.rmdir()
+    output.write_text("output_dir: other\nuse_cpu: true\nbf16: false\n")
+    assert finetune.parse(["--config", "smollm2_sentiment"]).config.output_dir == "other"
+
+
+@pytest.mark.parametrize("objective", ["expo", "dpo", "ipo"])
+@pytest.mark.parametrize("path", [path for path in RECIPES if "preparation:" not in path.read_text()])
+def test_a_recipe_serves_any_loss_by_a_flag(path: Path, objective: str, model: Path, tmp_path: Path) -> None:
+    """As the help has it, with a tiny model and tiny data."""
+    tiny.pairs(24).to_json(tmp_path / "pairs.jsonl")
+    flags = {
+        **{"config": path.stem, "objective": objective, "output_dir": str(tmp_path / "out"), "model": str(model)},
+        **{"dataset_name": str(tmp_path / "pairs.jsonl"), "report_to": "none", "eval_strategy": "no", "bf16": "false"},
+        **{"gradient_checkpointing": "false", "dtype": "float32"},
+    }
+    arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    _, trainer, _ = finetune.set_up([*arguments, "--use_cpu"])
+    assert trainer.objective.name == objective
+    assert trainer.estimator == ("own_responses" if objective == "expo" else None)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_read(path: Path) -> None:
     """Every key is known and every value valid; on this machine in float32, whatever they ask of a GPU."""
@@ -211,3 +239,4 @@ def test_recipes_are_read(path: Path) -> None:
     assert recipe.script.model and recipe.script.dataset_name
     text = path.read_text()
     assert "Expected memory" in text or "GB" in text
+    assert recipe.config.regulariser_estimator is None  # or --objective dpo would be refused

@@ -159,7 +159,8 @@ def _with_recipe(arguments: list[str]) -> list[str]:
             raise ValueError("config must be followed by the path of a YAML file")
         path = Path(found[place])
         shipped = RECIPES / f"{path.name.removesuffix('.yaml')}.yaml"
-        if not path.exists() and path.parent == Path() and shipped.exists():
+        # a folder of that name is what the recipe itself has left
+        if not path.is_file() and path.parent == Path() and shipped.exists():
             path = shipped
         if not path.is_file():
             names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
