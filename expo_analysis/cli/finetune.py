@@ -20,7 +20,7 @@ def finetune(context: typer.Context) -> None:
       expo-analysis finetune --config smollm2_sentiment
       expo-analysis finetune --config smollm2_sentiment --objective dpo --beta 0.05 --output_dir dpo
       expo-analysis finetune --config smollm2_sentiment --resume
-      accelerate launch --num_processes 4 -m expo_analysis.llm.finetune --config recipe.yaml
+      accelerate launch --multi_gpu --num_processes 4 -m expo_analysis.llm.finetune --config recipe.yaml
 
     \b
     --config is a YAML file, or the name of a recipe of this package: smollm2_sentiment,
@@ -35,7 +35,8 @@ def finetune(context: typer.Context) -> None:
     and every other setting of TRL's DPOConfig, ModelConfig and DatasetMixtureConfig, and of
     PreferenceConfig: --list_options shows them all.
 
-    SIGTERM saves a checkpoint, and ends with exit code 143.
+    accelerate launch runs one process on a machine without GPUs unless it is given --multi_gpu;
+    the summary says how many there were. SIGTERM saves a checkpoint, and ends with exit code 143.
     """
     with bad_input():
         try:
