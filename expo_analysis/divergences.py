@@ -19,9 +19,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scipy.special import wrightomega
-
-from ._array import Array, check_same_shape, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
+from ._checks import check_same_shape
+from ._types import Array
+from .numerics import exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
 
 __all__ = [
     "DIVERGENCES",
@@ -231,6 +231,8 @@ class MixedChiSquare(Divergence):
         return log_u + expm1(log_u)
 
     def descend(self, log_u: Array, gap: Array) -> Array:
+        from scipy.special import wrightomega  # scipy takes longer to load than all that is here
+
         xp = namespace(log_u)
         goal = log_u + exp(log_u) - gap  # = log u' + u'
         u = xp.asarray(wrightomega(goal), dtype=goal.dtype)

@@ -14,8 +14,10 @@ import expo_analysis
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
-    {"_array", "_files", "_json", "_threads", "data"},
-    {"bandit", "divergences"},
+    {"_types", "_files", "_json", "_lazy", "_threads", "data"},
+    {"numerics"},
+    {"_checks"},
+    {"_array", "bandit", "divergences"},
     {"losses", "bandit_io", "paper"},
     {"optima"},
     {"simulators", "llm", "tables"},

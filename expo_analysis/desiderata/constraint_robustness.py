@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from .._array import Array
+from .._types import Array
 from ..bandit import Bandit
 from ..losses import RLHF, BradleyTerry, Objective, PairObjective, QuasiconvexObjective
 from .problems import pi_star

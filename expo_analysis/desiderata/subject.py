@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .._array import Array, namespace
+from .._types import Array
 from ..bandit import Bandit
 from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
+from ..numerics import namespace
 from ..optima import solve_path
 from .problems import FAMILIES
 
