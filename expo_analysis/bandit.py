@@ -12,15 +12,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
+
+from ._types import Floats, Indices
 
 __all__ = ["SUM_TOLERANCE", "Bandit"]
 
 SUM_TOLERANCE = 1e-6
 """How far from one probabilities may sum; they are then divided by their sum."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +158,14 @@ class Bandit:
         return wins
 
     @cached_property
-    def edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    def edges(self) -> tuple[Indices, Indices, Floats]:
         """(winner, loser, weight): the ordered pairs with weight on any prompt, and weights of shape (..., edges)."""
         winner, loser = np.nonzero(np.einsum("xij->ij", self.wins.reshape(-1, self.n, self.n)) > 0)
         flat = self.wins.reshape(*self.reference.shape[:-1], -1)
         return winner, loser, flat.take(winner * self.n + loser, axis=-1)
 
     @cached_property
-    def components(self) -> NDArray[np.intp]:
+    def components(self) -> Indices:
         """Connected component of each response in the comparison graph, shape (..., n), numbered from 0."""
         graphs = (self.pairs > 0).reshape(-1, self.n, self.n)
         labels = np.zeros((len(graphs), self.n), dtype=np.intp)

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._types import Floats, Indices
 from .bandit import Bandit
 
 __all__ = ["Experiment", "TrainingEnd", "interpolation", "preservation"]
 
-Floats = NDArray[np.float64]
 
 RECORDED_STEP = 1e-6
 """The script's final policies are recorded to six decimals: a probability recorded as 0 is at most half of this."""
@@ -53,9 +53,9 @@ class Experiment:
 
     reference: Floats
     optimal: Floats
-    winner: NDArray[np.intp]
-    loser: NDArray[np.intp]
-    prompt: NDArray[np.intp]
+    winner: Indices
+    loser: Indices
+    prompt: Indices
     batch: int
     ends: tuple[TrainingEnd, ...]
 

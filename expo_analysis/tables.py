@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import linregress
 
 from . import paper
+from ._types import Floats
 from .bandit import Bandit
 from .divergences import ForwardKL, ReverseKL
 from .losses import DPO, EXPO, FDPO, IPO, Objective, RegressionEXPO
@@ -23,7 +23,6 @@ __all__ = [
     "slopes_table",
 ]
 
-Floats = NDArray[np.float64]
 
 LOSSES: dict[str, Objective] = {
     objective.name: objective for objective in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from .._types import Floats
 from ..bandit import Bandit
 from ..divergences import ForwardKL
 from ..losses import EXPO
@@ -21,7 +21,6 @@ from .search import Hunt, Measure, hunt
 from .subject import Optima, Subject
 from .verdict import Verdict
 
-Floats = NDArray[np.float64]
 KEY = "improvement"
 LAMS = 10.0 ** np.array([-6, -3, -2, -1, 0, 1, 2, 3, 6])
 COUNTS = {2: 1000, 3: 2000, 4: 2000, 6: 500}

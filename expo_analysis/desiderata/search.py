@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats, Mask
 from ..bandit import Bandit
 from .lowest import lower_exists
 from .problems import FAMILIES, join, pi_star
 from .subject import Optima, Subject
-
-Floats = NDArray[np.float64]
 
 PROVEN = 1e-8
 """Optima whose proven 1-norm error is above this are left out."""
@@ -162,7 +160,7 @@ def _look(
     return total, (float(usable[k, p]), Case.of(bandit, int(p), lam))
 
 
-def spanned(flags: NDArray[np.bool_], span: int) -> NDArray[np.bool_]:
+def spanned(flags: Mask, span: int) -> Mask:
     """(L - span + 1, P): whether the flag is set at all lambdas that an entry speaks of."""
     return np.all([flags[k : len(flags) - span + 1 + k] for k in range(span)], axis=0)
 

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .._types import Array
+from .._types import Array, Floats, Mask
 from ..bandit import Bandit
 from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
 from ..numerics import namespace
 from ..optima import solve_path
 from .problems import FAMILIES
 
-Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -47,12 +46,12 @@ class Optima:
         return Optima(*(x[chosen] for x in (self.lams, self.policies, self.log_policies, self.bound, self.status)))
 
     @property
-    def exists(self) -> NDArray[np.bool_]:
+    def exists(self) -> Mask:
         """(L, P): whether the policy is a minimiser, as far as the solver can tell."""
         return np.isin(self.status, ("optimal", "not_unique"))
 
     @property
-    def single(self) -> NDArray[np.bool_]:
+    def single(self) -> Mask:
         """(L, P): whether it is the only one, as far as the solver can tell."""
         return self.status == "optimal"
 

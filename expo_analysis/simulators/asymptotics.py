@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf
 
 from .._threads import one_thread
+from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective, risk
 from ..losses.risk import refuse_coupled
 from ..optima import solve
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ..bandit import check_policy
-from ..losses.base import check_number, check_whole
+from .._checks import check_number, check_policy, check_whole
+from .._types import Indices
 from ..losses.estimators import token_kl
 from .policies import Policy
 
@@ -45,7 +45,7 @@ class Autoregressive(Policy):
         object.__setattr__(self, "n", self.vocabulary**self.length)
 
     @cached_property
-    def sequences(self) -> NDArray[np.intp]:
+    def sequences(self) -> Indices:
         """All sequences of tokens, shape (n, T)."""
         return np.indices((self.vocabulary,) * self.length).reshape(self.length, -1).T
 

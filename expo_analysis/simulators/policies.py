@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..bandit import check_policy
+from .._checks import check_policy
 
 
 class Policy(ABC):

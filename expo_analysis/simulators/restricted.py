@@ -15,15 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 from torch import Tensor
 
 from .._threads import one_thread
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses import Objective, risk
-
-Floats = NDArray[np.float64]
 
 MAX_STEPS = 300
 LONGEST_STEP = 30.0
@@ -51,7 +50,7 @@ class Restrictions:
     features: Floats
     pairs: str | Floats = "uniform"
     decay: ArrayLike = 0.0
-    free: NDArray[np.bool_] | None = None
+    free: Mask | None = None
 
     def __post_init__(self) -> None:
         shape, features = np.shape(self.reference), np.shape(self.features)
@@ -75,7 +74,7 @@ class Restrictions:
         """How many problems there are."""
         return len(self.reference)
 
-    def take(self, rows: NDArray[np.intp]) -> Restrictions:
+    def take(self, rows: Indices) -> Restrictions:
         """Some of the problems, by their numbers."""
         assert self.free is not None
         reference, optimal, features = (part[rows] for part in (self.reference, self.optimal, self.features))
@@ -103,7 +102,7 @@ class RestrictedOptima:
     w: Floats
     log_policy: Floats
     value: Floats
-    converged: NDArray[np.bool_]
+    converged: Mask
     agreeing: Floats
 
 
@@ -169,8 +168,8 @@ class _Batch:
 
 
 def _levenberg(
-    objective: Objective, problems: Restrictions, rows: NDArray[np.intp], start: Floats
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    objective: Objective, problems: Restrictions, rows: Indices, start: Floats
+) -> tuple[Floats, Floats, Mask]:
     """Run from every start: parameters, values and whether the last step was negligible."""
     lam = np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), problems.size)
     w, value = start.copy(), np.full(len(start), np.inf)

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .._checks import check_option, check_whole
+from .._types import Floats, Indices
 from ..bandit import Bandit
-from ..losses.base import check_option, check_whole
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 DESIGNS = ("pairs", "uniform", "reference")
 """Where the two responses of a comparison come from, see `draw_pairs`."""

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from .._checks import check_number, check_option, check_whole
 from .._threads import one_thread
+from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import RLHF, Objective, PairObjective
-from ..losses.base import check_number, check_option, check_whole
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
@@ -29,7 +30,6 @@ from .recording import recorded
 from .sampling import Pairs
 from .trajectory import Trajectory
 
-Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
 
 SCHEDULES = ("constant", "linear", "cosine", "exponential")
@@ -186,7 +186,7 @@ def train(
     )
 
 
-def record_steps(steps: int, training: Training) -> NDArray[np.intp]:
+def record_steps(steps: int, training: Training) -> Indices:
     """The steps at which policies are recorded, from 0 to ``steps``."""
     if training.log_spaced:
         at = np.r_[0, np.geomspace(1, steps, training.records - 1)]
@@ -286,10 +286,10 @@ def _run(
     task: _Task,
     data: Bandit | Pairs,
     held_out: Batch | None,
-    looks: NDArray[np.intp],
+    looks: Indices,
     steps: int,
     advance: Callable[[int], None],
-) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
+) -> tuple[Floats, Floats, Floats, Indices]:
     """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
     training = task.training
     everything = whole(data)

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._types import Floats, Indices, Mask
 from ..divergences import ForwardKL, ReverseKL
 from ..losses import Objective
 
-Floats = NDArray[np.float64]
 MASSES = ("chosen", "rejected", "unseen")
 
 
@@ -30,11 +29,11 @@ class Trajectory:
     """
 
     objectives: tuple[Objective, ...]
-    steps: NDArray[np.intp]
+    steps: Indices
     log_policies: Floats
     values: Floats
     log_final: Floats
-    stopped: NDArray[np.intp]
+    stopped: Indices
     reference: Floats
     optimal: Floats | None
     wins: Floats
@@ -50,7 +49,7 @@ class Trajectory:
         return np.asarray(np.exp(self.log_final))
 
     @cached_property
-    def kinds(self) -> dict[str, NDArray[np.bool_]]:
+    def kinds(self) -> dict[str, Mask]:
         """`kinds_of` the training data: masks (1 or S, prompts, n)."""
         return kinds_of(self.wins)
 
@@ -109,7 +108,7 @@ class Trajectory:
         return pd.DataFrame(columns)
 
 
-def kinds_of(wins: Floats) -> dict[str, NDArray[np.bool_]]:
+def kinds_of(wins: Floats) -> dict[str, Mask]:
     """Which responses are chosen, rejected and unseen, from how often i beats j (..., n, n): masks (..., n).
 
     chosen: won more often than lost; unseen: in no comparison; rejected: all others. One of them holds for each.

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ..._types import Floats
 from ...bandit import Bandit
 from ...divergences import ReverseKL
 from ...losses import DPO, EXPO, RLHF, BradleyTerry, Objective
@@ -29,8 +30,6 @@ from ..policies import Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 from .common import rounded, significant
-
-Floats = NDArray[np.float64]
 
 N, PROMPTS = 4, 3
 """Responses; prompts that share features. Under weight decay and early stopping every problem has one prompt."""

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, Objective
 from ...optima import solve
@@ -35,8 +35,6 @@ from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 from ..trajectory import Trajectory, kinds_of
 from .common import rounded
-
-Floats = NDArray[np.float64]
 
 LOSSES: tuple[type[Objective], ...] = (DPO, IPO, EXPO)
 REFERENCE = np.array([0.1, 0.3, 0.2, 0.25, 0.15])
@@ -77,7 +75,7 @@ def compared(n: int, pairs: tuple[tuple[int, int], ...]) -> Floats:
     return graph
 
 
-def preferring(reference: Floats, winner: NDArray[np.intp], loser: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def preferring(reference: Floats, winner: Indices, loser: Indices) -> tuple[Floats, Floats]:
     """pi* and pairs of prompts (prompts, n) whose first response is preferred: pi* is pi_ref outside of the pair."""
     prompt = np.arange(len(reference))
     total = reference[prompt, winner] + reference[prompt, loser]

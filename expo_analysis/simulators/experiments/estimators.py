@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from ..._threads import one_thread
+from ..._types import Floats, Indices, Mask
 from ...bandit import Bandit
 from ...losses import EXPO
 from ...optima import Solution, solve
@@ -26,8 +26,6 @@ from ..sampling import Pairs, draw_pairs
 from ..training import Training, train
 from ..trajectory import kinds_of
 from .common import rounded
-
-Floats = NDArray[np.float64]
 
 VOCABULARY, LENGTH = 3, 3
 LAM = 0.3
@@ -112,7 +110,7 @@ def sources(bandit: Bandit) -> dict[tuple[str, str], Floats]:
     return joints
 
 
-def drawn(bandit: Bandit, design: str, count: int) -> NDArray[np.intp]:
+def drawn(bandit: Bandit, design: str, count: int) -> Indices:
     """Pairs of sequences as training meets them, (count, 2)."""
     if design == "any":
         return np.random.default_rng(2).choice(bandit.n, size=(count, 2), p=bandit.reference)
@@ -258,7 +256,7 @@ def imbalance(policy: Floats, bandit: Bandit, lam: float = LAM) -> float:
     return worst
 
 
-def _among(bandit: Bandit, on: NDArray[np.bool_], reference: Floats) -> Bandit:
+def _among(bandit: Bandit, on: Mask, reference: Floats) -> Bandit:
     """The same comparisons of the sequences that are in any, with another reference."""
     grid = np.ix_(on, on)
     if bandit.counts is not None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import binom
 
+from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import BradleyTerry
 from ...optima import Path, solve, solve_path
@@ -27,8 +27,6 @@ from ..policies import Tabular
 from ..sampling import draw_pairs
 from ..training import Training, train
 from .common import LOSSES, rounded
-
-Floats = NDArray[np.float64]
 
 OPTIMAL = np.array([0.6, 0.3, 0.1])
 REFERENCES = {"far": np.array([0.4, 0.4, 0.2]), "near": np.array([0.62, 0.29, 0.09])}
@@ -104,7 +102,7 @@ MEASURES: dict[str, tuple[Callable[..., Any], Callable[[Floats], tuple[float, fl
 """How data sets are summed up: KL by its median, since it is infinite on separable data."""
 
 
-def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, NDArray[np.intp]]:
+def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, Indices]:
     """Errors (lams, data sets) at the best lambda of the other half of the data sets; and the best lambda of each."""
     half = errors.shape[1] // 2
     parts = (slice(0, half), slice(half, None))

@@ -27,13 +27,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..._types import Floats
 from ...bandit import Bandit
 from ...divergences import ForwardKL
 from ...losses import DPO, IPO, BradleyTerry, PairObjective, RegressionEXPO
 from ...optima import solve, solve_path
 from .common import LOSSES, rounded
-
-Floats = NDArray[np.float64]
 
 REFERENCE = np.array([0.4, 0.4, 0.2])
 OPTIMAL = np.array([0.6, 0.3, 0.1])

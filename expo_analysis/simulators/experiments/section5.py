@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ... import paper
+from ..._types import Floats
 from ...divergences import ForwardKL, ReverseKL
 from ...losses import DPO, EXPO, FDPO, IPO, Objective
 from ...optima import solve_path
@@ -23,8 +23,6 @@ from ..sampling import Pairs
 from ..training import Training, train
 from ..trajectory import Trajectory
 from .common import rounded
-
-Floats = NDArray[np.float64]
 
 LOSSES: dict[str, type[Objective]] = {cls.name: cls for cls in (DPO, IPO, FDPO, EXPO)}
 LAMS = {"interpolation": np.array([1e-5, 100.0]), "preservation": np.exp(np.arange(-5.0, 6.0))}
