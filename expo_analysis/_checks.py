@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ._types import Array, Floats, Policies
+from ._types import Array, Floats, Mask, Policies
 from .numerics import namespace
 
 SUM_TOLERANCE = 1e-6
@@ -110,8 +110,11 @@ def check_shape(name: str, array: Array, *accepted: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must have shape {' or '.join(map(str, accepted))}, got {tuple(array.shape)}")
 
 
-def check_policy(name: str, value: Any) -> Policies:
+def check_policy(name: str, value: Any, least: int = 1) -> Policies:
     """Policies of shape (n,) or (prompts, n), divided by their sums.
+
+    Args:
+        least: how many responses there must be.
 
     Raises:
         ValueError: another shape, a probability that is not positive and finite (with its index), or a sum that is
@@ -120,17 +123,22 @@ def check_policy(name: str, value: Any) -> Policies:
     array = as_floats(name, value)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name} must have shape (n,) or (prompts, n), got {array.shape}")
-    if not (np.isfinite(array).all() and (array > 0).all()):
-        raise ValueError(f"{name} must hold positive finite probabilities, got {_first_bad(array)}")
+    bad = ~(np.isfinite(array) & (array > 0))
+    if bad.any():
+        raise ValueError(f"{name} must hold positive finite probabilities, got {first_where(array, bad)}")
     total = array.sum(axis=-1, keepdims=True)
     if (np.abs(total - 1) > SUM_TOLERANCE).any():
         worst = total.flat[np.abs(total - 1).argmax()]
         raise ValueError(f"{name} must sum to one within {SUM_TOLERANCE:g}, got a sum of {worst:.9g}")
+    if array.shape[-1] < least:
+        words = {2: "two"}.get(least, str(least))
+        raise ValueError(f"{name} must have at least {words} responses, got shape {array.shape}")
     return np.asarray(array / total)
 
 
-def _first_bad(array: Floats) -> str:
-    where = tuple(int(i) for i in np.argwhere(~((array > 0) & np.isfinite(array)))[0])
+def first_where(array: Floats, bad: Mask) -> str:
+    """ "VALUE at index INDEX": the first entry of an array, of any shape, where ``bad`` holds."""
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
     return f"{array[where]} at index {where[0] if len(where) == 1 else where}"
 
 

@@ -9,6 +9,7 @@ and exact solutions, beside which stand draws and training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def designs(bandit: Bandit) -> dict[str, Bandit]:
     among = np.zeros(bandit.n)
     among[np.random.default_rng(1).choice(bandit.n, PART, replace=False)] = 1.0
     graph = np.outer(among, among) * (1 - np.eye(bandit.n))
-    return {"reference": bandit, "part": Bandit(bandit.reference, bandit.optimal, pairs=graph)}
+    return {"reference": bandit, "part": replace(bandit, pairs=graph)}
 
 
 def table(policy: Floats) -> NGram:
