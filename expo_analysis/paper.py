@@ -19,8 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._types import Floats, Indices
 from .bandit import Bandit
+from .losses import DPO, EXPO, FDPO, IPO, PairObjective, RegressionEXPO
 
-__all__ = ["Experiment", "TrainingEnd", "interpolation", "preservation"]
+__all__ = ["LOSSES", "Experiment", "TrainingEnd", "interpolation", "preservation"]
+
+LOSSES: dict[str, PairObjective] = {
+    loss.name: loss for loss in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
+}
+"""What the paper compares, and EXPO's regression form beside it, by name in the catalogue; each user sets lambda."""
 
 
 RECORDED_STEP = 1e-6

@@ -14,12 +14,12 @@ import expo_analysis
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
-    {"_types", "_files", "_frozen", "_json", "_lazy", "_threads", "data"},
+    {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data"},
     {"numerics", "_bandit_display"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
-    {"losses", "bandit_files", "paper"},
-    {"optima", "bandit_io"},
+    {"losses", "bandit_files"},
+    {"optima", "bandit_io", "paper"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._rounding import significant
 from .._types import Floats, Mask
 from ..bandit import Bandit
 from .lowest import lower_exists
@@ -263,7 +264,7 @@ def _rounder(case: Case, preserved: bool) -> Iterable[Case]:
     if case.pairs is not None:
         scaled = case.pairs / case.pairs.max()
         power = np.where(scaled > 0, 10.0 ** np.round(np.log10(np.where(scaled > 0, scaled, 1.0))), 0.0)
-        weights += [power, _significant(scaled, 1), _significant(scaled, 2), _significant(scaled, 4)]
+        weights += [power, *(np.vectorize(significant)(scaled, digits) for digits in (1, 2, 4))]
     for digits, pairs in itertools.product((1, 2, 3, 4, 6), weights):
         optimal = _round_policy(case.optimal, digits)
         reference = optimal if preserved else _round_policy(case.reference, digits)
@@ -278,12 +279,8 @@ def _round_policy(policy: Floats, digits: int) -> Floats:
     return np.round(rounded, digits)
 
 
-def _significant(x: Floats, digits: int) -> Floats:
-    return np.array([[float(f"{v:.{digits - 1}e}") for v in row] for row in x])
-
-
 def _rounded_lambda(lam: float, digits: int) -> float:
-    return float(10.0 ** round(np.log10(lam))) if digits == 0 else float(f"{lam:.{digits - 1}e}")
+    return float(10.0 ** round(np.log10(lam))) if digits == 0 else significant(lam, digits)
 
 
 def _batch(cases: Sequence[Case]) -> Bandit:

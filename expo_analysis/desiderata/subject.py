@@ -133,9 +133,8 @@ class Subject:
     def gradient(self, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
         """The objective's gradient in the logits at log-policies (..., n)."""
         theta = torch.tensor(log_policy, requires_grad=True)
-        risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum().backward()
-        assert theta.grad is not None
-        return theta.grad.numpy()
+        (gradient,) = torch.autograd.grad(risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum(), theta)
+        return np.asarray(gradient.numpy())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._checks import check_option
 from .._types import Floats, Indices, Mask
-from ..divergences import ForwardKL, ReverseKL
+from ..divergences import kl, total_variation
 from ..losses import Objective
 
 MASSES = ("chosen", "rejected", "unseen")
@@ -55,8 +57,7 @@ class Trajectory:
 
     def mass(self, kind: str) -> Floats:
         """Probability of the ``"chosen"``, ``"rejected"`` or ``"unseen"`` responses of a prompt, (O, S, R, prompts)."""
-        if kind not in MASSES:
-            raise ValueError(f"kind must be one of {list(MASSES)}, got {kind!r}")
+        check_option("kind", kind, MASSES)
         mask = self.kinds[kind][None, :, None]
         return np.asarray((self.policies * mask).sum(axis=-1))
 
@@ -66,21 +67,29 @@ class Trajectory:
         ``"kl_reference_policy"`` KL(pi_ref || pi), ``"kl_policy_reference"`` KL(pi || pi_ref), and where pi* is known
         ``"kl_optimal_policy"``, ``"kl_policy_optimal"`` and ``"tv"``, half the 1-norm of pi - pi*.
         """
-        if name not in self.divergences:
-            raise ValueError(f"name must be one of {list(self.divergences)}, got {name!r}")
-        target = self.reference if "reference" in name else self.optimal
-        assert target is not None
-        log_target = np.broadcast_to(np.log(target), self.log_policies.shape)
-        if name == "tv":
-            return np.asarray(np.abs(self.policies - target).sum(axis=-1) / 2)
-        kl = ReverseKL() if name.startswith("kl_policy") else ForwardKL()
-        return np.asarray(kl(self.log_policies, log_target))
+        check_option("name", name, self.divergences)
+        distance, target = self._distances[name]
+        return np.asarray(distance(self.log_policies, np.log(target)))
 
     @property
     def divergences(self) -> tuple[str, ...]:
         """The names that `divergence` knows here."""
-        always = ("kl_reference_policy", "kl_policy_reference")
-        return always if self.optimal is None else (*always, "kl_optimal_policy", "kl_policy_optimal", "tv")
+        return tuple(self._distances)
+
+    @property
+    def _distances(self) -> dict[str, tuple[Callable[[Floats, Floats], Floats], Floats]]:
+        """Distances of log-policies from the logarithm of a target, and that target."""
+        known: dict[str, tuple[Callable[[Floats, Floats], Floats], Floats]] = {
+            "kl_reference_policy": (_kl_to, self.reference),
+            "kl_policy_reference": (kl, self.reference),
+        }
+        if self.optimal is not None:
+            known |= {
+                "kl_optimal_policy": (_kl_to, self.optimal),
+                "kl_policy_optimal": (kl, self.optimal),
+                "tv": (_tv, self.optimal),
+            }
+        return known
 
     def to_frame(self, policies: bool = False) -> pd.DataFrame:
         """One row per objective, data set, step and prompt: value, divergences and masses; with the policies if wished.
@@ -106,6 +115,15 @@ class Trajectory:
             flat = self.policies.reshape(-1, self.policies.shape[-1])
             columns |= {f"y{y}": flat[:, y] for y in range(flat.shape[1])}
         return pd.DataFrame(columns)
+
+
+def _kl_to(log_policy: Floats, log_target: Floats) -> Floats:
+    """KL(target || policy)."""
+    return np.asarray(kl(log_target, log_policy))
+
+
+def _tv(log_policy: Floats, log_target: Floats) -> Floats:
+    return np.asarray(total_variation(np.exp(log_policy), np.exp(log_target)))
 
 
 def kinds_of(wins: Floats) -> dict[str, Mask]:

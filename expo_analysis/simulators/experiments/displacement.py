@@ -18,12 +18,13 @@ fall: "likelihood displacement" (Razin et al. 2024, arXiv 2410.08847), the more,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, Objective
@@ -34,7 +35,6 @@ from ..policies import LogLinear, Policy, Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 from ..trajectory import Trajectory, kinds_of
-from .common import rounded
 
 LOSSES: tuple[type[Objective], ...] = (DPO, IPO, EXPO)
 REFERENCE = np.array([0.1, 0.3, 0.2, 0.25, 0.15])
@@ -135,9 +135,7 @@ def flow_limit(policy: Floats, bandit: Bandit) -> Floats:
     return np.asarray(odds / odds.sum())
 
 
-def displacement(
-    full: bool = False, progress: Callable[[float], object] = lambda done: None
-) -> dict[str, pd.DataFrame]:
+def displacement(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``displacement``: one row per world, loss and step, with the masses of the chosen, rejected and unseen responses
@@ -162,7 +160,7 @@ def displacement(
         "displacement_optima": optima(500 if full else 100),
     }
     progress(1.0)
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def recorded(name: str, run: Trajectory) -> pd.DataFrame:
