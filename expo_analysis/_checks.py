@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def check_number(
         ValueError: "NAME must be a finite number above LOW, got VALUE", or what is accepted instead.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    finite = number and -math.inf < value < math.inf  # math.isfinite overflows on whole numbers of many digits
+    finite = number and abs(value) <= sys.float_info.max  # math.isfinite overflows on whole numbers of many digits
     above = finite and (low < value or (low_too and low == value))
     below = finite and (value < high or (high_too and high == value))
     if above and below:

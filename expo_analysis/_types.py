@@ -9,12 +9,12 @@ Each step of an algorithm over responses then runs over contiguous numbers of al
 on its way in and its policy once on its way out, both in `optima`.
 
 **The notation.** A type says in a string what its axes are, in jaxtyping's words: names stand for sizes, one name for
-one size within an object; a star stands for any number of axes, none included; so "*prompts n" is (n,) or (prompts, n).
-Type checkers see `NDArray`; `axes` gives the string back.
+one size within an object; * for any number of axes, none included, so that "*prompts n" is (n,) or (prompts, n); # for
+a size that may also be 1. Type checkers see `NDArray`; `axes` gives the names back, and the tests hold arrays to them.
 
-* n: responses. prompts: prompts, none where there is one and policies are (n,).
-* batch: problems that a solver solves at once. lams, objectives, data_sets, records: as their names say.
-* pairs: comparisons, one by one. edges: ordered pairs with weight.
+* n: responses. prompts: prompts; none where there is one and policies are (n,).
+* batch, problems: problems that are solved at once. d: parameters.
+* lams, objectives, data_sets, records: of a path, of a training. pairs: comparisons, one by one.
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._types import Floats, Indices
+from ._types import Floats, Indices, Policies
 from .bandit import Bandit
 from .losses import DPO, EXPO, FDPO, IPO, PairObjective, RegressionEXPO
 
@@ -45,7 +45,7 @@ class TrainingEnd:
 
     loss: str
     published_lam: float
-    policy: Floats
+    policy: Policies
     steps: int
 
 
@@ -57,11 +57,11 @@ class Experiment:
     batch: how many consecutive pairs the script averages over in a step; the last batch holds what is left.
     """
 
-    reference: Floats
-    optimal: Floats
-    winner: Indices
-    loser: Indices
-    prompt: Indices
+    reference: Policies
+    optimal: Policies
+    winner: Annotated[Indices, "pairs"]
+    loser: Annotated[Indices, "pairs"]
+    prompt: Annotated[Indices, "pairs"]
     batch: int
     ends: tuple[TrainingEnd, ...]
 

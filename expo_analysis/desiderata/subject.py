@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -30,11 +30,11 @@ class Optima:
     in `Solution`.
     """
 
-    lams: Floats
-    policies: Floats
-    log_policies: Floats
-    bound: Floats
-    status: NDArray[Any]
+    lams: Annotated[Floats, "lams"]
+    policies: Annotated[Floats, "lams problems n"]
+    log_policies: Annotated[Floats, "lams problems n"]
+    bound: Annotated[Floats, "lams problems"]
+    status: Annotated[NDArray[Any], "lams problems"]
 
     def problems(self, chosen: Any) -> Optima:
         """Those of some of the problems."""

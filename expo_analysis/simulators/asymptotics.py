@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ class Asymptotics:
     policy: the optimum on the population, (n,). covariance: (n, n), singular, as policies sum to one.
     """
 
-    policy: Floats
-    covariance: Floats
+    policy: Annotated[Floats, "n"]
+    covariance: Annotated[Floats, "n n"]
 
     def mean_tv(self, target: ArrayLike, pairs: ArrayLike) -> Floats:
         """E TV(optimum on so many ``pairs``, target), shape of ``pairs``, were the optimum's distribution normal.

@@ -108,11 +108,11 @@ class RestrictedOptima:
     at the same value.
     """
 
-    w: Floats
-    log_policy: Floats
-    value: Floats
-    converged: Mask
-    agreeing: Floats
+    w: Annotated[Floats, "batch d"]
+    log_policy: Annotated[Floats, "batch prompts n"]
+    value: Annotated[Floats, "batch"]
+    converged: Annotated[Mask, "batch"]
+    agreeing: Annotated[Floats, "batch"]
 
 
 def restricted_optima(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -31,14 +31,14 @@ class Trajectory:
     """
 
     objectives: tuple[Objective, ...]
-    steps: Indices
-    log_policies: Floats
-    values: Floats
-    log_final: Floats
-    stopped: Indices
-    reference: Floats
-    optimal: Floats | None
-    wins: Floats
+    steps: Annotated[Indices, "records"]
+    log_policies: Annotated[Floats, "objectives data_sets records prompts n"]
+    values: Annotated[Floats, "objectives data_sets records"]
+    log_final: Annotated[Floats, "objectives data_sets prompts n"]
+    stopped: Annotated[Indices, "objectives data_sets"]
+    reference: Annotated[Floats, "prompts n"]
+    optimal: Annotated[Floats, "prompts n"] | None
+    wins: Annotated[Floats, "#data_sets prompts n n"]
 
     @property
     def policies(self) -> Floats:
