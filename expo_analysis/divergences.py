@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ._checks import check_same_shape
+from ._checks import check_option, check_same_shape
 from ._types import Array
 from .numerics import exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
 
@@ -287,8 +287,7 @@ DIVERGENCES: dict[str, type[Divergence]] = {
 def resolve_divergence(divergence: str | Divergence, alpha: float | None = None) -> Divergence:
     """The divergence of a name in `DIVERGENCES`; ``alpha`` belongs to ``"alpha"`` and is an error with any other."""
     if isinstance(divergence, str):
-        if divergence not in DIVERGENCES:
-            raise ValueError(f"divergence must be one of {sorted(DIVERGENCES)}, got {divergence!r}")
+        check_option("divergence", divergence, sorted(DIVERGENCES))
         if divergence == Alpha.name:
             if alpha is None:
                 raise ValueError("alpha must be given for divergence='alpha': a positive number")
