@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import array_api_compat
@@ -31,13 +31,18 @@ def check_option(name: str, value: Any, accepted: Sequence[Any]) -> None:
         raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}{did_you_mean(value, accepted)}")
 
 
-def did_you_mean(value: Any, accepted: Sequence[Any]) -> str:
-    """ "; did you mean ...?" for a misspelt word, nothing for what is like none of the accepted ones."""
+def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
+    """The end of a message for a misspelt word, whatever its case; nothing for what is like none of those accepted.
+
+    Example:
+        >>> did_you_mean("Linaer", ("constant", "linear"))
+        "; did you mean 'linear'?"
+    """
     import difflib  # only where something is wrong
 
-    words = [word for word in accepted if isinstance(word, str)]
-    close = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""
+    words = {word.lower(): word for word in accepted if isinstance(word, str)}
+    close = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    return f"; did you mean {words[close[0]]!r}?" if close else ""
 
 
 def check_whole(name: str, value: Any, least: int = 0) -> None:
@@ -138,7 +143,7 @@ def check_policy(name: str, value: Any, least: int = 1) -> Policies:
 
 
 def first_where(array: Floats, bad: Mask) -> str:
-    """ "VALUE at index INDEX": the first entry of an array, of any shape, where ``bad`` holds."""
+    """The first entry of an array, of any shape, where ``bad`` holds: "VALUE at index INDEX"."""
     where = tuple(int(i) for i in np.argwhere(bad)[0])
     return f"{array[where]} at index {where[0] if len(where) == 1 else where}"
 

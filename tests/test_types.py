@@ -124,7 +124,7 @@ def test_sizes(make: Callable[[], Any], sizes: Sizes) -> None:
         {"wins": lambda x: x[:2]},
         {"steps": lambda x: x[None]},
     ],
-    ids=str,
+    ids=lambda other: next(iter(other)),
 )
 def test_an_array_with_other_axes_is_noticed(other: dict[str, Callable[[Any], Any]]) -> None:
     """Otherwise the checks above would say nothing."""
