@@ -69,12 +69,15 @@ def test_tables_of_ratios() -> None:
     pytest.importorskip("optimistix")
     from benchmarks import measure, report
 
-    calls: dict[str, list[tuple[int, int]]] = {}
-    rows = measure.compare(
-        3, 5, 0.1, 2, True, lambda name, done, total: calls.setdefault(name, []).append((done, total))
-    )
+    told = Recorder()
+    rows = measure.compare(3, 5, 0.1, 2, True, told)
     assert [row.solver for row in rows] == [measure.OURS, measure.OPTIMISTIX, measure.SCIPY]
-    assert calls == {measure.OURS: [(1, 3)] * 3, measure.OPTIMISTIX: [(1, 3)] * 3, measure.SCIPY: [(5, 5)]}
+    for solver, fractions in (
+        (measure.OURS, [1 / 3, 2 / 3, 1]),
+        (measure.OPTIMISTIX, [1 / 3, 2 / 3, 1]),
+        (measure.SCIPY, [1]),
+    ):
+        assert [f for f, task in zip(told.fractions, told.task, strict=True) if task == solver] == fractions
     assert rows[0].distance == 0
     assert rows[1].distance < 1e-13
     assert 0 < rows[2].distance < 1e-6
