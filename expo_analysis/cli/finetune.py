@@ -41,7 +41,7 @@ def finetune(context: typer.Context) -> None:
     with bad_input():
         try:
             from ..llm.finetune import list_options, run, say_on_stderr, set_up
-            from ..llm.trainer import NonFiniteLoss
+            from ..llm.training import NonFiniteLoss
         except ImportError as error:
             raise ValueError(str(error)) from error
         if "--list_options" in context.args:

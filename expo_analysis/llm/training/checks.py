@@ -8,6 +8,7 @@ dropout that was left on would all show there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,27 @@ from torch import Tensor
 
 from .chunks import at_least_float32
 from .head import LOGITS, Ask, Way, base_of, candidates, without_dropout
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss that is not a number or infinite: training stops before it reaches the weights."""
+
+
+def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: Callable[[int], str]) -> str:
+    """A sentence on a loss that is not finite: after which step, and at which rows of which data set.
+
+    Args:
+        losses: of the pairs of a batch.
+        where: gives the place of a row by its number.
+    """
+    bad, rows = (~torch.isfinite(losses)).nonzero().flatten().tolist(), batch["rows"].tolist()
+    shown = ", ".join(f"{where(rows[place])}: {losses[place].item()}" for place in bad[:5])
+    shown = shown or f"rows {rows}, whose losses are finite and whose mean is not"
+    return (
+        f"the loss is not finite after step {step}, at {shown} (chosen or rejected of {name}). The weights are as they "
+        "were before this step. Look at these rows, lower the learning rate or raise beta"
+    )
+
 
 CLOSE = 1e-3
 """By how many nats a log-probability in float32 may differ from that of the model's own logits."""
@@ -28,6 +50,11 @@ def first_rows(batch: dict[str, Any]) -> dict[str, Tensor]:
     rows = {name: batch[name][[0, pairs]] for name in ("input_ids", "attention_mask", "completion_mask")}
     begin = int(rows["completion_mask"].argmax(dim=1).max())
     return {name: value[:, : max(POSITIONS, begin + 1)] for name, value in rows.items()}
+
+
+def start_tolerance(logps: Tensor, rounding: float) -> float:
+    """By how many nats sequences' log-probabilities may differ by rounding."""
+    return (1e-4 + rounding) * (1 + float(logps.abs().max()))
 
 
 def arguments_of(rows: dict[str, Tensor]) -> dict[str, Any]:
@@ -78,4 +105,3 @@ def _scores(model: Any, rows: dict[str, Tensor], labels: Tensor, way: Way) -> Te
             raise
         return None
     return found[:, -labels.shape[1] + 1 :]
-

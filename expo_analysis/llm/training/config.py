@@ -133,18 +133,14 @@ class PreferenceConfig(TrainingArguments):
     objective_options: dict[str, Any] | str | None = _option(
         None, "Options of the objective, as JSON: '{\"label_smoothing\": 0.1}'."
     )
-    beta: float | None = _option(
-        None, "The objective's trade-off parameter, lambda in the paper. If not set, 0.1."
-    )
+    beta: float | None = _option(None, "The objective's trade-off parameter, lambda in the paper. If not set, 0.1.")
     aggregation: list[str] | None = _option(
         None, "From tokens to responses: 'sum' or 'mean'; if not set, as the objective's paper has it."
     )
     regulariser_estimator: str | None = _option(
         None, f"Estimator of the explicit regulariser, one of {', '.join(ESTIMATORS)}; if not set, a token-wise one."
     )
-    token_prefixes: str = _option(
-        "responses", "What token-wise estimators are computed along.", choices=list(PREFIXES)
-    )
+    token_prefixes: str = _option("responses", "What token-wise estimators are computed along.", choices=list(PREFIXES))
     token_chunk_size: int = _option(
         256, "How many tokens have their logits over the whole vocabulary in memory at a time."
     )
@@ -166,16 +162,15 @@ class PreferenceConfig(TrainingArguments):
     ref_model_mixup_alpha: float = _option(0.6, "How far the reference moves, in (0, 1].")
     ref_model_sync_steps: int = _option(512, "After how many steps the reference moves.")
     model_init_kwargs: dict[str, Any] | str | None = _option(
-        None, "Arguments of from_pretrained, for a model that is given by its name; its revision is the tokenizer's too."
+        None,
+        "Arguments of from_pretrained, for a model that is given by its name; its revision is the tokenizer's too.",
     )
     trust_remote_code: bool = _option(False, "Whether to run code that comes with a model or a tokenizer.")
     disable_dropout: bool = _option(True, "Whether to switch dropout off. The reference never has any.")
     max_length: int | None = _option(1024, "Longer sequences lose their end.")
     pad_to_multiple_of: int | None = _option(None, "The length of a batch is a multiple of this.")
     dataset_num_proc: int | None = _option(None, "Number of processes that split texts into tokens.")
-    on_bad_rows: str = _option(
-        "error", "Rows that cannot be trained on: 'error' or 'drop'.", choices=list(ON_BAD_ROWS)
-    )
+    on_bad_rows: str = _option("error", "Rows that cannot be trained on: 'error' or 'drop'.", choices=list(ON_BAD_ROWS))
 
     learning_rate: float = _option(1e-6, "The initial learning rate.")
     logging_steps: float = _option(10, "Log every X steps; a part of all steps if smaller than 1.")
@@ -239,7 +234,9 @@ class PreferenceConfig(TrainingArguments):
                 f"DPO(lam, label_smoothing=...); got {self.label_smoothing_factor!r}"
             )
         if self.use_ref_columns and self.precompute_ref_log_probs:
-            raise ValueError("give use_ref_columns or precompute_ref_log_probs, not both: each says what the reference is")
+            raise ValueError(
+                "give use_ref_columns or precompute_ref_log_probs, not both: each says what the reference is"
+            )
 
     def make_objective(self) -> Any:
         """What ``objective``, ``beta``, ``objective_options`` and ``objective_weights`` describe.
@@ -255,7 +252,9 @@ class PreferenceConfig(TrainingArguments):
             return self._make_one(given, options)
         weights = [1.0] * len(given) if self.objective_weights is None else self.objective_weights
         if len(weights) != len(given):
-            raise ValueError(f"objective_weights must have one number for each of {len(given)} objectives, got {weights}")
+            raise ValueError(
+                f"objective_weights must have one number for each of {len(given)} objectives, got {weights}"
+            )
         strange = sorted(set(options) - {name for name in given if isinstance(name, str)})
         if strange:
             raise ValueError(f"objective_options of several objectives go by their names; {strange} is none of {given}")

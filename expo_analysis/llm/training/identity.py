@@ -11,6 +11,7 @@ import torch
 import xxhash
 from torch import Tensor
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.trainer_utils import get_last_checkpoint
 
 IDENTITY_FILE = "preference_training.json"
 """What a checkpoint says about the training that it belongs to."""
@@ -26,6 +27,10 @@ WORDS = {
     "reference": "reference",
 }
 """The parts of an identity, as messages call them."""
+
+
+HASHED = ("data", "model", "adapter")
+"""Parts that are hashes, which say nothing to a reader."""
 
 
 def fingerprint(value: Any) -> str:
@@ -57,11 +62,7 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def write_identity(folder: str | Path, identity: dict[str, Any]) -> None:
-    Path(folder, IDENTITY_FILE).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-
-
-def check_identity(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
+def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says about itself; empty where it says nothing.
 
     Raises:
@@ -74,13 +75,65 @@ def check_identity(folder: str | Path, identity: dict[str, Any]) -> dict[str, An
     differing = [name for name in WORDS if name in found and name in identity and found[name] != identity[name]]
     if differing:
         shown = "; ".join(
-            f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
-            if len(str(found[name])) < 100 and name not in ("data", "model", "adapter")
-            else f"its {WORDS[name]} is another one"
+            f"its {WORDS[name]} is another one"
+            if name in HASHED
+            else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
             for name in differing
         )
         raise ValueError(
-            f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give a fresh output_dir, or the settings "
-            "it was made with"
+            f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the settings it "
+            "was made with"
         )
     return found
+
+
+class Identity:
+    """What a `PreferenceTrainer`'s training is of.
+
+    Args:
+        weights: a hash of the weights that were given, or "" where it was not needed.
+        peft_config: of a new adapter, or None.
+        reference: the `ReferencePolicy`, or None.
+    """
+
+    def __init__(self, weights: str, peft_config: Any, reference: Any) -> None:
+        self.weights, self.reference = weights, reference
+        self.adapter = None if peft_config is None else fingerprint(peft_config.to_dict())
+
+    def parts(self, trainer: Any) -> dict[str, Any]:
+        """Everything that must be the same for a checkpoint to go on; parts that are not known are left out."""
+        rules, args = trainer.rules, trainer.args
+        found = {
+            "objective": str(trainer.mixture),
+            "aggregation": [term.aggregation for term in trainer.mixture.terms],
+            "estimator": rules.estimator and f"{rules.estimator}{' on samples' if rules.on_samples else ''}",
+            "weighting": {
+                "ld_alpha": rules.ld_alpha,
+                "use_weighting": rules.use_weighting,
+                "router": rules.router_coef,
+            },
+            "data": fingerprint([trainer.data.fingerprint, args.max_length]) if trainer.data.fingerprint else "",
+            "model": self.weights,
+            "adapter": self.adapter,
+            "reference": None if self.reference is None else self.reference.kind,
+        }
+        return {name: value for name, value in found.items() if value != ""}
+
+    def open(self, trainer: Any, resume_from_checkpoint: Any) -> None:
+        """Check the checkpoint that is resumed from, if there is one, and take up its count of tokens.
+
+        Raises:
+            ValueError: where it belongs to another training.
+        """
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(trainer.args.output_dir)
+        if folder:
+            found = check(folder, self.parts(trainer))
+            # what is counted is this process's share
+            trainer.tokens_seen = found.get("num_tokens", 0) if trainer.accelerator.is_main_process else 0
+
+    def write(self, trainer: Any, folder: str | Path, tokens: int) -> None:
+        """Say in a folder what training its model is of."""
+        identity = self.parts(trainer) | {"num_tokens": tokens}
+        Path(folder, IDENTITY_FILE).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")

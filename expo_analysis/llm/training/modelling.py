@@ -14,8 +14,6 @@ from .head import base_of
 
 logger = get_logger(__name__)
 
-LEARNED_POSITIONS = ("n_positions", "max_position_embeddings", "max_sequence_length", "max_seq_len")
-
 
 def is_peft(model: Any) -> bool:
     """Whether a model has adapters of PEFT around it."""
@@ -44,7 +42,7 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
         kwargs["dtype"] = getattr(torch, dtype)
     if args.parallel_mode.value == "distributed":
         kwargs["device_map"] = None  # every process has the model, or its part, on a device of its own
-    config = AutoConfig.from_pretrained(name, **{k: kwargs[k] for k in ("trust_remote_code", "revision") if k in kwargs})
+    config = _config(name, args)
     kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
     kind = next((kind for kind in kinds if kind is not None), AutoModelForCausalLM)
     if kwargs["trust_remote_code"] and getattr(config, "auto_map", None):
@@ -76,6 +74,13 @@ def tokenizer_of(processing_class: Any) -> Any:
     return found
 
 
+def choose_tokenizer(processing_class: Any, model: Any, args: Any) -> tuple[Any, Any]:
+    """A processing class, the one stored with the model if none is given, and its tokenizer."""
+    if processing_class is None:
+        processing_class = load_processing_class(model if isinstance(model, str) else model.config._name_or_path, args)
+    return processing_class, tokenizer_of(processing_class)
+
+
 def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:
     """Raise if the reference has another vocabulary than the model, or the tokenizer more tokens than either."""
     size = model.config.get_text_config().vocab_size
@@ -87,17 +92,18 @@ def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:
             raise ValueError(f"ref_model must have the model's vocabulary of {size} tokens, but it has {other}")
 
 
-def learned_positions(model: Any) -> int | None:
-    """How many positions a model has embeddings for, or None where positions are not learned."""
-    config = base_of(model).config.get_text_config()
-    declared = {getattr(config, name, None) for name in LEARNED_POSITIONS} - {None}
-    for name, module in model.named_modules():
-        last = name.rsplit(".", 1)[-1]
-        if last in ("wpe", "embed_positions", "position_embeddings") and isinstance(module, nn.Embedding):
-            offset = getattr(module, "offset", 0)  # OPT's first two rows are for padding
-            size = int(module.num_embeddings) - offset
-            return min([size, *declared]) if declared else size
-    return None
+def learned_positions(model: Any, args: Any) -> int | None:
+    """How many positions a model, or the model of a name, has learned embeddings of; None where it has no such limit."""
+    config = _config(model, args) if isinstance(model, str) else model.config
+    config = config.get_text_config()
+    rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling", "alibi"))
+    return None if rotary else getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+
+
+def _config(name: str, args: Any) -> Any:
+    kwargs = {"trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
+    known = ("trust_remote_code", "revision", "subfolder", "token", "cache_dir", "local_files_only")
+    return AutoConfig.from_pretrained(name, **{k: v for k, v in kwargs.items() if k in known})
 
 
 def disable_dropout(model: Any) -> None:
@@ -151,7 +157,9 @@ def prepare_adapter(model: Any, args: Any) -> None:
         model.enable_input_require_grads()
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad and "lora_magnitude_vector" not in name:  # DoRA's steps are too small for bfloat16
+            if (
+                parameter.requires_grad and "lora_magnitude_vector" not in name
+            ):  # DoRA's steps are too small for bfloat16
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
@@ -168,5 +176,7 @@ def router_coefficient(model: Any, args: Any) -> float:
             f"router_aux_loss_coef is not used by {type(base_of(model)).__name__}, which is no mixture of experts that "
             f"returns its router's logits; got {args.router_aux_loss_coef}"
         )
-    own = getattr(config, "router_aux_loss_coef", 0.0) if args.router_aux_loss_coef is None else args.router_aux_loss_coef
+    own = (
+        getattr(config, "router_aux_loss_coef", 0.0) if args.router_aux_loss_coef is None else args.router_aux_loss_coef
+    )
     return float(own or 0.0) if has_router else 0.0

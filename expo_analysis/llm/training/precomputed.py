@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, tqdm
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from .collator import REF_COLUMNS
-from .identity import fingerprint
+from .identity import fingerprint, weights_fingerprint
+from .reference import FIRST_ADAPTER, prepare
 
 LIBRARIES = ("expo-analysis", "torch", "transformers", "peft")
 
@@ -84,3 +86,43 @@ def _write(path: Path, values: np.ndarray) -> None:
     with partial.open("wb") as file:
         np.save(file, values)
     partial.rename(path)
+
+
+def precompute(trainer: Any, data: Any, size: int) -> Dataset:
+    """The rows of `PreferenceData` with log pi_ref, under the reference of a `PreferenceTrainer`.
+
+    Args:
+        size: how many pairs a batch has where ``precompute_ref_batch_size`` is not set.
+
+    Raises:
+        ValueError: for a stream.
+    """
+    if not isinstance(data.rows, Dataset):
+        raise ValueError(f"precompute_ref_log_probs is not used with a stream, and {data.name} is one")
+    args, engine, accelerator = trainer.args, trainer.engine, trainer.accelerator
+    size = args.precompute_ref_batch_size or size
+    reference = engine.reference
+    weights = trainer.identity.weights if reference.derived else weights_fingerprint(reference.model)
+    key = cache_key(
+        weights=weights,
+        kind=reference.kind,
+        adapter=trainer.identity.adapter if reference.kind == FIRST_ADAPTER else None,
+        data=data.fingerprint,
+        max_length=args.max_length,
+        ld_alpha=engine.rules.ld_alpha,
+        precision=[accelerator.mixed_precision, str(trainer.model.dtype), torch.get_float32_matmul_precision()],
+        attention=getattr(trainer.model.config, "_attn_implementation", None),
+        pad=[args.pad_to_multiple_of, size],
+        device=accelerator.device.type,
+        config=trainer.model.config.to_json_string(use_diff=False),
+    )
+    loader = DataLoader(data.rows, batch_size=size, collate_fn=trainer.data_collator, shuffle=False)
+
+    def batches() -> Iterable[dict[str, Any]]:
+        progress = tqdm(accelerator.prepare(loader), desc=f"log pi_ref of {data.name}", disable=args.disable_tqdm)
+        yield from progress
+
+    model = trainer.model
+    if reference.model is None and trainer.is_deepspeed_enabled:
+        model = prepare(model, accelerator)  # whole, or gathered part by part
+    return with_ref_logps(data.rows, key, batches, lambda batch: engine.live_ref_logps(model, batch), accelerator)

@@ -19,7 +19,7 @@ from .checks import arguments_of, labels_of
 from .chunks import Reference
 from .collator import REF_COLUMNS, with_samples
 from .head import Ask, Way
-from .metrics import BatchValues
+from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
 from .regulariser import TOKEN_WISE, TokenDivergence, per_pair
 
@@ -73,6 +73,7 @@ class StepResult:
     likelihood      of terms that are means over all tokens: weight times the sum of -log pi over tokens, and how many
     aux_loss        of the router, a mean over the batch's tokens, or None
     values          what metrics are made of
+    logps           log pi and, where it is known, log pi_ref of the responses of all pairs, summed over tokens: (2, B')
     """
 
     preference: Tensor
@@ -80,16 +81,51 @@ class StepResult:
     likelihood: tuple[Tensor, Tensor] | None
     aux_loss: Tensor | None
     values: BatchValues
+    logps: dict[str, Tensor]
 
     def pairs(self, strength: float) -> Tensor:
         """The loss of each pair, (B,), with the regulariser times its strength."""
         return self.preference if self.regulariser is None else self.preference + strength * self.regulariser
 
+    def loss(self, strength: float, router_coef: float, totals: Any = None) -> Tensor:
+        """The part of a step's loss that these pairs have, or the mean over them where there are no `StepTotals`."""
+        each = self.pairs(strength)
+        count = max(len(each), 1) if totals is None else totals.pairs
+        loss = each.sum() / count
+        if self.likelihood is not None:
+            loss = loss + self.likelihood[0] / (self.likelihood[1].clamp(min=1) if totals is None else totals.tokens)
+        return loss if self.aux_loss is None else loss + router_coef * self.aux_loss * len(each) / count
+
+    def metrics(self) -> dict[str, Ratio]:
+        """All metrics, each as a numerator and a denominator."""
+        found = batch_metrics(self.values)
+        if self.likelihood is not None:
+            found[LIKELIHOOD] = (self.likelihood[0].detach(), self.likelihood[1])
+        if self.aux_loss is not None:
+            pairs = torch.tensor(len(self.preference), device=self.aux_loss.device)
+            found["aux_loss"] = (self.aux_loss.detach() * pairs, pairs)
+        return found
+
+    def predictions(self) -> dict[str, Tensor]:
+        """log-probabilities of every pair's responses, (B',) each, by name."""
+        return {
+            f"{who}_{side}_logps": row.detach()
+            for who, both in self.logps.items()
+            for side, row in zip(("chosen", "rejected"), both, strict=True)
+        }
+
+
+ROWS = ("input_ids", "attention_mask", "completion_mask")
+
+
+def plain_rows(batch: Batch) -> Batch:
+    """The rows of chosen and rejected responses."""
+    return {name: batch[name] for name in ROWS}
+
 
 def rows_of(rules: Rules, batch: Batch) -> Batch:
     """The rows of the forward pass: chosen, rejected, and samples of the reference where they are used."""
-    joined = with_samples(batch, rules.pad_token_id) if rules.uses_samples else batch
-    return {name: joined[name] for name in ("input_ids", "attention_mask", "completion_mask")}
+    return plain_rows(with_samples(batch, rules.pad_token_id) if rules.uses_samples else batch)
 
 
 def token_outputs(model: Any, rows: Batch, ask: Ask) -> dict[str, Tensor]:
@@ -176,6 +212,7 @@ def batch_losses(
         likelihood=likelihood,
         aux_loss=outputs.get("aux_loss"),
         values=values,
+        logps={"policy": sums} if ref_sums is None else {"policy": sums, "reference": ref_sums},
     )
 
 

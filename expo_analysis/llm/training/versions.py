@@ -1,32 +1,39 @@
-"""Which TRL this room was tested with: it builds on a few of its private names, so another one is refused."""
+"""Which versions of TRL and transformers this room was tested with: with another one it warns, and goes on."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 
 from packaging.version import Version
 
-TRL_RANGE = (Version("1.16"), Version("1.17"))
-"""From the first version up to, and without, the second."""
+TESTED = {"trl": ("1.12", "1.16"), "transformers": ("5.16", "5.24")}
+"""The oldest and the newest minor release of each that the tests were run with (`make test-trl`)."""
 
 
-def check_trl(version: str | None = None) -> None:
-    """Raise unless TRL (the installed one, or ``version``) is within `TRL_RANGE`.
+class UntestedVersion(UserWarning):
+    """A library of a version that this package was not tested with."""
+
+
+def check_version(name: str, version: str | None = None) -> None:
+    """Warn where a library (the installed one, or ``version``) is older or newer than what was tested.
 
     Raises:
-        ImportError: saying what was found and what is accepted.
+        ImportError: where it is not installed, saying how to install it.
     """
-    low, high = TRL_RANGE
-    accepted = f"trl>={low},<{high}"
     if version is None:
         try:
-            version = importlib.metadata.version("trl")
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             raise ImportError(
-                f"trl must be installed to train language models ({accepted}): pip install 'expo-analysis[llm]'"
+                f"{name} must be installed to train language models: install expo-analysis[llm]"
             ) from None
-    if not low <= Version(version) < high:
-        raise ImportError(
-            f"trl must be of the version that this trainer was tested with ({accepted}), got {version}: it overrides "
-            "methods whose meaning may have changed. Install the tested one: pip install 'expo-analysis[llm]'"
+    oldest, newest = TESTED[name]
+    found = Version(version)
+    if not Version(oldest) <= found or (found.major, found.minor) > Version(newest).release[:2]:
+        warnings.warn(
+            f"{name} {version} was not tested with this package, which knows {oldest} to {newest}: if something fails, "
+            "`make test-trl` shows what",
+            UntestedVersion,
+            stacklevel=2,
         )
