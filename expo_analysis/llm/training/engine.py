@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate.logging import get_logger
 from torch import Tensor
 
 from .checks import beginnings, choose_way, first_pair, start_tolerance
 from .chunks import Reference
 from .collator import REF_COLUMNS
+from .logs import tell
 from .head import Ask, Way, without_dropout
 from .reference import ADAPTER_OFF, ReferencePolicy
 from .step import (
@@ -26,8 +26,6 @@ from .step import (
     stored_ref_logps,
     token_outputs,
 )
-
-logger = get_logger(__name__)
 
 
 class NotTheReference(ValueError):
@@ -141,7 +139,7 @@ class LossEngine:
                 "they are of other weights, tokens or settings. Remove them, or give the model that they are of"
             )
         if self.reference.kind == ADAPTER_OFF:  # what is without the adapter was compared when that was added
-            logger.warning(
+            tell(
                 f"the adapter does not start at its reference, the model without it: log-ratios of {gap:.3g} nats before "
                 "the first step"
             )

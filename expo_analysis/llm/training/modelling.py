@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate.logging import get_logger
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
 from .head import base_of
-
-logger = get_logger(__name__)
 
 
 def is_peft(model: Any) -> bool:
