@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .columns import SYSTEM
-from .conversation import Conversation, conversation, kind_of, shared_beginning
+from .conversation import Conversation, assistant, conversation, kind_of, shared_beginning
 from .report import BadField
 
 Text = str | Conversation
@@ -132,7 +132,7 @@ def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pai
         if isinstance(prompt, str):
             return Pair(prompt, chosen, rejected)
         remark("have responses of plain text to a conversation, which are taken for the assistant's")
-        return Pair(prompt, _said(chosen), _said(rejected))
+        return Pair(prompt, *([assistant(one)] if isinstance(one, str) else one for one in (chosen, rejected)))
     if isinstance(prompt, str):
         return _whole_conversations(prompt, chosen, rejected, remark)
     repeated = [_repeated(prompt, response) for response in (chosen, rejected)]
@@ -144,10 +144,6 @@ def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pai
         which, other = ("chosen", "rejected") if repeated[0] else ("rejected", "chosen")
         raise BadField(which, f"it repeats the prompt, and {other} does not")
     return Pair(prompt, chosen, rejected)
-
-
-def _said(text: Text) -> Conversation:
-    return [{"role": "assistant", "content": text}]
 
 
 def _repeated(prompt: Conversation, response: Conversation) -> int:
@@ -177,7 +173,7 @@ def _add_system(pair: Pair, system: Any) -> None:
         raise BadField("system", f"it must be text, got {kind_of(system)}")
     if not pair.conversational:
         pair.prompt = [{"role": "user", "content": pair.prompt}]
-        pair.chosen, pair.rejected = _said(pair.chosen), _said(pair.rejected)
+        pair.chosen, pair.rejected = [assistant(pair.chosen)], [assistant(pair.rejected)]
     if pair.prompt[0]["role"] == "system":
         raise BadField("system", "the prompt has a system message already")
     pair.prompt = [{"role": "system", "content": system}, *pair.prompt]

@@ -12,6 +12,7 @@ sample responses to, and to score these with a sentiment classifier.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,8 @@ def split_transcript(chosen: str, rejected: str) -> dict[str, str]:
 
 def from_hh(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """A row of Anthropic HH."""
+    if not all(isinstance(row[side], str) for side in ("chosen", "rejected")):
+        raise Skipped("chosen or rejected is no text")
     return split_transcript(row["chosen"], row["rejected"])
 
 
@@ -66,15 +69,23 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
     """
     if "completions" not in row:
         chosen, rejected = row["chosen"], row["rejected"]
+        if not all(isinstance(side, list) and side for side in (chosen, rejected)):
+            raise Skipped("chosen or rejected is no conversation")
         if chosen[:-1] != rejected[:-1]:
             raise Skipped("the conversations differ before their last message")
         scores = {"score_chosen": row["score_chosen"], "score_rejected": row["score_rejected"]}
+        if None in scores.values():
+            raise Skipped("a score is missing")
         if not scores["score_chosen"] > scores["score_rejected"]:
             raise Skipped("chosen has no higher score than rejected")
         return {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:], **scores}
-    scored = [(float(c["overall_score"]), c["response"]) for c in row["completions"] if c["response"].strip()]
+    scored = [
+        (score, one["response"])
+        for one in row["completions"] or ()
+        if (one.get("response") or "").strip() and (score := _score(one.get("overall_score"))) is not None
+    ]
     if not scored:
-        raise Skipped("no completion says anything")
+        raise Skipped("no completion says anything and has a score")
     best, response = max(scored, key=lambda pair: pair[0])
     worse = [pair for pair in scored if pair[0] < best]
     if not worse:
@@ -87,6 +98,15 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
         "score_chosen": best,
         "score_rejected": score,
     }
+
+
+def _score(value: Any) -> float | None:
+    """A score as a number; None for those that UltraFeedback does not have, such as "N/A"."""
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        return None
+    return score if math.isfinite(score) else None
 
 
 PREPARATIONS: dict[str, Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from datasets import Features, List, Value
 
 from .checks import check_pair, check_samples
 from .columns import NAMED, TOKEN_COLUMNS
-from .conversation import kind_of
+from .conversation import assistant, kind_of
 from .forms import Pair, Remark, field_of, pair_of, template_arguments
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
@@ -147,7 +147,7 @@ class RowMaker:
     def _check_prompt(self, row: Mapping[str, Any], prompt: Any, ids: Ids) -> None:
         said = field_of("prompt", prompt, self.encoder.template, _nothing)
         if isinstance(said, str):
-            tokens = self.encoder.text(said, _nothing)
+            tokens = self.encoder.text(said)
         else:
             tokens = self.encoder.conversation(said, template_arguments(row), answer=True)
         if tokens != ids:
@@ -173,7 +173,7 @@ class RowMaker:
             raise BadField("reference_samples", "they are text, and there is no text of the prompt before them")
         read = [field_of("reference_samples", sample, self.encoder.template, remark) for sample in given]
         if pair.conversational:  # plain text is the assistant's, as in chosen and rejected
-            read = [[{"role": "assistant", "content": one}] if isinstance(one, str) else one for one in read]
+            read = [[assistant(one)] if isinstance(one, str) else one for one in read]
         check_samples(read, pair.conversational)
         pair.samples = read
         return encode_samples(pair, prompt, self.encoder, remark)

@@ -37,7 +37,7 @@ class Encoder:
         """The end token's text; empty where there is none."""
         return self.tokenizer.eos_token or ""
 
-    def text(self, text: str, remark: Remark) -> Ids:
+    def text(self, text: str, remark: Remark = lambda text: None) -> Ids:
         """The tokens of plain text: no end token of the tokenizer's own, and at most one beginning token."""
         ids: Ids = list(self.tokenizer(text)["input_ids"])
         if self.after:
