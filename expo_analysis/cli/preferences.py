@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .errors import bad_input
-from .output import writable
-from .own_file import own_module
+from .._files import writable
+from ..own_file import load_file
+from .errors import bad_input, language_models
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
     from ..llm.rewards import Reward
@@ -105,7 +105,7 @@ def preferences(
     "counts": {"prompts": ..., "pairs": ..., ...}, "columns": {...}, "versions": {...}}.
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
-        try:
+        with language_models():
             from ..llm.journal import JournalError
             from ..llm.models import load_model, load_tokenizer, without_progress_bars
             from ..llm.preferences import NoPairs, Settings, make_preferences, paths_of
@@ -113,8 +113,6 @@ def preferences(
             from ..llm.prompts import Prompts, read_prompts, tokenize
             from ..llm.rewards import RewardError
             from ..llm.sampling import Sampling, context_length
-        except ImportError as error:
-            raise ValueError(f"{error}: pip install 'expo-analysis[llm]'") from error
         without_progress_bars()
         settings = Settings(
             responses=responses,
@@ -250,7 +248,7 @@ def own_reward(file: Path, name: str) -> Reward:
     """
     from ..llm.rewards import Reward
 
-    function: Callable[..., Any] | None = getattr(own_module(file), name, None)
+    function: Callable[..., Any] | None = getattr(load_file(file), name, None)
     if not callable(function):
         raise ValueError(f"{file}: it has no function {name!r}")
     # a file that was changed has another name, so that its old scores are not taken for its new ones
