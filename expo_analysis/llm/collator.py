@@ -20,8 +20,14 @@ class PreferenceCollator(DataCollatorForPreference):
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().torch_call(examples)
-        if "row" in examples[0]:
-            batch["rows"] = torch.tensor([example["row"] for example in examples])
+        if "row_number" in examples[0]:
+            batch["rows"] = torch.tensor([example["row_number"] for example in examples])
+        for side, half in zip(("chosen", "rejected"), batch["completion_mask"].chunk(2), strict=True):
+            if f"{side}_mask" in examples[0]:  # others' turns inside of a response do not count
+                for row, example in zip(half, examples, strict=True):
+                    start = len(example["prompt_ids"])
+                    mask = torch.tensor(example[f"{side}_mask"])[: max(0, len(row) - start)]
+                    row[start : start + len(mask)] *= mask
         if "sample_ids" in examples[0]:
             responses = [
                 {"prompt_ids": example["prompt_ids"], "chosen_ids": sample, "rejected_ids": []}

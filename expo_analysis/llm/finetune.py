@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Dataset
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,13 +35,12 @@ from trl import get_quantization_config as quantization
 
 from .checkpoints import checkpoints, latest_checkpoint
 from .config import PreferenceConfig
+from .data import read_splits
 from .models import resolve_model
 from .preparation import PREPARATIONS, prepare
 from .trainer import NonFiniteLoss, PreferenceTrainer
 
 RECIPES = Path(__file__).parent / "recipes"
-
-READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
 STOPPED = 143
 """Exit code after SIGTERM: 128 + 15, as shells have it."""
@@ -169,17 +168,9 @@ def _with_recipe(arguments: list[str]) -> list[str]:
     return found
 
 
-def read_data(name: str, config: str | None = None) -> DatasetDict:
-    """The splits of a data set: a file, a folder that `datasets` saved, or a data set of the Hub."""
-    path = Path(name)
-    if path.suffix.lower() in READERS:
-        if not path.is_file():
-            raise ValueError(f"{name}: No such file")
-        return load_dataset(READERS[path.suffix.lower()], data_files=str(path))
-    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        found = load_from_disk(name)
-        return DatasetDict({"train": found}) if isinstance(found, Dataset) else found
-    return load_dataset(name, name=config)
+def read_data(name: str, config: str | None = None, streaming: bool = False) -> dict[str, Any]:
+    """The splits of a data set: a file, a folder, or a data set of the Hub."""
+    return read_splits(name, config, streaming)
 
 
 def load_pairs(recipe: Recipe, say: Any) -> tuple[Dataset, Dataset | None]:

@@ -20,7 +20,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..losses.base import check_option
-from .data import check_columns
+from .data.columns import require
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
@@ -103,9 +103,7 @@ def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counte
     check_option("preparation", name, tuple(PREPARATIONS))
     raw = name == "ultrafeedback" and "completions" in dataset.column_names
     binarised = ("chosen", "rejected", *(("score_chosen", "score_rejected") if name == "ultrafeedback" else ()))
-    check_columns(
-        f"the data set for preparation {name!r}", dataset.column_names, ("instruction",) if raw else binarised
-    )
+    require(f"the data set for preparation {name!r}", dataset.column_names, ("instruction",) if raw else binarised)
     rng, rows, skipped = np.random.default_rng(seed), [], Counter[str]()
     for row in dataset:
         try:
@@ -122,7 +120,7 @@ def imdb_prompts(dataset: Dataset, tokenizer: Any, low: int = 2, high: int = 8, 
 
     Reviews that have no more tokens than that are left out. The DPO paper's sentiment experiment has the same form.
     """
-    check_columns("the IMDb data set", dataset.column_names, ("text",))
+    require("the IMDb data set", dataset.column_names, ("text",))
     if not 1 <= low <= high:
         raise ValueError(f"low and high must be numbers of tokens with 1 <= low <= high, got {low} and {high}")
     rng, prompts = np.random.default_rng(seed), []

@@ -11,7 +11,6 @@ rounding (tests/test_llm_keystone.py).
 from __future__ import annotations
 
 import contextlib
-import copy
 import textwrap
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import is_peft_model
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
@@ -32,17 +31,7 @@ from ..losses.expo import EXPO
 from .aggregation import aggregate, scale
 from .collator import PreferenceCollator, with_samples
 from .config import PreferenceConfig, check_pairwise
-from .data import (
-    SAMPLE_COLUMNS,
-    DataReport,
-    check_columns,
-    check_given_tokens,
-    check_rows,
-    check_tokens,
-    has_tokens,
-    sample_tokens,
-    settle,
-)
+from .data import DataReport, PreferenceData
 from .head import ReferenceStates, add_response_head, head_of, scaling_of
 from .metrics import BatchValues, batch_metrics
 from .regulariser import TOKEN_WISE, TokenDivergence, per_pair, resolve_estimator
@@ -153,7 +142,22 @@ class PreferenceTrainer(DPOTrainer):
         if not isinstance(processing_class, PreTrainedTokenizerBase):
             raise TypeError(f"processing_class must be a tokenizer, got {type(processing_class).__name__}")
         self.data_reports: dict[str, DataReport] = {}
-        self._check_raw(train_dataset, eval_dataset, args, processing_class)
+        positions = learned_positions(model, args)
+        self._data_options: dict[str, Any] = {
+            "max_length": args.max_length,
+            "max_positions": positions,
+            "on_bad_rows": args.on_bad_rows,
+            "reference_samples": "needed" if self._uses_samples else "no",
+            "num_proc": args.dataset_num_proc,
+        }
+        if train_dataset is not None:
+            train_dataset = self._read("train_dataset", train_dataset, processing_class)
+        if isinstance(eval_dataset, dict):
+            eval_dataset = {
+                key: self._read(f"eval_dataset[{key!r}]", part, processing_class) for key, part in eval_dataset.items()
+            }
+        elif eval_dataset is not None:
+            eval_dataset = self._read("eval_dataset", eval_dataset, processing_class)
         if not isinstance(model, str):
             check_vocabulary(model, ref_model, processing_class)
             _refuse_auxiliary_loss(model, args)
@@ -198,7 +202,7 @@ class PreferenceTrainer(DPOTrainer):
         self.optimal_gradient_norm: float | None = None
         self._optimal_dataset = None
         if optimal_dataset is not None:
-            self._optimal_dataset = self._prepare_dataset(optimal_dataset, processing_class, args, "optimal")
+            self._optimal_dataset = self._read("optimal_dataset", optimal_dataset, processing_class)
 
     # ------------------------------------------------------------------------------------------------ what is needed
 
@@ -247,63 +251,26 @@ class PreferenceTrainer(DPOTrainer):
 
     # ----------------------------------------------------------------------------------------------------------- data
 
-    def _check_raw(self, train: Any, evaluation: Any, args: PreferenceConfig, tokenizer: Any) -> None:
-        """Columns and rows, before anything is loaded."""
-        if isinstance(evaluation, dict):
-            others = {f"eval_dataset[{key!r}]": value for key, value in evaluation.items()}
-        else:
-            others = {} if evaluation is None else {"eval_dataset": evaluation}
-        for name, dataset in ({"train_dataset": train} | others).items():
-            if isinstance(dataset, Dataset) and not _is_prepared(dataset):
-                self._check_one(name, dataset, args, tokenizer)
-
-    def _check_one(self, name: str, dataset: Dataset, args: PreferenceConfig, tokenizer: Any) -> tuple[Any, Any]:
-        for column in ("image", "images"):
-            if column in dataset.column_names:
-                raise ValueError(f"{name} must hold text only, but it has the column {column!r}")
-        problems, report = check_rows(name, dataset, tokenizer.all_special_tokens)
-        if self._uses_samples and not set(SAMPLE_COLUMNS) & set(dataset.column_names):
-            check_columns(name, dataset.column_names, SAMPLE_COLUMNS[:1])
-        left_out = settle(report, problems, args.on_bad_rows)
-        return report, left_out
+    def _read(self, name: str, rows: Any, tokenizer: Any) -> Any:
+        """A data set checked and split into tokens; what was found is in ``data_reports``."""
+        columns = PreferenceData.columns_of(rows)
+        kept = [column for column in ("ref_chosen_logps", "ref_rejected_logps") if column in columns]
+        data = PreferenceData.from_rows(rows, tokenizer, name=name, keep_columns=kept, **self._data_options)
+        self.data_reports[name] = data.report
+        for line in data.report.lines():
+            logger.warning(line)
+        return data.rows
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        """TRL's tokens, with the row's number, the reference samples, and no row that cannot be trained on."""
-        if isinstance(dataset, IterableDataset):
-            raise TypeError(
-                f"{dataset_name} data must be a Dataset: rows that cannot be trained on are to be found before "
-                "training, which a stream does not allow"
-            )
-        if _is_prepared(dataset):
+        """In the place of TRL's; the data sets that the trainer was made with are ready before."""
+        if PreferenceData.is_prepared(dataset):
             return dataset
-        name = {"train": "train_dataset", "eval": "eval_dataset", "optimal": "optimal_dataset"}.get(
-            dataset_name, f"eval_dataset[{dataset_name!r}]"
-        )
-        report, left_out = self._check_one(name, dataset, args, processing_class)
-        self.data_reports[name] = report
-        keep = [row for row in range(len(dataset)) if row not in left_out]
-        dataset = dataset.add_column("row", list(range(len(dataset)))).select(keep)
-        problems = []
-        if has_tokens(dataset):
-            prepared = dataset
-            problems += check_given_tokens(dataset, processing_class, keep)
-        else:
-            whole = copy.copy(args)
-            whole.max_length = None  # TRL would drop prompts that are too long without a word
-            prepared = super()._prepare_dataset(dataset, processing_class, whole, dataset_name)
-        if self._uses_samples:
-            prepared = prepared.map(sample_tokens, fn_kwargs={"tokenizer": processing_class})
-        problems += check_tokens(report, prepared, args.max_length, keep)
-        left_out = settle(report, problems, args.on_bad_rows)
-        if left_out:
-            prepared = prepared.select([place for place, row in enumerate(keep) if row not in left_out])
-        for line in report.lines():
-            logger.warning(line)
-        return prepared
+        name = "eval_dataset" if dataset_name == "eval" else f"eval_dataset[{dataset_name!r}]"
+        return self._read(name, dataset, processing_class)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        for column in ("row", "sample_ids"):
+        for column in ("row_number", "sample_ids", "chosen_mask", "rejected_mask"):
             if column not in self._signature_columns:
                 self._signature_columns.append(column)
 
@@ -520,11 +487,6 @@ class PreferenceTrainer(DPOTrainer):
         return float(norm)
 
 
-def _is_prepared(dataset: Any) -> bool:
-    """Whether `PreferenceTrainer._prepare_dataset` has made it."""
-    return has_tokens(dataset) and "row" in dataset.column_names
-
-
 KL_NAMES = ("divergence", "reverse_kl")
 
 
@@ -537,6 +499,15 @@ def reduce_pairs(losses: Tensor, pairs: int | None = None) -> Tensor:
             has as many, so that the average over processes is the mean over all pairs.
     """
     return losses.sum() / (len(losses) if pairs is None else pairs)
+
+
+def learned_positions(model: Any, args: PreferenceConfig) -> int | None:
+    """How many positions the model knows, where it has learned an embedding of each."""
+    known = isinstance(model, str)
+    config = AutoConfig.from_pretrained(model, trust_remote_code=args.trust_remote_code) if known else model.config
+    config = config.get_text_config()
+    rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling", "alibi"))
+    return None if rotary else getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
 
 
 def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:

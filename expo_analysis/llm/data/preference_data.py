@@ -1,0 +1,354 @@
+"""Preference data that were read, checked and split into tokens once: what a trainer takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+from datasets.fingerprint import Hasher
+
+from ...losses.base import check_option, check_whole
+from .checks import REPEATED, check_repetition
+from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, parse_columns, require, resolve_columns
+from .readers import read_split
+from .report import ON_BAD_ROWS, BadField, BadRows, DataReport, Place, Problem, settle
+from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, ROW_NUMBER, RowMaker, kept_features
+from .table import ORIGIN, as_json_text, place_of, to_dataset
+from .tokens import Encoder, tokenizer_digest
+
+SAMPLES = ("no", "needed")
+MARK = "tokens for expo_analysis by the tokenizer {}"
+MARKED = re.compile(MARK.format("([0-9a-f]{16})"))
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Pairs that can be trained on.
+
+    name            what the data set is called in messages, such as ``"eval_dataset['a']"``
+    rows            `Dataset`, or `IterableDataset` for streams, with the columns
+                    ``prompt_ids``, ``chosen_ids``, ``rejected_ids``: token ids, uncut;
+                    ``chosen_mask``, ``rejected_mask``: 1 for tokens that count as the response, 0 for those of others'
+                    turns inside of it; absent where all count;
+                    ``sample_ids``: lists of token ids, where reference samples were asked for;
+                    ``row_number``: the row's number in its file, or in the data set as it was given;
+                    and those that were to be kept
+    report          what was found: rows that were left out, and remarks
+    source          the file or files it came from, or its name
+    tokenizer       a digest of the tokenizer
+    max_length, max_positions   the limits that the rows were checked for
+
+    Example:
+        >>> data = PreferenceData.read("pairs.jsonl", tokenizer, max_length=512)  # doctest: +SKIP
+        >>> trainer = PreferenceTrainer(model, EXPO(lam=0.1), args, train_dataset=data)  # doctest: +SKIP
+    """
+
+    name: str
+    rows: Any
+    report: DataReport
+    source: str
+    tokenizer: str
+    max_length: int | None
+    max_positions: int | None = None
+
+    @classmethod
+    def read(
+        cls, name_or_path: str | os.PathLike[str], tokenizer: Any, *, split: str = "train", **options: Any
+    ) -> PreferenceData:
+        """The data of a file, a folder or a data set of the Hub.
+
+        Args:
+            name_or_path: as in `read_splits`.
+            split: which of its splits.
+            **options: ``config`` and ``streaming`` of `read_splits`, and those of `from_rows`.
+
+        Raises:
+            OSError, ValueError: as `read_splits` and `from_rows`.
+        """
+        reading = {name: options.pop(name) for name in ("config", "streaming") if name in options}
+        options.setdefault("name", str(name_or_path))
+        return cls.from_rows(read_split(name_or_path, split, **reading), tokenizer, **options)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        max_length: int | None,
+        max_positions: int | None = None,
+        on_bad_rows: str = "error",
+        reference_samples: str = "no",
+        keep_columns: Sequence[str] = (),
+        columns: str | Mapping[str, str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        num_proc: int | None = None,
+    ) -> PreferenceData:
+        """Rows as they were read, checked and split into tokens.
+
+        Args:
+            rows: a `Dataset`, an `IterableDataset`, a list of mappings, or `PreferenceData`, whose tokens are checked.
+            tokenizer: of transformers.
+            name: what the data set is called in messages.
+            max_length: the most tokens of prompt and response together: longer ones lose their end. None cuts nothing.
+            max_positions: how many positions the model has learned; None where it knows no such limit.
+            on_bad_rows: ``"error"`` refuses rows that cannot be trained on, ``"drop"`` leaves them out.
+            reference_samples: ``"needed"`` makes ``sample_ids`` of the column ``reference_samples`` or
+                ``reference_sample_ids``; ``"no"`` leaves these alone.
+            keep_columns: further columns to keep; those of `rows.NUMBERS` must hold finite numbers.
+            columns: which column is what, as in `parse_columns`.
+            chat_template_kwargs: for the tokenizer's chat template.
+            source: what the data set is called where its rows do not say which file they come from.
+            num_proc: how many processes split texts into tokens.
+
+        Raises:
+            BadRows: naming rows and fields that cannot be trained on.
+            TypeError, ValueError: naming the argument, or the column, that is wrong.
+        """
+        check_option("on_bad_rows", on_bad_rows, ON_BAD_ROWS)
+        check_option("reference_samples", reference_samples, SAMPLES)
+        for limit, value in (("max_length", max_length), ("max_positions", max_positions)):
+            if value is not None:
+                check_whole(limit, value, 1)
+        digest = tokenizer_digest(tokenizer)
+        if isinstance(rows, PreferenceData):
+            rows, source = rows.rows, source or rows.source
+        rows, names = _opened(rows, name)
+        prepared = _is_prepared(rows, digest, name)
+        rows, json_columns = as_json_text(rows)
+        found = resolve_columns(name, [column for column in names if column != ORIGIN], parse_columns(columns))
+        require(name, names, keep_columns)
+        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & {*names, *found}:
+            require(name, names, SAMPLE_COLUMNS[:1])
+        maker = RowMaker(
+            Encoder(tokenizer, dict(chat_template_kwargs or {})),
+            found,
+            frozenset(json_columns),
+            prepared,
+            max_length,
+            max_positions,
+            reference_samples == "needed",
+            kept_features(keep_columns, rows.features or {}),
+        )
+        report = DataReport(name)
+        make = _make_stream if isinstance(rows, IterableDataset) else _make
+        made = make(rows, maker, report, on_bad_rows, num_proc)
+        made.info.description = MARK.format(digest)
+        return cls(name, made, report, source or _sources(rows, name), digest, max_length, max_positions)
+
+    @staticmethod
+    def columns_of(rows: Any) -> list[str]:
+        """The names of the columns of what `from_rows` takes; none for anything else."""
+        rows = rows.rows if isinstance(rows, PreferenceData) else rows
+        if isinstance(rows, list | tuple):
+            return list(dict.fromkeys(name for row in rows for name in row))
+        names = getattr(rows, "column_names", None)
+        return list(next(iter(rows), {})) if isinstance(rows, IterableDataset) and names is None else list(names or ())
+
+    @staticmethod
+    def is_prepared(rows: Any) -> bool:
+        """Whether a data set is the ``rows`` of `PreferenceData`."""
+        return isinstance(rows, Dataset | IterableDataset) and bool(MARKED.search(rows.info.description or ""))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all tokens and masks, in their order; empty for a stream, whose rows are not known beforehand."""
+        if not isinstance(self.rows, Dataset):
+            return ""
+        digest = hashlib.sha256()
+        columns = [c for c in (*TOKEN_COLUMNS, *MASKS, "sample_ids") if c in self.rows.column_names]
+        digest.update(repr(columns).encode())
+        for batch in self.rows.select_columns(columns).with_format("arrow").iter(1000):
+            for column in columns:
+                array = batch[column].combine_chunks()
+                while hasattr(array, "flatten") and hasattr(array, "value_lengths"):
+                    digest.update(np.ascontiguousarray(array.value_lengths().to_numpy(zero_copy_only=False)).tobytes())
+                    array = array.flatten()
+                digest.update(np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).tobytes())
+        return digest.hexdigest()[:16]
+
+    def where(self, row_number: int) -> str:
+        """The place of a row in words, such as ``"pairs.jsonl: row 3 (line 4)"``; of all that have this number."""
+        if not isinstance(self.rows, Dataset):
+            return f"{self.source}: row {row_number}"
+        places = [place_of(self.rows[at][ORIGIN]) for at, n in enumerate(self.rows[ROW_NUMBER]) if n == row_number]
+        named = [str(place) if place.file else f"{self.source}: {place}" for place in places]
+        return " or ".join(named) or f"{self.source}: row {row_number}"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _opened(rows: Any, name: str) -> tuple[Any, list[str]]:
+    """Rows as a data set of `datasets`, and the names of its columns."""
+    if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
+        rows = to_dataset(rows)
+    if isinstance(rows, IterableDataset):
+        first = next(iter(rows), None)
+        if first is None:
+            raise ValueError(f"{name} must have rows, but it is empty")
+        return rows, list(first)
+    if isinstance(rows, Dataset):
+        rows = rows.with_format(None)
+    else:
+        hint = ""
+        if isinstance(rows, Mapping):
+            hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
+        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
+        raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
+    if not len(rows):
+        raise ValueError(f"{name} must have rows, but it is empty")
+    return rows, list(rows.column_names)
+
+
+def _is_prepared(rows: Any, digest: str, name: str) -> bool:
+    """Whether rows are those of `PreferenceData`.
+
+    Raises:
+        ValueError: if they are, and another tokenizer has made them.
+    """
+    made_by = set(MARKED.findall(rows.info.description or ""))
+    if made_by - {digest}:
+        raise ValueError(f"{name} has tokens of another tokenizer, or of another chat template: give its texts instead")
+    return bool(made_by) and (rows.column_names is None or set(TOKEN_COLUMNS) <= set(rows.column_names))
+
+
+def _sources(rows: Any, name: str) -> str:
+    if not isinstance(rows, Dataset) or ORIGIN not in rows.column_names:
+        return name
+    files = dict.fromkeys(value["file"] for value in rows[ORIGIN] if value and value["file"])
+    return " + ".join(files) or name
+
+
+def _make(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None) -> Dataset:
+    """All rows, what is wrong with them settled."""
+    made = rows.map(
+        maker,
+        with_indices=True,
+        remove_columns=rows.column_names,
+        features=maker.features(),
+        num_proc=num_proc,
+        desc=f"Tokenizing {report.name}",
+        new_fingerprint=Hasher.hash((rows._fingerprint, maker.digest(), _code())),
+    )
+    report.rows = len(made)
+    problems, good = _examine(made, report)
+    settle(report, problems, on_bad_rows)
+    if len(good) < len(made):
+        made = made.select(good)
+    drop = list(NOTES)
+    if not any(made[MASKED]):
+        drop += MASKS
+    return made.remove_columns(drop)
+
+
+@cache
+def _code() -> str:
+    """A digest of this room: what it made of a data set of the disk is taken from there only by the same code."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _examine(made: Dataset, report: DataReport) -> tuple[list[Problem], list[int]]:
+    """The problems, and the numbers of the rows that have none; their remarks go to the report."""
+    notes = [PROBLEM, REMARKS, KIND, ORIGIN] + (["sample_ids"] if "sample_ids" in made.column_names else [])
+    problems: list[Problem] = []
+    good: list[int] = []
+    like = Alike()
+    remarks: list[tuple[int, Place, list[str]]] = []
+    for at, row in enumerate(made.select_columns(notes)):
+        place = place_of(row[ORIGIN])
+        bad = _bad(row) or like.differs(row)
+        if bad is not None:
+            problems.append(Problem.of(place, bad))
+        else:
+            good.append(at)
+            remarks.append((at, place, row[REMARKS]))
+    repeated = sum(REPEATED in texts for _, _, texts in remarks)
+    if len(good) > 1 and (bad := check_repetition(repeated, len(good))) is not None:
+        return [*problems, *(Problem.of(place, bad) for _, place, _ in remarks)], []
+    for _, place, texts in remarks:
+        for text in texts:
+            report.remark(place, text)
+    return problems, good
+
+
+def _bad(row: Mapping[str, Any]) -> BadField | None:
+    problem = row[PROBLEM]
+    if problem is None or problem["what"] is None:
+        return None
+    return BadField(problem["field"], problem["what"], problem["example"])
+
+
+class Alike:
+    """What all rows have in common with the first."""
+
+    def __init__(self) -> None:
+        self.kind: str | None = None
+        self.samples: int | None = None
+
+    def differs(self, row: Mapping[str, Any]) -> BadField | None:
+        """What a row has otherwise than those before it."""
+        kind, count = row[KIND], len(row.get("sample_ids") or ())
+        if kind is not None:
+            self.kind = self.kind or kind
+            if kind != self.kind:
+                return BadField("prompt", f"it is {kind}, while that of the rows before is {self.kind}")
+        if "sample_ids" in row:
+            self.samples = self.samples or count
+            if count != self.samples:
+                what = f"the first row has {self.samples} responses, and every row must have as many"
+                return BadField("reference_samples", what, f", got {count}")
+        return None
+
+
+class Passing:
+    """Rows of a stream as they pass: bad ones are refused, or left out and counted in the report.
+
+    The report counts the latest pass, and only that of this process.
+    """
+
+    def __init__(self, maker: RowMaker, report: DataReport, on_bad_rows: str) -> None:
+        self.maker, self.report, self.on_bad_rows, self.like = maker, report, on_bad_rows, Alike()
+
+    def __call__(self, row: Mapping[str, Any], number: int) -> dict[str, Any]:
+        if number == 0:
+            self.report.rows = 0
+            for kept in (self.report.dropped, self.report.remarks, self.report.first):
+                kept.clear()
+        self.report.rows += 1
+        made = self.maker(row, number)
+        place = place_of(made[ORIGIN])
+        bad = _bad(made) or self.like.differs(made)
+        if bad is None:
+            for text in made[REMARKS]:
+                self.report.remark(place, text)
+        elif self.on_bad_rows == "error":
+            raise BadRows(self.report.name, [Problem.of(place, bad)], self.report.rows)
+        else:
+            self.report.dropped.append(Problem.of(place, bad))
+            made[PROBLEM] = {"field": bad.field, "what": bad.what, "example": bad.example}
+        return made
+
+
+def _make_stream(
+    rows: IterableDataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None
+) -> IterableDataset:
+    passing = rows.map(Passing(maker, report, on_bad_rows), with_indices=True, features=maker.features())
+    return passing.filter(_is_good, input_columns=PROBLEM).remove_columns(list(NOTES))
+
+
+def _is_good(problem: Any) -> bool:
+    return problem is None or problem["what"] is None
