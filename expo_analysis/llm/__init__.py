@@ -1,7 +1,7 @@
 """Language models, trained with the objectives that `expo_analysis.solve` solves.
 
 The only room that imports transformers, TRL and datasets: ``import expo_analysis`` does not load it. Install the extra
-for it: ``pip install 'expo-analysis[llm]'``.
+for it: ``pip install '.[llm]'`` in the folder of the repository.
 """
 
 from .versions import check_trl

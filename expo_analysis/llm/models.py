@@ -82,7 +82,7 @@ def smollm2_folder() -> Path:
     if target.is_dir():
         return target
     if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"model {SMOLLM2!r} needs the package gguf: pip install 'expo-analysis[llm]', or gguf alone")
+        raise ValueError(f"model {SMOLLM2!r} needs the package gguf: pip install gguf")
     from filelock import FileLock  # of transformers' own dependencies
 
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ import importlib.metadata
 
 from packaging.version import Version
 
+from .._errors import INSTALL_LLM
+
 TRL_RANGE = (Version("1.16"), Version("1.17"))
 """From the first version up to, and without, the second."""
 
@@ -22,11 +24,9 @@ def check_trl(version: str | None = None) -> None:
         try:
             version = importlib.metadata.version("trl")
         except importlib.metadata.PackageNotFoundError:
-            raise ImportError(
-                f"trl must be installed to train language models ({accepted}): pip install 'expo-analysis[llm]'"
-            ) from None
+            raise ImportError(f"trl must be installed to train language models ({accepted}): {INSTALL_LLM}") from None
     if not low <= Version(version) < high:
         raise ImportError(
             f"trl must be of the version that this trainer was tested with ({accepted}), got {version}: it overrides "
-            "methods whose meaning may have changed. Install the tested one: pip install 'expo-analysis[llm]'"
+            f"methods whose meaning may have changed. Install the tested one: {INSTALL_LLM}"
         )

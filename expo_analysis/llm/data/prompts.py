@@ -85,6 +85,8 @@ def read_prompts(source: str | Path, column: str = "prompt", on_bad_rows: str = 
             accepted = f"a file ({', '.join([*READERS, '.txt'])}) or one of {shipped_prompts()}"
             raise ValueError(f"prompts must be {accepted}, got {str(source)!r}")
         path, is_text = SHIPPED / f"{source}.txt", True
+    if not is_text and format_of(path) is None:
+        raise ValueError(f"{path}: the name of a file with prompts must end in one of {', '.join([*READERS, '.txt'])}")
     rows = list(read_lines(path) if is_text else read_file(path))
     places = [Place(number, str(path), line) for number, (_, line) in enumerate(rows)]
     if is_text:
@@ -99,7 +101,8 @@ def _check_column(name: str, rows: Sequence[dict[str, Any]], column: str) -> Non
     try:
         require(name, columns, [column])
     except ValueError as error:
-        raise ValueError(f"{error}. Name the column of prompts with --column") from None
+        text = str(error)
+        raise ValueError(f"{text}{' ' if text.endswith('?') else '. '}Name it with --column") from None
 
 
 def check_prompts(
