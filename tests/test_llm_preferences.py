@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import journal, labels, models, preferences, prompts, rewards, sampling  # isort: skip
+from expo_analysis.llm import journal, labels, preferences, prompts, rewards, sampling, smollm2  # isort: skip
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.preferences import Settings  # isort: skip
 from expo_analysis.llm.rewards import Reward  # isort: skip
@@ -599,7 +599,7 @@ def test_kill_minus_nine(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_smollm2_writes_reviews(tmp_path: Path) -> None:
-    for package in (models.PACKAGE, "gguf", "vaderSentiment"):
+    for package in (smollm2.PACKAGE, "gguf", "vaderSentiment"):
         pytest.importorskip("importlib.util").find_spec(package) or pytest.skip(f"{package} is not installed")
     output = tmp_path / "pairs.jsonl"
     arguments = [

@@ -10,8 +10,8 @@ from typing import Any
 from trl import DPOConfig
 
 from ..losses.base import PairObjective, check_number, check_option
-from ..losses.catalogue import CATALOGUE, objective
 from ..losses.qpo import QPO
+from ..own_loss import make_loss
 from .aggregation import AGGREGATIONS
 from .data import ON_BAD_ROWS
 from .regulariser import ESTIMATORS
@@ -52,8 +52,9 @@ class PreferenceConfig(DPOConfig):
         > Parameters that control the objective
 
         objective (`str`, *optional*):
-            Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`. If `None`, the trainer's
-            argument `objective` is used, and `"expo"` where that is not given either.
+            Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or `FILE.py:NAME` for a class of
+            your own or an instance of one. If `None`, the trainer's argument `objective` is used, and `"expo"` where
+            that is not given either.
         objective_options (`dict[str, Any]` or `str`, *optional*):
             Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}` for `"dpo"`. A string is
             read as JSON.
@@ -90,11 +91,14 @@ class PreferenceConfig(DPOConfig):
 
     beta: float | None = field(
         default=None,
-        metadata={"help": "The objective's trade-off parameter, lambda in the paper. If not set, 0.1."},
+        metadata={
+            "help": "The objective's trade-off parameter, lambda in the paper; 0.1 by default.",
+            "aliases": ["--lam"],
+        },
     )
     objective: str | None = field(
         default=None,
-        metadata={"help": "Name of the objective in the catalogue, such as 'expo', 'dpo' or 'ipo'."},
+        metadata={"help": "A loss of the catalogue, such as 'expo' (the default), 'dpo' or 'ipo', or FILE.py:CLASS."},
     )
     objective_options: dict[str, Any] | str | None = field(
         default=None,
@@ -164,8 +168,7 @@ class PreferenceConfig(DPOConfig):
         if name == QPO.name:
             raise ValueError("objective qpo is made of two Python functions: pass QPO(lam, psi, mu) to the trainer")
         options = self.objective_options if isinstance(self.objective_options, dict) else {}
-        check_option("objective", name, tuple(CATALOGUE))
-        return check_pairwise(objective(name, DEFAULT_BETA if self.beta is None else self.beta, **options))
+        return check_pairwise(make_loss(name, self.beta, DEFAULT_BETA, **options))
 
 
 def _default(name: str) -> Any:
