@@ -23,11 +23,12 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import journal, labels, preferences, prompts, rewards, sampling, smollm2  # isort: skip
+from expo_analysis.llm import models, smollm2  # isort: skip
+from expo_analysis.llm.data import journal, labels, preferences, prompts, rewards, sampling  # isort: skip
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
-from expo_analysis.llm.preferences import Settings  # isort: skip
-from expo_analysis.llm.rewards import Reward  # isort: skip
-from expo_analysis.llm.sampling import Sampling  # isort: skip
+from expo_analysis.llm.data.preferences import Settings  # isort: skip
+from expo_analysis.llm.data.rewards import Reward  # isort: skip
+from expo_analysis.llm.data.sampling import Sampling  # isort: skip
 
 WORDS = tiny.WORDS[:6]
 PROMPTS = ["w0 w1", "w2", "w3 w4 w5 w0", "w5 w5", "w1 w2 w3"]

@@ -11,7 +11,7 @@ import pytest
 from . import llm_models as tiny
 
 from expo_analysis.llm import alpaca_eval  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm.preparation import Skipped, imdb_prompts, prepare, split_transcript  # isort: skip
+from expo_analysis.llm.data.preparation import Skipped, imdb_prompts, prepare, split_transcript  # isort: skip
 
 TURNS = "\n\nHuman: What is a bee?\n\nAssistant: An insect.\n\nHuman: Does it sting?\n\nAssistant:"
 

@@ -20,7 +20,7 @@ from ..own_file import load_file
 from .errors import bad_input, language_models
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
-    from ..llm.rewards import Reward
+    from ..llm.data.rewards import Reward
 
 REFERENCE = "reference"
 
@@ -106,13 +106,13 @@ def preferences(
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         with language_models():
-            from ..llm.journal import JournalError
+            from ..llm.data.journal import JournalError
+            from ..llm.data.preferences import NoPairs, Settings, make_preferences, paths_of
+            from ..llm.data.preferences import write_preferences as write
+            from ..llm.data.prompts import Prompts, read_prompts, tokenize
+            from ..llm.data.rewards import RewardError
+            from ..llm.data.sampling import Sampling, context_length
             from ..llm.models import load_model, load_tokenizer, without_progress_bars
-            from ..llm.preferences import NoPairs, Settings, make_preferences, paths_of
-            from ..llm.preferences import write_preferences as write
-            from ..llm.prompts import Prompts, read_prompts, tokenize
-            from ..llm.rewards import RewardError
-            from ..llm.sampling import Sampling, context_length
         without_progress_bars()
         settings = Settings(
             responses=responses,
@@ -226,7 +226,7 @@ def _check_options(
 
 def _reward(name: str, label: str | None, scored: str, device: str | None) -> Reward | None:
     """The reward of this name; None for the reference's own log-probabilities."""
-    from ..llm.rewards import classifier, vader
+    from ..llm.data.rewards import classifier, vader
 
     kind, _, rest = name.rpartition(":")
     if name == REFERENCE:
@@ -246,7 +246,7 @@ def own_reward(file: Path, name: str) -> Reward:
     Raises:
         ValueError: naming the file or function and what is wrong with it.
     """
-    from ..llm.rewards import Reward
+    from ..llm.data.rewards import Reward
 
     function: Callable[..., Any] | None = getattr(load_file(file), name, None)
     if not callable(function):

@@ -52,8 +52,8 @@ class PreferenceConfig(DPOConfig):
         > Parameters that control the objective
 
         objective (`str`, *optional*):
-            Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or `FILE.py:NAME` for a class of
-            your own or an instance of one. If `None`, the trainer's argument `objective` is used, and `"expo"` where
+            Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or `FILE.py:NAME` for a class
+            of your own or an instance of one. If `None`, the trainer's argument `objective` is used, and `"expo"` where
             that is not given either.
         objective_options (`dict[str, Any]` or `str`, *optional*):
             Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}` for `"dpo"`. A string is

@@ -10,7 +10,6 @@ What a recipe is, `recipe` says; what is left of a run in its folder, `run_recor
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -22,19 +21,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
-from trl import get_dataset, get_peft_config
+from trl import get_peft_config
 from trl import get_quantization_config as quantization
 
 from .._errors import one_sentence
 from .._files import replace
 from .checkpoints import latest_checkpoint
-from .data import read_splits
+from .data import read_split
+from .data.splits import DataRecipe
+from .data.splits import load_pairs as load
 from .interrupt import CODES, NAMES, StopAndSave
 from .models import adapter_base, find_model, load_model, load_tokenizer
-from .preparation import prepare
 from .progress import LogEnds, ShowProgress
 from .recipe import RECIPES, Recipe, list_options, parse
 from .run_record import begin, clear, record_of, where_to_start
@@ -44,48 +43,26 @@ from .trainer import NonFiniteLoss, PreferenceTrainer
 __all__ = ["RECIPES", "list_options", "load_pairs", "main", "make_trainer", "parse", "run", "set_up", "where_to_start"]
 
 
-def read_data(name: str, config: str | None = None, streaming: bool = False) -> dict[str, Any]:
-    """The splits of a data set: a file, a folder, or a data set of the Hub."""
-    return read_splits(name, config, streaming)
-
-
-def load_pairs(recipe: Recipe, say: Any) -> tuple[Dataset, Dataset | None]:
-    """Training and evaluation data of a recipe, as pairs."""
-    script, mixture = recipe.script, recipe.mixture
-    if script.dataset_streaming or mixture.streaming:
-        raise ValueError("streaming is not supported: all rows are checked before training")
-    if bool(mixture.datasets) == (script.dataset_name is not None):
-        raise ValueError("give either dataset_name or datasets")
-    if mixture.datasets:
-        splits = get_dataset(dataclasses.replace(mixture, test_split_size=None))
-    else:
-        splits = read_data(script.dataset_name, script.dataset_config)
-    if script.dataset_train_split not in splits:
-        raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {script.dataset_train_split!r}")
-    train, test = splits[script.dataset_train_split], splits.get(script.dataset_test_split)
-    if mixture.test_split_size is not None:
-        if not 0 < mixture.test_split_size < 1:
-            raise ValueError(f"test_split_size must be a number between 0 and 1, got {mixture.test_split_size}")
-        parts = train.train_test_split(test_size=mixture.test_split_size, seed=recipe.config.seed)
-        train, test = parts["train"], parts["test"]
-    if recipe.config.eval_strategy == "no":
-        test = None
-    elif test is None:
-        raise ValueError(
-            f"eval_strategy is {str(recipe.config.eval_strategy.value)!r}, but the data have no split "
-            f"{script.dataset_test_split!r}; set test_split_size, or dataset_test_split"
-        )
-    if script.max_train_rows is not None:
-        if script.max_train_rows < 1:
-            raise ValueError(f"max_train_rows must be a positive integer, got {script.max_train_rows}")
-        train = train.select(range(min(script.max_train_rows, len(train))))
-    if script.preparation is not None:
-        train, skipped = prepare(script.preparation, train, recipe.config.seed)
-        for reason, count in skipped.items():
-            say(f"{count} rows are skipped: {reason}")
-        if test is not None:
-            test, _ = prepare(script.preparation, test, recipe.config.seed)
-    return train, test
+def load_pairs(recipe: Recipe, say: Any) -> tuple[Any, Any]:
+    """Training and evaluation data of a recipe, as rows with the place that they come from."""
+    script, mixture, config = recipe.script, recipe.mixture, recipe.config
+    return load(
+        DataRecipe(
+            name=script.dataset_name,
+            config=script.dataset_config,
+            mixture=mixture.datasets,
+            train_split=script.dataset_train_split,
+            test_split=script.dataset_test_split,
+            test_split_size=mixture.test_split_size,
+            evaluated=config.eval_strategy != "no",
+            columns=script.columns,
+            max_train_rows=script.max_train_rows,
+            preparation=script.preparation,
+            streaming=script.dataset_streaming or mixture.streaming,
+            seed=config.seed,
+        ),
+        say,
+    )
 
 
 def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
@@ -95,7 +72,7 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     train, test = load_pairs(recipe, say)
     optimal = None
     if script.optimal_dataset is not None:
-        optimal = read_data(script.optimal_dataset)[script.dataset_train_split]
+        optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
     config.model_init_kwargs = {key: value for key, value in given.items() if value is not None} | (
         config.model_init_kwargs or {}

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import checkpoints
 from .smollm2 import SMOLLM2, smollm2_folder
 
 MODEL, ADAPTER = "config.json", "adapter_config.json"
@@ -82,10 +81,9 @@ def resolve_model(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         if not any((path / file).is_file() for file in (MODEL, ADAPTER)):
-            found = [
-                folder for folder in checkpoints(path) if (folder / MODEL).is_file() or (folder / ADAPTER).is_file()
-            ]
-            hint = f"; did you mean {str(found[0])!r}?" if found else ""
+            found = [file for file in path.glob("checkpoint-*/*") if file.name in (MODEL, ADAPTER)]
+            newest = max(found, key=lambda file: file.stat().st_mtime).parent if found else None
+            hint = f"; did you mean {str(newest)!r}?" if newest else ""
             raise ValueError(f"model {name!r}: the folder has neither {MODEL} nor {ADAPTER}{hint}")
         return str(path)
     if path.exists():

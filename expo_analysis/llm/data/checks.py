@@ -84,7 +84,7 @@ def _check_says_something(field: str, response: Text, remark: Remark) -> None:
 
 
 def check_controls(field: str, response: Text, end: str, controls: Collection[str]) -> None:
-    """Raise for a response with tokens that control a model: whoever wrote it could end the turn and begin another's."""
+    """Raise for a response with tokens that control a model: its writer could end the turn and begin another's."""
     for text in texts_of(response):
         inner = text.removesuffix(end) if end and isinstance(response, str) else text
         found = next((control for control in controls if control in inner), None)
