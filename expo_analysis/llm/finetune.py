@@ -23,12 +23,9 @@ from typing import Any
 
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
-from trl import get_peft_config
-from trl import get_quantization_config as quantization
 
 from .._errors import one_sentence
 from .._files import replace
-from .checkpoints import latest_checkpoint
 from .data import read_split
 from .data.splits import DataRecipe
 from .data.splits import load_pairs as load
@@ -38,7 +35,10 @@ from .progress import LogEnds, ShowProgress
 from .recipe import RECIPES, Recipe, list_options, parse
 from .run_record import begin, clear, record_of, where_to_start
 from .summary import print_summary, summarise
-from .trainer import NonFiniteLoss, PreferenceTrainer
+from .training import NonFiniteLoss, PreferenceTrainer
+from .training._trl import get_peft_config
+from .training._trl import get_quantization_config as quantization
+from .training.checkpoints import latest_checkpoint
 
 __all__ = ["RECIPES", "list_options", "load_pairs", "main", "make_trainer", "parse", "run", "set_up", "where_to_start"]
 
@@ -74,12 +74,11 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     if script.optimal_dataset is not None:
         optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
-    config.model_init_kwargs = {key: value for key, value in given.items() if value is not None} | (
-        config.model_init_kwargs or {}
-    )
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    config.model_init_kwargs = settings = settings | dict(config.model_init_kwargs or {})
     trained, tokenizer, quantized = name, None, quantization(model)
     if adapter_base(name) is not None:
-        trained, tokenizer = adapter_to_train(recipe, name, quantized), load_tokenizer(name)
+        trained, tokenizer = adapter_to_train(recipe, name, settings, quantized), load_tokenizer(name)
         config.model_init_kwargs, quantized = None, None  # they went into the model
     trainer = PreferenceTrainer(
         trained,
@@ -99,12 +98,11 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     return trainer
 
 
-def adapter_to_train(recipe: Recipe, folder: str, quantized: Any) -> Any:
+def adapter_to_train(recipe: Recipe, folder: str, settings: dict[str, Any], quantized: Any) -> Any:
     """The base model of an adapter with that adapter, which is trained further; the reference is what it is now."""
     if recipe.model.use_peft:
         raise ValueError(f"use_peft is not used by {folder}, which is an adapter itself and is trained further")
-    settings = dict(recipe.config.model_init_kwargs or {})
-    settings.pop("revision", None)  # of the adapter
+    settings = {name: value for name, value in settings.items() if name != "revision"}  # which is the adapter's
     if quantized is not None:
         settings["quantization_config"] = quantized
     return load_model(folder, trainable=True, trust_remote_code=recipe.config.trust_remote_code, **settings)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 
 from .._errors import did_you_mean
-from .config import IGNORED, PreferenceConfig
 from .data.preparation import PREPARATIONS
+from .training import PreferenceConfig
+from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -26,7 +26,7 @@ LAMBDA = "lam"
 """What `beta` may be called as well: its name everywhere else in this package."""
 
 REFUSED = {
-    **IGNORED,
+    "label_smoothing_factor": "give label_smoothing to the objective, as an option of it",
     "resume_from_checkpoint": "resume takes the newest complete checkpoint",
     "ignore_bias_buffers": "the models trained here keep no such buffers",
 }

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .._files import replace
-from .checkpoints import checkpoints, latest_checkpoint
 from .data import DataReport, PreferenceData
 from .models import ADAPTER, MODEL, WEIGHTS, resolve_model
 from .recipe import Recipe
+from .training.checkpoints import checkpoints, latest_checkpoint
 
 FILE = "run.json"
 
