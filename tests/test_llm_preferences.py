@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import models  # isort: skip
+from expo_analysis.llm import models, smollm2  # isort: skip
 from expo_analysis.llm.data import journal, labels, preferences, prompts, rewards, sampling  # isort: skip
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.data.preferences import Settings  # isort: skip
@@ -614,7 +614,7 @@ def test_kill_minus_nine(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_smollm2_writes_reviews(tmp_path: Path) -> None:
-    for package in (models.PACKAGE, "gguf", "vaderSentiment"):
+    for package in (smollm2.PACKAGE, "gguf", "vaderSentiment"):
         pytest.importorskip("importlib.util").find_spec(package) or pytest.skip(f"{package} is not installed")
     output = tmp_path / "pairs.jsonl"
     arguments = [

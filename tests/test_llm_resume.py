@@ -13,7 +13,7 @@ import pytest
 
 from . import llm_killed
 
-from expo_analysis.llm.checkpoints import SENTINEL, latest_checkpoint, whats_missing  # isort: skip
+from expo_analysis.llm.training.checkpoints import SENTINEL, latest_checkpoint, whats_missing  # isort: skip
 
 
 def run(arguments: list[str], **given: Any) -> int:

@@ -26,9 +26,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..divergences import Divergence, ForwardKL
-from ..losses.base import PairObjective, check_option
-from ..losses.estimators import own_responses, reference_samples, token_kl
+from ...divergences import Divergence, ForwardKL
+from ...losses.base import PairObjective, check_option
+from ...losses.estimators import own_responses, reference_samples, token_kl
 
 ESTIMATORS = ("own_responses", "reference_samples", "token_kl", "token_divergence")
 """The estimators that a language model can be trained with."""
@@ -40,7 +40,8 @@ TOKEN_WISE = ("token_kl", "token_divergence")
 def resolve_estimator(objective: PairObjective, estimator: str | None) -> str | None:
     """The estimator of an objective's regulariser, checked; None where there is no regulariser.
 
-    Left open, it is ``"own_responses"`` for KL(pi_ref || pi), and ``"token_divergence"`` for any other divergence.
+    Left open, it is ``"token_kl"`` for KL(pi_ref || pi), and ``"token_divergence"`` for any other divergence: the ones
+    that leave a policy alone which is its reference. docs/llm.md has the numbers behind this choice.
 
     Raises:
         ValueError: for an estimator that is unknown, that the objective has no use for, or that estimates another
@@ -53,7 +54,7 @@ def resolve_estimator(objective: PairObjective, estimator: str | None) -> str | 
         return None
     forward = type(divergence) is ForwardKL
     if estimator is None:
-        return "own_responses" if forward else "token_divergence"
+        return "token_kl" if forward else "token_divergence"
     check_option("regulariser_estimator", estimator, ESTIMATORS)
     if forward and estimator == "token_divergence":
         raise ValueError(f"regulariser_estimator must be 'token_kl' for {name}: that is the same, of KL(pi_ref || pi)")
@@ -63,6 +64,19 @@ def resolve_estimator(objective: PairObjective, estimator: str | None) -> str | 
             "'token_divergence' is accepted"
         )
     return estimator
+
+
+CONSERVES = {
+    "own_responses": "it raises the likelihood of both responses of a pair, rejected ones too, and conserves no mass "
+    "outside of the data",
+    "reference_samples": "it conserves the reference's masses in expectation over the samples; with few of them and a "
+    "large lambda it fits these few",
+    "token_kl": "it leaves the reference alone where there is nothing to learn, and conserves next-token distributions "
+    "along its prefixes, but not the masses of whole responses off them",
+    "token_divergence": "it leaves the reference alone where there is nothing to learn, and conserves no masses off its "
+    "prefixes",
+}
+"""What each estimator conserves, and what it does not: a user is told once."""
 
 
 class TokenDivergence:
