@@ -183,11 +183,23 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     ),
     "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
-    "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a positive integer, got 0"),
+    "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a whole number of at least 1, got 0"),
     "preparation": ({"preparation": "shp"}, [], "preparation must be one of"),
     "both": ({}, ["--resume", "--overwrite"], "give resume or overwrite, not both"),
     "checkpoint": ({"resume_from_checkpoint": "x"}, [], "resume takes the newest complete checkpoint"),
-    "streaming": ({"dataset_streaming": True}, [], "streaming is not supported"),
+    "streaming and a split": (
+        {"dataset_streaming": True, "test_split_size": 0.5},
+        [],
+        "test_split_size is not used for",
+    ),
+    "streaming, prepared": (
+        {"dataset_streaming": True, "preparation": "hh"},
+        [],
+        "preparation is not used for streams",
+    ),
+    "columns": ({"columns": "prompt"}, [], "columns must be like 'prompt=question,chosen=answer'"),
+    "column": ({"columns": "prompt=promt"}, [], "pairs.jsonl must have the column 'promt', which is to be prompt"),
+    "configuration": ({"dataset_config": "x"}, [], "dataset_config is not used for files and folders; got 'x'"),
 }
 
 
@@ -199,17 +211,17 @@ def test_bad_recipes(given: dict[str, Any], flags: list[str], message: str, mode
 
 
 def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:
-    data = tiny.Dataset.from_list([{"prompt": "w1", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
+    data = tiny.Dataset.from_list([{"prompt": "w1 ", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
     done = CliRunner().invoke(app, ["finetune", *write(tmp_path, model, data)])
     assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith(
-        "Error: train_dataset has rows that cannot be trained on: row 2, rejected: it is empty"
+        f"Error: train_dataset has rows that cannot be trained on: {tmp_path / 'pairs.jsonl'}: row 2 (line 3), chosen: it is"
     )
     done = CliRunner().invoke(app, ["finetune", "--config", "nowhere.yaml"])
     assert done.exit_code == 2 and "or one of the recipes ['hh_pythia_2.8b'" in done.stderr
 
 
-BLANK = {"prompt": "w1", "chosen": "w2", "rejected": ""}
+BLANK = {"prompt": "w1 ", "chosen": "", "rejected": "w2"}
 
 
 def test_options_are_listed() -> None:

@@ -82,7 +82,6 @@ def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> N
     compare(loss_type, how, tmp_path)
 
 
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
 @pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x not in ("sigmoid", "ipo", "sft")])
