@@ -20,7 +20,7 @@ import pytest
 import torch
 
 if importlib.util.find_spec("trl") is None:
-    pytest.skip("trl is not installed: pip install -c constraints.txt 'expo-analysis[test]'", allow_module_level=True)
+    pytest.skip("trl is not installed: pip install -c constraints.txt '.[test]'", allow_module_level=True)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -14,10 +14,10 @@ import expo_analysis
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
-    {"_array", "_files", "_json", "_threads", "data"},
-    {"bandit", "divergences"},
+    {"_array", "_files", "_json", "_threads", "data", "own_file"},
+    {"_errors", "bandit", "divergences"},
     {"losses", "bandit_io", "paper"},
-    {"optima"},
+    {"optima", "own_loss"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},

@@ -87,7 +87,7 @@ def test_fsdp2(alone: dict[str, Any], tmp_path: Path) -> None:
 def test_deepspeed_zero2(alone: dict[str, Any], tmp_path: Path) -> None:
     """Gradients live in its optimiser; their norms are compared, which the log has."""
     if importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("deepspeed is not installed: pip install 'expo-analysis[deepspeed]'")
+        pytest.skip("deepspeed is not installed: pip install '.[deepspeed]'")
     found = launch(tmp_path, "zero2", ("own_responses", "dpo"), DS_ACCELERATOR="cpu")
     compare(found, alone, "DeepSpeedEngine")
 

@@ -43,11 +43,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write(folder: Path, model: Path, data: Any = None, **given: Any) -> list[str]:
+def write(folder: Path, trained: Path, data: Any = None, **given: Any) -> list[str]:
     """The arguments of a recipe in a file, with data of its own."""
     (tiny.pairs(12) if data is None else data).to_json(folder / "pairs.jsonl")
     recipe = RECIPE | {
-        "model": str(model),
+        "model": str(trained),
         "dataset_name": str(folder / "pairs.jsonl"),
         "output_dir": str(folder / "out"),
     }
@@ -143,16 +143,39 @@ def test_an_interrupted_training_stands_in_the_way_of_another(model: Path, tmp_p
 
 
 BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
-    "key": ({"lamda": 0.1}, [], "the recipe has 'lamda', which is no option"),
-    "key, nearly": ({"learning_rat": 0.1}, [], "the recipe has 'learning_rat', which is no option; 'learning_rate' is"),
-    "flag": ({}, ["--objectiv", "dpo"], "the command line has 'objectiv', which is no option; 'objective' is one"),
-    "word": ({}, ["dpo"], "the command line has 'dpo', which is no option"),
-    "objective": ({"objective": "dpoo"}, [], "objective must be one of"),
-    "number": ({}, ["--beta", "much"], "argument --beta: invalid float value: 'much'"),
+    "key": ({"xyzzy": 0.1}, [], r"recipe\.yaml has 'xyzzy', which is no option$"),
+    "key, nearly": (
+        {"learning_rat": 0.1},
+        [],
+        r"recipe\.yaml has 'learning_rat', which is no option; did you mean 'learning_rate'\?$",
+    ),
+    "flag": (
+        {},
+        ["--objectiv", "dpo"],
+        r"the command line has 'objectiv', which is no option; did you mean 'objective'\?$",
+    ),
+    "word": ({}, ["dpo"], "the command line has 'dpo', which is no option$"),
+    "objective": ({"objective": "dpoo"}, [], r"objective must be one of .*got 'dpoo'; did you mean 'dpo'\?$"),
+    "objective's file": ({"objective": "nowhere.py:Mine"}, [], "nowhere.py: No such file or directory$"),
+    "two names of lambda": ({"lam": 1.0}, [], "give lam or beta, not both: they are two names of one setting$"),
+    "two flags of lambda": ({}, ["--lam", "1", "--beta=1"], "give lam or beta, not both"),
+    "number": ({}, ["--beta", "much"], "argument --beta/--lam: invalid float value: 'much'"),
+    "buffers": ({"ignore_bias_buffers": True}, [], "ignore_bias_buffers is not used here: "),
+    "configuration of a file": ({"dataset_config": "x"}, [], "dataset_config is not used for files and folders"),
+    "configuration of a mixture": (
+        {"dataset_config": "x", "dataset_name": None, "datasets": [{"path": "json"}]},
+        [],
+        "dataset_config is not used beside datasets",
+    ),
+    "adapter's setting": ({"lora_r": 4}, [], "lora_r is not used without use_peft; got 4$"),
+    "quantisation's setting": ({}, ["--use_bnb_nested_quant"], "use_bnb_nested_quant is not used without load_in_4bit"),
     "beta": ({"beta": -1.0}, [], "beta must be a finite number above 0"),
     "model": ({}, ["--model_name_or_path", "other"], "model must be given, once"),
-    "no data": ({"dataset_name": None}, [], "give either dataset_name or datasets"),
+    "no data": ({"dataset_name": None}, [], r"^give data \(--dataset_name: .*\), or a recipe that names them"),
+    "no model": ({"model": None}, [], r"^give a model \(--model: .*\), or a recipe that names them"),
+    "data twice": ({"datasets": [{"path": "json"}]}, [], "dataset_name is not used beside datasets"),
     "no file": ({"dataset_name": "missing.jsonl"}, [], "missing.jsonl: No such file"),
+    "no folder": ({"model": "./nowhere"}, [], r"model './nowhere': there is no such folder$"),
     "split": (
         {"dataset_train_split": "training"},
         [],
@@ -160,32 +183,45 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     ),
     "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
-    "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a positive integer, got 0"),
+    "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a whole number of at least 1, got 0"),
     "preparation": ({"preparation": "shp"}, [], "preparation must be one of"),
     "both": ({}, ["--resume", "--overwrite"], "give resume or overwrite, not both"),
     "checkpoint": ({"resume_from_checkpoint": "x"}, [], "resume takes the newest complete checkpoint"),
-    "streaming": ({"dataset_streaming": True}, [], "streaming is not supported"),
+    "streaming and a split": (
+        {"dataset_streaming": True, "test_split_size": 0.5},
+        [],
+        "test_split_size is not used for",
+    ),
+    "streaming, prepared": (
+        {"dataset_streaming": True, "preparation": "hh"},
+        [],
+        "preparation is not used for streams",
+    ),
+    "columns": ({"columns": "prompt"}, [], "columns must be like 'prompt=question,chosen=answer'"),
+    "column": ({"columns": "prompt=promt"}, [], "pairs.jsonl must have the column 'promt', which is to be prompt"),
+    "configuration": ({"dataset_config": "x"}, [], "dataset_config is not used for files and folders; got 'x'"),
 }
 
 
 @pytest.mark.parametrize(("given", "flags", "message"), BAD.values(), ids=BAD)
 def test_bad_recipes(given: dict[str, Any], flags: list[str], message: str, model: Path, tmp_path: Path) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
         finetune.set_up([*write(tmp_path, model, tiny.pairs(4), **given), *flags])
+    assert "\n" not in str(caught.value)
 
 
 def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:
-    data = tiny.Dataset.from_list([{"prompt": "w1", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
+    data = tiny.Dataset.from_list([{"prompt": "w1 ", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
     done = CliRunner().invoke(app, ["finetune", *write(tmp_path, model, data)])
     assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith(
-        "Error: train_dataset has rows that cannot be trained on: row 2, rejected: it is empty"
+        f"Error: train_dataset has rows that cannot be trained on: {tmp_path / 'pairs.jsonl'}: row 2 (line 3), chosen: it is"
     )
     done = CliRunner().invoke(app, ["finetune", "--config", "nowhere.yaml"])
     assert done.exit_code == 2 and "or one of the recipes ['hh_pythia_2.8b'" in done.stderr
 
 
-BLANK = {"prompt": "w1", "chosen": "w2", "rejected": ""}
+BLANK = {"prompt": "w1 ", "chosen": "", "rejected": "w2"}
 
 
 def test_options_are_listed() -> None:
@@ -211,7 +247,7 @@ def test_a_recipe_is_found_beside_what_it_has_written(tmp_path: Path, monkeypatc
     assert output == Path("smollm2_sentiment")
     assert finetune.parse(["--config", "smollm2_sentiment"]).config.beta == 0.1
     output.rmdir()
-    output.write_text("output_dir: other\nuse_cpu: true\nbf16: false\n")
+    output.write_text("output_dir: other\nuse_cpu: true\nbf16: false\nmodel: m\ndataset_name: d\n")
     assert finetune.parse(["--config", "smollm2_sentiment"]).config.output_dir == "other"
 
 

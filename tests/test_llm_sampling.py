@@ -12,10 +12,11 @@ from scipy import stats
 
 from . import llm_models as tiny
 
-from expo_analysis.llm import sampling, truth  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm.prompts import Prompts  # isort: skip
-from expo_analysis.llm.rewards import Reward  # isort: skip
-from expo_analysis.llm.sampling import Sampling, draw, rng  # isort: skip
+from expo_analysis.llm import truth  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.data import sampling  # isort: skip
+from expo_analysis.llm.data.prompts import Prompts  # isort: skip
+from expo_analysis.llm.data.rewards import Reward  # isort: skip
+from expo_analysis.llm.data.sampling import Sampling, draw, rng  # isort: skip
 
 WORDS = tiny.WORDS[:6]
 EOS = 1

@@ -16,7 +16,8 @@ from . import llm_models as tiny
 
 from expo_analysis import language_models, plots  # isort: skip (needs the environment of llm_models)
 from expo_analysis.cli import app  # isort: skip
-from expo_analysis.llm import experiment, sampling, sweep_run, world as worlds  # isort: skip
+from expo_analysis.llm import experiment, sweep_run, world as worlds  # isort: skip
+from expo_analysis.llm.data import sampling  # isort: skip
 from expo_analysis.llm.models import load_model, load_tokenizer  # isort: skip
 from expo_analysis.llm.sweep import Method, Sweep  # isort: skip
 from expo_analysis.results import write_result  # isort: skip

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from .errors import bad_input
+from .errors import bad_input, language_models
 
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 """Options are those of a recipe, which the language-model room knows; they are passed on as they are."""
@@ -38,19 +36,6 @@ def finetune(context: typer.Context) -> None:
     accelerate launch runs one process on a machine without GPUs unless it is given --multi_gpu;
     the summary says how many there were. SIGTERM saves a checkpoint, and ends with exit code 143.
     """
-    with bad_input():
-        try:
-            from ..llm.finetune import list_options, run, say_on_stderr, set_up
-            from ..llm.training import NonFiniteLoss
-        except ImportError as error:
-            raise ValueError(str(error)) from error
-        if "--list_options" in context.args:
-            typer.echo(list_options())
-            return
-        recipe, trainer, checkpoint = set_up(context.args)
-    try:
-        code = run(trainer, recipe, checkpoint, say_on_stderr)
-    except NonFiniteLoss as error:
-        Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
-        raise typer.Exit(1) from None
-    raise typer.Exit(code)
+    with bad_input(), language_models():
+        from ..llm.finetune import main
+    raise typer.Exit(main(context.args))

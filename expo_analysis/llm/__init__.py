@@ -1,7 +1,7 @@
 """Language models, trained with the objectives that `expo_analysis.solve` solves.
 
-The only room that imports transformers and datasets: ``import expo_analysis`` does not load it. Install the extra
-``llm`` for it.
+The only room that imports transformers and datasets: ``import expo_analysis`` does not load it. What it
+needs is installed by ``pip install '.[llm]'`` in the folder of the repository.
 """
 
 from .data import BadRows, DataReport, PreferenceData

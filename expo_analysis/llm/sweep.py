@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ..losses.base import check_number, check_whole
-from .sampling import Sampling
+from .data.sampling import Sampling
 
 HALVES = ("reward", "reference")
 """Who labelled a prompt."""

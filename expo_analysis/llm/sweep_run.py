@@ -10,11 +10,11 @@ import numpy as np
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from .data.estimates import Estimate, estimate
+from .data.sampling import compare, response_logps
 from .models import load_model, load_tokenizer
-from .sampling import compare, response_logps
 from .sweep import HALVES, Method, Sweep
 from .training import PreferenceConfig, PreferenceTrainer
-from .truth import Estimate, estimate
 from .world import World, device, fresh, rewards_of
 
 

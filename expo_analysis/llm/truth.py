@@ -1,7 +1,6 @@
 r"""What is known where rewards are: expected reward, and divergences between policies, by samples with their errors.
 
-Prompts are taken as fixed, and responses as random: standard errors say how far the same prompts would give other
-numbers with other responses, sqrt(sum_x s_x^2 / k) / P with s_x^2 the sample variance of the k responses to prompt x.
+What the errors mean is said in `expo_analysis.llm.data.estimates`.
 """
 
 from __future__ import annotations
@@ -13,37 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .prompts import Prompts
-from .rewards import Reward
-from .sampling import Draw, Sampling, compare, draw, end_tokens
-from .texts import Texts
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over prompts of means over responses; the error is nan with one response to each prompt."""
-
-    mean: float
-    standard_error: float
-
-
-def estimate(values: ArrayLike) -> Estimate:
-    """The mean of values of shape (prompts, k), and its standard error.
-
-    Raises:
-        ValueError: for another shape, or values that are not finite.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"values must be finite and of shape (prompts, responses), got shape {array.shape}")
-    prompts, k = array.shape
-    error = np.sqrt((array.var(axis=1, ddof=1) / k).sum()) / prompts if k > 1 else np.nan
-    return Estimate(float(array.mean()), float(error))
-
-
-def expected_reward(rewards: ArrayLike) -> Estimate:
-    """E_x E_{y ~ pi(.|x)} r(x, y), from rewards of shape (prompts, k) of responses drawn from pi."""
-    return estimate(rewards)
+from .data.estimates import Estimate, estimate, expected_reward
+from .data.prompts import Prompts
+from .data.rewards import Reward
+from .data.sampling import Draw, Sampling, compare, draw, end_tokens
+from .data.texts import Texts
 
 
 def kl_by_samples(logp: ArrayLike, other_logp: ArrayLike) -> Estimate:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from .data.preferences import Settings, make_preferences
+from .data.prompts import read_prompts, tokenize
+from .data.rewards import vader
+from .data.sampling import Draw, Sampling, draw, end_tokens
+from .data.texts import Texts
 from .models import load_model, load_tokenizer
-from .preferences import Settings, make_preferences
-from .prompts import Prompts, read_prompts, tokenize
-from .rewards import vader
-from .sampling import Draw, Sampling, draw, end_tokens
 from .sweep import Sweep
-from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ def make_world(sweep: Sweep, journal: Path) -> World:
     """Sample, score and label; draw what is kept for evaluation."""
     found = read_prompts(sweep.prompts)
     tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model).to(device())
-    found, ids = tokenize(
-        Prompts(found.prompts[: sweep.prompt_count], found.rows[: sweep.prompt_count]), tokenizer, None
-    )
+    found, ids = tokenize(found.first(sweep.prompt_count), tokenizer, None)
     settings = Settings(
         responses=sweep.responses,
         reference_samples=sweep.reference_samples,

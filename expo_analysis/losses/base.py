@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .._array import Array, check_same_shape
+from .._errors import did_you_mean
 from ..divergences import Divergence, ReverseKL
 from .logistic import Logistic
 
@@ -212,7 +213,7 @@ def has_formula_of(objective: Any, cls: type[Kind]) -> TypeGuard[Kind]:
 def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
     """Raise unless an option has one of its accepted values."""
     if value not in accepted:
-        raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}{did_you_mean(value, accepted)}")
 
 
 def check_whole(name: str, value: Any, least: int = 0) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..results import made, write_result
+from .._files import made
+from ..results import write_result
 from . import constraints, displacement, estimators, finite_data, misspecified, section5
 from .running import run_all
 from .simulation import Progress, Simulation

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 COLUMNS = ("prompt", "chosen", "rejected")
 TOKEN_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 SAMPLE_COLUMNS = ("reference_samples", "reference_sample_ids")
 NAMED = (*COLUMNS, "system", "tools", *TOKEN_COLUMNS, *SAMPLE_COLUMNS)
 """What columns may be named as."""
+
+SYSTEM, JOINED = "__system__", "__joined__"
+"""What a column of system messages is called once it was asked for, as one called system may be anything."""
 
 SYNONYMS = {
     "prompt": ("question", "instruction", "query", "input", "problem", "conversations", "conversation"),
@@ -51,16 +55,16 @@ def parse_columns(text: str | Mapping[str, str] | None) -> dict[str, str]:
     return dict(pairs)
 
 
-def resolve_columns(name: str, columns: Collection[str], asked: Mapping[str, str]) -> dict[str, str]:
-    """Which column each of `NAMED` is, where it is one.
+def named(rows: Any, asked: Mapping[str, str], name: str, columns: Collection[str]) -> Any:
+    """A data set whose columns have the names that `parse_columns` asks for; others of these names are removed.
 
     Args:
+        rows: a `Dataset` or an `IterableDataset`.
         name: what the data set is called in messages.
         columns: of the data set.
-        asked: as `parse_columns` returns it.
 
     Raises:
-        ValueError: where a column that is asked for is missing, or chosen or rejected are, with what may be meant.
+        ValueError: where a column is missing.
     """
     for what, wanted in asked.items():
         for column in parts_of(wanted, columns) if what == "prompt" else [wanted]:
@@ -69,16 +73,41 @@ def resolve_columns(name: str, columns: Collection[str], asked: Mapping[str, str
                     f"{name} must have the column {column!r}, which is to be {what}, but its columns are "
                     f"{list(columns)}{_nearly(column, columns)}"
                 )
-    # a column called system may be anything: it is used where it is asked for
-    found = dict(asked) | {what: what for what in NAMED if what not in asked and what in columns and what != "system"}
-    if set(TOKEN_COLUMNS) <= found.keys():
-        return found
-    missing = [what for what in ("chosen", "rejected") if what not in found]
+    if "+" in asked.get("prompt", "") and asked["prompt"] not in columns:
+        rows = rows.map(Joined(parts_of(asked["prompt"], columns)))
+        columns, asked = [*columns, JOINED], {**asked, "prompt": JOINED}
+    renamed = {wanted: SYSTEM if what == "system" else what for what, wanted in asked.items()}
+    if len(renamed) < len(asked):
+        raise ValueError(f"columns must name each column once, got {dict(asked)}")
+    in_the_way = [new for new in renamed.values() if new in columns and new not in renamed]
+    kept = {old: new for old, new in renamed.items() if old != new}
+    rows = rows.remove_columns(in_the_way) if in_the_way else rows
+    return rows.rename_columns(kept) if kept else rows
+
+
+class Joined:
+    """Adds the column `JOINED` to a row: the text of several columns, each below the one before."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.parts = parts
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, str]:
+        return {JOINED: "\n".join(str(row[part]) for part in self.parts if row.get(part))}
+
+
+def check_columns(name: str, columns: Collection[str]) -> None:
+    """Raise unless a data set has pairs, with what may be meant by the columns that it has.
+
+    Args:
+        name: what the data set is called in messages.
+    """
+    if set(TOKEN_COLUMNS) <= set(columns):
+        return
+    missing = [what for what in ("chosen", "rejected") if what not in columns]
     # a prompt that goes by another name would be lost if what both responses begin with were taken for it
-    unnamed = [] if "prompt" in found else _synonyms("prompt", columns, found.values())
+    unnamed = [] if "prompt" in columns else _synonyms("prompt", columns, ())
     if missing or unnamed:
-        raise ValueError(_what_is_missing(name, columns, found, missing or ["prompt"]))
-    return found
+        raise ValueError(_what_is_missing(name, columns, missing or ["prompt"]))
 
 
 def parts_of(wanted: str, columns: Collection[str]) -> list[str]:
@@ -96,13 +125,12 @@ def require(name: str, columns: Collection[str], needed: Sequence[str]) -> None:
             )
 
 
-def _what_is_missing(name: str, columns: Collection[str], found: Mapping[str, str], missing: Sequence[str]) -> str:
+def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]) -> str:
     text = f"{name} must have the column {missing[0]!r}, but its columns are {list(columns)}"
-    used = list(found.values())
     guesses: dict[str, str] = {}
     for what in (*COLUMNS, "system"):
-        if what not in found:
-            close = _synonyms(what, columns, [*used, *guesses.values()])
+        if what == "system" or what not in columns:
+            close = _synonyms(what, columns, guesses.values())
             if close:
                 guesses[what] = close[0]
     if guesses.get("prompt") == "instruction" and "input" in columns:

@@ -116,6 +116,11 @@ def _part(field: str, place: int, part: Any) -> str:
     raise BadField(field, what, f", got {kind or kind_of(part)}")
 
 
+def assistant(text: str) -> Message:
+    """A message of the assistant's."""
+    return {"role": "assistant", "content": text}
+
+
 def says_something(message: Message) -> bool:
     """Whether a message of `conversation` has content, or what may stand in its place."""
     return bool(message["content"].strip()) or any(message.get(key) for key in SPOKEN)

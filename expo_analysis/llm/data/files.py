@@ -63,7 +63,7 @@ def read_file(path: Path) -> Iterator[Row]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    found: BinaryIO = COMPRESSED.get(path.suffix.lower(), Path.open)(path, "rb")  # type: ignore[call-arg]
+    found: BinaryIO = COMPRESSED.get(path.suffix.lower(), Path.open)(path, "rb")
     return found
 
 
@@ -98,6 +98,14 @@ def _json_lines(path: Path) -> Iterator[Row]:
             text = _text(path, content.removeprefix(BOM) if line == 1 else content, line).rstrip("\r\n")
             if text.strip(" \t\r"):
                 yield _record(path, line, text), line
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """The lines of a text file, each as the column ``prompt``; errors are those of `read_file`."""
+    with _opened(path) as file:
+        for line, content in enumerate(file, start=1):
+            text = _text(path, content.removeprefix(BOM) if line == 1 else content, line)
+            yield {"prompt": text.removesuffix("\n").removesuffix("\r")}, line
 
 
 def _record(path: Path, line: int, text: str) -> dict[str, Any]:

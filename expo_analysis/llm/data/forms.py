@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .columns import parts_of
-from .conversation import Conversation, conversation, kind_of, shared_beginning
+from .columns import SYSTEM
+from .conversation import Conversation, assistant, conversation, kind_of, shared_beginning
 from .report import BadField
 
 Text = str | Conversation
@@ -43,47 +43,33 @@ class Pair:
         return not isinstance(self.prompt, str)
 
 
-def pair_of(row: Mapping[str, Any], columns: Mapping[str, str], template: str, remark: Remark) -> Pair:
+def pair_of(row: Mapping[str, Any], implicit: bool, template: str, remark: Remark) -> Pair:
     """A row's pair.
 
     Args:
         row: the row as it was read.
-        columns: which of its columns are prompt, chosen and so on, as `resolve_columns` returns them.
+        implicit: whether the data set has no column of prompts.
         template: the tokenizer's chat template.
         remark: called with what was changed.
 
     Raises:
         BadField: naming the field and what is wrong with it.
     """
-    values = {
-        what: field_of(what, _value(what, row, columns[what]), template, remark)
-        for what in ("prompt", "chosen", "rejected")
-        if what in columns
-    }
+    fields = ("chosen", "rejected") if implicit else ("prompt", "chosen", "rejected")
+    values = {what: field_of(what, row.get(what), template, remark) for what in fields}
     chosen, rejected = values["chosen"], values["rejected"]
     if isinstance(chosen, str) != isinstance(rejected, str):
         chat, text = ("rejected", "chosen") if isinstance(chosen, str) else ("chosen", "rejected")
         raise BadField(chat, f"it is a conversation, while {text} of that row is plain text")
-    if "prompt" not in values:
-        split = _split_text if isinstance(chosen, str) else _split_conversations
-        pair = split(chosen, rejected, remark)
-    else:
+    if not implicit:
         pair = _together(values["prompt"], chosen, rejected, remark)
-    if "system" in columns:
-        _add_system(pair, row.get(columns["system"]))
-    pair.template_arguments = template_arguments(row, columns)
+    elif isinstance(chosen, str) and isinstance(rejected, str):
+        pair = _split_text(chosen, rejected, remark)
+    else:
+        pair = _split_conversations(chosen, rejected, remark)  # type: ignore[arg-type]  # both are: see above
+    _add_system(pair, row.get(SYSTEM))
+    pair.template_arguments = template_arguments(row)
     return pair
-
-
-def _value(what: str, row: Mapping[str, Any], column: str) -> Any:
-    """The value of a column; of several columns, the text of those that have some, each below the one before."""
-    if column in row or what != "prompt":
-        return row.get(column)
-    parts = [row.get(part) for part in parts_of(column, row)]
-    wrong = next((part for part in parts if part is not None and not isinstance(part, str)), None)
-    if wrong is not None:
-        raise BadField(what, "the columns that make it up must be text", f", got {kind_of(wrong)}")
-    return "\n".join(part for part in parts if part)
 
 
 def field_of(what: str, value: Any, template: str, remark: Remark) -> Text:
@@ -97,9 +83,9 @@ def field_of(what: str, value: Any, template: str, remark: Remark) -> Text:
     raise BadField(what, f"it must be text or a list of messages, got {kind_of(value)}", f", {value!r:.40}")
 
 
-def template_arguments(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+def template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row gives its chat template: ``tools``, and all of ``chat_template_kwargs``, as in TRL."""
-    tools = row.get(columns["tools"]) if "tools" in columns else None
+    tools = row.get("tools")
     if isinstance(tools, str) and tools.strip():
         try:
             tools = json.loads(tools)
@@ -146,7 +132,7 @@ def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pai
         if isinstance(prompt, str):
             return Pair(prompt, chosen, rejected)
         remark("have responses of plain text to a conversation, which are taken for the assistant's")
-        return Pair(prompt, _said(chosen), _said(rejected))
+        return Pair(prompt, [assistant(str(chosen))], [assistant(str(rejected))])
     if isinstance(prompt, str):
         return _whole_conversations(prompt, chosen, rejected, remark)
     repeated = [_repeated(prompt, response) for response in (chosen, rejected)]
@@ -158,10 +144,6 @@ def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pai
         which, other = ("chosen", "rejected") if repeated[0] else ("rejected", "chosen")
         raise BadField(which, f"it repeats the prompt, and {other} does not")
     return Pair(prompt, chosen, rejected)
-
-
-def _said(text: Text) -> Conversation:
-    return [{"role": "assistant", "content": text}]
 
 
 def _repeated(prompt: Conversation, response: Conversation) -> int:
@@ -191,7 +173,7 @@ def _add_system(pair: Pair, system: Any) -> None:
         raise BadField("system", f"it must be text, got {kind_of(system)}")
     if not pair.conversational:
         pair.prompt = [{"role": "user", "content": pair.prompt}]
-        pair.chosen, pair.rejected = _said(pair.chosen), _said(pair.rejected)
+        pair.chosen, pair.rejected = [assistant(pair.chosen)], [assistant(pair.rejected)]
     if pair.prompt[0]["role"] == "system":
         raise BadField("system", "the prompt has a system message already")
     pair.prompt = [{"role": "system", "content": system}, *pair.prompt]

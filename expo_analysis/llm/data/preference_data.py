@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
-from datasets.fingerprint import Hasher
 
 from ...losses.base import check_option, check_whole
-from .checks import REPEATED, check_repetition
-from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, parse_columns, require, resolve_columns
+from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_columns, require
+from .passing import make_all, make_stream
 from .readers import read_split
-from .report import ON_BAD_ROWS, BadField, BadRows, DataReport, Place, Problem, settle
-from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, ROW_NUMBER, RowMaker, kept_features
+from .report import ON_BAD_ROWS, DataReport, Problem
+from .rows import MADE, MASKS, ROW_NUMBER, RowMaker, kept_features
 from .table import ORIGIN, as_json_text, place_of, to_dataset
 from .tokens import Encoder, tokenizer_digest
 
@@ -121,39 +119,62 @@ class PreferenceData:
             if value is not None:
                 check_whole(limit, value, 1)
         digest = tokenizer_digest(tokenizer)
+        before: list[Problem] = []
         if isinstance(rows, PreferenceData):
-            rows, source = rows.rows, source or rows.source
-        rows, names = _opened(rows, name)
-        prepared = _is_prepared(rows, digest, name)
+            if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
+                return replace(rows, name=name, report=replace(rows.report, name=name))
+            before, source, rows = rows.report.dropped, source or rows.source, rows.rows
+        rows, first = _opened(rows, name)
+        source = source or _sources(rows, first, name)
+        called = name if source == name else f"{name} ({source})"
+        prepared = _is_prepared(rows, digest, called)
         rows, json_columns = as_json_text(rows)
-        found = resolve_columns(name, [column for column in names if column != ORIGIN], parse_columns(columns))
-        require(name, names, keep_columns)
-        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & {*names, *found}:
-            require(name, names, SAMPLE_COLUMNS[:1])
+        if columns is not None:
+            rows = named(rows, parse_columns(columns), called, list(first))
+            rows, first = _opened(rows, name)
+            rows, json_columns = as_json_text(rows)
+        names = [column for column in first if column != ORIGIN]
+        check_columns(called, names)
+        require(called, names, keep_columns)
+        kept = [column for column in keep_columns if column not in MADE]
+        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(names):
+            require(called, names, SAMPLE_COLUMNS[:1])
         maker = RowMaker(
             Encoder(tokenizer, dict(chat_template_kwargs or {})),
-            found,
+            "prompt" not in names,
             frozenset(json_columns),
             prepared,
             max_length,
             max_positions,
             reference_samples == "needed",
-            kept_features(keep_columns, rows.features or {}),
+            kept_features(kept, rows.features or {}),
         )
         report = DataReport(name)
-        make = _make_stream if isinstance(rows, IterableDataset) else _make
+        make = make_stream if isinstance(rows, IterableDataset) else make_all
         made = make(rows, maker, report, on_bad_rows, num_proc)
         made.info.description = MARK.format(digest)
-        return cls(name, made, report, source or _sources(rows, name), digest, max_length, max_positions)
+        report.dropped[:0] = before
+        report.rows += len(before)
+        return cls(name, made, report, source, digest, max_length, max_positions)
+
+    def _serves(
+        self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
+    ) -> bool:
+        """Whether the rows are what `from_rows` would make of them with these settings."""
+        needed = {*keep, *(["sample_ids"] if samples == "needed" else [])}
+        same = (self.tokenizer, self.max_length, self.max_positions) == (digest, max_length, positions)
+        return same and needed <= set(self.columns_of(self))
 
     @staticmethod
     def columns_of(rows: Any) -> list[str]:
         """The names of the columns of what `from_rows` takes; none for anything else."""
         rows = rows.rows if isinstance(rows, PreferenceData) else rows
+        names: Iterable[str] = getattr(rows, "column_names", None) or ()
         if isinstance(rows, list | tuple):
-            return list(dict.fromkeys(name for row in rows for name in row))
-        names = getattr(rows, "column_names", None)
-        return list(next(iter(rows), {})) if isinstance(rows, IterableDataset) and names is None else list(names or ())
+            names = dict.fromkeys(name for row in rows for name in row)
+        elif isinstance(rows, IterableDataset) and not names:
+            names = next(iter(rows), {})
+        return [name for name in names if name != ORIGIN]
 
     @staticmethod
     def is_prepared(rows: Any) -> bool:
@@ -189,15 +210,15 @@ class PreferenceData:
         return len(self.rows)
 
 
-def _opened(rows: Any, name: str) -> tuple[Any, list[str]]:
-    """Rows as a data set of `datasets`, and the names of its columns."""
+def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
         rows = to_dataset(rows)
     if isinstance(rows, IterableDataset):
         first = next(iter(rows), None)
         if first is None:
             raise ValueError(f"{name} must have rows, but it is empty")
-        return rows, list(first)
+        return rows, first
     if isinstance(rows, Dataset):
         rows = rows.with_format(None)
     else:
@@ -208,7 +229,8 @@ def _opened(rows: Any, name: str) -> tuple[Any, list[str]]:
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
     if not len(rows):
         raise ValueError(f"{name} must have rows, but it is empty")
-    return rows, list(rows.column_names)
+    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
+    return rows, dict.fromkeys(rows.column_names) | first
 
 
 def _is_prepared(rows: Any, digest: str, name: str) -> bool:
@@ -223,132 +245,10 @@ def _is_prepared(rows: Any, digest: str, name: str) -> bool:
     return bool(made_by) and (rows.column_names is None or set(TOKEN_COLUMNS) <= set(rows.column_names))
 
 
-def _sources(rows: Any, name: str) -> str:
-    if not isinstance(rows, Dataset) or ORIGIN not in rows.column_names:
+def _sources(rows: Any, first: Mapping[str, Any], name: str) -> str:
+    """The files that rows come from, as far as that is known beforehand."""
+    if not first.get(ORIGIN):
         return name
-    files = dict.fromkeys(value["file"] for value in rows[ORIGIN] if value and value["file"])
+    origins = rows[ORIGIN] if isinstance(rows, Dataset) else [first[ORIGIN]]
+    files = dict.fromkeys(value["file"] for value in origins if value and value["file"])
     return " + ".join(files) or name
-
-
-def _make(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None) -> Dataset:
-    """All rows, what is wrong with them settled."""
-    made = rows.map(
-        maker,
-        with_indices=True,
-        remove_columns=rows.column_names,
-        features=maker.features(),
-        num_proc=num_proc,
-        desc=f"Tokenizing {report.name}",
-        new_fingerprint=Hasher.hash((rows._fingerprint, maker.digest(), _code())),
-    )
-    report.rows = len(made)
-    problems, good = _examine(made, report)
-    settle(report, problems, on_bad_rows)
-    if len(good) < len(made):
-        made = made.select(good)
-    drop = list(NOTES)
-    if not any(made[MASKED]):
-        drop += MASKS
-    return made.remove_columns(drop)
-
-
-@cache
-def _code() -> str:
-    """A digest of this room: what it made of a data set of the disk is taken from there only by the same code."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _examine(made: Dataset, report: DataReport) -> tuple[list[Problem], list[int]]:
-    """The problems, and the numbers of the rows that have none; their remarks go to the report."""
-    notes = [PROBLEM, REMARKS, KIND, ORIGIN] + (["sample_ids"] if "sample_ids" in made.column_names else [])
-    problems: list[Problem] = []
-    good: list[int] = []
-    like = Alike()
-    remarks: list[tuple[int, Place, list[str]]] = []
-    for at, row in enumerate(made.select_columns(notes)):
-        place = place_of(row[ORIGIN])
-        bad = _bad(row) or like.differs(row)
-        if bad is not None:
-            problems.append(Problem.of(place, bad))
-        else:
-            good.append(at)
-            remarks.append((at, place, row[REMARKS]))
-    repeated = sum(REPEATED in texts for _, _, texts in remarks)
-    if len(good) > 1 and (bad := check_repetition(repeated, len(good))) is not None:
-        return [*problems, *(Problem.of(place, bad) for _, place, _ in remarks)], []
-    for _, place, texts in remarks:
-        for text in texts:
-            report.remark(place, text)
-    return problems, good
-
-
-def _bad(row: Mapping[str, Any]) -> BadField | None:
-    problem = row[PROBLEM]
-    if problem is None or problem["what"] is None:
-        return None
-    return BadField(problem["field"], problem["what"], problem["example"])
-
-
-class Alike:
-    """What all rows have in common with the first."""
-
-    def __init__(self) -> None:
-        self.kind: str | None = None
-        self.samples: int | None = None
-
-    def differs(self, row: Mapping[str, Any]) -> BadField | None:
-        """What a row has otherwise than those before it."""
-        kind, count = row[KIND], len(row.get("sample_ids") or ())
-        if kind is not None:
-            self.kind = self.kind or kind
-            if kind != self.kind:
-                return BadField("prompt", f"it is {kind}, while that of the rows before is {self.kind}")
-        if "sample_ids" in row:
-            self.samples = self.samples or count
-            if count != self.samples:
-                what = f"the first row has {self.samples} responses, and every row must have as many"
-                return BadField("reference_samples", what, f", got {count}")
-        return None
-
-
-class Passing:
-    """Rows of a stream as they pass: bad ones are refused, or left out and counted in the report.
-
-    The report counts the latest pass, and only that of this process.
-    """
-
-    def __init__(self, maker: RowMaker, report: DataReport, on_bad_rows: str) -> None:
-        self.maker, self.report, self.on_bad_rows, self.like = maker, report, on_bad_rows, Alike()
-
-    def __call__(self, row: Mapping[str, Any], number: int) -> dict[str, Any]:
-        if number == 0:
-            self.report.rows = 0
-            for kept in (self.report.dropped, self.report.remarks, self.report.first):
-                kept.clear()
-        self.report.rows += 1
-        made = self.maker(row, number)
-        place = place_of(made[ORIGIN])
-        bad = _bad(made) or self.like.differs(made)
-        if bad is None:
-            for text in made[REMARKS]:
-                self.report.remark(place, text)
-        elif self.on_bad_rows == "error":
-            raise BadRows(self.report.name, [Problem.of(place, bad)], self.report.rows)
-        else:
-            self.report.dropped.append(Problem.of(place, bad))
-            made[PROBLEM] = {"field": bad.field, "what": bad.what, "example": bad.example}
-        return made
-
-
-def _make_stream(
-    rows: IterableDataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None
-) -> IterableDataset:
-    passing = rows.map(Passing(maker, report, on_bad_rows), with_indices=True, features=maker.features())
-    return passing.filter(_is_good, input_columns=PROBLEM).remove_columns(list(NOTES))
-
-
-def _is_good(problem: Any) -> bool:
-    return problem is None or problem["what"] is None

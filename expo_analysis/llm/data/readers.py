@@ -14,7 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
+from datasets import (
+    Dataset,
+    DatasetDict,
+    IterableDataset,
+    ReadInstruction,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 
 from .files import READERS, format_of, read_file
 from .report import Place
@@ -61,12 +69,32 @@ def read_splits(name: str | os.PathLike[str], config: str | None = None, streami
     return _hub(str(name), config, streaming)
 
 
-def read_split(name: str | os.PathLike[str], split: str = "train", **options: Any) -> Any:
-    """One split of a data set; arguments and errors are those of `read_splits`."""
-    splits = read_splits(name, **options)
-    if split not in splits:
-        raise ValueError(f"{name}: it has no split {split!r}, only {sorted(splits)}")
-    return splits[split]
+def read_split(name: str | os.PathLike[str], split: str = "train", splits: Splits | None = None, **options: Any) -> Any:
+    """One split of a data set, or the part of it that `datasets` writes as ``"train[:1000]"`` or ``"train[10%:]"``.
+
+    Args:
+        splits: what `read_splits` found; None reads it.
+
+    Other arguments and errors are those of `read_splits`.
+    """
+    splits = read_splits(name, **options) if splits is None else splits
+    whole = split.partition("[")[0]
+    if whole not in splits:
+        raise ValueError(f"{name}: it has no split {whole!r}, only {sorted(splits)}")
+    if whole == split:
+        return splits[split]
+    if isinstance(splits[whole], IterableDataset):
+        raise ValueError(f"{name}: {split!r} is a part of a split, which a stream does not have")
+    try:
+        (part,) = ReadInstruction.from_spec(split).to_absolute({whole: len(splits[whole])})
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"{name}: {split!r} is no part of a split: {error}") from None
+    return splits[whole].select(range(part.from_, part.to))
+
+
+def some_rows(rows: Any, count: int) -> Any:
+    """The first ``count`` rows, or all where there are fewer."""
+    return rows.take(count) if isinstance(rows, IterableDataset) else rows.select(range(min(count, len(rows))))
 
 
 def read_files(files: Sequence[Path], streaming: bool = False) -> Any:
@@ -147,7 +175,7 @@ def _folder(folder: Path) -> dict[str, list[Path]]:
 
 
 def _belongs_to_another(file: Path, files: set[Path]) -> bool:
-    """Whether a file describes a data set instead of being one: `datasets` and ``expo-analysis preferences`` have such."""
+    """Whether a file describes a data set, as `datasets` and ``expo-analysis preferences`` write them."""
     if file.name in ("dataset_info.json", "dataset_infos.json", "state.json"):
         return True
     for ending in (".settings.json", ".responses.jsonl"):

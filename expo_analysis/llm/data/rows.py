@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Features, List, Value
+from datasets import Features, Json, List, Value
 
 from .checks import check_pair, check_samples
-from .columns import TOKEN_COLUMNS
-from .conversation import kind_of
+from .columns import NAMED, TOKEN_COLUMNS
+from .conversation import assistant, kind_of
 from .forms import Pair, Remark, field_of, pair_of, template_arguments
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
@@ -20,6 +20,9 @@ from .tokens import Encoder, Ids, check_lengths, encode, encode_samples, tokeniz
 
 MASKS = ("chosen_mask", "rejected_mask")
 ROW_NUMBER = "row_number"
+
+MADE = (*TOKEN_COLUMNS, *MASKS, "sample_ids", ROW_NUMBER)
+"""The columns of `PreferenceData`, besides those that are kept."""
 
 NUMBERS = ("weight", "margin", "score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps")
 """Columns that hold a finite number, where they are to be kept."""
@@ -40,7 +43,7 @@ class RowMaker:
 
     Args:
         encoder: of the tokenizer.
-        columns: which column is what, as `resolve_columns` returns them.
+        implicit: whether there is no column of prompts.
         json_columns: those that hold JSON text.
         prepared: whether the tokens are known to be this tokenizer's, and ``row_number`` that of `PreferenceData`.
         max_length, max_positions: as in `check_lengths`.
@@ -49,7 +52,7 @@ class RowMaker:
     """
 
     encoder: Encoder
-    columns: Mapping[str, str]
+    implicit: bool
     json_columns: Collection[str]
     prepared: bool
     max_length: int | None
@@ -61,7 +64,9 @@ class RowMaker:
         tokens = List(Value("int32"))
         ids = {name: tokens for name in TOKEN_COLUMNS} | {name: List(Value("int8")) for name in MASKS}
         samples = {"sample_ids": List(tokens)} if self.samples else {}
-        return Features(ids | samples | {ROW_NUMBER: Value("int64")} | self.keep | {ORIGIN: ORIGIN_FEATURES} | NOTES)
+        return Features(
+            ids | samples | {ROW_NUMBER: Value("int64")} | dict(self.keep) | {ORIGIN: ORIGIN_FEATURES} | NOTES
+        )
 
     def __call__(self, row: Mapping[str, Any], number: int) -> dict[str, Any]:
         place = self.place(row, number)
@@ -70,7 +75,7 @@ class RowMaker:
         made |= {name: None for name in self.keep} | ({"sample_ids": []} if self.samples else {})
         try:
             made |= self._tokens(row, remarks.append)
-            made |= {name: _kept(name, row.get(name)) for name in self.keep}
+            made |= {name: self._kept(name, row.get(name)) for name in self.keep}
         except BadField as bad:
             made["problem"] = {"field": bad.field, "what": bad.what, "example": bad.example}
         return {
@@ -82,7 +87,7 @@ class RowMaker:
 
     def digest(self) -> str:
         """Of all that what is made of a row depends on."""
-        settings = [sorted(self.columns.items()), sorted(self.json_columns), self.prepared, self.max_length]
+        settings = [self.implicit, sorted(self.json_columns), self.prepared, self.max_length]
         settings += [self.max_positions, self.samples, sorted(self.keep), self.encoder.template_arguments]
         return f"{tokenizer_digest(self.encoder.tokenizer)} {settings!r}"
 
@@ -100,7 +105,7 @@ class RowMaker:
         for name in ("image", "images"):
             if row.get(name):
                 raise BadField(name, "it has an image; models of text only are trained here")
-        given = all(row.get(self.columns.get(name, name)) is not None for name in TOKEN_COLUMNS)
+        given = all(row.get(name) is not None for name in TOKEN_COLUMNS)
         made = self._given(row) if given else self._written(row, remark)
         check_lengths(made, self.max_length, self.max_positions, remark)
         return made
@@ -108,11 +113,14 @@ class RowMaker:
     def _decoded(self, name: str, value: Any) -> Any:
         if value is not None and name in self.json_columns:
             return json.loads(value)
-        return _unpadded(value) if name in self.columns.values() else value
+        return _unpadded(value) if name in NAMED else value
+
+    def _kept(self, name: str, value: Any) -> Any:
+        return number_of(name, self._decoded(name, value)) if name in NUMBERS else value
 
     def _written(self, row: Mapping[str, Any], remark: Remark) -> dict[str, Any]:
         """The tokens of texts."""
-        pair = pair_of(row, self.columns, self.encoder.template, remark)
+        pair = pair_of(row, self.implicit, self.encoder.template, remark)
         check_pair(pair, self.encoder.end, self.encoder.controls, remark)
         made = encode(pair, self.encoder, remark) | {"kind": "a conversation" if pair.conversational else "plain text"}
         if self.samples:
@@ -121,11 +129,11 @@ class RowMaker:
 
     def _given(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Tokens that come with the row."""
-        made: dict[str, Any] = {name: self._ids(name, row[self.columns.get(name, name)]) for name in TOKEN_COLUMNS}
+        made: dict[str, Any] = {name: self._ids(name, row[name]) for name in TOKEN_COLUMNS}
         for name, ids in zip(MASKS, TOKEN_COLUMNS[1:], strict=True):
             mask = row.get(name) if self.prepared else None
             made[name] = [1] * len(made[ids]) if mask is None else list(mask)
-        prompt = row.get(self.columns.get("prompt", ""))
+        prompt = row.get("prompt")
         if prompt is not None and not self.prepared:
             self._check_prompt(row, prompt, made["prompt_ids"])
         if self.samples:
@@ -145,16 +153,16 @@ class RowMaker:
     def _check_prompt(self, row: Mapping[str, Any], prompt: Any, ids: Ids) -> None:
         said = field_of("prompt", prompt, self.encoder.template, _nothing)
         if isinstance(said, str):
-            tokens = self.encoder.text(said, _nothing)
+            tokens = self.encoder.text(said)
         else:
-            tokens = self.encoder.conversation(said, template_arguments(row, self.columns), answer=True)
+            tokens = self.encoder.conversation(said, template_arguments(row), answer=True)
         if tokens != ids:
             raise BadField("prompt_ids", "they are not the prompt's tokens: were they made by another tokenizer?")
 
     def _sample_ids(self, row: Mapping[str, Any], pair: Pair | None, prompt: Ids, remark: Remark) -> list[Ids]:
         given = row.get("sample_ids") if self.prepared else None
         if given is None:
-            given = row.get(self.columns.get("reference_sample_ids", ""))
+            given = row.get("reference_sample_ids")
         if given is None:
             return self._written_samples(row, pair, prompt, remark)
         if not isinstance(given, list) or not given:
@@ -164,14 +172,14 @@ class RowMaker:
         return [self._ids("reference_sample_ids", ids) for ids in given]
 
     def _written_samples(self, row: Mapping[str, Any], pair: Pair | None, prompt: Ids, remark: Remark) -> list[Ids]:
-        given = row.get(self.columns.get("reference_samples", ""))
+        given = row.get("reference_samples")
         if not isinstance(given, list) or not given:
             raise BadField("reference_samples", "it must be a list of at least one response")
         if pair is None:
             raise BadField("reference_samples", "they are text, and there is no text of the prompt before them")
         read = [field_of("reference_samples", sample, self.encoder.template, remark) for sample in given]
         if pair.conversational:  # plain text is the assistant's, as in chosen and rejected
-            read = [[{"role": "assistant", "content": one}] if isinstance(one, str) else one for one in read]
+            read = [[assistant(one)] if isinstance(one, str) else one for one in read]
         check_samples(read, pair.conversational)
         pair.samples = read
         return encode_samples(pair, prompt, self.encoder, remark)
@@ -188,9 +196,8 @@ def _unpadded(value: Any) -> Any:
     return [_unpadded(part) for part in value] if isinstance(value, list) else value
 
 
-def _kept(name: str, value: Any) -> Any:
-    if name not in NUMBERS:
-        return value
+def number_of(name: str, value: Any) -> float:
+    """The value of a column of `NUMBERS`."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except ValueError:
@@ -202,4 +209,5 @@ def _kept(name: str, value: Any) -> Any:
 
 def kept_features(columns: Sequence[str], features: Mapping[str, Any]) -> dict[str, Any]:
     """The features of columns that are to be kept."""
-    return {name: Value("float64") if name in NUMBERS else features[name] for name in columns}
+    found = {name: Value("float64") if name in NUMBERS else features[name] for name in columns}
+    return {name: Json() if isinstance(feature, Json) else feature for name, feature in found.items()}

@@ -84,7 +84,7 @@ def with_origin(dataset: Dataset, file: str) -> Dataset:
 
 
 def as_json_text(dataset: Any) -> tuple[Any, list[str]]:
-    """A data set whose JSON columns are undecoded, and their names: ``json.loads`` keeps what `datasets` would round."""
+    """A data set whose JSON columns are undecoded, and their names; decoded by `datasets`, numbers are rounded."""
     names = [name for name, feature in (dataset.features or {}).items() if isinstance(feature, Json)]
     for name in names:
         dataset = dataset.cast_column(name, Json(decode=False))
@@ -126,7 +126,7 @@ def _array(feature: Any, values: Sequence[Any]) -> pa.Array:
 
 
 def feature_of(values: Sequence[Any]) -> Any:
-    """The type of a column: that of its values where they have one, JSON otherwise, and None where that is not enough."""
+    """The type of a column: that of its values, JSON where these have several, None where JSON has not theirs."""
     kinds = {type(value) for value in values if value is not None}
     if not kinds <= {str, bool, int, float, list, dict}:
         return None
@@ -144,7 +144,8 @@ def feature_of(values: Sequence[Any]) -> Any:
         if inner and all(isinstance(part, dict) for part in inner):
             plain = all(part.keys() == {"role", "content"} and _all_text(part.values()) for part in inner)
             return List({"role": Value("string"), "content": Value("string")}) if plain else Json()
-        feature = Json() if any(part is None for part in inner) else feature_of(inner)
+        same = len({type(part) for part in inner}) <= 1  # Arrow would make integers beside fractions fractions
+        feature = feature_of(inner) if same and None not in inner else Json()
         return Json() if feature is None or isinstance(feature, Json) else List(feature)
     return Json()
 

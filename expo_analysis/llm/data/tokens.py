@@ -37,8 +37,8 @@ class Encoder:
         """The end token's text; empty where there is none."""
         return self.tokenizer.eos_token or ""
 
-    def text(self, text: str, remark: Remark) -> Ids:
-        """The tokens of plain text, without end tokens that the tokenizer adds, and with one beginning token at most."""
+    def text(self, text: str, remark: Remark = lambda text: None) -> Ids:
+        """The tokens of plain text: no end token of the tokenizer's own, and at most one beginning token."""
         ids: Ids = list(self.tokenizer(text)["input_ids"])
         if self.after:
             ids = ids[: len(ids) - len(self.after)]
@@ -63,7 +63,7 @@ class Encoder:
     def response(self, prompt: Text, response: Text, arguments: dict[str, Any], remark: Remark) -> Ids:
         """The tokens of a prompt and a response to it, the end token of plain text included."""
         if not isinstance(prompt, str):
-            return self.conversation([*prompt, *response], arguments)  # type: ignore[list-item]
+            return self.conversation([*prompt, *response], arguments)
         if not self.end:
             raise ValueError("the tokenizer must have an end token, with which responses end: set its eos_token")
         return [*self.text(prompt + str(response).removesuffix(self.end), remark), self.tokenizer.eos_token_id]
@@ -219,7 +219,7 @@ def encode_samples(pair: Pair, prompt: Ids, encoder: Encoder, remark: Remark) ->
     """
     found = []
     for place, sample in enumerate(pair.samples):
-        check_controls("reference_samples", sample, encoder.end, encoder.controls)
+        check_controls("reference_samples", sample, encoder.end, encoder.controls, remark)
         ids = encoder.response(pair.prompt, sample, pair.template_arguments, remark)
         if ids[: len(prompt)] != prompt:
             what = f"the tokens of response {place} merge with those of the prompt; give reference_sample_ids instead"

@@ -11,8 +11,8 @@ import torch
 from transformers import TrainingArguments
 
 from ...losses.base import PairObjective, check_number, check_option
-from ...losses.catalogue import CATALOGUE, objective
 from ...losses.qpo import QPO
+from ...own_loss import make_loss
 from ..data import ON_BAD_ROWS
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 from .objectives import check_pairwise
@@ -42,7 +42,7 @@ class PreferenceConfig(TrainingArguments):
 
         objective (`str` or `list[str]`, *optional*):
             Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or names of several whose sum
-            is minimised. In Python, objectives such as `DPO(0.1)` too, or pairs of a weight and an objective. If
+            is minimised; `FILE.py:NAME` for a class of your own or an instance of one. In Python, objectives such as `DPO(0.1)` too, or pairs of a weight and an objective. If
             `None`, the trainer's argument `objective` is used, and `"expo"` where that is not given either.
         objective_weights (`list[float]`, *optional*):
             Weights of several objectives, such as `[0.8, 0.2, 1.0]` in MPO. If `None`, 1 each.
@@ -128,12 +128,17 @@ class PreferenceConfig(TrainingArguments):
     > - `logging_nan_inf_filter`: Defaults to `False` instead of `True`: a loss that is not finite is an error.
     """
 
-    objective: list[str] | None = _option(None, "Names of objectives in the catalogue, such as 'expo', 'dpo', 'ipo'.")
+    objective: list[str] | None = _option(
+        None,
+        "A loss of the catalogue, such as 'expo' (the default), 'dpo' or 'ipo', or FILE.py:CLASS; several are summed.",
+    )
     objective_weights: list[float] | None = _option(None, "Weights of several objectives; 1 each if not set.")
     objective_options: dict[str, Any] | str | None = _option(
         None, "Options of the objective, as JSON: '{\"label_smoothing\": 0.1}'."
     )
-    beta: float | None = _option(None, "The objective's trade-off parameter, lambda in the paper. If not set, 0.1.")
+    beta: float | None = _option(
+        None, "The objective's trade-off parameter, lambda in the paper; 0.1 if not set.", aliases=["--lam"]
+    )
     aggregation: list[str] | None = _option(
         None, "From tokens to responses: 'sum' or 'mean'; if not set, as the objective's paper has it."
     )
@@ -269,8 +274,7 @@ class PreferenceConfig(TrainingArguments):
             return check_pairwise(name)
         if name == QPO.name:
             raise ValueError("objective qpo is made of two Python functions: pass QPO(lam, psi, mu) to the trainer")
-        check_option("objective", name, tuple(CATALOGUE))
-        return check_pairwise(objective(name, DEFAULT_BETA if self.beta is None else self.beta, **options))
+        return check_pairwise(make_loss(name, self.beta, DEFAULT_BETA, **options))
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers has it, for loggers; objectives that are objects become text."""

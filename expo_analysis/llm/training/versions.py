@@ -7,6 +7,8 @@ import warnings
 
 from packaging.version import Version
 
+from ..._errors import INSTALL_LLM
+
 TESTED = {"trl": ("1.12", "1.16"), "transformers": ("5.16", "5.24")}
 """The oldest and the newest minor release of each that the tests were run with (`make test-trl`)."""
 
@@ -25,9 +27,7 @@ def check_version(name: str, version: str | None = None) -> None:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            raise ImportError(
-                f"{name} must be installed to train language models: install expo-analysis[llm]"
-            ) from None
+            raise ImportError(f"{name} must be installed to train language models: {INSTALL_LLM}") from None
     oldest, newest = TESTED[name]
     found = Version(version)
     if not Version(oldest) <= found or (found.major, found.minor) > Version(newest).release[:2]:

@@ -12,15 +12,17 @@ sample responses to, and to score these with a sentiment classifier.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from ..losses.base import check_option
-from .data.columns import require
+from ...losses.base import check_option
+from .columns import require
+from .report import Place
+from .table import ORIGIN, place_of, python_rows, to_dataset
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
@@ -55,6 +57,8 @@ def split_transcript(chosen: str, rejected: str) -> dict[str, str]:
 
 def from_hh(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """A row of Anthropic HH."""
+    if not all(isinstance(row[side], str) for side in ("chosen", "rejected")):
+        raise Skipped("chosen or rejected is no text")
     return split_transcript(row["chosen"], row["rejected"])
 
 
@@ -65,15 +69,23 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
     """
     if "completions" not in row:
         chosen, rejected = row["chosen"], row["rejected"]
+        if not all(isinstance(side, list) and side for side in (chosen, rejected)):
+            raise Skipped("chosen or rejected is no conversation")
         if chosen[:-1] != rejected[:-1]:
             raise Skipped("the conversations differ before their last message")
         scores = {"score_chosen": row["score_chosen"], "score_rejected": row["score_rejected"]}
+        if None in scores.values():
+            raise Skipped("a score is missing")
         if not scores["score_chosen"] > scores["score_rejected"]:
             raise Skipped("chosen has no higher score than rejected")
         return {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:], **scores}
-    scored = [(float(c["overall_score"]), c["response"]) for c in row["completions"] if c["response"].strip()]
+    scored = [
+        (score, one["response"])
+        for one in row["completions"] or ()
+        if (one.get("response") or "").strip() and (score := _score(one.get("overall_score"))) is not None
+    ]
     if not scored:
-        raise Skipped("no completion says anything")
+        raise Skipped("no completion says anything and has a score")
     best, response = max(scored, key=lambda pair: pair[0])
     worse = [pair for pair in scored if pair[0] < best]
     if not worse:
@@ -88,14 +100,25 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
     }
 
 
+def _score(value: Any) -> float | None:
+    """A score as a number; None for those that UltraFeedback does not have, such as "N/A"."""
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        return None
+    return score if math.isfinite(score) else None
+
+
 PREPARATIONS: dict[str, Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]] = {
     "hh": from_hh,
     "ultrafeedback": from_ultrafeedback,
 }
 
 
-def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counter[str]]:
-    """A raw data set as prompt, chosen and rejected, and how many rows were skipped for which reason.
+def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, dict[str, list[Place]]]:
+    """A raw data set as prompt, chosen and rejected, and which rows were skipped for which reason.
+
+    Rows keep the number that they had before.
 
     Raises:
         ValueError: for an unknown preparation, for missing columns, or where no pair is left.
@@ -104,15 +127,19 @@ def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, Counte
     raw = name == "ultrafeedback" and "completions" in dataset.column_names
     binarised = ("chosen", "rejected", *(("score_chosen", "score_rejected") if name == "ultrafeedback" else ()))
     require(f"the data set for preparation {name!r}", dataset.column_names, ("instruction",) if raw else binarised)
-    rng, rows, skipped = np.random.default_rng(seed), [], Counter[str]()
-    for row in dataset:
+    rng, rows, places = np.random.default_rng(seed), [], []
+    skipped: dict[str, list[Place]] = {}
+    for number, row in enumerate(python_rows(dataset)):
+        place = place_of(row[ORIGIN]) if row.get(ORIGIN) else Place(number)
         try:
             rows.append(PREPARATIONS[name](row, rng))
+            places.append(place)
         except Skipped as reason:
-            skipped[str(reason)] += 1
+            skipped.setdefault(str(reason), []).append(place)
     if not rows:
-        raise ValueError(f"preparation {name!r} finds no pair in {len(dataset)} rows: {dict(skipped)}")
-    return Dataset.from_list(rows), skipped
+        counts = {reason: len(where) for reason, where in skipped.items()}
+        raise ValueError(f"preparation {name!r} finds no pair in {len(dataset)} rows: {counts}")
+    return to_dataset(rows, places), skipped
 
 
 def imdb_prompts(dataset: Dataset, tokenizer: Any, low: int = 2, high: int = 8, seed: int = 0) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .conversation import assistant
 from .prompts import Prompt
 from .sampling import Draw
 
@@ -30,7 +31,7 @@ class Texts:
         if isinstance(prompt, str):
             again = self.tokenizer(prompt + text)["input_ids"]
         else:
-            said = [*prompt, {"role": "assistant", "content": text}]
+            said = [*prompt, assistant(text)]
             again = self.tokenizer.apply_chat_template(said, return_dict=True)["input_ids"]
         sampled = [*self.tokens_of[row[0]], *(drawn.ids[:-1] if drawn.finished else drawn.ids)]
         return list(again[: len(sampled)]) != sampled

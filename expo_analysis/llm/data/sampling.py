@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from ..losses.base import check_whole
+from ...losses.base import check_whole
 
 Floats = NDArray[np.float64]
 

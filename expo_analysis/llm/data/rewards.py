@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .journal import weights_digest
 from .prompts import Prompt
+from .tokens import tokenizer_digest
 
 SCORED = ("response", "both")
 """What is scored: the response alone, or the prompt with the response after it."""
@@ -155,7 +157,9 @@ def classifier(
         return found
 
     what = "logit" if label is None else f"log-odds of {label}"
-    return Reward(f"{what} by {name} on {_what(scored)}", score)
+    # a folder may have other weights tomorrow, whose scores are others
+    version = f"{weights_digest(model)[:8]}-{tokenizer_digest(tokenizer)[:8]}"
+    return Reward(f"{what} by {name} ({version}) on {_what(scored)}", score)
 
 
 def _texts(prompts: Sequence[Prompt], responses: Sequence[str], scored: str) -> list[str]:

@@ -11,7 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .prompts import Prompts
 from .sampling import Draw, Sampling, draw
+from .tokens import tokenizer_digest
 
 Row = tuple[int, int]
 """The number of a prompt, and of a response to it."""
@@ -139,26 +143,46 @@ def sample_missing(
 
 
 def origin_of(
-    model: Any, name: str, prompt_ids: Sequence[Sequence[int]], ends: Sequence[int], sampling: Sampling
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    prompts: Prompts,
+    prompt_ids: Sequence[Sequence[int]],
+    ends: Sequence[int],
+    sampling: Sampling,
 ) -> dict[str, Any]:
-    """All that responses depend on, besides their numbers."""
+    """All that responses, and the scores of their texts, depend on, besides their numbers and the reward's name.
+
+    A response is kept under the number of its prompt's row, and its score was given to texts: numbers, texts and the
+    tokenizer belong to it as much as the prompts' tokens.
+    """
+    asked = [list(part) for part in zip(prompts.rows, prompts.prompts, map(list, prompt_ids), strict=True)]
     return {
         "model": name,
         "weights": weights_digest(model),
+        "config": _digest({key: value for key, value in model.config.to_dict().items() if key not in NO_MATTER}),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "prompts": sha256(json.dumps([list(ids) for ids in prompt_ids]).encode()).hexdigest()[:16],
+        "tokenizer": tokenizer_digest(tokenizer),
+        "prompts": _digest(asked),
         "end_tokens": list(ends),
         **asdict(sampling),
     }
 
 
+NO_MATTER = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""What a model's config says that changes no logits, or is said elsewhere."""
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def weights_digest(model: Any) -> str:
-    """Tells models apart by up to 64 entries of every parameter, as hashing billions of them would take long."""
+    """A digest of all weights and buffers, with their names and shapes; about a second for each GB."""
     digest = sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
-        some = flat[:: max(1, len(flat) // 64)][:64].double().cpu().numpy()
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.tobytes())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 

@@ -13,8 +13,6 @@ on where it was, and a run with more responses, another reward or other labels s
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,21 +21,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._files import replace
-from ..losses.base import check_whole
+from ...losses.base import check_whole
+from .conversation import assistant
+from .estimates import expected_reward
 from .journal import Journal, OnProgress, origin_of, sample_missing
 from .labels import Skipped, check_labels, draw_labels
 from .prompts import Prompts
 from .rewards import Reward
 from .sampling import Sampling, end_tokens, rng
 from .texts import Texts
-from .truth import expected_reward
 
 SHARE = 3
 """What the random numbers are for that choose the prompts labelled by the reference; see `sampling.RESPONSES`."""
-
-FORMATS = (".jsonl", ".parquet")
-PACKAGES = ("numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -84,15 +79,11 @@ class Settings:
         return {**found, **sampling}
 
 
-class NoPairs(ValueError):
-    """Nothing to write: no two responses to a prompt can be compared."""
-
-
 @dataclass(frozen=True)
 class Preferences:
     """The data set, the counts of what went into it, and every response that was drawn.
 
-    rows        one for each labelled pair, with the columns of `COLUMNS`
+    rows        one for each labelled pair, with the columns of `preference_files.COLUMNS`
     counts      numbers to judge the data set by
     responses   for each prompt the texts of its k compared responses, with rewards and log pi_ref: frames of one row
                 for each response, columns prompt_index, response, text, score, ref_logp, tokens, finished
@@ -101,26 +92,6 @@ class Preferences:
     rows: list[dict[str, Any]]
     counts: dict[str, Any]
     responses: pd.DataFrame
-
-
-COLUMNS = {
-    "prompt": "as given: plain text or a conversation",
-    "chosen": "the response that won, text or a conversation of one message",
-    "rejected": "the response that lost",
-    "prompt_index": "the prompt's row in its file, from 0 on",
-    "chosen_index": "the number of the response among those to its prompt",
-    "rejected_index": "the same of the other",
-    "score_chosen": "the reward; log pi_ref(y | x) where there is no other",
-    "score_rejected": "the same of the other",
-    "label_probability": "p*(chosen > rejected | x), with which this label was drawn",
-    "labelled_by": "'reward', or 'reference' where p* is the reference's own",
-    "ref_logp_chosen": "log pi_ref(y | x) in nats, of the tokens in chosen_ids, at temperature 1",
-    "ref_logp_rejected": "the same of the other",
-    "prompt_ids": "the prompt's tokens",
-    "chosen_ids": "the tokens that were sampled, with an end token unless the response was cut",
-    "rejected_ids": "the same of the other",
-    "reference_sample_ids": "tokens of further samples of the reference, where they were asked for",
-}
 
 
 def make_preferences(
@@ -149,7 +120,7 @@ def make_preferences(
         RewardError: if the reward fails or is not finite; everything before that is in the journal.
     """
     ends = end_tokens(model, tokenizer)
-    kept = Journal(journal, origin_of(model, model_name, prompt_ids, ends, settings.sampling))
+    kept = Journal(journal, origin_of(model, tokenizer, model_name, prompts, prompt_ids, ends, settings.sampling))
     tokens_of = dict(zip(prompts.rows, prompt_ids, strict=True))
     text_of = dict(zip(prompts.rows, prompts.prompts, strict=True))
     all_rows = [(row, number) for row in prompts.rows for number in range(settings.drawn)]
@@ -188,57 +159,89 @@ def label(
     own = set(prompts.rows) if not by_reward else reference_labelled(prompts.rows, settings.reference_share, seed)
     groups = dict(list(frame.groupby("prompt_index", sort=False)))
     for row, prompt in zip(prompts.rows, prompts.prompts, strict=True):
-        group = groups[row]
-        texts, scores, logps = (group[name].tolist() for name in ("text", "score", "ref_logp"))
-        labels = draw_labels(
-            texts,
-            logps if row in own else scores,
-            temperature=1.0 if row in own else settings.label_temperature,
-            pairs=settings.pairs,
-            seed=seed,
-            prompt=row,
-            skipped=skipped,
-        )
-        without += not labels
         ids = [kept.draws[row, number].ids for number in range(settings.drawn)]
-        further = {"reference_sample_ids": ids[settings.responses :]} if settings.reference_samples else {}
-        for one in labels:
-            i, j = one.winner, one.loser
-            chosen, rejected = (
-                [{"role": "assistant", "content": texts[k]}] if prompts.conversational else texts[k] for k in (i, j)
-            )
-            rows.append(
-                {
-                    **{"prompt": prompt, "chosen": chosen, "rejected": rejected},
-                    **{"prompt_index": row, "chosen_index": i, "rejected_index": j},
-                    **{"score_chosen": scores[i], "score_rejected": scores[j]},
-                    **{"label_probability": one.p, "labelled_by": "reference" if row in own else "reward"},
-                    **{"ref_logp_chosen": logps[i], "ref_logp_rejected": logps[j]},
-                    **{"prompt_ids": list(tokens_of[row]), "chosen_ids": ids[i], "rejected_ids": ids[j]},
-                    **further,
-                }
-            )
+        asked = Asked(row, prompt, list(tokens_of[row]), ids, groups[row], by_reference=row in own)
+        made = _pairs(asked, settings, skipped)
+        without += not made
+        rows += made
+    counts = _counts(frame, prompts, rows, settings, skipped)
+    counts |= {"prompts_labelled_by_reference": len(own), "prompts_without_pairs": without}
+    return Preferences(rows, {name: counts[name] for name in COUNTS}, frame)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt with its responses: tokens of all that were drawn, and a frame of those that are compared."""
+
+    row: int
+    prompt: Any
+    prompt_ids: list[int]
+    ids: list[list[int]]
+    responses: pd.DataFrame
+    by_reference: bool
+
+
+def _pairs(asked: Asked, settings: Settings, skipped: Skipped) -> list[dict[str, Any]]:
+    """The labelled pairs of a prompt."""
+    texts, scores, logps = (asked.responses[name].tolist() for name in ("text", "score", "ref_logp"))
+    labels = draw_labels(
+        texts,
+        logps if asked.by_reference else scores,
+        temperature=1.0 if asked.by_reference else settings.label_temperature,
+        pairs=settings.pairs,
+        seed=settings.sampling.seed,
+        prompt=asked.row,
+        skipped=skipped,
+    )
+    further = {"reference_sample_ids": asked.ids[settings.responses :]} if settings.reference_samples else {}
+    rows = []
+    for one in labels:
+        i, j = one.winner, one.loser
+        said = [texts[k] if isinstance(asked.prompt, str) else [assistant(texts[k])] for k in (i, j)]
+        rows.append(
+            {
+                **{"prompt": asked.prompt, "chosen": said[0], "rejected": said[1]},
+                **{"prompt_index": asked.row, "chosen_index": i, "rejected_index": j},
+                **{"score_chosen": scores[i], "score_rejected": scores[j], "label_probability": one.p},
+                **{"labelled_by": "reference" if asked.by_reference else "reward"},
+                **{"ref_logp_chosen": logps[i], "ref_logp_rejected": logps[j]},
+                **{"prompt_ids": asked.prompt_ids, "chosen_ids": asked.ids[i], "rejected_ids": asked.ids[j]},
+                **further,
+            }
+        )
+    return rows
+
+
+COUNTS = (
+    *("prompts", "prompts_left_out", "prompts_labelled_by_reference", "prompts_without_pairs", "responses"),
+    *("responses_cut_at_max_new_tokens", "tokens", "pairs", "pairs_labelled_by_reference", "pairs_skipped_equal"),
+    *("pairs_skipped_empty", "labels_for_the_less_probable", "mean_label_probability", "expected_reward"),
+    *("expected_reward_standard_error", "reward_standard_deviation"),
+)
+"""In the order in which they are shown."""
+
+
+def _counts(
+    frame: pd.DataFrame, prompts: Prompts, rows: Sequence[dict[str, Any]], settings: Settings, skipped: Skipped
+) -> dict[str, Any]:
     reward = expected_reward(frame["score"].to_numpy().reshape(len(prompts.rows), settings.responses))
-    by_own = sum(row["labelled_by"] == "reference" for row in rows)
-    counts = {
+    probabilities = [row["label_probability"] for row in rows]
+    return {
         "prompts": len(prompts.rows),
         "prompts_left_out": len(prompts.dropped),
-        "prompts_labelled_by_reference": len(own),
-        "prompts_without_pairs": without,
         "responses": len(frame),
         "responses_cut_at_max_new_tokens": int((~frame["finished"]).sum()),
         "tokens": int(frame["tokens"].sum()),
         "pairs": len(rows),
-        "pairs_labelled_by_reference": by_own,
+        "pairs_labelled_by_reference": sum(row["labelled_by"] == "reference" for row in rows),
         "pairs_skipped_equal": skipped.equal,
         "pairs_skipped_empty": skipped.empty,
-        "labels_for_the_less_probable": sum(row["label_probability"] < 0.5 for row in rows),
-        "mean_label_probability": float(np.mean([row["label_probability"] for row in rows])) if rows else None,
+        "labels_for_the_less_probable": sum(p < 0.5 for p in probabilities),
+        "mean_label_probability": float(np.mean(probabilities)) if rows else None,
         "expected_reward": reward.mean,
         "expected_reward_standard_error": reward.standard_error,
         "reward_standard_deviation": float(frame["score"].std(ddof=0)),
     }
-    return Preferences(rows, counts, frame)
 
 
 def reference_labelled(rows: Sequence[int], share: float, seed: int) -> set[int]:
@@ -266,51 +269,3 @@ def _responses(
                 }
             )
     return pd.DataFrame(records)
-
-
-# --------------------------------------------------------------------------------------------------------------- files
-
-
-def paths_of(output: Path) -> dict[str, Path]:
-    """The files that belong to a data set: itself, its settings, and the journal.
-
-    Raises:
-        ValueError: if its name ends in neither .jsonl nor .parquet.
-    """
-    if output.suffix not in FORMATS or not output.stem:
-        raise ValueError(f"output must be a file whose name ends in {' or '.join(FORMATS)}, got {str(output)!r}")
-    return {
-        "data": output,
-        "settings": output.with_suffix(".settings.json"),
-        "responses": output.with_suffix(".responses.jsonl"),
-    }
-
-
-def write_preferences(output: Path, made: Preferences, settings: dict[str, Any]) -> dict[str, Any]:
-    """Write the data set and beside it ``NAME.settings.json``, each whole or not at all; returns the latter.
-
-    Args:
-        output: its ending says whether JSON lines or parquet is written.
-        settings: to be written with the counts, the columns' meaning and the versions of packages.
-    """
-    if not made.rows:
-        raise NoPairs(
-            "no pair is left to write: every two responses to a prompt are equal, or one is empty "
-            f"({made.counts['pairs_skipped_equal']} and {made.counts['pairs_skipped_empty']} pairs)"
-        )
-    files = paths_of(output)
-    document = {
-        "settings": settings,
-        "counts": made.counts,
-        "columns": {name: meaning for name, meaning in COLUMNS.items() if name in made.rows[0]},
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    if output.suffix == ".jsonl":
-        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made.rows)
-        content = text.encode()
-    else:
-        content = pd.DataFrame(made.rows).to_parquet(index=False)
-    replace(output, content)
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    replace(files["settings"], text.encode())
-    return document
