@@ -111,6 +111,6 @@ def build(name: str, seed: int = 0) -> Any:
         for parameter in model.parameters():
             if parameter.ndim > 1 and parameter.std() < 0.3:
                 parameter.mul_(0.3 / max(float(parameter.std()), 1e-3))
-            elif parameter.ndim == 1 and parameter.numel() > 1:  # scales of norms and heads: those at 1 hide what they do
+            elif parameter.ndim == 1 and parameter.numel() > 1:  # scales that are all 1 hide what they do
                 parameter.add_(0.3 * torch.rand_like(parameter))
     return model

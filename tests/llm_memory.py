@@ -1,6 +1,6 @@
 """Peak resident memory of token-wise KL, in MiB above what the models take: run by test_llm_heads.py.
 
-    python -m tests.llm_memory TOKENS CHUNK
+python -m tests.llm_memory TOKENS CHUNK
 """
 
 from __future__ import annotations

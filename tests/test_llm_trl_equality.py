@@ -77,6 +77,7 @@ def of(loss_type: str) -> dict[str, Any]:
 def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(tmp_path, how, **of(loss_type))
 
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
 @pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x not in ("sigmoid", "ipo")])

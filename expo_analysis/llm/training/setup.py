@@ -157,9 +157,7 @@ class DataRoom:
                 raise ValueError(f"{name} must have the column {missing[0]!r}, which use_ref_columns asks for")
             kept += REF_COLUMNS
         elif any(column in columns for column in REF_COLUMNS):
-            tell(
-                f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them"
-            )
+            tell(f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them")
         if self.all_columns:
             kept += [column for column in columns if column not in kept]
         data = PreferenceData.from_rows(
