@@ -139,6 +139,8 @@ class PreferenceTrainer(Trainer):
             if evaluated is not None:
                 size = args.per_device_eval_batch_size
                 self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, size))
+            if reference is not None and reference.kind == COPY:
+                reference.model = None  # which FSDP had in parts; before training the model itself answers as well
         setup.say(rules)
 
     # ------------------------------------------------------------------------------------------------- what it is of
@@ -181,7 +183,6 @@ class PreferenceTrainer(Trainer):
     def _rows(data: PreferenceData, size: int, args: PreferenceConfig) -> Any:
         if not isinstance(data.rows, IterableDataset):
             return data.rows
-        args.accelerator_config.dispatch_batches = False  # batches of several processes have several lengths
         return fill(data.rows, size, args.world_size, args.dataloader_num_workers)
 
     # ------------------------------------------------------------------------------------------------------- the loss
