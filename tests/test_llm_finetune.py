@@ -84,7 +84,7 @@ def test_json_is_all_there_is_on_standard_output(model: Path, tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["objective"] == "EXPO(lam=0.3)" and not summary["reference_in_memory"]
+    assert summary["objective"] == "EXPO(lam=0.3)" and summary["reference_in_memory"]
 
 
 def test_peft_and_estimators_by_flags(model: Path, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_recipe_serves_any_loss_by_a_flag(path: Path, objective: str, model: P
     arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
     _, trainer, _ = finetune.set_up([*arguments, "--use_cpu"])
     assert trainer.objective.name == objective
-    assert trainer.estimator == ("own_responses" if objective == "expo" else None)
+    assert trainer.estimator == ("token_kl" if objective == "expo" else None)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
