@@ -34,7 +34,10 @@ with warnings.catch_warnings():
         PretrainedConfig,
         PreTrainedModel,
         PreTrainedTokenizerFast,
+        TrainerCallback,
     )
+
+__all__ = ["Dataset", "LlamaForCausalLM", "TrainerCallback"]
 
 WORDS = [f"w{k}" for k in range(40)]
 

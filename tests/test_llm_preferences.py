@@ -190,7 +190,7 @@ def test_the_trainer_sees_the_tokens_that_were_sampled(estimator: str, tmp_path:
     ("column", "value", "message"),
     [
         ("prompt_ids", [3, 3, 3], "row 1, prompt_ids: they are not the prompt's tokens"),
-        ("chosen_ids", [3, 9], "row 1, chosen_ids: it has the token 9, and the tokenizer only 9"),
+        ("chosen_ids", [3, 9], "row 1, chosen_ids: it has a token that the tokenizer, with its 9 tokens, has not: 9"),
         ("rejected_ids", [], "row 1, rejected: it has no tokens"),
     ],
 )
@@ -400,34 +400,48 @@ def test_the_shipped_prompts(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.jsonl", '{"promt": "a"}\n', r"column 'prompt' is missing; its columns are \['promt'\]. is 'promt' meant"),
-        ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "column 'prompt' is missing in row 1"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt"\n', "line 2 is not JSON"),
-        ("p.jsonl", '{"prompt": "a"}\n["b"]\n', "row 1 must be an object"),
-        ("p.jsonl", "", "at least one prompt, but it is empty"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": null}\n', r"row 1, prompt: it is missing \(1 of 2 rows"),
+        (
+            "p.jsonl",
+            '{"promt": "a"}\n',
+            r"column 'prompt', but its columns are \['promt'\]; is 'promt' meant to be it\? Name it with",
+        ),
+        ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', r"row 1 \(line 2\), prompt: it is missing"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt"\n', "line 2, column 10: it is not JSON"),
+        ("p.jsonl", '{"prompt": "a"}\n["b"]\n', "line 2: it must be an object"),
+        ("p.jsonl", "", "p.jsonl: it has no rows"),
+        ("p.txt", "", "at least one prompt, but it is empty"),
+        (
+            "p.jsonl",
+            '{"prompt": "a"}\n{"prompt": null}\n',
+            r"row 1 \(line 2\), prompt: it is missing \(None\) \(1 of 2 rows",
+        ),
         (
             "p.jsonl",
             '{"prompt": "a"}\n{"prompt": 3}\n',
-            "row 1, prompt: it must be text or a list of messages",
+            "prompt: it must be text or a list of messages, got a number, 3",
         ),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": []}\n', "row 1, prompt: it is a conversation without messages"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": [{"role": "user"}]}\n', "row 1, prompt: its message 0 must have"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": []}\n', "prompt: it is a conversation without messages"),
+        (
+            "p.jsonl",
+            '{"prompt": "a"}\n{"prompt": [{"role": "user"}]}\n',
+            "prompt: the content of its message 0 is missing",
+        ),
         (
             "p.jsonl",
             '{"prompt": "a"}\n{"prompt": [{"role": "user", "content": "b"}]}\n',
-            "row 1, prompt: it is a conversation, while those of the rows before are plain text",
+            "prompt: it is a conversation, while those of the rows before are plain text",
         ),
         (
             "p.jsonl",
             '{"prompt": [{"role": "assistant", "content": "b"}]}\n',
-            "row 0, prompt: its last message is the assistant's",
+            r"row 0 \(line 1\), prompt: its last message is the assistant's",
         ),
-        ("p.txt", "a\n\nb\n", "row 1, prompt: it is empty"),
-        ("p.csv", "text\na\n", "column 'prompt' is missing"),
-        ("p.csv", "prompt,x\n,1\n", "row 0, prompt: it is empty"),
-        ("p.json", '{"prompt": "a"}', "must hold a list of objects"),
-        ("p.doc", "a", "must end in one of .csv, .json, .jsonl, .parquet, .txt"),
+        ("p.txt", "a\n\nb\n", r"row 1 \(line 2\), prompt: it is empty"),
+        ("p.csv", "text\na\n", r"column 'prompt', but its columns are \['text'\]\. Name it with --column"),
+        ("p.csv", "prompt,x\n,1\n", r"row 0 \(line 2\), prompt: it is empty"),
+        ("p.json", '["a"]', "row 0 must be an object"),
+        ("p.json", '"a"', "must be a list of objects"),
+        ("p.doc", "a", "must end in one of .jsonl, .json, .csv, .tsv, .ndjson, .parquet, .txt"),
     ],
 )
 def test_bad_prompts(name: str, content: str, message: str, tmp_path: Path) -> None:
@@ -442,14 +456,14 @@ def test_bad_prompts_may_be_left_out() -> None:
     assert found.rows == [0] and ids == [[3]]
     assert [(problem.row, problem.what) for problem in found.dropped] == [
         (1, "it is empty"),
-        (3, "it is missing"),
-        (2, "it has 3 tokens, more than the limit of 2"),
+        (3, "it is missing (None)"),
+        (2, "it has more tokens than the limit of 2"),
     ]
     with pytest.raises(ValueError, match=r"cannot be used: row 0, prompt: it is empty \(1 of 1 rows"):
         prompts.check_prompts([""], on_bad_rows="drop")
-    with pytest.raises(ValueError, match="row 1, prompt: it has 3 tokens, more than the limit of 2"):
+    with pytest.raises(ValueError, match="row 1, prompt: it has more tokens than the limit of 2: 3"):
         prompts.tokenize(prompts.check_prompts(["w0", "w1 w2 w3"]), tiny.tokenizer(WORDS), 2)
-    with pytest.raises(ValueError, match="on_bad_rows must be 'error' or 'drop', got 'skip'"):
+    with pytest.raises(ValueError, match=r"on_bad_rows must be one of \['error', 'drop'\], got 'skip'"):
         prompts.check_prompts(["w0"], on_bad_rows="skip")
 
 
@@ -537,8 +551,8 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
             "prompts must be a file .* or one of ['sentiment', .* got 'nothing'",
         ),
         (["--prompts", "nowhere.txt"], "nowhere.txt: No such file or directory"),
-        (["--max-prompt-length", "2"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),
-        (["--max-new-tokens", "126"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),
+        (["--max-prompt-length", "2"], "rows 2 and 4, prompt: it has more tokens than the limit of 2: 4 in row 2"),
+        (["--max-new-tokens", "126"], "rows 2 and 4, prompt: it has more tokens than the limit of 2: 4 in row 2"),
         (["-o", "pairs.csv"], "output must be a file whose name ends in .jsonl or .parquet"),
         (["--model", "./nowhere"], "there is no such folder"),
     ],

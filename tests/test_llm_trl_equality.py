@@ -63,7 +63,9 @@ def compare(loss_type: str, how: str, folder: Path, accumulation: int = 1) -> No
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
     assert abs(mine[-1] / mine[0] - 1) > 1e-3  # training did something
     if loss_type not in (*BY_LENGTH, "sft"):  # TRL's rewards are of sums whatever the loss, and sft reads none
-        np.testing.assert_allclose(my_logs, their_logs, rtol=1e-3, atol=1e-4)
+        # of accumulated batches TRL averages averages, over tokens too; ours are means over all tokens
+        alike = [name not in OF_TOKENS or accumulation == 1 for name in SHARED]
+        np.testing.assert_allclose(my_logs[:, alike], their_logs[:, alike], rtol=1e-3, atol=1e-4)
 
 
 SHARED = (
@@ -71,6 +73,7 @@ SHARED = (
     *("logits/chosen", "logits/rejected", "entropy", "mean_token_accuracy", "num_tokens", "grad_norm"),
 )
 """What both trainers log under one name."""
+OF_TOKENS = ("logits/chosen", "logits/rejected", "entropy", "mean_token_accuracy")
 
 
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
@@ -78,12 +81,6 @@ SHARED = (
 def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(loss_type, how, tmp_path)
 
-
-def test_with_the_head_that_a_gpu_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU ours scores the responses; elsewhere TRL's does."""
-    monkeypatch.setattr(PreferenceTrainer, "_scores_faster", lambda self: False)
-    monkeypatch.setattr("expo_analysis.llm.trainer.add_response_head", None)  # an error, if it were called
-    compare("sigmoid", "full", tmp_path)
 
 
 @pytest.mark.slow

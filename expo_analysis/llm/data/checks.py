@@ -29,22 +29,25 @@ def check_pair(pair: Pair, end: str, controls: Collection[str], remark: Remark) 
         BadField: naming the field and what is wrong with it.
     """
     for field in ("prompt", "chosen", "rejected"):
-        _check_text(field, getattr(pair, field))
+        check_text(field, getattr(pair, field))
     if pair.conversational:
         _check_turns(pair, remark)
+    elif not pair.prompt.strip():
+        remark("have an empty prompt")
     for field in ("chosen", "rejected"):
         _check_says_something(field, getattr(pair, field), remark)
     if pair.chosen == pair.rejected:
         raise BadField("rejected", "it is the same as chosen, so that the pair says nothing")
     for field in ("chosen", "rejected"):
-        check_controls(field, getattr(pair, field), end, controls)
+        check_controls(field, getattr(pair, field), end, controls, remark)
     if any(control in text for text in texts_of(pair.prompt) for control in controls):
         remark("have special tokens inside the text of prompt")
     if not pair.conversational:
         _remark_on_repetition(pair, remark)
 
 
-def _check_text(field: str, value: Text) -> None:
+def check_text(field: str, value: Text) -> None:
+    """Raise for what is no text, or a conversation in the form of text."""
     for text in texts_of(value):
         broken = half_surrogate(text)
         if broken is not None:
@@ -68,10 +71,18 @@ def _check_turns(pair: Pair, remark: Remark) -> None:
         last = response[-1]["role"]
         if last != "assistant":
             raise BadField(field, f"its last message is the {last}'s, and a response must end with the assistant's")
-        if response[0]["role"] == "assistant" and pair.prompt[-1]["role"] == "assistant":
-            raise BadField("prompt", "its last message is the assistant's, which leaves nothing to answer")
+        if response[0]["role"] == "assistant":
+            check_asks("prompt", pair.prompt)
     if any(message["role"] != "assistant" for message in [*pair.chosen, *pair.rejected]):
         remark("have turns of others inside a response; only the assistant's count")
+
+
+def check_asks(field: str, prompt: Conversation) -> None:
+    """Raise for a conversation that the assistant cannot answer."""
+    if prompt[-1]["role"] == "assistant":
+        raise BadField(field, "its last message is the assistant's, which leaves nothing to answer")
+    if not says_something(prompt[-1]):
+        raise BadField(field, "its last message is empty")
 
 
 def _check_says_something(field: str, response: Text, remark: Remark) -> None:
@@ -83,10 +94,18 @@ def _check_says_something(field: str, response: Text, remark: Remark) -> None:
     remark("have an empty rejected response, which is its end token alone")
 
 
-def check_controls(field: str, response: Text, end: str, controls: Collection[str]) -> None:
-    """Raise for a response with tokens that control a model: its writer could end the turn and begin another's."""
+def check_controls(field: str, response: Text, end: str, controls: Collection[str], remark: Remark) -> None:
+    """Raise for a response with tokens that control a model: its writer could end the turn and begin another's.
+
+    Plain text may end with one of them, as text that a chat template has made does.
+    """
     for text in texts_of(response):
-        inner = text.removesuffix(end) if end and isinstance(response, str) else text
+        inner = text
+        last = next((control for control in controls if isinstance(response, str) and text.endswith(control)), "")
+        if last:
+            inner = text.removesuffix(last)
+            if last != end:
+                remark(f"have a response that ends with {last}, after which the end token is put")
         found = next((control for control in controls if control in inner), None)
         if found is not None:
             what = f"it has the control token {found} inside its text; a text that means it must be given as tokens"

@@ -132,7 +132,7 @@ def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pai
         if isinstance(prompt, str):
             return Pair(prompt, chosen, rejected)
         remark("have responses of plain text to a conversation, which are taken for the assistant's")
-        return Pair(prompt, *([assistant(one)] if isinstance(one, str) else one for one in (chosen, rejected)))
+        return Pair(prompt, [assistant(str(chosen))], [assistant(str(rejected))])
     if isinstance(prompt, str):
         return _whole_conversations(prompt, chosen, rejected, remark)
     repeated = [_repeated(prompt, response) for response in (chosen, rejected)]

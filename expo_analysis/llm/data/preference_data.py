@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...losses.base import check_option, check_whole
 from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_columns, require
 from .passing import make_all, make_stream
 from .readers import read_split
-from .report import ON_BAD_ROWS, DataReport
+from .report import ON_BAD_ROWS, DataReport, Problem
 from .rows import MASKS, ROW_NUMBER, RowMaker, kept_features
 from .table import ORIGIN, as_json_text, place_of, to_dataset
 from .tokens import Encoder, tokenizer_digest
@@ -119,8 +119,11 @@ class PreferenceData:
             if value is not None:
                 check_whole(limit, value, 1)
         digest = tokenizer_digest(tokenizer)
+        before: list[Problem] = []
         if isinstance(rows, PreferenceData):
-            rows, source = rows.rows, source or rows.source
+            if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
+                return replace(rows, name=name, report=replace(rows.report, name=name))
+            before, source, rows = rows.report.dropped, source or rows.source, rows.rows
         rows, names = _opened(rows, name)
         prepared = _is_prepared(rows, digest, name)
         rows, json_columns = as_json_text(rows)
@@ -147,7 +150,17 @@ class PreferenceData:
         make = make_stream if isinstance(rows, IterableDataset) else make_all
         made = make(rows, maker, report, on_bad_rows, num_proc)
         made.info.description = MARK.format(digest)
+        report.dropped[:0] = before
+        report.rows += len(before)
         return cls(name, made, report, source or _sources(rows, name), digest, max_length, max_positions)
+
+    def _serves(
+        self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
+    ) -> bool:
+        """Whether the rows are what `from_rows` would make of them with these settings."""
+        needed = {*keep, *(["sample_ids"] if samples == "needed" else [])}
+        same = (self.tokenizer, self.max_length, self.max_positions) == (digest, max_length, positions)
+        return same and needed <= set(self.columns_of(self))
 
     @staticmethod
     def columns_of(rows: Any) -> list[str]:

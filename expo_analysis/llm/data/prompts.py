@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .checks import check_asks, check_text
 from .columns import require
-from .conversation import Conversation, says_something
+from .conversation import Conversation
 from .files import READERS, format_of, read_file, read_lines
 from .forms import Remark, field_of
 from .report import BadField, DataReport, Place, Problem, settle
-from .table import half_surrogate
 from .tokens import Encoder
 
 Prompt = str | Conversation
@@ -85,6 +85,8 @@ def read_prompts(source: str | Path, column: str = "prompt", on_bad_rows: str = 
             accepted = f"a file ({', '.join([*READERS, '.txt'])}) or one of {shipped_prompts()}"
             raise ValueError(f"prompts must be {accepted}, got {str(source)!r}")
         path, is_text = SHIPPED / f"{source}.txt", True
+    if not is_text and format_of(path) is None:
+        raise ValueError(f"{path}: the name of a file with prompts must end in one of {', '.join([*READERS, '.txt'])}")
     rows = list(read_lines(path) if is_text else read_file(path))
     places = [Place(number, str(path), line) for number, (_, line) in enumerate(rows)]
     if is_text:
@@ -99,7 +101,8 @@ def _check_column(name: str, rows: Sequence[dict[str, Any]], column: str) -> Non
     try:
         require(name, columns, [column])
     except ValueError as error:
-        raise ValueError(f"{error}. Name the column of prompts with --column") from None
+        text = str(error)
+        raise ValueError(f"{text}{' ' if text.endswith('?') else '. '}Name it with --column") from None
 
 
 def check_prompts(
@@ -144,19 +147,12 @@ def _prompt(column: str, value: Any, remark: Remark) -> Prompt:
     if value != value:
         value = None  # what parquet files made by pandas have for what is missing
     prompt = field_of(column, value, "", remark)
+    check_text(column, prompt)
     if isinstance(prompt, str):
         if not prompt.strip():
             raise BadField(column, "it is empty")
-        if (broken := half_surrogate(prompt)) is not None:
-            raise BadField(column, broken)
-        return prompt
-    if prompt[-1]["role"] == "assistant":
-        raise BadField(column, "its last message is the assistant's, which leaves nothing to answer")
-    if not says_something(prompt[-1]):
-        raise BadField(column, "its last message is empty")
-    for message in prompt:
-        if (broken := half_surrogate(message["content"])) is not None:
-            raise BadField(column, broken)
+    else:
+        check_asks(column, prompt)
     return prompt
 
 

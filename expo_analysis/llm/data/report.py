@@ -122,10 +122,9 @@ def listed(problems: Sequence[Problem], rows: int, name: str = "") -> str:
     groups: dict[tuple[str, str, str], list[Problem]] = {}
     for problem in problems:
         groups.setdefault((problem.file, problem.field, problem.what), []).append(problem)
-    bad = len({problem.place for problem in problems})
     parts = [_group(group, rows, name) for group in list(groups.values())[:SHOWN]]
     more = "; ..." if len(groups) > SHOWN else ""
-    return "; ".join(parts) + more + f" ({bad} of {rows} rows)"
+    return "; ".join(parts) + more + f" ({len(problems)} of {rows} rows)"
 
 
 def _group(group: Sequence[Problem], rows: int, name: str) -> str:
@@ -146,14 +145,13 @@ def _group(group: Sequence[Problem], rows: int, name: str) -> str:
 
 
 def settle(report: DataReport, problems: Iterable[Problem], on_bad_rows: str, use: str = "trained on") -> None:
-    """Refuse problems, or take them into the report as rows that are left out.
+    """Refuse problems, of which a row has one at most, or take them into the report as rows that are left out.
 
     Raises:
         BadRows: if there are problems and ``on_bad_rows`` is ``"error"``, or if no row is left.
     """
     check_option("on_bad_rows", on_bad_rows, ON_BAD_ROWS)
     problems = list(problems)
-    bad = {problem.place for problem in [*report.dropped, *problems]}
-    if problems and (on_bad_rows == "error" or len(bad) == report.rows):
+    if problems and (on_bad_rows == "error" or len(report.dropped) + len(problems) == report.rows):
         raise BadRows(report.name, problems, report.rows, use)
     report.dropped += problems

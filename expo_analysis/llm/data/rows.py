@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Features, List, Value
+from datasets import Features, Json, List, Value
 
 from .checks import check_pair, check_samples
 from .columns import NAMED, TOKEN_COLUMNS
@@ -72,7 +72,7 @@ class RowMaker:
         made |= {name: None for name in self.keep} | ({"sample_ids": []} if self.samples else {})
         try:
             made |= self._tokens(row, remarks.append)
-            made |= {name: _kept(name, row.get(name)) for name in self.keep}
+            made |= {name: self._kept(name, row.get(name)) for name in self.keep}
         except BadField as bad:
             made["problem"] = {"field": bad.field, "what": bad.what, "example": bad.example}
         return {
@@ -111,6 +111,9 @@ class RowMaker:
         if value is not None and name in self.json_columns:
             return json.loads(value)
         return _unpadded(value) if name in NAMED else value
+
+    def _kept(self, name: str, value: Any) -> Any:
+        return number_of(name, self._decoded(name, value)) if name in NUMBERS else value
 
     def _written(self, row: Mapping[str, Any], remark: Remark) -> dict[str, Any]:
         """The tokens of texts."""
@@ -190,9 +193,8 @@ def _unpadded(value: Any) -> Any:
     return [_unpadded(part) for part in value] if isinstance(value, list) else value
 
 
-def _kept(name: str, value: Any) -> Any:
-    if name not in NUMBERS:
-        return value
+def number_of(name: str, value: Any) -> float:
+    """The value of a column of `NUMBERS`."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except ValueError:
@@ -204,4 +206,5 @@ def _kept(name: str, value: Any) -> Any:
 
 def kept_features(columns: Sequence[str], features: Mapping[str, Any]) -> dict[str, Any]:
     """The features of columns that are to be kept."""
-    return {name: Value("float64") if name in NUMBERS else features[name] for name in columns}
+    found = {name: Value("float64") if name in NUMBERS else features[name] for name in columns}
+    return {name: Json() if isinstance(feature, Json) else feature for name, feature in found.items()}

@@ -144,7 +144,8 @@ def feature_of(values: Sequence[Any]) -> Any:
         if inner and all(isinstance(part, dict) for part in inner):
             plain = all(part.keys() == {"role", "content"} and _all_text(part.values()) for part in inner)
             return List({"role": Value("string"), "content": Value("string")}) if plain else Json()
-        feature = Json() if any(part is None for part in inner) else feature_of(inner)
+        same = len({type(part) for part in inner}) <= 1  # Arrow would make integers beside fractions fractions
+        feature = feature_of(inner) if same and None not in inner else Json()
         return Json() if feature is None or isinstance(feature, Json) else List(feature)
     return Json()
 

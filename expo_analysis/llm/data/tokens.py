@@ -219,7 +219,7 @@ def encode_samples(pair: Pair, prompt: Ids, encoder: Encoder, remark: Remark) ->
     """
     found = []
     for place, sample in enumerate(pair.samples):
-        check_controls("reference_samples", sample, encoder.end, encoder.controls)
+        check_controls("reference_samples", sample, encoder.end, encoder.controls, remark)
         ids = encoder.response(pair.prompt, sample, pair.template_arguments, remark)
         if ids[: len(prompt)] != prompt:
             what = f"the tokens of response {place} merge with those of the prompt; give reference_sample_ids instead"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .chunks import at_least_float32
+from .collator import REF_COLUMNS, ROWS
 from .head import LOGITS, Ask, Way, base_of, candidates, without_dropout
 
 
@@ -40,16 +41,22 @@ def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: 
 
 CLOSE = 1e-3
 """By how many nats a log-probability in float32 may differ from that of the model's own logits."""
-ROWS, POSITIONS = 2, 256
-"""How much of a batch is compared: a part whose logits fit into memory."""
+AROUND = 16
+"""How many positions before and after the beginning of a response are compared: few, as all have logits at once."""
 
 
-def first_rows(batch: dict[str, Any]) -> dict[str, Tensor]:
-    """The chosen and the rejected response of a batch's first pair, cut so that some tokens of a response remain."""
+def first_pair(batch: dict[str, Any]) -> dict[str, Any]:
+    """The chosen and the rejected response of a batch's first pair, and its log-probabilities of the reference."""
     pairs = len(batch["input_ids"]) // 2
-    rows = {name: batch[name][[0, pairs]] for name in ("input_ids", "attention_mask", "completion_mask")}
+    rows = {name: batch[name][[0, pairs]] for name in ROWS}
+    return rows | {name: batch[name][:1] for name in REF_COLUMNS if name in batch}
+
+
+def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
+    """A few tokens of a batch's first pair, around the beginning of its responses."""
+    rows = first_pair(batch)
     begin = int(rows["completion_mask"].argmax(dim=1).max())
-    return {name: value[:, : max(POSITIONS, begin + 1)] for name, value in rows.items()}
+    return {name: rows[name][:, max(0, begin - AROUND) : begin + AROUND] for name in ROWS}
 
 
 def start_tolerance(logps: Tensor, rounding: float) -> float:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+ROWS = ("input_ids", "attention_mask", "completion_mask")
+"""What a batch has of every response after its prompt."""
 REF_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 NUMBERS = (*REF_COLUMNS, "weight")
 """Columns of one number for each pair, which a batch has under the same name."""

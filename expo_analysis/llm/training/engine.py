@@ -9,7 +9,7 @@ import torch
 from accelerate.logging import get_logger
 from torch import Tensor
 
-from .checks import choose_way, first_rows, start_tolerance
+from .checks import beginnings, choose_way, first_pair, start_tolerance
 from .chunks import Reference
 from .collator import REF_COLUMNS
 from .head import Ask, Way, without_dropout
@@ -102,10 +102,8 @@ class LossEngine:
     def way(self, role: str, model: Any, batch: Batch) -> Way:
         """How a model's logits are made, found out on the first batch that it sees."""
         if role not in self.ways:
-            inner = self.accelerator.unwrap_model(model)
-            self.ways[role] = choose_way(
-                model, inner, first_rows(batch), self.accelerator.gather, self._rounding(inner)
-            )
+            inner, gather = self.accelerator.unwrap_model(model), self.accelerator.gather
+            self.ways[role] = choose_way(model, inner, beginnings(batch), gather, self._rounding(inner))
         return self.ways[role]
 
     def _rounding(self, model: Any) -> float:
@@ -120,19 +118,15 @@ class LossEngine:
         Raises:
             NotTheReference: with the largest difference, and what may have caused it.
         """
-        if self.reference is None or not self.reference.derived:
+        if self.reference is None or not (self.stored or self.reference.derived):
             return
-        rows = first_rows(batch)
-        stored = {name: batch[name][:1] for name in batch if name.startswith("ref_")} if self.stored else {}
-        live = self.live_ref_logps(model, rows)
-        expected = stored_ref_logps(stored, live.device) if self.stored else None
-        cut = rows["input_ids"].shape[1] < batch["input_ids"].shape[1]
-        if expected is not None and cut:  # what is stored is of whole responses
-            rows = {name: value[[0, len(value) // 2]] for name, value in plain_rows(batch).items()}
-            live = self.live_ref_logps(model, rows)
-        if expected is None:
+        pair = first_pair(batch)
+        live = self.live_ref_logps(model, pair)
+        if self.stored:
+            expected = stored_ref_logps(pair, live.device)
+        else:
             with torch.no_grad(), without_dropout(model):
-                expected = self._logps(model, rows, self.ways["policy"])
+                expected = self._logps(model, plain_rows(pair), self.ways["policy"])
         gap = (live.double() - expected.double()).abs().max()
         close = start_tolerance(live, self._rounding(self.accelerator.unwrap_model(model)))
         excess = self.accelerator.gather((gap - close).reshape(1)).max()

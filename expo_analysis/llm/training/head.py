@@ -28,7 +28,7 @@ from .chunks import BESIDE, NAMES, Divergence, Head, Reference, measure, shape_l
 
 MULTIPLIERS = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 """Settings of models that multiply logits, or divide them: both are tried."""
-CAPS = ("final_logit_softcapping", "output_logit_soft_cap")
+CAPS = ("final_logit_softcapping", "output_logit_soft_cap", "logits_soft_cap")
 """Settings of models that bound logits by c tanh(z / c)."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.logging import get_logger
+from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
@@ -221,6 +222,7 @@ def make_models(
     Raises:
         TypeError, ValueError: for models that do not fit together.
     """
+    set_seed(args.seed)  # adapters begin with random weights
     if isinstance(model, str):
         model = modelling.load(model, args, quantization)
     elif quantization is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
 from .checks import arguments_of, labels_of
 from .chunks import Reference
-from .collator import REF_COLUMNS, with_samples
+from .collator import REF_COLUMNS, ROWS, with_samples
 from .head import Ask, Way
 from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
@@ -113,9 +113,6 @@ class StepResult:
             for who, both in self.logps.items()
             for side, row in zip(("chosen", "rejected"), both, strict=True)
         }
-
-
-ROWS = ("input_ids", "attention_mask", "completion_mask")
 
 
 def plain_rows(batch: Batch) -> Batch:

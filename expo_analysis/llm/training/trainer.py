@@ -283,10 +283,14 @@ class PreferenceTrainer(Trainer):
         """
         self.identity.open(self, resume_from_checkpoint)
         if self._optimal is not None and self.optimal_gradient_norm is None and not resume_from_checkpoint:
-            norm = self.optimal_gradient_norm = first_step_gradient_norm(self, self._optimal.rows)
+            norm = self.optimal_gradient_norm = self.first_step_gradient_norm(self._optimal.rows)
             one = torch.ones((), device=self.accelerator.device)
             self.sums.add({"optimal/grad_norm": (one * norm, one)})
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def first_step_gradient_norm(self, rows: Any) -> float:
+        """See `optimal.first_step_gradient_norm`."""
+        return first_step_gradient_norm(self, rows)
 
     def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, with a model card, and with what the training is of."""
