@@ -53,8 +53,7 @@ FORMULAS: dict[str, tuple[Any, Any]] = {
     "orpo": (
         ea.ORPO(LAM),
         lambda w, y, rw, ry, nw, ny: (
-            -w / nw
-            - LAM * log_sigmoid(torch.log(1 / torch.expm1(-w / nw)) - torch.log(1 / torch.expm1(-y / ny)))
+            -w / nw - LAM * log_sigmoid(torch.log(1 / torch.expm1(-w / nw)) - torch.log(1 / torch.expm1(-y / ny)))
         ),
     ),
     # a sum and a mean
@@ -131,7 +130,10 @@ def test_a_mixture_is_the_weighted_sum(tmp_path: Path) -> None:
         weight
         * losses_of(
             make(
-                objective, tmp_path, ref_model=tiny.llama(1) if objective.claims.needs_reference else None, aggregation=a
+                objective,
+                tmp_path,
+                ref_model=tiny.llama(1) if objective.claims.needs_reference else None,
+                aggregation=a,
             )
         )
         for (weight, objective), a in zip(parts, how, strict=True)
@@ -175,7 +177,11 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "weight": ([(-1.0, ea.DPO(LAM))], None, "the weight of an objective must be a finite number above 0, got -1.0"),
     "no loss": ([ea.DPO(LAM), 3], None, "objective must be a loss of pairs.*got 3"),
     "two regularisers": ([ea.EXPO(LAM), ea.SPO(LAM)], None, r"one explicit regulariser at most.*\['EXPO', 'SPO'\]"),
-    "aggregations": ([ea.DPO(LAM), ea.SFT(LAM)], ["sum"], "aggregation must be one for all objectives, or one for each"),
+    "aggregations": (
+        [ea.DPO(LAM), ea.SFT(LAM)],
+        ["sum"],
+        "aggregation must be one for all objectives, or one for each",
+    ),
     "token mean": (ea.DPO(LAM), "token_mean", r"aggregation must be one of \['sum', 'mean'\], got 'token_mean'"),
 }
 

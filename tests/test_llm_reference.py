@@ -283,9 +283,7 @@ def test_data_that_come_after_training_have_no_stored_reference(tmp_path: Path) 
     trainer.train()
     with pytest.raises(ValueError, match="eval_dataset has no log-probabilities of the reference, which was the model"):
         trainer.evaluate(tiny.pairs(3, seed=4))
-    adapted = make(
-        ea.DPO(LAM), tmp_path, precompute_ref_log_probs=True, max_steps=1, peft_config=LoraConfig(**LORA)
-    )
+    adapted = make(ea.DPO(LAM), tmp_path, precompute_ref_log_probs=True, max_steps=1, peft_config=LoraConfig(**LORA))
     adapted.train()
     assert adapted.evaluate(tiny.pairs(3, seed=4))["eval_mass/chosen"] != 0
 

@@ -471,5 +471,3 @@ def test_the_config_names_the_objective(tmp_path: Path) -> None:
     trainer = make(None, tmp_path, objective="dpo", beta=0.2, objective_options=options, ref_model=tiny.llama(1))
     assert trainer.objective == ea.DPO(0.2, label_smoothing=0.1)
     assert make(None, tmp_path).objective == ea.EXPO(0.1)
-
-

@@ -112,7 +112,7 @@ def find_model(name: str, revision: str | None = None) -> str:
 
     if isinstance(try_to_load_from_cache(found, MODEL, revision=revision), str):
         return found
-    hint = _close_to(Path(name))
+    hint = "" if "/" in name else _close_to(Path(name))
     try:
         info = HfApi().model_info(found, revision=revision, timeout=SECONDS)
     except GatedRepoError:
