@@ -12,7 +12,7 @@ from typing import Any
 
 from .._files import replace
 from .data import DataReport, PreferenceData
-from .models import ADAPTER, MODEL, WEIGHTS, resolve_model
+from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
 from .recipe import Recipe
 from .training.checkpoints import checkpoints, latest_checkpoint
 
@@ -98,6 +98,25 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     if not (folder / FILE).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         replace(folder / FILE, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def reference_of(name: str) -> str:
+    """What a model was trained from: as its run.json says, or the base of an adapter.
+
+    Raises:
+        ValueError: naming the model, where neither is known.
+    """
+    folder = Path(resolve_model(name))
+    file = folder / FILE
+    if file.is_file():
+        try:
+            return str(json.loads(file.read_text(encoding="utf-8"))["model"]["is"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{file}: it is damaged; give --reference") from None
+    base = adapter_base(folder)
+    if base is None:
+        raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    return base
 
 
 def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
