@@ -194,6 +194,18 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "preparation": ({"preparation": "shp"}, [], "preparation must be one of"),
     "both": ({}, ["--resume", "--overwrite"], "give resume or overwrite, not both"),
     "checkpoint": ({"resume_from_checkpoint": "x"}, [], "resume takes the newest complete checkpoint"),
+    "streaming and a split": (
+        {"dataset_streaming": True, "test_split_size": 0.5},
+        [],
+        "test_split_size is not used for",
+    ),
+    "streaming, prepared": (
+        {"dataset_streaming": True, "preparation": "hh"},
+        [],
+        "preparation is not used for streams",
+    ),
+    "columns": ({"columns": "prompt"}, [], "columns must be like 'prompt=question,chosen=answer'"),
+    "column": ({"columns": "prompt=promt"}, [], "pairs.jsonl must have the column 'promt', which is to be prompt"),
 }
 
 
@@ -208,12 +220,14 @@ def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:
     data = tiny.Dataset.from_list([{"prompt": "w1 ", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
     done = CliRunner().invoke(app, ["finetune", *write(tmp_path, model, data)])
     assert done.exit_code == 2 and done.stdout == ""
-    assert re.search(r"^Error: train_dataset has rows .*row 2.*rejected: it is the same as chosen", done.stderr)
+    assert done.stderr.splitlines()[-1].startswith(
+        f"Error: train_dataset has rows that cannot be trained on: {tmp_path / 'pairs.jsonl'}: row 2 (line 3), chosen: it is"
+    )
     done = CliRunner().invoke(app, ["finetune", "--config", "nowhere.yaml"])
     assert done.exit_code == 2 and "or one of the recipes ['hh_pythia_2.8b'" in done.stderr
 
 
-BLANK = {"prompt": "w1 ", "chosen": "w2", "rejected": "w2"}
+BLANK = {"prompt": "w1 ", "chosen": "", "rejected": "w2"}
 
 
 def test_options_are_listed_with_our_own_first() -> None:

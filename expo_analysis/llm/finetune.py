@@ -76,7 +76,8 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
         optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    config.model_init_kwargs = settings = settings | dict(config.model_init_kwargs or {})
+    more: Any = config.model_init_kwargs or {}
+    config.model_init_kwargs = settings = settings | more
     trained, quantized = name, quantization(model)
     with loading(name):
         own = {} if adapter_base(name) is not None else {"revision": model.model_revision}

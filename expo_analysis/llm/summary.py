@@ -49,7 +49,7 @@ def summarise(trainer: Any, seconds: float, finished: bool) -> dict[str, Any]:
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),
         "processes": trainer.accelerator.num_processes,
         "reference_in_memory": trainer.ref_model is not None,
-        "rows": len(trainer.train_dataset),
+        "rows": _rows(trainer),
         "rows_left_out": sum(len({p.row for p in report.dropped}) for report in trainer.data_reports.values()),
         "output_dir": str(trainer.args.output_dir),
         "steps_shown": {
@@ -58,6 +58,13 @@ def summarise(trainer: Any, seconds: float, finished: bool) -> dict[str, Any]:
         },
         "metrics": rows,
     }
+
+
+def _rows(trainer: Any) -> int:
+    """How many rows were trained on; of a stream, how many have passed."""
+    data = trainer.train_dataset
+    report = trainer.data_reports["train_dataset"]
+    return len(data) if hasattr(data, "__len__") else report.rows - len(report.dropped)
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_
 from .passing import make_all, make_stream
 from .readers import read_split
 from .report import ON_BAD_ROWS, DataReport, Problem
-from .rows import MASKS, ROW_NUMBER, RowMaker, kept_features
+from .rows import MADE, MASKS, ROW_NUMBER, RowMaker, kept_features
 from .table import ORIGIN, as_json_text, place_of, to_dataset
 from .tokens import Encoder, tokenizer_digest
 
@@ -124,18 +124,21 @@ class PreferenceData:
             if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
                 return replace(rows, name=name, report=replace(rows.report, name=name))
             before, source, rows = rows.report.dropped, source or rows.source, rows.rows
-        rows, names = _opened(rows, name)
-        prepared = _is_prepared(rows, digest, name)
+        rows, first = _opened(rows, name)
+        source = source or _sources(rows, first, name)
+        called = name if source == name else f"{name} ({source})"
+        prepared = _is_prepared(rows, digest, called)
         rows, json_columns = as_json_text(rows)
         if columns is not None:
-            rows = named(rows, parse_columns(columns), name, names)
-            rows, names = _opened(rows, name)
+            rows = named(rows, parse_columns(columns), called, list(first))
+            rows, first = _opened(rows, name)
             rows, json_columns = as_json_text(rows)
-        names = [column for column in names if column != ORIGIN]
-        check_columns(name, names)
-        require(name, names, keep_columns)
+        names = [column for column in first if column != ORIGIN]
+        check_columns(called, names)
+        require(called, names, keep_columns)
+        kept = [column for column in keep_columns if column not in MADE]
         if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(names):
-            require(name, names, SAMPLE_COLUMNS[:1])
+            require(called, names, SAMPLE_COLUMNS[:1])
         maker = RowMaker(
             Encoder(tokenizer, dict(chat_template_kwargs or {})),
             "prompt" not in names,
@@ -144,7 +147,7 @@ class PreferenceData:
             max_length,
             max_positions,
             reference_samples == "needed",
-            kept_features(keep_columns, rows.features or {}),
+            kept_features(kept, rows.features or {}),
         )
         report = DataReport(name)
         make = make_stream if isinstance(rows, IterableDataset) else make_all
@@ -152,7 +155,7 @@ class PreferenceData:
         made.info.description = MARK.format(digest)
         report.dropped[:0] = before
         report.rows += len(before)
-        return cls(name, made, report, source or _sources(rows, name), digest, max_length, max_positions)
+        return cls(name, made, report, source, digest, max_length, max_positions)
 
     def _serves(
         self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
@@ -166,10 +169,12 @@ class PreferenceData:
     def columns_of(rows: Any) -> list[str]:
         """The names of the columns of what `from_rows` takes; none for anything else."""
         rows = rows.rows if isinstance(rows, PreferenceData) else rows
+        names: Iterable[str] = getattr(rows, "column_names", None) or ()
         if isinstance(rows, list | tuple):
-            return list(dict.fromkeys(name for row in rows for name in row))
-        names = getattr(rows, "column_names", None)
-        return list(next(iter(rows), {})) if isinstance(rows, IterableDataset) and names is None else list(names or ())
+            names = dict.fromkeys(name for row in rows for name in row)
+        elif isinstance(rows, IterableDataset) and not names:
+            names = next(iter(rows), {})
+        return [name for name in names if name != ORIGIN]
 
     @staticmethod
     def is_prepared(rows: Any) -> bool:
@@ -205,15 +210,15 @@ class PreferenceData:
         return len(self.rows)
 
 
-def _opened(rows: Any, name: str) -> tuple[Any, list[str]]:
-    """Rows as a data set of `datasets`, and the names of its columns."""
+def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
         rows = to_dataset(rows)
     if isinstance(rows, IterableDataset):
         first = next(iter(rows), None)
         if first is None:
             raise ValueError(f"{name} must have rows, but it is empty")
-        return rows, list(first)
+        return rows, first
     if isinstance(rows, Dataset):
         rows = rows.with_format(None)
     else:
@@ -224,7 +229,8 @@ def _opened(rows: Any, name: str) -> tuple[Any, list[str]]:
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
     if not len(rows):
         raise ValueError(f"{name} must have rows, but it is empty")
-    return rows, list(rows.column_names)
+    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
+    return rows, dict.fromkeys(rows.column_names) | first
 
 
 def _is_prepared(rows: Any, digest: str, name: str) -> bool:
@@ -239,8 +245,10 @@ def _is_prepared(rows: Any, digest: str, name: str) -> bool:
     return bool(made_by) and (rows.column_names is None or set(TOKEN_COLUMNS) <= set(rows.column_names))
 
 
-def _sources(rows: Any, name: str) -> str:
-    if not isinstance(rows, Dataset) or ORIGIN not in rows.column_names:
+def _sources(rows: Any, first: Mapping[str, Any], name: str) -> str:
+    """The files that rows come from, as far as that is known beforehand."""
+    if not first.get(ORIGIN):
         return name
-    files = dict.fromkeys(value["file"] for value in rows[ORIGIN] if value and value["file"])
+    origins = rows[ORIGIN] if isinstance(rows, Dataset) else [first[ORIGIN]]
+    files = dict.fromkeys(value["file"] for value in origins if value and value["file"])
     return " + ".join(files) or name

@@ -21,6 +21,9 @@ from .tokens import Encoder, Ids, check_lengths, encode, encode_samples, tokeniz
 MASKS = ("chosen_mask", "rejected_mask")
 ROW_NUMBER = "row_number"
 
+MADE = (*TOKEN_COLUMNS, *MASKS, "sample_ids", ROW_NUMBER)
+"""The columns of `PreferenceData`, besides those that are kept."""
+
 NUMBERS = ("weight", "margin", "score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps")
 """Columns that hold a finite number, where they are to be kept."""
 

@@ -92,8 +92,11 @@ def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
     else:
         assert recipe.name is not None
         splits = read_splits(recipe.name, recipe.config, recipe.streaming)
+        if recipe.train_split.partition("[")[0] not in splits:
+            raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {recipe.train_split!r}")
         train = read_split(recipe.name, recipe.train_split, splits=splits)
-        test = read_split(recipe.name, recipe.test_split, splits=splits) if recipe.test_split in splits else None
+        tested = recipe.evaluated and recipe.test_split.partition("[")[0] in splits
+        test = read_split(recipe.name, recipe.test_split, splits=splits) if tested else None
     if recipe.test_split_size is not None:
         if not 0 < recipe.test_split_size < 1:
             raise ValueError(f"test_split_size must be a number between 0 and 1, got {recipe.test_split_size}")
