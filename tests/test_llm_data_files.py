@@ -1,4 +1,4 @@
-"""Files as people have them: trained on, converted with a count, or refused in a sentence that names file, line and field."""
+"""Files as people have them: trained on, converted with a count, or refused by file, line and field."""
 
 from __future__ import annotations
 
@@ -112,10 +112,8 @@ def test_a_mixture_keeps_the_numbers_of_its_files(tmp_path: Path) -> None:
     entries = [
         DatasetConfig(path=str(tmp_path / "a.jsonl"), split="train[2:]"),
         DatasetConfig(path="json", data_files=str(tmp_path / "[b]*.jsonl"), columns=["prompt", "chosen", "rejected"]),
-        DatasetConfig(path=str(tmp_path), data_dir="", data_files=None) if False else DatasetConfig(
-            path="json", data_files={"train": [str(tmp_path / "c.jsonl")]}
-        ),
-    ]  # fmt: skip
+        DatasetConfig(path="json", data_files={"train": [str(tmp_path / "c.jsonl")]}),
+    ]
     train, test = load_pairs(DataRecipe(mixture=entries), print)
     assert test is None
     data = PreferenceData.from_rows(train, TOKENIZER, name="train_dataset", max_length=None)

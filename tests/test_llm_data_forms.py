@@ -1,4 +1,4 @@
-"""The forms of a pair: each ends as the same prompt and responses, counted where something was changed, or is refused."""
+"""The forms of a pair: each ends as the same prompt and responses, with changes counted, or is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from trl import extract_prompt
 
+from . import llm_models as tiny
 from .llm_texts import EOS, FORGETFUL, START, TOOLS, byte_tokenizer, said, user
 
 from expo_analysis.llm.data import BadRows, PreferenceData, parse_columns  # isort: skip (needs llm_models)
@@ -330,7 +331,7 @@ def test_arguments_of_tools_are_not_changed() -> None:
         "tool_calls": [{"function": {"name": "weather", "arguments": {"unit": None, "x": 1.5}}}],
     }
     rows = [CALLS, CALLS | {"rejected": [other]}]
-    for given in (rows, __import__("datasets").Dataset.from_list(rows)):
+    for given in (rows, tiny.Dataset.from_list(rows)):
         data = read(given, tokenizer)
         assert '"arguments": {"city": "Oslo"}' in texts(data, tokenizer)[1]
     assert '"arguments": {"unit": null, "x": 1.5}' in texts(read(rows, tokenizer), tokenizer, 1)[2]

@@ -1,4 +1,4 @@
-"""Files are read as they are: no type is guessed, no line is split elsewhere, and what is wrong is named by its place."""
+"""Files are read as they are: no type is guessed, no line is split elsewhere, and what is wrong has a place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def places(data: Any) -> list[Place]:
     return [table.place_of(row[table.ORIGIN]) for row in data]
 
 
-# ------------------------------------------------------------------------------------------------------ nothing is guessed
+# --------------------------------------------------------------------------------------------------- nothing is guessed
 
 LOOKS_LIKE = [
     "None",
@@ -369,7 +369,7 @@ def test_a_folder_that_preferences_wrote_to(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the folder has no data file, whose name ends in one of .jsonl"):
+    with pytest.raises(ValueError, match=r"the folder has no data file, whose name ends in one of .jsonl"):
         read_splits(tmp_path)
 
 
