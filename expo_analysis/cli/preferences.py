@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .._files import writable
-from ..own_file import load_file
 from . import preferences_options as option
 from .errors import bad_input, language_models
+from .rewards import REFERENCE, check_reward, default_device, parse_reward
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
     from ..llm.data.preferences import Settings
-    from ..llm.data.rewards import Reward
-
-REFERENCE = "reference"
 
 
 def preferences(
@@ -131,14 +127,16 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
     prompts = read_prompts(given.prompts, given.column, given.on_bad_rows).first(given.limit)
     if given.chat:
         prompts = prompts.said_by_user()
-    work.reward = _reward(given.reward, given.reward_label, given.scored, given.device)
+    work.reward = None
+    if given.reward != REFERENCE:
+        work.reward = parse_reward(given.reward, given.reward_label, given.scored, given.device, others=(REFERENCE,))
     if work.reward is not None:
         work.reward.try_out(prompts.prompts)
     work.tokenizer = load_tokenizer(given.model)
     work.prompts, work.ids = tokenize(prompts, work.tokenizer, given.max_prompt_length, given.on_bad_rows)
     work.model = load_model(given.model, dtype=given.dtype)
     _leave_room(work, given)
-    work.model = work.model.to(given.device or _default_device())
+    work.model = work.model.to(given.device or default_device())
     if given.restart:
         work.files["responses"].unlink(missing_ok=True)
     return work
@@ -214,10 +212,7 @@ def _pairs(text: str) -> int | None:
 def _check_options(given: SimpleNamespace) -> None:
     """Options that would be ignored, or that only the model would refuse after it was loaded."""
     reward = given.reward
-    if given.reward_label is not None and not reward.startswith("classifier:"):
-        raise ValueError(f"reward-label is not used by the reward {reward!r}: it is for classifiers")
-    if given.scored != "response" and not (reward == "vader" or reward.startswith("classifier:")):
-        raise ValueError(f"scored is not used by the reward {reward!r}: it is for vader and classifiers")
+    check_reward(reward, given.reward_label, given.scored)
     if reward == REFERENCE and given.reference_share:
         raise ValueError("reference-share is not used by the reward 'reference', which labels all prompts")
     if reward == REFERENCE and given.label_temperature != 1:
@@ -226,43 +221,6 @@ def _check_options(given: SimpleNamespace) -> None:
         raise ValueError(f"limit must be a positive whole number, got {given.limit}")
     if given.dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {given.dtype!r}")
-
-
-def _reward(name: str, label: str | None, scored: str, device: str | None) -> Reward | None:
-    """The reward of this name; None for the reference's own log-probabilities."""
-    from ..llm.data.rewards import classifier, vader
-
-    kind, _, rest = name.rpartition(":")
-    if name == REFERENCE:
-        return None
-    if name == "vader":
-        return vader(scored)
-    if name.startswith("classifier:"):
-        return classifier(name.removeprefix("classifier:"), label, scored, device=device)
-    if kind.endswith(".py"):
-        return own_reward(Path(kind), rest)
-    raise ValueError(f"reward must be vader, reference, classifier:NAME or FILE.py:FUNCTION, got {name!r}")
-
-
-def own_reward(file: Path, name: str) -> Reward:
-    """The reward that ``FILE.py:FUNCTION`` names.
-
-    Raises:
-        ValueError: naming the file or function and what is wrong with it.
-    """
-    from ..llm.data.rewards import Reward
-
-    function: Callable[..., Any] | None = getattr(load_file(file), name, None)
-    if not callable(function):
-        raise ValueError(f"{file}: it has no function {name!r}")
-    # a file that was changed has another name, so that its old scores are not taken for its new ones
-    return Reward(f"{file}:{name} {sha256(file.read_bytes()).hexdigest()[:8]}", function)
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # -------------------------------------------------------------------------------------------------------------- output

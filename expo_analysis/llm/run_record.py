@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 from .._files import replace
 from .data import DataReport, PreferenceData
-from .models import ADAPTER, MODEL, WEIGHTS, resolve_model
+from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
 from .recipe import Recipe
 from .training.checkpoints import checkpoints, latest_checkpoint
 
@@ -45,7 +44,7 @@ def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
     peft = getattr(trainer.model, "peft_config", {}).get("default")
     data = recipe.script.dataset_name or json.dumps(recipe.mixture.datasets, default=repr)
     named: dict[str, tuple[Any, str]] = {
-        "objective": (repr(trainer.objective), _source_of(type(trainer.objective))),
+        "objective": (repr(trainer.objective), _own_files(config.objective)),
         "estimator": (trainer.estimator, ""),
         "aggregation": (config.aggregation, ""),
         "token_prefixes": (config.token_prefixes, ""),
@@ -74,27 +73,50 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
-def begin(folder: Path, record: dict[str, Any], resume: bool) -> None:
-    """Write the record of a run that begins; compare it with that of a run that is resumed.
+def check_resumed(folder: Path, record: dict[str, Any]) -> None:
+    """Compare a run that is to be resumed with its record; one without a record may be anything.
 
     Raises:
         ValueError: naming what the run in this folder was begun with, where that is something else.
     """
     file = folder / FILE
-    if resume and file.is_file():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-            found = differences(before, record)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
-        if found:
-            raise ValueError(
-                f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
-                "output_dir"
-            )
+    if not file.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(file, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        found = differences(json.loads(file.read_text(encoding="utf-8")), record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
+    if found:
+        raise ValueError(
+            f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
+            "output_dir"
+        )
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
+    if not (folder / FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(folder / FILE, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def reference_of(name: str) -> str:
+    """What a model was trained from: as its run.json says, or the base of an adapter.
+
+    Raises:
+        ValueError: naming the model, where neither is known.
+    """
+    folder = Path(resolve_model(name))
+    file = folder / FILE
+    if file.is_file():
+        try:
+            return str(json.loads(file.read_text(encoding="utf-8"))["model"]["is"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{file}: it is damaged; give --reference") from None
+    base = adapter_base(folder)
+    if base is None:
+        raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    return base
 
 
 def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
@@ -162,14 +184,11 @@ def model_digest(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _source_of(cls: type) -> str:
-    """A digest of a loss of the user's own; the package's own are told by its version."""
-    if cls.__module__.split(".")[0] == __name__.split(".")[0]:
-        return ""
-    try:
-        return _digest(Path(inspect.getfile(cls)).read_text(encoding="utf-8"))
-    except (OSError, TypeError):
-        return ""
+def _own_files(objective: Any) -> str:
+    """A digest of the files of the user's own losses, whose formulas their names do not tell."""
+    named = objective if isinstance(objective, list) else [objective]
+    files = [text.rpartition(":")[0] for text in named if isinstance(text, str) and ":" in text]
+    return _digest("".join(Path(file).read_text(encoding="utf-8") for file in files)) if files else ""
 
 
 def _plain(peft: Any) -> list[tuple[str, Any]]:

@@ -69,9 +69,9 @@ def train_one(sweep: Sweep, method: Method, lam: float, world: World, scratch: P
     tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model)
     args = PreferenceConfig(
         output_dir=str(scratch),
-        objective=method.loss,
+        objective=[method.loss],
         beta=lam,
-        aggregation="sum",
+        aggregation=["sum"],
         regulariser_estimator=method.estimator,
         precompute_ref_log_probs=method.estimator is None,
         num_train_epochs=sweep.epochs,

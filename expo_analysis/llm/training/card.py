@@ -40,13 +40,13 @@ def write(
         model_name: the card's title; if None, the name of the folder or of the repository.
         dataset_name: the data as the card is to call them; if None, where they came from.
         tags: further tags, one or a list.
-        **more: other arguments of `transformers.Trainer.create_model_card`: language, license and finetuned_from are used.
+        **more: language, license and finetuned_from, as in `transformers.Trainer.create_model_card`.
     """
     folder = Path(trainer.args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     title = model_name or (trainer.args.hub_model_id or folder.resolve().name).split("/")[-1]
     given = [tags] if isinstance(tags, str) else list(tags or ())
-    base = more.get("finetuned_from") or getattr(trainer.model.config, "_name_or_path", "")
+    base = str(more.get("finetuned_from") or getattr(trainer.model.config, "_name_or_path", "") or "")
     on_hub = bool(base) and not Path(base).exists()
     data = ModelCardData(
         library_name="peft" if is_peft(trainer.model) else "transformers",
@@ -111,14 +111,9 @@ def facts(trainer: Any, dataset_name: str | None = None) -> Iterator[tuple[str, 
         "data",
         (dataset_name or data.source) + rows + (f", fingerprint `{data.fingerprint}`" if data.fingerprint else ""),
     )
-    yield (
-        "training",
-        (
-            f"{trainer.state.global_step} steps, learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), "
-            f"{args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes} pairs a step, "
-            f"seed {args.seed}"
-        ),
-    )
+    size = args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
+    rate = f"learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value})"
+    yield "training", f"{trainer.state.global_step} steps, {rate}, {size} pairs a step, seed {args.seed}"
     yield "versions", ", ".join(f"{name} {version}" for name in LIBRARIES if (version := _version(name)))
 
 

@@ -4,8 +4,9 @@ N tokens and a vocabulary of V words have N V logits, often the largest tensor o
 theirs at a time, always in the same C x V blocks, so that memory grows with C V + N H and never with N V. The backward
 pass computes the logits of each chunk once more, but for the last one, which it begins with.
 
-For logits z = a (W s + b), or c tanh of that over c, and p = softmax(z), the scores of a token t are log p_t and, beside a
-reference q, sum_v q_v log(q_v / p_v). With upstream gradients g and h their gradient is (h - g) p - h q + g 1_t.
+For logits z = a (W s + b), or c tanh of that over c, and p = softmax(z), the scores of a token t are log p_t and,
+beside a reference q, sum_v q_v log(q_v / p_v). With upstream gradients g and h their gradient is
+(h - g) p - h q + g 1_t.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Reference:
-    """What gives a reference's next-token distributions for the N tokens: states (N, H) and a head, or logits (N, V)."""
+    """What gives a reference's next-token distributions for N tokens: states (N, H) and a head, or logits (N, V)."""
 
     states: Tensor | None = None
     head: Head | None = None
@@ -78,7 +79,7 @@ def head_logits(states: Tensor, head: Head) -> Tensor:
 def measure(
     logits: Tensor, targets: Tensor, ref_logits: Tensor | None = None, divergence: Divergence | None = None
 ) -> tuple[Tensor, ...]:
-    """The scores of all tokens at once from their logits (N, V), by autograd: in the order of `NAMES`, then `BESIDE`."""
+    """The scores of all tokens at once from their logits (N, V), by autograd: those of `NAMES`, then of `BESIDE`."""
     logits = at_least_float32(logits)
     logp = logits.log_softmax(dim=-1)
     log_prob = logp.gather(1, targets[:, None])[:, 0]
@@ -108,9 +109,8 @@ class _Blocks:
         self.dtype = torch.promote_types(compute, torch.float32)
         self.logits, self.probs = (torch.empty(shape, dtype=self.dtype, device=device) for _ in range(2))
         self.low = None if compute == self.dtype else torch.empty(shape, dtype=compute, device=device)
-        self.ref_logits, self.ref_probs = (
-            (torch.empty(shape, dtype=self.dtype, device=device) for _ in range(2)) if beside else (None, None)
-        )
+        self.ref_logits = torch.empty(shape, dtype=self.dtype, device=device) if beside else None
+        self.ref_probs = torch.empty(shape, dtype=self.dtype, device=device) if beside else None
 
     def multiply(self, states: Tensor, head: Head, out: Tensor) -> Tensor:
         """a (W s + b) of a chunk, before any cap, in ``out``."""
@@ -321,7 +321,7 @@ class _Work:
         return d_logits if curve is None else d_logits.mul_(curve)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def token_scores(
     states: Tensor,
     head: Head,

@@ -12,6 +12,8 @@ from torch.nn.functional import pad
 ROWS = ("input_ids", "attention_mask", "completion_mask")
 """What a batch has of every response after its prompt."""
 REF_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
+Sequence = tuple[list[int], list[int], list[int] | None]
+"""Tokens of a prompt and of a response, and which of the latter count; None where all do."""
 NUMBERS = (*REF_COLUMNS, "weight")
 """Columns of one number for each pair, which a batch has under the same name."""
 
@@ -62,11 +64,13 @@ class PreferenceCollator:
         if "counted" in first:
             batch["counted"] = torch.tensor([bool(row["counted"]) for row in examples])
         if "sample_ids" in first:
-            samples = [(row["prompt_ids"], sample, None) for row in examples for sample in row["sample_ids"]]
+            samples: list[Sequence] = [
+                (row["prompt_ids"], sample, None) for row in examples for sample in row["sample_ids"]
+            ]
             batch |= {f"sample_{name}": value for name, value in self._padded(samples).items()}
         return batch
 
-    def _padded(self, sequences: list[tuple[list[int], list[int], list[int] | None]]) -> dict[str, Tensor]:
+    def _padded(self, sequences: list[Sequence]) -> dict[str, Tensor]:
         """Prompt and response of each sequence, cut and filled up to one length."""
         ids = [[*prompt, *response][: self.max_length] for prompt, response, _ in sequences]
         counts = [

@@ -42,8 +42,9 @@ class PreferenceConfig(TrainingArguments):
 
         objective (`str` or `list[str]`, *optional*):
             Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or names of several whose sum
-            is minimised; `FILE.py:NAME` for a class of your own or an instance of one. In Python, objectives such as `DPO(0.1)` too, or pairs of a weight and an objective. If
-            `None`, the trainer's argument `objective` is used, and `"expo"` where that is not given either.
+            is minimised; `FILE.py:NAME` for a class of your own or an instance of one. In Python, objectives such as
+            `DPO(0.1)` too, or pairs of a weight and an objective. If `None`, the trainer's argument `objective` is
+            used, and `"expo"` where that is not given either.
         objective_weights (`list[float]`, *optional*):
             Weights of several objectives, such as `[0.8, 0.2, 1.0]` in MPO. If `None`, 1 each.
         objective_options (`dict[str, Any]` or `str`, *optional*):
@@ -199,10 +200,11 @@ class PreferenceConfig(TrainingArguments):
 
     def _choose_device(self) -> None:
         """A CPU where there is nothing else, and bfloat16 elsewhere."""
-        accelerated = torch.accelerator.is_available() and not self.use_cpu
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if found is None:
+            self.use_cpu = True
         if self.bf16 is None:
-            self.bf16 = accelerated and not self.fp16 and torch.accelerator.current_accelerator().type != "mps"
-        self.use_cpu = self.use_cpu or not accelerated
+            self.bf16 = found is not None and found.type != "mps" and not (self.use_cpu or self.fp16)
 
     def _check_objective(self) -> None:
         self.objective = _unlisted(self.objective)
@@ -249,7 +251,7 @@ class PreferenceConfig(TrainingArguments):
         Returns:
             An objective, or a list of pairs (weight, objective).
         """
-        given = DEFAULT_OBJECTIVE if self.objective is None else self.objective
+        given: Any = DEFAULT_OBJECTIVE if self.objective is None else self.objective
         options: dict[str, Any] = self.objective_options if isinstance(self.objective_options, dict) else {}
         if not isinstance(given, list):
             if self.objective_weights is not None:
@@ -279,9 +281,10 @@ class PreferenceConfig(TrainingArguments):
     def to_dict(self) -> dict[str, Any]:
         """As transformers has it, for loggers; objectives that are objects become text."""
         found: dict[str, Any] = super().to_dict()
-        if self.objective is not None and not isinstance(self.objective, str):
-            given = self.objective if isinstance(self.objective, list) else [self.objective]
-            found["objective"] = [name if isinstance(name, str) else repr(name) for name in given]
+        given: Any = self.objective
+        if given is not None and not isinstance(given, str):
+            listed = given if isinstance(given, list) else [given]
+            found["objective"] = [name if isinstance(name, str) else repr(name) for name in listed]
         return found
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The losses of batches, with everything about models that they need: reference, ways to logits, checks on first sight."""
+"""The losses of batches, and everything about models that they need: reference, ways to logits, first checks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate.logging import get_logger
 from torch import Tensor
 
 from .checks import beginnings, choose_way, first_pair, start_tolerance
 from .chunks import Reference
 from .collator import REF_COLUMNS
 from .head import Ask, Way, without_dropout
+from .logs import tell
 from .reference import ADAPTER_OFF, ReferencePolicy
 from .step import (
     Batch,
@@ -26,8 +26,6 @@ from .step import (
     stored_ref_logps,
     token_outputs,
 )
-
-logger = get_logger(__name__)
 
 
 class NotTheReference(ValueError):
@@ -137,13 +135,13 @@ class LossEngine:
         assert self.reference is not None
         if self.stored:
             raise NotTheReference(
-                f"stored log-probabilities of the reference are off by {gap:.3g} nats from those of the model as it is: "
-                "they are of other weights, tokens or settings. Remove them, or give the model that they are of"
+                f"stored log-probabilities of the reference are off by {gap:.3g} nats from those of the model now: "
+                "other weights, tokens or settings have made them. Remove them, or give the model that made them"
             )
         if self.reference.kind == ADAPTER_OFF:  # what is without the adapter was compared when that was added
-            logger.warning(
-                f"the adapter does not start at its reference, the model without it: log-ratios of {gap:.3g} nats before "
-                "the first step"
+            tell(
+                f"the adapter does not start at its reference, the model without it: log-ratios of {gap:.3g} nats "
+                "before the first step"
             )
             return
         raise NotTheReference(

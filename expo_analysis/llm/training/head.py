@@ -99,14 +99,14 @@ def add_scores(model: Any) -> None:
     """
     if not hasattr(model, "_plain_forward"):
         model._plain_forward = vars(model).get("forward")  # of a hook, such as that of a model on several devices
-        model.forward = types.MethodType(_forward_of(type(model)), model)
+        model.forward = types.MethodType(_forward_of(model.__class__), model)
 
 
 @functools.cache
-def _forward_of(kind: type) -> Any:
-    @functools.wraps(kind.forward)  # type: ignore[attr-defined]  # `generate` reads the signature
+def _forward_of(kind: Any) -> Any:
+    @functools.wraps(kind.forward)  # `generate` reads the signature
     def forward(self: Any, *args: Any, ask: Ask | None = None, **kwargs: Any) -> Any:
-        plain = self._plain_forward or functools.partial(kind.forward, self)  # type: ignore[attr-defined]
+        plain = self._plain_forward or functools.partial(kind.forward, self)
         if ask is None:
             return plain(*args, **kwargs)
         return _answer(self, plain, ask, *args, **kwargs)
@@ -169,8 +169,8 @@ def _from_states(model: Any, states: Tensor, targets: Tensor, ask: Ask) -> Any:
         states = states.to(weight.device)
         own = Head(weight, bias, way.scale, way.cap)
         if ask.as_reference:
-            kept = [x if x is None else x.detach().clone() if ask.copy_head else x.detach() for x in (weight, bias)]
-            return Reference(states, Head(kept[0], kept[1], way.scale, way.cap))
+            fixed = (lambda x: x.detach().clone()) if ask.copy_head else (lambda x: x.detach())
+            return Reference(states, Head(fixed(weight), None if bias is None else fixed(bias), way.scale, way.cap))
         return token_scores(states, own, targets.to(weight.device), ask.reference, ask.divergence, ask.size)
     if ask.as_reference:
         gathered = _gathered(head) if is_deepspeed_zero3_enabled() and type(head) is nn.Linear else None

@@ -49,7 +49,7 @@ def weights_fingerprint(model: Any) -> str:
         digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())
         flat = whole.flatten().view(torch.uint8) if whole.ndim else whole.reshape(1).view(torch.uint8)
         for start in range(0, flat.numel(), 1 << 28):  # a part at a time: it may have to come from another device
-            digest.update(flat[start : start + (1 << 28)].cpu().numpy())
+            digest.update(flat[start : start + (1 << 28)].cpu().numpy().data)
     return digest.hexdigest()
 
 
@@ -81,8 +81,8 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
             for name in differing
         )
         raise ValueError(
-            f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the settings it "
-            "was made with"
+            f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the "
+            "settings it was made with"
         )
     return found
 

@@ -1,10 +1,20 @@
-"""What a training tells its callbacks: the last step is always logged."""
+"""What a training tells: its callbacks, of the last step too; and its user, once."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
+
+logger = logging.getLogger("expo_analysis.llm")
+
+
+def tell(line: str) -> None:
+    """A line for whoever watches, from one process only."""
+    if PartialState().is_main_process:
+        logger.warning(line)
 
 
 class Companion(TrainerCallback):

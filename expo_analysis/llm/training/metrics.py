@@ -81,8 +81,9 @@ class BatchValues:
     @property
     def rewards(self) -> Tensor:
         """(2, B)."""
-        relative = self.reads_reference and self.ref_logps is not None
-        return self.lam * (self.logps - self.ref_logps if relative else self.logps)
+        if self.reads_reference and self.ref_logps is not None:
+            return self.lam * (self.logps - self.ref_logps)
+        return self.lam * self.logps
 
 
 def batch_metrics(values: BatchValues) -> dict[str, Ratio]:

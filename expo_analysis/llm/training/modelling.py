@@ -1,4 +1,4 @@
-"""Everything about a model before it is trained: loading it and its tokenizer, adapters, dropout, what fits together."""
+"""Everything about a model before it is trained: loading, tokenizer, adapters, dropout, what fits together."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate.logging import get_logger
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 
 from .head import base_of
-
-logger = get_logger(__name__)
 
 
 def is_peft(model: Any) -> bool:
@@ -93,7 +90,7 @@ def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:
 
 
 def learned_positions(model: Any, args: Any) -> int | None:
-    """How many positions a model, or the model of a name, has learned embeddings of; None where it has no such limit."""
+    """How many positions a model, or the model of a name, has learned embeddings of; None where there is no limit."""
     config = _config(model, args) if isinstance(model, str) else model.config
     config = config.get_text_config()
     rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling", "alibi"))
@@ -152,7 +149,7 @@ def _sums(parameter: torch.Tensor) -> tuple[float, float]:
 
 
 def prepare_adapter(model: Any, args: Any) -> None:
-    """What training an adapter needs: gradients at the input of checkpointed layers, and its dtype beside 4-bit weights."""
+    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights."""
     if args.gradient_checkpointing:
         model.enable_input_require_grads()
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):

@@ -19,7 +19,7 @@ from ...losses.ipo import IPO
 from ...losses.likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 
-AVERAGED = {
+AVERAGED: dict[Any, str] = {
     SimPO: "its paper averages log-probabilities over tokens (arXiv 2405.14734, eq. 4)",
     ORPO: "its paper averages log-probabilities over tokens (arXiv 2403.07691, eq. 3)",
     IPO: "its authors average log-ratios over tokens, says TRL; the paper's formula has none",

@@ -1,8 +1,8 @@
 """log pi_ref of a whole data set, computed before training and kept in a cache.
 
-The key of a cached file is everything its content depends on: the tokens, the reference's weights, how it is computed, and
-the versions of what computes it. A key that lacks one of these would give another run's numbers without a word; the
-check before the first step (`trainer`) would notice that too.
+The key of a cached file is everything its content depends on: the tokens, the reference's weights, how it is computed,
+and the versions of what computes it. A key that lacks one of these would give another run's numbers without a word; the
+check before the first step (`engine`) would notice that too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 def cache_key(**parts: Any) -> str:
     """The name of a cached file."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -73,8 +73,8 @@ CONSERVES = {
     "large lambda it fits these few",
     "token_kl": "it leaves the reference alone where there is nothing to learn, and conserves next-token distributions "
     "along its prefixes, but not the masses of whole responses off them",
-    "token_divergence": "it leaves the reference alone where there is nothing to learn, and conserves no masses off its "
-    "prefixes",
+    "token_divergence": "it leaves the reference alone where there is nothing to learn, and conserves no masses off "
+    "its prefixes",
 }
 """What each estimator conserves, and what it does not: a user is told once."""
 

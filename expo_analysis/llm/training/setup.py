@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.logging import get_logger
 from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -17,12 +16,11 @@ from . import modelling
 from .collator import NUMBERS, REF_COLUMNS
 from .config import PreferenceConfig
 from .identity import weights_fingerprint
+from .logs import tell
 from .objectives import Mixture, make_mixture
 from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
 from .regulariser import CONSERVES, resolve_estimator
 from .step import Rules
-
-logger = get_logger(__name__)
 
 
 def own_args(args: Any, model: Any) -> PreferenceConfig:
@@ -102,9 +100,9 @@ def check_reference(rules: Rules, ref_model: Any, args: PreferenceConfig, model:
 def say(rules: Rules) -> None:
     """What a user is told once: the estimator and what it does not conserve, and how tokens become responses."""
     for note in rules.mixture.notes:
-        logger.warning(note)
+        tell(note)
     if rules.estimator is not None:
-        logger.warning(f"regulariser estimated by {rules.estimator}: {CONSERVES[rules.estimator]} (docs/llm.md)")
+        tell(f"regulariser estimated by {rules.estimator}: {CONSERVES[rules.estimator]} (docs/llm.md)")
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -159,9 +157,7 @@ class DataRoom:
                 raise ValueError(f"{name} must have the column {missing[0]!r}, which use_ref_columns asks for")
             kept += REF_COLUMNS
         elif any(column in columns for column in REF_COLUMNS):
-            logger.warning(
-                f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them"
-            )
+            tell(f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them")
         if self.all_columns:
             kept += [column for column in columns if column not in kept]
         data = PreferenceData.from_rows(
@@ -177,7 +173,7 @@ class DataRoom:
         )
         self.known[name] = data
         for line in data.report.lines():
-            logger.warning(line)
+            tell(line)
         return data
 
     def read_all(self, name: str, given: Any) -> Any:

@@ -49,7 +49,7 @@ class PreferenceTrainer(Trainer):
         ref_model: the reference. It is an error where nothing reads it. If None and it is needed, the reference is
             ``model`` as it is given (see `reference`): without the adapter that ``peft_config`` adds, with the adapter
             that it has as that is now, or a copy in memory. Where it is not needed there is none.
-        train_dataset, eval_dataset: `PreferenceData`, or what `PreferenceData.from_rows` takes; checked before training.
+        train_dataset, eval_dataset: `PreferenceData`, or what `PreferenceData.from_rows` takes; checked first.
             ``eval_dataset`` may be a dictionary of several. A column ``weight`` multiplies the losses of its pairs.
         optimal_dataset: pairs of prompts whose reference is to count as already optimal. Before the first step the
             norm of the objective's gradient on them is measured and logged as ``optimal/grad_norm``; see `optimal`.
