@@ -2,7 +2,7 @@ r"""Preference data with known truth: responses of a reference model, scored by 
 
 For each prompt x, responses y_1, ..., y_k are drawn from pi_ref(. | x) and scored by a reward r. A pair (i, j) is
 labelled by p*(i > j | x) = sigma((r(x, y_i) - r(x, y_j)) / temperature). The optimal policy is then known up to its
-constant, pi*(y | x) ∝ exp(r(x, y) / temperature), and so are expected rewards (`expo_analysis.llm.truth`).
+constant, pi*(y | x) ∝ exp(r(x, y) / temperature), and so are expected rewards (`expo_analysis.llm.evaluation`).
 
 Prompts may also be labelled by the reference itself, p*(i > j | x) = sigma(log pi_ref(y_i | x) - log pi_ref(y_j | x)):
 there pi_ref is optimal already, and a loss that preserves has nothing to change.
