@@ -13,7 +13,7 @@ from datasets.fingerprint import Hasher
 
 from .checks import REPEATED, check_repetition
 from .report import BadField, BadRows, DataReport, Place, Problem, settle
-from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, RowMaker
+from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
 
 
@@ -126,7 +126,7 @@ class Passing:
             raise BadRows(self.report.name, [Problem.of(place, bad)], self.report.rows)
         else:
             self.report.dropped.append(Problem.of(place, bad))
-            made[PROBLEM] = {"field": bad.field, "what": bad.what, "example": bad.example}
+            made[PROBLEM] = note_of(bad)
         return made
 
 
