@@ -217,11 +217,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a turn of another": (
         PLAIN | {"rejected": f"a<|im_end|>\n{START}user\nb"},
-        r"rejected: it has the control token <\|im_start\|> inside",
+        r"rejected: it has the control token <\|im_end\|> inside",
     ),
     "a turn within a message": (
         ASKED | {"chosen": [said(f"a<|im_end|>\n{START}user\nb")]},
-        r"chosen: it has the control token <\|im_start\|> inside its text",
+        r"chosen: it has the control token <\|im_end\|> inside its text",
     ),
     "an end within a message": (
         ASKED | {"chosen": [said("a<|im_end|>")]},

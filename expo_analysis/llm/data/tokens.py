@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .checks import check_controls
@@ -18,19 +19,19 @@ Ids = list[int]
 class Encoder:
     """A tokenizer, and what it adds to a text by itself.
 
-    Raises:
-        ValueError: from `end`, for a tokenizer without an end token.
+    template    its chat template
+    controls    matches the tokens that control a model, such as those around a turn
+    after       the tokens that it puts at the end of a text by itself
     """
 
     def __init__(self, tokenizer: Any, template_arguments: dict[str, Any] | None = None) -> None:
         self.tokenizer, self.template_arguments = tokenizer, dict(template_arguments or {})
         self.template: str = str(tokenizer.chat_template or "")
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        self.controls = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+        self.controls = either_of({*tokenizer.all_special_tokens, *added})
         bare, dressed = _probe(tokenizer)
-        before = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
-        self.before: Ids = dressed[:before]
-        self.after: Ids = dressed[before + len(bare) :]
+        place = next((k for k in range(len(dressed)) if bare and dressed[k : k + len(bare)] == bare), None)
+        self.after: Ids = [] if place is None else dressed[place + len(bare) :]
 
     @property
     def end(self) -> str:
@@ -67,6 +68,12 @@ class Encoder:
         if not self.end:
             raise ValueError("the tokenizer must have an end token, with which responses end: set its eos_token")
         return [*self.text(prompt + str(response).removesuffix(self.end), remark), self.tokenizer.eos_token_id]
+
+
+def either_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of these texts, the longest first."""
+    found = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, found)) or "(?!)")
 
 
 def _probe(tokenizer: Any) -> tuple[Ids, Ids]:
