@@ -236,6 +236,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         ASKED | {"prompt": [user("\udc00")]},
         "prompt: its character 1 is half of a surrogate",
     ),
+    "arguments": (
+        ASKED | {"chat_template_kwargs": "x"},
+        "chat_template_kwargs: it must be a mapping of names to values",
+    ),
     "tools": (ASKED | {"tools": "[{"}, "tools: it is text that is not JSON"),
     "call without a name": (
         ASKED | {"chosen": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
@@ -345,7 +349,7 @@ def test_a_template_that_names_a_role_keeps_it() -> None:
 
 
 def test_a_template_that_refuses() -> None:
-    tokenizer = byte_tokenizer("{{ raise_exception('roles must alternate') }}")
+    tokenizer = byte_tokenizer("{{ raise_exception('roles must\n alternate') }}")
     with pytest.raises(BadRows, match="prompt: the chat template refuses the conversation: roles must alternate"):
         read([ASKED], tokenizer)
     with pytest.raises(

@@ -58,7 +58,8 @@ class Encoder:
                 messages, add_generation_prompt=answer, return_dict=True, **(self.template_arguments | arguments)
             )
         except Exception as error:  # a template is a program, and may raise anything
-            raise BadField("prompt", "the chat template refuses the conversation", f": {error}") from None
+            reason = " ".join(str(error).split())
+            raise BadField("prompt", "the chat template refuses the conversation", f": {reason}") from None
         return list(found["input_ids"])
 
     def response(self, prompt: Text, response: Text, arguments: dict[str, Any], remark: Remark) -> Ids:
@@ -113,12 +114,11 @@ def encode(pair: Pair, encoder: Encoder, remark: Remark) -> dict[str, Any]:
     if prompt and not length:
         raise BadField("prompt", "its tokens merge with the first ones of a response, which leaves none of its own")
     if length < len(prompt):
-        differs = (
-            "that the chat template renders differently before a response"
-            if pair.conversational
-            else ("whose last tokens merge with the first ones of a response")
+        rendered, merged = (
+            "that the chat template renders differently before a",
+            "whose last tokens merge with those of a",
         )
-        remark(f"have a prompt {differs}")
+        remark(f"have a prompt {rendered if pair.conversational else merged} response")
     found: dict[str, Any] = {"prompt_ids": prompt[:length]}
     if pair.conversational:
         _check_tool_calls("prompt", pair.prompt, prompt, encoder)
@@ -153,9 +153,7 @@ def _turns(
         after = encoder.conversation([*prompt, *response[: place + 1]], arguments)
         start, end = common_beginning(begun, whole), common_beginning(after, whole)
         if start < len(before) or end < len(after):
-            what = (
-                "the chat template renders its turns differently where others follow, so that they cannot be told apart"
-            )
+            what = "the chat template renders its turns differently where others follow, so that none can be told apart"
             raise BadField(side, f"{what}; TRL's get_training_chat_template gives one that does not")
         mask[start:end] = [1] * (end - start)
     return mask
