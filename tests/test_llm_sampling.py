@@ -13,8 +13,7 @@ from scipy import stats
 from . import llm_models as tiny
 
 from expo_analysis.llm.data import sampling  # isort: skip
-from expo_analysis.llm.data.prompts import Prompts  # isort: skip
-from expo_analysis.llm.data.rewards import Reward  # isort: skip
+from expo_analysis.llm.data.estimates import expected_reward  # isort: skip
 from expo_analysis.llm.data.sampling import Sampling, draw, rng  # isort: skip
 
 WORDS = tiny.WORDS[:6]
