@@ -220,9 +220,8 @@ def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:
     data = tiny.Dataset.from_list([{"prompt": "w1 ", "chosen": "w2", "rejected": "w3"}] * 2 + [BLANK])
     done = CliRunner().invoke(app, ["finetune", *write(tmp_path, model, data)])
     assert done.exit_code == 2 and done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith(
-        f"Error: train_dataset has rows that cannot be trained on: {tmp_path / 'pairs.jsonl'}: row 2 (line 3), chosen:"
-    )
+    where = f"{tmp_path / 'pairs.jsonl'}: row 2 (line 3), chosen: it is empty"
+    assert done.stderr.splitlines()[-1].startswith(f"Error: train_dataset has rows that cannot be trained on: {where}")
     done = CliRunner().invoke(app, ["finetune", "--config", "nowhere.yaml"])
     assert done.exit_code == 2 and "or one of the recipes ['hh_pythia_2.8b'" in done.stderr
 

@@ -262,7 +262,7 @@ def test_an_adapter_is_trained_further_from_where_it_is(here: Path) -> None:
     summary = json.loads(Path("out/summary.json").read_text())
     assert summary["metrics"]["loss"]["first"] == pytest.approx(math.log(2), abs=1e-6)
     assert summary["metrics"]["loss"]["last"] < math.log(2) - 0.01
-    assert json.loads(Path("out/run.json").read_text())["adapter"]["is"] == "LORA"
+    assert json.loads(Path("out/run.json").read_text())["names"]["model"] == "runs/adapter"
     trained = models.load_model("out")
     before = models.load_model("runs/adapter").state_dict()
     moved = {name for name, value in trained.state_dict().items() if not torch.equal(value, before[name])}

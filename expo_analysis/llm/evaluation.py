@@ -201,7 +201,8 @@ def per_prompt(data: HeldOut, values: Floats) -> Sums:
     """The sums over the pairs of each prompt, and their numbers; ``values``: (pairs,)."""
     places = np.array([pair.prompt for pair in data.pairs], dtype=np.int64)
     size = len(data.ids)
-    return Sums(np.bincount(places, values, size), np.bincount(places, np.ones(len(places)), size))
+    sums, counts = (np.bincount(places, weights, size) for weights in (values, np.ones(len(places))))
+    return Sums(sums.astype(np.float64), counts.astype(np.float64))
 
 
 def implicit_margins(model: Any, reference: Any, data: HeldOut, lam: float) -> Floats:

@@ -36,7 +36,7 @@ from .progress import LogEnds, ShowProgress
 from .recipe import RECIPES, Recipe, list_options, parse
 from .run_record import check_resumed, clear, record_of, where_to_start, write_record
 from .summary import print_summary, summarise
-from .training import NonFiniteLoss, PreferenceTrainer
+from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
 from .training._trl import get_quantization_config as quantization
 from .training.checkpoints import latest_checkpoint
@@ -240,6 +240,7 @@ def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | N
         trainer = make_trainer(recipe, say_on_stderr)
         if checkpoint is not None:
             check_resumed(Path(recipe.config.output_dir), record_of(trainer, recipe))
+            identity.check(checkpoint, trainer.identity.parts(trainer))
         return recipe, trainer, checkpoint
 
 

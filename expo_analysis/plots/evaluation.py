@@ -50,12 +50,19 @@ def evaluation(frame: pd.DataFrame) -> Figure:
     """
     models = list(dict.fromkeys(frame["model"]))
     panels = [panel for panel in PANELS if frame["measure"].isin(panel.measures).any()]
-    figure = Figure(figsize=(1.6 + 3.1 * len(panels), 2.1 + 0.42 * len(models)), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, panel in zip(axes, panels, strict=True):
+    columns = min(len(panels), 4 if len(panels) == 4 else 3)
+    rows = -(-len(panels) // columns)
+    height = 0.3 + rows * (1.6 + 0.36 * len(models))
+    figure = Figure(figsize=(1.2 + 3.3 * columns, height), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for ax, panel in zip(axes.flat, panels, strict=False):
         _draw(ax, panel, frame, models)
-    axes[0].set_yticks(range(len(models)), [_short(name) for name in models])
-    axes[0].set_ylim(len(models) - 0.4, -0.6)  # the first model on top
+    axes[0, 0].set_yticks(range(len(models)), [_short(name) for name in models])
+    axes[0, 0].set_ylim(len(models) - 0.4, -0.6)  # the first model on top
+    if frame["low"].notna().any():
+        figure.supxlabel("lines: 95% bootstrap intervals over prompts", fontsize="small", color=INK)
     return figure
 
 
@@ -64,24 +71,28 @@ def _draw(ax: Axes, panel: Panel, frame: pd.DataFrame, models: list[str]) -> Non
     if panel.neutral is not None:
         ax.axvline(panel.neutral, color=INK, linewidth=0.9, linestyle="--")
     for k, (name, (marker, colour)) in enumerate(zip(kept, SHAPES, strict=False)):
-        own = frame[frame["measure"] == name].set_index("model")
+        own = frame[frame["measure"] == name]
+        points = dict(zip(own["model"], own[["estimate", "low", "high"]].to_numpy(dtype=float), strict=True))
         shift = 0.0 if len(kept) == 1 else (k - 0.5) * 0.3
         for row, model in enumerate(models):
-            if model not in own.index:
+            if model not in points:
                 continue
-            estimate, low, high = own.loc[model, ["estimate", "low", "high"]].astype(float).tolist()
+            estimate, low, high = points[model]
             if math.isfinite(low):
                 ax.plot([low, high], [row + shift] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
             label = panel.measures[name] if row == 0 else None
             ax.plot([estimate], [row + shift], marker=marker, color=colour, markersize=6, linestyle="none", label=label)
-    ax.set_title(panel.title, fontsize="medium")
-    ax.set_xlabel(panel.xlabel)
+    ax.set_title(panel.title, fontsize="medium", pad=26 if len(kept) > 1 else 8)
+    alone = panel.measures[kept[0]] if len(kept) == 1 else ""
+    ax.set_xlabel(f"{panel.xlabel}, {alone}" if alone else panel.xlabel)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(axis="y", length=0)
-    if panel.xlabel.startswith("nats"):
+    if panel.neutral is not None:  # a share
+        ax.set_xlim(-0.03, 1.03)
+    elif panel.xlabel.startswith("nats"):
         ax.set_xlim(left=min(0.0, ax.get_xlim()[0]))
     if len(kept) > 1:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32 if len(models) > 2 else -0.42), fontsize="small")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize="small", columnspacing=1.2)
 
 
 def _short(name: str) -> str:
