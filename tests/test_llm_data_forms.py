@@ -138,6 +138,11 @@ def chat(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     return list(messages)
 
 
+def test_answers_in_json_are_text() -> None:
+    row = {"prompt": "Hi", "chosen": '[{"city": "Oslo"}]', "rejected": "[{'city': 'Rome'}]"}
+    assert texts(read([row])) == ("Hi", f"{row['chosen']}{EOS}", f"{row['rejected']}{EOS}")
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no common beginning": ({"chosen": "Yes", "rejected": "No"}, "prompt: there is none: chosen and rejected have no"),
     "one begins the other": ({"chosen": "Hi", "rejected": "Hi Go"}, "chosen: all of it begins the other response"),
@@ -295,6 +300,10 @@ def test_turns_that_cannot_be_told_apart_are_refused() -> None:
     with pytest.raises(BadRows, match="chosen: the chat template renders its turns differently where others follow"):
         read([SEVERAL], byte_tokenizer(FORGETFUL))
     assert texts(read([ASKED], byte_tokenizer(FORGETFUL)))[1] == "so: Hello!<|im_end|>\n"
+    urgent = FORGETFUL.replace("'assistant' %}{{ 'so: ' }}", "'user' %}{{ 'now: ' }}")  # a user's last turn is another
+    assert "now: " in urgent
+    with pytest.raises(BadRows, match="chosen: the chat template renders its turns differently where others follow"):
+        read([SEVERAL], byte_tokenizer(urgent))
 
 
 def call(city: str, content: Any = None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Encoder:
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.controls = either_of({*tokenizer.all_special_tokens, *added})
         bare, dressed = _probe(tokenizer)
-        place = next((k for k in range(len(dressed)) if bare and dressed[k : k + len(bare)] == bare), None)
+        place = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), None)
         self.after: Ids = [] if place is None else dressed[place + len(bare) :]
 
     @property
