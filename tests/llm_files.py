@@ -88,47 +88,187 @@ FILES = {
     "mixed.jsonl": File(lines(*of_each(score=lambda row: 1 if "0" in row["prompt"] else "high")), 4, TEXT),
     "rowcol.jsonl": File(lines(*(row | {"row": k, "row_number": k + 5} for k, row in enumerate(BASE))), 4, TEXT),
     "contradict.jsonl": File(lines(BASE[0], BASE[0] | {"chosen": "No.", "rejected": "Yes."}, BASE[0]), 3, TEXT),
-    "na.csv": File(b"prompt,chosen,rejected\nBus?,None,The 42.\nSodium?,NA,Sodium\nTwo?,yes,null\n", 3, ("Bus?", f"None{EOS}")),
+    "na.csv": File(
+        b"prompt,chosen,rejected\nBus?,None,The 42.\nSodium?,NA,Sodium\nTwo?,yes,null\n", 3, ("Bus?", f"None{EOS}")
+    ),
     "num.csv": File(b"prompt,chosen,rejected\n4+4=,8,9\n1+1=,2,3\n", 2, ("4+4=", f"8{EOS}")),
     "zero.csv": File(b"prompt,chosen,rejected\nAgent?,007,the butler\n", 1, ("Agent?", f"007{EOS}")),
     "tabs.tsv": File(b"prompt\tchosen\trejected\na\tb\tc\n", 1, ("a", f"b{EOS}")),
-    "dates.jsonl": File(lines({"prompt": "When?", "chosen": "2021-05-04", "rejected": "2020-01-01T00:00:00"}), 1, ("When?", f"2021-05-04{EOS}")),
-    "unicode.jsonl": File(
-        lines({"prompt": "\U0001f468\u200d\U0001f469?", "chosen": "\u05e9\u05dc\u05d5\u05dd", "rejected": "e\u0301"}, {"prompt": "a\u2028b", "chosen": "nul\x00", "rejected": "\ufeffbom"}),
-        2, ("\U0001f468\u200d\U0001f469?", f"\u05e9\u05dc\u05d5\u05dd{EOS}"),
+    "dates.jsonl": File(
+        lines({"prompt": "When?", "chosen": "2021-05-04", "rejected": "2020-01-01T00:00:00"}),
+        1,
+        ("When?", f"2021-05-04{EOS}"),
     ),
-    "separators.jsonl": File(json.dumps(BASE[0] | {"chosen": "a\u2028b\x85c\x0cd"}, ensure_ascii=False).encode(), 1, (TEXT[0], f"a\u2028b\x85c\x0cd{EOS}")),
-    "implicit_text.jsonl": File(lines(*({side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in BASE)), 4, TEXT, remark=IMPLICIT),
+    "unicode.jsonl": File(
+        lines(
+            {"prompt": "\U0001f468\u200d\U0001f469?", "chosen": "\u05e9\u05dc\u05d5\u05dd", "rejected": "e\u0301"},
+            {"prompt": "a\u2028b", "chosen": "nul\x00", "rejected": "\ufeffbom"},
+        ),
+        2,
+        ("\U0001f468\u200d\U0001f469?", f"\u05e9\u05dc\u05d5\u05dd{EOS}"),
+    ),
+    "separators.jsonl": File(
+        json.dumps(BASE[0] | {"chosen": "a\u2028b\x85c\x0cd"}, ensure_ascii=False).encode(),
+        1,
+        (TEXT[0], f"a\u2028b\x85c\x0cd{EOS}"),
+    ),
+    "implicit_text.jsonl": File(
+        lines(*({side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in BASE)),
+        4,
+        TEXT,
+        remark=IMPLICIT,
+    ),
     "implicit_chat.jsonl": File(lines(*WHOLE), 4, CHAT, remark=IMPLICIT),
     "scored.jsonl": File(lines(*SCORED), 4, CHAT, remark=IMPLICIT),
     "scored_prepared.jsonl": File(lines(*SCORED), 4, CHAT, flags={"preparation": "ultrafeedback"}),
-    "text_beside_chat.jsonl": File(lines(*({"prompt": row["prompt"]} | whole for row, whole in zip(BASE, WHOLE, strict=True))), 4, CHAT, remark="have whole conversations beside a prompt of text"),
-    "repeat_chat.jsonl": File(lines(*({"prompt": ask["prompt"]} | whole for ask, whole in zip(ASKED, WHOLE, strict=True))), 4, CHAT, remark="have responses that repeat the prompt"),
+    "text_beside_chat.jsonl": File(
+        lines(*({"prompt": row["prompt"]} | whole for row, whole in zip(BASE, WHOLE, strict=True))),
+        4,
+        CHAT,
+        remark="have whole conversations beside a prompt of text",
+    ),
+    "repeat_chat.jsonl": File(
+        lines(*({"prompt": ask["prompt"]} | whole for ask, whole in zip(ASKED, WHOLE, strict=True))),
+        4,
+        CHAT,
+        remark="have responses that repeat the prompt",
+    ),
     "parts.jsonl": File(lines(*map(in_parts, ASKED)), 4, CHAT),
-    "human_gpt.jsonl": File(asked_by("human", "gpt"), 4, CHAT, remark="have the role 'human', which is taken for 'user'"),
-    "pretemplated.jsonl": File(lines(*of_each(prompt=lambda row: f"{START}user\n{row['prompt']}{END}\n{START}assistant\n", chosen=lambda row: row["chosen"] + END, rejected=lambda row: row["rejected"] + END)), 4, (CHAT[0], f" City0 is nice.{END}{EOS}"), remark="have special tokens inside the text of prompt"),
-    "trailing.jsonl": File(lines({"prompt": "p", "chosen": "same", "rejected": "same "}, {"prompt": "p", "chosen": "yes", "rejected": "no"}), 2, ("p", f"same{EOS}")),
-    "long_answers.jsonl": File(lines(*BASE, BASE[0] | {"chosen": " word" * 60}), 5, TEXT, remark="have a response that is cut at max_length=200"),
-    "tools.jsonl": File(lines({"prompt": [user("Oslo?")], "chosen": [call("Oslo")], "rejected": [call("Rome")], "tools": TOOLS}), message="row 0 (line 1), chosen: the tokenizer's chat template leaves out its tool calls"),
-    "tool_turns.jsonl": File(lines({"prompt": [user("Oslo?")], "chosen": [said("5C?"), {"role": "tool", "name": "weather", "content": "5C"}, said("5C.")], "rejected": [said("No.")]}), 1, (f"{START}user\nOslo?{END}\n{START}assistant\n", f"5C?{END}\n{START}tool\n5C{END}\n{START}assistant\n5C.{END}\n"), remark="have turns of others inside a response"),
-    "orca.jsonl": File(lines(*({"system": "Be brief.", "question": row["prompt"]} | {side: row[side] for side in ("chosen", "rejected")} for row in BASE)), message=f"{MEANT} 'prompt', but its columns are ['system', 'question', 'chosen', 'rejected']; set columns to prompt=question,system=system"),
-    "orca_named.jsonl": File(lines(*({"question": row["prompt"]} | {side: row[side] for side in ("chosen", "rejected")} for row in BASE)), 4, TEXT, flags={"columns": "prompt=question"}),
-    "argilla.jsonl": File(lines({"instruction": "a", "chosen_response": "b", "rejected_response": "c"}), message="set columns to prompt=instruction,chosen=chosen_response,rejected=rejected_response"),
-    "labels.jsonl": File(lines({"prompt": "Q0", "completion": "A0", "label": False}), message="they are single responses with a label, and no pairs"),
-    "hh.jsonl": File(lines(*HH), message="rows 0, 1 and 4 (the first in line 1), chosen: all of it begins the other response"),
-    "hh_prepared.jsonl": File(lines(*HH), message="row 4 (line 5), rejected: it is the same as chosen", flags={"preparation": "hh"}),
-    "bad_row.jsonl": File(lines(*NUMBERED[:7], NUMBERED[7] | {"chosen": ""}, *NUMBERED[8:]), message="row 7 (line 8), chosen: it is empty (1 of"),
-    "bad_row_split.jsonl": File(lines(*NUMBERED[:7], NUMBERED[7] | {"chosen": ""}, *NUMBERED[8:]), message="row 7 (line 8), chosen: it is empty (1 of", flags={"test_split_size": 0.25, "eval_strategy": "steps", "eval_steps": 1}),
-    "numbers.jsonl": File(lines(*of_each(chosen=1, rejected=2)), message="all 4 rows (the first in line 1), chosen: it must be text or a list of messages, got a number, 1 in row 0"),
-    "truth.jsonl": File(lines({"prompt": "p?", "chosen": True, "rejected": False}), message="row 0 (line 1), chosen: it must be text or a list of messages, got a truth value, True"),
-    "lists.jsonl": File(lines(*of_each(chosen=["a"], rejected=["b"])), message="all 4 rows (the first in line 1), chosen: it must be text or a list of messages, got a list of text"),
-    "repeat_text.jsonl": File(lines(*of_each(chosen=lambda row: row["prompt"] + row["chosen"], rejected=lambda row: row["prompt"] + row["rejected"])), message="all 4 rows (the first in line 1), chosen: it begins with the prompt"),
-    "roles.jsonl": File(asked_by("assistant", "user"), message="all 4 rows (the first in line 1), chosen: its last message is the user's"),
-    "half.jsonl": File(b'{"prompt": "p", "chosen": "bad \\ud800 half", "rejected": "fine"}\n', message="row 0 (line 1), chosen: its character 5 is half of a surrogate pair, \\ud800, and no text"),
-    "long.jsonl": File(lines(BASE[0] | {"prompt": "word " * 50}, *BASE), message="row 0 (line 1), prompt: it leaves no room for a response within max_length=200: it has 250 tokens"),
-    "long_same.jsonl": File(lines({"prompt": "p", "chosen": "word " * 60 + "good", "rejected": "word " * 60 + "bad"}, *BASE), message="row 0 (line 1), rejected: it is the same as chosen within max_length=200, and differs only after"),
-    "malformed.jsonl": File(lines(BASE[0]) + b'{"prompt": "x", "chosen": "y"\n', message="line 2, column 30: it is not JSON: Expecting ',' delimiter"),
+    "human_gpt.jsonl": File(
+        asked_by("human", "gpt"), 4, CHAT, remark="have the role 'human', which is taken for 'user'"
+    ),
+    "pretemplated.jsonl": File(
+        lines(
+            *of_each(
+                prompt=lambda row: f"{START}user\n{row['prompt']}{END}\n{START}assistant\n",
+                chosen=lambda row: row["chosen"] + END,
+                rejected=lambda row: row["rejected"] + END,
+            )
+        ),
+        4,
+        (CHAT[0], f" City0 is nice.{END}{EOS}"),
+        remark="have special tokens inside the text of prompt",
+    ),
+    "trailing.jsonl": File(
+        lines(
+            {"prompt": "p", "chosen": "same", "rejected": "same "}, {"prompt": "p", "chosen": "yes", "rejected": "no"}
+        ),
+        2,
+        ("p", f"same{EOS}"),
+    ),
+    "long_answers.jsonl": File(
+        lines(*BASE, BASE[0] | {"chosen": " word" * 60}),
+        5,
+        TEXT,
+        remark="have a response that is cut at max_length=200",
+    ),
+    "tools.jsonl": File(
+        lines({"prompt": [user("Oslo?")], "chosen": [call("Oslo")], "rejected": [call("Rome")], "tools": TOOLS}),
+        message="row 0 (line 1), chosen: the tokenizer's chat template leaves out its tool calls",
+    ),
+    "tool_turns.jsonl": File(
+        lines(
+            {
+                "prompt": [user("Oslo?")],
+                "chosen": [said("5C?"), {"role": "tool", "name": "weather", "content": "5C"}, said("5C.")],
+                "rejected": [said("No.")],
+            }
+        ),
+        1,
+        (
+            f"{START}user\nOslo?{END}\n{START}assistant\n",
+            f"5C?{END}\n{START}tool\n5C{END}\n{START}assistant\n5C.{END}\n",
+        ),
+        remark="have turns of others inside a response",
+    ),
+    "orca.jsonl": File(
+        lines(
+            *(
+                {"system": "Be brief.", "question": row["prompt"]}
+                | {side: row[side] for side in ("chosen", "rejected")}
+                for row in BASE
+            )
+        ),
+        message=(
+            f"{MEANT} 'prompt', but its columns are ['system', 'question', 'chosen', 'rejected']; "
+            "set columns to prompt=question,system=system"
+        ),
+    ),
+    "orca_named.jsonl": File(
+        lines(*({"question": row["prompt"]} | {side: row[side] for side in ("chosen", "rejected")} for row in BASE)),
+        4,
+        TEXT,
+        flags={"columns": "prompt=question"},
+    ),
+    "argilla.jsonl": File(
+        lines({"instruction": "a", "chosen_response": "b", "rejected_response": "c"}),
+        message="set columns to prompt=instruction,chosen=chosen_response,rejected=rejected_response",
+    ),
+    "labels.jsonl": File(
+        lines({"prompt": "Q0", "completion": "A0", "label": False}),
+        message="they are single responses with a label, and no pairs",
+    ),
+    "hh.jsonl": File(
+        lines(*HH), message="rows 0, 1 and 4 (the first in line 1), chosen: all of it begins the other response"
+    ),
+    "hh_prepared.jsonl": File(
+        lines(*HH), message="row 4 (line 5), rejected: it is the same as chosen", flags={"preparation": "hh"}
+    ),
+    "bad_row.jsonl": File(
+        lines(*NUMBERED[:7], NUMBERED[7] | {"chosen": ""}, *NUMBERED[8:]),
+        message="row 7 (line 8), chosen: it is empty (1 of",
+    ),
+    "bad_row_split.jsonl": File(
+        lines(*NUMBERED[:7], NUMBERED[7] | {"chosen": ""}, *NUMBERED[8:]),
+        message="row 7 (line 8), chosen: it is empty (1 of",
+        flags={"test_split_size": 0.25, "eval_strategy": "steps", "eval_steps": 1},
+    ),
+    "numbers.jsonl": File(
+        lines(*of_each(chosen=1, rejected=2)),
+        message=(
+            "all 4 rows (the first in line 1), chosen: it must be text or a list of messages, got a number, 1 in row 0"
+        ),
+    ),
+    "truth.jsonl": File(
+        lines({"prompt": "p?", "chosen": True, "rejected": False}),
+        message="row 0 (line 1), chosen: it must be text or a list of messages, got a truth value, True",
+    ),
+    "lists.jsonl": File(
+        lines(*of_each(chosen=["a"], rejected=["b"])),
+        message="all 4 rows (the first in line 1), chosen: it must be text or a list of messages, got a list of text",
+    ),
+    "repeat_text.jsonl": File(
+        lines(
+            *of_each(
+                chosen=lambda row: row["prompt"] + row["chosen"], rejected=lambda row: row["prompt"] + row["rejected"]
+            )
+        ),
+        message="all 4 rows (the first in line 1), chosen: it begins with the prompt",
+    ),
+    "roles.jsonl": File(
+        asked_by("assistant", "user"),
+        message="all 4 rows (the first in line 1), chosen: its last message is the user's",
+    ),
+    "half.jsonl": File(
+        b'{"prompt": "p", "chosen": "bad \\ud800 half", "rejected": "fine"}\n',
+        message="row 0 (line 1), chosen: its character 5 is half of a surrogate pair, \\ud800, and no text",
+    ),
+    "long.jsonl": File(
+        lines(BASE[0] | {"prompt": "word " * 50}, *BASE),
+        message="row 0 (line 1), prompt: it leaves no room for a response within max_length=200: it has 250 tokens",
+    ),
+    "long_same.jsonl": File(
+        lines({"prompt": "p", "chosen": "word " * 60 + "good", "rejected": "word " * 60 + "bad"}, *BASE),
+        message="row 0 (line 1), rejected: it is the same as chosen within max_length=200, and differs only after",
+    ),
+    "malformed.jsonl": File(
+        lines(BASE[0]) + b'{"prompt": "x", "chosen": "y"\n',
+        message="line 2, column 30: it is not JSON: Expecting ',' delimiter",
+    ),
     "empty.jsonl": File(b"", message="it has no rows"),
-    "latin1.jsonl": File('{"prompt": "p", "chosen": "caf\xe9", "rejected": "tea"}\n'.encode("latin-1"), message="line 1, column 31: the byte 0xe9 is not UTF-8: save the file as UTF-8"),
+    "latin1.jsonl": File(
+        '{"prompt": "p", "chosen": "caf\xe9", "rejected": "tea"}\n'.encode("latin-1"),
+        message="line 1, column 31: the byte 0xe9 is not UTF-8: save the file as UTF-8",
+    ),
     "text.txt": File(b"a\n", message="the name of a data file must end in one of .jsonl"),
-}  # fmt: skip
+}

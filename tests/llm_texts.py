@@ -25,7 +25,8 @@ TOOLS = (
 )
 FORGETFUL = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if loop.last and m['role'] == 'assistant' %}{{ 'so: ' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if loop.last and m['role'] == 'assistant' %}{{ 'so: ' }}{% endif %}"
+    "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """Renders a turn differently once another follows, as those do that drop earlier thoughts."""

@@ -1,4 +1,4 @@
-"""Preference data: checked and split into tokens once; rows that cannot be trained on are refused by number and field."""
+"""Preference data, checked and split into tokens once: rows that cannot be trained on are refused by row and field."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def test_problems_that_are_alike_are_one(tmp_path: Path) -> None:
     with pytest.raises(BadRows) as caught:
         read(rows)
     assert (
-        f": rows 1, 2, 3, 4, 5 and 2 more, chosen: it is empty; rows 8 and 9, rejected: {number}, 3 in row 8 (9 of 10 rows)"
+        ": rows 1, 2, 3, 4, 5 and 2 more, chosen: it is empty; rows 8 and 9, "
+        f"rejected: {number}, 3 in row 8 (9 of 10 rows)"
     ) in str(caught.value)
     kinds = [GOOD, *(GOOD | {"chosen": [said("a")] * k + [{"role": "x", "content": "y"}]} for k in range(7))]
     with pytest.raises(BadRows, match=r"row 5, chosen: .*; \.\.\. \(7 of 8 rows\)"):
@@ -212,7 +213,7 @@ def test_tokens_that_merge_are_counted() -> None:
     data = read(rows, tokenizer)
     assert [tokenizer.decode(part) for part in ids(data)] == ["u", f"psame{EOS}", f"pno{EOS}"]
     assert [tokenizer.decode(part) for part in ids(data, 1)] == ["up", f"yes{EOS}", f"no{EOS}"]
-    assert data.report.remarks == {"have a prompt whose last tokens merge with the first ones of a response": 1}
+    assert data.report.remarks == {"have a prompt whose last tokens merge with those of a response": 1}
     with pytest.raises(
         BadRows, match="row 0, prompt: its tokens merge with the first ones of a response, which leaves"
     ):
@@ -235,7 +236,7 @@ def test_an_empty_response_may_lose(row: dict[str, Any]) -> None:
     data = read([row])
     assert data.report.remarks == {"have an empty rejected response, which is its end token alone": 1}
     assert TOKENIZER.decode(ids(data)[2]).strip() in (EOS, END)
-    with pytest.raises(BadRows, match="chosen: (it|its last message) is empty"):
+    with pytest.raises(BadRows, match=r"chosen: (it|its last message) is empty"):
         read([row | {"chosen": row["rejected"], "rejected": row["chosen"]}])
 
 
@@ -426,9 +427,9 @@ def test_data_that_were_checked_are_checked_again_for_other_limits() -> None:
     rows = [{"prompt": "p" * n, "chosen": "ab", "rejected": "c"} for n in (5, 3, 16, 1)]
     data = read(rows, max_length=64)
     assert read(data, max_length=64).rows is data.rows  # nothing is to be done
-    for given in (data, data.rows, data.rows.select([3, 2, 1, 0]), concatenate_datasets([data.rows, data.rows])):
-        with pytest.raises(BadRows, match="rows? 2.*, prompt: it leaves no room for a response within max_length=6"):
-            read(given, max_length=6)
+    for other in (data, data.rows, data.rows.select([3, 2, 1, 0]), concatenate_datasets([data.rows, data.rows])):
+        with pytest.raises(BadRows, match=r"rows? 2.*, prompt: it leaves no room for a response within max_length=6"):
+            read(other, max_length=6)
     kept = read(data, max_length=6, on_bad_rows="drop")
     assert kept.rows["row_number"][:] == [0, 1, 3] and [problem.row for problem in kept.report.dropped] == [2]
     assert kept.rows[0]["chosen_ids"] == data.rows[0]["chosen_ids"]  # uncut
@@ -442,11 +443,11 @@ def test_data_that_another_tokenizer_made_are_refused(other: dict[str, Any], tmp
     data.rows.save_to_disk(tmp_path / "saved")
     loaded = read_split(tmp_path / "saved")
     assert ids(read(loaded)) == ids(data)
-    for given in (data, data.rows, data.rows.select([1]), loaded):
+    for prepared in (data, data.rows, data.rows.select([1]), loaded):
         with pytest.raises(
             ValueError, match="train_dataset has tokens of another tokenizer, or of another chat template"
         ):
-            read(given, byte_tokenizer(**other))
+            read(prepared, byte_tokenizer(**other))
 
 
 def test_a_tokenizers_digest_is_of_its_rules_alone() -> None:
@@ -515,7 +516,7 @@ def test_the_source_and_the_places_of_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_numbers_are_those_of_the_file_whatever_was_done(seed: int, tmp_path: Path) -> None:
     rows = [GOOD | {"chosen": f"answer {k}"} for k in range(20)]
-    path = write(tmp_path / "a.jsonl", rows[:7] + [rows[7] | {"chosen": ""}] + rows[8:])
+    path = write(tmp_path / "a.jsonl", [*rows[:7], rows[7] | {"chosen": ""}, *rows[8:]])
     parts = read_split(path).train_test_split(0.25, seed=seed)
     bad = next(name for name in parts if "" in parts[name]["chosen"])
     with pytest.raises(BadRows, match=rf"{path}: row 7 \(line 8\), chosen: it is empty"):
@@ -574,7 +575,7 @@ def test_a_stream_that_changes_on_the_way(tmp_path: Path) -> None:
 
 
 def test_a_stream_without_the_columns_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must have the column 'chosen', .*; is 'choosen' meant to be it"):
+    with pytest.raises(ValueError, match=r"must have the column 'chosen', .*; is 'choosen' meant to be it"):
         read(streams([{"prompt": "a", "choosen": "b", "rejected": "c"}], tmp_path)["generator"])
 
 

@@ -1,4 +1,4 @@
-"""Files are read as they are: no type is guessed, no line is split elsewhere, and what is wrong is named by its place."""
+"""Files are read as they are: no type is guessed, no line is split elsewhere, and what is wrong has a place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def places(data: Any) -> list[Place]:
     return [table.place_of(row[table.ORIGIN]) for row in data]
 
 
-# ------------------------------------------------------------------------------------------------------ nothing is guessed
+# --------------------------------------------------------------------------------------------------- nothing is guessed
 
 LOOKS_LIKE = [
     "None",
@@ -189,6 +189,17 @@ def test_any_text_is_read_as_it_was_written_or_named(
         assert (origin["field"] in columns) if columns else origin["field"] is None
         for column in set(COLUMNS) - columns:
             assert read[column] == row[column]
+
+
+def test_each_half_of_a_pair_is_named_in_its_own_row() -> None:
+    rows = [{"a": "\ud800", "b": "x", "c": [{"d": "y"}]}, {"a": "x", "b": "y\udc00", "c": []}, {"a": "x", "b": "x"}]
+    rows.append({"a": "x", "b": "x", "c": [{"d": "\udfff"}]})
+    data = table.to_dataset(rows)
+    found = [row[table.ORIGIN] for row in data]
+    assert [origin["field"] for origin in found] == ["a", "b", None, "c"]
+    assert [origin["row"] for origin in found] == [0, 1, 2, 3]
+    assert "character 2 is half of a surrogate pair, \\udc00" in found[1]["problem"]
+    assert data["b"][:] == ["x", "y\ufffd", "x", "x"]
 
 
 # ----------------------------------------------------------------------------------------------------- what is no data
@@ -369,7 +380,7 @@ def test_a_folder_that_preferences_wrote_to(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the folder has no data file, whose name ends in one of .jsonl"):
+    with pytest.raises(ValueError, match=r"the folder has no data file, whose name ends in one of .jsonl"):
         read_splits(tmp_path)
 
 

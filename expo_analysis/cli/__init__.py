@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(audit.audit)
+app.command()(evaluate.evaluate)
 app.command()(experiment.experiment)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)
 app.command()(losses.losses)

@@ -6,10 +6,9 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -17,86 +16,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .._files import writable
-from ..own_file import load_file
+from . import preferences_options as option
 from .errors import bad_input, language_models
+from .rewards import REFERENCE, check_reward, default_device, parse_reward
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
     from ..llm.data.preferences import Settings
-    from ..llm.data.rewards import Reward
-
-REFERENCE = "reference"
-
-
-def _option(help: str, *names: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help)
-
-
-PromptFile = Annotated[
-    str,
-    _option("Prompts: a file of JSON, CSV, TSV, parquet or one a line (.txt), or 'sentiment'.", metavar="FILE"),
-]
-Output = Annotated[Path, _option("The data set to write, .jsonl or .parquet.", "--output", "-o", metavar="FILE")]
-Model = Annotated[str, _option("The reference: smollm2, a folder, or a model of the Hub.", metavar="NAME")]
-RewardName = Annotated[str, _option("vader, classifier:NAME, FILE.py:FUNCTION, or reference.", metavar="NAME")]
-RewardLabel = Annotated[str | None, _option("Which label of the classifier is rewarded.", metavar="LABEL")]
-Scored = Annotated[
-    str, _option("What vader and a classifier read: response or both (with its prompt).", metavar="WHAT")
-]
-Responses = Annotated[int, _option("Responses to compare, for each prompt.", metavar="K")]
-ReferenceSamples = Annotated[
-    int, _option("Further responses for each prompt, for EXPO's estimator of that name.", metavar="N")
-]
-MaxNewTokens = Annotated[int, _option("Responses are cut after this many tokens.", metavar="N")]
-Temperature = Annotated[float, _option("Temperature of sampling; 1 draws from the reference itself.", metavar="NUMBER")]
-TopP = Annotated[
-    float, _option("Draw from the fewest tokens with this probability; 1 draws from all.", metavar="NUMBER")
-]
-Pairs = Annotated[str, _option("Pairs to label, for each prompt: a number, or all.", metavar="N")]
-LabelTemperature = Annotated[
-    float, _option("Temperature of the labels: the higher, the nearer they are to coin flips.", metavar="NUMBER")
-]
-ReferenceShare = Annotated[float, _option("Label this share of the prompts by the reference itself.", metavar="SHARE")]
-Seed = Annotated[int, _option("Seed of all random numbers.", metavar="N")]
-Column = Annotated[str, _option("The column with the prompts.", metavar="NAME")]
-Chat = Annotated[bool, _option("Take plain prompts for messages of a user.", "--chat")]
-Limit = Annotated[int | None, _option("Use the first N prompts only.", metavar="N")]
-MaxPromptLength = Annotated[
-    int | None, _option("The most tokens of a prompt. Default: what the model has room for.", metavar="N")
-]
-OnBadRows = Annotated[str, _option("Prompts that cannot be used: error, or drop to leave them out.", metavar="HOW")]
-BatchSize = Annotated[int, _option("Responses to sample at a time.", metavar="N")]
-DType = Annotated[str, _option("Type of the weights: float32, bfloat16, float16.", metavar="TYPE")]
-Device = Annotated[str | None, _option("Default: cuda where there is one.", metavar="NAME")]
-Restart = Annotated[bool, _option("Throw away what an earlier run has sampled.", "--restart")]
-AsJson = Annotated[bool, _option("Print settings and counts as one JSON document.", "--json")]
 
 
 def preferences(
-    prompts: PromptFile,
-    output: Output,
-    model: Model = "smollm2",
-    reward: RewardName = "vader",
-    reward_label: RewardLabel = None,
-    scored: Scored = "response",
-    responses: Responses = 4,
-    reference_samples: ReferenceSamples = 0,
-    max_new_tokens: MaxNewTokens = 24,
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    pairs: Pairs = "all",
-    label_temperature: LabelTemperature = 1.0,
-    reference_share: ReferenceShare = 0.0,
-    seed: Seed = 0,
-    column: Column = "prompt",
-    chat: Chat = False,
-    limit: Limit = None,
-    max_prompt_length: MaxPromptLength = None,
-    on_bad_rows: OnBadRows = "error",
-    batch_size: BatchSize = 16,
-    dtype: DType = "float32",
-    device: Device = None,
-    restart: Restart = False,
-    as_json: AsJson = False,
+    prompts: option.PromptFile,
+    output: option.Output,
+    model: option.Model = "smollm2",
+    reward: option.RewardName = "vader",
+    reward_label: option.RewardLabel = None,
+    scored: option.Scored = "response",
+    responses: option.Responses = 4,
+    reference_samples: option.ReferenceSamples = 0,
+    max_new_tokens: option.MaxNewTokens = 24,
+    temperature: option.Temperature = 1.0,
+    top_p: option.TopP = 1.0,
+    pairs: option.Pairs = "all",
+    label_temperature: option.LabelTemperature = 1.0,
+    reference_share: option.ReferenceShare = 0.0,
+    seed: option.Seed = 0,
+    column: option.Column = "prompt",
+    chat: option.Chat = False,
+    limit: option.Limit = None,
+    max_prompt_length: option.MaxPromptLength = None,
+    on_bad_rows: option.OnBadRows = "error",
+    batch_size: option.BatchSize = 16,
+    dtype: option.DType = "float32",
+    device: option.Device = None,
+    restart: option.Restart = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Preference data with known truth: sample from a model, score with a reward, draw labels.
 
@@ -174,14 +127,16 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
     prompts = read_prompts(given.prompts, given.column, given.on_bad_rows).first(given.limit)
     if given.chat:
         prompts = prompts.said_by_user()
-    work.reward = _reward(given.reward, given.reward_label, given.scored, given.device)
+    work.reward = None
+    if given.reward != REFERENCE:
+        work.reward = parse_reward(given.reward, given.reward_label, given.scored, given.device, others=(REFERENCE,))
     if work.reward is not None:
         work.reward.try_out(prompts.prompts)
     work.tokenizer = load_tokenizer(given.model)
     work.prompts, work.ids = tokenize(prompts, work.tokenizer, given.max_prompt_length, given.on_bad_rows)
     work.model = load_model(given.model, dtype=given.dtype)
     _leave_room(work, given)
-    work.model = work.model.to(given.device or _default_device())
+    work.model = work.model.to(given.device or default_device())
     if given.restart:
         work.files["responses"].unlink(missing_ok=True)
     return work
@@ -257,10 +212,7 @@ def _pairs(text: str) -> int | None:
 def _check_options(given: SimpleNamespace) -> None:
     """Options that would be ignored, or that only the model would refuse after it was loaded."""
     reward = given.reward
-    if given.reward_label is not None and not reward.startswith("classifier:"):
-        raise ValueError(f"reward-label is not used by the reward {reward!r}: it is for classifiers")
-    if given.scored != "response" and not (reward == "vader" or reward.startswith("classifier:")):
-        raise ValueError(f"scored is not used by the reward {reward!r}: it is for vader and classifiers")
+    check_reward(reward, given.reward_label, given.scored)
     if reward == REFERENCE and given.reference_share:
         raise ValueError("reference-share is not used by the reward 'reference', which labels all prompts")
     if reward == REFERENCE and given.label_temperature != 1:
@@ -269,43 +221,6 @@ def _check_options(given: SimpleNamespace) -> None:
         raise ValueError(f"limit must be a positive whole number, got {given.limit}")
     if given.dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {given.dtype!r}")
-
-
-def _reward(name: str, label: str | None, scored: str, device: str | None) -> Reward | None:
-    """The reward of this name; None for the reference's own log-probabilities."""
-    from ..llm.data.rewards import classifier, vader
-
-    kind, _, rest = name.rpartition(":")
-    if name == REFERENCE:
-        return None
-    if name == "vader":
-        return vader(scored)
-    if name.startswith("classifier:"):
-        return classifier(name.removeprefix("classifier:"), label, scored, device=device)
-    if kind.endswith(".py"):
-        return own_reward(Path(kind), rest)
-    raise ValueError(f"reward must be vader, reference, classifier:NAME or FILE.py:FUNCTION, got {name!r}")
-
-
-def own_reward(file: Path, name: str) -> Reward:
-    """The reward that ``FILE.py:FUNCTION`` names.
-
-    Raises:
-        ValueError: naming the file or function and what is wrong with it.
-    """
-    from ..llm.data.rewards import Reward
-
-    function: Callable[..., Any] | None = getattr(load_file(file), name, None)
-    if not callable(function):
-        raise ValueError(f"{file}: it has no function {name!r}")
-    # a file that was changed has another name, so that its old scores are not taken for its new ones
-    return Reward(f"{file}:{name} {sha256(file.read_bytes()).hexdigest()[:8]}", function)
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # -------------------------------------------------------------------------------------------------------------- output

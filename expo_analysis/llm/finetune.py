@@ -17,7 +17,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from transformers import PrinterCallback, ProgressCallback
 
 from .._errors import one_sentence
 from .._files import replace
+from ..own_file import in_words
 from .data import read_split
 from .data.splits import DataRecipe
 from .data.splits import load_pairs as load
@@ -33,9 +34,9 @@ from .interrupt import CODES, NAMES, StopAndSave
 from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import RECIPES, Recipe, list_options, parse
-from .run_record import begin, clear, record_of, where_to_start
+from .run_record import check_resumed, clear, record_of, where_to_start, write_record
 from .summary import print_summary, summarise
-from .training import NonFiniteLoss, PreferenceTrainer
+from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
 from .training._trl import get_quantization_config as quantization
 from .training.checkpoints import latest_checkpoint
@@ -75,28 +76,46 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
         optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    own: Any = config.model_init_kwargs or {}
-    config.model_init_kwargs = settings = settings | own
-    trained, tokenizer, quantized = name, None, quantization(model)
-    if adapter_base(name) is not None:
-        trained, tokenizer = adapter_to_train(recipe, name, settings, quantized), load_tokenizer(name)
-        config.model_init_kwargs, quantized = None, None  # they went into the model
-    trainer = PreferenceTrainer(
-        trained,
-        args=config,
-        train_dataset=train,
-        eval_dataset=test,
-        optimal_dataset=optimal,
-        processing_class=tokenizer,
-        quantization_config=quantized,
-        peft_config=get_peft_config(model),
-    )
+    more: Any = config.model_init_kwargs or {}
+    config.model_init_kwargs = settings = settings | more
+    trained, quantized = name, quantization(model)
+    with loading(name):
+        own = {} if adapter_base(name) is not None else {"revision": model.model_revision}
+        tokenizer = load_tokenizer(name, trust_remote_code=config.trust_remote_code, **own)
+        if adapter_base(name) is not None:
+            trained = adapter_to_train(recipe, name, settings, quantized)
+            config.model_init_kwargs, quantized = None, None  # they went into the model
+        trainer = PreferenceTrainer(
+            trained,
+            args=config,
+            train_dataset=train,
+            eval_dataset=test,
+            optimal_dataset=optimal,
+            processing_class=tokenizer,
+            quantization_config=quantized,
+            peft_config=get_peft_config(model),
+        )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(LogEnds())
     if not config.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ShowProgress())
     return trainer
+
+
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Name the model where what reads its files has exceptions of its own, or says nothing of the file.
+
+    Raises:
+        ValueError: in the place of these.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("safetensors", "tokenizers", "json", "pickle", "_pickle", "zipfile")):
+            raise
+        raise ValueError(f"model {name!r}: its files cannot be read: {in_words(error)}") from error
 
 
 def adapter_to_train(recipe: Recipe, folder: str, settings: dict[str, Any], quantized: Any) -> Any:
@@ -129,7 +148,7 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         if recipe.script.overwrite and trainer.is_world_process_zero():
             clear(folder)
         if trainer.is_world_process_zero():
-            begin(folder, record_of(trainer, recipe), resume=checkpoint is not None)
+            write_record(folder, record_of(trainer, recipe))
         trainer.accelerator.wait_for_everyone()
         with stop:
             trainer.train(resume_from_checkpoint=checkpoint)
@@ -217,9 +236,12 @@ def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | N
         log.propagate = False
     with contextlib.redirect_stdout(sys.stderr):  # of libraries, DeepSpeed for one: results are alone on the other
         recipe = parse(arguments)
-        recipe.config.enable_jit_checkpoint = False  # `StopAndSave` handles signals, while training and never else
         checkpoint = where_to_start(recipe, say_on_stderr)
-        return recipe, make_trainer(recipe, say_on_stderr), checkpoint
+        trainer = make_trainer(recipe, say_on_stderr)
+        if checkpoint is not None:
+            check_resumed(Path(recipe.config.output_dir), record_of(trainer, recipe))
+            identity.check(checkpoint, trainer.identity.parts(trainer))
+        return recipe, trainer, checkpoint
 
 
 if __name__ == "__main__":

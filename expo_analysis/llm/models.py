@@ -60,6 +60,16 @@ def load_tokenizer(name: str, **kwargs: Any) -> Any:
     return AutoTokenizer.from_pretrained(folder if own else base, **kwargs)
 
 
+def context_of(name: str) -> int | None:
+    """The most tokens of prompt and response together that a model reads, where its configuration knows a limit."""
+    from transformers import AutoConfig
+
+    folder = resolve_model(name)
+    config = AutoConfig.from_pretrained(adapter_base(folder) or folder)
+    limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return limit
+
+
 def without_progress_bars() -> None:
     """Let transformers draw none of its own in this process."""
     from transformers.utils import logging
@@ -112,7 +122,7 @@ def find_model(name: str, revision: str | None = None) -> str:
 
     if isinstance(try_to_load_from_cache(found, MODEL, revision=revision), str):
         return found
-    hint = _close_to(Path(name))
+    hint = "" if "/" in name else _close_to(Path(name))
     try:
         info = HfApi().model_info(found, revision=revision, timeout=SECONDS)
     except GatedRepoError:

@@ -29,8 +29,21 @@ REFUSED = {
     "label_smoothing_factor": "give label_smoothing to the objective, as an option of it",
     "resume_from_checkpoint": "resume takes the newest complete checkpoint",
     "ignore_bias_buffers": "the models trained here keep no such buffers",
+    "enable_jit_checkpoint": "SIGTERM and Ctrl-C save a checkpoint anyhow",
 }
 """Settings that are inherited and cannot be set, and why."""
+
+HELP = {
+    "dataset_name": "A .jsonl, .csv or .parquet file, a folder, or a data set of the Hub.",
+    "dataset_config": "Which configuration of a data set of the Hub.",
+    "dataset_train_split": "Which split to train on.",
+    "dataset_test_split": "Which split to evaluate on, where eval_strategy asks for it.",
+    "dataset_streaming": "Read the data as they are used.",
+    "test_split_size": "Share of the training data to set aside for evaluation.",
+    "output_dir": "Folder for checkpoints, the model, run.json and summary.json; trainer_output if not set.",
+    "model_name_or_path": "The same as model.",
+}
+"""What inherited settings do here, where their own words say something else."""
 
 NEEDS = {
     "use_peft": ("lora_", "use_rslora", "use_dora"),
@@ -121,16 +134,18 @@ class Parser(TrlParser):
     """TRL's parser, whose errors are exceptions with one line to say, and whose help has our own settings first."""
 
     def __init__(self) -> None:
+        own = ("model", "dataset_name", *_own_names(FinetuneArguments), "output_dir")
         self.groups = {
-            "Model, data and output": _own_names(FinetuneArguments)
-            | {"dataset_name", "dataset_train_split", "dataset_test_split", "test_split_size", "output_dir"},
-            "Loss, and how its terms are computed": set(PreferenceConfig.__annotations__),
+            "Model, data and output": own,
+            "Loss and reference, tokens and rows": _own_names(PreferenceConfig),
             "Loading the model, and PEFT (TRL's ModelConfig)": _names(ModelConfig),
-            "Further settings of the data (TRL's)": _names(ScriptArguments) | _names(DatasetMixtureConfig),
-            "Training (TRL's and transformers')": _names(PreferenceConfig),
+            "Further settings of the data (TRL's)": (*_names(ScriptArguments), *_names(DatasetMixtureConfig)),
+            "Training (transformers')": _names(PreferenceConfig),
         }
         options = (FinetuneArguments, PreferenceConfig, ModelConfig, DatasetMixtureConfig)
         super().__init__(options, prog="expo-analysis finetune", allow_abbrev=False)
+        for action in self._actions:
+            action.help = HELP.get(action.dest, action.help)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -147,9 +162,11 @@ class Parser(TrlParser):
         left = self.known
         for title, names in self.groups.items():
             formatter.start_section(title)
-            formatter.add_arguments([action for action in self._actions if action.dest in names & left])
+            for name in names:
+                if name in left:
+                    formatter.add_arguments([action for action in self._actions if action.dest == name])
+                    left.remove(name)
             formatter.end_section()
-            left -= names
         formatter.add_text(f"Settings of TRL and transformers that are refused: {', '.join(sorted(REFUSED))}.")
         return formatter.format_help()
 
@@ -167,12 +184,13 @@ class Parser(TrlParser):
         return found, rest
 
 
-def _names(cls: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls) if field.init}
+def _names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
-def _own_names(cls: type) -> set[str]:
-    return _names(cls) - {name for base in cls.__mro__[1:-1] for name in _names(base)}
+def _own_names(cls: type) -> list[str]:
+    inherited = {name for base in cls.__mro__[1:-1] for name in _names(base)}
+    return [name for name in _names(cls) if name not in inherited]
 
 
 def list_options() -> str:
@@ -221,9 +239,9 @@ def check_use(recipe: Recipe) -> None:
         for field in dataclasses.fields(part)
         if field.init and getattr(part, field.name) != field.default
     }
-    for name in ("ignore_bias_buffers", "resume_from_checkpoint"):
+    for name, reason in REFUSED.items():
         if name in given:
-            raise ValueError(f"{name} is not used here: {REFUSED[name]}")
+            raise ValueError(f"{name} is not used here: {reason}")
     for switch, names in NEEDS.items():
         for name in given:
             if name.startswith(names) and switch not in given:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .._files import replace
-from .data import DataReport, PreferenceData
-from .models import ADAPTER, MODEL, WEIGHTS, resolve_model
+from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
 from .recipe import Recipe
+from .training import identity
 from .training.checkpoints import checkpoints, latest_checkpoint
 
 FILE = "run.json"
@@ -23,78 +22,91 @@ FINISHED = (*WEIGHTS, "adapter_model.*")
 """What a training that came to its end leaves beside its checkpoints."""
 
 WORDS = {
-    "objective": "the loss",
-    "estimator": "the estimator",
-    "aggregation": "the aggregation",
-    "token_prefixes": "the token prefixes",
-    "model": "the model",
-    "adapter": "the adapter",
-    "data": "the data",
-    "max_length": "the maximal length",
-    "seed": "the seed",
+    **identity.WORDS,
+    "model": "initial model",
+    "data": "data",
+    "max_length": "max_length",
+    "files": "file of the loss",
+    "seed": "seed",
 }
 """What has to be the same, and what it is called."""
 
-BY_CONTENT = ("model", "data")
-"""What may have been moved: it is the same if its digest is."""
-
 
 def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
-    """What a run depends on: for each of `WORDS` what it is called, and a digest where its name does not settle it."""
-    config = trainer.args
-    peft = getattr(trainer.model, "peft_config", {}).get("default")
+    """What a run depends on: the identity of its training, and what model, data and files of losses are called."""
+    folder = resolve_model(recipe.model_name)
     data = recipe.script.dataset_name or json.dumps(recipe.mixture.datasets, default=repr)
-    named: dict[str, tuple[Any, str]] = {
-        "objective": (repr(trainer.objective), _source_of(type(trainer.objective))),
-        "estimator": (trainer.estimator, ""),
-        "aggregation": (config.aggregation, ""),
-        "token_prefixes": (config.token_prefixes, ""),
-        "model": (recipe.model_name, model_digest(resolve_model(recipe.model_name)) or recipe.model.model_revision),
-        "adapter": (None, "") if peft is None else (str(peft.peft_type.value), _digest(repr(_plain(peft)))),
-        "data": (data, data_digest(trainer.train_dataset)),
-        "max_length": (config.max_length, ""),
-        "seed": (config.seed, ""),
+    parts = trainer.identity.parts(trainer) | {
+        "model": model_digest(folder) or recipe.model.model_revision,  # of what is on the disk: quick, for any run
+        "data": trainer.data.fingerprint,
+        "max_length": trainer.args.max_length,
+        "files": _own_files(trainer.args.objective),
+        "seed": trainer.args.seed,
     }
-    found = {key: {"is": value, "digest": digest} for key, (value, digest) in named.items()}
-    return found | {"version": version("expo-analysis")}
+    names = {"model": recipe.model_name, "data": data}
+    return {"is": parts, "names": names, "version": version("expo-analysis")}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What another run was begun with, in words, one for each of `WORDS` that is not the same."""
     found = []
     for key, word in WORDS.items():
-        old, new = before.get(key), now[key]
-        moved = key in BY_CONTENT and new["digest"] and old is not None and old["digest"] == new["digest"]
-        if old is None or old == new or moved:
+        if key not in before["is"] or before["is"][key] == now["is"].get(key):
             continue
-        if old["is"] != new["is"]:
-            found.append(f"{word} {old['is']}, and this is {new['is']}")
+        old, new = (record["names"].get(key, record["is"].get(key)) for record in (before, now))
+        if key in ("adapter", "files"):
+            found.append(f"another {word}")
+        elif old != new:
+            found.append(f"the {word} {old}, and this is {new}")
         else:
-            found.append(f"{word} {old['is']} as it was then, and its content has changed")
+            found.append(f"the {word} {old} with another content")
     return found
 
 
-def begin(folder: Path, record: dict[str, Any], resume: bool) -> None:
-    """Write the record of a run that begins; compare it with that of a run that is resumed.
+def check_resumed(folder: Path, record: dict[str, Any]) -> None:
+    """Compare a run that is to be resumed with its record; one without a record may be anything.
 
     Raises:
         ValueError: naming what the run in this folder was begun with, where that is something else.
     """
     file = folder / FILE
-    if resume and file.is_file():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-            found = differences(before, record)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
-        if found:
-            raise ValueError(
-                f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
-                "output_dir"
-            )
+    if not file.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(file, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        found = differences(json.loads(file.read_text(encoding="utf-8")), record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
+    if found:
+        raise ValueError(
+            f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
+            "output_dir"
+        )
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
+    if not (folder / FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(folder / FILE, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def reference_of(name: str) -> str:
+    """What a model was trained from: as its run.json says, or the base of an adapter.
+
+    Raises:
+        ValueError: naming the model, where neither is known.
+    """
+    folder = Path(resolve_model(name))
+    file = folder / FILE
+    if file.is_file():
+        try:
+            return str(json.loads(file.read_text(encoding="utf-8"))["names"]["model"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{file}: it is damaged; give --reference") from None
+    base = adapter_base(folder)
+    if base is None:
+        raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    return base
 
 
 def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
@@ -140,11 +152,6 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def data_digest(rows: Any) -> str:
-    """A digest of all tokens; empty for a stream, whose rows are not known beforehand."""
-    return PreferenceData("train_dataset", rows, DataReport("train_dataset"), "", "", None).fingerprint
-
-
 def model_digest(name: str) -> str:
     """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub."""
     folder = Path(name)
@@ -162,22 +169,8 @@ def model_digest(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _source_of(cls: type) -> str:
-    """A digest of a loss of the user's own; the package's own are told by its version."""
-    if cls.__module__.split(".")[0] == __name__.split(".")[0]:
-        return ""
-    try:
-        return _digest(Path(inspect.getfile(cls)).read_text(encoding="utf-8"))
-    except (OSError, TypeError):
-        return ""
-
-
-def _plain(peft: Any) -> list[tuple[str, Any]]:
-    """Settings of an adapter, all in order; without where it came from and what training sets."""
-    left_out = ("base_model_name_or_path", "inference_mode", "revision", "peft_version")
-    settings = {name: value for name, value in peft.to_dict().items() if name not in left_out}
-    return sorted((name, sorted(value) if isinstance(value, set) else value) for name, value in settings.items())
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _own_files(objective: Any) -> str | None:
+    """A digest of the files of the user's own losses, whose formulas their names do not tell."""
+    named = objective if isinstance(objective, list) else [objective]
+    files = [text.rpartition(":")[0] for text in named if isinstance(text, str) and ":" in text]
+    return identity.fingerprint([Path(file).read_text(encoding="utf-8") for file in files]) if files else None

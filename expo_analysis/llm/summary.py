@@ -63,17 +63,22 @@ def summarise(trainer: Any, seconds: float, finished: bool) -> dict[str, Any]:
 def _rows(trainer: Any) -> int:
     """How many rows were trained on; of a stream, how many have passed."""
     data = trainer.train_dataset
+    if hasattr(data, "__len__"):
+        return len(data)
     report = trainer.data_reports["train_dataset"]
-    return len(data) if hasattr(data, "__len__") else report.rows - len(report.dropped)
+    return int(report.rows - len(report.dropped))
 
 
 def print_summary(summary: dict[str, Any]) -> None:
     """The summary as a table, on standard output."""
     table = Table(title=summary["objective"], title_justify="left", box=SIMPLE, pad_edge=False)
     table.add_column("metric")
-    shown = [column for column in COLUMNS if summary["steps_shown"][column] is not None]
+    steps = summary["steps_shown"]
+    shown = [column for column in COLUMNS if steps[column] is not None]
+    if steps["first"] == steps["last"] and "first" in shown:
+        shown.remove("first")
     for column in shown:
-        table.add_column(_heading(column, *summary["steps_shown"][column]), justify="right")
+        table.add_column(_heading(column, *steps[column]), justify="right")
     for name, row in summary["metrics"].items():
         table.add_row(name, *("" if row[c] is None else f"{row[c]:.5g}" for c in shown))
     console = Console(width=120)

@@ -14,8 +14,9 @@ import torch
 from .data.preferences import Settings, make_preferences
 from .data.prompts import read_prompts, tokenize
 from .data.rewards import vader
-from .data.sampling import Draw, Sampling, draw, end_tokens
-from .data.texts import Texts
+from .data.sampling import Draw, Sampling
+from .evaluation import draw_each, texts_of
+from .evaluation import rewards_of as sample_rewards
 from .models import load_model, load_tokenizer
 from .sweep import Sweep
 
@@ -85,20 +86,11 @@ def make_world(sweep: Sweep, journal: Path) -> World:
 
 def fresh(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], sweep: Sweep) -> list[list[Draw]]:
     """``evaluated`` responses to each prompt, by the same random numbers for every policy."""
-    rows = [(prompt, number) for prompt in range(len(ids)) for number in range(sweep.evaluated)]
-    found: list[Draw] = []
-    for start in range(0, len(rows), 32):
-        part = rows[start : start + 32]
-        ends = end_tokens(model, tokenizer)
-        found += draw(model, [ids[prompt] for prompt, _ in part], part, sweep.evaluation, ends)
-    return [found[start : start + sweep.evaluated] for start in range(0, len(found), sweep.evaluated)]
+    return draw_each(model, tokenizer, ids, sweep.evaluation, sweep.evaluated, 32)
 
 
 def rewards_of(
     tokenizer: Any, prompts: Sequence[Any], ids: Sequence[Sequence[int]], draws: Sequence[Sequence[Draw]]
 ) -> np.ndarray:
-    """Rewards of responses, shape (prompts, responses to each)."""
-    rows = [(prompt, number) for prompt, own in enumerate(draws) for number in range(len(own))]
-    to_text = Texts(tokenizer, dict(enumerate(ids)))
-    texts = [to_text(row, draws[row[0]][row[1]]) for row in rows]
-    return np.asarray(vader()([prompts[prompt] for prompt, _ in rows], texts, rows)).reshape(len(prompts), -1)
+    """Sentiments of responses, shape (prompts, responses to each)."""
+    return sample_rewards(vader(), prompts, texts_of(tokenizer, ids, draws))

@@ -169,7 +169,7 @@ def origin_of(
     }
 
 
-NO_MATTER = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+NO_MATTER = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 """What a model's config says that changes no logits, or is said elsewhere."""
 
 

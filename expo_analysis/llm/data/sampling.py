@@ -219,10 +219,15 @@ def compare(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     batch_size: int = 8,
+    masks: Sequence[Sequence[int]] | None = None,
 ) -> Compared:
-    """Given responses under two models of one vocabulary, which need not have the same weights, size or device."""
+    """Given responses under two models of one vocabulary, which need not have the same weights, size or device.
+
+    Args:
+        masks: 1 for each token that counts, 0 for others' turns inside of a response; None counts all.
+    """
     found: list[Tensor] = []
-    for ids, mask in _batches(prompts, responses, batch_size, model.device):
+    for ids, mask in _batches(prompts, responses, batch_size, model.device, masks):
         both = [_log_probs(one, ids.to(one.device)).to(ids.device) for one in (model, reference)]
         if both[0].shape != both[1].shape:
             raise ValueError(
@@ -239,23 +244,26 @@ def _log_probs(model: Any, ids: Tensor) -> Tensor:
     """log pi(. | all tokens before) at every position but the first: shape (rows, positions - 1, V)."""
     with torch.no_grad(), evaluating(model):
         # what pads a row is to its right, where the tokens before do not see it
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, :-1]
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    logits = logits[:, -ids.shape[1] :][:, :-1]  # prompt-learning adapters put virtual tokens in front
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], size: int, device: Any
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    size: int,
+    device: Any,
+    masks: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Tokens, padded on the right, and a mask of those that belong to responses."""
-    pairs = list(zip(prompts, responses, strict=True))
-    for start in range(0, len(pairs), size):
-        batch = pairs[start : start + size]
-        length = max(len(prompt) + len(response) for prompt, response in batch)
-        ids = [[*prompt, *response] + [0] * (length - len(prompt) - len(response)) for prompt, response in batch]
-        mask = [
-            [0] * len(prompt) + [1] * len(response) + [0] * (length - len(prompt) - len(response))
-            for prompt, response in batch
-        ]
+    given = masks if masks is not None else [[1] * len(response) for response in responses]
+    rows = list(zip(prompts, responses, given, strict=True))
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        length = max(len(prompt) + len(response) for prompt, response, _ in batch)
+        ids = [[*prompt, *response] + [0] * (length - len(prompt) - len(response)) for prompt, response, _ in batch]
+        mask = [[0] * len(prompt) + [*own] + [0] * (length - len(prompt) - len(own)) for prompt, _, own in batch]
         yield torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
