@@ -9,7 +9,10 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 
+import atexit
 import importlib.util
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+if (
+    "HF_DATASETS_CACHE" not in os.environ
+):  # what trainings store is of no use to others; processes that these start share it
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="expo-analysis-datasets-")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 if importlib.util.find_spec("trl") is None:
     pytest.skip("trl is not installed: pip install -c constraints.txt '.[test]'", allow_module_level=True)

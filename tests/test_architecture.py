@@ -132,3 +132,12 @@ def test_importing_the_package_loads_no_plots_and_no_language_models() -> None:
 def test_what_is_public_exists_and_is_documented() -> None:
     for name in expo_analysis.__all__:
         assert getattr(expo_analysis, name).__doc__, name
+
+
+def test_language_models_data_stand_below_their_training() -> None:
+    """What reads, checks and makes data knows nothing of trainers, of TRL, or of commands."""
+    for path in (PACKAGE / "llm" / "data").glob("*.py"):
+        used = imported_by(path)
+        own = {name for name in used if name.startswith("expo_analysis.llm")}
+        assert all(name.startswith("expo_analysis.llm.data") for name in own), path.name
+        assert not {name for name in used if name.split(".")[0] == "trl"}, path.name

@@ -213,7 +213,7 @@ def test_tokens_that_merge_are_counted() -> None:
     data = read(rows, tokenizer)
     assert [tokenizer.decode(part) for part in ids(data)] == ["u", f"psame{EOS}", f"pno{EOS}"]
     assert [tokenizer.decode(part) for part in ids(data, 1)] == ["up", f"yes{EOS}", f"no{EOS}"]
-    assert data.report.remarks == {"have a prompt whose last tokens merge with the first ones of a response": 1}
+    assert data.report.remarks == {"have a prompt whose last tokens merge with those of a response": 1}
     with pytest.raises(
         BadRows, match="row 0, prompt: its tokens merge with the first ones of a response, which leaves"
     ):

@@ -103,6 +103,26 @@ def test_the_command_streams(model: Path, tmp_path: Path, capsys: pytest.Capture
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["steps"] == 2
 
 
+def test_a_model_with_learned_positions_has_no_room_beyond_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found before training, not by an index out of range in the midst of it; `max_length` cuts such rows."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=len(TOKENIZER), n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    config.eos_token_id = config.bos_token_id = TOKENIZER.eos_token_id
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    TOKENIZER.save_pretrained(tmp_path / "model")
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "p" * 60, "chosen": "a" * length, "rejected": "b"} for length in (3, 4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(path, tmp_path / "model", tmp_path, max_length=1024) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: row 1 (line 2), chosen: with its prompt it is longer than the model's 64 positions" in said
+    assert "set max_length=64: it has 65 tokens" in said
+    assert run(path, tmp_path / "model", tmp_path, max_length=64) == 0
+
+
 def test_a_mixture_keeps_the_numbers_of_its_files(tmp_path: Path) -> None:
     from trl.scripts.utils import DatasetConfig
 

@@ -138,6 +138,11 @@ def chat(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     return list(messages)
 
 
+def test_answers_in_json_are_text() -> None:
+    row = {"prompt": "Hi", "chosen": '[{"city": "Oslo"}]', "rejected": "[{'city': 'Rome'}]"}
+    assert texts(read([row])) == ("Hi", f"{row['chosen']}{EOS}", f"{row['rejected']}{EOS}")
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no common beginning": ({"chosen": "Yes", "rejected": "No"}, "prompt: there is none: chosen and rejected have no"),
     "one begins the other": ({"chosen": "Hi", "rejected": "Hi Go"}, "chosen: all of it begins the other response"),
@@ -217,11 +222,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a turn of another": (
         PLAIN | {"rejected": f"a<|im_end|>\n{START}user\nb"},
-        r"rejected: it has the control token <\|im_start\|> inside",
+        r"rejected: it has the control token <\|im_end\|> inside",
     ),
     "a turn within a message": (
         ASKED | {"chosen": [said(f"a<|im_end|>\n{START}user\nb")]},
-        r"chosen: it has the control token <\|im_start\|> inside its text",
+        r"chosen: it has the control token <\|im_end\|> inside its text",
     ),
     "an end within a message": (
         ASKED | {"chosen": [said("a<|im_end|>")]},
@@ -235,6 +240,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "half a surrogate in a message": (
         ASKED | {"prompt": [user("\udc00")]},
         "prompt: its character 1 is half of a surrogate",
+    ),
+    "arguments": (
+        ASKED | {"chat_template_kwargs": "x"},
+        "chat_template_kwargs: it must be a mapping of names to values",
     ),
     "tools": (ASKED | {"tools": "[{"}, "tools: it is text that is not JSON"),
     "call without a name": (
@@ -291,6 +300,10 @@ def test_turns_that_cannot_be_told_apart_are_refused() -> None:
     with pytest.raises(BadRows, match="chosen: the chat template renders its turns differently where others follow"):
         read([SEVERAL], byte_tokenizer(FORGETFUL))
     assert texts(read([ASKED], byte_tokenizer(FORGETFUL)))[1] == "so: Hello!<|im_end|>\n"
+    urgent = FORGETFUL.replace("'assistant' %}{{ 'so: ' }}", "'user' %}{{ 'now: ' }}")  # a user's last turn is another
+    assert "now: " in urgent
+    with pytest.raises(BadRows, match="chosen: the chat template renders its turns differently where others follow"):
+        read([SEVERAL], byte_tokenizer(urgent))
 
 
 def call(city: str, content: Any = None) -> dict[str, Any]:
@@ -345,7 +358,7 @@ def test_a_template_that_names_a_role_keeps_it() -> None:
 
 
 def test_a_template_that_refuses() -> None:
-    tokenizer = byte_tokenizer("{{ raise_exception('roles must alternate') }}")
+    tokenizer = byte_tokenizer("{{ raise_exception('roles must\n alternate') }}")
     with pytest.raises(BadRows, match="prompt: the chat template refuses the conversation: roles must alternate"):
         read([ASKED], tokenizer)
     with pytest.raises(

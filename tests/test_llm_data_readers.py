@@ -191,6 +191,17 @@ def test_any_text_is_read_as_it_was_written_or_named(
             assert read[column] == row[column]
 
 
+def test_each_half_of_a_pair_is_named_in_its_own_row() -> None:
+    rows = [{"a": "\ud800", "b": "x", "c": [{"d": "y"}]}, {"a": "x", "b": "y\udc00", "c": []}, {"a": "x", "b": "x"}]
+    rows.append({"a": "x", "b": "x", "c": [{"d": "\udfff"}]})
+    data = table.to_dataset(rows)
+    found = [row[table.ORIGIN] for row in data]
+    assert [origin["field"] for origin in found] == ["a", "b", None, "c"]
+    assert [origin["row"] for origin in found] == [0, 1, 2, 3]
+    assert "character 2 is half of a surrogate pair, \\udc00" in found[1]["problem"]
+    assert data["b"][:] == ["x", "y\ufffd", "x", "x"]
+
+
 # ----------------------------------------------------------------------------------------------------- what is no data
 
 BAD: dict[str, tuple[str, bytes, str]] = {

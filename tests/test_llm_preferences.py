@@ -86,7 +86,7 @@ def test_probabilities_at_their_ends() -> None:
 
 
 def test_equal_and_empty_responses_are_skipped_and_counted() -> None:
-    skipped = labels.Skipped()
+    skipped = labels.SkippedPairs()
     texts = ["a", "b", "a", "  ", "a"]
     found = labels.draw_labels(texts, [1.0, 2.0, 3.0, 4.0, 5.0], skipped=skipped)
     assert {frozenset((one.winner, one.loser)) for one in found} == {frozenset(p) for p in ((0, 1), (1, 2), (1, 4))}

@@ -14,7 +14,7 @@ from expo_analysis.llm import alpaca_eval  # isort: skip (needs the environment 
 from expo_analysis.llm.data import Place  # isort: skip
 from expo_analysis.llm.data.columns import COLUMNS  # isort: skip
 from expo_analysis.llm.data.table import ORIGIN  # isort: skip
-from expo_analysis.llm.data.preparation import Skipped, imdb_prompts, prepare, split_transcript  # isort: skip
+from expo_analysis.llm.data.preparation import SkippedRow, imdb_prompts, prepare, split_transcript  # isort: skip
 
 TURNS = "\n\nHuman: What is a bee?\n\nAssistant: An insect.\n\nHuman: Does it sting?\n\nAssistant:"
 
@@ -37,7 +37,7 @@ SKIPPED: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(("chosen", "rejected", "reason"), SKIPPED.values(), ids=SKIPPED)
 def test_transcripts_that_make_no_pair(chosen: str, rejected: str, reason: str) -> None:
-    with pytest.raises(Skipped, match=reason):
+    with pytest.raises(SkippedRow, match=reason):
         split_transcript(chosen, rejected)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .._files import writable
+from . import preferences_options as option
 from .errors import bad_input, language_models
 from .rewards import REFERENCE, check_reward, default_device, parse_reward
 
@@ -23,76 +24,32 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for
     from ..llm.data.preferences import Settings
 
 
-def _option(help: str, *names: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help)
-
-
-PromptFile = Annotated[
-    str,
-    _option("Prompts: a file of JSON, CSV, TSV, parquet or one a line (.txt), or 'sentiment'.", metavar="FILE"),
-]
-Output = Annotated[Path, _option("The data set to write, .jsonl or .parquet.", "--output", "-o", metavar="FILE")]
-Model = Annotated[str, _option("The reference: smollm2, a folder, or a model of the Hub.", metavar="NAME")]
-RewardName = Annotated[str, _option("vader, classifier:NAME, FILE.py:FUNCTION, or reference.", metavar="NAME")]
-RewardLabel = Annotated[str | None, _option("Which label of the classifier is rewarded.", metavar="LABEL")]
-Scored = Annotated[
-    str, _option("What vader and a classifier read: response or both (with its prompt).", metavar="WHAT")
-]
-Responses = Annotated[int, _option("Responses to compare, for each prompt.", metavar="K")]
-ReferenceSamples = Annotated[
-    int, _option("Further responses for each prompt, for EXPO's estimator of that name.", metavar="N")
-]
-MaxNewTokens = Annotated[int, _option("Responses are cut after this many tokens.", metavar="N")]
-Temperature = Annotated[float, _option("Temperature of sampling; 1 draws from the reference itself.", metavar="NUMBER")]
-TopP = Annotated[
-    float, _option("Draw from the fewest tokens with this probability; 1 draws from all.", metavar="NUMBER")
-]
-Pairs = Annotated[str, _option("Pairs to label, for each prompt: a number, or all.", metavar="N")]
-LabelTemperature = Annotated[
-    float, _option("Temperature of the labels: the higher, the nearer they are to coin flips.", metavar="NUMBER")
-]
-ReferenceShare = Annotated[float, _option("Label this share of the prompts by the reference itself.", metavar="SHARE")]
-Seed = Annotated[int, _option("Seed of all random numbers.", metavar="N")]
-Column = Annotated[str, _option("The column with the prompts.", metavar="NAME")]
-Chat = Annotated[bool, _option("Take plain prompts for messages of a user.", "--chat")]
-Limit = Annotated[int | None, _option("Use the first N prompts only.", metavar="N")]
-MaxPromptLength = Annotated[
-    int | None, _option("The most tokens of a prompt. Default: what the model has room for.", metavar="N")
-]
-OnBadRows = Annotated[str, _option("Prompts that cannot be used: error, or drop to leave them out.", metavar="HOW")]
-BatchSize = Annotated[int, _option("Responses to sample at a time.", metavar="N")]
-DType = Annotated[str, _option("Type of the weights: float32, bfloat16, float16.", metavar="TYPE")]
-Device = Annotated[str | None, _option("Default: cuda where there is one.", metavar="NAME")]
-Restart = Annotated[bool, _option("Throw away what an earlier run has sampled.", "--restart")]
-AsJson = Annotated[bool, _option("Print settings and counts as one JSON document.", "--json")]
-
-
 def preferences(
-    prompts: PromptFile,
-    output: Output,
-    model: Model = "smollm2",
-    reward: RewardName = "vader",
-    reward_label: RewardLabel = None,
-    scored: Scored = "response",
-    responses: Responses = 4,
-    reference_samples: ReferenceSamples = 0,
-    max_new_tokens: MaxNewTokens = 24,
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    pairs: Pairs = "all",
-    label_temperature: LabelTemperature = 1.0,
-    reference_share: ReferenceShare = 0.0,
-    seed: Seed = 0,
-    column: Column = "prompt",
-    chat: Chat = False,
-    limit: Limit = None,
-    max_prompt_length: MaxPromptLength = None,
-    on_bad_rows: OnBadRows = "error",
-    batch_size: BatchSize = 16,
-    dtype: DType = "float32",
-    device: Device = None,
-    restart: Restart = False,
-    as_json: AsJson = False,
+    prompts: option.PromptFile,
+    output: option.Output,
+    model: option.Model = "smollm2",
+    reward: option.RewardName = "vader",
+    reward_label: option.RewardLabel = None,
+    scored: option.Scored = "response",
+    responses: option.Responses = 4,
+    reference_samples: option.ReferenceSamples = 0,
+    max_new_tokens: option.MaxNewTokens = 24,
+    temperature: option.Temperature = 1.0,
+    top_p: option.TopP = 1.0,
+    pairs: option.Pairs = "all",
+    label_temperature: option.LabelTemperature = 1.0,
+    reference_share: option.ReferenceShare = 0.0,
+    seed: option.Seed = 0,
+    column: option.Column = "prompt",
+    chat: option.Chat = False,
+    limit: option.Limit = None,
+    max_prompt_length: option.MaxPromptLength = None,
+    on_bad_rows: option.OnBadRows = "error",
+    batch_size: option.BatchSize = 16,
+    dtype: option.DType = "float32",
+    device: option.Device = None,
+    restart: option.Restart = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Preference data with known truth: sample from a model, score with a reward, draw labels.
 

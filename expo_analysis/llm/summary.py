@@ -63,8 +63,10 @@ def summarise(trainer: Any, seconds: float, finished: bool) -> dict[str, Any]:
 def _rows(trainer: Any) -> int:
     """How many rows were trained on; of a stream, how many have passed."""
     data = trainer.train_dataset
+    if hasattr(data, "__len__"):
+        return len(data)
     report = trainer.data_reports["train_dataset"]
-    return len(data) if hasattr(data, "__len__") else report.rows - len(report.dropped)
+    return int(report.rows - len(report.dropped))
 
 
 def print_summary(summary: dict[str, Any]) -> None:

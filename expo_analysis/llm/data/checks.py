@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import re
 from typing import Any
 
 from .conversation import Conversation, says_something, texts_of
@@ -18,12 +18,12 @@ LEAST_REPEATED = 8
 """Shorter prompts than this many characters may well begin a response by chance."""
 
 
-def check_pair(pair: Pair, end: str, controls: Collection[str], remark: Remark) -> None:
+def check_pair(pair: Pair, end: str, controls: re.Pattern[str], remark: Remark) -> None:
     """Raise for a pair that cannot be trained on, and remark on what is unusual.
 
     Args:
         end: the end token's text, which may stand at the end of a response of plain text.
-        controls: the text of tokens that control a model, such as those around a turn.
+        controls: matches the text of tokens that control a model, such as those around a turn.
 
     Raises:
         BadField: naming the field and what is wrong with it.
@@ -40,7 +40,7 @@ def check_pair(pair: Pair, end: str, controls: Collection[str], remark: Remark) 
         raise BadField("rejected", "it is the same as chosen, so that the pair says nothing")
     for field in ("chosen", "rejected"):
         check_controls(field, getattr(pair, field), end, controls, remark)
-    if any(control in text for text in texts_of(pair.prompt) for control in controls):
+    if any(map(controls.search, texts_of(pair.prompt))):
         remark("have special tokens inside the text of prompt")
     if not pair.conversational:
         _remark_on_repetition(pair, remark)
@@ -94,22 +94,20 @@ def _check_says_something(field: str, response: Text, remark: Remark) -> None:
     remark("have an empty rejected response, which is its end token alone")
 
 
-def check_controls(field: str, response: Text, end: str, controls: Collection[str], remark: Remark) -> None:
+def check_controls(field: str, response: Text, end: str, controls: re.Pattern[str], remark: Remark) -> None:
     """Raise for a response with tokens that control a model: its writer could end the turn and begin another's.
 
     Plain text may end with one of them, as text that a chat template has made does.
     """
     for text in texts_of(response):
-        inner = text
-        last = next((control for control in controls if isinstance(response, str) and text.endswith(control)), "")
-        if last:
-            inner = text.removesuffix(last)
+        found = list(controls.finditer(text))
+        if found and isinstance(response, str) and found[-1].end() == len(text):
+            last = found.pop().group()
             if last != end:
                 remark(f"have a response that ends with {last}, after which the end token is put")
-        found = next((control for control in controls if control in inner), None)
-        if found is not None:
-            what = f"it has the control token {found} inside its text; a text that means it must be given as tokens"
-            raise BadField(field, f"{what}, in the columns prompt_ids, chosen_ids and rejected_ids")
+        if found:
+            what = f"it has the control token {found[0].group()} inside its text; a text that means it must be given as"
+            raise BadField(field, f"{what} tokens, in the columns prompt_ids, chosen_ids and rejected_ids")
 
 
 def _remark_on_repetition(pair: Pair, remark: Remark) -> None:

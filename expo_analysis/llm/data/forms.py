@@ -91,8 +91,10 @@ def template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
             tools = json.loads(tools)
         except json.JSONDecodeError as error:
             raise BadField("tools", "it is text that is not JSON", f": {error}") from None
-    given = {name: value for name, value in (row.get("chat_template_kwargs") or {}).items() if value is not None}
-    return {"tools": tools or None, **given}
+    given = row.get("chat_template_kwargs") or {}
+    if not isinstance(given, Mapping):
+        raise BadField("chat_template_kwargs", f"it must be a mapping of names to values, got {kind_of(given)}")
+    return {"tools": tools or None, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _split_text(chosen: str, rejected: str, remark: Remark) -> Pair:

@@ -23,7 +23,7 @@ class Label:
 
 
 @dataclass
-class Skipped:
+class SkippedPairs:
     """Pairs that are not compared: of two equal responses, and with an empty one."""
 
     equal: int = 0
@@ -47,7 +47,7 @@ def draw_labels(
     pairs: int | None = None,
     seed: int = 0,
     prompt: int = 0,
-    skipped: Skipped | None = None,
+    skipped: SkippedPairs | None = None,
 ) -> list[Label]:
     """Compare the responses to one prompt.
 
@@ -70,7 +70,7 @@ def draw_labels(
     if values.shape != (len(responses),) or not np.isfinite(values).all():
         raise ValueError(f"rewards must be {len(responses)} finite numbers, got {rewards!r:.80}")
     check_labels(temperature, pairs)
-    skipped = Skipped() if skipped is None else skipped
+    skipped = SkippedPairs() if skipped is None else skipped
     candidates = []
     for i, j in combinations(range(len(responses)), 2):
         if not (responses[i].strip() and responses[j].strip()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from .checks import REPEATED, check_repetition
 from .report import BadField, BadRows, DataReport, Place, Problem, settle
-from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, RowMaker
+from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
 
 
@@ -41,8 +42,8 @@ def make_all(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: st
 
 @cache
 def _code() -> str:
-    """A digest of this room: what it made of a data set of the disk is taken from there only by the same code."""
-    digest = hashlib.sha256()
+    """A digest of this room and of what it splits texts by: what was made of data on the disk is taken by no other."""
+    digest = hashlib.sha256(repr([version(name) for name in ("tokenizers", "transformers")]).encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -126,7 +127,7 @@ class Passing:
             raise BadRows(self.report.name, [Problem.of(place, bad)], self.report.rows)
         else:
             self.report.dropped.append(Problem.of(place, bad))
-            made[PROBLEM] = {"field": bad.field, "what": bad.what, "example": bad.example}
+            made[PROBLEM] = note_of(bad)
         return made
 
 

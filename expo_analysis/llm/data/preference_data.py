@@ -124,38 +124,29 @@ class PreferenceData:
             if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
                 return replace(rows, name=name, report=replace(rows.report, name=name))
             before, source, rows = rows.report.dropped, source or rows.source, rows.rows
-        rows, first = _opened(rows, name)
-        source = source or _sources(rows, first, name)
-        called = name if source == name else f"{name} ({source})"
-        prepared = _is_prepared(rows, digest, called)
-        rows, json_columns = as_json_text(rows)
-        if columns is not None:
-            rows = named(rows, parse_columns(columns), called, list(first))
-            rows, first = _opened(rows, name)
-            rows, json_columns = as_json_text(rows)
-        names = [column for column in first if column != ORIGIN]
-        check_columns(called, names)
-        require(called, names, keep_columns)
+        given = Given.of(rows, name, source, parse_columns(columns))
+        check_columns(given.called, given.names)
+        require(given.called, given.names, keep_columns)
+        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(given.names):
+            require(given.called, given.names, SAMPLE_COLUMNS[:1])
         kept = [column for column in keep_columns if column not in MADE]
-        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(names):
-            require(called, names, SAMPLE_COLUMNS[:1])
         maker = RowMaker(
             Encoder(tokenizer, dict(chat_template_kwargs or {})),
-            "prompt" not in names,
-            frozenset(json_columns),
-            prepared,
+            "prompt" not in given.names,
+            frozenset(given.json_columns),
+            given.are_of(digest),
             max_length,
             max_positions,
             reference_samples == "needed",
-            kept_features(kept, rows.features or {}),
+            kept_features(kept, given.rows.features or {}),
         )
         report = DataReport(name)
-        make = make_stream if isinstance(rows, IterableDataset) else make_all
-        made = make(rows, maker, report, on_bad_rows, num_proc)
+        make = make_stream if isinstance(given.rows, IterableDataset) else make_all
+        made = make(given.rows, maker, report, on_bad_rows, num_proc)
         made.info.description = MARK.format(digest)
         report.dropped[:0] = before
         report.rows += len(before)
-        return cls(name, made, report, source, digest, max_length, max_positions)
+        return cls(name, made, report, given.source, digest, max_length, max_positions)
 
     def _serves(
         self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
@@ -210,6 +201,47 @@ class PreferenceData:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What `PreferenceData.from_rows` was given, as a data set of `datasets`.
+
+    names           of its columns
+    json_columns    those that hold JSON text
+    source          as in `PreferenceData`
+    called          what the data set is called in messages about its columns
+    """
+
+    rows: Any
+    names: list[str]
+    json_columns: list[str]
+    source: str
+    called: str
+
+    @classmethod
+    def of(cls, rows: Any, name: str, source: str | None, columns: Mapping[str, str]) -> Given:
+        """Raises TypeError or ValueError for what is no data set, has no rows, or lacks one of ``columns``."""
+        rows, first = _opened(rows, name)
+        source = source or _sources(rows, first, name)
+        called = name if source == name else f"{name} ({source})"
+        rows, json_columns = as_json_text(rows)
+        if columns:
+            rows, first = _opened(named(rows, columns, called, list(first)), name)
+            rows, json_columns = as_json_text(rows)
+        return cls(rows, [column for column in first if column != ORIGIN], json_columns, source, called)
+
+    def are_of(self, tokenizer: str) -> bool:
+        """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.
+
+        Raises:
+            ValueError: if another tokenizer has made them.
+        """
+        made_by = set(MARKED.findall(self.rows.info.description or ""))
+        if made_by - {tokenizer}:
+            what = "has tokens of another tokenizer, or of another chat template"
+            raise ValueError(f"{self.called} {what}: give its texts instead")
+        return bool(made_by) and set(TOKEN_COLUMNS) <= set(self.names)
+
+
 def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
     """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
@@ -231,18 +263,6 @@ def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
         raise ValueError(f"{name} must have rows, but it is empty")
     first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
     return rows, dict.fromkeys(rows.column_names) | first
-
-
-def _is_prepared(rows: Any, digest: str, name: str) -> bool:
-    """Whether rows are those of `PreferenceData`.
-
-    Raises:
-        ValueError: if they are, and another tokenizer has made them.
-    """
-    made_by = set(MARKED.findall(rows.info.description or ""))
-    if made_by - {digest}:
-        raise ValueError(f"{name} has tokens of another tokenizer, or of another chat template: give its texts instead")
-    return bool(made_by) and (rows.column_names is None or set(TOKEN_COLUMNS) <= set(rows.column_names))
 
 
 def _sources(rows: Any, first: Mapping[str, Any], name: str) -> str:

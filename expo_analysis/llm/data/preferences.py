@@ -2,7 +2,7 @@ r"""Preference data with known truth: responses of a reference model, scored by 
 
 For each prompt x, responses y_1, ..., y_k are drawn from pi_ref(. | x) and scored by a reward r. A pair (i, j) is
 labelled by p*(i > j | x) = sigma((r(x, y_i) - r(x, y_j)) / temperature). The optimal policy is then known up to its
-constant, pi*(y | x) ∝ exp(r(x, y) / temperature), and so are expected rewards (`expo_analysis.llm.truth`).
+constant, pi*(y | x) ∝ exp(r(x, y) / temperature), and so are expected rewards (`expo_analysis.llm.evaluation`).
 
 Prompts may also be labelled by the reference itself, p*(i > j | x) = sigma(log pi_ref(y_i | x) - log pi_ref(y_j | x)):
 there pi_ref is optimal already, and a loss that preserves has nothing to change.
@@ -25,7 +25,7 @@ from ...losses.base import check_whole
 from .conversation import assistant
 from .estimates import expected_reward
 from .journal import Journal, OnProgress, origin_of, sample_missing
-from .labels import Skipped, check_labels, draw_labels
+from .labels import SkippedPairs, check_labels, draw_labels
 from .prompts import Prompts
 from .rewards import Reward
 from .sampling import Sampling, end_tokens, rng
@@ -154,7 +154,7 @@ def label(
     by_reward: bool,
 ) -> Preferences:
     """Draw the labels of scored responses, and count."""
-    skipped, rows, without = Skipped(), [], 0
+    skipped, rows, without = SkippedPairs(), [], 0
     seed = settings.sampling.seed
     own = set(prompts.rows) if not by_reward else reference_labelled(prompts.rows, settings.reference_share, seed)
     groups = dict(list(frame.groupby("prompt_index", sort=False)))
@@ -181,7 +181,7 @@ class Asked:
     by_reference: bool
 
 
-def _pairs(asked: Asked, settings: Settings, skipped: Skipped) -> list[dict[str, Any]]:
+def _pairs(asked: Asked, settings: Settings, skipped: SkippedPairs) -> list[dict[str, Any]]:
     """The labelled pairs of a prompt."""
     texts, scores, logps = (asked.responses[name].tolist() for name in ("text", "score", "ref_logp"))
     labels = draw_labels(
@@ -222,7 +222,7 @@ COUNTS = (
 
 
 def _counts(
-    frame: pd.DataFrame, prompts: Prompts, rows: Sequence[dict[str, Any]], settings: Settings, skipped: Skipped
+    frame: pd.DataFrame, prompts: Prompts, rows: Sequence[dict[str, Any]], settings: Settings, skipped: SkippedPairs
 ) -> dict[str, Any]:
     reward = expected_reward(frame["score"].to_numpy().reshape(len(prompts.rows), settings.responses))
     probabilities = [row["label_probability"] for row in rows]

@@ -27,7 +27,7 @@ from .table import ORIGIN, place_of, python_rows, to_dataset
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 
-class Skipped(Exception):
+class SkippedRow(Exception):
     """A row that makes no pair, and why."""
 
 
@@ -38,27 +38,27 @@ def split_transcript(chosen: str, rejected: str) -> dict[str, str]:
     the rejected transcript has to begin with it too.
 
     Raises:
-        Skipped: where that is not so, or where nothing is said.
+        SkippedRow: where that is not so, or where nothing is said.
     """
     end = chosen.rfind(ASSISTANT)
     if end < 0 or not chosen.lstrip().startswith(HUMAN.strip()):
-        raise Skipped("not a transcript of Human and Assistant")
+        raise SkippedRow("not a transcript of Human and Assistant")
     prompt = chosen[: end + len(ASSISTANT)]
     if not rejected.startswith(prompt):
-        raise Skipped("the transcripts differ before their last turn")
+        raise SkippedRow("the transcripts differ before their last turn")
     responses = {"chosen": chosen[len(prompt) :], "rejected": rejected[len(prompt) :]}
     for name, response in responses.items():
         if not response.strip():
-            raise Skipped(f"{name} says nothing in the last turn")
+            raise SkippedRow(f"{name} says nothing in the last turn")
         if HUMAN in response:
-            raise Skipped(f"{name} goes on after the last turn of the other")
+            raise SkippedRow(f"{name} goes on after the last turn of the other")
     return {"prompt": prompt, **responses}
 
 
 def from_hh(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """A row of Anthropic HH."""
     if not all(isinstance(row[side], str) for side in ("chosen", "rejected")):
-        raise Skipped("chosen or rejected is no text")
+        raise SkippedRow("chosen or rejected is no text")
     return split_transcript(row["chosen"], row["rejected"])
 
 
@@ -70,14 +70,14 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
     if "completions" not in row:
         chosen, rejected = row["chosen"], row["rejected"]
         if not all(isinstance(side, list) and side for side in (chosen, rejected)):
-            raise Skipped("chosen or rejected is no conversation")
+            raise SkippedRow("chosen or rejected is no conversation")
         if chosen[:-1] != rejected[:-1]:
-            raise Skipped("the conversations differ before their last message")
+            raise SkippedRow("the conversations differ before their last message")
         scores = {"score_chosen": row["score_chosen"], "score_rejected": row["score_rejected"]}
         if None in scores.values():
-            raise Skipped("a score is missing")
+            raise SkippedRow("a score is missing")
         if not scores["score_chosen"] > scores["score_rejected"]:
-            raise Skipped("chosen has no higher score than rejected")
+            raise SkippedRow("chosen has no higher score than rejected")
         return {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:], **scores}
     scored = [
         (score, one["response"])
@@ -85,11 +85,11 @@ def from_ultrafeedback(row: dict[str, Any], rng: np.random.Generator) -> dict[st
         if (one.get("response") or "").strip() and (score := _score(one.get("overall_score"))) is not None
     ]
     if not scored:
-        raise Skipped("no completion says anything and has a score")
+        raise SkippedRow("no completion says anything and has a score")
     best, response = max(scored, key=lambda pair: pair[0])
     worse = [pair for pair in scored if pair[0] < best]
     if not worse:
-        raise Skipped("all completions have the same score")
+        raise SkippedRow("all completions have the same score")
     score, other = worse[int(rng.integers(len(worse)))]
     return {
         "prompt": [{"role": "user", "content": row["instruction"]}],
@@ -134,7 +134,7 @@ def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, dict[s
         try:
             rows.append(PREPARATIONS[name](row, rng))
             places.append(place)
-        except Skipped as reason:
+        except SkippedRow as reason:
             skipped.setdefault(str(reason), []).append(place)
     if not rows:
         counts = {reason: len(where) for reason, where in skipped.items()}

@@ -71,19 +71,16 @@ class RowMaker:
     def __call__(self, row: Mapping[str, Any], number: int) -> dict[str, Any]:
         place = self.place(row, number)
         remarks: list[str] = []
-        made: dict[str, Any] = {name: [] for name in (*TOKEN_COLUMNS, *MASKS)} | {"problem": None, "kind": None}
+        made: dict[str, Any] = {name: [] for name in (*TOKEN_COLUMNS, *MASKS)} | {KIND: None, PROBLEM: None}
         made |= {name: None for name in self.keep} | ({"sample_ids": []} if self.samples else {})
         try:
             made |= self._tokens(row, remarks.append)
             made |= {name: self._kept(name, row.get(name)) for name in self.keep}
         except BadField as bad:
-            made["problem"] = {"field": bad.field, "what": bad.what, "example": bad.example}
-        return {
-            **{name: value for name, value in made.items() if name not in ("problem", "kind")},
-            **{ROW_NUMBER: place.row, ORIGIN: origin(place), PROBLEM: made["problem"], KIND: made["kind"]},
-            # a dictionary for its order
-            **{REMARKS: list(dict.fromkeys(remarks)), MASKED: not all(all(made[name]) for name in MASKS)},
-        }
+            made[PROBLEM] = note_of(bad)
+        masked = not all(all(made[name]) for name in MASKS)
+        once = list(dict.fromkeys(remarks))  # a dictionary for its order
+        return made | {ROW_NUMBER: place.row, ORIGIN: origin(place), REMARKS: once, MASKED: masked}
 
     def digest(self) -> str:
         """Of all that what is made of a row depends on."""
@@ -122,7 +119,7 @@ class RowMaker:
         """The tokens of texts."""
         pair = pair_of(row, self.implicit, self.encoder.template, remark)
         check_pair(pair, self.encoder.end, self.encoder.controls, remark)
-        made = encode(pair, self.encoder, remark) | {"kind": "a conversation" if pair.conversational else "plain text"}
+        made = encode(pair, self.encoder, remark) | {KIND: "a conversation" if pair.conversational else "plain text"}
         if self.samples:
             made["sample_ids"] = self._sample_ids(row, pair, made["prompt_ids"], remark)
         return made
@@ -183,6 +180,11 @@ class RowMaker:
         check_samples(read, pair.conversational)
         pair.samples = read
         return encode_samples(pair, prompt, self.encoder, remark)
+
+
+def note_of(bad: BadField) -> dict[str, str]:
+    """A value of the column `PROBLEM`."""
+    return {"field": bad.field, "what": bad.what, "example": bad.example}
 
 
 def _nothing(remark: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .checks import check_controls
@@ -18,19 +19,19 @@ Ids = list[int]
 class Encoder:
     """A tokenizer, and what it adds to a text by itself.
 
-    Raises:
-        ValueError: from `end`, for a tokenizer without an end token.
+    template    its chat template
+    controls    matches the tokens that control a model, such as those around a turn
+    after       the tokens that it puts at the end of a text by itself
     """
 
     def __init__(self, tokenizer: Any, template_arguments: dict[str, Any] | None = None) -> None:
         self.tokenizer, self.template_arguments = tokenizer, dict(template_arguments or {})
         self.template: str = str(tokenizer.chat_template or "")
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        self.controls = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+        self.controls = either_of({*tokenizer.all_special_tokens, *added})
         bare, dressed = _probe(tokenizer)
-        before = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), 0)
-        self.before: Ids = dressed[:before]
-        self.after: Ids = dressed[before + len(bare) :]
+        place = next((k for k in range(len(dressed)) if dressed[k : k + len(bare)] == bare), None)
+        self.after: Ids = [] if place is None else dressed[place + len(bare) :]
 
     @property
     def end(self) -> str:
@@ -57,7 +58,8 @@ class Encoder:
                 messages, add_generation_prompt=answer, return_dict=True, **(self.template_arguments | arguments)
             )
         except Exception as error:  # a template is a program, and may raise anything
-            raise BadField("prompt", "the chat template refuses the conversation", f": {error}") from None
+            reason = " ".join(str(error).split())
+            raise BadField("prompt", "the chat template refuses the conversation", f": {reason}") from None
         return list(found["input_ids"])
 
     def response(self, prompt: Text, response: Text, arguments: dict[str, Any], remark: Remark) -> Ids:
@@ -67,6 +69,12 @@ class Encoder:
         if not self.end:
             raise ValueError("the tokenizer must have an end token, with which responses end: set its eos_token")
         return [*self.text(prompt + str(response).removesuffix(self.end), remark), self.tokenizer.eos_token_id]
+
+
+def either_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of these texts, the longest first."""
+    found = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, found)) or "(?!)")
 
 
 def _probe(tokenizer: Any) -> tuple[Ids, Ids]:
@@ -106,12 +114,11 @@ def encode(pair: Pair, encoder: Encoder, remark: Remark) -> dict[str, Any]:
     if prompt and not length:
         raise BadField("prompt", "its tokens merge with the first ones of a response, which leaves none of its own")
     if length < len(prompt):
-        differs = (
-            "that the chat template renders differently before a response"
-            if pair.conversational
-            else ("whose last tokens merge with the first ones of a response")
+        rendered, merged = (
+            "that the chat template renders differently before a",
+            "whose last tokens merge with those of a",
         )
-        remark(f"have a prompt {differs}")
+        remark(f"have a prompt {rendered if pair.conversational else merged} response")
     found: dict[str, Any] = {"prompt_ids": prompt[:length]}
     if pair.conversational:
         _check_tool_calls("prompt", pair.prompt, prompt, encoder)
@@ -146,9 +153,7 @@ def _turns(
         after = encoder.conversation([*prompt, *response[: place + 1]], arguments)
         start, end = common_beginning(begun, whole), common_beginning(after, whole)
         if start < len(before) or end < len(after):
-            what = (
-                "the chat template renders its turns differently where others follow, so that they cannot be told apart"
-            )
+            what = "the chat template renders its turns differently where others follow, so that none can be told apart"
             raise BadField(side, f"{what}; TRL's get_training_chat_template gives one that does not")
         mask[start:end] = [1] * (end - start)
     return mask

@@ -74,6 +74,13 @@ def mark_repeated(batch: dict[str, Any], accelerator: Any, drop_last: bool) -> N
         batch["counted"] = (places < state.remainder).to(batch["input_ids"].device)
 
 
+def tokens_in(batch: dict[str, Any]) -> int:
+    """How many tokens a batch's pairs have, prompts included, without those that only fill up."""
+    mask: Tensor = batch["attention_mask"]
+    counted = batch["counted"].repeat(2) if "counted" in batch else slice(None)
+    return int(mask[counted].sum())
+
+
 @dataclass(frozen=True)
 class StepTotals:
     """How many pairs, and tokens of chosen responses, a step has in all its micro-batches and processes."""

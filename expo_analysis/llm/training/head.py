@@ -173,9 +173,8 @@ def _from_states(model: Any, states: Tensor, targets: Tensor, ask: Ask) -> Any:
             return Reference(states, Head(fixed(weight), None if bias is None else fixed(bias), way.scale, way.cap))
         return token_scores(states, own, targets.to(weight.device), ask.reference, ask.divergence, ask.size)
     if ask.as_reference:
-        gathered = _gathered(head) if is_deepspeed_zero3_enabled() and type(head) is nn.Linear else None
-        if gathered is not None:
-            return Reference(states, Head(*gathered, way.scale, way.cap))
+        if is_deepspeed_zero3_enabled() and type(head) is nn.Linear:
+            return Reference(states, Head(*_gathered(head, states), way.scale, way.cap))
         return Reference(logits=shape_logits(head(states), way.scale, way.cap))
     return _by_module(head, states, targets, ask)
 
@@ -202,12 +201,20 @@ def _whole(tensor: Tensor | None) -> Tensor | None:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _gathered(head: Any) -> tuple[Tensor, Tensor | None]:
-    """Copies of a head's weight and bias, which ZeRO-3 has in parts."""
-    import deepspeed
+def _gathered(head: Any, states: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Copies of a head's weight and bias, which ZeRO-3 gathers for the head's own forward pass only."""
+    caught: list[tuple[Tensor, Tensor | None]] = []
 
-    with deepspeed.zero.GatheredParameters([x for x in (head.weight, head.bias) if x is not None]):
-        return head.weight.detach().clone(), None if head.bias is None else head.bias.detach().clone()
+    def catch(module: Any, given: Any) -> None:
+        bias = None if module.bias is None else module.bias.detach().clone()
+        caught.append((module.weight.detach().clone(), bias))
+
+    handle = head.register_forward_pre_hook(catch)  # after DeepSpeed's own, which gathers
+    try:
+        head(states[:1])
+    finally:
+        handle.remove()
+    return caught[0]
 
 
 @contextlib.contextmanager

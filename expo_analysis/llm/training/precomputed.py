@@ -7,9 +7,11 @@ check before the first step (`engine`) would notice that too.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,15 @@ def cache_folder() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "expo_analysis"
 
 
+@cache
+def _code() -> str:
+    """A digest of this room, which computes what is stored."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def cache_key(**parts: Any) -> str:
     """The name of a cached file."""
     versions: dict[str, str | None] = {}
@@ -42,7 +53,7 @@ def cache_key(**parts: Any) -> str:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return fingerprint(parts | {"versions": versions})
+    return fingerprint(parts | {"versions": versions, "code": _code()})
 
 
 def with_ref_logps(

@@ -161,7 +161,8 @@ def _for_deepspeed(model: Any, accelerator: Any) -> Any:
     if zero["stage"] != 3:  # lower stages share what training adds to the weights, and not the weights
         zero["stage"] = 0
     engine, *_ = deepspeed.initialize(model=model, config=config)
-    return engine.eval()
+    engine.eval()  # which returns nothing, unlike a module's
+    return engine
 
 
 def _for_fsdp(model: Any, accelerator: Any) -> Any:

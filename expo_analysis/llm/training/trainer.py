@@ -23,7 +23,7 @@ from transformers import Trainer
 
 from ..data import DataReport, PreferenceData
 from . import card, modelling, setup
-from .batches import StepTotals, add_up, fill, mark_repeated, real_predictions
+from .batches import StepTotals, add_up, fill, mark_repeated, real_predictions, tokens_in
 from .checks import NonFiniteLoss, explain
 from .collator import PreferenceCollator
 from .config import PreferenceConfig
@@ -211,7 +211,7 @@ class PreferenceTrainer(Trainer):
             raise NonFiniteLoss(explain(losses, inputs, self.state.global_step, name, where))
         (self.sums if training else self._eval_sums).add(result.metrics())
         if training:
-            self.tokens_seen += int(inputs["attention_mask"].sum())
+            self.tokens_seen += tokens_in(inputs)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # over which gradients are averaged
         return (loss, result) if return_outputs else loss
