@@ -539,7 +539,7 @@ def test_a_recipe_serves_any_loss_by_a_flag(path: Path, objective: str, model: P
     arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
     _, trainer, _ = finetune.set_up([*arguments, "--use_cpu"])
     assert trainer.objective.name == objective
-    assert (trainer.estimator is None) == (objective != "expo")
+    assert trainer.estimator == ("token_kl" if objective == "expo" else None)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
