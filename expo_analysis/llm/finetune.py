@@ -109,7 +109,7 @@ def loading(name: str) -> Iterator[None]:
     """Name the model where what reads its files has exceptions of its own, or says nothing of the file.
 
     Raises:
-        ValueError: in the place of these.
+        ValueError: naming the model, instead of these.
     """
     try:
         yield
@@ -188,7 +188,7 @@ def until_first_step(trainer: Any) -> Iterator[None]:
     """Before a step is done, what fails is the input's fault: settings that nobody had read, a loss of one's own.
 
     Raises:
-        BadStart: in the place of what has a sentence for it.
+        BadStart: instead of an error that has a sentence to say.
     """
     steps = _Steps()
     trainer.add_callback(steps)
