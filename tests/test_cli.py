@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis._files import writable
 from expo_analysis.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -366,6 +367,18 @@ def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):
         (tmp_path / "closed").mkdir(mode=0o500)
         assert "Permission denied" in fails("reproduce", "-o", tmp_path / "closed")
     assert drawn == []
+
+
+def test_a_closed_directory_is_named(tmp_path, monkeypatch):
+    """And not the file that was to try it; for every user, root among them."""
+
+    def closed(*_, **__):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "tmpabc"))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(PermissionError) as caught:
+        writable(tmp_path)
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_a_report_card_that_no_audit_wrote_is_bad_input(drawn, tmp_path):
