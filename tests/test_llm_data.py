@@ -574,6 +574,15 @@ def test_a_stream_that_changes_on_the_way(tmp_path: Path) -> None:
         list(data.rows)
 
 
+def test_half_of_a_pair_in_a_stream(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"rejected": "x\ud800"}, GOOD]
+    for kind in ("file", "generator"):
+        stream = streams(rows, tmp_path)[kind]
+        with pytest.raises(BadRows, match=r"row 1.*, rejected: its character 2 is half of a surrogate pair"):
+            list(read(stream).rows)
+        assert [row["row_number"] for row in read(stream, on_bad_rows="drop").rows] == [0, 2]
+
+
 def test_a_stream_without_the_columns_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must have the column 'chosen', .*; is 'choosen' meant to be it"):
         read(streams([{"prompt": "a", "choosen": "b", "rejected": "c"}], tmp_path)["generator"])
