@@ -44,9 +44,10 @@ with warnings.catch_warnings():
         PreTrainedModel,
         PreTrainedTokenizerFast,
         TrainerCallback,
+        TrainingArguments,
     )
 
-__all__ = ["Dataset", "LlamaForCausalLM", "TrainerCallback"]
+__all__ = ["Dataset", "LlamaForCausalLM", "TrainerCallback", "TrainingArguments"]
 
 WORDS = [f"w{k}" for k in range(40)]
 

@@ -200,6 +200,14 @@ def test_table_of_names_statuses_and_messages():
     assert re.search(r"no minimiser: responses \[2\] lose every comparison .*\n$", result.stdout)
 
 
+def test_table_has_a_gap_between_the_prompts():
+    """And nowhere between the responses of one."""
+    result = invoke("solve", "expo", "--lam", 0.5, "--bandit", "examples/two_prompts.csv")
+    first = [(line.split() or [""])[0] for line in result.stdout.splitlines()]
+    start = first.index("0.5")
+    assert first[start : start + 8] == ["0.5", "1", "2", "", "0.5", "1", "2", ""]
+
+
 def test_table_says_where_a_message_holds(tmp_path):
     path = tmp_path / "b.json"
     counts = [[[0, 2], [1, 0]], [[0, 2], [0, 0]]]
@@ -334,7 +342,7 @@ def test_reproduce_prints_what_it_wrote_and_shows_progress_elsewhere(drawn, tmp_
     result = invoke("reproduce", "--output", output)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [str(output / "one.png"), str(output / "one.csv")]
-    assert "drawing" in result.stderr
+    assert re.search(r"drawing .* 50%", result.stderr)
     assert drawn == [output]
     assert output.is_dir()
 

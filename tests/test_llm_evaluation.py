@@ -188,7 +188,7 @@ def test_intervals_are_those_of_the_mean() -> None:
 
 
 def test_what_is_resampled_are_prompts() -> None:
-    """Fifty equal pairs of a prompt say no more than one; a prompt without pairs says nothing; many pairs weigh more."""
+    """Fifty equal pairs of a prompt say no more than one; a prompt without pairs nothing; many pairs weigh more."""
     rng = np.random.default_rng(1)
     values = rng.random(30)
     one = measures({"a": Sums(values, np.ones(30))})["a"]

@@ -22,7 +22,8 @@ from expo_analysis.cli import app
 from . import llm_models as tiny
 
 from transformers import TrainingArguments  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import finetune, recipe, summary  # isort: skip
+from expo_analysis.llm.data import DataReport  # isort: skip
+from expo_analysis.llm import finetune, recipe, recipe_file, summary  # isort: skip
 from expo_analysis.llm.progress import FROM_STEP, LogEnds  # isort: skip
 from expo_analysis.llm.training import PreferenceConfig  # isort: skip
 
@@ -174,6 +175,13 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         [],
         "dataset_config is not used beside datasets",
     ),
+    "batch size": (
+        {"per_device_train_batch_size": 0},
+        [],
+        "per_device_train_batch_size must be a whole number of at lea",
+    ),
+    "accumulation": ({"gradient_accumulation_steps": 0}, [], "gradient_accumulation_steps must be a whole number of"),
+    "revision of a folder": ({}, ["--model_revision", "v2"], "model_revision is not used for folders; got 'v2'$"),
     "adapter's setting": ({"lora_r": 4}, [], "lora_r is not used without use_peft; got 4$"),
     "quantisation's setting": ({}, ["--use_bnb_nested_quant"], "use_bnb_nested_quant is not used without load_in_4bit"),
     "beta": ({"beta": -1.0}, [], "beta must be a finite number above 0"),
@@ -186,7 +194,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "split": (
         {"dataset_train_split": "training"},
         [],
-        r"dataset_train_split must be one of \['train'\], got 'training'",
+        r"dataset_train_split must be one of \['train'\], got 'training'$",
     ),
     "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
@@ -287,6 +295,34 @@ def test_a_loss_of_ones_own(model: Path, tmp_path: Path) -> None:
         assert summary["metrics"]["loss"]["first"] == pytest.approx(1.0, abs=1e-6)  # exp(-lam 0)
 
 
+def test_what_fails_before_the_first_step_is_one_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss of one's own that raises, and what a library refuses only when training begins; not what fails later."""
+    (tmp_path / "mine.py").write_text(
+        "import expo_analysis as ea\n\nclass Broken(ea.PairObjective):\n    name = 'broken'\n"
+        "    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):\n        return {}['margin']\n"
+    )
+    arguments = write(tmp_path, model, tiny.pairs(4))
+    assert finetune.main([*arguments, "--objective", f"{tmp_path}/mine.py:Broken"]) == 2
+    assert "Error: mine.py, line 6: KeyError: 'margin'" in capsys.readouterr().err.splitlines()
+    assert finetune.main([*arguments, "--adam_beta1", "2", "--overwrite"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "Error: Invalid beta parameter at index 0: 2.0"
+    steps = []
+
+    def late(self: Any, *args: Any, **kwargs: Any) -> None:
+        steps.append(self.state.global_step)
+        if self.state.global_step:
+            raise ValueError("a fault of ours")
+        return compute(self, *args, **kwargs)
+
+    compute = finetune.PreferenceTrainer.compute_loss
+    monkeypatch.setattr(finetune.PreferenceTrainer, "compute_loss", late)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        finetune.main([*arguments, "--overwrite"])
+    assert steps == [0, 1]
+
+
 BROKEN = {
     "not a mapping": ("- a\n- b\n", r"recipe\.yaml: a recipe must be settings, NAME: VALUE, one on a line; got list$"),
     "empty": ("", r"recipe\.yaml: a recipe must be settings, .*; got nothing$"),
@@ -315,13 +351,17 @@ def test_a_recipe_that_cannot_be_read(text: str, message: str, tmp_path: Path) -
 def test_a_recipe_of_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_bytes("output_dir: caf\xe9\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"recipe\.yaml: it is no YAML that can be read: 'utf-8' codec"):
-        recipe.read_recipe(tmp_path / "recipe.yaml")
+        recipe_file.read_recipe(tmp_path / "recipe.yaml")
 
 
 def test_a_bare_no_is_no_strategy(tmp_path: Path) -> None:
     """In YAML 1.1 it is false, which transformers would not know."""
     (tmp_path / "recipe.yaml").write_text("save_strategy: no\neval_strategy: off\nbf16: no\n")
-    assert recipe.read_recipe(tmp_path / "recipe.yaml") == {"save_strategy": "no", "eval_strategy": "no", "bf16": False}
+    assert recipe_file.read_recipe(tmp_path / "recipe.yaml") == {
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "bf16": False,
+    }
 
 
 def test_the_environment_of_a_recipe(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +459,7 @@ def test_columns_say_what_they_are_of(capsys: pytest.CaptureFixture[str]) -> Non
         **{"state": state, "objective": ea.DPO(0.1), "estimator": None, "ref_model": None, "train_dataset": [1, 2]},
         **{
             "accelerator": SimpleNamespace(num_processes=1),
-            "data_reports": {},
+            "data_reports": {"train_dataset": DataReport("train_dataset", rows=2)},
             "args": SimpleNamespace(output_dir="o"),
         },
     )
@@ -499,7 +539,7 @@ def test_a_recipe_serves_any_loss_by_a_flag(path: Path, objective: str, model: P
     arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
     _, trainer, _ = finetune.set_up([*arguments, "--use_cpu"])
     assert trainer.objective.name == objective
-    assert (trainer.estimator is None) == (objective != "expo")
+    assert trainer.estimator == ("token_kl" if objective == "expo" else None)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

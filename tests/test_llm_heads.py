@@ -21,7 +21,8 @@ from . import llm_models as tiny
 from .llm_trainers import LAM, batch_of, flat_gradient, loss_and_gradient, make, saved, token_distributions
 
 from expo_analysis.llm.training import checks, head  # isort: skip
-from expo_analysis.llm.training.chunks import Head, Reference, head_logits, measure, token_scores  # isort: skip
+from expo_analysis.llm.training.chunks import token_scores  # isort: skip
+from expo_analysis.llm.training.scores import Head, Reference, head_logits, measure  # isort: skip
 from expo_analysis.llm.training.regulariser import TokenDivergence  # isort: skip
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig  # isort: skip
 from transformers import LlamaForCausalLM  # isort: skip

@@ -352,3 +352,17 @@ def test_the_reference_moves_where_it_is_asked_to(tmp_path: Path) -> None:
     trainer.add_callback(Watch)
     trainer.train()
     torch.testing.assert_close(trainer.ref_model.lm_head.weight, 0.75 * start + 0.25 * after[0])
+
+
+def test_the_gradient_on_what_is_optimal_needs_no_stored_reference(tmp_path: Path) -> None:
+    """Before training the model answers for itself; with columns of the data it has none."""
+    given = {"optimal_dataset": tiny.pairs(4, seed=5), "max_steps": 1}
+    norms = []
+    for stored in (False, True):
+        trainer = make(ea.DPO(LAM), tmp_path, precompute_ref_log_probs=stored, **given)
+        trainer.train()
+        norms.append(trainer.optimal_gradient_norm)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5) and norms[0] > 0
+    asked = make(ea.DPO(LAM), tmp_path, data=with_columns(tiny.pairs(4)), use_ref_columns=True, max_steps=1)
+    with pytest.raises(ValueError, match=r"the data must have the columns \['ref_chosen_logps', 'ref_rejected_logps'\]"):
+        asked.first_step_gradient_norm(make(ea.DPO(LAM), tmp_path, **given)._optimal.rows)

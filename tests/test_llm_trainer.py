@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import expo_analysis as ea
 
@@ -190,47 +189,6 @@ def test_with_an_adapter_the_reference_is_the_model_without_it(tmp_path: Path) -
     assert divergence.min() > 1e-4
     expected = torch.nn.functional.softplus(y - w) + LAM * divergence
     assert loss == pytest.approx(expected.mean().item(), rel=1e-5)
-
-
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that any operation returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(value, torch.Tensor):
-                self.elements = max(self.elements, value.numel())
-        return result
-
-
-@pytest.mark.parametrize("estimator", ["own_responses", "token_kl"])
-def test_memory_does_not_grow_with_vocabulary_times_length(estimator: str, tmp_path: Path) -> None:
-    """At four times the length the largest tensor stays what it is: the logits of a chunk."""
-    vocabulary, chunk = 2000, 8
-    reference = {"ref_model": tiny.llama(1, vocabulary=vocabulary)} if estimator == "token_kl" else {}
-    largest = []
-    for longest in (12, 48):
-        trainer = make(
-            ea.EXPO(LAM),
-            tmp_path,
-            model=tiny.llama(0, vocabulary=vocabulary),
-            data=tiny.pairs(4, longest=longest),
-            regulariser_estimator=estimator,
-            token_chunk_size=chunk,
-            **reference,
-        )
-        batch = batch_of(trainer)
-        trainer.model.train()
-        trainer.compute_loss(trainer.model, batch)  # the first batch is compared with the model's own logits
-        with Largest() as seen:
-            trainer.compute_loss(trainer.model, batch).backward()
-        largest.append(seen.elements)
-    weights = vocabulary * 16
-    assert largest == [max(chunk * vocabulary, weights)] * 2
 
 
 def test_a_model_that_scales_its_logits(tmp_path: Path) -> None:

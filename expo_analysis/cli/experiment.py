@@ -61,7 +61,9 @@ def experiment(
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         with language_models():
+            from ..llm.data.prompts import read_prompts
             from ..llm.experiment import run_sweep
+            from ..llm.models import find_model
             from ..llm.sweep import at_scale
             from ..llm.world import device
         from ..language_models import show
@@ -74,6 +76,8 @@ def experiment(
             changes["lams"] = tuple(parse_lams(lam))
         sweep = at_scale(chosen, **changes)
         writable(output)
+        read_prompts(prompts)
+        find_model(model)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         bad_input(lambda error: isinstance(error, OSError | ValueError)),  # of the model, the prompts and the folder

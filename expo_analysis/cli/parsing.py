@@ -6,6 +6,8 @@ It imports what it parses into, so commands import it when they run, and not for
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,8 @@ def parse_scalar(text: str) -> bool | int | float | str:
 def parse_bandit(reference: str | None, optimal: str | None, pairs: str | None, file: Path | None) -> NamedBandit:
     """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``."""
     if file is not None:
+        if not file.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
         for name, value in (("optimal", optimal), ("pairs", pairs)):
             if value is not None:
                 raise ValueError(f"{name} is not used beside --bandit: put it in the file")

@@ -117,7 +117,7 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
     """Everything that can go wrong by bad input: settings, prompts, reward, tokenizer and model, in this order."""
     from ..llm.data.preference_files import paths_of
     from ..llm.data.prompts import read_prompts, tokenize
-    from ..llm.models import load_model, load_tokenizer, without_progress_bars
+    from ..llm.models import find_model, load_model, load_tokenizer, without_progress_bars
 
     without_progress_bars()
     work = SimpleNamespace(settings=_settings(given))
@@ -132,6 +132,7 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
         work.reward = parse_reward(given.reward, given.reward_label, given.scored, given.device, others=(REFERENCE,))
     if work.reward is not None:
         work.reward.try_out(prompts.prompts)
+    find_model(given.model)
     work.tokenizer = load_tokenizer(given.model)
     work.prompts, work.ids = tokenize(prompts, work.tokenizer, given.max_prompt_length, given.on_bad_rows)
     work.model = load_model(given.model, dtype=given.dtype)

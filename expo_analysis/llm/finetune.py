@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import PrinterCallback, ProgressCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from .._errors import one_sentence
 from .._files import replace
@@ -33,7 +33,8 @@ from .data.splits import load_pairs as load
 from .interrupt import CODES, NAMES, StopAndSave
 from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
-from .recipe import RECIPES, Recipe, list_options, parse
+from .recipe import Recipe, list_options, parse
+from .recipe_file import RECIPES
 from .run_record import check_resumed, clear, record_of, where_to_start, write_record
 from .summary import print_summary, summarise
 from .training import NonFiniteLoss, PreferenceTrainer, identity
@@ -108,7 +109,7 @@ def loading(name: str) -> Iterator[None]:
     """Name the model where what reads its files has exceptions of its own, or says nothing of the file.
 
     Raises:
-        ValueError: in the place of these.
+        ValueError: naming the model, instead of these.
     """
     try:
         yield
@@ -150,7 +151,7 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         if trainer.is_world_process_zero():
             write_record(folder, record_of(trainer, recipe))
         trainer.accelerator.wait_for_everyone()
-        with stop:
+        with stop, until_first_step(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
         finished = trainer.state.global_step >= trainer.state.max_steps
         if finished:
@@ -172,8 +173,41 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
                 f"saved {saved}: resume with --resume" if saved else "there is no complete checkpoint to resume from"
             )
             say(f"stopped{how} after step {summary['steps']} of {summary['max_steps']}; {where}")
+    # together: a launcher ends all processes when the first one has ended with a code that is not 0
+    trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     return 0 if finished or stop.received is None else CODES[stop.received]
+
+
+class BadStart(ValueError):
+    """What a training could not begin with."""
+
+
+@contextlib.contextmanager
+def until_first_step(trainer: Any) -> Iterator[None]:
+    """Before a step is done, what fails is the input's fault: settings that nobody had read, a loss of one's own.
+
+    Raises:
+        BadStart: instead of an error that has a sentence to say.
+    """
+    steps = _Steps()
+    trainer.add_callback(steps)
+    try:
+        yield
+    except NonFiniteLoss:
+        raise
+    except Exception as error:
+        sentence = None if steps.done else one_sentence(error)
+        if sentence is None:
+            raise
+        raise BadStart(sentence) from error
+
+
+class _Steps(TrainerCallback):
+    done = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.done = True
 
 
 def say_on_stderr(line: str) -> None:
@@ -211,6 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say_error(sentence)
             return 2
         return run(trainer, recipe, checkpoint, say_on_stderr)
+    except BadStart as error:
+        say_error(str(error))
+        return 2
     except NonFiniteLoss as error:
         say_error(str(error))
         return 1

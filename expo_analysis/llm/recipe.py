@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from .._errors import did_you_mean
+from ..losses.base import check_whole
 from .data.preparation import PREPARATIONS
+from .recipe_file import read_recipe, recipe_path
 from .training import PreferenceConfig
 from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
-
-RECIPES = Path(__file__).parent / "recipes"
 
 LAMBDA = "lam"
 """What `beta` may be called as well: its name everywhere else in this package."""
@@ -207,7 +205,7 @@ def parse(arguments: Sequence[str]) -> Recipe:
         OSError: for a file that cannot be read.
     """
     parser = Parser()
-    path, words = _recipe_path(list(arguments))
+    path, words = recipe_path(list(arguments))
     settings = {} if path is None else read_recipe(path)
     flagged = {word.split("=")[0] for word in words}
     if {"--beta", "--lam"} <= flagged or ("beta" in settings and LAMBDA in settings):
@@ -232,7 +230,11 @@ def parse(arguments: Sequence[str]) -> Recipe:
 
 
 def check_use(recipe: Recipe) -> None:
-    """Raise a ValueError where a setting would be ignored."""
+    """Raise a ValueError where a setting would be ignored, or be found wrong only after the data were read."""
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+        check_whole(name, getattr(recipe.config, name), 1)
+    if Path(recipe.model_name).expanduser().is_dir() and recipe.model.model_revision != "main":
+        raise ValueError(f"model_revision is not used for folders; got {recipe.model.model_revision!r}")
     given = {
         field.name: getattr(part, field.name)
         for part in (recipe.script, recipe.config, recipe.model)
@@ -250,68 +252,3 @@ def check_use(recipe: Recipe) -> None:
         for name in ("dataset_name", "dataset_config"):
             if name in given:
                 raise ValueError(f"{name} is not used beside datasets, each of which has its own; got {given[name]!r}")
-
-
-def _recipe_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The file of ``--config FILE``, which may be the name of a recipe of this package, and all other arguments."""
-    words = [
-        part
-        for word in arguments
-        for part in (word.split("=", 1) if word.startswith("--config=") else [word])
-    ]  # fmt: skip
-    if "--config" not in words:
-        return None, words
-    place = words.index("--config")
-    if place + 1 == len(words):
-        raise ValueError("config must be followed by the path of a YAML file")
-    name = words[place + 1]
-    path = Path(name)
-    shipped = RECIPES / f"{path.name.removesuffix('.yaml')}.yaml"
-    # a folder of that name is what the recipe itself has left
-    if not path.is_file() and path.parent == Path() and shipped.exists():
-        path = shipped
-    if not path.is_file():
-        names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
-        raise ValueError(
-            f"config must be a YAML file, or one of the recipes {names}; got {name!r}{did_you_mean(name, names)}"
-        )
-    return path, words[:place] + words[place + 2 :]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a name that is given twice is an error."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set[Any]()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is given a second time", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file.
-
-    Raises:
-        ValueError: naming the file and the line, and what is wrong.
-    """
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = "" if mark is None else f", line {mark.line + 1}"
-        raise ValueError(f"{path}{where}: it is no YAML that can be read: {error.problem}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: it is no YAML that can be read: {error}") from None
-    if not isinstance(found, dict):
-        what = "nothing" if found is None else type(found).__name__
-        raise ValueError(f"{path}: a recipe must be settings, NAME: VALUE, one on a line; got {what}")
-    for name, value in found.items():
-        if value is False and str(name).endswith("_strategy"):
-            found[name] = "no"  # in YAML a bare no is false
-    return found

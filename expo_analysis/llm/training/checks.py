@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .chunks import at_least_float32
 from .collator import REF_COLUMNS, ROWS
 from .head import LOGITS, Ask, Way, base_of, candidates, without_dropout
+from .scores import at_least_float32
 
 
 class NonFiniteLoss(FloatingPointError):

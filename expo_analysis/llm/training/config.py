@@ -10,15 +10,11 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from ...losses.base import PairObjective, check_number, check_option
-from ...losses.qpo import QPO
-from ...own_loss import make_loss
+from ...losses.base import check_number, check_option
 from ..data import ON_BAD_ROWS
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
-from .objectives import check_pairwise
+from .named import named_objectives
 from .regulariser import ESTIMATORS
-
-DEFAULT_OBJECTIVE, DEFAULT_BETA = "expo", 0.1
 
 PREFIXES = ("responses", "reference_samples")
 """What token-wise divergences are computed along."""
@@ -251,32 +247,7 @@ class PreferenceConfig(TrainingArguments):
         Returns:
             An objective, or a list of pairs (weight, objective).
         """
-        given: Any = DEFAULT_OBJECTIVE if self.objective is None else self.objective
-        options: dict[str, Any] = self.objective_options if isinstance(self.objective_options, dict) else {}
-        if not isinstance(given, list):
-            if self.objective_weights is not None:
-                raise ValueError("objective_weights belong to several objectives, and there is one")
-            return self._make_one(given, options)
-        weights = [1.0] * len(given) if self.objective_weights is None else self.objective_weights
-        if len(weights) != len(given):
-            raise ValueError(
-                f"objective_weights must have one number for each of {len(given)} objectives, got {weights}"
-            )
-        strange = sorted(set(options) - {name for name in given if isinstance(name, str)})
-        if strange:
-            raise ValueError(f"objective_options of several objectives go by their names; {strange} is none of {given}")
-        made: list[Any] = []
-        for weight, entry in zip(weights, given, strict=True):
-            own, name = entry if isinstance(entry, (tuple, list)) and len(entry) == 2 else (1.0, entry)
-            made.append((weight * own, self._make_one(name, options.get(name, {}) if isinstance(name, str) else {})))
-        return made
-
-    def _make_one(self, name: Any, options: dict[str, Any]) -> PairObjective:
-        if not isinstance(name, str):
-            return check_pairwise(name)
-        if name == QPO.name:
-            raise ValueError("objective qpo is made of two Python functions: pass QPO(lam, psi, mu) to the trainer")
-        return check_pairwise(make_loss(name, self.beta, DEFAULT_BETA, **options))
+        return named_objectives(self.objective, self.beta, self.objective_options or {}, self.objective_weights)
 
     def to_dict(self) -> dict[str, Any]:
         """As transformers has it, for loggers; objectives that are objects become text."""

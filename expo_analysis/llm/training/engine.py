@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from .checks import beginnings, choose_way, first_pair, start_tolerance
-from .chunks import Reference
 from .collator import REF_COLUMNS
 from .head import Ask, Way, without_dropout
 from .logs import tell
 from .reference import ADAPTER_OFF, ReferencePolicy
+from .scores import Reference
 from .step import (
     Batch,
     Rules,
@@ -61,7 +61,7 @@ class LossEngine:
             NotTheReference: at the start, where the reference should be the model and is not.
         """
         way = self.way("policy", model, batch)
-        if at_start and not self._checked:
+        if at_start and not self._checked and (REF_COLUMNS[0] in batch or not self.stored):
             self._checked = True
             self.check_start(model, batch)
         reference = self._reference_states(model, batch) if self.rules.token_wise else None

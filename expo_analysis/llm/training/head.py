@@ -24,7 +24,8 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from .chunks import BESIDE, NAMES, Divergence, Head, Reference, measure, shape_logits, token_scores
+from .chunks import token_scores
+from .scores import BESIDE, NAMES, Divergence, Head, Reference, measure, shape_logits
 
 MULTIPLIERS = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 """Settings of models that multiply logits, or divide them: both are tried."""

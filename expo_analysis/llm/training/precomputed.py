@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from .collator import REF_COLUMNS
 from .identity import fingerprint, weights_fingerprint
-from .reference import FIRST_ADAPTER, prepare
+from .reference import COPY, FIRST_ADAPTER, prepare
 
 LIBRARIES = ("expo-analysis", "torch", "transformers", "peft")
 
@@ -106,13 +106,18 @@ def precompute(trainer: Any, data: Any, size: int) -> Dataset:
         size: how many pairs a batch has where ``precompute_ref_batch_size`` is not set.
 
     Raises:
-        ValueError: for a stream.
+        ValueError: for a stream, and after training where the reference was the model before it.
     """
     if not isinstance(data.rows, Dataset):
         raise ValueError(f"precompute_ref_log_probs is not used with a stream, and {data.name} is one")
     args, engine, accelerator = trainer.args, trainer.engine, trainer.accelerator
     size = args.precompute_ref_batch_size or size
     reference = engine.reference
+    if reference.kind == COPY and reference.model is None and trainer.state.global_step:
+        raise ValueError(
+            f"{data.name} has no log-probabilities of the reference, which was the model before training: give it when "
+            "the trainer is made, pass ref_model, or leave precompute_ref_log_probs out"
+        )
     weights = trainer.identity.weights if reference.derived else weights_fingerprint(reference.model)
     key = cache_key(
         weights=weights,

@@ -37,6 +37,9 @@ def own_args(args: Any, model: Any) -> PreferenceConfig:
         raise TypeError(f"args must be a PreferenceConfig, got {type(args).__name__}{hint}")
     args = copy.copy(args)
     args.accelerator_config = copy.copy(args.accelerator_config)
+    args.accelerator_config.dispatch_batches = False  # one process would cut batches up by rows, and pairs have two
+    if args.use_liger_kernel:  # its cross-entropy would replace the forward pass that scores tokens here
+        args.liger_kernel_config = (args.liger_kernel_config or {}) | {"fused_linear_cross_entropy": False}
     return args
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
 from .checks import arguments_of, labels_of
-from .chunks import Reference
 from .collator import REF_COLUMNS, ROWS, with_samples
 from .head import Ask, Way
 from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
 from .regulariser import TOKEN_WISE, TokenDivergence, per_pair
+from .scores import Reference
 
 Batch = dict[str, Any]
 

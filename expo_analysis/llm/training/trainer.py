@@ -63,9 +63,7 @@ class PreferenceTrainer(Trainer):
 
     Attributes:
         mixture, objective: what is minimised, and its first objective.
-        estimator: the estimator of the regulariser, or None.
-        data_reports: `DataReport` of each data set, by name.
-        ref_model: the reference's own model, or None.
+        data, data_reports: the training data, and the `DataReport` of each data set by name.
 
     Raises:
         ValueError, TypeError: naming the argument, or the row and field, that cannot be trained on.
@@ -102,7 +100,7 @@ class PreferenceTrainer(Trainer):
         processing_class, tokenizer = modelling.choose_tokenizer(processing_class, model, args)
         self._room = setup.DataRoom.of(rules, args, model, tokenizer)
         given = {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "optimal_dataset": optimal_dataset}
-        self._data, evaluated, self._optimal = self._room.read_given(given)
+        self.data, evaluated, self._optimal = self._room.read_given(given)
         made = setup.make_models(rules, args, model, ref_model, tokenizer, peft_config, quantization_config)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         router = modelling.router_coefficient(made.model, args)
@@ -113,14 +111,21 @@ class PreferenceTrainer(Trainer):
             model=made.model,
             args=args,
             data_collator=data_collator or collator,
-            train_dataset=self._rows(self._data, args.per_device_train_batch_size, args),
+            train_dataset=self._rows(self.data, args.per_device_train_batch_size, args),
             eval_dataset=setup.each(evaluated, lambda x: self._rows(x, args.per_device_eval_batch_size, args)),
             processing_class=processing_class,
             compute_metrics=None if compute_metrics is None else partial(real_predictions, compute_metrics),
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True  # what loss_is_scaled_for_ga was called before transformers 5.19
-        reference = made.reference
+        self._attach(made, rules, peft_config)
+        if args.precompute_ref_log_probs:
+            self._precompute(evaluated)
+        setup.say(rules)
+
+    def _attach(self, made: setup.Models, rules: Any, peft_config: Any) -> None:
+        """What computes losses and keeps count, beside what transformers has."""
+        args, reference = self.args, made.reference
         if reference is not None and reference.model is not None:
             add_scores(base_of(reference.model))
             reference.model = prepare(reference.model, self.accelerator)
@@ -134,12 +139,14 @@ class PreferenceTrainer(Trainer):
             unwrap, alpha, every = self.accelerator.unwrap_model, args.ref_model_mixup_alpha, args.ref_model_sync_steps
             self.add_callback(SyncReference(self.ref_model, unwrap, alpha, every))
         base_of(self.model).add_model_tags(card.tags(self.mixture))
-        if args.precompute_ref_log_probs:
-            self.train_dataset = precompute(self, self._data, args.per_device_train_batch_size)
-            if evaluated is not None:
-                size = args.per_device_eval_batch_size
-                self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, size))
-        setup.say(rules)
+
+    def _precompute(self, evaluated: Any) -> None:
+        args, reference = self.args, self.engine.reference
+        self.train_dataset = precompute(self, self.data, args.per_device_train_batch_size)
+        size = args.per_device_eval_batch_size
+        self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, size))
+        if reference is not None and reference.kind == COPY:
+            reference.model = None  # which FSDP had in parts; before training the model itself answers as well
 
     # ------------------------------------------------------------------------------------------------- what it is of
 
@@ -168,11 +175,6 @@ class PreferenceTrainer(Trainer):
         """What was found in each data set, by name."""
         return {name: data.report for name, data in self._room.known.items()}
 
-    @property
-    def data(self) -> PreferenceData:
-        """The training data, with their report and fingerprint."""
-        return self._data
-
     def on_device(self, batch: Batch) -> Batch:
         """A batch of the collator where the model is."""
         return send_to_device(batch, self.accelerator.device)
@@ -181,7 +183,6 @@ class PreferenceTrainer(Trainer):
     def _rows(data: PreferenceData, size: int, args: PreferenceConfig) -> Any:
         if not isinstance(data.rows, IterableDataset):
             return data.rows
-        args.accelerator_config.dispatch_batches = False  # batches of several processes have several lengths
         return fill(data.rows, size, args.world_size, args.dataloader_num_workers)
 
     # ------------------------------------------------------------------------------------------------------- the loss
@@ -265,12 +266,6 @@ class PreferenceTrainer(Trainer):
         data = self._room.read(name, rows)
         if not self.args.precompute_ref_log_probs:
             return self._rows(data, self.args.per_device_eval_batch_size, self.args)
-        reference = self.engine.reference
-        if reference is not None and reference.kind == COPY and reference.model is None and self.state.global_step:
-            raise ValueError(
-                f"{name} has no log-probabilities of the reference, which was the model before training: give it when "
-                "the trainer is made, pass ref_model, or leave precompute_ref_log_probs out"
-            )
         return precompute(self, data, self.args.per_device_eval_batch_size)
 
     # --------------------------------------------------------------------------------------------- training, saving
