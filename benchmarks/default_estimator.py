@@ -1,4 +1,4 @@
-"""Which estimator of EXPO's regulariser a user wants who names none: exact measurements on a language of 1,000 responses.
+"""Which estimator of EXPO's regulariser is to be the default: exact measurements on a language of 1,000 responses.
 
     python -m benchmarks.default_estimator [--lora] [--lam 0.1] [--steps 200]
 
@@ -135,10 +135,11 @@ def run(name: str, lam: float, steps: int, lora: bool, seed: int) -> dict[str, f
             disable_tqdm=True, regulariser_estimator=estimator, logging_steps=steps,
         )  # fmt: skip
         targets = ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"]
+        of_reference = [row for row, prompt in enumerate(data["prompt_number"]) if prompt >= PROMPTS // 2]
         trainer = PreferenceTrainer(
-            model, objective(lam), args, train_dataset=data.remove_columns("prompt_number"), processing_class=tokenizer(),
+            model, objective(lam), args, train_dataset=data, processing_class=tokenizer(),
             peft_config=LoraConfig(r=8, target_modules=targets, task_type="CAUSAL_LM") if lora else None,
-            optimal_dataset=data.filter(lambda row: row["prompt_number"] >= PROMPTS // 2).remove_columns("prompt_number"),
+            optimal_dataset=data.select(of_reference),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         start = time.process_time()

@@ -2,9 +2,9 @@
 
     torchrun --nproc_per_node 2 -m tests.llm_distributed OUT.json HOW PER_DEVICE OBJECTIVE ...
 
-HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each objective is "dpo", "mpo",
-"stream", "derived", "precomputed", or an estimator of EXPO's regulariser. The data are uneven: the last batch of an epoch, and those of evaluation,
-do not give both processes as many rows.
+HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
+objective is "dpo", "mpo", "stream", "derived", "precomputed", or an estimator of EXPO's regulariser. The data are
+uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
 """
 
 from __future__ import annotations

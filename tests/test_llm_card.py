@@ -56,7 +56,7 @@ CARDS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...], tuple[str, ...]]] =
     "dpo": (ea.DPO(LAM), {}, ("dpo",), ("`DPO(lam=0.3", "the model before training")),
     "ipo": (ea.IPO(LAM), {"precompute_ref_log_probs": True}, ("ipo",), ("mean (ipo)", "computed before training")),
     "own": (
-        ea.EXPO(LAM), {"regulariser_estimator": "own_responses"}, ("expo",), ("own_responses: it raises the likelihood",),
+        ea.EXPO(LAM), {"regulariser_estimator": "own_responses"}, ("expo",), ("own_responses: it raises the likel",),
     ),
     "lora": (ea.DPO(LAM), {"peft_config": LoraConfig(**LORA)}, ("dpo", "lora"), ("the model without the adapter",)),
     "weighted": (

@@ -49,7 +49,9 @@ def test_shared_settings_have_trls_defaults() -> None:
 
 
 def test_every_setting_has_help_and_is_documented() -> None:
-    own = {f.name for f in dataclasses.fields(PreferenceConfig)} - {f.name for f in dataclasses.fields(tiny.TrainingArguments)}
+    own = {f.name for f in dataclasses.fields(PreferenceConfig)} - {
+        f.name for f in dataclasses.fields(tiny.TrainingArguments)
+    }
     for field in dataclasses.fields(PreferenceConfig):
         if field.name in own:
             assert field.metadata["help"], field.name
@@ -87,10 +89,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "length": ({"max_length": 0}, "max_length must be a positive integer or None, got 0"),
     "padding": ({"pad_to_multiple_of": 1.5}, "pad_to_multiple_of must be a positive integer or None, got 1.5"),
     "router": ({"router_aux_loss_coef": -1.0}, "router_aux_loss_coef must be a finite number of at least 0"),
-    "smoothing": ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is not used by PreferenceTrainer: give label_"),
-    "two references": ({"use_ref_columns": True, "precompute_ref_log_probs": True}, "give use_ref_columns or precompute"),
+    "smoothing": ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is not used by PreferenceTrainer: give"),
+    "two references": ({"use_ref_columns": True, "precompute_ref_log_probs": True}, "give use_ref_columns or precomp"),
     "weights alone": ({"objective_weights": [1.0]}, "objective_weights belong to the objective that `objective` names"),
-    "weights of one": ({"objective": "dpo", "objective_weights": [1.0]}, "objective_weights belong to several objectives"),
+    "weights of one": ({"objective": "dpo", "objective_weights": [1.0]}, "objective_weights belong to several obj"),
     "too few weights": (
         {"objective": ["dpo", "ipo"], "objective_weights": [1.0]},
         "objective_weights must have one number for each of 2 objectives",
@@ -202,7 +204,9 @@ def test_all_that_is_taken_from_trl_is_listed() -> None:
         assert not name.startswith("_") and hasattr(trl, name), name
     package = Path(ea.__file__).parent
     for path in package.rglob("*.py"):
-        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        imports = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
         names = {getattr(node, "module", None) or node.names[0].name for node in imports}
         if any(name.split(".")[0] == "trl" for name in names):
             assert path.name in ("_trl.py",), f"{path} imports trl"
@@ -243,10 +247,14 @@ def test_mixture_of_data_sets(tmp_path: Path) -> None:
     assert len(_trl.get_dataset(_trl.DatasetMixtureConfig(datasets=[part, part]))["train"]) == 6
 
 
-@pytest.mark.parametrize(("name", "version"), [("trl", "1.11.9"), ("trl", "1.17.0"), ("trl", "2.0"), ("transformers", "5.15.0")])
+@pytest.mark.parametrize(
+    ("name", "version"), [("trl", "1.11.9"), ("trl", "1.17.0"), ("trl", "2.0"), ("transformers", "5.15.0")]
+)
 def test_a_version_that_was_not_tested_is_warned_of(name: str, version: str) -> None:
     """And goes on."""
-    with pytest.warns(versions.UntestedVersion, match=f"{name} {version} was not tested with this package, which knows"):
+    with pytest.warns(
+        versions.UntestedVersion, match=f"{name} {version} was not tested with this package, which knows"
+    ):
         versions.check_version(name, version)
 
 
@@ -261,3 +269,36 @@ def test_versions_that_were_tested() -> None:
 def test_args_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="args must be a PreferenceConfig, got int"):
         PreferenceTrainer(tiny.llama(0), ea.DPO(LAM), 3, train_dataset=tiny.pairs(4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["trl", "transformers"])
+def test_another_version_is_warned_of_where_it_is_imported(name: str) -> None:
+    module = {"trl": "expo_analysis.llm.training._trl", "transformers": "expo_analysis.llm"}[name]
+    program = f"""
+import importlib.metadata, warnings
+version = importlib.metadata.version
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import torch, transformers, datasets
+    importlib.metadata.version = lambda of: "99.0" if of == {name!r} else version(of)
+    import {module}
+print([str(one.message)[:40] for one in seen if type(one.message).__name__ == "UntestedVersion"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"{name} 99.0 was not tested" in done.stdout
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_rows_longer_than_learned_positions_are_refused_before_training(by_name: bool, tmp_path: Path) -> None:
+    """GPT-2 has an embedding for each position; a Llama has none."""
+    from .test_llm_reference import gpt2
+
+    data = tiny.pairs(3, longest=80)
+    model: Any = gpt2()
+    if by_name:
+        model.save_pretrained(tmp_path / "model")
+        model = str(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"train_dataset has rows that cannot be trained on: .*64 positions"):
+        make(ea.DPO(LAM), tmp_path, model=model, data=data)
+    make(ea.DPO(LAM), tmp_path, model=model, data=data, max_length=64)
+    make(ea.DPO(LAM), tmp_path, data=data)

@@ -1,8 +1,8 @@
 """What TRL's own tests of its DPO trainer ask for, of ours: the names of the tests are TRL's where there is one.
 
-Its tests of losses, weights and f-divergences are those of test_llm_trl_equality.py; of references and adapters, of
-test_llm_reference.py and test_llm_heads.py; of tags, of test_llm_card.py. Its tests of images are refused (docs/llm.md),
-those of the kernels of Liger and of 4-bit weights need a GPU.
+Its tests of losses, weights and f-divergences are those of test_llm_trl_equality.py; of references and adapters, those
+of test_llm_reference.py and test_llm_heads.py; of tags, those of test_llm_card.py. Its tests of images are refused
+(docs/llm.md), those of the kernels of Liger and of 4-bit weights need a GPU.
 """
 
 from __future__ import annotations

@@ -145,9 +145,8 @@ def prepare(model: Any, accelerator: Any) -> Any:
         return _for_deepspeed(model, accelerator)
     if str(accelerator.distributed_type).endswith("FSDP"):
         return _for_fsdp(model, accelerator)
-    if getattr(model, "hf_device_map", None) is None and not getattr(model, "is_loaded_in_8bit", False):
-        model = model.to(accelerator.device)
-    return model
+    placed = getattr(model, "hf_device_map", None) is not None or getattr(model, "is_quantized", False)
+    return model if placed else model.to(accelerator.device)
 
 
 def _for_deepspeed(model: Any, accelerator: Any) -> Any:

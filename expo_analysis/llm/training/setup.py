@@ -227,6 +227,8 @@ def make_models(
     elif quantization is not None:
         raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
     modelling.check_vocabulary(model, ref_model, tokenizer)
+    if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
+        args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients
     weights = ""
     if args.save_strategy != "no" or args.precompute_ref_log_probs:
         alone = PartialState().is_main_process or is_deepspeed_zero3_enabled()
