@@ -277,6 +277,7 @@ def test_prompts_that_leave_no_room(tmp_path: Path) -> None:
     assert remarks[-1].endswith("the model no room; they are left out")
     with pytest.raises(ValueError, match="2 of 2 prompts"):
         read_held_out(name, tiny.tokenizer(WORDS), room=10, new_tokens=10, on_bad_rows="drop")
+    assert read_held_out(name, tiny.tokenizer(WORDS), room=12, new_tokens=8)[0].ids == [[3], [3, 4, 5, 6]]
 
 
 def test_data_that_are_none(tmp_path: Path) -> None:
