@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis._files import writable
 from expo_analysis.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -200,6 +201,14 @@ def test_table_of_names_statuses_and_messages():
     assert re.search(r"no minimiser: responses \[2\] lose every comparison .*\n$", result.stdout)
 
 
+def test_table_has_a_gap_between_the_prompts():
+    """And nowhere between the responses of one."""
+    result = invoke("solve", "expo", "--lam", 0.5, "--bandit", "examples/two_prompts.csv")
+    first = [(line.split() or [""])[0] for line in result.stdout.splitlines()]
+    start = first.index("0.5")
+    assert first[start : start + 8] == ["0.5", "1", "2", "", "0.5", "1", "2", ""]
+
+
 def test_table_says_where_a_message_holds(tmp_path):
     path = tmp_path / "b.json"
     counts = [[[0, 2], [1, 0]], [[0, 2], [0, 0]]]
@@ -334,7 +343,7 @@ def test_reproduce_prints_what_it_wrote_and_shows_progress_elsewhere(drawn, tmp_
     result = invoke("reproduce", "--output", output)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [str(output / "one.png"), str(output / "one.csv")]
-    assert "drawing" in result.stderr
+    assert re.search(r"drawing .* 50%", result.stderr)
     assert drawn == [output]
     assert output.is_dir()
 
@@ -358,6 +367,18 @@ def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):
         (tmp_path / "closed").mkdir(mode=0o500)
         assert "Permission denied" in fails("reproduce", "-o", tmp_path / "closed")
     assert drawn == []
+
+
+def test_a_closed_directory_is_named(tmp_path, monkeypatch):
+    """And not the file that was to try it; for every user, root among them."""
+
+    def closed(*_, **__):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "tmpabc"))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(PermissionError) as caught:
+        writable(tmp_path)
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_a_report_card_that_no_audit_wrote_is_bad_input(drawn, tmp_path):

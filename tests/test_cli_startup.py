@@ -42,6 +42,34 @@ def test_what_computes_is_not_imported(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
+WITHOUT = """
+import sys
+sys.modules[{name!r}] = None  # as if it were not installed
+from expo_analysis.cli import main
+sys.argv = ["expo-analysis", *{arguments!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preferences", "--prompts", "sentiment", "-o", "x.jsonl"],
+        ["finetune", "--model", "m", "--dataset_name", "d"],
+        ["evaluate", "m", "--data", "d"],
+        ["experiment"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_not_installed_is_said_once(arguments: list[str], tmp_path: Path) -> None:
+    """In one line, with how it is installed."""
+    command = [sys.executable, "-c", WITHOUT.format(name="datasets", arguments=arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 and "datasets" in done.stderr and done.stderr.count("pip install") == 1
+    assert done.stderr.endswith(": pip install '.[llm]' in the folder of the repository\n")
+
+
 def test_completion_names_the_commands() -> None:
     environment = {"_EXPO_ANALYSIS_COMPLETE": "complete_bash", "COMP_WORDS": "expo-analysis re", "COMP_CWORD": "1"}
     done = CliRunner().invoke(app, [], prog_name="expo-analysis", env=environment)

@@ -313,8 +313,9 @@ def test_a_prompt_that_all_responses_repeat_is_refused() -> None:
         read([row(k) for k in range(3)])
     some = read([row(0), row(1), GOOD])
     assert some.report.remarks == {"have a prompt that both responses repeat": 2}
-    short = {"prompt": "p", "chosen": "pick", "rejected": "pear"}
-    assert not read([short] * 3).report.remarks
+    for prompt, counts in (("p", False), ("1234567", False), ("12345678", True)):
+        short = read([{"prompt": prompt, "chosen": f"{prompt}ick", "rejected": f"{prompt}ear"}, GOOD])
+        assert bool(short.report.remarks) == counts
 
 
 def test_text_among_conversations_is_refused() -> None:
@@ -393,6 +394,7 @@ GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"max_positions": 8},
         "chosen: with its prompt it is longer than the model's 8",
     ),
+    "a number": ({"chosen_ids": 7}, {}, "chosen_ids: it must be a list of token numbers, got 7"),
     "text": ({"chosen_ids": "12"}, {}, "chosen_ids: it must be a list of token numbers, got '12'"),
     "numbers": ({"chosen_ids": [1.5]}, {}, r"chosen_ids: it must be a list of token numbers, got \[1.5\]"),
     "another tokenizer": (
@@ -572,6 +574,15 @@ def test_a_stream_that_changes_on_the_way(tmp_path: Path) -> None:
         BadRows, match="row 1, prompt: it is a conversation, while that of the rows before is plain text"
     ):
         list(data.rows)
+
+
+def test_half_of_a_pair_in_a_stream(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"rejected": "x\ud800"}, GOOD]
+    for kind in ("file", "generator"):
+        stream = streams(rows, tmp_path)[kind]
+        with pytest.raises(BadRows, match=r"row 1.*, rejected: its character 2 is half of a surrogate pair"):
+            list(read(stream).rows)
+        assert [row["row_number"] for row in read(stream, on_bad_rows="drop").rows] == [0, 2]
 
 
 def test_a_stream_without_the_columns_is_refused_at_once(tmp_path: Path) -> None:

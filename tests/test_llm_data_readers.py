@@ -150,6 +150,12 @@ def test_integers_beside_fractions_are_not_rounded(tmp_path: Path) -> None:
     assert [type(row["x"]) for row in values(table.to_dataset(rows))] == [int, float]
 
 
+def test_a_column_of_everything() -> None:
+    rows = [{"x": value} for value in ("a", True, 1, 0.5, [1, "b", None], {"k": [0.5, 1]}, None)]
+    found = values(table.to_dataset(rows))
+    assert found == rows and [type(row["x"]) for row in found] == [type(row["x"]) for row in rows]
+
+
 def test_a_late_change_of_type_is_no_error(tmp_path: Path) -> None:
     """`datasets` reads ten megabytes and trusts them."""
     rows: list[dict[str, Any]] = [{"prompt": "p" * 2000, "note": k} for k in range(6000)] + [

@@ -108,7 +108,7 @@ def test_deepspeed(stage: int, tmp_path: Path) -> None:
 
 
 def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
-    """`accelerate launch --multi_gpu`, which runs two processes on CPUs too; the same losses as in one."""
+    """`accelerate launch` with the shipped file for DDP, which serves CPUs too; the same losses as in one process."""
     model, data = llm_models.llama(0), llm_models.pairs(16)
     model.save_pretrained(tmp_path / "model")
     llm_models.tokenizer().save_pretrained(tmp_path / "model")
@@ -129,8 +129,9 @@ report_to: none
 """
     (tmp_path / "recipe.yaml").write_text(recipe)
     common = ["-m", "expo_analysis.llm.finetune", "--config", str(tmp_path / "recipe.yaml"), "--json"]
-    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    shipped = ROOT / "expo_analysis" / "llm" / "recipes" / "accelerate" / "ddp.yaml"
+    two = ["-m", "accelerate.commands.launch", "--config_file", str(shipped), "--num_processes", "2"]
+    two += ["--main_process_port", "0"]
     found = []
     for launcher, size in ((two, "4"), ([], "8")):
         out = tmp_path / f"out{size}"

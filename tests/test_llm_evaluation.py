@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 from . import llm_models as tiny
+from .test_llm_sampling import EOS, exact_kl, model, next_token
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm import finetune  # isort: skip
@@ -29,32 +29,11 @@ from expo_analysis.llm.intervals import Sums, measures  # isort: skip
 from expo_analysis.plots.evaluation import evaluation  # isort: skip
 
 WORDS = tiny.WORDS[:6]
-EOS = 1
 PROMPTS = [[3, 4], [5], [6, 7, 8]]
 PAIRS = [Given(0, [5], [6], [1], [1]), Given(0, [7], [8], [1], [1]), Given(2, [3], [EOS], [1], [1])]
 DATA = HeldOut("data", ["w0 w1", "w2", "w3 w4 w5"], PROMPTS, PAIRS)
 LENGTHS = Reward("length", lambda prompts, responses: [float(len(text.split())) for text in responses])
 LETTERS = Reward("digit", lambda prompts, responses: [int(text.strip()[-1:] or 0) % 3 for text in responses])
-
-
-def model(seed: int = 0) -> Any:
-    """Nine tokens, of which the second ends a response; logits spread far enough for rare and common tokens."""
-    return tiny.llama(seed, len(WORDS) + 3, initializer_range=0.35).eval()
-
-
-def next_token(policy: Any, ids: list[int]) -> np.ndarray:
-    with torch.no_grad():
-        logits = policy(torch.tensor([ids])).logits[0, -1].double()
-    return logits.softmax(dim=0).numpy()
-
-
-def exact_kl(p: Any, q: Any, ids: list[int], steps: int) -> float:
-    """KL(p ‖ q) of responses of up to ``steps`` tokens, summed over all of them."""
-    first, other = next_token(p, ids), next_token(q, ids)
-    total = float((first * np.log(first / other)).sum())
-    if steps > 1:
-        total += sum(first[a] * exact_kl(p, q, [*ids, a], steps - 1) for a in range(9) if a != EOS)
-    return total
 
 
 def found(policy: Any, reference: Any, tokens: int, responses: int, **given: Any) -> dict[str, float]:
@@ -277,6 +256,7 @@ def test_prompts_that_leave_no_room(tmp_path: Path) -> None:
     assert remarks[-1].endswith("the model no room; they are left out")
     with pytest.raises(ValueError, match="2 of 2 prompts"):
         read_held_out(name, tiny.tokenizer(WORDS), room=10, new_tokens=10, on_bad_rows="drop")
+    assert read_held_out(name, tiny.tokenizer(WORDS), room=12, new_tokens=8)[0].ids == [[3], [3, 4, 5, 6]]
 
 
 def test_data_that_are_none(tmp_path: Path) -> None:

@@ -370,6 +370,14 @@ def test_the_environment_of_a_recipe(model: Path, tmp_path: Path, monkeypatch: p
     assert os.environ.pop("EXPO_TEST") == "3"
 
 
+def test_what_the_trainer_says_is_said_once(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rows that are left out, for one: by the trainer's log, and not by the command again."""
+    data = tiny.Dataset.from_list([*tiny.pairs(4), BLANK])
+    assert finetune.main([*write(tmp_path, model, data, max_steps=1), "--on_bad_rows", "drop"]) == 0
+    said = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    assert len(said) == 1 and said[0].startswith("train_dataset: ") and "RANK" not in said[0]
+
+
 def test_model_and_data_are_missing() -> None:
     done = CliRunner().invoke(app, ["finetune"])
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -539,7 +547,7 @@ def test_a_recipe_serves_any_loss_by_a_flag(path: Path, objective: str, model: P
     arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
     _, trainer, _ = finetune.set_up([*arguments, "--use_cpu"])
     assert trainer.objective.name == objective
-    assert (trainer.estimator is None) == (objective != "expo")
+    assert trainer.estimator == ("token_kl" if objective == "expo" else None)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -490,6 +490,20 @@ def run(folder: Path, output: Path, *more: str) -> Any:
     return runner.invoke(app, [*arguments, "--max-new-tokens", "5", "--batch-size", "4", *more])
 
 
+def test_prompts_that_leave_the_model_no_room(folder: Path, tmp_path: Path) -> None:
+    """Of its 128 positions 120 are for a response: eight tokens of a prompt are the most, and one prompt has nine."""
+    texts = ["w1", " ".join(["w2"] * 8), " ".join(["w3"] * 9)]
+    (tmp_path / "prompts.txt").write_text("".join(f"{text}\n" for text in texts))
+    arguments = ["preferences", "--model", str(folder), "--prompts", str(tmp_path / "prompts.txt"), "--responses", "2"]
+    arguments += ["-o", str(tmp_path / "p.jsonl"), "--max-new-tokens", "120", "--reward", f"{folder / 'mine.py'}:words"]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 2 and "row 2" in done.stderr and "more tokens than the limit of 8: 9" in done.stderr
+    done = runner.invoke(app, [*arguments, "--on-bad-rows", "drop", "--json"])
+    assert done.exit_code == 0, done.stderr
+    sampled = [json.loads(line) for line in (tmp_path / "p.responses.jsonl").read_text().splitlines()]
+    assert {prompt for record in sampled for prompt, *_ in record.get("sampled", ())} == {0, 1}
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_the_command(ending: str, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / f"pairs.{ending}"

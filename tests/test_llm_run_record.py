@@ -150,7 +150,7 @@ def test_what_is_there_is_not_written_over(run: Path, capsys: pytest.CaptureFixt
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(run: Path) -> None:
-    """Or a shorter run would later be resumed from the longer one's last checkpoint."""
+    """Or a shorter run would later be resumed from the longer one's last checkpoint; also where each step is saved."""
     assert finetune.main(arguments(run, "--overwrite", "--max_steps", "1", "--objective", "ipo")) == 0
     assert [path.name for path in (run / "out").glob("checkpoint-*")] == ["checkpoint-1"]
     assert json.loads((run / "out" / "run.json").read_text())["is"]["objective"] == "IPO(lam=0.1)"
@@ -160,6 +160,7 @@ def test_nothing_is_removed_before_the_input_is_checked(run: Path, capsys: pytes
     before = sorted((run / "out").rglob("*"))
     says(arguments(run, "--overwrite", "--dataset_name", str(run / "none.jsonl")), capsys)
     says(arguments(run, "--overwrite", "--optimal_dataset", str(run / "none.jsonl")), capsys)
+    says(arguments(run, "--overwrite", "--adam_beta1", "2"), capsys)  # which is found when training begins
     assert sorted((run / "out").rglob("*")) == before
 
 

@@ -170,6 +170,12 @@ def test_what_is_shown_comes_from_the_tables(ran: tuple[Path, dict[str, pd.DataF
     np.testing.assert_array_equal(line.get_ydata(), kept[kept["loss"] == "dpo"]["drift"])
 
 
+@pytest.mark.parametrize("lam", [-1.0, 0.0, np.inf])
+def test_one_bad_lambda_among_good_ones(lam: float) -> None:
+    with pytest.raises(ValueError, match=f"^lams must be a finite number above 0, got {lam}"):
+        Sweep(lams=(0.3, lam))
+
+
 def test_bad_input_is_told(tmp_path: Path) -> None:
     for arguments, words in (
         (["--scale", "huge"], "scale must be one of ['small', 'large'], got 'huge'"),

@@ -61,6 +61,7 @@ def experiment(
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         with language_models():
+            from ..llm.data.prompts import read_prompts
             from ..llm.experiment import run_sweep
             from ..llm.models import find_model
             from ..llm.sweep import at_scale
@@ -75,6 +76,7 @@ def experiment(
             changes["lams"] = tuple(parse_lams(lam))
         sweep = at_scale(chosen, **changes)
         writable(output)
+        read_prompts(prompts)
         find_model(model)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (

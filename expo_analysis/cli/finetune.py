@@ -30,7 +30,7 @@ def finetune(context: typer.Context) -> None:
     Model, data and output:
       --model NAME              smollm2 (needs no internet), a folder of a model or of an adapter,
                                 or a model of the Hub
-      --dataset_name NAME       a .jsonl, .csv or .parquet file, a folder, or a data set of the Hub
+      --dataset_name NAME       a .jsonl, .json, .csv, .tsv or .parquet file, a folder, or a data set of the Hub
       --columns TEXT            which column is what: prompt=question,chosen=a,rejected=b
       --preparation NAME        how raw data become pairs: hh or ultrafeedback
       --max_train_rows N        train on at most N rows, the first

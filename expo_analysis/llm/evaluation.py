@@ -45,7 +45,8 @@ class Settings:
         sampling: at temperature 1 and top_p 1: expectations are those of the policies.
         responses: samples of each policy to each prompt.
         lam: by which implicit rewards are multiplied.
-        batch_size: responses at a time.
+        batch_size: responses that are sampled at a time; of those that are compared, whose logits over the whole
+            vocabulary are in memory for two models, at most 8.
 
     Raises:
         ValueError: naming the argument and what is accepted.
@@ -62,6 +63,11 @@ class Settings:
         for name in ("responses", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+
+    @property
+    def compared(self) -> int:
+        """How many responses are compared at a time."""
+        return min(self.batch_size, 8)
 
 
 def draw_each(
@@ -156,12 +162,13 @@ def evaluate(
     found: dict[str, Sums] = {}
     for name, of, one in (("reference_policy", sampled.draws, "kl"), ("policy_reference", draws, "reverse_kl")):
         prompts = [ids for ids, own in zip(data.ids, of, strict=True) for _ in own]
-        values = getattr(compare(model, reference, prompts, [d.ids for own in of for d in own]), one)
+        compared = compare(model, reference, prompts, [d.ids for own in of for d in own], settings.compared)
+        values = getattr(compared, one)
         total = values.reshape(len(data.ids), -1).sum(axis=1)
         found[f"kl/{name}"] = Sums(total / settings.responses, np.ones(len(total)))
         found[f"kl/{name}_per_token"] = Sums(total, np.array([float(sum(len(d.ids) for d in own)) for own in of]))
         progress(len(prompts))
-    margins = implicit_margins(model, reference, data, settings.lam)
+    margins = implicit_margins(model, reference, data, settings)
     if optimal:
         if data.pairs:
             found["margin"] = per_prompt(data, np.abs(margins))
@@ -205,7 +212,7 @@ def per_prompt(data: HeldOut, values: Floats) -> Sums:
     return Sums(sums.astype(np.float64), counts.astype(np.float64))
 
 
-def implicit_margins(model: Any, reference: Any, data: HeldOut, lam: float) -> Floats:
+def implicit_margins(model: Any, reference: Any, data: HeldOut, settings: Settings) -> Floats:
     """lam [log pi/pi_ref of the chosen response - log pi/pi_ref of the rejected one], in nats: (pairs,)."""
     if not data.pairs:
         return np.empty(0)
@@ -214,9 +221,9 @@ def implicit_margins(model: Any, reference: Any, data: HeldOut, lam: float) -> F
     for side in ("chosen", "rejected"):
         responses = [getattr(pair, side) for pair in data.pairs]
         masks = [getattr(pair, f"{side}_mask") for pair in data.pairs]
-        found: Compared = compare(model, reference, prompts, responses, masks=masks)
+        found: Compared = compare(model, reference, prompts, responses, settings.compared, masks)
         ratios.append(found.logp - found.ref_logp)
-    return lam * (ratios[0] - ratios[1])
+    return settings.lam * (ratios[0] - ratios[1])
 
 
 def explicit_margins(reward: Reward, tokenizer: Any, data: HeldOut) -> Floats:

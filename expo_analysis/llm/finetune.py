@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback
 
 from .._errors import one_sentence
 from .._files import replace
@@ -35,7 +35,7 @@ from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
-from .run_record import check_resumed, clear, record_of, where_to_start, write_record
+from .run_record import BadStart, Begin, check_resumed, record_of, where_to_start
 from .summary import print_summary, summarise
 from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
@@ -109,7 +109,7 @@ def loading(name: str) -> Iterator[None]:
     """Name the model where what reads its files has exceptions of its own, or says nothing of the file.
 
     Raises:
-        ValueError: in the place of these.
+        ValueError: naming the model, instead of these.
     """
     try:
         yield
@@ -143,15 +143,11 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
     """
     start = time.perf_counter()
     folder = Path(trainer.args.output_dir)
-    stop = StopAndSave()
+    begin, stop = Begin(trainer, recipe), StopAndSave()
+    trainer.add_callback(begin)
     trainer.add_callback(stop)
     with contextlib.redirect_stdout(sys.stderr):
-        if recipe.script.overwrite and trainer.is_world_process_zero():
-            clear(folder)
-        if trainer.is_world_process_zero():
-            write_record(folder, record_of(trainer, recipe))
-        trainer.accelerator.wait_for_everyone()
-        with stop, until_first_step(trainer):
+        with stop, begin:  # only while training
             trainer.train(resume_from_checkpoint=checkpoint)
         finished = trainer.state.global_step >= trainer.state.max_steps
         if finished:
@@ -177,37 +173,6 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     return 0 if finished or stop.received is None else CODES[stop.received]
-
-
-class BadStart(ValueError):
-    """What a training could not begin with."""
-
-
-@contextlib.contextmanager
-def until_first_step(trainer: Any) -> Iterator[None]:
-    """Before a step is done, what fails is the input's fault: settings that nobody had read, a loss of one's own.
-
-    Raises:
-        BadStart: in the place of what has a sentence for it.
-    """
-    steps = _Steps()
-    trainer.add_callback(steps)
-    try:
-        yield
-    except NonFiniteLoss:
-        raise
-    except Exception as error:
-        sentence = None if steps.done else one_sentence(error)
-        if sentence is None:
-            raise
-        raise BadStart(sentence) from error
-
-
-class _Steps(TrainerCallback):
-    done = False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.done = True
 
 
 def say_on_stderr(line: str) -> None:

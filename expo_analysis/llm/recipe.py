@@ -32,7 +32,7 @@ REFUSED = {
 """Settings that are inherited and cannot be set, and why."""
 
 HELP = {
-    "dataset_name": "A .jsonl, .csv or .parquet file, a folder, or a data set of the Hub.",
+    "dataset_name": "A .jsonl, .json, .csv, .tsv or .parquet file, a folder, or a data set of the Hub.",
     "dataset_config": "Which configuration of a data set of the Hub.",
     "dataset_train_split": "Which split to train on.",
     "dataset_test_split": "Which split to evaluate on, where eval_strategy asks for it.",

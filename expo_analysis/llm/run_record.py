@@ -10,10 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
+from .._errors import one_sentence
 from .._files import replace
 from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
 from .recipe import Recipe
-from .training import identity
+from .training import NonFiniteLoss, identity
 from .training.checkpoints import checkpoints, latest_checkpoint
 
 FILE = "run.json"
@@ -150,6 +153,46 @@ def clear(folder: Path) -> None:
     for pattern in (*FINISHED, FILE, "summary.json", "trainer_state.json"):
         for path in folder.glob(pattern):
             path.unlink()
+
+
+class BadStart(ValueError):
+    """What a training could not begin with."""
+
+
+class Begin(TrainerCallback):
+    """What is done once a first step is: then a run has begun, and what an earlier one left is in its way.
+
+    It is a context manager too. Before a step is done, what fails is the input's fault: settings that nobody had read,
+    a loss of one's own. So long nothing is removed.
+
+    Raises:
+        BadStart: instead of an error that has a sentence to say.
+    """
+
+    def __init__(self, trainer: Any, recipe: Recipe) -> None:
+        self.trainer, self.overwrite, self.done = trainer, recipe.script.overwrite, False
+        self.record = record_of(trainer, recipe)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.done:
+            return
+        self.done = True
+        folder = Path(args.output_dir)
+        if state.is_world_process_zero:
+            if self.overwrite:
+                clear(folder)
+            write_record(folder, self.record)
+        self.trainer.accelerator.wait_for_everyone()  # before any of them saves
+
+    def __enter__(self) -> Begin:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self.done or not isinstance(error, Exception) or isinstance(error, NonFiniteLoss):
+            return
+        sentence = one_sentence(error)
+        if sentence is not None:
+            raise BadStart(sentence) from error
 
 
 def model_digest(name: str) -> str:

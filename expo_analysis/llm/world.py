@@ -26,7 +26,7 @@ class World:
     """The data set of a sweep, and fresh samples of the reference: what all runs share.
 
     settings    of the sweep that it belongs to, all but the lambdas
-    rows        as of `make_preferences`
+    rows        those of `make_preferences`
     prompts     text of each prompt; ids: its tokens; halves: who labelled it
     draws       for each prompt, ``evaluated`` samples of the reference, none of which is in ``rows``
     rewards     theirs, (prompts, evaluated)
