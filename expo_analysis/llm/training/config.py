@@ -140,7 +140,10 @@ class PreferenceConfig(TrainingArguments):
         None, "From tokens to responses: 'sum' or 'mean'; if not set, as the objective's paper has it."
     )
     regulariser_estimator: str | None = _option(
-        None, f"Estimator of the explicit regulariser, one of {', '.join(ESTIMATORS)}; if not set, a token-wise one."
+        None,
+        "Estimator of the explicit regulariser: 'token_kl' (if not set; leaves the reference alone where it is optimal, "
+        "conserves no masses of whole responses), 'own_responses' (no reference in memory; mass moves onto the data), "
+        "'reference_samples' or 'token_divergence'.",
     )
     token_prefixes: str = _option("responses", "What token-wise estimators are computed along.", choices=list(PREFIXES))
     token_chunk_size: int = _option(
