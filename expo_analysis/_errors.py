@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +54,14 @@ def _is_ours(error: Exception) -> bool:
 
 
 def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
-    """A question to end a message with, where what was given is nearly one of the names accepted; else nothing."""
-    names = {str(name).lower(): str(name) for name in accepted if isinstance(name, str)}
-    close = difflib.get_close_matches(value.lower(), names, n=1) if isinstance(value, str) else []
-    return f"; did you mean {names[close[0]]!r}?" if close else ""
+    """The end of a message for a misspelt word, whatever its case; nothing for what is like none of those accepted.
+
+    Example:
+        >>> did_you_mean("Linaer", ("constant", "linear"))
+        "; did you mean 'linear'?"
+    """
+    import difflib  # only where something is wrong
+
+    words = {word.lower(): word for word in accepted if isinstance(word, str)}
+    close = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    return f"; did you mean {words[close[0]]!r}?" if close else ""

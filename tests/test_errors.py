@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import zipfile
@@ -114,3 +115,8 @@ def test_nothing_is_made_a_sentence_of_where_that_is_asked_for(monkeypatch: pyte
 )
 def test_names_that_are_nearly_right(value: Any, accepted: list[Any], meant: str | None) -> None:
     assert did_you_mean(value, accepted) == ("" if meant is None else f"; did you mean {meant!r}?")
+
+
+def test_examples() -> None:
+    found = doctest.testmod(_errors)
+    assert found.attempted >= 1 and not found.failed

@@ -92,7 +92,7 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        cards = audit_many(objectives, workers=workers, on_progress=report, effort=work)
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work)
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     if as_json:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import Progress, TaskID
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from .._json import plain
+from .._progress import Progress
 from ..desiderata.report_card import ReportCard, ReportCards
 from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Decision, Verdict
 from ..desiderata.wording import SIGNS, one_line, readable
@@ -41,19 +43,19 @@ STYLES: dict[Decision, str] = {HOLDS: "green", FAILS: "bold red", CANNOT_TELL: "
 
 
 @contextmanager
-def progress_bars(count: int, console: Console) -> Iterator[Callable[[str, str, float], None]]:
+def progress_bars(count: int, console: Console) -> Iterator[Progress]:
     """A bar for all losses, and one for each that is being audited."""
-    with Progress(console=console) as progress:
+    with Bars(console=console) as progress:
         total = progress.add_task("1 loss" if count == 1 else f"{count} losses", total=count)
         bars: dict[str, TaskID] = {}
         shares: dict[str, float] = {}
 
-        def report(name: str, stage: str, done: float) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task("", total=1.0)
-            shares[name] = done
-            label = escape(one_line(f"{name}: {stage}"))
-            progress.update(bars[name], description=label, completed=done, visible=done < 1)
+        def report(done: float, whole: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+            if task not in bars:
+                bars[task] = progress.add_task("", total=1.0)
+            shares[task] = done / whole
+            label = escape(one_line(f"{task}: {what}"))
+            progress.update(bars[task], description=label, completed=shares[task], visible=shares[task] < 1)
             progress.update(total, completed=sum(shares.values()))
 
         yield report

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..bandit import Bandit
-from ..bandit_io import NamedBandit, read_named_bandit
+from ..bandit_files import NamedBandit, read_named_bandit
 from ..losses import AOT, CATALOGUE, QPO, Objective
 from ..own_loss import make_loss
 

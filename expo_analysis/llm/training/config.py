@@ -141,8 +141,9 @@ class PreferenceConfig(TrainingArguments):
     )
     regulariser_estimator: str | None = _option(
         None,
-        "Estimator of the explicit regulariser: 'token_kl' (if not set; leaves the reference alone where it is optimal, "
-        "conserves no masses of whole responses), 'own_responses' (no reference in memory; mass moves onto the data), "
+        "Estimator of the explicit regulariser: 'token_kl' (if not set; leaves the reference alone where it is "
+        "optimal, but conserves no masses of whole responses), 'own_responses' (no reference in memory; mass moves "
+        "onto the data), "
         "'reference_samples' or 'token_divergence'.",
     )
     token_prefixes: str = _option("responses", "What token-wise estimators are computed along.", choices=list(PREFIXES))

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..._array import exp
+from ...numerics import exp
 
 Ratio = tuple[Tensor, Tensor]
 """Numerator and denominator of a mean: they add up over batches and processes."""
