@@ -104,7 +104,14 @@ def evaluate(
     "models": {MODEL: {"reference": ..., "measures": {NAME: {"estimate": ..., "low": ...,
     "high": ...}}}}, ...}; what is not known is null.
     """
-    given = SimpleNamespace(**locals())
+    _compare(SimpleNamespace(**locals()))
+
+
+# ---------------------------------------------------------------------------------------------------------------- work
+
+
+def _compare(given: SimpleNamespace) -> None:
+    """Check, measure and show; ``given`` has the command's arguments by name."""
     errors = Console(stderr=True)
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         with language_models():
@@ -119,9 +126,6 @@ def evaluate(
     ):
         found = _evaluate_all(work, report)
     _show(given, work, found, errors)
-
-
-# ---------------------------------------------------------------------------------------------------------------- work
 
 
 @dataclass(frozen=True)

@@ -60,24 +60,11 @@ def experiment(
       expo-analysis experiment --scale large --model Qwen/Qwen3-0.6B --output large
     """
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
-        with language_models():
-            from ..llm.data.prompts import read_prompts
-            from ..llm.experiment import run_sweep
-            from ..llm.models import find_model
-            from ..llm.sweep import at_scale
-            from ..llm.world import device
-        from ..language_models import show
-        from ..results import write_result
-        from .parsing import parse_lams
-
-        chosen = scale or ("small" if device() == "cpu" else "large")
-        changes: dict[str, Any] = {"model": model, "prompts": prompts, "seed": seed}
-        if lam:
-            changes["lams"] = tuple(parse_lams(lam))
-        sweep = at_scale(chosen, **changes)
+        sweep = _sweep(model, prompts, scale, lam, seed)
         writable(output)
-        read_prompts(prompts)
-        find_model(model)
+        from ..language_models import show
+        from ..llm.experiment import run_sweep
+        from ..results import write_result
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         bad_input(lambda error: isinstance(error, OSError | ValueError)),  # of the model, the prompts and the folder
@@ -93,3 +80,21 @@ def experiment(
         )
     written = [path for result in show(tables) for path in write_result(output, result)]
     report_files(written, tables, as_json)
+
+
+def _sweep(model: str, prompts: str, scale: str | None, lam: list[str] | None, seed: int) -> Any:
+    """The sweep that was asked for, its model and its prompts looked up."""
+    with language_models():
+        from ..llm.data.prompts import read_prompts
+        from ..llm.models import find_model
+        from ..llm.sweep import at_scale
+        from ..llm.world import device
+    from .parsing import parse_lams
+
+    changes: dict[str, Any] = {"model": model, "prompts": prompts, "seed": seed}
+    if lam:
+        changes["lams"] = tuple(parse_lams(lam))
+    sweep = at_scale(scale or ("small" if device() == "cpu" else "large"), **changes)
+    read_prompts(prompts)
+    find_model(model)
+    return sweep
