@@ -72,8 +72,8 @@ test-trl: ## run the tests of the language-model room against another TRL: make 
 	grep -v -E '^(trl|transformers|accelerate|datasets|peft|huggingface_hub|tokenizers|safetensors)==' constraints.txt > $(TRL_VENV)/constraints.txt
 	$(TRL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TRL_VENV)/constraints.txt \
 		-e '.[test]' 'trl==$(VERSION)' $(if $(TRANSFORMERS),'transformers==$(TRANSFORMERS)')
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TRL_VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS) tests/test_llm_*.py
-	rm -rf $(TRL_VENV)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TRL_VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS) \
+		tests/test_llm_*.py; status=$$?; rm -rf $(TRL_VENV); exit $$status
 
 lint: $(STAMP) ## ruff check, ruff format --check and mypy
 	$(BIN)/ruff check .
