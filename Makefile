@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow mutants lint format notebooks bench clean
+.PHONY: help env reproduce test test-slow test-trl mutants lint format notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,18 @@ DRAW ?= 200
 SEED ?= $(shell date +%s)
 mutants: $(SLOW_STAMP) ## draw mutants of ROOMS at random, and run the tests that cover them (DRAW=200, SEED=...)
 	$(BIN)/python -m tests.mutation $(ROOMS:%=expo_analysis/%) --draw $(DRAW) --seed $(SEED) --workers $(WORKERS)
+
+# TRL and transformers move every few weeks: VERSION is of TRL, TRANSFORMERS of the release that was out with it.
+TRANSFORMERS ?=
+TRL_VENV := .venv-trl-$(VERSION)
+test-trl: ## run the tests of the language-model room against another TRL: make test-trl VERSION=1.12.0
+	@if [ -z "$(VERSION)" ]; then echo "give VERSION, such as: make test-trl VERSION=1.12.0" >&2; exit 2; fi
+	$(PYTHON) -m venv --clear $(TRL_VENV)
+	grep -v -E '^(trl|transformers|accelerate|datasets|peft|huggingface_hub|tokenizers|safetensors)==' constraints.txt > $(TRL_VENV)/constraints.txt
+	$(TRL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TRL_VENV)/constraints.txt \
+		-e '.[test]' 'trl==$(VERSION)' $(if $(TRANSFORMERS),'transformers==$(TRANSFORMERS)')
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TRL_VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS) \
+		tests/test_llm_*.py; status=$$?; rm -rf $(TRL_VENV); exit $$status
 
 lint: $(STAMP) ## ruff check, ruff format --check and mypy
 	$(BIN)/ruff check .

@@ -55,6 +55,7 @@ class Variant:
 
 
 PRECOMPUTED = {"precompute_ref_log_probs": True}
+OWN = {"regulariser_estimator": "own_responses"}
 
 VARIANTS = {
     "DPO (TRL)": Variant("dpo", ours=False, reference=True),
@@ -63,8 +64,8 @@ VARIANTS = {
     "DPO, precomputed": Variant("dpo", ours=True, settings=PRECOMPUTED),
     "DPO, LoRA (TRL)": Variant("dpo", ours=False, lora=True),
     "DPO, LoRA": Variant("dpo", ours=True, lora=True),
-    "EXPO": Variant("expo", ours=True),
-    "EXPO, LoRA": Variant("expo", ours=True, lora=True),
+    "EXPO": Variant("expo", ours=True, settings=OWN),
+    "EXPO, LoRA": Variant("expo", ours=True, lora=True, settings=OWN),
     "EXPO, reference samples": Variant("expo", True, settings={"regulariser_estimator": "reference_samples"}),
     "EXPO, token-wise": Variant("expo", True, reference=True, settings={"regulariser_estimator": "token_kl"}),
 }

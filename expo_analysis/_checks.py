@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import reprlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from ._errors import did_you_mean
 from ._types import Array, Floats, Mask, Policies
 from .numerics import namespace
 
@@ -29,20 +30,6 @@ def check_option(name: str, value: Any, accepted: Sequence[Any]) -> None:
     """
     if value not in accepted:
         raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}{did_you_mean(value, accepted)}")
-
-
-def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
-    """The end of a message for a misspelt word, whatever its case; nothing for what is like none of those accepted.
-
-    Example:
-        >>> did_you_mean("Linaer", ("constant", "linear"))
-        "; did you mean 'linear'?"
-    """
-    import difflib  # only where something is wrong
-
-    words = {word.lower(): word for word in accepted if isinstance(word, str)}
-    close = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
-    return f"; did you mean {words[close[0]]!r}?" if close else ""
 
 
 def check_whole(name: str, value: Any, least: int = 0) -> None:

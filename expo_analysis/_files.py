@@ -1,9 +1,33 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the directories for them."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+
+def made(directory: Path) -> Path:
+    """The directory, made if it does not exist."""
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"directory must be a directory or a new name, got the file {directory}")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def writable(directory: Path) -> Path:
+    """The directory, made if missing; files can be written there.
+
+    Raises:
+        OSError: naming the directory, if they cannot.
+    """
+    made(directory)
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(directory)) from None
+    return directory
 
 
 def replace(path: Path, content: bytes) -> Path:

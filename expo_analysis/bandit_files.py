@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._checks import check_policy, did_you_mean
+from ._checks import check_policy
+from ._errors import did_you_mean
 from ._types import Floats, Indices
 from .bandit import Bandit
 

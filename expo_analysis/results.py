@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ._files import replace
 from .plots.style import render
 
-__all__ = ["Result", "made", "write_result"]
+__all__ = ["Result", "write_result"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,6 @@ def _wrapped(paragraph: str) -> str:
     if paragraph.startswith(("|", "- ")):
         return paragraph
     return fill(" ".join(paragraph.split()), 116, break_on_hyphens=False, break_long_words=False)
-
-
-def made(directory: Path) -> Path:
-    """The directory, made if it does not exist."""
-    directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(f"directory must be a directory or a new name, got the file {directory}")
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
 
 
 def write_result(directory: Path, result: Result) -> list[Path]:

@@ -2,8 +2,9 @@
 
     torchrun --nproc_per_node 2 -m tests.llm_distributed OUT.json HOW PER_DEVICE OBJECTIVE ...
 
-HOW is "plain" (DDP, where there are several processes), "fsdp2" or "zero2". Each objective is "dpo", or an estimator of
-EXPO's regulariser.
+HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
+objective is "dpo", "mpo", "stream", "derived", "precomputed", or an estimator of EXPO's regulariser. The data are
+uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
 from transformers import TrainerCallback  # isort: skip
 
 STEPS = 3
+ROWS, EVALUATED = 21, 7
 
 FSDP2 = {
     "fsdp": True,
@@ -34,15 +36,13 @@ FSDP2 = {
         "cpu_ram_efficient_loading": False,
     },
 }
-ZERO2 = {
-    "deepspeed": {
-        "zero_optimization": {"stage": 2},
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-    }
-}
+
+
+def zero(stage: int) -> dict[str, Any]:
+    """DeepSpeed with weights (3), or only what belongs to them (2), in parts."""
+    auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    own = {"stage3_gather_16bit_weights_on_model_save": True} if stage == 3 else {}
+    return {"deepspeed": {"zero_optimization": {"stage": stage} | own} | {name: "auto" for name in auto}}
 
 
 def allow_fsdp_on_cpu() -> None:
@@ -78,23 +78,37 @@ class Gradients(TrainerCallback):
 
 def objective(name: str) -> tuple[Any, dict[str, Any]]:
     """The objective and settings of the config that go with it."""
-    if name == "dpo":
+    if name in ("dpo", "stream", "derived"):
         return ea.DPO(0.3), {}
+    if name == "precomputed":
+        return ea.DPO(0.3), {"precompute_ref_log_probs": True}
+    if name == "mpo":
+        parts = [(0.8, ea.DPO(0.3)), (0.2, ea.BCO(0.3)), (1.0, ea.SFT(0.3))]
+        return parts, {"aggregation": ["sum", "sum", "token_mean"]}
     return ea.EXPO(0.3), {"regulariser_estimator": name}
+
+
+GIVEN = ("dpo", "mpo", "token_kl", "stream")
+HAVE_REFERENCE = (*GIVEN, "derived")
+"""Those with a second model, which is given, or a copy of the first."""
 
 
 def train(how: str, per_device: int, name: str) -> dict[str, Any]:
     """What became of a training, the same in every process."""
     loss, given = objective(name)
-    reference = tiny.llama(1) if name in ("dpo", "token_kl") else None
-    wrapping = {"plain": {}, "fsdp2": FSDP2, "zero2": ZERO2}[how]
+    wrapping = {"plain": {}, "plain32": {}, "fsdp2": FSDP2, "zero2": zero(2), "zero3": zero(3)}[how]
+    dtype = torch.float64 if how in ("plain", "fsdp2") else torch.float32
     gradients = Gradients()
+    data, evaluated = tiny.pairs(ROWS, samples=2), tiny.pairs(EVALUATED, seed=7, samples=2)
+    if name == "stream":
+        data, evaluated = data.to_iterable_dataset(), evaluated.to_iterable_dataset()
     with tempfile.TemporaryDirectory() as folder:
         args = PreferenceConfig(
             **tiny.settings(
                 Path(folder),
                 max_steps=STEPS,
                 per_device_train_batch_size=per_device,
+                per_device_eval_batch_size=per_device // 2,
                 max_grad_norm=1e9,
                 optim="sgd",
                 learning_rate=1e-3,
@@ -105,20 +119,24 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
             )
         )
         trainer = PreferenceTrainer(
-            tiny.llama(0),
+            tiny.llama(0).to(dtype),
             loss,
             args,
-            ref_model=reference,
-            train_dataset=tiny.pairs(8 * STEPS, samples=2),
+            ref_model=tiny.llama(1).to(dtype) if name in GIVEN else None,
+            train_dataset=data,
+            eval_dataset=evaluated,
             processing_class=tiny.tokenizer(),
             callbacks=[gradients],
+            compute_metrics=lambda found: {"seen": len(found.label_ids), "last": int(found.label_ids[-1])},
         )
         trainer.train()
+        measured = trainer.evaluate()
         trainer.accelerator.wait_for_everyone()
     return {
         "world_size": trainer.accelerator.num_processes,
         "kind": type(trainer.model_wrapped).__name__,
         "log": [entry for entry in trainer.state.log_history if "loss" in entry],
+        "evaluation": measured,
         "gradient": gradients.first,
         "has_reference": trainer.ref_model is not None,
     }

@@ -1,4 +1,4 @@
-"""Processes that fine-tune and are ended on the way: by SIGKILL at any point of a step or of a save, or by SIGTERM."""
+"""Processes that fine-tune and are ended on the way: by SIGKILL at any point of a step or of a save, or by a signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from . import llm_models as tiny
 
 from expo_analysis.llm import finetune  # isort: skip (needs the environment of llm_models)
 from transformers import TrainerCallback, TrainerState  # isort: skip
-from transformers.trainer_jit_checkpoint import CheckpointManager  # isort: skip
 
 PLACES = ("step", "weights", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 """Where SIGKILL comes: between steps, or half way through writing this part of a checkpoint."""
@@ -50,12 +49,13 @@ def die() -> None:
 
 
 class EndAt(TrainerCallback):
-    def __init__(self, step: int, number: signal.Signals) -> None:
-        self.step, self.number = step, number
+    def __init__(self, step: int, number: signal.Signals, times: int) -> None:
+        self.step, self.number, self.times = step, number, times
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == self.step:
-            os.kill(os.getpid(), self.number)
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
 
 
 def cut_writes(place: str, step: int) -> None:
@@ -91,19 +91,27 @@ def cut_writes(place: str, step: int) -> None:
     finetune.PreferenceTrainer.save_model = write_model
 
 
-def train(arguments: list[str], place: str | None = None, step: int = 0, how: str = "SIGKILL") -> None:
-    """Fine-tune in this process, and end as asked for."""
+def train(
+    arguments: list[str],
+    place: str | None = None,
+    step: int = 0,
+    how: str = "SIGKILL",
+    times: int = 1,
+    errors: str | None = None,
+) -> None:
+    """Fine-tune in this process, and end as asked for; with ``errors``, standard error goes to that file."""
     torch.set_num_threads(1)
+    if errors is not None:
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
     if place == "step":
         make = finetune.make_trainer
 
         def with_end(*given: Any) -> Any:
             trainer = make(*given)
-            trainer.add_callback(EndAt(step, signal.Signals[how]))
+            trainer.add_callback(EndAt(step, signal.Signals[how], times))
             return trainer
 
         finetune.make_trainer = with_end
     elif place is not None:
         cut_writes(place, step)
-    CheckpointManager.__init__.__defaults__ = (0,)  # the seconds it waits to see whether SIGKILL follows
     os._exit(finetune.main(arguments))

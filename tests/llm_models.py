@@ -9,7 +9,10 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 
+import atexit
 import importlib.util
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +22,14 @@ import numpy as np
 import pytest
 import torch
 
+if (
+    "HF_DATASETS_CACHE" not in os.environ
+):  # what trainings store is of no use to others; processes that these start share it
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="expo-analysis-datasets-")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
 if importlib.util.find_spec("trl") is None:
-    pytest.skip("trl is not installed: pip install -c constraints.txt 'expo-analysis[test]'", allow_module_level=True)
+    pytest.skip("trl is not installed: pip install -c constraints.txt '.[test]'", allow_module_level=True)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -34,7 +43,11 @@ with warnings.catch_warnings():
         PretrainedConfig,
         PreTrainedModel,
         PreTrainedTokenizerFast,
+        TrainerCallback,
+        TrainingArguments,
     )
+
+__all__ = ["Dataset", "LlamaForCausalLM", "TrainerCallback", "TrainingArguments"]
 
 WORDS = [f"w{k}" for k in range(40)]
 
@@ -150,7 +163,7 @@ class OneTokenModel(PreTrainedModel):
         return self.head
 
     def forward(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        raise AssertionError("the trainer asks for log-probabilities only")
+        return SimpleNamespace(logits=self.head(self.body(input_ids).last_hidden_state))
 
     def policy_logits(self) -> torch.Tensor:
         """The free logits, (prompts, K)."""

@@ -12,12 +12,12 @@ import expo_analysis
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
-    {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data"},
-    {"numerics", "_bandit_display"},
+    {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
+    {"numerics", "_bandit_display", "_errors"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
-    {"optima", "bandit_io", "paper"},
+    {"optima", "bandit_io", "own_loss", "paper"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},
@@ -117,3 +117,30 @@ def test_libraries_stay_in_their_rooms(library: str) -> None:
         module_name(path)[0] for path in MODULES if any(name.split(".")[0] == library for name in imported_by(path))
     }
     assert users <= ONLY_IN[library]
+
+
+def test_language_models_data_stand_below_their_training() -> None:
+    """What reads, checks and makes data knows nothing of trainers, of TRL, or of commands."""
+    for path in (PACKAGE / "llm" / "data").glob("*.py"):
+        used = imported_by(path)
+        own = {name for name in used if name.startswith("expo_analysis.llm")}
+        assert all(name.startswith("expo_analysis.llm.data") for name in own), path.name
+        assert not {name for name in used if name.split(".")[0] == "trl"}, path.name
+
+
+SHORT = ("llm", "cli")
+"""Rooms whose files and functions are held to a length that can be read at once."""
+
+
+@pytest.mark.parametrize("room", SHORT)
+def test_files_and_functions_are_short(room: str) -> None:
+    """At most 300 lines of a file and 60 of a function, its docstring not counted."""
+    for path in (PACKAGE / room).rglob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                assert node.end_lineno is not None
+                told = node.body[0] if ast.get_docstring(node) is not None else None
+                words = 0 if told is None or told.end_lineno is None else told.end_lineno - told.lineno + 1
+                assert node.end_lineno - node.lineno + 1 - words <= 60, f"{path}: {node.name}"

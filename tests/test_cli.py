@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis._files import writable
 from expo_analysis.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +135,46 @@ def test_options_are_read_as_what_they_are(loss, option, expected):
     assert given == ea.solve(expected, bandit).to_dict()
 
 
+def test_lambda_may_be_called_beta():
+    """As other libraries call it, and together with the name it has here."""
+    given = document("solve", "dpo", "--beta", 0.5, *POLICIES)
+    assert given == document("solve", "dpo", "--lam", 0.5, *POLICIES)
+    both = document("solve", "dpo", "--beta", 0.5, "--lam", 2, *POLICIES)
+    assert [solution["options"]["lam"] for solution in both["solutions"]] == [0.5, 2]
+
+
+def test_a_loss_of_ones_own_is_solved(tmp_path):
+    """The boosting loss has DPO's optimum at twice the lambda; a class and an instance, whose lambda is given."""
+    (tmp_path / "mine.py").write_text(f"import sys\nsys.path.append({str(ROOT / 'examples')!r})\n{OWN}")
+    for name in ("Exponential", "hard"):
+        given = document("solve", f"{tmp_path}/mine.py:{name}", "--lam", 0.5, *POLICIES)
+        assert (given["objective"], given["options"]["lam"]) == ("exponential", 0.5)
+        assert_allclose(given["policy"], document("solve", "dpo", "--lam", 1, *POLICIES)["policy"], atol=1e-12)
+    table = invoke("solve", f"{tmp_path}/mine.py:hard", "--lam", 0.5, *POLICIES).stdout
+    assert table.startswith("exponential ") and str(tmp_path) not in table
+
+
+OWN = """\
+from exponential import Exponential
+import expo_analysis as ea
+
+hard = Exponential(3.0)
+
+class Broken(ea.PairObjective):
+    name = "broken"
+    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
+        raise KeyError("margin")
+"""
+
+
+def test_what_a_loss_of_ones_own_raises_is_one_line(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"import sys\nsys.path.append({str(ROOT / 'examples')!r})\n{OWN}")
+    line = OWN.splitlines().index('        raise KeyError("margin")') + 3
+    expected = f"Error: mine.py, line {line}: KeyError: 'margin'\n"
+    assert fails("solve", f"{file}:Broken", "--lam", 1, *POLICIES) == expected
+
+
 def test_method_is_insisted_on():
     closed = document("solve", "ipo", "--lam", 1, *POLICIES)
     newton = document("solve", "ipo", "--lam", 1, "--method", "newton", *POLICIES)
@@ -158,6 +199,14 @@ def test_table_of_names_statuses_and_messages():
     assert re.search(r"\n +2 evasive +0 +0\.333333 *\n", result.stdout)
     assert "optimal" not in result.stdout  # not known for win counts
     assert re.search(r"no minimiser: responses \[2\] lose every comparison .*\n$", result.stdout)
+
+
+def test_table_has_a_gap_between_the_prompts():
+    """And nowhere between the responses of one."""
+    result = invoke("solve", "expo", "--lam", 0.5, "--bandit", "examples/two_prompts.csv")
+    first = [(line.split() or [""])[0] for line in result.stdout.splitlines()]
+    start = first.index("0.5")
+    assert first[start : start + 8] == ["0.5", "1", "2", "", "0.5", "1", "2", ""]
 
 
 def test_table_says_where_a_message_holds(tmp_path):
@@ -191,6 +240,8 @@ def test_examples_in_the_help_of_solve(arguments):
     ("arguments", "message"),
     [
         (["ppo", "--lam", "1", *POLICIES], r"objective must be one of \['aot', .*'sppo'\], got 'ppo'"),
+        (["exppo", "--lam", "1", *POLICIES], r"got 'exppo'; did you mean 'expo'\?$"),
+        (["none.py:Loss", "--lam", "1", *POLICIES], "none.py: No such file or directory"),
         (["qpo", "--lam", "1", *POLICIES], r"qpo is made of two Python functions.*ea\.QPO"),
         (["dpo", "--lam", "0", *POLICIES], "lam must be a positive finite number.*got '0'"),
         (["dpo", "--lam", "-1", *POLICIES], "lam must be a positive.*got '-1'"),
@@ -255,7 +306,7 @@ def test_faults_of_this_package_keep_their_traceback(monkeypatch):
     def broken(*_):
         raise ValueError("operands could not be broadcast together")
 
-    monkeypatch.setattr("expo_analysis.cli.solve.solve_path", broken)
+    monkeypatch.setattr("expo_analysis.optima.solve_path", broken)
     result = invoke("solve", "dpo", "--lam", 1, *POLICIES)
     assert isinstance(result.exception, ValueError)
     assert result.exit_code == 1
@@ -265,7 +316,7 @@ def test_control_c_ends_quietly(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("expo_analysis.cli.solve.solve_path", interrupted)
+    monkeypatch.setattr("expo_analysis.optima.solve_path", interrupted)
     result = invoke("solve", "dpo", "--lam", 1, *POLICIES)
     assert (result.exit_code, result.output) == (130, "")
 
@@ -292,7 +343,7 @@ def test_reproduce_prints_what_it_wrote_and_shows_progress_elsewhere(drawn, tmp_
     result = invoke("reproduce", "--output", output)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [str(output / "one.png"), str(output / "one.csv")]
-    assert "drawing" in result.stderr
+    assert re.search(r"drawing .* 50%", result.stderr)
     assert drawn == [output]
     assert output.is_dir()
 
@@ -316,6 +367,18 @@ def test_a_directory_that_cannot_be_written_is_bad_input(drawn, tmp_path):
         (tmp_path / "closed").mkdir(mode=0o500)
         assert "Permission denied" in fails("reproduce", "-o", tmp_path / "closed")
     assert drawn == []
+
+
+def test_a_closed_directory_is_named(tmp_path, monkeypatch):
+    """And not the file that was to try it; for every user, root among them."""
+
+    def closed(*_, **__):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "tmpabc"))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(PermissionError) as caught:
+        writable(tmp_path)
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_a_report_card_that_no_audit_wrote_is_bad_input(drawn, tmp_path):

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 import expo_analysis as ea
 from expo_analysis.cli import app
-from expo_analysis.cli.audit import HEADS, WIDTH, audited
-from expo_analysis.cli.own_loss import own_loss
+from expo_analysis.cli.card_table import HEADS, WIDTH
+from expo_analysis.cli.parsing import audited
 from expo_analysis.desiderata.report_card import ReportCards
 from expo_analysis.desiderata.verdict import DESIDERATA, FAILS
+from expo_analysis.own_loss import make_loss
 
 from .cards import CODE, FAILED, HOSTILE, broken, card
 from .test_cli import ROOT, examples, fails, invoke
@@ -97,7 +98,7 @@ def calls(monkeypatch):
             for name, given in objectives.items()
         )
 
-    monkeypatch.setattr("expo_analysis.cli.audit.audit_many", audit_many)
+    monkeypatch.setattr("expo_analysis.desiderata.audit_many", audit_many)
     return made
 
 
@@ -166,11 +167,11 @@ def test_one_loss_is_shown_in_full_with_code_that_can_be_copied():
 
 def test_markup_in_names_is_text(monkeypatch):
     monkeypatch.setattr(
-        "expo_analysis.cli.audit.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo"), card("expo")])
+        "expo_analysis.desiderata.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo"), card("expo")])
     )
     text = invoke("audit", "expo", "dpo").stdout
     assert HOSTILE + "  SIC" in text
-    monkeypatch.setattr("expo_analysis.cli.audit.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo")]))
+    monkeypatch.setattr("expo_analysis.desiderata.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo")]))
     assert HOSTILE in invoke("audit", "dpo").stdout
 
 
@@ -241,6 +242,7 @@ def test_options_effort_and_workers_reach_the_audit(calls):
     [
         ([], "name a loss, or --all"),
         (["ppo"], r"objective must be one of .*got 'ppo'"),
+        (["exppo"], r"objective must be one of .*got 'exppo'; did you mean 'expo'\?"),
         (["dpo", "ppo"], "got 'ppo'"),
         (["qpo"], "qpo is made of two Python functions"),
         (["dpo", "dpo"], "dpo is given twice"),
@@ -249,7 +251,7 @@ def test_options_effort_and_workers_reach_the_audit(calls):
         (["dpo", "ipo", "--option", "robust=true"], "--option belongs to one loss"),
         (["expo", "--option", "beta=2"], "beta is not an option of 'expo'"),
         (["dpo", "--option", "lam=2"], "lam is not an option"),
-        (["dpo", "--html", "nowhere/report.html"], "No such file or directory"),
+        (["dpo", "--html", "nowhere/report.html"], "Error: nowhere: No such file or directory"),
         (["dpo", "--html", "examples"], "examples: Is a directory"),
         (["dpo", "--figure", "README.md"], "README.md: File exists"),
         (["README.md"], "objective must be one of"),
@@ -271,20 +273,37 @@ def test_too_few_workers_are_bad_usage(calls):
 # ---------------------------------------------------------------------------------------------------------- own losses
 
 
-def test_a_loss_of_ones_own(folder, calls):
+def test_a_loss_of_ones_own_is_called_by_its_name(folder, calls):
     given = audit_document("expo", "my_loss.py:Mine")
-    assert list(given["losses"]) == ["expo", "my_loss.py:Mine"]
-    mine = calls[0].objectives["my_loss.py:Mine"]
+    assert list(given["losses"]) == ["expo", "mine"]
+    mine = calls[0].objectives["mine"]
     assert mine.loss(np.array([-1.0]), np.array([-4.0])) == 4.0
     assert invoke("audit", "my_loss.py:Mine", "--option", "extra=3").exit_code == 0
-    assert calls[1].objectives["my_loss.py:Mine"].extra == 3
+    assert calls[1].objectives["mine"].extra == 3
     assert invoke("audit", "--all", str(folder / "my_loss.py") + ":Mine").exit_code == 0
     assert len(calls[2].objectives) == len(ea.CATALOGUE)
 
 
+def test_losses_of_one_name_are_told_apart(folder, calls):
+    """Two files with one class, a class with the name of a loss of the catalogue, whatever their order."""
+    (folder / "taken.py").write_text(MINE.replace('name = "mine"', 'name = "dpo"'))
+    assert invoke("audit", "my_loss.py:Mine", "numpy.py:Mine", "taken.py:Mine", "dpo").exit_code == 0
+    assert list(calls[0].objectives) == ["mine", "mine (numpy.py:Mine)", "dpo (taken.py:Mine)", "dpo"]
+    assert calls[0].objectives["dpo"] == ea.DPO(1.0)
+    assert invoke("audit", "--all", "taken.py:Mine").exit_code == 0
+    assert calls[1].objectives["dpo"] == ea.DPO(1.0) and "dpo (taken.py:Mine)" in calls[1].objectives
+    assert "my_loss.py:Mine is given twice" in fails("audit", "my_loss.py:Mine", "my_loss.py:Mine")
+
+
+def test_an_instance_of_ones_own(folder, calls):
+    (folder / "my_loss.py").write_text(MINE + "\nhard = DPO(0.3, label_smoothing=0.1)\n")
+    assert invoke("audit", "my_loss.py:hard").exit_code == 0
+    assert calls[0].objectives == {"dpo": ea.DPO(1.0, label_smoothing=0.1)}
+
+
 def test_a_file_may_have_the_name_of_a_module(folder, calls):
     assert invoke("audit", "numpy.py:Mine").exit_code == 0
-    assert calls[0].objectives["numpy.py:Mine"].name == "mine"
+    assert calls[0].objectives["mine"].name == "mine"
     assert __import__("numpy") is np
 
 
@@ -340,7 +359,7 @@ def evaluate(loss):
 
 
 def test_ones_own_loss_can_be_sent_to_a_fresh_process(folder):
-    mine = own_loss("my_loss.py:Mine", {}).with_lam(3.0)
+    mine = make_loss("my_loss.py:Mine").with_lam(3.0)
     assert pickle.loads(pickle.dumps(mine)) == mine
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(evaluate, (mine,)) == ("Mine", 2.0, 36.0)

@@ -1,181 +1,670 @@
-"""Rows that cannot be trained on are refused by number and field, or counted; before anything is trained."""
+"""Preference data, checked and split into tokens once: rows that cannot be trained on are refused by row and field."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-
-import expo_analysis as ea
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from . import llm_models as tiny
+from .llm_texts import END, EOS, START, byte_tokenizer, model_for, said, user
+from .test_llm_data_readers import WRITERS, any_text
 
-from expo_analysis.llm import BadRows, PreferenceConfig, PreferenceTrainer  # isort: skip
+from datasets import IterableDataset, concatenate_datasets  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import BadRows, PreferenceTrainer  # isort: skip
+from expo_analysis.llm.data import PreferenceData, read_split  # isort: skip
+from expo_analysis.llm.data.table import half_surrogate, to_dataset  # isort: skip
+from expo_analysis.llm.data.tokens import tokenizer_digest  # isort: skip
 
-GOOD = {"prompt": "w1 w2 ", "chosen": "w3 w4", "rejected": "w5"}
+TOKENIZER = byte_tokenizer()
+GOOD = {"prompt": "Hi", "chosen": "Hello!", "rejected": "Go."}
+CHAT = {"prompt": [user("Hi")], "chosen": [said("Hello!")], "rejected": [said("Go.")]}
 
 
-def chat(text: str, role: str = "assistant") -> list[dict[str, str]]:
-    return [{"role": role, "content": text}]
+def read(rows: Any, tokenizer: Any = TOKENIZER, **options: Any) -> PreferenceData:
+    return PreferenceData.from_rows(rows, tokenizer, **{"name": "train_dataset", "max_length": None} | options)
 
 
-CHAT = {"prompt": chat("w1 w2", "user"), "chosen": chat("w3"), "rejected": chat("w4")}
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
-def train_on(rows: list[dict[str, Any]], folder: Path, **given: Any) -> PreferenceTrainer:
-    names = ("eval_dataset",)
-    trainer = {name: given.pop(name) for name in names if name in given}
-    return PreferenceTrainer(
-        tiny.llama(0),
-        ea.EXPO(0.1),
-        PreferenceConfig(**tiny.settings(folder, max_steps=1, **given)),
-        train_dataset=tiny.Dataset.from_list(rows),
-        processing_class=tiny.tokenizer(),
-        **trainer,
+# --------------------------------------------------------------------------------------------------------- what is said
+
+
+def test_a_row_is_named_by_file_row_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n\n" + json.dumps(GOOD | {"chosen": ""}) + "\n")
+    message = (
+        rf"train_dataset has rows that cannot be trained on: {path}: row 1 \(line 3\), chosen: it is empty \(1 of 2"
     )
-
-
-BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
-    "no chosen": (GOOD | {"chosen": None}, r"row 2, chosen: it is missing \(None\)"),
-    "no prompt": (GOOD | {"prompt": None}, r"row 2, prompt: it is missing \(None\)"),
-    "empty chosen": (GOOD | {"chosen": " "}, "row 2, chosen: it is empty"),
-    "empty rejected": (GOOD | {"rejected": ""}, "row 2, rejected: it is empty"),
-    "empty prompt": (GOOD | {"prompt": ""}, "row 2, prompt: it has no tokens"),
-    "same": (GOOD | {"rejected": "w3 w4"}, "row 2, rejected: it is the same as chosen"),
-    "same tokens": (GOOD | {"rejected": "w3  w4"}, "row 2, rejected: it has the same tokens as chosen"),
-    "long prompt": (
-        GOOD | {"prompt": "w1 " * 30},
-        "row 2, prompt: it has 30 tokens, which leaves no room for a response within max_length=16",
-    ),
-    "same when cut": (
-        GOOD | {"chosen": "w1 " * 20 + "w2", "rejected": "w1 " * 20 + "w3"},
-        "row 2, rejected: it is the same as chosen within max_length=16",
-    ),
-}
-BAD_CHATS: dict[str, tuple[dict[str, Any], str]] = {
-    "no message": (CHAT | {"chosen": []}, "row 1, chosen: it is a conversation without messages"),
-    "no content": (
-        CHAT | {"chosen": [{"role": "assistant", "content": None}]},
-        "row 1, chosen: the content of its message 0 must be text, got NoneType",
-    ),
-    "no role": (
-        CHAT | {"rejected": [{"role": None, "content": "w1"}]},
-        "row 1, rejected: the role of its message 0 must be text, got None",
-    ),
-    "empty": (CHAT | {"rejected": chat("")}, "row 1, rejected: its last message is empty"),
-}
-
-
-@pytest.mark.parametrize(("row", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
-def test_bad_rows_are_refused_or_left_out(row: dict[str, Any], message: str, tmp_path: Path) -> None:
-    rows = [GOOD, GOOD | {"chosen": "w6"}, row, GOOD | {"chosen": "w7"}]
-    with pytest.raises(BadRows, match=f"train_dataset has rows that cannot be trained on: {message}.*1 of 4 rows"):
-        train_on(rows, tmp_path, max_length=16)
-    trainer = train_on(rows, tmp_path, max_length=16, on_bad_rows="drop")
-    assert [problem.row for problem in trainer.data_reports["train_dataset"].dropped] == [2]
-    assert list(trainer.train_dataset["row"]) == [0, 1, 3]
-    assert "these rows are left out" in trainer.data_reports["train_dataset"].lines()[-1]
-    trainer.train()
-
-
-@pytest.mark.parametrize(("row", "message"), BAD_CHATS.values(), ids=BAD_CHATS)
-def test_bad_conversations(row: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadRows, match=message):
-        train_on([CHAT, row], tmp_path)
+        PreferenceData.read(path, TOKENIZER, max_length=None, name="train_dataset")
+    with pytest.raises(BadRows, match=rf"{path} has rows that cannot be trained on: row 1 \(line 3\), chosen"):
+        PreferenceData.read(path, TOKENIZER, max_length=None)  # the file is not named twice
 
 
-def test_all_that_is_bad_is_counted(tmp_path: Path) -> None:
-    rows = [GOOD] + [GOOD | {"chosen": ""}] * 9
-    with pytest.raises(BadRows, match=r"row 1, chosen: it is empty; .*row 5, chosen: it is empty; \.\.\. \(9 of 10"):
-        train_on(rows, tmp_path)
-    with pytest.raises(BadRows, match="9 of 9 rows"):  # nothing would be left
-        train_on(rows[1:], tmp_path, on_bad_rows="drop")
+def test_problems_that_are_alike_are_one(tmp_path: Path) -> None:
+    number = "it must be text or a list of messages, got a number"
+    with pytest.raises(BadRows) as caught:
+        read([GOOD | {"chosen": k} for k in range(64)])
+    assert f"on: all 64 rows, chosen: {number}, 0 in row 0 (64 of 64 rows). Correct" in str(caught.value)
+    assert len(caught.value.problems) == 64
+    rows = [GOOD] + [GOOD | {"chosen": ""}] * 7 + [GOOD | {"rejected": 3}] * 2
+    with pytest.raises(BadRows) as caught:
+        read(rows)
+    assert (
+        ": rows 1, 2, 3, 4, 5 and 2 more, chosen: it is empty; rows 8 and 9, "
+        f"rejected: {number}, 3 in row 8 (9 of 10 rows)"
+    ) in str(caught.value)
+    kinds = [GOOD, *(GOOD | {"chosen": [said("a")] * k + [{"role": "x", "content": "y"}]} for k in range(7))]
+    with pytest.raises(BadRows, match=r"row 5, chosen: .*; \.\.\. \(7 of 8 rows\)"):
+        read(kinds)
 
 
-COLUMNS: dict[str, tuple[dict[str, Any], str]] = {
-    "misspelled": (
-        {"prompt": "w1", "choosen": "w2", "rejected": "w3"},
-        r"train_dataset must have the column 'chosen', but its columns are \[.*\]; is 'choosen' meant to be it\?",
-    ),
-    "missing": ({"prompt": "w1", "chosen": "w2"}, "must have the column 'rejected'"),
-    "no prompt": ({"chosen": "w1 w2", "rejected": "w1 w3"}, "must have the column 'prompt'.*extract_prompt"),
-    "image": (GOOD | {"image": "x"}, "must hold text only, but it has the column 'image'"),
-}
+def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": "Hello!"}, GOOD]
+    data = read(rows, on_bad_rows="drop")
+    assert data.rows["row_number"][:] == [0, 3] and len(data) == 2
+    assert [(problem.row, problem.field) for problem in data.report.dropped] == [(1, "chosen"), (2, "rejected")]
+    assert data.report.lines() == [
+        "train_dataset: row 1, chosen: it is empty; row 2, rejected: it is the same as chosen, so that the pair says "
+        "nothing (2 of 4 rows); these rows are left out"
+    ]
+    with pytest.raises(BadRows, match="2 of 2 rows"):  # nothing would be left
+        read(rows[1:3], on_bad_rows="drop")
 
 
-@pytest.mark.parametrize(("row", "message"), COLUMNS.values(), ids=COLUMNS)
-def test_columns(row: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
-        train_on([row], tmp_path)
-
-
-def test_the_evaluation_data_are_checked_too(tmp_path: Path) -> None:
-    bad = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}])
-    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
-        train_on([GOOD], tmp_path, eval_dataset=bad)
-    with pytest.raises(BadRows, match=r"eval_dataset\['b'\] has rows .*: row 1, chosen"):
-        train_on([GOOD], tmp_path, eval_dataset={"a": tiny.Dataset.from_list([GOOD]), "b": bad})
-    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
-        train_on([GOOD], tmp_path).evaluate(bad)
-
-
-def test_a_data_set_without_rows(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="train_dataset must have rows, but it is empty"):
-        PreferenceTrainer(
-            tiny.llama(0),
-            ea.EXPO(0.1),
-            PreferenceConfig(**tiny.settings(tmp_path)),
-            train_dataset=tiny.pairs(2).select([]),
-            processing_class=tiny.tokenizer(),
-        )
-
-
-def test_a_stream_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="must be a Dataset: rows that cannot be trained on"):
-        PreferenceTrainer(
-            tiny.llama(0),
-            ea.EXPO(0.1),
-            PreferenceConfig(**tiny.settings(tmp_path, max_steps=1)),
-            train_dataset=tiny.pairs(2).to_iterable_dataset(),
-            processing_class=tiny.tokenizer(),
-        )
-
-
-def test_plain_text_beside_conversations(tmp_path: Path) -> None:
-    with pytest.raises(BadRows, match="row 0, prompt: it is a conversation, while chosen and rejected of that row is"):
-        train_on([{"prompt": chat("w1", "user"), "chosen": "w2", "rejected": "w3"}], tmp_path)
-
-
-def test_what_can_be_trained_on_is_counted(tmp_path: Path) -> None:
-    rows = [GOOD, GOOD | {"prompt": "w1 <eos> w2 "}, GOOD | {"chosen": "w1 " * 20}, GOOD | {"chosen": "w9 <eos>"}]
-    report = train_on(rows, tmp_path, max_length=16).data_reports["train_dataset"]
-    assert report.lines() == [
-        "train_dataset: 1 of 4 rows have special tokens inside the text of prompt (first: row 1)",
+def test_what_is_unusual_is_counted() -> None:
+    rows = [GOOD, GOOD | {"prompt": f"{START}Hi"}, GOOD | {"chosen": "a" * 20}, GOOD | {"prompt": f"{START}Hi"}]
+    assert read(rows, max_length=16).report.lines() == [
+        "train_dataset: 2 of 4 rows have special tokens inside the text of prompt (first: row 1)",
         "train_dataset: 1 of 4 rows have a response that is cut at max_length=16 (first: row 2)",
     ]
 
 
-SAMPLES: dict[str, tuple[Any, str]] = {
-    "none": (None, "row 1, reference_samples: it must be a list of at least one response"),
-    "fewer": (["w1"], "row 1, reference_samples: it has 1 responses, while the first row has 2"),
-    "empty": (["w1", ""], "row 1, reference_samples: response 1: it is empty"),
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([], ValueError, "train_dataset must have rows, but it is empty"),
+        (tiny.Dataset.from_list([]), ValueError, "train_dataset must have rows, but it is empty"),
+        (IterableDataset.from_generator(lambda: iter(())), ValueError, "must have rows, but it is empty"),
+        ("pairs.jsonl", TypeError, "train_dataset must be a Dataset, .* got str"),
+        ({"train": tiny.pairs(2)}, TypeError, "got dict; give one of its splits, 'train'"),
+        ([1, 2], TypeError, "must be a Dataset, .* got list"),
+    ],
+)
+def test_what_is_no_data_set(rows: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read(rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_bad_rows": "skip"}, r"on_bad_rows must be one of \['error', 'drop'\], got 'skip'"),
+        ({"reference_samples": "yes"}, r"reference_samples must be one of \['no', 'needed'\], got 'yes'"),
+        ({"max_length": 0}, "max_length must be a whole number of at least 1, got 0"),
+        ({"max_positions": -1}, "max_positions must be a whole number of at least 1"),
+        ({"keep_columns": ["weight"]}, "train_dataset must have the column 'weight', but its columns are"),
+        (
+            {"reference_samples": "needed"},
+            "train_dataset must have the column 'reference_samples', but its columns are",
+        ),
+    ],
+)
+def test_settings_that_are_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read([GOOD], **options)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tokens
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.tuples(any_text, any_text, any_text), name=st.sampled_from(list(WRITERS)))
+def test_any_text_is_trained_on_unchanged_or_refused(row: tuple[str, str, str], name: str, tmp_path: Path) -> None:
+    """Written to a file, read and split into tokens, and put together again: the text, or a sentence about its row."""
+    texts = dict(zip(("prompt", "chosen", "rejected"), row, strict=True))
+    try:
+        (tmp_path / name).write_bytes(WRITERS[name]([GOOD, texts]))
+    except UnicodeEncodeError:
+        return
+    try:
+        data = PreferenceData.read(tmp_path / name, TOKENIZER, max_length=None)
+    except BadRows as bad:
+        assert all(problem.row == 1 and problem.field in texts for problem in bad.problems)
+        problem = bad.problems[0]
+        expected = {
+            "it is empty": not row[1].strip(),
+            "it has no tokens, so that nothing predicts a response's first one": not row[0],
+            "it is the same as chosen, so that the pair says nothing": row[1] == row[2],
+        }
+        assert expected.get(problem.what, any(map(half_surrogate, row)))
+        return
+    except ValueError as error:
+        assert any(map(half_surrogate, row)) and "is not UTF-8" in str(error)
+        return
+    made = data.rows[1]
+    assert TOKENIZER.decode(made["prompt_ids"]) == row[0]
+    assert TOKENIZER.decode(made["chosen_ids"]) == row[1] + EOS
+    assert TOKENIZER.decode(made["rejected_ids"]) == row[2] + EOS
+
+
+def ids(data: PreferenceData, row: int = 0) -> tuple[list[int], list[int], list[int]]:
+    return tuple(data.rows[row][f"{name}_ids"] for name in ("prompt", "chosen", "rejected"))
+
+
+@pytest.mark.parametrize("begin", [False, True])
+@pytest.mark.parametrize("ends_itself", [False, True])
+@pytest.mark.parametrize("typed", ["", EOS])
+def test_a_response_ends_once(begin: bool, ends_itself: bool, typed: str) -> None:
+    """Whether the tokenizer adds the end token itself, or the text has it already."""
+    tokenizer = byte_tokenizer(begin=begin, ends_itself=ends_itself)
+    data = read([{"prompt": "p", "chosen": f"a{typed}", "rejected": f"b{typed}"}], tokenizer)
+    p, a, b = (tokenizer.convert_tokens_to_ids(letter) for letter in "pab")
+    assert ids(data) == ([1, p] if begin else [p], [a, tokenizer.eos_token_id], [b, tokenizer.eos_token_id])
+    assert not data.report.remarks
+
+
+def test_a_beginning_token_that_is_typed_and_added() -> None:
+    data = read([GOOD | {"prompt": "<s>Hi"}], byte_tokenizer(begin=True))
+    assert ids(data) == ids(read([GOOD], byte_tokenizer(begin=True))) and ids(data)[0][:2] != [1, 1]
+    assert data.report.remarks == {
+        "have special tokens inside the text of prompt": 1,
+        "begin with a beginning token beside the one that the tokenizer adds; it is left out": 1,
+    }
+
+
+def test_a_tokenizer_without_an_end_token() -> None:
+    tokenizer = byte_tokenizer(end=None)
+    with pytest.raises(
+        ValueError, match="the tokenizer must have an end token, with which responses end: set its eos_"
+    ):
+        read([GOOD], tokenizer)
+    assert len(read([CHAT], tokenizer)) == 1  # the chat template ends responses
+
+
+def test_text_that_a_template_made() -> None:
+    """It may end with a control token, in the prompt all are fine, and inside of a response none is."""
+    prompt = f"{START}user\nHi{END}\n{START}assistant\n"
+    row = {"prompt": prompt, "chosen": f"a{END}", "rejected": f"b{END}"}
+    with_end = byte_tokenizer(end=END)
+    assert with_end.decode(ids(read([row], with_end))[1]) == f"a{END}"
+    data = read([row])
+    assert TOKENIZER.decode(ids(data)[1]) == f"a{END}{EOS}"
+    assert data.report.remarks == {
+        "have special tokens inside the text of prompt": 1,
+        f"have a response that ends with {END}, after which the end token is put": 1,
+    }
+
+
+def test_tokens_that_merge_are_counted() -> None:
+    """The response begins with the first token that is not the prompt's own."""
+    tokenizer = byte_tokenizer(merges=[("p", "s"), ("H", "i")])
+    rows = [{"prompt": "up", "chosen": "same", "rejected": "no"}, {"prompt": "up", "chosen": "yes", "rejected": "no"}]
+    data = read(rows, tokenizer)
+    assert [tokenizer.decode(part) for part in ids(data)] == ["u", f"psame{EOS}", f"pno{EOS}"]
+    assert [tokenizer.decode(part) for part in ids(data, 1)] == ["up", f"yes{EOS}", f"no{EOS}"]
+    assert data.report.remarks == {"have a prompt whose last tokens merge with those of a response": 1}
+    with pytest.raises(
+        BadRows, match="row 0, prompt: its tokens merge with the first ones of a response, which leaves"
+    ):
+        read([{"prompt": "p", "chosen": "same", "rejected": "no"}], tokenizer)
+    begun = byte_tokenizer(merges=[("p", "s")], begin=True)
+    assert ids(read([{"prompt": "p", "chosen": "same", "rejected": "no"}], begun))[0] == [1]
+
+
+def test_an_empty_prompt_needs_a_beginning_token() -> None:
+    row = GOOD | {"prompt": ""}
+    with pytest.raises(BadRows, match="prompt: it has no tokens, so that nothing predicts a response's first one"):
+        read([row])
+    data = read([row], byte_tokenizer(begin=True))
+    assert ids(data)[0] == [1] and data.report.remarks == {"have an empty prompt": 1}
+
+
+@pytest.mark.parametrize("row", [GOOD | {"rejected": " "}, GOOD | {"rejected": ""}, CHAT | {"rejected": [said("")]}])
+def test_an_empty_response_may_lose(row: dict[str, Any]) -> None:
+    """A model that says nothing is an honest loser: its end token is what the response is."""
+    data = read([row])
+    assert data.report.remarks == {"have an empty rejected response, which is its end token alone": 1}
+    assert TOKENIZER.decode(ids(data)[2]).strip() in (EOS, END)
+    with pytest.raises(BadRows, match=r"chosen: (it|its last message) is empty"):
+        read([row | {"chosen": row["rejected"], "rejected": row["chosen"]}])
+
+
+def test_an_empty_response_without_an_end_token_is_none() -> None:
+    tokenizer = byte_tokenizer("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    with pytest.raises(BadRows, match="row 0, rejected: it has no tokens"):
+        read([CHAT | {"rejected": [said("")]}], tokenizer)
+
+
+LIMITS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "long prompt": (
+        {"prompt": "p" * 16},
+        {"max_length": 16},
+        "prompt: it leaves no room for a response within max_length=16: it has 16 tokens",
+    ),
+    "same when cut": (
+        {"chosen": "a" * 20 + "b", "rejected": "a" * 20 + "c"},
+        {"max_length": 16},
+        "rejected: it is the same as chosen within max_length=16, and differs only after",
+    ),
+    "positions": (
+        {"rejected": "a" * 20},
+        {"max_positions": 16},
+        "rejected: with its prompt it is longer than the model's 16 positions; set max_length=16: it has 23 tokens",
+    ),
+    "positions, and a limit beyond": (
+        {"chosen": "a" * 20},
+        {"max_positions": 16, "max_length": 17},
+        "chosen: with its prompt it is longer than the model's 16 positions",
+    ),
 }
 
 
-@pytest.mark.parametrize(("samples", "message"), SAMPLES.values(), ids=SAMPLES)
-def test_bad_reference_samples(samples: Any, message: str, tmp_path: Path) -> None:
-    rows = [GOOD | {"reference_samples": ["w8", "w9"]}, GOOD | {"reference_samples": samples}]
-    with pytest.raises(BadRows, match=message):
-        train_on(rows, tmp_path, regulariser_estimator="reference_samples")
+@pytest.mark.parametrize(("change", "options", "message"), LIMITS.values(), ids=LIMITS)
+def test_limits(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRows, match=f"row 1, {message}"):
+        read([GOOD, GOOD | change], **options)
 
 
-def test_reference_samples_as_text_and_as_tokens_are_the_same(tmp_path: Path) -> None:
-    as_text = [GOOD | {"reference_samples": ["w8 w9", "w3"]}]
-    ids = [tiny.tokenizer()(text + "<eos>")["input_ids"] for text in ("w8 w9", "w3")]
-    as_tokens = [GOOD | {"reference_sample_ids": ids}]
-    found = [
-        train_on(rows, tmp_path, regulariser_estimator="reference_samples").train_dataset["sample_ids"][0]
-        for rows in (as_text, as_tokens)
+@pytest.mark.parametrize(("length", "passes"), [(16, False), (17, True)])
+def test_a_limit_is_the_last_token_that_counts(length: int, passes: bool) -> None:
+    """Two prompt tokens and fourteen equal ones: the fifteenth of the response is the first that differs."""
+    row = GOOD | {"chosen": "a" * 14 + "b", "rejected": "a" * 14 + "c"}
+    if passes:
+        assert "cut at max_length=17" in read([row], max_length=length).report.lines()[0]
+        assert not read([row], max_length=length + 1).report.remarks  # the end token is the last
+    else:
+        with pytest.raises(BadRows, match="it is the same as chosen within max_length=16"):
+            read([row], max_length=length)
+
+
+def test_a_response_of_exactly_the_positions_fits() -> None:
+    row = GOOD | {"chosen": "a" * 13}
+    assert len(read([row], max_positions=16)) == 1
+    assert len(read([row | {"chosen": "a" * 99}], max_positions=16, max_length=16)) == 1  # it is cut before
+    with pytest.raises(BadRows, match="positions"):
+        read([row], max_positions=15)
+
+
+def test_the_assistants_turns_must_be_within_the_limit() -> None:
+    row = CHAT | {"chosen": [user("a" * 50), said("b")], "rejected": [said("c")]}
+    with pytest.raises(BadRows, match="chosen: none of the assistant's tokens are within max_length=60"):
+        read([row], max_length=60)
+
+
+def test_a_prompt_that_all_responses_repeat_is_refused() -> None:
+    def row(k: int) -> dict[str, str]:
+        prompt = f"Name city {k}."
+        return {"prompt": prompt, "chosen": f"{prompt} Oslo {k}", "rejected": f" {prompt} No."}
+
+    with pytest.raises(
+        BadRows, match="all 3 rows, chosen: it begins with the prompt, which would be trained on as a part"
+    ):
+        read([row(k) for k in range(3)])
+    some = read([row(0), row(1), GOOD])
+    assert some.report.remarks == {"have a prompt that both responses repeat": 2}
+    for prompt, counts in (("p", False), ("1234567", False), ("12345678", True)):
+        short = read([{"prompt": prompt, "chosen": f"{prompt}ick", "rejected": f"{prompt}ear"}, GOOD])
+        assert bool(short.report.remarks) == counts
+
+
+def test_text_among_conversations_is_refused() -> None:
+    with pytest.raises(
+        BadRows, match="row 1, prompt: it is plain text, while that of the rows before is a conversation"
+    ):
+        read([CHAT, GOOD])
+
+
+# -------------------------------------------------------------------------------------------------- reference samples
+
+
+SAMPLES: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({"reference_samples": None}, "reference_samples: it must be a list of at least one response"),
+    "fewer": ({"reference_samples": ["a"]}, "reference_samples: the first row has 2 responses, .*, got 1"),
+    "empty": ({"reference_samples": ["a", ""]}, "reference_samples: response 1: it is empty"),
+    "a control token": ({"reference_samples": ["a", f"b{START}c"]}, "reference_samples: it has the control token"),
+    "merged": (
+        {"prompt": "up", "reference_samples": ["a", "s"]},
+        "the tokens of response 1 merge with those of the prompt",
+    ),
+    "a conversation": (
+        {"reference_samples": ["a", [said("b")]]},
+        "response 1: it must be text or a conversation as the",
+    ),
+    "long": (
+        {"reference_samples": ["a", "b" * 60]},
+        "reference_samples: with its prompt it is longer than the model's 50",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), SAMPLES.values(), ids=SAMPLES)
+def test_reference_samples_that_are_none_are_bad_rows(change: dict[str, Any], message: str) -> None:
+    tokenizer = byte_tokenizer(merges=[("p", "s")])
+    rows = [GOOD | {"reference_samples": ["x", "y"]}, GOOD | change]
+    options: dict[str, Any] = {"reference_samples": "needed", "max_positions": 50}
+    with pytest.raises(BadRows, match=f"row 1, .*{message}"):
+        read(rows, tokenizer, **options)
+    data = read(rows, tokenizer, on_bad_rows="drop", **options)
+    assert data.rows["row_number"][:] == [0] and len(data.rows[0]["sample_ids"]) == 2
+    assert len(read(rows[1:], tokenizer)) == 1  # where nothing needs them, nobody looks
+
+
+def test_reference_samples_as_text_messages_and_tokens_are_the_same() -> None:
+    tokens = [TOKENIZER(text + EOS)["input_ids"] for text in ("x y", "z")]
+    needed = {"reference_samples": "needed"}
+    as_text = read([GOOD | {"reference_samples": ["x y", f"z{EOS}"]}], **needed)
+    as_tokens = read([GOOD | {"reference_sample_ids": tokens}], **needed)
+    assert as_text.rows["sample_ids"][0] == as_tokens.rows["sample_ids"][0] == tokens
+    chats = [
+        read([CHAT | {"reference_samples": given}], **needed).rows["sample_ids"][0]
+        for given in (["x", "y"], [[said("x")], said("y")])
     ]
-    assert found[0] == found[1] == ids
+    assert chats[0] == chats[1] and TOKENIZER.decode(chats[0][1]) == f"y{END}\n"
+    with pytest.raises(BadRows, match="response 0: it must be the assistant's alone, without turns of others"):
+        read([CHAT | {"reference_samples": [[said("x"), user("y"), said("z")]]}], **needed)
+
+
+# --------------------------------------------------------------------------------------------- tokens that were given
+
+TOKENS = {"prompt_ids": [10, 11], "chosen_ids": [12, 13], "rejected_ids": [14]}
+GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "unknown token": ({"chosen_ids": [12, 999]}, {}, "chosen_ids: it has a token that the tokenizer, .*, has not: 999"),
+    "negative": ({"rejected_ids": [-1]}, {}, "rejected_ids: it has a token that the tokenizer, .*, has not: -1"),
+    "no tokens": ({"rejected_ids": []}, {}, "rejected: it has no tokens"),
+    "no prompt": ({"prompt_ids": []}, {}, "prompt: it has no tokens"),
+    "the same": ({"rejected_ids": [12, 13]}, {}, "rejected: it has the same tokens as chosen"),
+    "long prompt": (
+        {"prompt_ids": [10] * 6},
+        {"max_length": 6},
+        "prompt: it leaves no room for a response within max_length=6",
+    ),
+    "positions": (
+        {"chosen_ids": [12] * 9},
+        {"max_positions": 8},
+        "chosen: with its prompt it is longer than the model's 8",
+    ),
+    "a number": ({"chosen_ids": 7}, {}, "chosen_ids: it must be a list of token numbers, got 7"),
+    "text": ({"chosen_ids": "12"}, {}, "chosen_ids: it must be a list of token numbers, got '12'"),
+    "numbers": ({"chosen_ids": [1.5]}, {}, r"chosen_ids: it must be a list of token numbers, got \[1.5\]"),
+    "another tokenizer": (
+        {"prompt": "Hi"},
+        {},
+        "prompt_ids: they are not the prompt's tokens: were they made by another",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "options", "message"), GIVEN.values(), ids=GIVEN)
+def test_tokens_that_are_given_are_checked(change: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    rows = [TOKENS, TOKENS | change]
+    assert ids(read([TOKENS], **options)) == tuple(TOKENS.values())
+    with pytest.raises(BadRows, match=f"row 1, {message}"):
+        read(rows, **options)
+
+
+def test_columns_named_row_are_no_sign_of_checked_data() -> None:
+    with pytest.raises(BadRows, match="row 0, rejected: it has the same tokens as chosen"):
+        read([GOOD | TOKENS | {"rejected_ids": [12, 13], "row": 7, "row_number": 7, "prompt": None}])
+
+
+def test_given_tokens_beside_texts_without() -> None:
+    """Where a row has no tokens, its texts are split."""
+    prompt = TOKENIZER("Hi")["input_ids"]
+    data = read([GOOD | TOKENS | {"prompt_ids": prompt}, GOOD | dict.fromkeys(TOKENS)])
+    assert ids(data) == (prompt, [12, 13], [14]) and TOKENIZER.decode(ids(data, 1)[1]) == f"Hello!{EOS}"
+
+
+def test_data_that_were_checked_are_checked_again_for_other_limits() -> None:
+    rows = [{"prompt": "p" * n, "chosen": "ab", "rejected": "c"} for n in (5, 3, 16, 1)]
+    data = read(rows, max_length=64)
+    assert read(data, max_length=64).rows is data.rows  # nothing is to be done
+    for other in (data, data.rows, data.rows.select([3, 2, 1, 0]), concatenate_datasets([data.rows, data.rows])):
+        with pytest.raises(BadRows, match=r"rows? 2.*, prompt: it leaves no room for a response within max_length=6"):
+            read(other, max_length=6)
+    kept = read(data, max_length=6, on_bad_rows="drop")
+    assert kept.rows["row_number"][:] == [0, 1, 3] and [problem.row for problem in kept.report.dropped] == [2]
+    assert kept.rows[0]["chosen_ids"] == data.rows[0]["chosen_ids"]  # uncut
+    with pytest.raises(BadRows, match="row 2, chosen: with its prompt it is longer than the model's 12 positions"):
+        read(data, max_length=None, max_positions=12)
+
+
+@pytest.mark.parametrize("other", [{"merges": [("p", "s")]}, {"template": None}, {"end": END}, {"begin": True}])
+def test_data_that_another_tokenizer_made_are_refused(other: dict[str, Any], tmp_path: Path) -> None:
+    data = read([GOOD, GOOD])
+    data.rows.save_to_disk(tmp_path / "saved")
+    loaded = read_split(tmp_path / "saved")
+    assert ids(read(loaded)) == ids(data)
+    for prepared in (data, data.rows, data.rows.select([1]), loaded):
+        with pytest.raises(
+            ValueError, match="train_dataset has tokens of another tokenizer, or of another chat template"
+        ):
+            read(prepared, byte_tokenizer(**other))
+
+
+def test_a_tokenizers_digest_is_of_its_rules_alone() -> None:
+    tokenizer = byte_tokenizer()
+    before = tokenizer_digest(tokenizer)
+    tokenizer(["a", "abc"], padding=True, truncation=True, max_length=2)
+    assert tokenizer_digest(tokenizer) == before == tokenizer_digest(byte_tokenizer())
+
+
+def test_masks_and_samples_stay_with_checked_data() -> None:
+    row = CHAT | {"chosen": [said("a"), user("b"), said("c")], "reference_samples": ["x"]}
+    data = read([row, CHAT | {"reference_samples": ["y"]}], reference_samples="needed")
+    again = read(data, max_length=100, reference_samples="needed")
+    assert again.rows.to_list() == data.rows.to_list() and not all(again.rows[0]["chosen_mask"])
+
+
+# ----------------------------------------------------------------------------------------------- what stays beside them
+
+
+def test_columns_that_are_kept() -> None:
+    rows = [GOOD | {"weight": "0.5", "margin": 2, "source": "a"}, GOOD | {"weight": 1, "margin": 1.5, "source": "b"}]
+    data = read(rows, keep_columns=("weight", "margin", "source"))
+    assert data.rows["weight"][:] == [0.5, 1.0] and data.rows["margin"][:] == [2.0, 1.5]
+    assert data.rows["source"][:] == ["a", "b"] and "prompt" not in data.rows.column_names
+    every = read(data, max_length=99, keep_columns=PreferenceData.columns_of(data))
+    assert set(every.rows.column_names) == set(data.rows.column_names)
+    assert read(data, max_length=99, keep_columns=("weight",)).rows["weight"][:] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("value", ["high", None, float("nan"), True, [1.0]])
+def test_numbers_that_are_none(value: Any) -> None:
+    with pytest.raises(BadRows, match="row 1, weight: it must be a finite number, got"):
+        read([GOOD | {"weight": 1.0}, GOOD | {"weight": value}], keep_columns=["weight"])
+
+
+def test_the_fingerprint_is_of_the_tokens(tmp_path: Path) -> None:
+    rows = [GOOD | {"chosen": f"a{k}"} for k in range(5)]
+    data = read(rows)
+    path = write(tmp_path / "a.jsonl", rows)
+    assert PreferenceData.read(path, TOKENIZER, max_length=64).fingerprint == data.fingerprint
+    assert read(tiny.Dataset.from_list(rows), num_proc=2).fingerprint == data.fingerprint
+    shuffled = read([rows[k] for k in (4, 2, 0, 1, 3)])
+    assert read(shuffled.rows.select([2, 3, 1, 4, 0]), max_length=64).fingerprint == data.fingerprint
+    # what moves from one response to the other, or to another row, is another content
+    others = [
+        shuffled,
+        read(rows[:4]),
+        read([rows[0] | {"chosen": "a0b"}, *rows[1:]]),
+        read([TOKENS]),
+        read([{"prompt_ids": [10], "chosen_ids": [11, 12, 13], "rejected_ids": [14]}]),
+        read([{"prompt_ids": [10, 11], "chosen_ids": [12], "rejected_ids": [13, 14]}]),
+        read([CHAT | {"chosen": [said("a"), user("b"), said("c")]}]),
+    ]
+    assert len({data.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+
+
+def test_the_source_and_the_places_of_rows(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / f"{name}.jsonl", [GOOD, GOOD, GOOD]) for name in "ab")
+    data = PreferenceData.read(tmp_path, TOKENIZER, max_length=None, name="train_dataset")
+    assert data.source == f"{a} + {b}"
+    assert data.where(1) == f"{a}: row 1 (line 2) or {b}: row 1 (line 2)"
+    assert read([GOOD], source="mine").where(0) == "mine: row 0" and read([GOOD]).source == "train_dataset"
+    assert data.where(7) == f"{a} + {b}: row 7"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_numbers_are_those_of_the_file_whatever_was_done(seed: int, tmp_path: Path) -> None:
+    rows = [GOOD | {"chosen": f"answer {k}"} for k in range(20)]
+    path = write(tmp_path / "a.jsonl", [*rows[:7], rows[7] | {"chosen": ""}, *rows[8:]])
+    parts = read_split(path).train_test_split(0.25, seed=seed)
+    bad = next(name for name in parts if "" in parts[name]["chosen"])
+    with pytest.raises(BadRows, match=rf"{path}: row 7 \(line 8\), chosen: it is empty"):
+        read(parts[bad])
+    for part in parts.values():
+        data = read(part.shuffle(seed=1), on_bad_rows="drop")
+        for row in data.rows:
+            assert TOKENIZER.decode(row["chosen_ids"]) == f"answer {row['row_number']}{EOS}"
+
+
+# ------------------------------------------------------------------------------------------------------------- streams
+
+
+def streams(rows: list[dict[str, Any]], tmp_path: Path) -> dict[str, IterableDataset]:
+    return {
+        "file": read_split(write(tmp_path / "s.jsonl", rows), streaming=True),
+        "dataset": to_dataset(rows).to_iterable_dataset(),
+        "generator": IterableDataset.from_generator(lambda rows: iter(rows), gen_kwargs={"rows": rows}),
+    }
+
+
+@pytest.mark.parametrize("kind", ["file", "dataset", "generator"])
+def test_a_stream_gives_the_rows_of_the_whole(kind: str, tmp_path: Path) -> None:
+    rows = [GOOD | {"chosen": f"a{k}", "weight": k} for k in range(5)]
+    whole = read(rows, keep_columns=["weight"])
+    stream = read(streams(rows, tmp_path)[kind], keep_columns=["weight"])
+    names = ["prompt_ids", "chosen_ids", "rejected_ids", "row_number", "weight"]
+    for _ in range(2):  # an epoch, and another
+        assert [{name: row[name] for name in names} for row in stream.rows] == whole.rows.select_columns(
+            names
+        ).to_list()
+        assert stream.report.rows == 5
+    assert stream.fingerprint == "" and stream.where(3).endswith("row 3")
+
+
+@pytest.mark.parametrize("kind", ["file", "dataset", "generator"])
+def test_bad_rows_of_a_stream(kind: str, tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": ""}, GOOD | {"rejected": "Hello!"}, GOOD]
+    stream = streams(rows, tmp_path)[kind]
+    refused = read(stream)
+    with pytest.raises(BadRows, match=r"row 1.*, chosen: it is empty \(1 of 2 rows\)"):
+        list(refused.rows)
+    data = read(stream, on_bad_rows="drop")
+    for _ in range(2):
+        assert [row["row_number"] for row in data.rows] == [0, 2, 4]
+        assert [problem.row for problem in data.report.dropped] == [1, 3] and data.report.rows == 5
+        assert data.report.remarks == {"have an empty rejected response, which is its end token alone": 1}
+
+
+def test_a_stream_that_changes_on_the_way(tmp_path: Path) -> None:
+    data = read(streams([GOOD, CHAT], tmp_path)["generator"])
+    with pytest.raises(
+        BadRows, match="row 1, prompt: it is a conversation, while that of the rows before is plain text"
+    ):
+        list(data.rows)
+
+
+def test_half_of_a_pair_in_a_stream(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"rejected": "x\ud800"}, GOOD]
+    for kind in ("file", "generator"):
+        stream = streams(rows, tmp_path)[kind]
+        with pytest.raises(BadRows, match=r"row 1.*, rejected: its character 2 is half of a surrogate pair"):
+            list(read(stream).rows)
+        assert [row["row_number"] for row in read(stream, on_bad_rows="drop").rows] == [0, 2]
+
+
+def test_a_stream_without_the_columns_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must have the column 'chosen', .*; is 'choosen' meant to be it"):
+        read(streams([{"prompt": "a", "choosen": "b", "rejected": "c"}], tmp_path)["generator"])
+
+
+# ------------------------------------------------------------------------------------------------------ in the trainer
+
+
+def trainer(rows: Any, folder: Path, **given: Any) -> PreferenceTrainer:
+    import expo_analysis as ea
+    from expo_analysis.llm import PreferenceConfig
+
+    beside = {name: given.pop(name) for name in ("eval_dataset", "processing_class") if name in given}
+    tokenizer = beside.pop("processing_class", TOKENIZER)
+    args = PreferenceConfig(**tiny.settings(folder, **{"max_steps": 1, "max_length": None} | given))
+    made = model_for(tokenizer)
+    return PreferenceTrainer(made, ea.EXPO(0.1), args, train_dataset=rows, processing_class=tokenizer, **beside)
+
+
+def test_the_trainer_refuses_and_leaves_out(tmp_path: Path) -> None:
+    rows = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}, GOOD])
+    with pytest.raises(BadRows, match="train_dataset has rows that cannot be trained on: row 1, chosen: it is empty"):
+        trainer(rows, tmp_path)
+    made = trainer(rows, tmp_path, on_bad_rows="drop")
+    assert [problem.row for problem in made.data_reports["train_dataset"].dropped] == [1]
+    made.train()
+    assert made.state.global_step == 1
+
+
+def test_the_evaluation_data_are_checked_too(tmp_path: Path) -> None:
+    good, bad = tiny.Dataset.from_list([GOOD, GOOD]), tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}])
+    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
+        trainer(good, tmp_path, eval_dataset=bad)
+    with pytest.raises(BadRows, match=r"eval_dataset\['b'\] has rows .*: row 1, chosen"):
+        trainer(good, tmp_path, eval_dataset={"a": good, "b": bad})
+    with pytest.raises(BadRows, match=r"eval_dataset has rows .*: row 1, chosen"):
+        trainer(good, tmp_path).evaluate(bad)
+
+
+def test_an_evaluation_set_called_train_has_its_own_report(tmp_path: Path) -> None:
+    train = tiny.Dataset.from_list([GOOD] * 4)
+    other = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}])
+    made = trainer(train, tmp_path, eval_dataset={"train": other}, on_bad_rows="drop")
+    found = {name: (report.rows, len(report.dropped)) for name, report in made.data_reports.items()}
+    assert found == {"train_dataset": (4, 0), "eval_dataset['train']": (2, 1)}
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_stream_trains_and_evaluates(bad: int, tmp_path: Path) -> None:
+    rows = [GOOD | {"chosen": f"a{k}"} for k in range(8)]
+    train = tiny.Dataset.from_list(rows).to_iterable_dataset()
+    evaluation = tiny.Dataset.from_list(rows + [GOOD | {"chosen": ""}] * bad).to_iterable_dataset()
+    whole_batch = {"max_steps": 2, "per_device_train_batch_size": 8}  # in which the order does not count
+    made = trainer(train, tmp_path, eval_dataset=evaluation, **whole_batch)
+    made.train()
+    if bad:
+        with pytest.raises(
+            BadRows, match="eval_dataset has rows that cannot be trained on: row 8, chosen: it is empty"
+        ):
+            made.evaluate()
+    else:
+        whole = trainer(
+            tiny.Dataset.from_list(rows), tmp_path, eval_dataset=tiny.Dataset.from_list(rows), **whole_batch
+        )
+        whole.train()
+        assert made.evaluate()["eval_loss"] == pytest.approx(whole.evaluate()["eval_loss"], rel=1e-5)
+
+
+def test_only_the_assistants_tokens_are_in_the_loss(tmp_path: Path) -> None:
+    """What a user says inside of a response is read, and not learned: its log-probability is in no sum."""
+    row = CHAT | {"chosen": [said("Hello!"), user("A secret?"), said("No.")], "rejected": [said("Go.")]}
+    made = trainer(tiny.Dataset.from_list([row] * 4), tmp_path)
+    made.train()
+    data = read([row])
+    prompt, chosen, _ = ids(data)
+    whole = torch.tensor([prompt + chosen])
+    model = model_for(TOKENIZER)
+    with torch.no_grad():
+        logps = model(whole).logits.log_softmax(-1)[0, :-1].gather(1, whole[0, 1:, None])[:, 0]
+    mask = np.array([0] * len(prompt) + data.rows[0]["chosen_mask"])[1:]
+    logged = next(entry for entry in made.state.log_history if "logps/chosen" in entry)["logps/chosen"]
+    assert 0 < mask.sum() < len(chosen)
+    assert logged == pytest.approx(float((logps.numpy() * mask).sum()), rel=1e-4)

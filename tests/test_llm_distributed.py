@@ -18,7 +18,7 @@ from . import llm_distributed, llm_models
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 """Of the processes: one that torch aborts, which has been seen once, says where it was."""
-OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo")
+OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed")
 
 
 def launch(folder: Path, how: str, names: tuple[str, ...], **environment: str) -> dict[str, Any]:
@@ -55,17 +55,29 @@ def alone() -> dict[str, Any]:
     return {name: llm_distributed.train("plain", 8, name) for name in OBJECTIVES}
 
 
-def compare(two: dict[str, Any], one: dict[str, Any], kind: str) -> None:
+SIGNS = ("rewards/accuracies", "mass/both_fell")
+TIMES = ("runtime", "per_second", "preparation_time", "epoch")
+
+
+def compare(two: dict[str, Any], one: dict[str, Any], kind: str, close: float = 1e-9) -> None:
+    """Every metric, of uneven data in float64: rows that only fill up a batch are counted by none."""
     for name, found in two.items():
         expected = one[name]
         assert found["world_size"] == 2 and expected["world_size"] == 1
         assert kind in found["kind"], f"the model was wrapped as {found['kind']}"
-        assert found["has_reference"] == (name in ("dpo", "token_kl"))
+        assert found["has_reference"] == (name in llm_distributed.HAVE_REFERENCE)
         assert len(found["log"]) == llm_distributed.STEPS
-        for mine, theirs in zip(found["log"], expected["log"], strict=True):
+        assert found["evaluation"]["eval_seen"] == llm_distributed.EVALUATED
+        for mine, theirs in zip(
+            [*found["log"], found["evaluation"]], [*expected["log"], expected["evaluation"]], strict=True
+        ):
             assert set(mine) == set(theirs)
-            for key in set(theirs) - {"epoch"}:
-                assert mine[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-5), (name, key)
+            tied = abs(theirs.get("rewards/margins", 1)) < 1e-6  # the signs of zeros are those of rounding
+            for key in theirs:
+                if not any(part in key for part in TIMES) and not (tied and key in SIGNS):
+                    # norms of gradients are sums over all parameters, in another order
+                    loose = 20 * close if key == "grad_norm" else close
+                    assert mine[key] == pytest.approx(theirs[key], rel=loose, abs=close), (name, key)
         if found["gradient"] is not None:
             scale = np.abs(expected["gradient"]).max()
             np.testing.assert_allclose(found["gradient"], expected["gradient"], rtol=0, atol=1e-5 * scale)
@@ -84,16 +96,19 @@ def test_fsdp2(alone: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_deepspeed_zero2(alone: dict[str, Any], tmp_path: Path) -> None:
-    """Gradients live in its optimiser; their norms are compared, which the log has."""
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed(stage: int, tmp_path: Path) -> None:
+    """Gradients live in its optimiser; their norms are compared, which the log has. Token-wise KL too, under ZeRO-3."""
     if importlib.util.find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed: pip install 'expo-analysis[deepspeed]'")
-    found = launch(tmp_path, "zero2", ("own_responses", "dpo"), DS_ACCELERATOR="cpu")
-    compare(found, alone, "DeepSpeedEngine")
+    names = ("own_responses", "dpo", "token_kl", "derived", "precomputed")
+    found = launch(tmp_path, f"zero{stage}", names, DS_ACCELERATOR="cpu")
+    alone = {name: llm_distributed.train("plain32", 8, name) for name in names}
+    compare(found, alone, "DeepSpeedEngine", close=1e-5)
 
 
 def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
-    """`accelerate launch --multi_gpu`, which runs two processes on CPUs too; the same losses as in one."""
+    """`accelerate launch` with the shipped file for DDP, which serves CPUs too; the same losses as in one process."""
     model, data = llm_models.llama(0), llm_models.pairs(16)
     model.save_pretrained(tmp_path / "model")
     llm_models.tokenizer().save_pretrained(tmp_path / "model")
@@ -114,8 +129,9 @@ report_to: none
 """
     (tmp_path / "recipe.yaml").write_text(recipe)
     common = ["-m", "expo_analysis.llm.finetune", "--config", str(tmp_path / "recipe.yaml"), "--json"]
-    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    shipped = ROOT / "expo_analysis" / "llm" / "recipes" / "accelerate" / "ddp.yaml"
+    two = ["-m", "accelerate.commands.launch", "--config_file", str(shipped), "--num_processes", "2"]
+    two += ["--main_process_port", "0"]
     found = []
     for launcher, size in ((two, "4"), ([], "8")):
         out = tmp_path / f"out{size}"

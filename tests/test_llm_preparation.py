@@ -11,7 +11,10 @@ import pytest
 from . import llm_models as tiny
 
 from expo_analysis.llm import alpaca_eval  # isort: skip (needs the environment of llm_models)
-from expo_analysis.llm.preparation import Skipped, imdb_prompts, prepare, split_transcript  # isort: skip
+from expo_analysis.llm.data import Place  # isort: skip
+from expo_analysis.llm.data.columns import COLUMNS  # isort: skip
+from expo_analysis.llm.data.table import ORIGIN  # isort: skip
+from expo_analysis.llm.data.preparation import SkippedRow, imdb_prompts, prepare, split_transcript  # isort: skip
 
 TURNS = "\n\nHuman: What is a bee?\n\nAssistant: An insect.\n\nHuman: Does it sting?\n\nAssistant:"
 
@@ -34,7 +37,7 @@ SKIPPED: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(("chosen", "rejected", "reason"), SKIPPED.values(), ids=SKIPPED)
 def test_transcripts_that_make_no_pair(chosen: str, rejected: str, reason: str) -> None:
-    with pytest.raises(Skipped, match=reason):
+    with pytest.raises(SkippedRow, match=reason):
         split_transcript(chosen, rejected)
 
 
@@ -42,8 +45,10 @@ def test_hh() -> None:
     rows = [{"chosen": a, "rejected": b} for a, b, _ in SKIPPED.values()]
     rows.insert(1, {"chosen": TURNS + " Yes.", "rejected": TURNS + " No."})
     pairs, skipped = prepare("hh", tiny.Dataset.from_list(rows))
-    assert pairs.to_list() == [{"prompt": TURNS, "chosen": " Yes.", "rejected": " No."}]
-    assert sum(skipped.values()) == 4 and len(skipped) == 4
+    (pair,) = pairs.to_list()
+    assert {name: pair[name] for name in COLUMNS} == {"prompt": TURNS, "chosen": " Yes.", "rejected": " No."}
+    assert pair[ORIGIN]["row"] == 1
+    assert {place.row for places in skipped.values() for place in places} == {0, 2, 3, 4} and len(skipped) == 4
     with pytest.raises(ValueError, match="finds no pair in 4 rows"):
         prepare("hh", tiny.Dataset.from_list(rows[:1] + rows[2:]))
 
@@ -64,7 +69,7 @@ def test_ultrafeedback_is_binarised() -> None:
         assert pair["chosen"] == [{"role": "assistant", "content": "r9"}] and pair["score_chosen"] == 9
         rejected.add(pair["rejected"][0]["content"])
         assert pair["rejected"][0]["content"] == f"r{pair['score_rejected']:.0f}"
-        assert skipped == {"all completions have the same score": 1}
+        assert skipped == {"all completions have the same score": [Place(1)]}
     assert rejected == {"r3", "r5", "r1"}
 
 
@@ -79,7 +84,7 @@ def test_ultrafeedback_in_its_binarised_form() -> None:
     pairs, skipped = prepare("ultrafeedback", tiny.Dataset.from_list(rows))
     assert pairs["prompt"][:] == [[{"role": "user", "content": "Hello"}]]
     assert pairs["chosen"][0][0]["content"] == "a" and pairs["rejected"][0][0]["content"] == "b"
-    assert skipped == {"chosen has no higher score than rejected": 1}
+    assert skipped == {"chosen has no higher score than rejected": [Place(1)]}
 
 
 def test_columns_of_another_data_set() -> None:
@@ -119,4 +124,4 @@ def test_answers_for_alpaca_eval(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(1 <= len(row["output"].split()) <= 5 for row in answers)
     (tmp_path / "asked.json").write_text(json.dumps([*asked, {"prompt": "w1"}]))
     assert alpaca_eval.main(arguments) == 2
-    assert "item 3: it must have the key 'instruction'" in capsys.readouterr().err
+    assert "asked.json: row 3, instruction: it must be text" in capsys.readouterr().err

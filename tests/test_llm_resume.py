@@ -13,7 +13,7 @@ import pytest
 
 from . import llm_killed
 
-from expo_analysis.llm.checkpoints import SENTINEL, latest_checkpoint, whats_missing  # isort: skip
+from expo_analysis.llm.training.checkpoints import SENTINEL, latest_checkpoint, whats_missing  # isort: skip
 
 
 def run(arguments: list[str], **given: Any) -> int:
@@ -66,18 +66,32 @@ def test_killed_ten_times(whole: Any) -> None:
     kill_and_resume(whole, [(str(place), int(step)) for place, step in zip(places, steps, strict=True)], "ten")
 
 
-def test_sigterm_saves_first(whole: Any) -> None:
+@pytest.mark.parametrize(("how", "code", "called"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
+def test_a_signal_saves_first(how: str, code: int, called: str, whole: Any, tmp_path: Path) -> None:
+    """After the step that is under way, at whatever step it saves anyhow; and says which checkpoint that is."""
     folder, arguments, expected = whole
-    out = folder / "terminated"
-    assert run([*arguments, str(out)], place="step", step=7, how="SIGTERM") == 143
+    out = folder / how
+    assert run([*arguments, str(out)], place="step", step=7, how=how, errors=str(tmp_path / "errors")) == code
+    said = (tmp_path / "errors").read_text()
     found, passed = latest_checkpoint(out)
     assert found is not None and not passed
     step = int(found.name.removeprefix("checkpoint-"))
-    assert 7 <= step < 24
-    assert step % 3 or step == 9  # it did not wait for a step at which it saves anyway
-    assert json.loads((out / "summary.json").read_text())["finished"] is False
+    assert step in (7, 8)  # sent at the end of step 7, before or after the callback that looks for it
+    assert f"{called}: saving a checkpoint after this step" in said
+    assert f"stopped by {called} after step {step} of 24; saved {found}: resume with --resume" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["finished"] is False and summary["steps"] == step
+    assert not (out / "model.safetensors").exists()
     assert run([*arguments, str(out), "--resume"]) == 0
     assert curve(out) == expected
+
+
+def test_a_second_interrupt_ends_at_once(whole: Any, tmp_path: Path) -> None:
+    folder, arguments, _ = whole
+    how = {"place": "step", "step": 7, "how": "SIGINT", "times": 2, "errors": str(tmp_path / "errors")}
+    assert run([*arguments, str(folder / "twice")], **how) == 130
+    assert "\ninterrupted: nothing was saved beyond what is in output_dir" in (tmp_path / "errors").read_text()
+    assert latest_checkpoint(folder / "twice")[0] == folder / "twice" / "checkpoint-6"  # of its own schedule
 
 
 DAMAGE: dict[str, tuple[Any, str]] = {

@@ -16,7 +16,8 @@ from . import llm_models as tiny
 
 from expo_analysis import language_models, plots  # isort: skip (needs the environment of llm_models)
 from expo_analysis.cli import app  # isort: skip
-from expo_analysis.llm import experiment, sampling, sweep_run, world as worlds  # isort: skip
+from expo_analysis.llm import experiment, sweep_run, world as worlds  # isort: skip
+from expo_analysis.llm.data import sampling  # isort: skip
 from expo_analysis.llm.models import load_model, load_tokenizer  # isort: skip
 from expo_analysis.llm.sweep import Method, Sweep  # isort: skip
 from expo_analysis.results import write_result  # isort: skip
@@ -167,6 +168,12 @@ def test_what_is_shown_comes_from_the_tables(ran: tuple[Path, dict[str, pd.DataF
     assert f"{kept['drift'].iloc[0]:.2g}" in results[1].to_markdown()
     line = plots.lm_preservation(kept).axes[0].lines[0]
     np.testing.assert_array_equal(line.get_ydata(), kept[kept["loss"] == "dpo"]["drift"])
+
+
+@pytest.mark.parametrize("lam", [-1.0, 0.0, np.inf])
+def test_one_bad_lambda_among_good_ones(lam: float) -> None:
+    with pytest.raises(ValueError, match=f"^lams must be a finite number above 0, got {lam}"):
+        Sweep(lams=(0.3, lam))
 
 
 def test_bad_input_is_told(tmp_path: Path) -> None:

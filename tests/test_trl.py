@@ -26,7 +26,7 @@ import expo_analysis as ea
 from expo_analysis.losses.catalogue import TRL_DIVERGENCES, TRL_LOSSES, TRL_SMOOTHED
 
 if importlib.util.find_spec("trl") is None:
-    pytest.skip("trl is not installed: pip install -c constraints.txt 'expo-analysis[test]'", allow_module_level=True)
+    pytest.skip("trl is not installed: pip install -c constraints.txt '.[test]'", allow_module_level=True)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -1,4 +1,7 @@
-"""The command line: one command a file, each of which parses, calls and prints."""
+"""The command line: one command a file, each of which parses, calls and prints.
+
+Help, version and completion are to be quick: what computes is imported by a command when it runs, and not before.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,24 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, experiment, finetune, preferences, reproduce, simulate, solve
+from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
 
 __all__ = ["app", "main"]
 
 # Plain help keeps the examples as they are written; plain tracebacks are what a report of a fault needs.
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.command()(audit.audit)
+app.command()(evaluate.evaluate)
 app.command()(experiment.experiment)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)
+app.command()(losses.losses)
 app.command()(preferences.preferences)
+app.command()(recipes.recipes)
 app.command()(reproduce.reproduce)
 app.command()(simulate.simulate)
 app.command()(solve.solve)

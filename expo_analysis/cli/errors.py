@@ -9,18 +9,35 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from .._errors import INSTALL_LLM, one_sentence
+
 
 @contextmanager
 def bad_input(is_users: Callable[[Exception], bool] = lambda error: True) -> Iterator[None]:
     """Put around what checks input, and around nothing else; ``is_users`` narrows down whose error it is."""
     try:
         yield
-    except (OSError, TypeError, ValueError) as error:
-        if not is_users(error):
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        sentence = one_sentence(error) if is_users(error) else None
+        if sentence is None:
             raise
-        message = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            message = f"{error.filename}: {error.strerror}"
-        line = Text.assemble(("Error: ", "bold red"), " ".join(message.split()))
-        Console(stderr=True).print(line, soft_wrap=True)
+        print_error(sentence)
         raise typer.Exit(2) from None
+
+
+def print_error(sentence: str) -> None:
+    """One line on standard error."""
+    line = Text.assemble(("Error: ", "bold red"), " ".join(sentence.split()))
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+@contextmanager
+def language_models() -> Iterator[None]:
+    """Put around imports of `expo_analysis.llm`: where something is not installed, the message says how it is."""
+    try:
+        yield
+    except ImportError as error:
+        hint = "" if INSTALL_LLM in str(error) else f": {INSTALL_LLM}"
+        raise ValueError(f"{error}{hint}") from error

@@ -1,9 +1,8 @@
-"""The files that commands write: whether they can be written is asked before the work; at the end they are named."""
+"""The files that commands write are named at the end."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def writable(directory: Path) -> Path:
-    """The directory, made if missing; files can be written there.
-
-    Raises:
-        OSError: if they cannot.
-    """
-    from ..results import made
-
-    made(directory)
-    tempfile.TemporaryFile(dir=directory).close()
-    return directory
 
 
 def report_files(files: list[Path], tables: dict[str, pd.DataFrame], as_json: bool, **first: Any) -> None:

@@ -6,78 +6,50 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .errors import bad_input
-from .output import writable
-from .own_file import own_module
+from .._files import writable
+from . import preferences_options as option
+from .errors import bad_input, language_models
+from .rewards import REFERENCE, check_reward, default_device, parse_reward
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
-    from ..llm.rewards import Reward
-
-REFERENCE = "reference"
+    from ..llm.data.preferences import Settings
 
 
 def preferences(
-    prompts: Annotated[
-        str,
-        typer.Option(metavar="FILE", help="Prompts: a .jsonl, .json, .csv, .parquet or .txt file, or 'sentiment'."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The data set to write, .jsonl or .parquet.")
-    ],
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="The reference: smollm2, a folder, or a model of the Hub.")
-    ] = "smollm2",
-    reward: Annotated[
-        str, typer.Option(metavar="NAME", help="vader, classifier:NAME, FILE.py:FUNCTION, or reference.")
-    ] = "vader",
-    reward_label: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Which label of the classifier is rewarded.")
-    ] = None,
-    scored: Annotated[
-        str, typer.Option(metavar="WHAT", help="What vader and a classifier read: response or both (with its prompt).")
-    ] = "response",
-    responses: Annotated[int, typer.Option(metavar="K", help="Responses to compare, for each prompt.")] = 4,
-    reference_samples: Annotated[
-        int, typer.Option(metavar="N", help="Further responses for each prompt, for EXPO's estimator of that name.")
-    ] = 0,
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Responses are cut after so many tokens.")] = 24,
-    temperature: Annotated[
-        float, typer.Option(metavar="NUMBER", help="Of sampling; 1 draws from the reference itself.")
-    ] = 1.0,
-    top_p: Annotated[
-        float, typer.Option(metavar="NUMBER", help="Of sampling; 1 draws from the reference itself.")
-    ] = 1.0,
-    pairs: Annotated[str, typer.Option(metavar="N", help="Pairs to label, for each prompt: a number, or all.")] = "all",
-    label_temperature: Annotated[
-        float, typer.Option(metavar="NUMBER", help="Of the labels: the higher, the more of them are coin flips.")
-    ] = 1.0,
-    reference_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="Label this share of the prompts by the reference itself.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")] = 0,
-    column: Annotated[str, typer.Option(metavar="NAME", help="The column with the prompts.")] = "prompt",
-    chat: Annotated[bool, typer.Option("--chat", help="Take plain prompts for messages of a user.")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Use the first N prompts only.")] = None,
-    max_prompt_length: Annotated[
-        int | None, typer.Option(metavar="N", help="The most tokens of a prompt. Default: what the model has room for.")
-    ] = None,
-    on_bad_rows: Annotated[
-        str, typer.Option(metavar="HOW", help="Prompts that cannot be used: error, or drop to leave them out.")
-    ] = "error",
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Responses to sample at a time.")] = 16,
-    dtype: Annotated[str, typer.Option(metavar="TYPE", help="Of the weights: float32, bfloat16, float16.")] = "float32",
-    device: Annotated[str | None, typer.Option(metavar="NAME", help="Default: cuda where there is one.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run has sampled.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print settings and counts as one JSON document.")] = False,
+    prompts: option.PromptFile,
+    output: option.Output,
+    model: option.Model = "smollm2",
+    reward: option.RewardName = "vader",
+    reward_label: option.RewardLabel = None,
+    scored: option.Scored = "response",
+    responses: option.Responses = 4,
+    reference_samples: option.ReferenceSamples = 0,
+    max_new_tokens: option.MaxNewTokens = 24,
+    temperature: option.Temperature = 1.0,
+    top_p: option.TopP = 1.0,
+    pairs: option.Pairs = "all",
+    label_temperature: option.LabelTemperature = 1.0,
+    reference_share: option.ReferenceShare = 0.0,
+    seed: option.Seed = 0,
+    column: option.Column = "prompt",
+    chat: option.Chat = False,
+    limit: option.Limit = None,
+    max_prompt_length: option.MaxPromptLength = None,
+    on_bad_rows: option.OnBadRows = "error",
+    batch_size: option.BatchSize = 16,
+    dtype: option.DType = "float32",
+    device: option.Device = None,
+    restart: option.Restart = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Preference data with known truth: sample from a model, score with a reward, draw labels.
 
@@ -95,88 +67,124 @@ def preferences(
     'reference' is log pi_ref, at label temperature 1: the reference is optimal already.
 
     \b
-    Beside the data set two files are written: .settings.json with settings, counts and the meaning
+    Two files are written beside the data set: .settings.json with settings, counts and the meaning
     of the columns, and .responses.jsonl with all that was sampled. The latter is written batch by
-    batch: after a run was stopped, the same command goes on where it was. Another reward, other
-    labels or more responses use it as well.
+    batch: after a run was stopped, the same command resumes it. Another reward, other labels or
+    more responses use it as well.
 
     \b
     --json prints {"files": {"data": ..., "settings": ..., "responses": ...}, "settings": {...},
     "counts": {"prompts": ..., "pairs": ..., ...}, "columns": {...}, "versions": {...}}.
     """
+    given = SimpleNamespace(**locals())
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
-        try:
-            from ..llm.journal import JournalError
-            from ..llm.models import load_model, load_tokenizer, without_progress_bars
-            from ..llm.preferences import NoPairs, Settings, make_preferences, paths_of
-            from ..llm.preferences import write_preferences as write
-            from ..llm.prompts import Prompts, read_prompts, tokenize
-            from ..llm.rewards import RewardError
-            from ..llm.sampling import Sampling, context_length
-        except ImportError as error:
-            raise ValueError(f"{error}: pip install 'expo-analysis[llm]'") from error
-        without_progress_bars()
-        settings = Settings(
-            responses=responses,
-            reference_samples=reference_samples,
-            sampling=Sampling(max_new_tokens, temperature, top_p, seed),
-            pairs=_pairs(pairs),
-            label_temperature=label_temperature,
-            reference_share=reference_share,
-            batch_size=batch_size,
-        )
-        _check_options(reward, reward_label, scored, reference_share, label_temperature, limit, dtype)
-        files = paths_of(output)
-        writable(output.parent)
-        found = read_prompts(prompts, column, on_bad_rows)
-        if limit is not None:
-            found = Prompts(found.prompts[:limit], found.rows[:limit], [p for p in found.dropped if p.row < limit])
-        if chat and not found.conversational:
-            messages = [[{"role": "user", "content": str(prompt)}] for prompt in found.prompts]
-            found = Prompts([*messages], found.rows, found.dropped)
-        scorer = _reward(reward, reward_label, scored, device)
-        if scorer is not None:
-            scorer.try_out(found.prompts)
-        tokenizer = load_tokenizer(model)
-        found, ids = tokenize(found, tokenizer, max_prompt_length, prompts, on_bad_rows)
-        reference = load_model(model, dtype=dtype)
-        room = context_length(reference)
-        if room is not None and max(map(len, ids)) > room - max_new_tokens:
-            found, ids = tokenize(found, tokenizer, room - max_new_tokens, prompts, on_bad_rows)
-        reference = reference.to(device or _default_device())
-        if restart:
-            files["responses"].unlink(missing_ok=True)
-
+        with language_models():
+            from ..llm.data.journal import JournalError
+            from ..llm.data.preference_files import NoPairs
+            from ..llm.data.rewards import RewardError
+        work = _prepare(given)
     errors = Console(stderr=True)
+    for line in work.prompts.report.lines():
+        errors.print(Text(line), soft_wrap=True)
     with (
         bad_input(lambda error: isinstance(error, JournalError | NoPairs | RewardError)),
         contextlib.redirect_stdout(sys.stderr),  # what libraries and the user's function print
         _progress(errors) as report,
     ):
-        made = make_preferences(
-            reference,
-            tokenizer,
-            found,
-            ids,
-            scorer,
-            settings,
-            files["responses"],
-            model_name=model,
-            on_progress=report,
-        )
-        document = write(
-            output,
-            made,
-            {
-                "model": model,
-                "prompts": prompts,
-                **{"reward": REFERENCE if scorer is None else scorer.name, "chat": chat, "limit": limit},
-                "max_prompt_length": max_prompt_length,
-                "on_bad_rows": on_bad_rows,
-                **settings.to_dict(),
-                **{"dtype": dtype, "device": str(reference.device)},
-            },
-        )
+        rows, document = _make(given, work, report)
+    _show(rows, document, work.files, errors, as_json)
+
+
+# ---------------------------------------------------------------------------------------------------------------- work
+
+
+def _settings(given: SimpleNamespace) -> Settings:
+    from ..llm.data.preferences import Settings
+    from ..llm.data.sampling import Sampling
+
+    return Settings(
+        responses=given.responses,
+        reference_samples=given.reference_samples,
+        sampling=Sampling(given.max_new_tokens, given.temperature, given.top_p, given.seed),
+        pairs=_pairs(given.pairs),
+        label_temperature=given.label_temperature,
+        reference_share=given.reference_share,
+        batch_size=given.batch_size,
+    )
+
+
+def _prepare(given: SimpleNamespace) -> SimpleNamespace:
+    """Everything that can go wrong by bad input: settings, prompts, reward, tokenizer and model, in this order."""
+    from ..llm.data.preference_files import paths_of
+    from ..llm.data.prompts import read_prompts, tokenize
+    from ..llm.models import find_model, load_model, load_tokenizer, without_progress_bars
+
+    without_progress_bars()
+    work = SimpleNamespace(settings=_settings(given))
+    _check_options(given)
+    work.files = paths_of(given.output)
+    writable(given.output.parent)
+    prompts = read_prompts(given.prompts, given.column, given.on_bad_rows).first(given.limit)
+    if given.chat:
+        prompts = prompts.said_by_user()
+    work.reward = None
+    if given.reward != REFERENCE:
+        work.reward = parse_reward(given.reward, given.reward_label, given.scored, given.device, others=(REFERENCE,))
+    if work.reward is not None:
+        work.reward.try_out(prompts.prompts)
+    find_model(given.model)
+    work.tokenizer = load_tokenizer(given.model)
+    work.prompts, work.ids = tokenize(prompts, work.tokenizer, given.max_prompt_length, given.on_bad_rows)
+    work.model = load_model(given.model, dtype=given.dtype)
+    _leave_room(work, given)
+    work.model = work.model.to(given.device or default_device())
+    if given.restart:
+        work.files["responses"].unlink(missing_ok=True)
+    return work
+
+
+def _leave_room(work: SimpleNamespace, given: SimpleNamespace) -> None:
+    """Refuse prompts, or leave them out, that leave the model no room for a response."""
+    from ..llm.data.prompts import tokenize
+    from ..llm.data.sampling import context_length
+
+    room = context_length(work.model)
+    if room is not None and max(map(len, work.ids)) > room - given.max_new_tokens:
+        limit = room - given.max_new_tokens
+        work.prompts, work.ids = tokenize(work.prompts, work.tokenizer, limit, given.on_bad_rows)
+
+
+def _make(
+    given: SimpleNamespace, work: SimpleNamespace, report: Callable[[int, int, int], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Sample, score, label and write; returns the rows, and what stands beside them."""
+    from ..llm.data.preference_files import write_preferences
+    from ..llm.data.preferences import make_preferences
+
+    made = make_preferences(
+        work.model,
+        work.tokenizer,
+        work.prompts,
+        work.ids,
+        work.reward,
+        work.settings,
+        work.files["responses"],
+        model_name=given.model,
+        on_progress=report,
+    )
+    settings = {
+        **{"model": given.model, "prompts": given.prompts},
+        **{"reward": REFERENCE if work.reward is None else work.reward.name},
+        **{"chat": given.chat, "limit": given.limit, "max_prompt_length": given.max_prompt_length},
+        **{"on_bad_rows": given.on_bad_rows, **work.settings.to_dict()},
+        **{"dtype": given.dtype, "device": str(work.model.device)},
+    }
+    return made.rows, write_preferences(given.output, made, settings)
+
+
+def _show(
+    rows: list[dict[str, Any]], document: dict[str, Any], files: dict[str, Path], errors: Console, as_json: bool
+) -> None:
     names = {what: str(path) for what, path in files.items()}
     if as_json:
         typer.echo(json.dumps({"files": names} | document, indent=2, allow_nan=False, ensure_ascii=False))
@@ -184,7 +192,7 @@ def preferences(
     for name, value in document["counts"].items():
         shown = ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in value.items()) if isinstance(value, dict) else value
         typer.echo(f"{name.replace('_', ' ')}: {f'{shown:.4g}' if isinstance(shown, float) else shown}")
-    for row in made.rows[:2]:
+    for row in rows[:2]:
         typer.echo(json.dumps({key: row[key] for key in ("prompt", "chosen", "rejected")}, ensure_ascii=False))
     for path in names.values():
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
@@ -202,65 +210,18 @@ def _pairs(text: str) -> int | None:
         raise ValueError(f"pairs must be a positive whole number, or all; got {text!r}") from None
 
 
-def _check_options(
-    reward: str,
-    reward_label: str | None,
-    scored: str,
-    reference_share: float,
-    label_temperature: float,
-    limit: int | None,
-    dtype: str,
-) -> None:
+def _check_options(given: SimpleNamespace) -> None:
     """Options that would be ignored, or that only the model would refuse after it was loaded."""
-    if reward_label is not None and not reward.startswith("classifier:"):
-        raise ValueError(f"reward-label is not used by the reward {reward!r}: it is for classifiers")
-    if scored != "response" and not (reward == "vader" or reward.startswith("classifier:")):
-        raise ValueError(f"scored is not used by the reward {reward!r}: it is for vader and classifiers")
-    if reward == REFERENCE and reference_share:
+    reward = given.reward
+    check_reward(reward, given.reward_label, given.scored)
+    if reward == REFERENCE and given.reference_share:
         raise ValueError("reference-share is not used by the reward 'reference', which labels all prompts")
-    if reward == REFERENCE and label_temperature != 1:
+    if reward == REFERENCE and given.label_temperature != 1:
         raise ValueError("label-temperature must be 1 for the reward 'reference': else it is not optimal")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be a positive whole number, got {limit}")
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
-
-
-def _reward(name: str, label: str | None, scored: str, device: str | None) -> Reward | None:
-    """The reward of this name; None for the reference's own log-probabilities."""
-    from ..llm.rewards import classifier, vader
-
-    kind, _, rest = name.rpartition(":")
-    if name == REFERENCE:
-        return None
-    if name == "vader":
-        return vader(scored)
-    if name.startswith("classifier:"):
-        return classifier(name.removeprefix("classifier:"), label, scored, device=device)
-    if kind.endswith(".py"):
-        return own_reward(Path(kind), rest)
-    raise ValueError(f"reward must be vader, reference, classifier:NAME or FILE.py:FUNCTION, got {name!r}")
-
-
-def own_reward(file: Path, name: str) -> Reward:
-    """The reward that ``FILE.py:FUNCTION`` names.
-
-    Raises:
-        ValueError: naming the file or function and what is wrong with it.
-    """
-    from ..llm.rewards import Reward
-
-    function: Callable[..., Any] | None = getattr(own_module(file), name, None)
-    if not callable(function):
-        raise ValueError(f"{file}: it has no function {name!r}")
-    # a file that was changed has another name, so that its old scores are not taken for its new ones
-    return Reward(f"{file}:{name} {sha256(file.read_bytes()).hexdigest()[:8]}", function)
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if given.limit is not None and given.limit < 1:
+        raise ValueError(f"limit must be a positive whole number, got {given.limit}")
+    if given.dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype must be float32, bfloat16 or float16, got {given.dtype!r}")
 
 
 # -------------------------------------------------------------------------------------------------------------- output

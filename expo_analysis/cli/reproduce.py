@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from .._files import writable
 from .errors import bad_input
-from .output import writable
 
 
 def reproduce(

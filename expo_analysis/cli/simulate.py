@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
+from .._errors import did_you_mean
+from .._files import writable
 from .._progress import fraction_to
 from .errors import bad_input
-from .output import report_files, writable
+from .output import report_files
 
 
 def simulate(
@@ -23,7 +25,7 @@ def simulate(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write; made if missing.")
     ] = Path("figures"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as one JSON document as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of file names.")] = False,
 ) -> None:
     """Train small policies, and show beside the exact optima where training ends.
 
@@ -52,7 +54,7 @@ def simulate(
         return
     with bad_input():
         if name not in SIMULATIONS:
-            raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}")
+            raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}{did_you_mean(name, SIMULATIONS)}")
         writable(output)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(name, total=1.0)

@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import pandas as pd
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from ..bandit import Bandit
-from ..bandit_files import NamedBandit, read_named_bandit
-from ..losses import AOT, CATALOGUE, QPO, Objective, objective
-from ..optima import Path as Optima
-from ..optima import solve_path
 from .errors import bad_input
-
-MAX_RANGE = 100_000
-"""The most lambdas that one range may ask for."""
-
-LOSSES = ", ".join(
-    f"{name} ({', '.join(f.name for f in fields)})" if (fields := dataclasses.fields(CATALOGUE[name])[1:]) else name
-    for name in CATALOGUE
-    if name not in (QPO.name, AOT.name)
-)
-"""What can be asked for here, with the names of the options."""
-
-COLUMNS = {
-    "lam": ("lambda", "{:.6g}"),
-    "prompt": ("prompt", "{}"),
-    "status": ("status", "{}"),
-    "error_bound": ("error bound", "{:.1e}"),
-    "response": ("response", "{}"),
-    "policy": ("policy", "{:.8g}"),
-    "reference": ("reference", "{:.6g}"),
-    "optimal": ("optimal", "{:.6g}"),
-}
-"""Header and format of what the table shows of `Solution.to_frame`."""
-ONCE = ["lam", "prompt", "status", "error_bound"]
-"""The columns that are the same for all responses, and are shown with the first."""
 
 
 def solve(
-    loss: Annotated[str, typer.Argument(metavar="LOSS", help=f"One of {LOSSES}; its options in brackets.")],
+    loss: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOSS", help="A name in the catalogue, or FILE.py:CLASS; expo-analysis losses lists the names."
+        ),
+    ],
     lam: Annotated[
         list[str],
         typer.Option(
+            "--lam",
+            "--beta",
             metavar="LAMBDA",
-            help="A positive number, or START:STOP:COUNT for a range spaced evenly in log; repeatable.",
+            help="Lambda: a positive number, or START:STOP:COUNT for a range spaced evenly in log; repeatable.",
         ),
     ],
     option: Annotated[
@@ -84,14 +55,19 @@ def solve(
       expo-analysis solve dpo --lam 0.1 --lam 1 --option label_smoothing=0.1 --bandit examples/wins.json
       expo-analysis solve ipo --lam 1e-3:1e3:7 --bandit examples/two_prompts.csv --json
       expo-analysis solve dpo --lam 0.5 --bandit examples/wins.csv --reference examples/reference.csv
+      expo-analysis solve examples/exponential.py:Exponential --lam 1 --bandit examples/wins.json
+
+    \b
+    A loss of your own is a subclass of ea.PairObjective in a Python file, or an instance of one.
 
     \b
     FILE is one of
-      JSON  {"reference": [...], "optimal": [...]}, if wished "pairs" ("uniform", "reference"
-            or a matrix) and "prompt_weights"; policies of several prompts are lists of lists
+      JSON  {"reference": [...], "optimal": [...]}, optionally with "pairs" ("uniform",
+            "reference" or a matrix) and "prompt_weights"; policies of several prompts are
+            lists of lists
       JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j
       CSV   response,reference,optimal and, for several prompts, prompt
-      CSV   winner,loser and, if wished, count and prompt; needs --reference
+      CSV   winner,loser and, optionally, count and prompt; needs --reference
 
     \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
@@ -101,145 +77,22 @@ def solve(
     give {"solutions": [...]}, one such object for each. What is not known is null.
     """
     with bad_input():
+        from ..optima import solve_path
+        from ..own_file import in_own_file
+        from .parsing import parse_bandit, parse_lams, parse_loss
+
         lams = parse_lams(lam)
-        chosen = parse_objective(loss, lams[0], option or [])
+        chosen = parse_loss(loss, lams[0], option or [])
         problem = parse_bandit(reference, optimal, pairs, bandit)
-    with bad_input(lambda error: str(error).startswith("method ")):  # the only input that is not checked by now
+    # the method is the only input that is not checked by now; a loss of one's own may raise anything
+    with bad_input(lambda error: str(error).startswith("method ") or in_own_file(error) is not None):
         optima = solve_path(chosen, problem.bandit, lams, method)
+
+    from .solution_table import print_table, to_document
+
     if as_json:
         documents = [to_document(optima, k, problem) for k in range(len(lams))]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print_table(" ".join([loss, *(option or [])]), optima, problem)
-
-
-def parse_lams(texts: list[str]) -> list[float]:
-    """The lambdas of every ``--lam``, in the order given."""
-    lams: list[float] = []
-    for text in texts:
-        ends, count = [0.0], 1
-        try:
-            match text.split(":"):
-                case [value]:
-                    ends = [float(value)]
-                case [start, stop, number]:
-                    ends, count = [float(start), float(stop)], int(number)
-        except ValueError:
-            ends = [0.0]
-        if not all(0 < end < np.inf for end in ends):
-            raise ValueError(f"lam must be a positive finite number, or a range such as 1e-3:1e3:13; got {text!r}")
-        if len(ends) == 2 and not 2 <= count <= MAX_RANGE:
-            raise ValueError(f"lam must be a range of 2 to {MAX_RANGE} values, got {text!r}")
-        lams += np.geomspace(ends[0], ends[-1], count).tolist()
-    return lams
-
-
-def parse_objective(name: str, lam: float, texts: list[str]) -> Objective:
-    """The objective with its ``name=value`` options."""
-    if name == QPO.name:
-        raise ValueError("qpo is made of two Python functions, psi and mu: use ea.QPO(lam, psi, mu) in Python")
-    if name == AOT.name:
-        raise ValueError("aot couples the pairs of a batch, and has no optimum over weighted pairs")
-    options = parse_options(texts)
-    for needed in required_options(CATALOGUE[name]) if name in CATALOGUE else []:
-        if needed not in options:
-            raise ValueError(f"{name} needs --option {needed}=VALUE")
-    return objective(name, lam, **options)
-
-
-def required_options(cls: type[Objective]) -> list[str]:
-    """What a loss must be given besides lambda."""
-    missing = dataclasses.MISSING
-    return [
-        field.name
-        for field in dataclasses.fields(cls)[1:]
-        if field.init and field.default is missing and field.default_factory is missing
-    ]
-
-
-def parse_options(texts: list[str]) -> dict[str, Any]:
-    """The options of a loss, from every ``name=value``."""
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise ValueError(f"option must be NAME=VALUE such as label_smoothing=0.1, got {text!r}")
-        if key in options:
-            raise ValueError(f"option {key} is given twice")
-        if key in ("lam", "name"):  # the other arguments of objective()
-            raise ValueError(f"{key} is not an option of a loss")
-        options[key] = parse_scalar(value)
-    return options
-
-
-def parse_scalar(text: str) -> bool | int | float | str:
-    """true and false, numbers, and whatever else there is as a string."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    return text
-
-
-def parse_bandit(reference: str | None, optimal: str | None, pairs: str | None, file: Path | None) -> NamedBandit:
-    """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``."""
-    if file is not None:
-        for name, value in (("optimal", optimal), ("pairs", pairs)):
-            if value is not None:
-                raise ValueError(f"{name} is not used beside --bandit: put it in the file")
-        if reference is None or reference == "uniform" or Path(reference).suffix.lower() == ".csv":
-            return read_named_bandit(file, reference)
-        return read_named_bandit(file, parse_policy("reference", reference, " (or uniform, or a .csv file)"))
-    if reference is None or optimal is None:
-        raise ValueError("give both --reference and --optimal, or --bandit FILE")
-    if pairs not in (None, "uniform", "reference"):
-        raise ValueError(f"pairs must be 'uniform' or 'reference' here (a matrix goes in a file), got {pairs!r}")
-    policies = [np.array(parse_policy(*given)) for given in (("reference", reference), ("optimal", optimal))]
-    return NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))
-
-
-def parse_policy(name: str, text: str, also: str = "") -> list[float]:
-    """Probabilities separated by commas."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"{name} must be numbers separated by commas{also}, such as 0.4,0.4,0.2; got {text!r}"
-        ) from None
-
-
-def to_document(optima: Optima, k: int, problem: NamedBandit) -> dict[str, Any]:
-    """`Solution.to_dict` of the k-th lambda, with the names that a file gave."""
-    names = {"responses": problem.responses, "prompts": problem.prompts}
-    return optima[k].to_dict() | {key: value for key, value in names.items() if value is not None}
-
-
-def print_table(title: str, optima: Optima, problem: NamedBandit) -> None:
-    """One row per lambda, prompt and response, and below them the messages."""
-    bandit, frame = optima.bandit, optima.to_frame()
-    absent = {"prompt": bandit.prompts is None, "optimal": bandit.optimal is None}
-    shown = pd.DataFrame({c: frame[c].map(COLUMNS[c][1].format) for c in COLUMNS if not absent.get(c)})
-    shown["error_bound"] = shown["error_bound"].replace("nan", "none proven")
-    for column, names in (("prompt", problem.prompts), ("response", problem.responses)):
-        if names is not None:  # beside the index, because the messages speak of indices
-            shown[column] += " " + pd.Series(names)[frame[column]].to_numpy()
-
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=True)
-    for column in map(str, shown):
-        number = pd.api.types.is_float_dtype(frame[column])
-        table.add_column(COLUMNS[column][0], justify="right" if number else "left", overflow="fold")
-    heads = shown.iloc[:: bandit.n].assign(message=frame["message"])
-    shown.loc[frame.index % bandit.n > 0, [c for c in ONCE if c in shown]] = ""
-    for i, row in enumerate(shown.itertuples(index=False), start=1):
-        table.add_row(*map(Text, row), end_section=i % bandit.n == 0)
-
-    console = Console(width=200)  # room enough on any terminal: what folds or shortens numbers is worse than long lines
-    console.print(table)
-    for text, group in heads.groupby("message", sort=False):
-        where = "lambda " + group["lam"] + (", prompt " + group["prompt"] if "prompt" in group else "")
-        everywhere = len(group) == len(heads)
-        console.print(Text(str(text) if everywhere else f"{'; '.join(where)}: {text}"), soft_wrap=True)
+        print_table(" ".join([chosen.name, *(option or [])]), optima, problem)

@@ -21,6 +21,7 @@ import torch
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
+from ..own_file import import_lines
 from . import (
     conservation,
     consistency,
@@ -263,9 +264,7 @@ def _python(value: Any, imports: list[str], name: str = "loss") -> str:
             options.append(f"{field.name}={_python(option, imports, field.name)}")
     if getattr(sys.modules[__name__.split(".")[0]], cls.__name__, None) is cls:
         return f"ea.{cls.__name__}({', '.join(options)})"
-    line = f"from {cls.__module__} import {cls.__name__}"
-    if line not in imports:
-        imports.append(line)
+    _add(imports, import_lines(cls.__module__, cls.__name__))
     return f"{cls.__name__}({', '.join(options)})"
 
 
@@ -273,16 +272,20 @@ def _function(value: Any, imports: list[str], name: str) -> str:
     """A name for a function: its own, if it can be imported by it, else ``name``, with room to put the function."""
     own, home = str(getattr(value, "__qualname__", "")), getattr(value, "__module__", None)
     if getattr(torch, own.split(".")[-1], None) is value:
-        line, name = "import torch", f"torch.{own.split('.')[-1]}"
-    elif home and getattr(sys.modules.get(home), own, None) is value:
-        line, name = f"from {home} import {own}", own
+        lines, name = ["import torch"], f"torch.{own.split('.')[-1]}"
+    elif home and home != "__main__" and getattr(sys.modules.get(home), own, None) is value:
+        lines, name = import_lines(home, own), own
     else:
         code = getattr(value, "__code__", None)
         where = f" of line {code.co_firstlineno} of {Path(code.co_filename).name}" if code else ""
-        line = f"{name} = ...  # put the function{where} here: it has no name to import it by"
-    if line not in imports:
-        imports.append(line)
+        lines = [f"{name} = ...  # put the function{where} here: it has no name to import it by"]
+    _add(imports, lines)
     return name
+
+
+def _add(imports: list[str], lines: list[str]) -> None:
+    """Lines that are not there yet; a path is added before the first module that is found by it."""
+    imports += [line for line in lines if line not in imports]
 
 
 def _is_default(field: Any, value: Any) -> bool:

@@ -1,18 +1,20 @@
 """Language models, trained with the objectives that `expo_analysis.solve` solves.
 
-The only room that imports transformers, TRL and datasets: ``import expo_analysis`` does not load it. Install the extra
-for it: ``pip install 'expo-analysis[llm]'``.
+The only room that imports transformers and datasets: ``import expo_analysis`` does not load it. What it
+needs is installed by ``pip install '.[llm]'`` in the folder of the repository.
 """
 
-from .versions import check_trl
-
-check_trl()  # before a wrong TRL fails on its own
-
-from .aggregation import AGGREGATIONS, aggregate  # noqa: E402
-from .config import PreferenceConfig  # noqa: E402
-from .data import BadRows, DataReport  # noqa: E402
-from .regulariser import ESTIMATORS  # noqa: E402
-from .trainer import NonFiniteLoss, PreferenceTrainer, reduce_pairs  # noqa: E402
+from .data import BadRows, DataReport, PreferenceData
+from .training import (
+    AGGREGATIONS,
+    ESTIMATORS,
+    NonFiniteLoss,
+    NotTheReference,
+    PreferenceCollator,
+    PreferenceConfig,
+    PreferenceTrainer,
+    aggregate,
+)
 
 __all__ = [
     "AGGREGATIONS",
@@ -20,9 +22,10 @@ __all__ = [
     "BadRows",
     "DataReport",
     "NonFiniteLoss",
+    "NotTheReference",
+    "PreferenceCollator",
     "PreferenceConfig",
+    "PreferenceData",
     "PreferenceTrainer",
     "aggregate",
-    "check_trl",
-    "reduce_pairs",
 ]

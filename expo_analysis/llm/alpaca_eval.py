@@ -18,25 +18,28 @@ from typing import Any
 
 import torch
 
-from .journal import Journal, OnProgress, origin_of, sample_missing
+from .._files import replace
+from .data.files import read_file
+from .data.journal import Journal, OnProgress, origin_of, sample_missing
+from .data.prompts import Prompt, check_prompts, tokenize
+from .data.report import Place
+from .data.sampling import Sampling, end_tokens
+from .data.texts import Texts
 from .models import load_model, load_tokenizer
-from .prompts import Prompt, check_prompts, tokenize
-from .sampling import Sampling, end_tokens
-from .texts import Texts
 
 
 def read_instructions(path: Path) -> list[dict[str, Any]]:
-    """The instructions of a file.
+    """The instructions of a file, in any form that `files.read_file` knows.
 
     Raises:
-        ValueError: naming the place in the list that has no instruction.
+        OSError: the file cannot be read.
+        ValueError: naming the file, and the row that has no instruction.
     """
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{path} must be a JSON list of objects with the key 'instruction'")
-    for place, row in enumerate(rows):
-        if not isinstance(row, dict) or not isinstance(row.get("instruction"), str):
-            raise ValueError(f"{path}, item {place}: it must have the key 'instruction', a text")
+    rows = []
+    for number, (row, line) in enumerate(read_file(path)):
+        if not isinstance(row.get("instruction"), str) or not row["instruction"].strip():
+            raise ValueError(f"{Place(number, str(path), line)}, instruction: it must be text, and not empty")
+        rows.append(row)
     return rows
 
 
@@ -60,10 +63,10 @@ def answer(
     asked: list[Prompt] = [
         [{"role": "user", "content": row["instruction"]}] if chat else row["instruction"] for row in instructions
     ]
-    prompts, ids = tokenize(check_prompts(asked, "instructions"), tokenizer, None, "instructions")
+    prompts, ids = tokenize(check_prompts(asked, "instructions"), tokenizer, None)
     tokens_of = dict(zip(prompts.rows, ids, strict=True))
     ends = end_tokens(policy, tokenizer)
-    kept = Journal(store, origin_of(policy, model, ids, ends, sampling))
+    kept = Journal(store, origin_of(policy, tokenizer, model, prompts, ids, ends, sampling))
     rows = [(row, 0) for row in prompts.rows]
     sample_missing(kept, policy, tokens_of, rows, sampling, ends, batch_size, on_progress=on_progress)
     texts = Texts(tokenizer, tokens_of)
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    given.output.write_text(json.dumps(answers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace(given.output, (json.dumps(answers, indent=2, ensure_ascii=False) + "\n").encode())
     return 0
 
 

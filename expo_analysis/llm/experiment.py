@@ -10,7 +10,7 @@ optimal already. Every run trains the same model on both halves with one lambda,
 
 Everything is measured on the prompts that were trained on, with fresh responses: what a loss does to the policy is the
 question here, and not what carries over to other prompts. What a run found is written when it ends: a sweep that was
-stopped goes on where it was.
+stopped resumes where it was.
 """
 
 from __future__ import annotations

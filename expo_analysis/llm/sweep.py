@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ..losses.base import check_number, check_whole
-from .sampling import Sampling
+from .data.sampling import Sampling
 
 HALVES = ("reward", "reference")
 """Who labelled a prompt."""
@@ -39,7 +39,7 @@ class Sweep:
         reference_samples: for each prompt, how many samples EXPO's estimator of that name has.
         max_new_tokens: of a response.
         label_temperature: of the Bradley-Terry labels where the reward gives them.
-        lams: the trade-offs, and recorded, the one of them at which displacement is recorded.
+        lams, recorded: the trade-offs, and the one of them at which displacement is recorded.
         epochs, batch_size, learning_rate: of AdamW, with a rate that falls linearly to 0.
         evaluated: fresh responses to each prompt, of every policy and of the reference.
         records, watched: how often displacement is recorded, the start and the end included, and on how many pairs and

@@ -10,12 +10,11 @@ import numpy as np
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
-from .config import PreferenceConfig
+from .data.estimates import Estimate, estimate
+from .data.sampling import compare, response_logps
 from .models import load_model, load_tokenizer
-from .sampling import compare, response_logps
 from .sweep import HALVES, Method, Sweep
-from .trainer import PreferenceTrainer
-from .truth import Estimate, estimate
+from .training import PreferenceConfig, PreferenceTrainer
 from .world import World, device, fresh, rewards_of
 
 
@@ -70,8 +69,9 @@ def train_one(sweep: Sweep, method: Method, lam: float, world: World, scratch: P
     tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model)
     args = PreferenceConfig(
         output_dir=str(scratch),
-        objective=method.loss,
+        objective=[method.loss],
         beta=lam,
+        aggregation=["sum"],
         regulariser_estimator=method.estimator,
         precompute_ref_log_probs=method.estimator is None,
         num_train_epochs=sweep.epochs,

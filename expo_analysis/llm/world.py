@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from .data.preferences import Settings, make_preferences
+from .data.prompts import read_prompts, tokenize
+from .data.rewards import vader
+from .data.sampling import Draw, Sampling
+from .evaluation import draw_each, texts_of
+from .evaluation import rewards_of as sample_rewards
 from .models import load_model, load_tokenizer
-from .preferences import Settings, make_preferences
-from .prompts import Prompts, read_prompts, tokenize
-from .rewards import vader
-from .sampling import Draw, Sampling, draw, end_tokens
 from .sweep import Sweep
-from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class World:
     """The data set of a sweep, and fresh samples of the reference: what all runs share.
 
     settings    of the sweep that it belongs to, all but the lambdas
-    rows        as of `make_preferences`
+    rows        those of `make_preferences`
     prompts     text of each prompt; ids: its tokens; halves: who labelled it
     draws       for each prompt, ``evaluated`` samples of the reference, none of which is in ``rows``
     rewards     theirs, (prompts, evaluated)
@@ -58,9 +59,7 @@ def make_world(sweep: Sweep, journal: Path) -> World:
     """Sample, score and label; draw what is kept for evaluation."""
     found = read_prompts(sweep.prompts)
     tokenizer, model = load_tokenizer(sweep.model), load_model(sweep.model).to(device())
-    found, ids = tokenize(
-        Prompts(found.prompts[: sweep.prompt_count], found.rows[: sweep.prompt_count]), tokenizer, None
-    )
+    found, ids = tokenize(found.first(sweep.prompt_count), tokenizer, None)
     settings = Settings(
         responses=sweep.responses,
         reference_samples=sweep.reference_samples,
@@ -87,20 +86,11 @@ def make_world(sweep: Sweep, journal: Path) -> World:
 
 def fresh(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]], sweep: Sweep) -> list[list[Draw]]:
     """``evaluated`` responses to each prompt, by the same random numbers for every policy."""
-    rows = [(prompt, number) for prompt in range(len(ids)) for number in range(sweep.evaluated)]
-    found: list[Draw] = []
-    for start in range(0, len(rows), 32):
-        part = rows[start : start + 32]
-        ends = end_tokens(model, tokenizer)
-        found += draw(model, [ids[prompt] for prompt, _ in part], part, sweep.evaluation, ends)
-    return [found[start : start + sweep.evaluated] for start in range(0, len(found), sweep.evaluated)]
+    return draw_each(model, tokenizer, ids, sweep.evaluation, sweep.evaluated, 32)
 
 
 def rewards_of(
     tokenizer: Any, prompts: Sequence[Any], ids: Sequence[Sequence[int]], draws: Sequence[Sequence[Draw]]
 ) -> np.ndarray:
-    """Rewards of responses, shape (prompts, responses to each)."""
-    rows = [(prompt, number) for prompt, own in enumerate(draws) for number in range(len(own))]
-    to_text = Texts(tokenizer, dict(enumerate(ids)))
-    texts = [to_text(row, draws[row[0]][row[1]]) for row in rows]
-    return np.asarray(vader()([prompts[prompt] for prompt, _ in rows], texts, rows)).reshape(len(prompts), -1)
+    """Sentiments of responses, shape (prompts, responses to each)."""
+    return sample_rewards(vader(), prompts, texts_of(tokenizer, ids, draws))

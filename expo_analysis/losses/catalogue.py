@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from .aot import AOT
-from .base import MarginObjective, Objective, PairObjective
+from .base import MarginObjective, Objective, PairObjective, check_option
 from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
 from .chi_po import ChiPO
 from .discopop import DiscoPOP
@@ -40,8 +40,7 @@ def objective(name: str, lam: float, **options: Any) -> Objective:
     Raises:
         ValueError: unknown name, or an option that this objective does not have.
     """
-    if name not in CATALOGUE:
-        raise ValueError(f"objective must be one of {sorted(CATALOGUE)}, got {name!r}")
+    check_option("objective", name, tuple(sorted(CATALOGUE)))
     cls = CATALOGUE[name]
     accepted = [field.name for field in dataclasses.fields(cls) if field.name != "lam"]
     for option in options:

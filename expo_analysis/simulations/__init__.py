@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._checks import check_option
+from .._files import made
 from .._progress import Progress, silent
-from ..results import made, write_result
+from ..results import write_result
 from . import constraints, displacement, estimators, finite_data, misspecified, section5
 from .running import run_all
 from .simulation import Simulation

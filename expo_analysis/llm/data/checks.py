@@ -1,0 +1,141 @@
+"""Whether the fields of a row fit together: what a language model would learn from it that nobody means to teach."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from .conversation import Conversation, says_something, texts_of
+from .forms import Pair, Remark, Text
+from .report import BadField
+from .table import half_surrogate
+
+REPEATED = "have a prompt that both responses repeat"
+"""A remark on single rows; where it is true of all, the prompt column is one too many (see `check_repetition`)."""
+
+LEAST_REPEATED = 8
+"""Shorter prompts than this many characters may well begin a response by chance."""
+
+
+def check_pair(pair: Pair, end: str, controls: re.Pattern[str], remark: Remark) -> None:
+    """Raise for a pair that cannot be trained on, and remark on what is unusual.
+
+    Args:
+        end: the end token's text, which may stand at the end of a response of plain text.
+        controls: matches the text of tokens that control a model, such as those around a turn.
+
+    Raises:
+        BadField: naming the field and what is wrong with it.
+    """
+    for field in ("prompt", "chosen", "rejected"):
+        check_text(field, getattr(pair, field))
+    if pair.conversational:
+        _check_turns(pair, remark)
+    elif not pair.prompt.strip():
+        remark("have an empty prompt")
+    for field in ("chosen", "rejected"):
+        _check_says_something(field, getattr(pair, field), remark)
+    if pair.chosen == pair.rejected:
+        raise BadField("rejected", "it is the same as chosen, so that the pair says nothing")
+    for field in ("chosen", "rejected"):
+        check_controls(field, getattr(pair, field), end, controls, remark)
+    if any(map(controls.search, texts_of(pair.prompt))):
+        remark("have special tokens inside the text of prompt")
+    if not pair.conversational:
+        _remark_on_repetition(pair, remark)
+
+
+def check_text(field: str, value: Text) -> None:
+    """Raise for what is no text, or a conversation in the form of text."""
+    for text in texts_of(value):
+        broken = half_surrogate(text)
+        if broken is not None:
+            raise BadField(field, broken)
+    if isinstance(value, str) and value.lstrip().startswith("[{") and _is_conversation(value):
+        raise BadField(field, "it is a conversation that was written as text; give it as a list of messages")
+
+
+def _is_conversation(text: str) -> bool:
+    """Whether text is the JSON, or what Python prints, of a list of messages."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return all(f"'{key}':" in text for key in ("role", "content")) and text.rstrip().endswith("}]")
+    return all(isinstance(part, dict) and part.keys() & {"role", "from"} for part in found)
+
+
+def _check_turns(pair: Pair, remark: Remark) -> None:
+    for field in ("chosen", "rejected"):
+        response: Conversation = getattr(pair, field)
+        last = response[-1]["role"]
+        if last != "assistant":
+            raise BadField(field, f"its last message is the {last}'s, and a response must end with the assistant's")
+        if response[0]["role"] == "assistant":
+            check_asks("prompt", pair.prompt)
+    if any(message["role"] != "assistant" for message in [*pair.chosen, *pair.rejected]):
+        remark("have turns of others inside a response; only the assistant's count")
+
+
+def check_asks(field: str, prompt: Conversation) -> None:
+    """Raise for a conversation that the assistant cannot answer."""
+    if prompt[-1]["role"] == "assistant":
+        raise BadField(field, "its last message is the assistant's, which leaves nothing to answer")
+    if not says_something(prompt[-1]):
+        raise BadField(field, "its last message is empty")
+
+
+def _check_says_something(field: str, response: Text, remark: Remark) -> None:
+    empty = not (response.strip() if isinstance(response, str) else says_something(response[-1]))
+    if not empty:
+        return
+    if field == "chosen":
+        raise BadField(field, "it is empty" if isinstance(response, str) else "its last message is empty")
+    remark("have an empty rejected response, which is its end token alone")
+
+
+def check_controls(field: str, response: Text, end: str, controls: re.Pattern[str], remark: Remark) -> None:
+    """Raise for a response with tokens that control a model: its writer could end the turn and begin another's.
+
+    Plain text may end with one of them, as text that a chat template has made does.
+    """
+    for text in texts_of(response):
+        found = list(controls.finditer(text))
+        if found and isinstance(response, str) and found[-1].end() == len(text):
+            last = found.pop().group()
+            if last != end:
+                remark(f"have a response that ends with {last}, after which the end token is put")
+        if found:
+            what = f"it has the control token {found[0].group()} inside its text; a text that means it must be given as"
+            raise BadField(field, f"{what} tokens, in the columns prompt_ids, chosen_ids and rejected_ids")
+
+
+def _remark_on_repetition(pair: Pair, remark: Remark) -> None:
+    prompt = pair.prompt.strip()
+    if len(prompt) >= LEAST_REPEATED and all(
+        response.lstrip().startswith(prompt) for response in (pair.chosen, pair.rejected)
+    ):
+        remark(REPEATED)
+
+
+def check_repetition(repeated: int, rows: int) -> BadField | None:
+    """What is wrong where all of several rows repeat their prompt."""
+    if repeated < rows:
+        return None
+    what = "it begins with the prompt, which would be trained on as a part of it; give the response alone, or no prompt"
+    return BadField("chosen", what)
+
+
+def check_samples(samples: Any, conversational: bool) -> None:
+    """Raise for reference samples that are no responses of the assistant's, as `field_of` returned them."""
+    for place, sample in enumerate(samples):
+        what = f"response {place}: "
+        if isinstance(sample, str) == conversational:
+            raise BadField("reference_samples", f"{what}it must be text or a conversation as the prompt is")
+        if isinstance(sample, str):
+            if not sample.strip():
+                raise BadField("reference_samples", f"{what}it is empty")
+        elif any(message["role"] != "assistant" for message in sample):
+            raise BadField("reference_samples", f"{what}it must be the assistant's alone, without turns of others")
+        elif not says_something(sample[-1]):
+            raise BadField("reference_samples", f"{what}its last message is empty")

@@ -1,0 +1,274 @@
+"""Preference data that were read, checked and split into tokens once: what a trainer takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+
+from ...losses.base import check_option, check_whole
+from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_columns, require
+from .passing import make_all, make_stream
+from .readers import read_split
+from .report import ON_BAD_ROWS, DataReport, Problem
+from .rows import MADE, MASKS, ROW_NUMBER, RowMaker, kept_features
+from .table import ORIGIN, as_json_text, place_of, to_dataset
+from .tokens import Encoder, tokenizer_digest
+
+SAMPLES = ("no", "needed")
+MARK = "tokens for expo_analysis by the tokenizer {}"
+MARKED = re.compile(MARK.format("([0-9a-f]{16})"))
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Pairs that can be trained on.
+
+    name            what the data set is called in messages, such as ``"eval_dataset['a']"``
+    rows            `Dataset`, or `IterableDataset` for streams, with the columns
+                    ``prompt_ids``, ``chosen_ids``, ``rejected_ids``: token ids, uncut;
+                    ``chosen_mask``, ``rejected_mask``: 1 for tokens that count as the response, 0 for those of others'
+                    turns inside of it; absent where all count;
+                    ``sample_ids``: lists of token ids, where reference samples were asked for;
+                    ``row_number``: the row's number in its file, or in the data set as it was given;
+                    and those that were to be kept
+    report          what was found: rows that were left out, and remarks
+    source          the file or files it came from, or its name
+    tokenizer       a digest of the tokenizer
+    max_length, max_positions   the limits that the rows were checked for
+
+    Example:
+        >>> data = PreferenceData.read("pairs.jsonl", tokenizer, max_length=512)  # doctest: +SKIP
+        >>> trainer = PreferenceTrainer(model, EXPO(lam=0.1), args, train_dataset=data)  # doctest: +SKIP
+    """
+
+    name: str
+    rows: Any
+    report: DataReport
+    source: str
+    tokenizer: str
+    max_length: int | None
+    max_positions: int | None = None
+
+    @classmethod
+    def read(
+        cls, name_or_path: str | os.PathLike[str], tokenizer: Any, *, split: str = "train", **options: Any
+    ) -> PreferenceData:
+        """The data of a file, a folder or a data set of the Hub.
+
+        Args:
+            name_or_path: as in `read_splits`.
+            split: which of its splits.
+            **options: ``config`` and ``streaming`` of `read_splits`, and those of `from_rows`.
+
+        Raises:
+            OSError, ValueError: as `read_splits` and `from_rows`.
+        """
+        reading = {name: options.pop(name) for name in ("config", "streaming") if name in options}
+        options.setdefault("name", str(name_or_path))
+        return cls.from_rows(read_split(name_or_path, split, **reading), tokenizer, **options)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        max_length: int | None,
+        max_positions: int | None = None,
+        on_bad_rows: str = "error",
+        reference_samples: str = "no",
+        keep_columns: Sequence[str] = (),
+        columns: str | Mapping[str, str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        num_proc: int | None = None,
+    ) -> PreferenceData:
+        """Rows as they were read, checked and split into tokens.
+
+        Args:
+            rows: a `Dataset`, an `IterableDataset`, a list of mappings, or `PreferenceData`, whose tokens are checked.
+            tokenizer: of transformers.
+            name: what the data set is called in messages.
+            max_length: the most tokens of prompt and response together: longer ones lose their end. None cuts nothing.
+            max_positions: how many positions the model has learned; None where it knows no such limit.
+            on_bad_rows: ``"error"`` refuses rows that cannot be trained on, ``"drop"`` leaves them out.
+            reference_samples: ``"needed"`` makes ``sample_ids`` of the column ``reference_samples`` or
+                ``reference_sample_ids``; ``"no"`` leaves these alone.
+            keep_columns: further columns to keep; those of `rows.NUMBERS` must hold finite numbers.
+            columns: which column is what, as in `parse_columns`.
+            chat_template_kwargs: for the tokenizer's chat template.
+            source: what the data set is called where its rows do not say which file they come from.
+            num_proc: how many processes split texts into tokens.
+
+        Raises:
+            BadRows: naming rows and fields that cannot be trained on.
+            TypeError, ValueError: naming the argument, or the column, that is wrong.
+        """
+        check_option("on_bad_rows", on_bad_rows, ON_BAD_ROWS)
+        check_option("reference_samples", reference_samples, SAMPLES)
+        for limit, value in (("max_length", max_length), ("max_positions", max_positions)):
+            if value is not None:
+                check_whole(limit, value, 1)
+        digest = tokenizer_digest(tokenizer)
+        before: list[Problem] = []
+        if isinstance(rows, PreferenceData):
+            if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
+                return replace(rows, name=name, report=replace(rows.report, name=name))
+            before, source, rows = rows.report.dropped, source or rows.source, rows.rows
+        given = Given.of(rows, name, source, parse_columns(columns))
+        check_columns(given.called, given.names)
+        require(given.called, given.names, keep_columns)
+        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(given.names):
+            require(given.called, given.names, SAMPLE_COLUMNS[:1])
+        kept = [column for column in keep_columns if column not in MADE]
+        maker = RowMaker(
+            Encoder(tokenizer, dict(chat_template_kwargs or {})),
+            "prompt" not in given.names,
+            frozenset(given.json_columns),
+            given.are_of(digest),
+            max_length,
+            max_positions,
+            reference_samples == "needed",
+            kept_features(kept, given.rows.features or {}),
+        )
+        report = DataReport(name)
+        make = make_stream if isinstance(given.rows, IterableDataset) else make_all
+        made = make(given.rows, maker, report, on_bad_rows, num_proc)
+        made.info.description = MARK.format(digest)
+        report.dropped[:0] = before
+        report.rows += len(before)
+        return cls(name, made, report, given.source, digest, max_length, max_positions)
+
+    def _serves(
+        self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
+    ) -> bool:
+        """Whether the rows are what `from_rows` would make of them with these settings."""
+        needed = {*keep, *(["sample_ids"] if samples == "needed" else [])}
+        same = (self.tokenizer, self.max_length, self.max_positions) == (digest, max_length, positions)
+        return same and needed <= set(self.columns_of(self))
+
+    @staticmethod
+    def columns_of(rows: Any) -> list[str]:
+        """The names of the columns of what `from_rows` takes; none for anything else."""
+        rows = rows.rows if isinstance(rows, PreferenceData) else rows
+        names: Iterable[str] = getattr(rows, "column_names", None) or ()
+        if isinstance(rows, list | tuple):
+            names = dict.fromkeys(name for row in rows for name in row)
+        elif isinstance(rows, IterableDataset) and not names:
+            names = next(iter(rows), {})
+        return [name for name in names if name != ORIGIN]
+
+    @staticmethod
+    def is_prepared(rows: Any) -> bool:
+        """Whether a data set is the ``rows`` of `PreferenceData`."""
+        return isinstance(rows, Dataset | IterableDataset) and bool(MARKED.search(rows.info.description or ""))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all tokens and masks, in their order; empty for a stream, whose rows are not known beforehand."""
+        if not isinstance(self.rows, Dataset):
+            return ""
+        digest = hashlib.sha256()
+        columns = [c for c in (*TOKEN_COLUMNS, *MASKS, "sample_ids") if c in self.rows.column_names]
+        digest.update(repr(columns).encode())
+        for batch in self.rows.select_columns(columns).with_format("arrow").iter(1000):
+            for column in columns:
+                array = batch[column].combine_chunks()
+                while hasattr(array, "flatten") and hasattr(array, "value_lengths"):
+                    digest.update(np.ascontiguousarray(array.value_lengths().to_numpy(zero_copy_only=False)).tobytes())
+                    array = array.flatten()
+                digest.update(np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).tobytes())
+        return digest.hexdigest()[:16]
+
+    def where(self, row_number: int) -> str:
+        """The place of a row in words, such as ``"pairs.jsonl: row 3 (line 4)"``; of all that have this number."""
+        if not isinstance(self.rows, Dataset):
+            return f"{self.source}: row {row_number}"
+        places = [place_of(self.rows[at][ORIGIN]) for at, n in enumerate(self.rows[ROW_NUMBER]) if n == row_number]
+        named = [str(place) if place.file else f"{self.source}: {place}" for place in places]
+        return " or ".join(named) or f"{self.source}: row {row_number}"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `PreferenceData.from_rows` was given, as a data set of `datasets`.
+
+    names           of its columns
+    json_columns    those that hold JSON text
+    source          as in `PreferenceData`
+    called          what the data set is called in messages about its columns
+    """
+
+    rows: Any
+    names: list[str]
+    json_columns: list[str]
+    source: str
+    called: str
+
+    @classmethod
+    def of(cls, rows: Any, name: str, source: str | None, columns: Mapping[str, str]) -> Given:
+        """Raises TypeError or ValueError for what is no data set, has no rows, or lacks one of ``columns``."""
+        rows, first = _opened(rows, name)
+        source = source or _sources(rows, first, name)
+        called = name if source == name else f"{name} ({source})"
+        rows, json_columns = as_json_text(rows)
+        if columns:
+            rows, first = _opened(named(rows, columns, called, list(first)), name)
+            rows, json_columns = as_json_text(rows)
+        return cls(rows, [column for column in first if column != ORIGIN], json_columns, source, called)
+
+    def are_of(self, tokenizer: str) -> bool:
+        """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.
+
+        Raises:
+            ValueError: if another tokenizer has made them.
+        """
+        made_by = set(MARKED.findall(self.rows.info.description or ""))
+        if made_by - {tokenizer}:
+            what = "has tokens of another tokenizer, or of another chat template"
+            raise ValueError(f"{self.called} {what}: give its texts instead")
+        return bool(made_by) and set(TOKEN_COLUMNS) <= set(self.names)
+
+
+def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
+    if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
+        rows = to_dataset(rows)
+    if isinstance(rows, IterableDataset):
+        first = next(iter(rows), None)
+        if first is None:
+            raise ValueError(f"{name} must have rows, but it is empty")
+        return rows, first
+    if isinstance(rows, Dataset):
+        rows = rows.with_format(None)
+    else:
+        hint = ""
+        if isinstance(rows, Mapping):
+            hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
+        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
+        raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
+    if not len(rows):
+        raise ValueError(f"{name} must have rows, but it is empty")
+    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
+    return rows, dict.fromkeys(rows.column_names) | first
+
+
+def _sources(rows: Any, first: Mapping[str, Any], name: str) -> str:
+    """The files that rows come from, as far as that is known beforehand."""
+    if not first.get(ORIGIN):
+        return name
+    origins = rows[ORIGIN] if isinstance(rows, Dataset) else [first[ORIGIN]]
+    files = dict.fromkeys(value["file"] for value in origins if value and value["file"])
+    return " + ".join(files) or name

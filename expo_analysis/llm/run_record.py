@@ -1,0 +1,219 @@
+"""What a run was begun with, in run.json in its folder: under anything else it is not resumed, nor written over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from .._errors import one_sentence
+from .._files import replace
+from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
+from .recipe import Recipe
+from .training import NonFiniteLoss, identity
+from .training.checkpoints import checkpoints, latest_checkpoint
+
+FILE = "run.json"
+
+FINISHED = (*WEIGHTS, "adapter_model.*")
+"""What a training that came to its end leaves beside its checkpoints."""
+
+WORDS = {
+    **identity.WORDS,
+    "model": "initial model",
+    "data": "data",
+    "max_length": "max_length",
+    "files": "file of the loss",
+    "seed": "seed",
+}
+"""What has to be the same, and what it is called."""
+
+
+def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
+    """What a run depends on: the identity of its training, and what model, data and files of losses are called."""
+    folder = resolve_model(recipe.model_name)
+    data = recipe.script.dataset_name or json.dumps(recipe.mixture.datasets, default=repr)
+    parts = trainer.identity.parts(trainer) | {
+        "model": model_digest(folder) or recipe.model.model_revision,  # of what is on the disk: quick, for any run
+        "data": trainer.data.fingerprint,
+        "max_length": trainer.args.max_length,
+        "files": _own_files(trainer.args.objective),
+        "seed": trainer.args.seed,
+    }
+    names = {"model": recipe.model_name, "data": data}
+    return {"is": parts, "names": names, "version": version("expo-analysis")}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What another run was begun with, in words, one for each of `WORDS` that is not the same."""
+    found = []
+    for key, word in WORDS.items():
+        if key not in before["is"] or before["is"][key] == now["is"].get(key):
+            continue
+        old, new = (record["names"].get(key, record["is"].get(key)) for record in (before, now))
+        if key in ("adapter", "files"):
+            found.append(f"another {word}")
+        elif old != new:
+            found.append(f"the {word} {old}, and this is {new}")
+        else:
+            found.append(f"the {word} {old} with another content")
+    return found
+
+
+def check_resumed(folder: Path, record: dict[str, Any]) -> None:
+    """Compare a run that is to be resumed with its record; one without a record may be anything.
+
+    Raises:
+        ValueError: naming what the run in this folder was begun with, where that is something else.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return
+    try:
+        found = differences(json.loads(file.read_text(encoding="utf-8")), record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
+    if found:
+        raise ValueError(
+            f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
+            "output_dir"
+        )
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
+    if not (folder / FILE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(folder / FILE, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def reference_of(name: str) -> str:
+    """What a model was trained from: as its run.json says, or the base of an adapter.
+
+    Raises:
+        ValueError: naming the model, where neither is known.
+    """
+    folder = Path(resolve_model(name))
+    file = folder / FILE
+    if file.is_file():
+        try:
+            return str(json.loads(file.read_text(encoding="utf-8"))["names"]["model"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{file}: it is damaged; give --reference") from None
+    base = adapter_base(folder)
+    if base is None:
+        raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    return base
+
+
+def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
+    """The checkpoint to resume from, or None to start afresh.
+
+    Raises:
+        ValueError: where ``output_dir`` has a model or checkpoints, and neither resume nor overwrite is asked for.
+    """
+    folder = Path(recipe.config.output_dir)
+    if recipe.script.resume and recipe.script.overwrite:
+        raise ValueError("give resume or overwrite, not both")
+    if Path(recipe.model_name).expanduser().resolve() == folder.resolve():
+        raise ValueError(f"output_dir must not be the folder of the model that is trained, {str(folder)!r}")
+    if recipe.script.overwrite:
+        return None
+    model = next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
+    if recipe.script.resume:
+        found, passed = latest_checkpoint(folder)
+        for line in passed:
+            say(f"not resumed from {line}")
+        if found is None and model is not None:
+            raise ValueError(
+                f"resume: output_dir {str(folder)!r} has a model, {model}, and no complete checkpoint: give another "
+                "output_dir, or --overwrite to start afresh"
+            )
+        say(f"resuming from {found}" if found else f"{folder} has no complete checkpoint: starting afresh")
+        return None if found is None else str(found)
+    if checkpoints(folder):
+        raise ValueError(f"output_dir {str(folder)!r} has checkpoints already: give --resume, or --overwrite")
+    if model is not None:
+        raise ValueError(
+            f"output_dir {str(folder)!r} has a model already, {model}: give another output_dir, or --overwrite"
+        )
+    return None
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left: its checkpoints, model and summary would be taken for the next one's."""
+    for path in checkpoints(folder):
+        shutil.rmtree(path)
+    for pattern in (*FINISHED, FILE, "summary.json", "trainer_state.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+class BadStart(ValueError):
+    """What a training could not begin with."""
+
+
+class Begin(TrainerCallback):
+    """What is done once a first step is: then a run has begun, and what an earlier one left is in its way.
+
+    It is a context manager too. Before a step is done, what fails is the input's fault: settings that nobody had read,
+    a loss of one's own. So long nothing is removed.
+
+    Raises:
+        BadStart: instead of an error that has a sentence to say.
+    """
+
+    def __init__(self, trainer: Any, recipe: Recipe) -> None:
+        self.trainer, self.overwrite, self.done = trainer, recipe.script.overwrite, False
+        self.record = record_of(trainer, recipe)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.done:
+            return
+        self.done = True
+        folder = Path(args.output_dir)
+        if state.is_world_process_zero:
+            if self.overwrite:
+                clear(folder)
+            write_record(folder, self.record)
+        self.trainer.accelerator.wait_for_everyone()  # before any of them saves
+
+    def __enter__(self) -> Begin:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self.done or not isinstance(error, Exception) or isinstance(error, NonFiniteLoss):
+            return
+        sentence = one_sentence(error)
+        if sentence is not None:
+            raise BadStart(sentence) from error
+
+
+def model_digest(name: str) -> str:
+    """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for pattern in (MODEL, ADAPTER, *FINISHED):
+        for path in sorted(folder.glob(pattern)):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                for place in range(64):  # training changes nearly all weights, so that a few tell
+                    file.seek(size * place // 64)
+                    digest.update(file.read(4096))
+    return digest.hexdigest()[:16]
+
+
+def _own_files(objective: Any) -> str | None:
+    """A digest of the files of the user's own losses, whose formulas their names do not tell."""
+    named = objective if isinstance(objective, list) else [objective]
+    files = [text.rpartition(":")[0] for text in named if isinstance(text, str) and ":" in text]
+    return identity.fingerprint([Path(file).read_text(encoding="utf-8") for file in files]) if files else None

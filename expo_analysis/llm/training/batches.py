@@ -1,0 +1,98 @@
+"""Batches that several processes share: how many pairs a step has, and which rows only fill up and do not count.
+
+Every process gets as many rows. accelerate repeats rows of a data set at the end of a pass, and a stream is filled up
+here; neither is counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from transformers import EvalPrediction
+
+FILLER = -1
+"""The row number of a row that does not count."""
+
+
+class Filled(IterableDataset[dict[str, Any]]):
+    """The rows of a stream, and then its last one again until their number is a multiple of ``size``."""
+
+    def __init__(self, rows: Any, size: int) -> None:
+        self.rows, self.size = rows, size
+
+    def set_epoch(self, epoch: int) -> None:
+        self.rows.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        row, count = None, 0
+        for count, row in enumerate(self.rows, 1):  # noqa: B007 (both are used below)
+            yield row | {"counted": True}
+        if row is not None:
+            for _ in range(-count % self.size):
+                yield row | {"counted": False, "row_number": FILLER}
+
+
+def fill(rows: Any, size: int, processes: int, workers: int) -> Any:
+    """A stream for several processes, ``size`` rows for all of them at a time; the stream itself for one.
+
+    Raises:
+        ValueError: for several processes whose rows are read by further processes.
+    """
+    if processes == 1:
+        return rows
+    if workers:
+        raise ValueError(f"dataloader_num_workers must be 0 for a stream in several processes, got {workers}")
+    return Filled(rows, size * processes)
+
+
+def real_predictions(compute_metrics: Callable[..., Any], prediction: EvalPrediction, **kwargs: Any) -> Any:
+    """A user's ``compute_metrics`` of the rows that count."""
+    counts = np.asarray(prediction.label_ids) != FILLER
+    kept = {name: values[counts] for name, values in prediction.predictions.items()}
+    return compute_metrics(EvalPrediction(predictions=kept, label_ids=prediction.label_ids[counts]), **kwargs)
+
+
+def add_up(tensor: Tensor, accelerator: Any) -> Tensor:
+    """The sum over all processes."""
+    return accelerator.reduce(tensor, "sum") if accelerator.num_processes > 1 else tensor
+
+
+def mark_repeated(batch: dict[str, Any], accelerator: Any, drop_last: bool) -> None:
+    """Add ``counted`` to the last batch of a pass, where accelerate has repeated rows to give every process as many."""
+    state, even = accelerator.gradient_state, accelerator.even_batches and not drop_last
+    if accelerator.num_processes == 1 or "counted" in batch or not even or not state.end_of_dataloader:
+        return
+    if state.remainder > 0:  # so many rows of all processes' last batches are new
+        pairs = len(batch["input_ids"]) // 2
+        places = accelerator.process_index * pairs + torch.arange(pairs)
+        batch["counted"] = (places < state.remainder).to(batch["input_ids"].device)
+
+
+def tokens_in(batch: dict[str, Any]) -> int:
+    """How many tokens a batch's pairs have, prompts included, without those that only fill up."""
+    mask: Tensor = batch["attention_mask"]
+    counted = batch["counted"].repeat(2) if "counted" in batch else slice(None)
+    return int(mask[counted].sum())
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """How many pairs, and tokens of chosen responses, a step has in all its micro-batches and processes."""
+
+    pairs: float
+    tokens: float
+
+    @classmethod
+    def of(cls, batches: list[dict[str, Any]], accelerator: Any, device: torch.device) -> StepTotals:
+        totals = torch.zeros(2, dtype=torch.long, device=device)
+        for batch in batches:
+            lengths = batch["completion_mask"][: len(batch["input_ids"]) // 2, 1:].sum(dim=1)
+            counted = batch["counted"] if "counted" in batch else torch.ones_like(lengths, dtype=torch.bool)
+            totals += torch.stack([counted.sum(), lengths[counted].sum()]).to(device)
+        return cls(*add_up(totals, accelerator).tolist())

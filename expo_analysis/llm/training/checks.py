@@ -1,0 +1,114 @@
+"""What is checked where numbers are made: on the first batch, against the model's own logits and at the start.
+
+Two checks catch whole kinds of faults. Log-probabilities are compared with those of ``model(...).logits``, so that no
+model is trained on others than its own. And before the first step a reference that is the model itself must give the
+model's own log-probabilities: a stale cache, changed weights, a resized vocabulary, a tokenizer of another revision or
+dropout that was left on would all show there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .collator import REF_COLUMNS, ROWS
+from .head import LOGITS, Ask, Way, base_of, candidates, without_dropout
+from .scores import at_least_float32
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss that is not a number or infinite: training stops before it reaches the weights."""
+
+
+def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: Callable[[int], str]) -> str:
+    """A sentence on a loss that is not finite: after which step, and at which rows of which data set.
+
+    Args:
+        losses: of the pairs of a batch.
+        where: gives the place of a row by its number.
+    """
+    bad, rows = (~torch.isfinite(losses)).nonzero().flatten().tolist(), batch["rows"].tolist()
+    shown = ", ".join(f"{where(rows[place])}: {losses[place].item()}" for place in bad[:5])
+    shown = shown or f"rows {rows}, whose losses are finite and whose mean is not"
+    return (
+        f"the loss is not finite after step {step}, at {shown} (chosen or rejected of {name}). The weights are as they "
+        "were before this step. Look at these rows, lower the learning rate or raise beta"
+    )
+
+
+CLOSE = 1e-3
+"""By how many nats a log-probability in float32 may differ from that of the model's own logits."""
+AROUND = 16
+"""How many positions before and after the beginning of a response are compared: few, as all have logits at once."""
+
+
+def first_pair(batch: dict[str, Any]) -> dict[str, Any]:
+    """The chosen and the rejected response of a batch's first pair, and its log-probabilities of the reference."""
+    pairs = len(batch["input_ids"]) // 2
+    rows = {name: batch[name][[0, pairs]] for name in ROWS}
+    return rows | {name: batch[name][:1] for name in REF_COLUMNS if name in batch}
+
+
+def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
+    """A few tokens of a batch's first pair, around the beginning of its responses."""
+    rows = first_pair(batch)
+    begin = int(rows["completion_mask"].argmax(dim=1).max())
+    return {name: rows[name][:, max(0, begin - AROUND) : begin + AROUND] for name in ROWS}
+
+
+def start_tolerance(logps: Tensor, rounding: float) -> float:
+    """By how many nats sequences' log-probabilities may differ by rounding."""
+    return (1e-4 + rounding) * (1 + float(logps.abs().max()))
+
+
+def arguments_of(rows: dict[str, Tensor]) -> dict[str, Any]:
+    """What a model's forward pass takes of a batch's rows."""
+    return {"input_ids": rows["input_ids"], "attention_mask": rows["attention_mask"], "use_cache": False}
+
+
+def labels_of(rows: dict[str, Tensor]) -> Tensor:
+    return rows["input_ids"].masked_fill(rows["completion_mask"] == 0, -100)
+
+
+def choose_way(model: Any, inner: Any, rows: dict[str, Tensor], gather: Any, rounding: float) -> Way:
+    """The first of `candidates` whose log-probabilities are those of the model's own logits.
+
+    Args:
+        model: what is called, wrapped or not, after `add_scores` of ``inner``'s base.
+        gather: a function that gathers a tensor from all processes, which take the same way.
+        rounding: the relative error of one rounding, of the least precise dtype that is computed in.
+
+    Raises:
+        ValueError: where not even its logits are a way, naming the model.
+    """
+    base, labels = base_of(inner), labels_of(rows)
+    with torch.no_grad(), without_dropout(model):
+        length = labels.shape[1] - 1
+        logits = at_least_float32(model(**arguments_of(rows)).logits[:, -length - 1 : -1])
+        targets = labels[:, 1:].to(logits.device)
+        own = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+        own = own.masked_fill(targets == -100, 0)
+        close = CLOSE + 4 * rounding * float(logits.abs().max())
+        for way in candidates(base):
+            found = _scores(model, rows, labels, way)
+            gap = torch.full_like(own[0, :1], torch.inf) if found is None else (found - own).abs().max()[None]
+            if float(gather(gap.nan_to_num(torch.inf)).max()) <= close:
+                return way
+    raise ValueError(
+        f"model {type(base).__name__} gives other log-probabilities of labelled tokens than model(...).logits by any "
+        "way known here, so that it cannot be trained"
+    )
+
+
+def _scores(model: Any, rows: dict[str, Tensor], labels: Tensor, way: Way) -> Tensor | None:
+    """log-probabilities by one way; None where the model cannot go it."""
+    try:
+        found = model(**arguments_of(rows), labels=labels, ask=Ask(way))["log_probs"]
+    except (AttributeError, RuntimeError, TypeError):
+        if way == LOGITS:
+            raise
+        return None
+    return found[:, -labels.shape[1] + 1 :]

@@ -1,0 +1,98 @@
+"""Batches of preference pairs, with samples of the reference beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+ROWS = ("input_ids", "attention_mask", "completion_mask")
+"""What a batch has of every response after its prompt."""
+REF_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
+Sequence = tuple[list[int], list[int], list[int] | None]
+"""Tokens of a prompt and of a response, and which of the latter count; None where all do."""
+NUMBERS = (*REF_COLUMNS, "weight")
+"""Columns of one number for each pair, which a batch has under the same name."""
+
+
+@dataclass
+class PreferenceCollator:
+    """Pads pairs to a batch: the chosen responses, each after its prompt, then the rejected ones.
+
+    A subclass may add to what ``__call__`` returns; the trainer keeps the columns that it reads where
+    ``remove_unused_columns`` is False.
+
+    Args:
+        pad_token_id: what shorter sequences are filled up with, on the right.
+        max_length: longer sequences lose their end; None cuts nothing.
+        pad_to_multiple_of: the length of a batch is a multiple of this, where it is given.
+
+    Returns (of a call, on a list of rows of `PreferenceData`):
+        ``input_ids``, ``attention_mask`` and ``completion_mask``, shape (2 B, T), the last one being 1 for the tokens
+        that count; ``rows``, the rows' numbers (B,); the columns of `NUMBERS` that the rows have, lists of B floats;
+        ``sample_input_ids`` and so on, shape (B K, T'), where they have ``sample_ids``: the K samples of each pair,
+        pair by pair; ``counted`` (B,), false for rows that only fill up a batch, where some do.
+
+    Example:
+        >>> rows = [{"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8, 9]}]
+        >>> PreferenceCollator(pad_token_id=0)(rows)["input_ids"]
+        tensor([[5, 6, 7, 0],
+                [5, 6, 8, 9]])
+    """
+
+    pad_token_id: int
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        first = examples[0]
+        # the rows' numbers come first: transformers takes the first tensor's length for the number of examples
+        batch: dict[str, Any] = {"rows": torch.tensor([row.get("row_number", -1) for row in examples])}
+        batch |= self._padded(
+            [
+                (row["prompt_ids"], row[f"{side}_ids"], row.get(f"{side}_mask"))
+                for side in ("chosen", "rejected")
+                for row in examples
+            ]
+        )
+        for name in NUMBERS:
+            if name in first:  # not a tensor: DeepSpeed would round it to bfloat16
+                batch[name] = [float(row[name]) for row in examples]
+        if "counted" in first:
+            batch["counted"] = torch.tensor([bool(row["counted"]) for row in examples])
+        if "sample_ids" in first:
+            samples: list[Sequence] = [
+                (row["prompt_ids"], sample, None) for row in examples for sample in row["sample_ids"]
+            ]
+            batch |= {f"sample_{name}": value for name, value in self._padded(samples).items()}
+        return batch
+
+    def _padded(self, sequences: list[Sequence]) -> dict[str, Tensor]:
+        """Prompt and response of each sequence, cut and filled up to one length."""
+        ids = [[*prompt, *response][: self.max_length] for prompt, response, _ in sequences]
+        counts = [
+            [*[0] * len(prompt), *([1] * len(response) if mask is None else mask)][: self.max_length]
+            for prompt, response, mask in sequences
+        ]
+        longest = max(map(len, ids))
+        if self.pad_to_multiple_of is not None:
+            longest = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        return {
+            "input_ids": torch.tensor([row + [self.pad_token_id] * (longest - len(row)) for row in ids]),
+            "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids]),
+            "completion_mask": torch.tensor([row + [0] * (longest - len(row)) for row in counts]),
+        }
+
+
+def with_samples(batch: dict[str, Tensor], pad_token_id: int) -> dict[str, Tensor]:
+    """``input_ids``, ``attention_mask`` and ``completion_mask`` of pairs and samples, (2 B + B K, T), in one batch."""
+    fill = {"input_ids": pad_token_id, "attention_mask": 0, "completion_mask": 0}
+    joined = {}
+    for name, value in fill.items():
+        parts = [batch[name], batch[f"sample_{name}"]]
+        longest = max(part.shape[1] for part in parts)
+        joined[name] = torch.cat([pad(part, (0, longest - part.shape[1]), value=value) for part in parts])
+    return joined

@@ -1,0 +1,139 @@
+"""What a training is of: the identity that a checkpoint, or a cache of reference log-probabilities, belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.trainer_utils import get_last_checkpoint
+
+IDENTITY_FILE = "preference_training.json"
+"""What a checkpoint says about the training that it belongs to."""
+
+WORDS = {
+    "objective": "objective",
+    "aggregation": "aggregation",
+    "estimator": "estimator of the regulariser",
+    "weighting": "weighting of tokens and pairs",
+    "data": "training data, tokenizer or max_length",
+    "model": "initial model",
+    "adapter": "adapter",
+    "reference": "reference",
+}
+"""The parts of an identity, as messages call them."""
+
+
+HASHED = ("data", "model", "adapter")
+"""Parts that are hashes, which say nothing to a reader."""
+
+
+def fingerprint(value: Any) -> str:
+    """A hash of anything that JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def weights_fingerprint(model: Any) -> str:
+    """A hash of every bit of a model's parameters and persistent buffers; ZeRO-3 needs all processes for it."""
+    digest = xxhash.xxh3_128()
+    persistent = set(model.state_dict())
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in persistent]
+    for name, tensor in [*model.named_parameters(), *buffers]:
+        whole = _whole(tensor).detach().contiguous()
+        digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())
+        flat = whole.flatten().view(torch.uint8) if whole.ndim else whole.reshape(1).view(torch.uint8)
+        for start in range(0, flat.numel(), 1 << 28):  # a part at a time: it may have to come from another device
+            digest.update(flat[start : start + (1 << 28)].cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    if is_deepspeed_zero3_enabled() and hasattr(tensor, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([tensor]):
+            return tensor.detach().clone()
+    return tensor
+
+
+def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says about itself; empty where it says nothing.
+
+    Raises:
+        ValueError: where it belongs to another training, naming what differs.
+    """
+    path = Path(folder, IDENTITY_FILE)
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    differing = [name for name in WORDS if name in found and name in identity and found[name] != identity[name]]
+    if differing:
+        shown = "; ".join(
+            f"its {WORDS[name]} is another one"
+            if name in HASHED
+            else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
+            for name in differing
+        )
+        raise ValueError(
+            f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the "
+            "settings it was made with"
+        )
+    return found
+
+
+class Identity:
+    """What a `PreferenceTrainer`'s training is of.
+
+    Args:
+        weights: a hash of the weights that were given, or "" where it was not needed.
+        peft_config: of a new adapter, or None.
+        reference: the `ReferencePolicy`, or None.
+    """
+
+    def __init__(self, weights: str, peft_config: Any, reference: Any) -> None:
+        self.weights, self.reference = weights, reference
+        self.adapter = None if peft_config is None else fingerprint(peft_config.to_dict())
+
+    def parts(self, trainer: Any) -> dict[str, Any]:
+        """Everything that must be the same for a checkpoint to go on; parts that are not known are left out."""
+        rules, args = trainer.rules, trainer.args
+        found = {
+            "objective": str(trainer.mixture),
+            "aggregation": [term.aggregation for term in trainer.mixture.terms],
+            "estimator": rules.estimator and f"{rules.estimator}{' on samples' if rules.on_samples else ''}",
+            "weighting": {
+                "ld_alpha": rules.ld_alpha,
+                "use_weighting": rules.use_weighting,
+                "router": rules.router_coef,
+            },
+            "data": fingerprint([trainer.data.fingerprint, args.max_length]) if trainer.data.fingerprint else "",
+            "model": self.weights,
+            "adapter": self.adapter,
+            "reference": None if self.reference is None else self.reference.kind,
+        }
+        return {name: value for name, value in found.items() if value != ""}
+
+    def open(self, trainer: Any, resume_from_checkpoint: Any) -> None:
+        """Check the checkpoint that is resumed from, if there is one, and take up its count of tokens.
+
+        Raises:
+            ValueError: where it belongs to another training.
+        """
+        folder = resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(trainer.args.output_dir)
+        if folder:
+            found = check(folder, self.parts(trainer))
+            # what is counted is this process's share
+            trainer.tokens_seen = found.get("num_tokens", 0) if trainer.accelerator.is_main_process else 0
+
+    def write(self, trainer: Any, folder: str | Path, tokens: int) -> None:
+        """Say in a folder what training its model is of."""
+        identity = self.parts(trainer) | {"num_tokens": tokens}
+        Path(folder, IDENTITY_FILE).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")

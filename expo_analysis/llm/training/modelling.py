@@ -1,0 +1,179 @@
+"""Everything about a model before it is trained: loading, tokenizer, adapters, dropout, what fits together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+
+from .head import base_of
+
+
+def is_peft(model: Any) -> bool:
+    """Whether a model has adapters of PEFT around it."""
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+def load(name: str, args: Any, quantization_config: Any = None) -> Any:
+    """The model of a name, in float32 unless ``model_init_kwargs`` say otherwise.
+
+    Its class is the one that its configuration names, so that a model of text and images stays one.
+
+    Raises:
+        ValueError: for a quantisation that is given twice, or a dtype that is none.
+        OSError: of transformers, for a name that is neither a folder nor a model of the Hub.
+    """
+    kwargs: dict[str, Any] = {"dtype": "float32", "trust_remote_code": args.trust_remote_code}
+    kwargs |= args.model_init_kwargs or {}
+    if quantization_config is not None:
+        if "quantization_config" in kwargs:
+            raise ValueError("quantization_config must be given once, to the trainer or in model_init_kwargs")
+        kwargs["quantization_config"] = quantization_config
+    dtype = kwargs["dtype"]
+    if isinstance(dtype, str) and dtype != "auto":
+        if not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ValueError(f"dtype in model_init_kwargs must be a dtype of torch or 'auto', got {dtype!r}")
+        kwargs["dtype"] = getattr(torch, dtype)
+    if args.parallel_mode.value == "distributed":
+        kwargs["device_map"] = None  # every process has the model, or its part, on a device of its own
+    config = _config(name, args)
+    kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
+    kind = next((kind for kind in kinds if kind is not None), AutoModelForCausalLM)
+    if kwargs["trust_remote_code"] and getattr(config, "auto_map", None):
+        kind = AutoModelForCausalLM
+    return kind.from_pretrained(name, **kwargs)
+
+
+def load_processing_class(name: str, args: Any) -> Any:
+    """The tokenizer, or the processor, that is stored with a model, of the same revision."""
+    kwargs = {"trust_remote_code": args.trust_remote_code}
+    kwargs |= {k: v for k, v in (args.model_init_kwargs or {}).items() if k == "revision"}
+    try:
+        found = AutoProcessor.from_pretrained(name, **kwargs)
+    except (OSError, ValueError, KeyError):
+        found = None
+    is_text = isinstance(found, PreTrainedTokenizerBase) or hasattr(found, "tokenizer")
+    return found if is_text else AutoTokenizer.from_pretrained(name, **kwargs)
+
+
+def tokenizer_of(processing_class: Any) -> Any:
+    """The tokenizer of a processing class, with something to fill up batches with.
+
+    Raises:
+        TypeError: for what has none.
+    """
+    found = getattr(processing_class, "tokenizer", processing_class)
+    if not isinstance(found, PreTrainedTokenizerBase):
+        raise TypeError(f"processing_class must be a tokenizer, or have one, got {type(processing_class).__name__}")
+    return found
+
+
+def choose_tokenizer(processing_class: Any, model: Any, args: Any) -> tuple[Any, Any]:
+    """A processing class, the one stored with the model if none is given, and its tokenizer."""
+    if processing_class is None:
+        processing_class = load_processing_class(model if isinstance(model, str) else model.config._name_or_path, args)
+    return processing_class, tokenizer_of(processing_class)
+
+
+def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:
+    """Raise if the reference has another vocabulary than the model, or the tokenizer more tokens than either."""
+    size = model.config.get_text_config().vocab_size
+    if len(tokenizer) > size:
+        raise ValueError(f"processing_class must have at most the model's {size} tokens, but it has {len(tokenizer)}")
+    if ref_model is not None and hasattr(ref_model, "config"):
+        other = ref_model.config.get_text_config().vocab_size
+        if other != size:
+            raise ValueError(f"ref_model must have the model's vocabulary of {size} tokens, but it has {other}")
+
+
+def learned_positions(model: Any, args: Any) -> int | None:
+    """How many positions a model, or the model of a name, has learned embeddings of; None where there is no limit."""
+    config = _config(model, args) if isinstance(model, str) else model.config
+    config = config.get_text_config()
+    rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling", "alibi"))
+    return None if rotary else getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+
+
+def _config(name: str, args: Any) -> Any:
+    kwargs = {"trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
+    known = ("trust_remote_code", "revision", "subfolder", "token", "cache_dir", "local_files_only")
+    return AutoConfig.from_pretrained(name, **{k: v for k, v in kwargs.items() if k in known})
+
+
+def disable_dropout(model: Any) -> None:
+    """Set every probability of dropout to 0: of modules, and of layers that keep it as a number."""
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
+    """The model with a new adapter, and whether the model without it is still the one that was given.
+
+    It is not where an adapter's initialisation splits the weights in two and leaves the rest beneath (PiSSA, OLoRA).
+
+    Raises:
+        TypeError, ValueError: for what is no configuration of PEFT, and for a model that has an adapter already.
+    """
+    from peft import PeftConfig, get_peft_model
+
+    if not isinstance(config, PeftConfig):
+        raise TypeError(f"peft_config must be a configuration of PEFT, such as LoraConfig, got {type(config).__name__}")
+    if is_peft(model):
+        raise ValueError(
+            "peft_config must be left out for a model that has an adapter already: it is trained as it is, or merge it "
+            "first (merge_and_unload)"
+        )
+    plugin = getattr(args, "deepspeed_plugin", None)
+    zero3 = plugin is not None and plugin.zero_stage == 3
+    beneath = list(model.parameters())
+    before = [_sums(parameter) for parameter in beneath]
+    # ZeRO-3 gathers parameters of one dtype together
+    made = get_peft_model(model, config, **({"autocast_adapter_dtype": False} if zero3 else {}))
+    same = all(old == _sums(parameter) for old, parameter in zip(before, beneath, strict=True))
+    return made, same and not isinstance(getattr(config, "init_lora_weights", True), str)
+
+
+def _sums(parameter: torch.Tensor) -> tuple[float, float]:
+    """Two numbers that change when a parameter does."""
+    if parameter.is_meta:
+        return 0.0, 0.0
+    flat = parameter.detach().flatten()
+    return float(flat.sum(dtype=torch.float64)), float(flat[::7].sum(dtype=torch.float64))
+
+
+def prepare_adapter(model: Any, args: Any) -> None:
+    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights."""
+    if args.gradient_checkpointing:
+        model.enable_input_require_grads()
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        for name, parameter in model.named_parameters():
+            if (
+                parameter.requires_grad and "lora_magnitude_vector" not in name
+            ):  # DoRA's steps are too small for bfloat16
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def router_coefficient(model: Any, args: Any) -> float:
+    """The weight of a mixture of experts' load-balancing loss, as TRL has it: the model's own unless another is given.
+
+    Raises:
+        ValueError: for a weight beside a model that has no such loss.
+    """
+    config = base_of(model).config.get_text_config()
+    has_router = hasattr(config, "output_router_logits")
+    if args.router_aux_loss_coef and not has_router:
+        raise ValueError(
+            f"router_aux_loss_coef is not used by {type(base_of(model)).__name__}, which is no mixture of experts that "
+            f"returns its router's logits; got {args.router_aux_loss_coef}"
+        )
+    own = (
+        getattr(config, "router_aux_loss_coef", 0.0) if args.router_aux_loss_coef is None else args.router_aux_loss_coef
+    )
+    return float(own or 0.0) if has_router else 0.0

@@ -1,0 +1,178 @@
+"""What is minimised: a weighted sum of objectives, each with its own way from tokens to responses.
+
+Most trainings have one objective with weight 1. Several at once are a mixture, such as MPO's. And some objectives are a
+sum already, of parts that their papers aggregate in different ways: CPO and RPO sum the log-probabilities of their
+preference term over tokens, and average those of their likelihood.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...divergences import Divergence
+from ...losses.base import PairObjective, check_number, check_option, has_formula_of
+from ...losses.dpo import DPO
+from ...losses.ipo import IPO
+from ...losses.likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from .aggregation import AGGREGATIONS, TOKEN_MEAN
+
+AVERAGED: dict[Any, str] = {
+    SimPO: "its paper averages log-probabilities over tokens (arXiv 2405.14734, eq. 4)",
+    ORPO: "its paper averages log-probabilities over tokens (arXiv 2403.07691, eq. 3)",
+    IPO: "its authors average log-ratios over tokens, says TRL; the paper's formula has none",
+}
+"""Objectives that take means over tokens, unless another aggregation is asked for, and on whose authority."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand: ``weight`` times the objective on log-probabilities that ``aggregation`` makes.
+
+    aggregation: ``"sum"`` or ``"mean"``; for `SFT` also ``"token_mean"``, the mean over all tokens of all responses.
+    """
+
+    weight: float
+    objective: PairObjective
+    aggregation: str
+
+    def __post_init__(self) -> None:
+        accepted = (*AGGREGATIONS, TOKEN_MEAN) if has_formula_of(self.objective, SFT) else AGGREGATIONS
+        check_option("aggregation", self.aggregation, accepted)
+        check_number("weight", self.weight, 0.0)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The sum of terms that is minimised, and what is known of it.
+
+    given   the objectives as they were given, with their weights
+    notes   what a user is told once: which aggregation was chosen, and why
+    """
+
+    terms: tuple[Term, ...]
+    given: tuple[tuple[float, PairObjective], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> PairObjective:
+        """The first objective, whose lambda scales the rewards that are logged."""
+        return self.given[0][1]
+
+    @property
+    def needs_reference(self) -> bool:
+        return any(term.objective.claims.needs_reference for term in self.terms)
+
+    @property
+    def couples_pairs(self) -> bool:
+        return any(term.objective.claims.couples_pairs for term in self.terms)
+
+    @property
+    def regularised(self) -> PairObjective | None:
+        """The one objective that has an explicit regulariser, or None."""
+        return next((objective for _, objective in self.given if objective.regulariser is not None), None)
+
+    @property
+    def regulariser(self) -> Divergence | None:
+        return None if self.regularised is None else self.regularised.regulariser
+
+    @property
+    def strength(self) -> float:
+        """What multiplies the regulariser: weight times lambda."""
+        return sum(weight * objective.lam for weight, objective in self.given if objective.regulariser is not None)
+
+    def __str__(self) -> str:
+        if len(self.given) == 1 and self.given[0][0] == 1:
+            return describe(self.objective)
+        return " + ".join(f"{weight:g} {describe(objective)}" for weight, objective in self.given)
+
+
+def describe(objective: PairObjective) -> str:
+    """The same as `repr`, and the same in every process: functions have names instead of addresses."""
+    values = {field.name: getattr(objective, field.name) for field in dataclasses.fields(objective)}
+    shown = (f"{name}={getattr(value, '__qualname__', None) or repr(value)}" for name, value in values.items())
+    return f"{type(objective).__name__}({', '.join(shown)})"
+
+
+def make_mixture(given: Any, aggregation: str | Sequence[str] | None) -> Mixture:
+    """The mixture of what a trainer is given as its objective.
+
+    Args:
+        given: one objective, or a list of objectives, or of pairs (weight, objective).
+        aggregation: for all objectives, or one for each; None takes each one's own (see `own_terms`).
+
+    Raises:
+        TypeError, ValueError: saying what is no objective, weight or aggregation.
+    """
+    pairs = tuple(_pairs(given))
+    if not pairs:
+        raise ValueError("objective must have at least one entry, got an empty list")
+    if isinstance(aggregation, str) or aggregation is None:
+        each: list[str | None] = [aggregation] * len(pairs)
+    else:
+        each = list(aggregation)
+    if len(each) != len(pairs):
+        raise ValueError(f"aggregation must be one for all objectives, or one for each of {len(pairs)}; got {each}")
+    regularised = [objective for _, objective in pairs if objective.regulariser is not None]
+    if len(regularised) > 1:
+        names = [type(objective).__name__ for objective in regularised]
+        raise ValueError(f"objective must have one explicit regulariser at most, but {names} have one each")
+    terms, notes = [], []
+    for (weight, objective), how in zip(pairs, each, strict=True):
+        terms += [dataclasses.replace(term, weight=weight * term.weight) for term in own_terms(objective, how)]
+        notes += [] if how is not None else _notes(objective)
+    return Mixture(tuple(terms), pairs, tuple(notes))
+
+
+def _pairs(given: Any) -> Iterator[tuple[float, PairObjective]]:
+    for entry in given if isinstance(given, (list, tuple)) else [given]:
+        weight, objective = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (1.0, entry)
+        check_number("the weight of an objective", weight, 0.0)
+        yield float(weight), check_pairwise(objective)
+
+
+def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
+    """The terms of one objective: those of its definition, unless an aggregation is asked for."""
+    if aggregation is not None:
+        return [Term(1.0, objective, aggregation)]
+    if has_formula_of(objective, CPO):
+        return [Term(1.0, BradleyTerry(objective.lam), "sum"), Term(objective.alpha, SFT(objective.lam), "mean")]
+    if has_formula_of(objective, RPO):
+        return [Term(1.0, DPO(objective.lam), "sum"), Term(objective.alpha, SFT(objective.lam), "mean")]
+    averaged = any(has_formula_of(objective, kind) for kind in AVERAGED)
+    return [Term(1.0, objective, "mean" if averaged else "sum")]
+
+
+def _notes(objective: PairObjective) -> list[str]:
+    name = type(objective).__name__
+    for kind, why in AVERAGED.items():
+        if has_formula_of(objective, kind):
+            return [f"{name} on means over tokens: {why}. aggregation='sum' takes sums instead"]
+    if has_formula_of(objective, CPO) or has_formula_of(objective, RPO):
+        return [f"{name}: its preference term sums log-probabilities over tokens, its likelihood averages them"]
+    if objective.name == "kto" and getattr(objective, "reference_point", None) == 0:
+        return [f"{name} with reference_point = 0: it is not estimated from the batch"]
+    if objective.name == "bco" and getattr(objective, "reference_point", None) == 0:
+        return [f"{name} with reference_point = 0, as TRL has it; the paper's is a running mean of the rewards"]
+    return []
+
+
+def check_pairwise(objective: Any) -> PairObjective:
+    """The objective, if it is one that a batch of pairs can train.
+
+    Raises:
+        TypeError: for anything else, among which RLHF, that has no loss of pairs.
+        ValueError: for an objective with an array of lambdas.
+    """
+    if not isinstance(objective, PairObjective):
+        rlhf = getattr(type(objective), "name", None) == "rlhf"
+        shown = f"a {type(objective).__name__}" if len(repr(objective)) > 200 else repr(objective)
+        raise TypeError(
+            f"objective must be a loss of pairs, such as EXPO(lam=0.1) or DPO(lam=0.1); got {shown}"
+            + (": RLHF has a reward instead of pairs" if rlhf else "")
+        )
+    if not isinstance(objective.lam, float):
+        raise ValueError(f"objective must have one number as lam, got {objective.lam!r}")
+    return objective

@@ -1,0 +1,258 @@
+"""What a trainer is made of, in the order in which it can be refused: settings, data, model, reference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate import PartialState
+from transformers import set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from ..data import PreferenceData
+from . import modelling
+from .collator import NUMBERS, REF_COLUMNS
+from .config import PreferenceConfig
+from .identity import weights_fingerprint
+from .logs import tell
+from .objectives import Mixture, make_mixture
+from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
+from .regulariser import CONSERVES, resolve_estimator
+from .step import Rules
+
+
+def own_args(args: Any, model: Any) -> PreferenceConfig:
+    """A copy of the settings, which the trainer may change: the caller's serve for the next trainer too.
+
+    Raises:
+        TypeError: for settings of another class.
+    """
+    if args is None:
+        name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "") or "model"
+        args = PreferenceConfig(f"{name.rstrip('/').split('/')[-1]}-preference")
+    if not isinstance(args, PreferenceConfig):
+        hint = "; PreferenceConfig.from_trl(args) makes one of it" if hasattr(args, "loss_type") else ""
+        raise TypeError(f"args must be a PreferenceConfig, got {type(args).__name__}{hint}")
+    args = copy.copy(args)
+    args.accelerator_config = copy.copy(args.accelerator_config)
+    args.accelerator_config.dispatch_batches = False  # one process would cut batches up by rows, and pairs have two
+    if args.use_liger_kernel:  # its cross-entropy would replace the forward pass that scores tokens here
+        args.liger_kernel_config = (args.liger_kernel_config or {}) | {"fused_linear_cross_entropy": False}
+    return args
+
+
+def choose_mixture(objective: Any, args: PreferenceConfig) -> Mixture:
+    """What is minimised: the trainer's argument, or what the settings name."""
+    if objective is None:
+        return make_mixture(args.make_objective(), args.aggregation)
+    mixture = make_mixture(objective, args.aggregation)
+    for name in ("objective", "objective_options", "objective_weights"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"{name} must be given once, to the trainer or in args; args have {getattr(args, name)!r}")
+    if args.beta is not None and any(args.beta != given.lam for _, given in mixture.given):
+        raise ValueError(f"beta must be the objective's lam, {mixture.objective.lam}, or not be set; got {args.beta}")
+    return mixture
+
+
+def make_rules(mixture: Mixture, args: PreferenceConfig) -> Rules:
+    """What decides about a batch's loss, but for what depends on the model.
+
+    Raises:
+        ValueError: for settings that do not go together.
+    """
+    estimator = resolve_estimator(mixture.regularised or mixture.objective, args.regulariser_estimator)
+    rules = Rules(
+        mixture,
+        estimator,
+        on_samples=args.token_prefixes == "reference_samples",
+        ld_alpha=args.ld_alpha,
+        use_weighting=args.use_weighting,
+        chunk=args.token_chunk_size,
+    )
+    if rules.on_samples and not rules.token_wise:
+        raise ValueError(f"token_prefixes is not used by the estimator {estimator}; it belongs to token_kl")
+    if rules.use_weighting and mixture.couples_pairs:
+        raise ValueError("use_weighting is not used by a loss that couples pairs: it has no loss of a single pair")
+    return rules
+
+
+def check_reference(rules: Rules, ref_model: Any, args: PreferenceConfig, model: Any) -> None:
+    """Raise where a reference is given that nothing reads, or asked for in two ways."""
+    name = str(rules.mixture) + (f" with the estimator {rules.estimator}" if rules.estimator else "")
+    stored = [x for x in ("precompute_ref_log_probs", "use_ref_columns") if getattr(args, x)]
+    if not rules.reads_reference:
+        if ref_model is not None and not args.precompute_ref_log_probs:
+            raise ValueError(f"ref_model is not used by {name}, which reads no reference")
+        if args.sync_ref_model:
+            raise ValueError(f"sync_ref_model is not used by {name}, which reads no reference")
+    if ref_model is not None and ref_model is model:
+        raise ValueError("ref_model must be another object than model: leave it out, and it is a copy of the model")
+    if ref_model is not None and args.use_ref_columns:
+        raise ValueError("ref_model is not used with use_ref_columns, which takes its log-probabilities from the data")
+    if rules.token_wise and stored:
+        raise ValueError(
+            f"{stored[0]} is not used by the estimator {rules.estimator}, which reads the reference's whole next-token "
+            "distributions; they are too large to be stored. regulariser_estimator='own_responses' reads none"
+        )
+    if args.sync_ref_model and stored:
+        raise ValueError(f"sync_ref_model is not used with {stored[0]}: what is stored does not move")
+
+
+def say(rules: Rules) -> None:
+    """What a user is told once: the estimator and what it does not conserve, and how tokens become responses."""
+    for note in rules.mixture.notes:
+        tell(note)
+    if rules.estimator is not None:
+        tell(f"regulariser estimated by {rules.estimator}: {CONSERVES[rules.estimator]} (docs/llm.md)")
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass
+class DataRoom:
+    """Makes `PreferenceData` of whatever a trainer is given, and keeps what was found by name."""
+
+    rules: Rules
+    args: PreferenceConfig
+    tokenizer: Any
+    positions: int | None
+    all_columns: bool
+    known: dict[str, PreferenceData] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rules: Rules, args: PreferenceConfig, model: Any, tokenizer: Any) -> DataRoom:
+        """Raises where the model has no room for the tokenizer's tokens; columns are chosen here from now on."""
+        if not isinstance(model, str):
+            modelling.check_vocabulary(model, None, tokenizer)
+        room = cls(rules, args, tokenizer, modelling.learned_positions(model, args), not args.remove_unused_columns)
+        args.remove_unused_columns = False  # nothing unused is left for transformers to remove
+        return room
+
+    def read_given(self, given: Mapping[str, Any]) -> list[Any]:
+        """All data sets that a trainer is given, each `PreferenceData`, a dictionary of them, or None.
+
+        Raises:
+            ValueError: without training data.
+        """
+        if given["train_dataset"] is None:
+            raise ValueError("train_dataset must be given")
+        return [self.read_all(name, rows) for name, rows in given.items()]
+
+    def place_in(self, name: str) -> Callable[[int], str]:
+        """What gives the place of a row of a data set, by its number."""
+        data = self.known.get(name)
+        return (lambda number: f"row {number}") if data is None else data.where
+
+    def read(self, name: str, rows: Any) -> PreferenceData:
+        """One data set, checked and split into tokens.
+
+        Raises:
+            TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
+        """
+        columns = PreferenceData.columns_of(rows)
+        kept = [column for column in NUMBERS if column in columns and column not in REF_COLUMNS]
+        if self.args.use_ref_columns:
+            missing = [column for column in REF_COLUMNS if column not in columns]
+            if missing:
+                raise ValueError(f"{name} must have the column {missing[0]!r}, which use_ref_columns asks for")
+            kept += REF_COLUMNS
+        elif any(column in columns for column in REF_COLUMNS):
+            tell(f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them")
+        if self.all_columns:
+            kept += [column for column in columns if column not in kept]
+        data = PreferenceData.from_rows(
+            rows,
+            self.tokenizer,
+            name=name,
+            max_length=self.args.max_length,
+            max_positions=self.positions,
+            on_bad_rows=self.args.on_bad_rows,
+            reference_samples="needed" if self.rules.uses_samples else "no",
+            keep_columns=kept,
+            num_proc=self.args.dataset_num_proc,
+        )
+        self.known[name] = data
+        for line in data.report.lines():
+            tell(line)
+        return data
+
+    def read_all(self, name: str, given: Any) -> Any:
+        """One data set, or a dictionary of them; None stays None."""
+        if given is None:
+            return None
+        if isinstance(given, Mapping) and not isinstance(given, PreferenceData):
+            return {key: self.read(f"{name}[{key!r}]", rows) for key, rows in given.items()}
+        return self.read(name, given)
+
+
+def each(given: Any, make: Callable[[PreferenceData], Any]) -> Any:
+    """The same made of one data set, or of each in a dictionary of them."""
+    if isinstance(given, dict):
+        return {key: make(data) for key, data in given.items()}
+    return None if given is None else make(given)
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+@dataclass(frozen=True)
+class Models:
+    """A model ready for training, its reference or None, and a hash of the weights that were given, or ""."""
+
+    model: Any
+    reference: ReferencePolicy | None
+    weights: str
+
+
+def make_models(
+    rules: Rules,
+    args: PreferenceConfig,
+    model: Any,
+    ref_model: Any,
+    tokenizer: Any,
+    peft_config: Any,
+    quantization: Any,
+) -> Models:
+    """Load, check and adapt the model, and derive its reference from what was given.
+
+    Raises:
+        TypeError, ValueError: for models that do not fit together.
+    """
+    set_seed(args.seed)  # adapters begin with random weights
+    if isinstance(model, str):
+        model = modelling.load(model, args, quantization)
+    elif quantization is not None:
+        raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
+    modelling.check_vocabulary(model, ref_model, tokenizer)
+    if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
+        args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients
+    weights = ""
+    if args.save_strategy != "no" or args.precompute_ref_log_probs:
+        alone = PartialState().is_main_process or is_deepspeed_zero3_enabled()
+        weights = weights_fingerprint(model) if alone else ""
+    if args.disable_dropout:
+        modelling.disable_dropout(model)
+    needed = rules.reads_reference or args.precompute_ref_log_probs
+    kind = COPY
+    if peft_config is not None:
+        model, same = modelling.add_adapter(model, peft_config, args)
+        kind = ADAPTER_OFF if same else FIRST_ADAPTER
+    elif modelling.is_peft(model):
+        kind = FIRST_ADAPTER
+    if modelling.is_peft(model):
+        modelling.prepare_adapter(model, args)
+    if ref_model is not None:
+        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model)), weights)
+    if not needed or args.use_ref_columns:
+        return Models(model, None, weights)
+    if kind == FIRST_ADAPTER:
+        add_first_adapter(model)
+    if args.sync_ref_model and kind != COPY:
+        raise ValueError("sync_ref_model is not used with an adapter, whose reference is no model of its own")
+    sharded = bool(args.fsdp)
+    # before training the model is its own reference; under FSDP it is in parts only once it trains
+    copied = kind == COPY and (not args.precompute_ref_log_probs or sharded)
+    return Models(model, ReferencePolicy(kind, copy_of(model, share=not sharded) if copied else None), weights)

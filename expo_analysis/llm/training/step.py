@@ -1,0 +1,282 @@
+r"""What a batch's loss is: forward pass, reference, estimator, losses. Plain functions, which no trainer is needed for.
+
+    loss of a pair = sum_k w_k objective_k.loss(log pi_w, log pi_l, log pi_ref,w, log pi_ref,l)  +  lam * regulariser
+
+the very objectives that `expo_analysis.solve` solves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
+from .checks import arguments_of, labels_of
+from .collator import REF_COLUMNS, ROWS, with_samples
+from .head import Ask, Way
+from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
+from .objectives import Mixture
+from .regulariser import TOKEN_WISE, TokenDivergence, per_pair
+from .scores import Reference
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything that decides about a batch's loss, but for the models.
+
+    mixture         what is minimised
+    estimator       of the explicit regulariser, one of `ESTIMATORS`, or None where there is none
+    on_samples      whether token-wise estimators go along reference samples instead of the pair's responses
+    ld_alpha        weight of tokens beyond the length that both responses have (LD-DPO), or None
+    use_weighting   whether pairs are weighted by their probability under the policy (WPO)
+    router_coef     weight of the load-balancing loss of a mixture of experts; 0 where there is none
+    chunk           how many tokens have their logits in memory at a time
+    pad_token_id    what fills up shorter sequences
+    """
+
+    mixture: Mixture
+    estimator: str | None
+    on_samples: bool = False
+    ld_alpha: float | None = None
+    use_weighting: bool = False
+    router_coef: float = 0.0
+    chunk: int = 256
+    pad_token_id: int = 0
+
+    @property
+    def token_wise(self) -> bool:
+        return self.estimator in TOKEN_WISE
+
+    @property
+    def uses_samples(self) -> bool:
+        """Whether a batch must have samples of the reference."""
+        return self.estimator == "reference_samples" or self.on_samples
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether the loss, or its regulariser, reads the reference's log-probabilities."""
+        return self.mixture.needs_reference or self.token_wise
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a batch of B pairs that count gives.
+
+    preference      (B,): the sum over terms, with their weights and those of the pairs
+    regulariser     (B,) or None, weighted alike, not multiplied by lambda
+    likelihood      of terms that are means over all tokens: weight times the sum of -log pi over tokens, and how many
+    aux_loss        of the router, a mean over the batch's tokens, or None
+    values          what metrics are made of
+    logps           log pi and, where it is known, log pi_ref of the responses of all pairs, summed over tokens: (2, B')
+    """
+
+    preference: Tensor
+    regulariser: Tensor | None
+    likelihood: tuple[Tensor, Tensor] | None
+    aux_loss: Tensor | None
+    values: BatchValues
+    logps: dict[str, Tensor]
+
+    def pairs(self, strength: float) -> Tensor:
+        """The loss of each pair, (B,), with the regulariser times its strength."""
+        return self.preference if self.regulariser is None else self.preference + strength * self.regulariser
+
+    def loss(self, strength: float, router_coef: float, totals: Any = None) -> Tensor:
+        """The part of a step's loss that these pairs have, or the mean over them where there are no `StepTotals`."""
+        each = self.pairs(strength)
+        count = max(len(each), 1) if totals is None else totals.pairs
+        loss = each.sum() / count
+        if self.likelihood is not None:
+            loss = loss + self.likelihood[0] / (self.likelihood[1].clamp(min=1) if totals is None else totals.tokens)
+        return loss if self.aux_loss is None else loss + router_coef * self.aux_loss * len(each) / count
+
+    def metrics(self) -> dict[str, Ratio]:
+        """All metrics, each as a numerator and a denominator."""
+        found = batch_metrics(self.values)
+        if self.likelihood is not None:
+            found[LIKELIHOOD] = (self.likelihood[0].detach(), self.likelihood[1])
+        if self.aux_loss is not None:
+            pairs = torch.tensor(len(self.preference), device=self.aux_loss.device)
+            found["aux_loss"] = (self.aux_loss.detach() * pairs, pairs)
+        return found
+
+    def predictions(self) -> dict[str, Tensor]:
+        """log-probabilities of every pair's responses, (B',) each, by name."""
+        return {
+            f"{who}_{side}_logps": row.detach()
+            for who, both in self.logps.items()
+            for side, row in zip(("chosen", "rejected"), both, strict=True)
+        }
+
+
+def plain_rows(batch: Batch) -> Batch:
+    """The rows of chosen and rejected responses."""
+    return {name: batch[name] for name in ROWS}
+
+
+def rows_of(rules: Rules, batch: Batch) -> Batch:
+    """The rows of the forward pass: chosen, rejected, and samples of the reference where they are used."""
+    return plain_rows(with_samples(batch, rules.pad_token_id) if rules.uses_samples else batch)
+
+
+def token_outputs(model: Any, rows: Batch, ask: Ask) -> dict[str, Tensor]:
+    """What a model says of every token of the responses, each of shape (rows, positions - 1)."""
+    labels = labels_of(rows)
+    found = model(**arguments_of(rows), labels=labels, ask=ask)
+    # adapters of prompts put virtual tokens in front
+    return {name: value[:, -labels.shape[1] + 1 :] if value.ndim == 2 else value for name, value in found.items()}
+
+
+def reference_states(model: Any, rows: Batch, way: Way, copy_head: bool) -> Reference:
+    """What gives the reference's distributions at all tokens of the responses."""
+    ask = Ask(way, as_reference=True, copy_head=copy_head)
+    found: Reference = model(**arguments_of(rows), labels=labels_of(rows), ask=ask)
+    return found
+
+
+def sequence_logps(log_probs: Tensor, mask: Tensor, ld_alpha: float | None) -> Tensor:
+    """log pi of responses (2 B,), summed over their tokens, or with LD-DPO's weights."""
+    if ld_alpha is not None:
+        log_probs = log_probs * shared_length_weights(mask, ld_alpha)
+    return aggregate(log_probs, mask, "sum")
+
+
+def policy_ask(rules: Rules, way: Way, reference: Reference | None) -> Ask:
+    divergence = None
+    if reference is not None:
+        assert rules.mixture.regulariser is not None
+        divergence = TokenDivergence(rules.mixture.regulariser)
+    return Ask(way, rules.chunk, reference=reference, divergence=divergence, router=rules.router_coef != 0)
+
+
+def batch_losses(
+    rules: Rules,
+    model: Any,
+    batch: Batch,
+    way: Way,
+    reference: Reference | None = None,
+    ref_logps: Callable[[], Tensor] | None = None,
+) -> StepResult:
+    """Loss and metrics of a batch of `PreferenceCollator`, neither reduced over pairs nor over processes.
+
+    Args:
+        model: the policy, wrapped or not, after `head.add_scores`.
+        way: how its logits are made.
+        reference: where the regulariser is token-wise.
+        ref_logps: gives log pi_ref of the responses, (2, B'), or None where nothing reads it, for all B' pairs.
+    """
+    everyone = len(batch["input_ids"]) // 2
+    keep = batch["counted"].nonzero()[:, 0] if "counted" in batch else torch.arange(everyone)
+    rows = rows_of(rules, batch)
+    outputs = token_outputs(model, rows, policy_ask(rules, way, reference))
+    device = outputs["log_probs"].device
+    keep, mask = keep.to(device), rows["completion_mask"][:, 1:].to(device) == 1
+    chosen_and_rejected = slice(0, 2 * everyone)
+    lengths = mask[chosen_and_rejected].sum(dim=1).view(2, everyone)
+    sums = sequence_logps(outputs["log_probs"][chosen_and_rejected], mask[chosen_and_rejected], rules.ld_alpha)
+    sums = sums.view(2, everyone)
+    ref_sums = None if ref_logps is None else ref_logps().to(sums).view(2, everyone)
+
+    weights = _pair_weights(rules, batch, outputs, mask[chosen_and_rejected])[:, keep]
+    kept = (sums[:, keep], None if ref_sums is None else ref_sums[:, keep], lengths[:, keep])
+    losses, likelihood = _preference(rules.mixture, *kept, weights[0])
+    regulariser, token_kls = _regulariser(rules, outputs, sums, mask, keep)
+    both = torch.cat([keep, keep + everyone])
+    how = next((term.aggregation for term in rules.mixture.terms if term.aggregation != TOKEN_MEAN), "sum")
+    values = BatchValues(
+        losses=(weights.prod(dim=0) * losses).detach(),
+        regulariser=None if regulariser is None else (weights[0] * regulariser).detach(),
+        logps=scale(kept[0], kept[2], how).detach(),
+        ref_logps=None if kept[1] is None else scale(kept[1], kept[2], how),
+        reads_reference=rules.mixture.needs_reference,
+        lam=rules.mixture.objective.lam,
+        sequence_logps=kept[0].detach(),
+        sequence_ref_logps=kept[1],
+        lengths=kept[2],
+        mask=mask[both],
+        token_kls=token_kls,
+        **{name: outputs[name][both].detach() for name in ("entropy", "mean_logits", "is_top1")},
+    )
+    return StepResult(
+        preference=weights.prod(dim=0) * losses,
+        regulariser=None if regulariser is None else weights[0] * regulariser,
+        likelihood=likelihood,
+        aux_loss=outputs.get("aux_loss"),
+        values=values,
+        logps={"policy": sums} if ref_sums is None else {"policy": sums, "reference": ref_sums},
+    )
+
+
+def _pair_weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: Tensor) -> Tensor:
+    """Two weights of each pair, (2, B): of the data's column, and of the pair's own probability (WPO).
+
+    WPO: pi(y|x)^(1/|y|) of both responses, each token's probability relative to its distribution's sum of squares.
+    Source: Zhou et al. 2024, "WPO" (arXiv 2406.11827), eq. 2.
+    """
+    log_probs = outputs["log_probs"][: len(mask)].detach()
+    data = torch.ones_like(log_probs[: len(mask) // 2, 0])
+    if "weight" in batch:
+        data = torch.tensor(batch["weight"], dtype=data.dtype, device=data.device)
+    if not rules.use_weighting:
+        return torch.stack([data, torch.ones_like(data)])
+    aligned = aggregate(log_probs - outputs["log_sum_squares"][: len(mask)], mask, "mean")
+    return torch.stack([data, aligned.view(2, -1).sum(dim=0).exp()])
+
+
+def _preference(
+    mixture: Mixture, sums: Tensor, ref_sums: Tensor | None, lengths: Tensor, weights: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """The sum of all terms for each pair, (B,), and those that are means over all tokens."""
+    total, likelihood = torch.zeros_like(sums[0]), None
+    for term in mixture.terms:
+        if term.aggregation == TOKEN_MEAN:
+            likelihood = (-term.weight * (weights * sums[0]).sum(), lengths[0].sum())
+            continue
+        logps = scale(sums, lengths, term.aggregation)
+        references: tuple[Tensor, ...] = ()
+        if term.objective.claims.needs_reference:
+            assert ref_sums is not None
+            references = tuple(scale(ref_sums, lengths, term.aggregation))
+        total = total + term.weight * term.objective.loss(logps[0], logps[1], *references)
+    return total, likelihood
+
+
+def _regulariser(
+    rules: Rules, outputs: dict[str, Tensor], sums: Tensor, mask: Tensor, keep: Tensor
+) -> tuple[Tensor | None, tuple[Tensor | None, Tensor, Tensor] | None]:
+    """The estimate for each pair that counts, (B,), and sums of token-wise KLs for the metrics."""
+    if rules.estimator is None:
+        return None, None
+    pairs = sums.shape[1]
+    how = next(term.aggregation for term in rules.mixture.terms if term.objective is rules.mixture.regularised)
+    logps = scale(sums, mask[: 2 * pairs].sum(dim=1).view(2, pairs), how)
+    samples, divergence, token_kls = None, None, None
+    beyond = slice(2 * pairs, None)
+    if rules.estimator == "reference_samples":
+        samples = aggregate(outputs["log_probs"][beyond], mask[beyond], how).view(pairs, -1)[keep]
+    if rules.token_wise:
+        # rows of the prefixes that are compared, and for each pair K of them: its own two, or its samples
+        prefixes = beyond if rules.on_samples else slice(0, 2 * pairs)
+
+        def by_pair(values: Tensor) -> Tensor:
+            return (values.view(pairs, -1) if rules.on_samples else values.view(2, pairs).T)[keep]
+
+        divergence = by_pair(aggregate(outputs["divergence"][prefixes], mask[prefixes], how))
+        summed = [
+            by_pair(aggregate(outputs[name][prefixes].detach(), mask[prefixes], "sum")).flatten()
+            for name in ("divergence", "reverse_kl")
+        ]
+        lengths = by_pair(mask[prefixes].sum(dim=1)).flatten()
+        token_kls = (summed[0] if rules.estimator == "token_kl" else None, summed[1], lengths)
+    return per_pair(rules.estimator, logps[0][keep], logps[1][keep], samples, divergence), token_kls
+
+
+def stored_ref_logps(batch: Batch, device: torch.device) -> Tensor:
+    """log pi_ref that came with the data, (2, B)."""
+    return torch.tensor([batch[name] for name in REF_COLUMNS], dtype=torch.float64, device=device)

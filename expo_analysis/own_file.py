@@ -1,0 +1,103 @@
+"""A Python file of the user's, which is run once in a process, and how to load it again in another one."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+_FILES: dict[str, Path] = {}
+"""The files that were loaded here, by the names of their modules."""
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """The file as a module; what stands beside it can be imported by it, as if it had been run by python.
+
+    Raises:
+        ValueError: naming the file, the line if it is known, and what is wrong.
+
+    Example:
+        >>> Exponential = load_file("examples/exponential.py").Exponential  # doctest: +SKIP
+    """
+    path = Path(path)
+    where = path.resolve()
+    # a name that no module of another origin has: the file may be called numpy.py, or my-loss.py
+    name = f"{path.stem}_{sha256(str(where).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise ValueError(f"{path}: {'it is a directory' if path.is_dir() else 'No such file or directory'}")
+    spec = importlib.util.spec_from_file_location(name, where)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path}: it is not a Python file, whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses look their module up
+    _FILES[name] = where
+    if str(where.parent) not in sys.path:
+        sys.path.append(str(where.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name], _FILES[name]
+        line = _line(error, where)
+        at = "" if line is None else f" in line {line}"
+        raise ValueError(f"{path}: importing it failed{at}: {in_words(error)}") from error
+    return module
+
+
+def import_lines(module: str, name: str) -> list[str]:
+    """Python that imports a name of a module in a fresh interpreter, whatever folder that runs in.
+
+    A module of an own file is loaded by its path. One that stands beside such a file is found once its folder is on
+    the path. What was defined in a script, a notebook or a function has no place to be imported from: a comment asks
+    for it.
+    """
+    if module in _FILES:
+        return [
+            "from expo_analysis.own_file import load_file",
+            f"{name} = load_file({str(_FILES[module])!r}).{name}",
+        ]
+    if module == "__main__" or not hasattr(sys.modules.get(module), name):
+        return [f"{name} = ...  # put {name} here: it was defined in a script, a notebook or a function"]
+    line = f"from {module} import {name}"
+    folder = _folder_of(module.split(".")[0])
+    if folder in {path.parent for path in _FILES.values()}:
+        return ["import sys", f"sys.path.append({str(folder)!r})", line]
+    return [line]
+
+
+def _folder_of(module: str) -> Path | None:
+    """The folder that a top-level module or package was found in."""
+    found = sys.modules.get(module)
+    file, folders = getattr(found, "__file__", None), list(getattr(found, "__path__", ()))
+    if folders:
+        return Path(folders[0]).resolve().parent
+    return None if file is None else Path(file).resolve().parent
+
+
+def in_own_file(error: BaseException) -> str | None:
+    """The own file and its line that an exception came through, and the exception as one line; None for none."""
+    for path in _FILES.values():
+        line = _line(error, path)
+        if line is not None:
+            return f"{path.name}, line {line}: {in_words(error)}"
+    return None
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    """Where in the file it happened, as far as that is known."""
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def in_words(error: BaseException) -> str:
+    """An exception as one line: its type and message."""
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,88 @@
+"""Help, version and completion are quick: nothing that computes is imported for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import expo_analysis
+from expo_analysis.cli import app
+
+COMMANDS = sorted(typer.main.get_group(app).commands)
+HEAVY = {"torch", "pandas", "matplotlib", "scipy", "transformers", "datasets", "trl", "seaborn", "numpy"}
+
+PROGRAM = f"""
+import sys, types
+# the commands alone, whatever the package's own __init__ imports
+package = types.ModuleType("expo_analysis")
+package.__path__, package.__version__ = [{str(Path(expo_analysis.__file__).parent)!r}], "0"
+sys.modules["expo_analysis"] = package
+from expo_analysis.cli import app
+try:
+    app(sys.argv[1:], prog_name="expo-analysis")
+except SystemExit as done:
+    assert not done.code, done.code
+print("imported:", *sorted({HEAVY!r} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([command, "-h"] for command in COMMANDS), ["recipes", "ddp"]],
+    ids=" ".join,
+)
+def test_what_computes_is_not_imported(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+WITHOUT = """
+import sys
+sys.modules[{name!r}] = None  # as if it were not installed
+from expo_analysis.cli import main
+sys.argv = ["expo-analysis", *{arguments!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preferences", "--prompts", "sentiment", "-o", "x.jsonl"],
+        ["finetune", "--model", "m", "--dataset_name", "d"],
+        ["evaluate", "m", "--data", "d"],
+        ["experiment"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_not_installed_is_said_once(arguments: list[str], tmp_path: Path) -> None:
+    """In one line, with how it is installed."""
+    command = [sys.executable, "-c", WITHOUT.format(name="datasets", arguments=arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 and "datasets" in done.stderr and done.stderr.count("pip install") == 1
+    assert done.stderr.endswith(": pip install '.[llm]' in the folder of the repository\n")
+
+
+def test_completion_names_the_commands() -> None:
+    environment = {"_EXPO_ANALYSIS_COMPLETE": "complete_bash", "COMP_WORDS": "expo-analysis re", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], prog_name="expo-analysis", env=environment)
+    assert done.stdout.split() == ["recipes", "reproduce"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=" ".join)
+def test_short_help_is_help(arguments: list[str]) -> None:
+    short, long = (CliRunner().invoke(app, [*arguments, flag]) for flag in ("-h", "--help"))
+    assert short.exit_code == 0 and short.stdout == long.stdout and short.stdout.startswith("Usage: ")
+
+
+def test_usage_names_the_command_as_it_is_installed() -> None:
+    """`python -m expo_analysis` too: it is the name that examples and error messages have."""
+    done = subprocess.run([sys.executable, "-m", "expo_analysis", "-h"], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("Usage: expo-analysis [OPTIONS] COMMAND")

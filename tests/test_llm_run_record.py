@@ -1,0 +1,184 @@
+"""What a run was begun with: it is resumed under the same only, and what it has left is not written over."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import llm_models as tiny
+
+from expo_analysis.llm import finetune, run_record  # isort: skip (needs the environment of llm_models)
+
+OWN = """\
+from dataclasses import dataclass
+from expo_analysis import PairObjective
+
+@dataclass(frozen=True)
+class Mine(PairObjective):
+    name = "mine"
+    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
+        return (1 - logp_w + logp_l) ** 2
+"""
+
+
+def arguments(folder: Path, *flags: str) -> list[str]:
+    settings = {
+        **{"model": str(folder / "model"), "dataset_name": str(folder / "pairs.jsonl"), "max_steps": "2"},
+        **{"output_dir": str(folder / "out"), "use_cpu": "true", "bf16": "false", "report_to": "none"},
+        **{"save_steps": "1", "save_strategy": "steps", "objective": "dpo", "per_device_train_batch_size": "4"},
+    }
+    return [word for name, value in settings.items() for word in (f"--{name}", value)] + list(flags)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models, data, and a run of two steps."""
+    folder = tmp_path_factory.mktemp("begun")
+    for name, seed in (("model", 0), ("other", 1)):
+        tiny.llama(seed).save_pretrained(folder / name)
+        tiny.tokenizer().save_pretrained(folder / name)
+    tiny.pairs(8).to_json(folder / "pairs.jsonl")
+    tiny.pairs(8, seed=1).to_json(folder / "others.jsonl")
+    assert finetune.main([*arguments(folder), "--json"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(begun: Path, tmp_path: Path) -> Path:
+    shutil.copytree(begun, tmp_path / "run")
+    record = tmp_path / "run" / "out" / "run.json"
+    record.write_text(record.read_text().replace(str(begun), str(tmp_path / "run")))
+    return tmp_path / "run"
+
+
+def says(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of a command that must end with exit code 2."""
+    capsys.readouterr()
+    assert finetune.main(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_the_same_is_resumed(run: Path) -> None:
+    before = (run / "out" / "run.json").read_text()
+    assert finetune.main(arguments(run, "--resume", "--max_steps", "4")) == 0
+    assert json.loads((run / "out" / "summary.json").read_text())["steps"] == 4
+    assert (run / "out" / "run.json").read_text() == before
+
+
+def test_what_was_moved_is_still_the_same(run: Path) -> None:
+    """Model and data are told by their content."""
+    shutil.move(run / "model", run / "moved")
+    shutil.move(run / "pairs.jsonl", run / "moved.jsonl")
+    flags = ["--model", str(run / "moved"), "--dataset_name", str(run / "moved.jsonl"), "--max_steps", "3"]
+    assert finetune.main(arguments(run, "--resume", *flags)) == 0
+
+
+OTHERS: dict[str, tuple[list[str], str]] = {
+    "loss": (["--objective", "ipo"], r"the objective DPO\(lam=0\.1, .*\), and this is IPO\(lam=0\.1\)"),
+    "lambda": (["--lam", "0.5"], r"the objective DPO\(lam=0\.1, .*\), and this is DPO\(lam=0\.5, .*\)"),
+    "option": (["--objective_options", '{"label_smoothing": 0.1}'], r"and this is DPO\(lam=0\.1, label_smoothing=0\.1"),
+    "aggregation": (["--aggregation", "mean"], r"the aggregation "),
+    "model": (["--model", "{}/other"], r"the initial model .*/model, and this is .*/other"),
+    "data": (["--dataset_name", "{}/others.jsonl"], r"the data .*/pairs\.jsonl, and this is .*/others\.jsonl"),
+    "part": (["--max_train_rows", "6"], r"the data .*/pairs\.jsonl with another content"),
+    "length": (["--max_length", "9"], r"begun with the max_length 1024, and this is 9: "),
+    "adapter": (["--use_peft"], r"begun with another adapter"),
+    "seed": (["--seed", "3"], r"the seed 42, and this is 3"),
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), OTHERS.values(), ids=OTHERS)
+def test_under_anything_else_it_is_not(
+    flags: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (run / "out").rglob("*") if path.is_file()}
+    line = says(arguments(run, "--resume", *(flag.replace("{}", str(run)) for flag in flags)), capsys)
+    assert f"resume: {run / 'out'} was begun with " in line and "or choose another output_dir" in line
+    assert re.search(message, line)
+    assert {path: path.stat().st_mtime_ns for path in (run / "out").rglob("*") if path.is_file()} == before
+
+
+def test_another_estimator_is_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expo = ["--objective", "expo", "--output_dir", str(run / "expo")]
+    assert finetune.main(arguments(run, *expo, "--regulariser_estimator", "own_responses")) == 0
+    line = says(arguments(run, *expo, "--regulariser_estimator", "token_kl", "--resume"), capsys)
+    assert "the estimator of the regulariser own_responses, and this is token_kl" in line
+
+
+def test_weights_that_changed_under_the_same_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(run / "other" / "model.safetensors", run / "model" / "model.safetensors")
+    line = says(arguments(run, "--resume"), capsys)
+    assert f"begun with the initial model {run / 'model'} with another content" in line
+
+
+def test_a_loss_of_ones_own_that_changed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "mine.py").write_text(OWN)
+    mine = ["--objective", f"{run}/mine.py:Mine", "--output_dir", str(run / "mine")]
+    assert finetune.main(arguments(run, *mine)) == 0
+    assert finetune.main(arguments(run, *mine, "--resume", "--max_steps", "3")) == 0
+    (run / "mine.py").write_text(OWN.replace("(1 -", "(2 -"))
+    assert "was begun with another file of the loss" in says(arguments(run, *mine, "--resume"), capsys)
+
+
+def test_a_run_without_a_record_is_resumed_and_gets_one(run: Path) -> None:
+    (run / "out" / "run.json").unlink()
+    assert finetune.main(arguments(run, "--resume", "--max_steps", "3")) == 0
+    assert json.loads((run / "out" / "run.json").read_text())["is"]["objective"].startswith("DPO(lam=0.1")
+
+
+def test_a_damaged_record(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in ("{", "[]", '{"is": 3}'):
+        (run / "out" / "run.json").write_text(content)
+        assert "run.json: it is damaged; remove it to resume without it" in says(arguments(run, "--resume"), capsys)
+
+
+def test_what_is_there_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has checkpoints already: give --resume, or --overwrite" in says(arguments(run), capsys)
+    for path in (run / "out").glob("checkpoint-*"):
+        shutil.rmtree(path)
+    line = says(arguments(run), capsys)
+    assert "has a model already, model.safetensors: give another output_dir, or --overwrite" in line
+    line = says(arguments(run, "--resume"), capsys)
+    assert "has a model, model.safetensors, and no complete checkpoint" in line
+
+
+def test_overwriting_leaves_nothing_of_the_run_before(run: Path) -> None:
+    """Or a shorter run would later be resumed from the longer one's last checkpoint; also where each step is saved."""
+    assert finetune.main(arguments(run, "--overwrite", "--max_steps", "1", "--objective", "ipo")) == 0
+    assert [path.name for path in (run / "out").glob("checkpoint-*")] == ["checkpoint-1"]
+    assert json.loads((run / "out" / "run.json").read_text())["is"]["objective"] == "IPO(lam=0.1)"
+
+
+def test_nothing_is_removed_before_the_input_is_checked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted((run / "out").rglob("*"))
+    says(arguments(run, "--overwrite", "--dataset_name", str(run / "none.jsonl")), capsys)
+    says(arguments(run, "--overwrite", "--optimal_dataset", str(run / "none.jsonl")), capsys)
+    says(arguments(run, "--overwrite", "--adam_beta1", "2"), capsys)  # which is found when training begins
+    assert sorted((run / "out").rglob("*")) == before
+
+
+def test_a_model_is_not_trained_into_its_own_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = says(arguments(run, "--overwrite", "--output_dir", f"{run}/out/../model"), capsys)
+    assert "output_dir must not be the folder of the model that is trained" in line
+    assert (run / "model" / "model.safetensors").is_file()
+
+
+def test_digests_of_models(begun: Path, tmp_path: Path) -> None:
+    """A change anywhere that training could make is seen; a model of the Hub has none."""
+    assert run_record.model_digest("org/model") == ""
+    first = run_record.model_digest(str(begun / "model"))
+    assert first == run_record.model_digest(str(begun / "model"))
+    assert first != run_record.model_digest(str(begun / "other"))
+    shutil.copytree(begun / "model", tmp_path / "m")
+    file: Any = tmp_path / "m" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert run_record.model_digest(str(tmp_path / "m")) != first
