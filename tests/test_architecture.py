@@ -18,7 +18,7 @@ LAYERS = (
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
     {"optima", "bandit_io", "own_loss", "paper"},
-    {"simulators", "llm", "tables"},
+    {"simulators", "on_policy", "llm", "tables"},
     {"desiderata"},
     {"plots"},
     {"results"},
