@@ -9,9 +9,9 @@ which need not be the minimum of anything. What is known [ours unless said other
 
 * A loss of log u whose margins reproduce the preferences pair by pair (DPO and IPO where there is such a policy) rests
   at the same policy whatever the weights: its off-policy optimum.
-* IPO at lambda rests at the equilibrium of the game with price tau = lambda, `regularised_nash`; known from Calandriello
-  et al., arXiv 2403.08635, of which only the abstract was seen. Derivation: sum_j pi_j (hbar_ij - (2 p_ij - 1)/(2
-  lambda)) = 0 for all i is equation (1) of `nash`.
+* IPO at lambda rests at the equilibrium of the game with price tau = lambda, `regularised_nash`; known from
+  Calandriello et al., arXiv 2403.08635, of which only the abstract was seen. Derivation: sum_j pi_j (hbar_ij - (2 p_ij
+  - 1)/(2 lambda)) = 0 for all i is equation (1) of `nash`.
 * Compositional EXPO rests at T pi_ref, T the kernel of `optima.chain` with the weights of the fixed point: it improves
   on pi_ref in every f-divergence from pi*, and never leaves the range of pi_ref/pi*. At least one exists (Brouwer: the
   map from pi to the optimum under w(pi) is continuous, and keeps that range).
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,23 +85,33 @@ class OnPolicy:
         if self.bandit.counts is not None:
             raise ValueError("bandit must state preferences, as new pairs are drawn all the time; it holds win counts")
 
-    @property
+    @cached_property
     def log_reference(self) -> Tensor:
         return torch.from_numpy(np.log(self.bandit.reference).reshape(-1))
 
+    @cached_property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The ordered pairs (i, j) that may be drawn."""
+        i, j = np.nonzero(self.bandit.pairs.reshape(self.bandit.n, -1))
+        return torch.from_numpy(i), torch.from_numpy(j)
+
+    @cached_property
+    def preferred(self) -> Tensor:
+        """2 p(i > j) of these pairs."""
+        i, j = self.ends
+        return torch.from_numpy(2 * self.bandit.preference.reshape(self.bandit.n, -1)[i, j])
+
     def weights(self, log_policy: Tensor) -> Tensor:
-        """w_ij(pi), shape (..., n, n), summing to one over each policy."""
-        drawn = torch.from_numpy((self.bandit.pairs.reshape(self.bandit.n, -1) > 0) * 1.0)
-        q = drawn * (log_policy[..., :, None] + log_policy[..., None, :]).exp()
-        preference = torch.from_numpy(np.array(self.bandit.preference.reshape(self.bandit.n, -1)))
-        return 2 * preference * q / q.sum(dim=(-1, -2), keepdim=True)
+        """w_ij(pi) of these pairs, which sum to one."""
+        i, j = self.ends
+        q = (log_policy[i] + log_policy[j]).exp()
+        return self.preferred * q / q.sum()
 
     def parts(self, theta: Tensor, weights: Tensor) -> Tensor:
         """What L(theta; w) of logits (n,) is a sum of: each pair's weighted loss, and the regulariser."""
-        n = self.bandit.n
+        i, j = self.ends
         logp, ref = theta.log_softmax(-1), self.log_reference
-        i, j = np.nonzero(self.bandit.pairs.reshape(n, n))
-        parts = weights[i, j] * self.objective.loss(logp[i], logp[j], ref[i], ref[j])
+        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j])
         if self.objective.regulariser is None:
             return parts
         return torch.cat([parts, (self.objective.lam * self.objective.regulariser(logp, ref))[None]])
@@ -200,7 +211,7 @@ def _root(function: Callable[[Tensor], Tensor], start: Floats) -> Floats | None:
         return np.asarray(basis.T @ function(torch.from_numpy(basis @ z)).numpy())
 
     def bend(z: Floats) -> Floats:
-        return np.asarray(basis.T @ torch.func.jacfwd(function)(torch.from_numpy(basis @ z)).numpy() @ basis)
+        return np.asarray(basis.T @ torch.func.jacrev(function)(torch.from_numpy(basis @ z)).numpy() @ basis)
 
     with np.errstate(all="ignore"):
         found: Any = root(off, basis.T @ start, jac=bend, method="hybr", tol=1e-14)
@@ -221,13 +232,15 @@ def _judged(problem: OnPolicy, logits: Tensor) -> FixedPoint | None:
     gradient = problem.gradient(logits)
     log_policy = logits.log_softmax(-1)
     weights = problem.weights(log_policy)
-    slopes = torch.func.jacfwd(problem.parts)(logits, weights)
+    slopes = torch.func.jacrev(problem.parts)(logits, weights)
     if not (gradient.abs() <= RESTS * slopes.abs().sum(dim=0)).all():
         return None
     basis = _centred(len(logits))
-    moves = basis.T @ torch.func.jacfwd(problem.gradient)(logits).numpy() @ basis
+    moves = basis.T @ torch.func.jacrev(problem.gradient)(logits).numpy() @ basis
     stable = bool((np.linalg.eigvals(moves).real > 0).all())
-    return FixedPoint(log_policy.numpy(), float(gradient.abs().max()), stable, weights.numpy())
+    matrix = np.zeros((len(logits), len(logits)))
+    matrix[problem.ends] = weights
+    return FixedPoint(log_policy.numpy(), float(gradient.abs().max()), stable, matrix)
 
 
 def _centred(n: int) -> Floats:
