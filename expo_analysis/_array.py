@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -94,11 +95,15 @@ def log_odds(log_p: Array) -> Array:
     p = 1 has no odds: p counts as 1 - exp(-338) at most in float64, 1 - exp(-28) in float32, with the derivative there.
     """
     xp = namespace(log_p)
-    ceiling = -math.exp((32.0 - math.log(float(xp.finfo(log_p.dtype).max))) / 2)
-    below = xp.clip(log_p, None, ceiling)
+    below = xp.clip(log_p, None, log_odds_ceiling(log_p))
     if array_api_compat.is_torch_array(log_p):  # the derivative goes on where the value is held back
         below = log_p + (below - log_p).detach()
     return log_p - xp.log(-expm1(below))
+
+
+def log_odds_ceiling(log_p: Array) -> float:
+    """The largest log-probability of an array's dtype that `log_odds` tells from 0."""
+    return -math.exp((32.0 - math.log(float(namespace(log_p).finfo(log_p.dtype).max))) / 2)
 
 
 def rise_and_fall(x: Array) -> tuple[Array, Array]:
@@ -124,3 +129,22 @@ def check_same_shape(**arrays: Array) -> None:
             )
         if array.dtype != first.dtype:
             raise TypeError(f"{name} must have the dtype of {names[0]}, {first.dtype}; got {array.dtype}")
+
+
+def by_torch(function: Callable[[Array], Array], m: Array) -> tuple[Array, Array]:
+    """First and second derivative of an elementwise function at a numpy array, by torch."""
+    import torch
+
+    x = torch.from_numpy(np.ascontiguousarray(m)).requires_grad_(True)
+    first = _derivative(function(x), x)
+    second = _derivative(first, x)
+    return first.detach().numpy(), second.detach().numpy()
+
+
+def _derivative(values: Any, x: Any) -> Any:
+    import torch
+
+    if not values.requires_grad:
+        return torch.zeros_like(x)
+    (found,) = torch.autograd.grad(values.sum(), x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found

@@ -19,9 +19,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from scipy.special import wrightomega
 
-from ._array import Array, check_same_shape, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
+from ._array import (
+    Array,
+    by_torch,
+    check_same_shape,
+    exp,
+    exp_expm1,
+    expm1,
+    log_sigmoid,
+    namespace,
+    rise_and_fall,
+    sigmoid,
+)
 
 __all__ = [
     "DIVERGENCES",
@@ -56,6 +68,21 @@ class Divergence(ABC):
     def mu(self, log_u: Array) -> Array:
         """f'(u) - f'(1) as a function of log u (any shape)."""
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        """First and second derivative of ``mu`` in log u, of a numpy array; by torch where they are not stated."""
+        return by_torch(self.mu, log_u)
+
+    def derivatives(self, log_policy: Array, log_reference: Array) -> tuple[Array, Array]:
+        """First and second derivative of ``terms`` in log pi, of numpy arrays, less those of f'(1) pi.
+
+        sum f'(1) pi is constant over policies, so that without it gradient and Hessian in the logits are the same.
+        """
+        if type(self) not in DIVERGENCES.values():  # nobody promises that its mu belongs to its terms
+            return by_torch(lambda x: self.terms(x, x.new_tensor(log_reference)), log_policy)
+        log_u, policy = log_policy - log_reference, np.exp(log_policy)
+        first = self.mu(log_u)
+        return policy * first, policy * (first + self.mu_derivatives(log_u)[0])
+
     @abstractmethod
     def descend(self, log_u: Array, gap: Array) -> Array:
         """The log u' at which f'(u') = f'(u) - gap (shapes broadcast); -inf where no u' > 0 has it."""
@@ -63,10 +90,6 @@ class Divergence(ABC):
     @abstractmethod
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         """Summands of D_f(pi || pi_ref), one per response, for normalised pi and pi_ref (any equal shapes)."""
-
-    def mu_inverse(self, value: Array) -> Array:
-        """log u with f'(u) - f'(1) = value, the inverse of ``mu``."""
-        return self.descend(0.0 * value, -value)
 
     def __call__(self, log_policy: Array, log_reference: Array) -> Array:
         """D_f(pi || pi_ref) in nats, summed (never averaged) over the last axis."""
@@ -92,6 +115,9 @@ class ReverseKL(Divergence):
     def mu(self, log_u: Array) -> Array:
         return log_u
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        return np.ones_like(log_u), np.zeros_like(log_u)
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return log_u - gap
 
@@ -116,6 +142,10 @@ class ForwardKL(Divergence):
     def mu(self, log_u: Array) -> Array:
         return -expm1(-log_u)
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        fall = exp(-log_u)
+        return fall, -fall
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return -namespace(log_u).log(exp(-log_u) + gap)
 
@@ -138,6 +168,10 @@ class JensenShannon(Divergence):
 
     def mu(self, log_u: Array) -> Array:
         return log_sigmoid(log_u) + math.log(2)
+
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        down = sigmoid(-log_u)
+        return down, -down * sigmoid(log_u)
 
     def descend(self, log_u: Array, gap: Array) -> Array:
         # u' = e^-gap / (1/u + 1 - e^-gap): no cancellation, however large u is
@@ -178,6 +212,10 @@ class Alpha(Divergence):
     def mu(self, log_u: Array) -> Array:
         return -expm1(-self.alpha * log_u) / self.alpha
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        fall = exp(-self.alpha * log_u)
+        return fall, -self.alpha * fall
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return -namespace(log_u).log(exp(-self.alpha * log_u) + self.alpha * gap) / self.alpha
 
@@ -204,6 +242,10 @@ class ChiSquare(Divergence):
     def mu(self, log_u: Array) -> Array:
         return 2 * expm1(log_u)
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        rise = 2 * exp(log_u)
+        return rise, rise
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         xp = namespace(log_u)
         u = exp(log_u) - gap / 2
@@ -229,6 +271,10 @@ class MixedChiSquare(Divergence):
 
     def mu(self, log_u: Array) -> Array:
         return log_u + expm1(log_u)
+
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        rise = exp(log_u)
+        return 1 + rise, rise
 
     def descend(self, log_u: Array, gap: Array) -> Array:
         xp = namespace(log_u)

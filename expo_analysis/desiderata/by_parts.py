@@ -11,20 +11,20 @@ elsewhere. So F has a minimiser, pi_lam say, and
 
 from __future__ import annotations
 
-from ..divergences import Alpha, ChiSquare, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from ..losses import EXPO, SPO, ExplicitPO, Objective, PairObjective
+from ..divergences import DIVERGENCES
+from ..losses import Objective, PairObjective
 
 PROOF = "proven for every problem, as both terms of the objective are known"
 """How that is known, in the conditions of a verdict."""
 
 
 def is_explicit(objective: Objective) -> bool:
-    """Whether the objective is one of these: a class of this package itself, as a subclass may compute anything."""
-    if not isinstance(objective, PairObjective) or type(objective) not in (EXPO, ExplicitPO, SPO):
+    """Whether the objective is one of these."""
+    if not isinstance(objective, PairObjective):
         return False
-    if isinstance(objective, SPO) and objective.alpha != 1:
-        return False
-    return type(objective.regulariser) in (Alpha, ChiSquare, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL)
+    facts = objective.facts
+    likelihood = facts.log_ratio_only and not facts.needs_reference and facts.psis_convex
+    return bool(likelihood and facts.log_odds_scale == 1 and type(facts.regulariser) in DIVERGENCES.values())
 
 
 def proof(objective: Objective) -> str:

@@ -14,11 +14,11 @@ from scipy.special import expit
 
 from ..bandit import Bandit
 from ..divergences import ForwardKL
-from ..losses import EXPO
+from .by_parts import is_explicit
 from .outcome import from_hunt
 from .problems import pi_star
 from .search import Hunt, Measure, hunt
-from .subject import Optima, Subject
+from .subject import Optima, Subject, facts_of
 from .verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -88,7 +88,7 @@ def judge(subject: Subject) -> Verdict:
         if found is None or (looked.confirmed and not found.confirmed):
             found, failing = looked, name
     assert found is not None
-    if isinstance(subject.objective, EXPO):
+    if is_explicit(subject.objective) and type(facts_of(subject.objective).regulariser) is ForwardKL:
         evidence["largest error of the three-point identity"] = three_points(subject)
     code = DISTANCES[failing][1]
     return from_hunt(

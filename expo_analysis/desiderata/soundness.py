@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
+from ..losses import Facts, Objective, PairObjective, RewardObjective, risk
+from ..losses.facts import StatedFacts
+from ..losses.psi import Psi, Stated
 from .problems import FAMILIES
 from .subject import Subject, Unclaimed
 
@@ -37,16 +39,16 @@ def inspect(objective: Objective) -> Inspection:
     A loss whose claims are refuted goes on without them, since they would make wrong answers look proven. One that does
     not accept an array of lambdas is given them one at a time.
     """
-    if isinstance(objective, RLHF):
+    if isinstance(objective, RewardObjective):
         own = type(objective)
-        if own.reward_terms is RLHF.reward_terms and own.regulariser is RLHF.regulariser:
+        if own.reward_terms is RewardObjective.reward_terms:
             return Inspection(objective)
         return Inspection(None, (f"{own.__name__} is RLHF with a formula of its own, for which there is no solver",))
     if not isinstance(objective, PairObjective):
         kind = type(objective).__name__
         return Inspection(None, (f"{kind} is neither RLHF nor a loss of pairs (PairObjective), and cannot be judged",))
     try:
-        if getattr(objective.claims, "couples_pairs", False):
+        if objective.facts.couples_pairs:
             return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
         broken = _broken(objective, 1.0) or _broken_regulariser(objective)
     except Exception as error:  # a user's code may raise anything
@@ -172,7 +174,8 @@ def _accepts_arrays(objective: PairObjective, lams: Floats) -> bool:
 
 def _refuted(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
     """The claims that numbers refute at these lambdas, in words."""
-    claims, found = objective.claims, []
+    facts = objective.facts
+    found: list[str] = []
     points = _points(SHAPE[0], seed=1)
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
 
@@ -183,15 +186,15 @@ def _refuted(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[s
         return not torch.allclose(a, b, rtol=1e-7, atol=1e-10, equal_nan=True)
 
     here = losses(*points)
-    if not claims.needs_reference and differs(here, losses(*points[:2], points[3], points[2])):
+    if not facts.needs_reference and differs(here, losses(*points[:2], points[3], points[2])):
         found.append("needs_reference = False is false: its values change with the reference")
-    if claims.log_ratio_only and differs(here, losses(points[0] - 0.7, points[1] - 0.7, *points[2:])):
+    if facts.log_ratio_only and differs(here, losses(points[0] - 0.7, points[1] - 0.7, *points[2:])):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
-    if isinstance(objective, QuasiconvexObjective):
-        found += _refuted_of_psi(objective, lams)
-    elif claims.convex:
-        found += _refuted_convexity(plain, claims, objective, lams)
-    if not isinstance(objective, QuasiconvexObjective) and claims.log_ratio_only:
+    if facts.terms.terms:
+        found += [claim for one in everywhere for claim in refuted_terms(one.facts)][:1]
+    if facts.convex:
+        found += _refuted_convexity(plain, objective, lams)
+    if isinstance(facts, StatedFacts) and facts.log_ratio_only:
         for one in everywhere:
             limits = one.ratio_slopes()
             if limits is not None and _refuted_limits(_of_log_ratio(one), [float(x) for x in limits], float(one.lam)):
@@ -205,60 +208,58 @@ def _of_log_ratio(objective: PairObjective) -> Callable[[torch.Tensor], torch.Te
     return lambda x: objective.pair_loss(x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
 
 
-def _refuted_of_psi(objective: QuasiconvexObjective, lams: Floats) -> list[str]:
-    """A QPO loss is solved through psi, so psi must be convex and the loss must be made of it."""
-    points = _points(SHAPE[0], seed=2)
+def refuted_terms(facts: Facts) -> list[str]:
+    """What the psis of an objective's terms state of themselves and numbers refute, at one lambda."""
     found = []
-    for lam in lams:
-        own = objective.with_lam(float(lam))
-        mu = own.link.mu
-        margin = mu(points[0] - points[2]) - mu(points[1] - points[3])
-        if not torch.allclose(own.pair_loss(*points), own.psi(margin), rtol=1e-9, equal_nan=True):
-            found.append(f"to be psi(mu(u_w) - mu(u_l)) is false at lambda = {lam:g}")
-            break
-        at = torch.linspace(-30.0, 30.0, 121, dtype=torch.float64) / min(max(lam, 1e-3), 1e3)
-        left, middle, right = (own.psi(x) for x in (at[:-2], at[1:-1], at[2:]))
-        sag = middle - (left + right) / 2
-        if (sag > 1e-9 * (1 + middle.abs())).any():
-            found.append(f"that psi is convex is false at lambda = {lam:g}")
-            break
-        pieces = own.linear_pieces
-        if pieces is not None:
-            lines = torch.stack([float(slope) * at + float(intercept) for slope, intercept in pieces]).amax(0)
-            if not torch.allclose(own.psi(at), lines, rtol=1e-9, atol=1e-9):
-                found.append(f"that psi is made of its linear_pieces is false at lambda = {lam:g}")
-                break
-        claim = _refuted_slopes(own, at)
-        if claim:
-            found.append(f"{claim} at lambda = {lam:g}")
-            break
+    for psi, _, scale, _ in facts.bound:
+        size = float(np.max(np.abs(np.asarray(scale))))
+        # a psi of this package has its lambda in its statistic; another may have it inside, in any unit
+        units = (1.0,) if type(psi) is not Stated else (1.0, 1e-3, 1e3)
+        for unit in units:
+            claim = _refuted_psi(psi, torch.linspace(-30.0, 30.0, 121, dtype=torch.float64) * unit)
+            if claim:
+                found.append(f"{claim} at a scale of {size:g}")
     return found
 
 
-def _refuted_slopes(objective: QuasiconvexObjective, at: torch.Tensor) -> str:
-    """The claims on the derivatives of psi, at margins ``at`` and one lambda."""
+def _refuted_psi(psi: Psi, at: torch.Tensor) -> str:
+    """The statements of one psi that are false, at margins ``at``."""
+
+    def value(x: torch.Tensor) -> torch.Tensor:
+        return psi.value(x) + 0.0 * x
+
+    if value(at).shape != at.shape:
+        return ""  # its parameters are data
+    left, middle, right = (value(x) for x in (at[:-2], at[1:-1], at[2:]))
+    if psi.convex and (middle - (left + right) / 2 > 1e-9 * (1 + middle.abs())).any():
+        return "that psi is convex is false"
+    if psi.linear_pieces is not None:
+        lines = torch.stack([float(slope) * at + float(intercept) for slope, intercept in psi.linear_pieces]).amax(0)
+        if not torch.allclose(value(at), lines, rtol=1e-9, atol=1e-9):
+            return "that psi is made of its linear_pieces is false"
     x = at.clone().requires_grad_(True)
-    slope = _derivative(objective.psi(x), x)
+    slope = _derivative(value(x), x)
     bend = _derivative(slope, x)
     twist = _derivative(bend, x).detach()
     slope, bend = slope.detach(), bend.detach()
-    slack = 1e-9 * float(slope.abs().max())
-    ends = [float(np.max(end)) for end in objective.psi_slopes()]
-    beyond = (slope < ends[0] - slack).any() or (slope > ends[1] + slack).any()
-    if beyond or _refuted_limits(objective.psi, ends, float(objective.lam)):
-        return f"psi_slopes = ({ends[0]:g}, {ends[1]:g}) is false"
-    m = objective.psi_self_concordance
+    if psi.slopes is not None:
+        slack = 1e-9 * float(slope.abs().max())
+        ends = [float(np.max(end)) for end in psi.slopes]
+        beyond = psi.convex and ((slope < ends[0] - slack).any() or (slope > ends[1] + slack).any())
+        if beyond or _refuted_limits(value, ends, 30.0 / float(at.abs().max())):
+            return f"slopes = ({ends[0]:g}, {ends[1]:g}) is false"
+    m = psi.self_concordance
     if m is not None:
         m = float(np.max(m))
         if (twist.abs() > m * bend * (1 + 1e-6) + 1e-9 * bend.max() * (m + 1 / (1 + at.abs().max()))).any():
-            return f"psi_self_concordance = {m:g} is false"
-    if objective.bradley_terry_margin:
+            return f"self_concordance = {m:g} is false"
+    if psi.log_odds_scale is not None:
         for p in (0.6, 0.9, 0.99):
-            y = torch.tensor([1.0, -1.0], dtype=torch.float64) * np.log(p / (1 - p)) / objective.lam
+            y = torch.tensor([1.0, -1.0], dtype=torch.float64) * np.log(p / (1 - p)) / float(np.max(psi.log_odds_scale))
             y.requires_grad_(True)
-            win, lose = _derivative(objective.psi(y), y).detach().tolist()
+            win, lose = _derivative(value(y), y).detach().tolist()
             if abs(p * win - (1 - p) * lose) > 1e-9 * (abs(win) + abs(lose)):
-                return "bradley_terry_margin = True is false"
+                return "log_odds_scale is false"
     return ""
 
 
@@ -277,7 +278,7 @@ def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence
     return False
 
 
-def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjective, lams: Floats) -> list[str]:
+def _refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
     """Curvature in the logits, and its rate of change, along random lines."""
     rng = np.random.default_rng(3)
     for family in FAMILIES.values():
@@ -295,9 +296,9 @@ def _refuted_convexity(plain: Unclaimed, claims: Claims, objective: PairObjectiv
             slack = 1e-9 * (1 + lam**2 * min(1.0, 1.0 / lam) + value.detach().abs())
             if (bend < -slack).any():
                 return [f"convex = True is false: its curvature is {bend.min():.3g} somewhere at lambda = {lam:g}"]
-            m = claims.self_concordance
+            m = objective.with_lam(float(lam)).facts.self_concordance
             if m is not None:
-                limit = float(np.max(objective.with_lam(float(lam)).claims.self_concordance))
+                limit = float(np.max(m))
                 reach = across.amax(1) - across.amin(1)
                 if (twist.abs() > limit * reach * bend * (1 + 1e-6) + 1e3 * slack * (1 + lam)).any():
                     return [f"self_concordance = {limit:g} is false at lambda = {lam:g}"]

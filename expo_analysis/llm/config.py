@@ -11,7 +11,7 @@ from trl import DPOConfig
 
 from ..losses.base import PairObjective, check_number, check_option
 from ..losses.catalogue import CATALOGUE, objective
-from ..losses.qpo import QPO
+from ..losses import QPO
 from .aggregation import AGGREGATIONS
 from .data import ON_BAD_ROWS
 from .regulariser import ESTIMATORS

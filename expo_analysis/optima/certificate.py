@@ -1,7 +1,7 @@
 r"""Proven distances between a computed optimum and the true one.
 
 **From gradient to logits** [ours]. Let g and H be gradient and Hessian at the candidate theta, R the largest effective
-resistance R_ij = (e_i - e_j)' H^+ (e_i - e_j), and |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (`Claims.self_concordance`).
+resistance R_ij = (e_i - e_j)' H^+ (e_i - e_j), and |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (`Problem.concordance`).
 On the way from theta to the minimiser theta + d, H shrinks by at most exp(-M range(d)), so that range(d) <= r, where
 
     delta = M sqrt(R) sqrt(g' H^+ g) < 1,    r = -log(1 - delta) / M    (M = 0: r = sqrt(R) sqrt(g' H^+ g)).
@@ -21,12 +21,11 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
 smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|theta_w| + |theta_l| + ...), a loss derivative that torch found to a few u times its own size or M, whichever is
-larger, a sum of n terms to n u times the sum of moduli. Where the loss is a `Logistic`, both sigmas of a pair are known
-to a few u times their size, besides what the argument brings, and kept and flipped to a few u times the sum of moduli
-over both directions; as no sigma is above 1, the derivative is known to a few u times scale (|kept| + |flipped|) in
-these sums. Second derivatives are taken to be off by 4 u times their size or M^2, or else scale^2 (|kept| + |flipped|),
-and are reduced by that much.
+u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
+of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
+Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. Second
+derivatives are reduced by what may be rounding in them. A bare formula's derivatives are trusted no further than they
+are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
@@ -39,41 +38,45 @@ H^+ g) with these lower bounds as H.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ..losses.psi import SquaredSigmoid
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
-from .problem import Expansion, Problem, expand, softmax
+from .measured import formula_rounding
+from .problem import Problem, expand, softmax
 
 Floats = NDArray[np.float64]
 
 UNIT = float(np.finfo(np.float64).eps)  # twice the unit roundoff: room for the second-order terms
 
 
-def logit_error(problem: Problem, theta: Floats) -> Floats:
-    """r for each problem of the batch, shape (B,): a bound on range(theta - theta_true), nan where none is proven.
+def logit_error(problem: Problem, x: Floats) -> Floats:
+    """r for each problem of the batch, shape (B,): a bound on range(x - x_true), nan where none is proven.
 
-    For convex objectives of log-ratios with known self-concordance, with forward KL as the only regulariser.
+    For convex objectives of log-ratios with known self-concordance, beside a cross-entropy.
     """
-    return _certify(problem, theta, step=False)[1]
+    return _certify(problem, x, step=False)[1]
 
 
-def last_step(problem: Problem, theta: Floats) -> tuple[Floats, Floats]:
-    """The end of a Newton step from theta (n, B), and `logit_error` there, both from the derivatives at theta."""
-    return _certify(problem, theta, step=True)
+def last_step(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
+    """The end of a Newton step from x (n, B), and `logit_error` there, both from the derivatives at x."""
+    return _certify(problem, x, step=True)
 
 
-def _certify(problem: Problem, theta: Floats, step: bool) -> tuple[Floats, Floats]:
-    claims = problem.objective.claims
-    m = np.broadcast_to(np.asarray(claims.self_concordance, dtype=np.float64), theta.shape[1:])
-    theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
-    local = expand(problem, theta)
-    terms = _pair_terms(problem, local, m)
-    blur = 4 * UNIT * terms.bend_scale
+def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
+    m = np.broadcast_to(np.asarray(problem.concordance, dtype=np.float64), x.shape[1:])
+    x = x - (x.max(axis=0) + x.min(axis=0)) / 2
+    local = expand(problem, x)
+    rounding = PairRounding.of(problem, x)
+    blur = 4 * UNIT * rounding.bend_scale
     elimination = eliminate(np.maximum(local.curvature - blur, 0.0))
-    gradient, stretch, change = local.gradient, np.zeros_like(m), np.zeros_like(m)
+    flow = sums_at_responses(local.slope)
+    gradient = local.gradient + (flow - incidence(problem.n) @ local.slope)
+    stretch, change = np.zeros_like(m), np.zeros_like(m)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if step:
             direction = elimination.solve(gradient.mean(axis=0) - gradient)
@@ -83,22 +86,41 @@ def _certify(problem: Problem, theta: Floats, step: bool) -> tuple[Floats, Float
             direction, stretch = np.where(short, direction, 0.0), np.where(short, stretch, 0.0)
             drop = incidence(problem.n).T @ direction
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
-            theta, gradient = theta + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
-        reach = np.exp(2 * stretch) * _reach(problem, theta, gradient, terms, elimination, change)
+            x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
+        reach = np.exp(2 * stretch) * _reach(problem, x, gradient, local.slope, rounding, elimination, change)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
     if step:
-        r = r + UNIT * np.abs(theta).max(axis=0)
-    return theta, np.where(np.isfinite(r), r, np.nan)
+        r = r + UNIT * np.abs(x).max(axis=0)
+    return x, np.where(np.isfinite(r), r, np.nan)
 
 
-def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
-    """r for squared-error `RegressionEXPO`, as `logit_error`; see "Squared errors" in the module's docstring."""
-    theta = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
-    local = expand(problem, theta)
+def sums_at_responses(currents: Floats) -> Floats:
+    """What flows into each response, (n, B), from currents (n(n-1)/2, B) into the high end of each pair.
+
+    Summed with two-sum, so that the result is as exact as if it had been summed with twice the digits and then rounded.
+    """
+    size = currents.shape[1]
+    n = round((1 + np.sqrt(1 + 8 * len(currents))) / 2)
+    high, low = pairs(n)
+    matrix = np.zeros((n, n, size))
+    matrix[high, low], matrix[low, high] = currents, -currents
+    total, error = np.zeros((n, size)), np.zeros((n, size))
+    for term in matrix.swapaxes(0, 1):
+        grown = total + term
+        part = grown - total
+        error += (total - (grown - part)) + (term - part)
+        total = grown
+    return total + error
+
+
+def squared_error_bound(problem: Problem, x: Floats) -> Floats:
+    """r where psi is a `SquaredSigmoid`, as `logit_error`; see "Squared errors" in the module's docstring."""
+    x = x - (x.max(axis=0) + x.min(axis=0)) / 2
+    local = expand(problem, x)
     target, mass = _targets(problem)
     high, low = pairs(problem.n)
-    excess = (mass * (expit(theta[high] - theta[low]) - target) ** 2).sum(axis=0) * (1 + 1e-9) + UNIT**2
+    excess = (mass * (expit(x[high] - x[low]) - target) ** 2).sum(axis=0) * (1 + 1e-9) + UNIT**2
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         width = np.sqrt(excess / mass) + 8 * UNIT
         interval = np.stack([np.maximum(target - width, 0.0), np.minimum(target + width, 1.0)])
@@ -106,73 +128,99 @@ def regression_logit_error(problem: Problem, theta: Floats) -> Floats:
         margin = slope - width * np.abs(1 - 2 * interval).max(axis=0)
         convex = ((margin > 0) | (mass == 0)).all(axis=0)
         weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0)
-        terms = _pair_terms(problem, local, np.ones(problem.size))
-        reach = _reach(problem, theta, local.gradient, terms, eliminate(weights))
+        rounding = PairRounding.of(problem, x)
+        reach = _reach(problem, x, local.gradient, local.slope, rounding, eliminate(weights))
     return np.where(convex & np.isfinite(reach), reach, np.nan)
 
 
 def _targets(problem: Problem) -> tuple[Floats, Floats]:
-    """For squared-error regression the target of sigma(theta_i - theta_j), both orders of a pair taken together, and
-    the weight of the pair; both in the order of `laplacian.pairs`."""
-    lam = problem.objective.lam
-    high, low = pairs(problem.n)
-    mass = problem.edges.to_pair @ problem.weight
-    wins = (mass + problem.edges.net @ problem.weight) / 2
-    of_reference = expit(problem.log_reference[high] - problem.log_reference[low])
-    return (wins / np.where(mass > 0, mass, 1.0) + lam * of_reference) / (1 + lam), mass
+    """The target of sigma(x_high - x_low), both orders of a pair taken together, and the weight of the pair; both in the
+    order of `laplacian.pairs`.
+    """
+    (part,) = problem.parts
+    assert isinstance(part.psi, SquaredSigmoid)
+    edges, weight = problem.edges, part.weight
+    miss = np.broadcast_to(part.psi.miss, weight.shape)
+    mass = edges.to_pair @ weight
+    # a pair's weight times its target, from winners at the high end and from those at the low end
+    hit = edges.upward @ (weight * (1 - miss)) + edges.downward @ (weight * miss)
+    return hit / np.where(mass > 0, mass, 1.0), mass
 
 
 @dataclass(frozen=True)
-class PairTerms:
+class PairRounding:
     """What rounding does to the terms of each of `laplacian.pairs`; all (n(n-1)/2, B).
 
-    slope: their derivative in theta_high - theta_low. bend: the sum of the moduli of second derivatives, by which an
-    argument's error enters the slope. slope_scale, bend_scale: what the rounding of the first and of the second
-    derivative is relative to.
+    bend: the sum of the moduli of second derivatives, by which an argument's error enters the slope. slope_scale,
+    bend_scale: what the rounding of first and second derivatives is relative to. extra: further errors of the slope.
     """
 
-    slope: Floats
     bend: Floats
     slope_scale: Floats
     bend_scale: Floats
+    extra: Floats
 
+    @classmethod
+    def of(cls, problem: Problem, x: Floats) -> PairRounding:
+        """At x (n, B)."""
+        edges, weight = problem.edges, problem.weight
+        high, low = pairs(problem.n)
+        found: list[Any] = [np.zeros((len(high), problem.size)) for _ in range(4)]
 
-def _pair_terms(problem: Problem, local: Expansion, m: Floats) -> PairTerms:
-    edges, weight, stated = problem.edges, problem.weight, problem.stated()
-    if stated is not None:
-        scaled = stated.scale * (edges.to_pair @ (weight * (np.abs(stated.kept) + np.abs(stated.flipped))))
-        return PairTerms(local.slope, np.abs(local.bend), scaled, stated.scale * scaled)
-    slope, bend = np.abs(local.slope), np.abs(local.bend)
-    return PairTerms(
-        slope=edges.net @ (weight * local.slope),
-        bend=edges.to_pair @ (weight * bend),
-        slope_scale=edges.to_pair @ (weight * np.maximum(m, slope)),
-        bend_scale=edges.to_pair @ (weight * np.maximum(m**2, bend)),
-    )
+        def add(*terms: Floats) -> None:
+            for k, term in enumerate(terms):
+                found[k] = found[k] + term
+
+        for merged in problem.merged:
+            at = problem.at(x, merged.relative)
+            scaled = merged.slope * merged.size
+            add(np.abs(merged.derivatives(at[high] - at[low])[1]), scaled, merged.slope * scaled)
+        for part in problem.parts:
+            at = problem.at(x, part.relative)
+            first, second = (np.abs(d) for d in problem.of_psi(part, part.margin(at[edges.winner] - at[edges.loser])))
+            slope_scale, bend_scale = part.psi.rounding
+            slope, weights = np.abs(part.slope), part.weight
+            add(
+                edges.to_pair @ (weights * slope**2 * second),
+                edges.to_pair @ (weights * slope * np.maximum(first, slope_scale)),
+                edges.to_pair @ (weights * slope**2 * np.maximum(second, bend_scale)),
+                2 * UNIT * (edges.to_pair @ (weights * slope * second * np.abs(part.shift))),
+            )
+        if problem.is_formula:
+            first, second, extra = formula_rounding(problem, x)
+            m = np.asarray(problem.concordance)
+            add(
+                edges.to_pair @ (weight * second),
+                edges.to_pair @ (weight * np.maximum(m, first)),
+                edges.to_pair @ (weight * np.maximum(m**2, second)),
+                edges.to_pair @ (weight * extra),
+            )
+        return cls(*found)
 
 
 def _reach(
     problem: Problem,
-    theta: Floats,
+    x: Floats,
     gradient: Floats,
-    terms: PairTerms,
+    slope: Floats,
+    rounding: PairRounding,
     elimination: Elimination,
     change: float | Floats = 0.0,
 ) -> Floats:
     """sqrt(R) sqrt(g' H^+ g) for the Laplacian H that was eliminated; shape (B,).
 
     Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g), and leaves room for
-    weights of H that are too large by a part in a million.
+    weights of H that are too large by a part in a million. slope: of the pairs, whose sums g has.
     """
     resistance = resistances(elimination)[pairs(problem.n)]
     gradient = gradient - gradient.mean(axis=0)
     potential = elimination.solve(gradient)
     norm = (np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) + change) * (1 + 1e-6)
-    norm = norm + _rounding_norm(problem, theta, terms, np.sqrt(resistance))
+    norm = norm + _rounding_norm(problem, x, slope, rounding, np.sqrt(resistance))
     return (1 + 2e-6) * np.sqrt(resistance.max(axis=0)) * norm
 
 
-def _rounding_norm(problem: Problem, theta: Floats, terms: PairTerms, root: Floats) -> Floats:
+def _rounding_norm(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding, root: Floats) -> Floats:
     """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,).
 
     root: square roots of the effective resistances between the `laplacian.pairs`.
@@ -180,20 +228,30 @@ def _rounding_norm(problem: Problem, theta: Floats, terms: PairTerms, root: Floa
     n = problem.n
     high, low = pairs(n)
     to_high, to_low = ends(n)
-    size = np.abs(theta) + (np.abs(problem.log_reference) + 2.0 if problem.objective.claims.needs_reference else 0.0)
+    relative = problem.is_formula and problem.facts.needs_reference
+    relative |= any(part.relative for part in (*problem.merged, *problem.parts))
+    size = np.abs(x) + (np.abs(problem.log_reference) + 2.0 if relative else 0.0)
     argument = size[high] + size[low]
-    from_pairs = 2 * UNIT * ((4 * terms.slope_scale + argument * terms.bend) * root).sum(axis=0)
+    each = 2 * UNIT * (4 * rounding.slope_scale + argument * rounding.bend) + rounding.extra
+    from_pairs = (each * root).sum(axis=0)
 
-    net = np.abs(terms.slope)
-    per_response = n * UNIT * (to_high @ net + to_low @ net)
-    if problem.objective.regulariser is not None:
-        policy, reference = softmax(theta), problem.reference
-        top = theta.max(axis=0)
-        rounding = policy * ((4 + n + top) - theta + np.abs(theta)) + reference * (4 + np.abs(problem.log_reference))
-        per_response = per_response + 2 * UNIT * problem.strength * rounding
+    net = np.abs(slope)
+    flow = to_high @ net + to_low @ net
+    # two-sum leaves a rounding of the result and of what the second digits hold
+    per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * flow
+    if problem.target is not None:
+        policy, top = softmax(x), x.max(axis=0)
+        share = policy * ((4 + n + top) - x + np.abs(x))
+        if problem.pull is not None:
+            reference = problem.reference * (4 + np.abs(problem.log_reference))
+            per_response = per_response + 2 * UNIT * problem.pull * (share + reference)
+        if problem.likelihood is not None:
+            terms = n + len(problem.edges.winner)
+            seen = problem.likelihood.sum(axis=0)
+            per_response = per_response + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
     # to a hub at one end of a pair flows what belongs to the other end
     to_hub = to_high @ (per_response[low] * root) + to_low @ (per_response[high] * root)
-    return from_pairs + to_hub.min(axis=0)
+    return np.asarray(from_pairs + to_hub.min(axis=0))
 
 
 def policy_error(policy: Floats, r: Floats) -> Floats:

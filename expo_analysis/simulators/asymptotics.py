@@ -71,7 +71,7 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
 
     def losses(theta: torch.Tensor) -> torch.Tensor:
         log_policy = torch.log_softmax(theta, dim=-1)
-        read = [log_policy, log_reference] if objective.claims.needs_reference else [log_policy]
+        read = [log_policy, log_reference] if objective.facts.needs_reference else [log_policy]
         return torch.as_tensor(objective.loss(*(array[end] for array in read for end in (winner, loser))))
 
     def total(theta: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,46 @@
+"""Every loss of the package, one family a file, and their names for the command line and for loops over all."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..base import Objective, PairObjective
+from .aot import AOT
+from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
+from .dpo import DPO
+from .dpop import DPOP
+from .expo import EXPO, SPO, ExplicitPO, RegressionEXPO
+from .fdpo import FDPO, ChiPO
+from .hinge import Hinge, SLiC
+from .ipo import IPO
+from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from .nonconvex import EXO, DiscoPOP
+from .qpo import QPO
+from .rlhf import RLHF
+
+CATALOGUE: dict[str, type[Objective]] = {
+    cls.name: cls
+    for cls in (
+        *(RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO, SPO),
+        *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
+        *(SFT, BradleyTerry, CPO, SimPO, ORPO),
+        *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
+    )
+}
+
+
+def objective(name: str, lam: float, **options: Any) -> Objective:
+    """The objective called ``name`` in `CATALOGUE`, with its own options.
+
+    Raises:
+        ValueError: unknown name, or an option that this objective does not have.
+    """
+    if name not in CATALOGUE:
+        raise ValueError(f"objective must be one of {sorted(CATALOGUE)}, got {name!r}")
+    cls = CATALOGUE[name]
+    accepted = [field.name for field in dataclasses.fields(cls) if field.name != "lam"]
+    for option in options:
+        if option not in accepted:
+            raise ValueError(f"{option} is not an option of {name!r}; accepted: {accepted or 'none'}")
+    return cls(lam, **options)

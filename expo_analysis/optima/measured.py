@@ -1,0 +1,72 @@
+r"""How far the derivatives of a bare formula can be trusted: seen in how they change, not derived.
+
+Nothing is known of the operations inside of a formula. If its slope f' is right to rounding, then
+f'(x + d) - f'(x) is d times the mean curvature in between, for d of any size; what is left over is error. The largest
+that is seen, over steps from a rounding to 1e-4 in both directions, is added to the rounding that any formula has. A
+formula that cancels inside, or computes in single precision, is noticed by it. This is a measurement: a bound that
+rests on it is as good as the claims of the formula's author.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .problem import Problem, formula_of_log_ratio, torch_derivatives, torch_formula
+
+Floats = NDArray[np.float64]
+
+UNIT = float(np.finfo(np.float64).eps)
+STEPS = (4e-16, 1e-13, 1e-10, 1e-7, 1e-4)
+"""In units of max(1, |x|)."""
+
+
+def formula_rounding(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """For a formula of log-ratios: moduli of first and second derivative, and the measured error of the first, (E, B)."""
+    _, first, second = formula_of_log_ratio(problem, x)
+    worst = np.zeros_like(first)
+    m = np.asarray(problem.concordance)
+    for size in STEPS:
+        for sign in (1.0, -1.0):
+            step = sign * size * np.maximum(1.0, np.abs(x))
+            moved = x + step * ((1.0 + np.arange(problem.n)) / problem.n)[:, None]  # so that every log-ratio moves
+            _, slope, bend = formula_of_log_ratio(problem, moved)
+            edges = problem.edges
+            d = (moved[edges.winner] - moved[edges.loser]) - (x[edges.winner] - x[edges.loser])
+            curved = np.maximum(np.abs(second), np.abs(bend))
+            smooth = np.abs(d) * curved * np.minimum((m * d) ** 2, 1.0)  # what curvature may change on the way
+            left = np.abs(slope - first - d * (second + bend) / 2) - smooth
+            rounding = 4e-16 * (np.abs(x[edges.winner]) + np.abs(x[edges.loser]) + 2) * curved
+            worst = np.maximum(worst, left - rounding)
+    return np.abs(first), np.abs(second), np.maximum(worst, 0.0)
+
+
+def formula_rounding_of_ends(
+    problem: Problem, log_policy: Floats
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats], Floats]:
+    """For any formula, at log pi (n, B): errors of f_w and f_l, their moduli or M, and the moduli of f_ww, f_wl, f_ll added.
+
+    Each is (E, B).
+    """
+    loss, edges = torch_formula(problem), problem.edges
+    ends = [log_policy[end] for end in edges.ends]
+    _, first, second = torch_derivatives(loss, *ends)
+    m = np.asarray(problem.concordance)
+    bend = sum(np.abs(second[i][j]) for i in range(2) for j in range(2))
+    worst = [np.zeros_like(ends[0]), np.zeros_like(ends[0])]
+    for size in STEPS:
+        for signs in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 1.0), (1.0, -1.0)):
+            moved = [end + sign * size * np.maximum(1.0, np.abs(end)) for end, sign in zip(ends, signs, strict=True)]
+            d = [there - end for there, end in zip(moved, ends, strict=True)]
+            _, slopes, bends = torch_derivatives(loss, *moved)
+            reach = np.abs(d[0]) + np.abs(d[1])
+            curved = bend + sum(np.abs(bends[i][j]) for i in range(2) for j in range(2))
+            slack = reach * curved * np.minimum((m * reach) ** 2, 1.0)
+            slack = slack + 4e-16 * (np.abs(ends[0]) + np.abs(ends[1]) + 2) * curved
+            for i in range(2):
+                expected = sum(d[j] * (second[i][j] + bends[i][j]) / 2 for j in range(2))
+                worst[i] = np.maximum(worst[i], np.abs(slopes[i] - first[i] - expected) - slack)
+    argument = 2 * UNIT * (np.abs(ends[0]) + np.abs(ends[1]) + 2) * bend
+    sizes = tuple(np.maximum(m, np.abs(f)) for f in first)
+    errors = tuple(8 * UNIT * size + argument + np.maximum(w, 0.0) for size, w in zip(sizes, worst, strict=True))
+    return errors, sizes, bend  # type: ignore[return-value]

@@ -1,0 +1,98 @@
+"""Logistic losses with a penalty on winners that have lost mass, as DPOP: one problem after the other.
+
+No error bound is proven, but that the conditions for a minimum of a convex problem hold; see `optima.shortfall`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...losses.psi import Logistic
+from ...losses.statistics import LogRatioToReference, Shortfall, is_number
+from ..found import Found, named, texts
+from ..problem import Problem
+from ..shortfall import KinkedOptimum, KinkedProblem, kinked_optimum
+from ..solution import Certificate, Status
+
+NAME = "auto"
+
+
+def accepts(problem: Problem) -> bool:
+    """One logistic term of lam (hbar + penalty min(log u_w, 0)), and nothing else."""
+    terms = problem.facts.terms.terms
+    if len(terms) != 1 or problem.target is not None or problem.divergence is not None or not problem.general:
+        return False
+    (term,) = terms
+    plain = is_number(term.weight, 1) and is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
+    psi = term.psi
+    logistic = type(psi) is Logistic and is_number(psi.kept, 1) and is_number(psi.flipped, 0)
+    return plain and logistic and _penalty(problem) is not None
+
+
+def _penalty(problem: Problem) -> float | None:
+    (term,) = problem.facts.terms.terms
+    found = {(type(atom), atom.slot): c for c, atom in term.statistic.parts}
+    known = {(LogRatioToReference, "w"), (LogRatioToReference, "l"), (Shortfall, "w")}
+    if set(found) != known or (found[LogRatioToReference, "w"], found[LogRatioToReference, "l"]) != (1.0, -1.0):
+        return None
+    return found[Shortfall, "w"] if found[Shortfall, "w"] > 0 else None
+
+
+def solve(problem: Problem) -> Found:
+    """The minimisers, or the limits of minimising sequences."""
+    penalty = _penalty(problem)
+    assert penalty is not None
+    scale = np.broadcast_to(np.asarray(problem.facts.terms.terms[0].statistic.scale, dtype=np.float64), problem.size)
+    log_policy = np.empty_like(problem.log_reference)
+    status, certificate, message = (texts("", problem.size) for _ in range(3))
+    for b in range(problem.size):
+        one = KinkedProblem(
+            problem.edges, problem.weight[:, b], float(scale[b]), penalty, np.exp(problem.log_reference[:, b])
+        )
+        falling, unseen = one.falling, ~one.compared
+        if unseen.all():
+            kept, found = unseen, KinkedOptimum(np.zeros(problem.n), True, False)
+        elif (falling | unseen).all():
+            kept = one.unbeaten
+            found = KinkedOptimum(np.full(int(kept.sum()), -np.log(one.reference[kept].sum())), True, False)
+        else:
+            kept = ~(falling | unseen)
+            found = kinked_optimum(one.among(kept))
+        x = np.full(problem.n, -np.inf)
+        x[kept] = found.x
+        status[b], certificate[b], message[b] = _verdict(found)
+        # if more mass is of use to those that are held up, what nobody compares falls too; else its mass is open
+        open_ = found.optimal and unseen.any() and not falling.any() and found.nu <= 1e-9 * one.weight.sum() * scale[b]
+        if open_:
+            share = min(float(found.x.min()), -float(np.log1p(-one.reference[unseen].sum())))
+            x[kept] -= max(share, 0.0)
+            x[unseen] = np.log(-np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum())) / one.reference[unseen].sum())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            at = problem.log_reference[:, b] + x
+            log_policy[:, b] = at - np.log(np.exp(at - at.max()).sum()) - at.max()
+        if not found.optimal:
+            continue
+        lost = falling if open_ else falling | (unseen & ~unseen.all())
+        if open_:
+            names = named(problem, np.broadcast_to(unseen[:, None], log_policy.shape), b)
+            status[b], certificate[b] = Status.NOT_UNIQUE, Certificate.CONDITIONS
+            message[b] = f"responses {names} are in no comparison, and the objective leaves their mass open"
+        elif lost.any():
+            gone = named(problem, np.broadcast_to(lost[:, None], log_policy.shape), b)
+            status[b], certificate[b] = Status.NO_MINIMISER, Certificate.THEOREM
+            message[b] = (
+                f"no minimiser: nothing holds responses {gone} up, as they beat no response that is beaten in a circle; "
+                "the loss falls as their probability tends to 0, and the policy is that limit"
+            )
+    nothing = np.full(problem.size, np.nan)
+    steps = np.zeros(problem.size, dtype=np.intp)
+    return Found(log_policy, nothing, steps, status, certificate, message, np.zeros(problem.size, dtype=bool))
+
+
+def _verdict(found: KinkedOptimum) -> tuple[Status, Certificate, str]:
+    if not found.optimal:
+        return Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold"
+    text = "the minimiser: the objective is convex and its conditions hold"
+    if not found.unique:
+        text = "a minimiser: the objective is convex and its conditions hold; there may be others"
+    return Status.OPTIMAL, Certificate.CONDITIONS, text
