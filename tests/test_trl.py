@@ -23,7 +23,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.losses.catalogue import TRL_DIVERGENCES, TRL_LOSSES, TRL_SMOOTHED
+from expo_analysis.losses.trl import TRL_DIVERGENCES, TRL_LOSSES, TRL_SMOOTHED
 
 if importlib.util.find_spec("trl") is None:
     pytest.skip("trl is not installed: pip install -c constraints.txt 'expo-analysis[test]'", allow_module_level=True)

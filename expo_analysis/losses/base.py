@@ -108,7 +108,11 @@ class PairObjective(Objective):
         terms = self.terms
         if terms is None:
             raise TypeError(f"{type(self).__name__} must define terms or pair_loss")
-        return terms.value(_datum(logp_w, logp_l, ref_logp_w, ref_logp_l))
+        value = terms.value(_datum(logp_w, logp_l, ref_logp_w, ref_logp_l))
+        for slot, logp in (("logp_w", logp_w), ("logp_l", logp_l)):
+            if slot not in terms.reads:  # so that torch finds a derivative, 0, in what the loss does not read
+                value = value + 0.0 * logp
+        return value
 
     @property
     def claims(self) -> Claims:

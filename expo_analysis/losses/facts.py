@@ -24,7 +24,7 @@ import numpy as np
 
 from ..divergences import Divergence, ForwardKL, ReverseKL
 from .data import Datum, evaluate
-from .psi import Linear, Psi, Slopes, seen_decay
+from .psi import Linear, Psi, Slopes, Square, seen_decay
 from .statistics import Linked, Shortfall, Statistic, is_number
 from .terms import Sum, bound
 
@@ -212,8 +212,13 @@ class Facts:
     @cached_property
     def closed_form(self) -> bool:
         """Whether a Bradley-Terry population's optimum is known up to a root, over connected pairs."""
+        if self.regulariser is not None:
+            return False
+        if self.likelihood:
+            return all(is_likelihood(psi, stat) for psi, *_, stat in self.bound)
         reached = self.log_ratio_only or (self.link is not None and self.link.mu_at_zero == -math.inf)
-        return bool(reached and self.regulariser is None and self.log_odds_scale is not None)
+        squares = all(type(psi) is Square for psi, *_ in self.bound)
+        return bool(reached and (squares or self.log_odds_scale is not None))
 
     def claims(self) -> Claims:
         """The facts that `Claims` has fields for."""

@@ -49,6 +49,10 @@ class Psi(ABC):
         """psi'(m) and psi''(m) of a numpy array; by torch where a psi does not state them."""
         return by_torch(self.value, m)
 
+    def slope_size(self, m: Array) -> Array:
+        """The sum of the moduli of what psi'(m) is a sum of: its rounding is a few units of that."""
+        return np.abs(self.derivatives(m)[0])
+
     @property
     def slopes(self) -> Slopes | None:
         """Limits of psi' at -inf and +inf; None where they are not known."""
@@ -150,6 +154,9 @@ class Logistic(Psi):
         against = 1 / (1 + odds)
         towards = odds * against
         return self.flipped * towards - self.kept * against, (self.kept + self.flipped) * (towards * against)
+
+    def slope_size(self, m: Array) -> Array:
+        return abs(self.flipped) * sigmoid(m) + abs(self.kept) * sigmoid(-m)
 
     @property
     def _one_sided(self) -> bool:
@@ -316,6 +323,10 @@ class SquaredSigmoid(Psi):
         up, down = sigmoid(m), sigmoid(-m)
         gap, bend = self.miss - down, up * down
         return 2 * gap * bend, 2 * bend * (bend + gap * (down - up))
+
+    def slope_size(self, m: Array) -> Array:
+        up, down = sigmoid(m), sigmoid(-m)
+        return 2 * (self.miss + down) * up * down
 
     slopes = (0.0, 0.0)
     decay = (1.0, 1.0)

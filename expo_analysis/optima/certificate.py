@@ -37,12 +37,13 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, lambertw
 
 from ..losses.psi import SquaredSigmoid
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
@@ -73,10 +74,12 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
     local = expand(problem, x)
     rounding = PairRounding.of(problem, x)
     blur = 4 * UNIT * rounding.bend_scale
-    elimination = eliminate(np.maximum(local.curvature - blur, 0.0))
+    weights = np.maximum(local.curvature - blur, 0.0)
+    elimination = eliminate(weights)
     flow = sums_at_responses(local.slope)
     gradient = local.gradient + (flow - incidence(problem.n) @ local.slope)
-    stretch, change = np.zeros_like(m), np.zeros_like(m)
+    stretch, change, drop = np.zeros_like(m), np.zeros_like(m), np.zeros_like(local.curvature)
+    direction = np.zeros_like(x)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if step:
             direction = elimination.solve(gradient.mean(axis=0) - gradient)
@@ -87,9 +90,15 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
             drop = incidence(problem.n).T @ direction
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
             x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
-        reach = np.exp(2 * stretch) * _reach(problem, x, gradient, local.slope, rounding, elimination, change)
+        errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
+        reach = np.exp(2 * stretch) * errors.reach(change)
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
+        # the same by currents: what a step along `direction` changes in a pair's, and how much the pairs' weights change
+        k = np.maximum(m, 0.0 if problem.target is None else 2.0)
+        moved = k * np.ptp(direction, axis=0) if step else 0.0
+        changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2 if step else 0.0
+        r = np.fmin(r, _by_currents(k, np.exp(moved) * errors.potential(changed)))
     if step:
         r = r + UNIT * np.abs(x).max(axis=0)
     return x, np.where(np.isfinite(r), r, np.nan)
@@ -129,7 +138,7 @@ def squared_error_bound(problem: Problem, x: Floats) -> Floats:
         convex = ((margin > 0) | (mass == 0)).all(axis=0)
         weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0)
         rounding = PairRounding.of(problem, x)
-        reach = _reach(problem, x, local.gradient, local.slope, rounding, eliminate(weights))
+        reach = Errors.of(problem, x, local.gradient, local.slope, rounding, weights, eliminate(weights)).reach(0.0)
     return np.where(convex & np.isfinite(reach), reach, np.nan)
 
 
@@ -198,33 +207,82 @@ class PairRounding:
         return cls(*found)
 
 
-def _reach(
-    problem: Problem,
-    x: Floats,
-    gradient: Floats,
-    slope: Floats,
-    rounding: PairRounding,
-    elimination: Elimination,
-    change: float | Floats = 0.0,
-) -> Floats:
-    """sqrt(R) sqrt(g' H^+ g) for the Laplacian H that was eliminated; shape (B,).
+def _by_currents(k: Floats, potential: Floats) -> Floats:
+    """r <= exp(k r) S, S the ``potential``: its first root, where there is one; nan elsewhere. S itself for k = 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = k * potential < math.exp(-1) * (1 - 1e-9)
+        root = -lambertw(np.where(inside, -k * potential, np.nan)).real / np.where(k > 0, k, 1.0)
+    return np.where(k > 0, root * (1 + 1e-12), potential)
 
-    Includes the rounding of g, and any other ``change`` of g, given in the norm sqrt(g' H^+ g), and leaves room for
-    weights of H that are too large by a part in a million. slope: of the pairs, whose sums g has.
+
+@dataclass(frozen=True)
+class Errors:
+    """The gradient at x, what rounding may add to it, and the resistances that it meets; all by `laplacian.pairs`.
+
+    gradient: (n, B). potential_of: H^+ gradient, (n, B). resistance: (n(n-1)/2, B). currents: what flows along each pair
+    by rounding of its own term. at_responses: (n, B), rounding that belongs to a response, and flows to a hub.
     """
-    resistance = resistances(elimination)[pairs(problem.n)]
-    gradient = gradient - gradient.mean(axis=0)
-    potential = elimination.solve(gradient)
-    norm = (np.sqrt(np.maximum((gradient * potential).sum(axis=0), 0.0)) + change) * (1 + 1e-6)
-    norm = norm + _rounding_norm(problem, x, slope, rounding, np.sqrt(resistance))
-    return (1 + 2e-6) * np.sqrt(resistance.max(axis=0)) * norm
+
+    gradient: Floats
+    potential_of: Floats
+    weights: Floats
+    resistance: Floats
+    currents: Floats
+    at_responses: Floats
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        x: Floats,
+        gradient: Floats,
+        slope: Floats,
+        rounding: PairRounding,
+        weights: Floats,
+        elimination: Elimination,
+    ) -> Errors:
+        """At x (n, B), for the Laplacian H of these ``weights``. slope: of the pairs, whose sums the gradient has."""
+        gradient = gradient - gradient.mean(axis=0)
+        resistance = resistances(elimination)[pairs(problem.n)]
+        currents, at_responses = _rounding(problem, x, slope, rounding)
+        potential = elimination.solve(gradient)
+        return cls(gradient, potential, weights, resistance, currents, at_responses)
+
+    def reach(self, change: float | Floats) -> Floats:
+        """sqrt(R) sqrt(g' H^+ g), (B,), with rounding, and any other ``change`` of g given in the norm sqrt(g' H^+ g).
+
+        Leaves room for weights of H that are too large by a part in a million.
+        """
+        root = np.sqrt(self.resistance)
+        norm = np.sqrt(np.maximum((self.gradient * self.potential_of).sum(axis=0), 0.0)) + change
+        norm = norm * (1 + 1e-6) + (self.currents * root).sum(axis=0) + self._to_hub(root)
+        return np.asarray((1 + 2e-6) * np.sqrt(self.resistance.max(axis=0)) * norm)
+
+    def potential(self, changed: float | Floats) -> Floats:
+        """sum |current| R, (B,): a bound on the range of H^+ g, also where H's weights are larger.
+
+        A unit current between two responses makes no difference of potentials larger than that between them, R, and R
+        falls as weights grow. The gradient flows as it does in H. changed: further currents, as moduli.
+        """
+        high, low = pairs(len(self.gradient))
+        own = self.weights * np.abs(self.potential_of[high] - self.potential_of[low])
+        flow = own * (1 + 1e-6) + self.currents + changed
+        with np.errstate(invalid="ignore"):
+            along = np.where(flow > 0, flow * self.resistance, 0.0).sum(axis=0)
+        return np.asarray((1 + 2e-6) * (along + self._to_hub(self.resistance)))
+
+    def _to_hub(self, cost: Floats) -> Floats:
+        """What errors at single responses cost, (B,), if they flow to the hub that makes it least."""
+        n = len(self.gradient)
+        high, low = pairs(n)
+        to_high, to_low = ends(n)
+        # to a hub at one end of a pair flows what belongs to the other end
+        to_hub = to_high @ (self.at_responses[low] * cost) + to_low @ (self.at_responses[high] * cost)
+        return np.asarray(to_hub.min(axis=0))
 
 
-def _rounding_norm(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding, root: Floats) -> Floats:
-    """A bound on sqrt(e' H^+ e) for the rounding error e of the gradient, shape (B,).
-
-    root: square roots of the effective resistances between the `laplacian.pairs`.
-    """
+def _rounding(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding) -> tuple[Floats, Floats]:
+    """Rounding of the gradient: currents along pairs, (n(n-1)/2, B), and what belongs to single responses, (n, B)."""
     n = problem.n
     high, low = pairs(n)
     to_high, to_low = ends(n)
@@ -232,13 +290,11 @@ def _rounding_norm(problem: Problem, x: Floats, slope: Floats, rounding: PairRou
     relative |= any(part.relative for part in (*problem.merged, *problem.parts))
     size = np.abs(x) + (np.abs(problem.log_reference) + 2.0 if relative else 0.0)
     argument = size[high] + size[low]
-    each = 2 * UNIT * (4 * rounding.slope_scale + argument * rounding.bend) + rounding.extra
-    from_pairs = (each * root).sum(axis=0)
+    currents = 2 * UNIT * (4 * rounding.slope_scale + argument * rounding.bend) + rounding.extra
 
     net = np.abs(slope)
-    flow = to_high @ net + to_low @ net
     # two-sum leaves a rounding of the result and of what the second digits hold
-    per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * flow
+    per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * (to_high @ net + to_low @ net)
     if problem.target is not None:
         policy, top = softmax(x), x.max(axis=0)
         share = policy * ((4 + n + top) - x + np.abs(x))
@@ -249,14 +305,17 @@ def _rounding_norm(problem: Problem, x: Floats, slope: Floats, rounding: PairRou
             terms = n + len(problem.edges.winner)
             seen = problem.likelihood.sum(axis=0)
             per_response = per_response + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
-    # to a hub at one end of a pair flows what belongs to the other end
-    to_hub = to_high @ (per_response[low] * root) + to_low @ (per_response[high] * root)
-    return np.asarray(from_pairs + to_hub.min(axis=0))
+    return currents, per_response
 
 
 def policy_error(policy: Floats, r: Floats) -> Floats:
     """1-norm distance of any policy whose log-ratio to ``policy`` (n, B) has range at most r (B,); shape (B,)."""
-    growth = np.expm1(r)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _policy_error(policy, r)
+
+
+def _policy_error(policy: Floats, r: Floats) -> Floats:
+    growth = np.expm1(np.minimum(r, 700.0))
 
     def gain(a: Floats) -> Floats:
         return a * (1 - a) * growth / (1 + a * growth)

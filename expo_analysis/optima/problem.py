@@ -164,7 +164,7 @@ class Problem:
     likelihood: (n, B), the weights of -log pi_i; None where there are none.
     link: where x are scores, the divergence whose mu they are; None where x are logits.
     optimal: (n, B), pi* normalised over the n responses; None where it is not known.
-    responses: (n, B), the numbers that the bandit has for them.
+    responses: (n, B), the numbers that the bandit has for them. exists: (B,), whether a minimiser is known to exist.
     """
 
     objective: Objective
@@ -177,7 +177,10 @@ class Problem:
     link: Divergence | None = None
     optimal: Floats | None = None
     responses: NDArray[np.intp] | None = None
-    ARRAYS: ClassVar[tuple[str, ...]] = ("weight", "log_reference", "pull", "likelihood", "optimal", "responses")
+    exists: NDArray[np.bool_] | None = None
+    ARRAYS: ClassVar[tuple[str, ...]] = (
+        *("weight", "log_reference", "pull", "likelihood", "optimal", "responses", "exists"),
+    )
     """Fields with the batch as their last axis."""
 
     @property
@@ -308,6 +311,7 @@ class Problem:
         prompt: NDArray[np.intp],
         lam: Floats,
         likelihood: Floats | None,
+        exists: NDArray[np.bool_] | None = None,
     ) -> Problem:
         """The problem of these ``responses``, given all others, at (prompt, lam) pairs of shape (B,).
 
@@ -353,6 +357,7 @@ class Problem:
             likelihood=None if likelihood is None else own(likelihood.T),
             optimal=None if optimal is None else optimal / optimal.sum(axis=0),
             responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
+            exists=exists,
         )
         facts = objective.facts_at(problem.datum)
         pull = None if isinstance(objective, RewardObjective) else problem.pull
@@ -527,6 +532,41 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
     if slope is None:
         return np.zeros((len(high), problem.size)), np.zeros((len(high), problem.size)), None
     return slope, bend, None
+
+
+def gradient_size(problem: Problem, x: Floats) -> Floats:
+    """The sum of the moduli of what the gradient in x is a sum of, (n, B): its rounding is a few units of that."""
+    high, low = pairs(problem.n)
+    edges, weight = problem.edges, problem.weight
+    to_ends = edges.to_winner + edges.to_loser
+    size = np.zeros_like(x)
+    for merged in problem.merged:
+        at = problem.at(x, merged.relative)
+        of_pairs = np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))
+        size = size + abs(incidence(problem.n)) @ of_pairs
+    for part in problem.parts:
+        at = problem.at(x, part.relative)
+        margin = part.margin(at[edges.winner] - at[edges.loser])
+        stated = type(part.psi).derivatives is not Psi.derivatives
+        own = part.psi.slope_size(margin) if stated else np.abs(problem.of_psi(part, margin)[0])
+        size = size + to_ends @ (np.abs(part.weight * part.slope) * own)
+    if problem.is_formula and problem.facts.log_ratio_only:
+        size = size + to_ends @ (weight * np.abs(formula_of_log_ratio(problem, x)[1]))
+    if problem.target is not None:
+        size = size + problem.target + problem.target.sum(axis=0) * softmax(x)
+    if problem.only_pairs:
+        return np.asarray(size)
+    log_policy = log_softmax(x)
+    own = np.zeros_like(x)
+    if problem.is_formula and not problem.facts.log_ratio_only:
+        first = torch_derivatives(torch_formula(problem), *(log_policy[end] for end in edges.ends))[1]
+        own = own + edges.to_winner @ np.abs(weight * first[0]) + edges.to_loser @ np.abs(weight * first[1])
+    for term in problem.general:
+        dw, dl, *_ = _term_derivatives(problem, term, log_policy)
+        own = own + edges.to_winner @ np.abs(weight * dw) + edges.to_loser @ np.abs(weight * dl)
+    if problem.divergence is not None:
+        own = own + problem.lam * np.abs(problem.divergence.derivatives(log_policy, problem.log_reference)[0])
+    return np.asarray(size + own + softmax(x) * own.sum(axis=0))
 
 
 def formula_of_log_ratio(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats]:

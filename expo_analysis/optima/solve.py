@@ -27,6 +27,9 @@ from .structure import Structure, decided, describe, structures
 
 Floats = NDArray[np.float64]
 
+WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
+"""From the best to the worst that can be said of a piece."""
+
 BLOCK = 1 << 18
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
 not to count, and little enough for caches to help and for memory to be used again."""
@@ -136,12 +139,14 @@ class _Flat:
             self.reward[at, responses] = found.reward
         if found.value is not None and whole:
             self.value[at] = found.value
-        worse = found.certificate != Certificate.ERROR_BOUND
-        kept = self.status[at] != Status.OPTIMAL
-        self.certificate[at] = np.where(worse & ~kept, found.certificate, self.certificate[at])
+        # the problem's status is the worst of its pieces'; what it rests on goes with it
+        before_status = self.status[at]
+        worse = np.array([WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)])
+        weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
+        self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
+        self.status[at] = np.where(worse, found.status, before_status)
         told = np.flatnonzero(found.message != "")
-        rows, status = at[told], found.status[told]
-        self.status[rows] = np.where(status == Status.OPTIMAL, self.status[rows], status)
+        rows = at[told]
         before = self.message[rows]
         both = (before != "the minimiser") & (before != "")
         self.message[rows] = np.where(both, before + "; " + found.message[told], found.message[told])
@@ -188,7 +193,9 @@ def _solve_alike(
     held = found.target is not None
     target = bandit.reference.reshape(prompts, -1)[prompt] if found.target is None else found.target
 
-    def assemble(structure: Structure, at: NDArray[np.intp], signed: bool = False, search: bool = True) -> None:
+    def assemble(
+        structure: Structure, at: NDArray[np.intp], exists: NDArray[np.bool_], signed: bool = False, search: bool = True
+    ) -> None:
         flat.begin(columns[at], *describe(objective, structure, held, signed))
         masses = structure.masses(target[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
@@ -200,17 +207,18 @@ def _solve_alike(
             blocks = min(len(at), -(-len(at) * width // BLOCK))
             for places, part in zip(np.array_split(at, blocks), np.array_split(mass, blocks), strict=True):
                 likelihood = None if found.likelihood is None else found.likelihood[places]
-                problem = Problem.cut(objective, bandit, responses, prompt[places], lam[places], likelihood)
+                own = exists[places]
+                problem = Problem.cut(objective, bandit, responses, prompt[places], lam[places], likelihood, own)
                 solved = solve_problem(problem, method, search)
                 assert problem.responses is not None
                 flat.put(columns[places], part, problem.responses, solved, whole=not structure.split)
 
     for structure, at in found.groups:
-        assemble(structure, at, search=not found.assumed)
+        assemble(structure, at, found.exists, search=not found.assumed)
     if found.assumed:  # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
         for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
             structure = decided(objective, bandit, float(lam[place]), int(prompt[place]))
-            assemble(structure, np.array([place]), signed=True)
+            assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
 
 
 def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:

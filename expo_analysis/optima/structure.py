@@ -24,7 +24,7 @@ from scipy.optimize import linprog
 from scipy.sparse.csgraph import connected_components
 
 from ..bandit import Bandit
-from ..divergences import ForwardKL
+from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
 from ..losses.facts import Facts
 from .solution import Status
@@ -69,12 +69,14 @@ class Structure:
 class Structures:
     """How the problems of an objective on a bandit fall apart, at (lambda, prompt) pairs in the order of lambdas.
 
-    groups: the distinct structures, and the places that have each. likelihood: (places, n), what likelihoods bring to
-    the weights of -log pi; None where there are none. target: all of these weights, up to a factor; None without any.
-    assumed: whether existence is assumed, as costs of both signs make it expensive to decide; see `decided`.
+    groups: the distinct structures, and the places that have each. exists: (places,), whether a minimiser is known to
+    exist on every piece, convex or not. likelihood: (places, n), what likelihoods bring to the weights of -log pi; None
+    where there are none. target: all of these weights, up to a factor; None without any. assumed: whether existence is
+    assumed, as costs of both signs make it expensive to decide; see `decided`.
     """
 
     groups: list[tuple[Structure, NDArray[np.intp]]]
+    exists: NDArray[np.bool_]
     likelihood: Floats | None
     target: Floats | None
     assumed: bool = False
@@ -87,7 +89,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures
     facts = _facts(objective, bandit, lams[0])
     likelihood = _likelihood(objective, facts, wins, lams)
     if not _splits(objective, facts, bandit):
-        return Structures([(whole(n), np.arange(len(lams) * prompts))], likelihood, None)
+        return Structures([(whole(n), np.arange(len(lams) * prompts))], np.full(len(lams) * prompts, _held_inside(facts)), likelihood, None)
     target = None if likelihood is None else likelihood
     if facts.regulariser is not None:  # it is forward KL
         pull = (lams[:, None, None] * reference).reshape(-1, n)
@@ -95,6 +97,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
     linked = bandit.pairs.reshape(prompts, n, n) > 0
     cost = _costs(facts, wins)
+    cost_known = cost is not None
     assumed = cost is not None and bool((cost < 0).any())
     if cost is None or assumed:
         cost = linked.astype(np.float64)
@@ -112,7 +115,46 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures
             found.setdefault(build(int(prompt)), []).append(np.flatnonzero(which.reshape(-1) == group))
     starts = np.arange(len(lams))[:, None] * prompts
     groups = [(structure, np.sort((starts + np.concatenate(own)).reshape(-1))) for structure, own in found.items()]
-    return Structures(groups, likelihood, target, assumed)
+    convex = facts.convex or (facts.link is not None and facts.psis_convex)
+    exists = np.full(len(lams) * prompts, convex and cost_known)
+    if not exists.any():
+        for structure, at in groups:
+            held_up = {prompt: _coercive(facts, wins[prompt], structure) for prompt in np.unique(at % prompts).tolist()}
+            exists[at] = [held_up[prompt] for prompt in (at % prompts).tolist()]
+    return Structures(groups, exists, likelihood, target, assumed)
+
+
+def _held_inside(facts: Facts) -> bool:
+    """Whether the regulariser keeps every minimising sequence off the simplex's boundary, whatever the data. [ours]
+
+    Let a response's probability e tend to 0. An f-divergence with f'(0+) = -inf falls by the order of e |f'(e)| if e is
+    raised: e log(1/e) for reverse KL and Jensen-Shannon, e^(1-alpha) for alpha-divergences. A pair loss that is bounded
+    below and nears its infimum at the rate r in the log-ratio rises by the order of e^r. So the divergence wins if r >= 1
+    (r > 1 - alpha).
+    """
+    kind = type(facts.regulariser)
+    bounded = facts.lower_bound is not None and bool(np.all(np.isfinite(facts.lower_bound)))
+    if not (bounded and facts.log_ratio_only and facts.decay is not None):
+        return False
+    rate = min(facts.decay)
+    if kind in (ReverseKL, JensenShannon, MixedChiSquare):
+        return rate >= 1
+    return kind is Alpha and rate > 1 - facts.regulariser.alpha  # type: ignore[union-attr]
+
+
+def _coercive(facts: Facts, wins: Floats, structure: Structure) -> bool:
+    """Whether the loss tends to infinity in every direction of each piece, convex or not. [ours]
+
+    A psi that is bounded below and rises on one side holds whatever loses often enough: around any cycle of comparisons
+    that costs, some log-ratio tends to where psi rises.
+    """
+    if facts.lower_bound is None or facts.slopes is None or not np.all(np.isfinite(facts.lower_bound)):
+        return False
+    left, right = (np.asarray(end, dtype=np.float64) for end in facts.slopes)
+    if left.ndim > 1 or (left > 0).any() or (right < 0).any():
+        return False
+    cost = ((wins.T > 0) & (left < 0).all()) | ((wins > 0) & (right > 0).all())
+    return all(len(_groups(cost, piece, directed=True)) == 1 for piece in structure.pieces)
 
 
 def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int) -> Structure:

@@ -9,6 +9,7 @@ import numpy as np
 from ..found import Found
 from ..problem import Problem
 from . import (
+    boundary,
     cross_entropy,
     kinked,
     least_squares,
@@ -30,6 +31,7 @@ METHODS: tuple[ModuleType, ...] = (
     smoothing,
     kinked,
     newton,
+    boundary,
     squared_error,
     multistart,
 )

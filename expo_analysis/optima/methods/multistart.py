@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...divergences import ChiSquare
+from ...losses.base import PairObjective
+from ...losses.data import evaluate
 from ..found import VANISHED, Found, named, texts
-from ..laplacian import eliminate
-from ..problem import Problem, expand, log_softmax, value
+from ..laplacian import Elimination, eliminate, ends, pairs
+from ..problem import Problem, expand, gradient_size, log_softmax, value
 from ..solution import Certificate, Status
 from .newton import preferred, start
 
@@ -28,7 +29,12 @@ MAX_STEPS = 300
 STEP_TOLERANCE = 1e-9
 ROUNDED_STEP = 1e-5
 LONGEST_STEP = 20.0
-"""In logits; a run that is farther out than this already may go as far again in one step."""
+"""In units of the loss; a run that is farther out than this already may go as far again in one step."""
+LIGHT = 1e-6
+"""A response has far less curvature than others where it has less than this share of the largest."""
+TINY = 1e-290
+SCANNED, LOWEST = 120, 3
+"""Between two responses: half the points of the grid of log-ratios, and how many of its low points are starts."""
 IDLE = 20
 """A run ends after so many steps since it last lowered the value by more than rounding. Stretched ones do not count:
 they show where the infimum is, in a loss that falls exponentially and soon has no digits left to fall by."""
@@ -58,8 +64,8 @@ NAME = "multistart"
 
 
 def accepts(problem: Problem) -> bool:
-    """Everything."""
-    return True
+    """Every loss of pairs."""
+    return isinstance(problem.objective, PairObjective)
 
 
 def solve(problem: Problem) -> Found:
@@ -72,8 +78,8 @@ def solve(problem: Problem) -> Found:
     for b in range(size):
         gone = named(problem, log_policy < np.log(VANISHED), b)
         status[b], certificate[b], message[b] = _verdict(problem, searched, gone, b)
-    boundary = np.isin(status, (Status.OPTIMAL, Status.BEST_FOUND)) & ~searched.converged
-    log_policy[:, boundary] = np.where(log_policy[:, boundary] < np.log(VANISHED), -np.inf, log_policy[:, boundary])
+    zero = np.array([status[b] == Status.BEST_FOUND and not searched.converged[b] for b in range(size)])
+    log_policy[:, zero] = np.where(log_policy[:, zero] < np.log(VANISHED), -np.inf, log_policy[:, zero])
     nothing = np.full(size, np.nan)
     return Found(log_policy, nothing, searched.steps, status, certificate, message, np.zeros(size, dtype=bool))
 
@@ -89,9 +95,12 @@ def _verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) 
             return Status.OPTIMAL, Certificate.CONDITIONS, text
         text = f"the best local minimum found, reached by {agreeing}; not proven to be global"
         return Status.BEST_FOUND, Certificate.SEARCH, text
-    if vanished and _boundary_optimum(problem.take(np.array([b])), found.theta[:, [b]]):
-        text = f"the minimiser, on the boundary: responses {vanished} have probability 0 (KKT conditions hold)"
-        return Status.OPTIMAL, Certificate.CONDITIONS, text
+    if vanished and _on_boundary(problem.take(np.array([b])), found.theta[:, [b]]):
+        text = f"the best local minimum found, on the boundary: responses {vanished} have probability 0 ({agreeing})"
+        return Status.BEST_FOUND, Certificate.SEARCH, text
+    if problem.exists is not None and problem.exists[b]:
+        text = f"a minimiser exists, but no search ended at it ({found.steps[b]} steps); the policy is the best point reached"
+        return Status.FAILED, Certificate.NONE, text
     if vanished:
         return (
             Status.NO_MINIMISER,
@@ -101,14 +110,20 @@ def _verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) 
                 f"tends to 0 ({agreeing}; not proven)"
             ),
         )
-    text = f"no start converged in {found.steps[b]} steps; the policy is the best point reached"
+    text = (
+        f"no search ended at a minimum ({found.steps[b]} steps): where they ended, the loss is flat to rounding or still "
+        "falls; the policy is the best point reached"
+    )
     return Status.FAILED, Certificate.NONE, text
 
 
-def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
-    """KKT conditions of f-DPO with chi-square, whose objective is convex in the policy on the closed simplex."""
-    facts = problem.facts
-    if not (facts.link is not None and facts.psis_convex and type(facts.link) is ChiSquare):
+def _on_boundary(problem: Problem, theta: Floats) -> bool:
+    """Whether a regulariser with a finite slope at 0 has a minimum at the face where responses have vanished.
+
+    There the objective rises with the probability of each of them, and nothing is to be gained from moving the others.
+    """
+    regulariser = problem.facts.regulariser
+    if regulariser is None or not np.isfinite(regulariser.mu_at_zero):
         return False
     theta = np.maximum(theta, theta.max(axis=0) - 400)  # small enough, but no underflow
     log_policy = log_softmax(theta)
@@ -118,16 +133,34 @@ def _boundary_optimum(problem: Problem, theta: Floats) -> bool:
     return bool((np.abs(per_mass[inside]) < 1e-8 * scale).all() and (per_mass[~inside] > 0).all())
 
 
+def units(problem: Problem) -> Floats:
+    """The size of logits at which the loss changes, (B,): (1 + |offset|) / scale of the steepest statistic."""
+    scale, shift = np.full(problem.size, 1e-300), np.zeros(problem.size)
+    for term in problem.facts.terms:
+        values = (evaluate(x, problem.datum) for x in (term.statistic.scale, term.statistic.centre, term.statistic.offset))
+        own, centre, offset = (np.abs(np.asarray(x, dtype=np.float64)) for x in values)
+        own, moved = (x.max(axis=0) if x.ndim == 2 else x for x in (own, own * centre + offset))
+        scale, shift = np.maximum(scale, own), np.maximum(shift, moved)
+    if not problem.facts.terms.terms:
+        return np.ones(problem.size)
+    return np.asarray((1 + shift) / scale)
+
+
 def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalMinima:
-    """Best of the ``guesses`` (logits, (n, B) each), and of starts drawn around the reference and far from it."""
+    """Best of the ``guesses`` (logits, (n, B) each), and of starts drawn around the reference and far from it.
+
+    Far is told in the loss's own `units`, in logits too, and between two responses by looking at all log-ratios.
+    """
     rng = np.random.default_rng(seed)
     n, batch = problem.log_reference.shape
-    spread = np.linspace(0.5, 4.0, RANDOM_STARTS)
-    random = [problem.log_reference + s * rng.standard_normal((n, 1)) for s in spread]
-    starts = [problem.log_reference, *guesses, *random]
+    unit = units(problem)
+    own = [s * rng.standard_normal((n, 1)) * unit for s in np.linspace(0.5, 4.0, RANDOM_STARTS)]
+    plain = [s * rng.standard_normal((n, 1)) for s in (1.0, 2.0, 4.0)] if (unit != 1).any() else []
+    random = [problem.log_reference + move for move in (*own, *plain)]
+    starts = [problem.log_reference, *guesses, *random, *(_scan(problem, unit) if n == 2 else [])]
     count = len(starts)
-    repeated = problem.take(np.tile(np.arange(batch), count))
-    theta, *rest = _levenberg(repeated, np.concatenate(starts, axis=1))
+    tiled = np.tile(np.arange(batch), count)
+    theta, *rest = _levenberg(problem.take(tiled), np.concatenate(starts, axis=1), unit[tiled])
 
     theta = theta.reshape(n, count, batch)
     steps, converged, stationary, value = (x.reshape(count, batch) for x in rest)
@@ -151,78 +184,185 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
     )
 
 
-def _levenberg(problem: Problem, theta: Floats) -> tuple[Floats, NDArray[np.intp], Any, Any, Floats]:
-    """Run every column from its start: logits, steps taken, whether converged, whether stationary, values."""
+def _scan(problem: Problem, unit: Floats) -> list[Floats]:
+    """Between two responses: the log-ratios, over the reference's, with the lowest values of a grid of all, as starts."""
+    points = np.sinh(np.linspace(-8.0, 8.0, SCANNED))  # from -1500 to 1500, most of them near 0
+    grid = np.concatenate([points[:, None] * unit, points[:, None] * np.ones_like(unit)])
+    order = np.argsort(grid, axis=0)
+    grid = np.take_along_axis(grid, order, axis=0)
+    count, batch = grid.shape
+    half = np.stack([grid, -grid]).reshape(2, -1) / 2
+    repeated = problem.take(np.tile(np.arange(batch), count))
+    with np.errstate(all="ignore"):
+        values = value(repeated, repeated.log_reference + half).reshape(count, batch)
+    values = np.where(np.isfinite(values), values, np.inf)
+    inner = np.full_like(values, np.inf)
+    is_low = (values[1:-1] <= values[:-2]) & (values[1:-1] <= values[2:])
+    inner[1:-1] = np.where(is_low, values[1:-1], np.inf)
+    found = []
+    for k in np.argsort(inner, axis=0)[:LOWEST]:
+        at = grid[k, np.arange(batch)]
+        found.append(problem.log_reference + np.stack([at, -at]) / 2)
+    return found
+
+
+def _levenberg(
+    problem: Problem, theta: Floats, unit: Floats
+) -> tuple[Floats, NDArray[np.intp], Any, Any, Floats]:
+    """Run every column from its start: logits, steps taken, whether converged, whether stationary, values.
+
+    Lengths of steps are told in ``unit`` (B,), and damping in proportion to each response's own curvature: a response
+    of hardly any probability has hardly any.
+    """
     n, size = theta.shape
+    high, low = pairs(n)
     theta = theta - theta.mean(axis=0)
     steps = np.zeros(size, dtype=np.intp)
-    converged, stationary = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    converged = np.zeros(size, dtype=bool)
     values = np.full(size, np.inf)
-    active, part, at = np.arange(size), problem, theta.copy()
-    unregularised = problem.facts.regulariser is None
+    active, part, at, own = np.arange(size), problem, theta.copy(), unit
+    strength = problem.lam if problem.facts.regulariser is not None else np.zeros(size)
     gradient, curvature, height = _at(part, at)
-    damping = np.maximum(np.abs(curvature).max(axis=0), 1e-12)
+    degree = _degrees(curvature)
+    damping = np.ones(size)
     mark, idle = height, np.zeros(size, dtype=np.intp)
+    before = np.full(size, np.inf)
     last, stretch = np.full(size, np.inf), np.ones(size)
     for _ in range(MAX_STEPS):
-        elimination = eliminate(curvature + damping / n)
+        with np.errstate(all="ignore"):
+            damped = curvature + damping / np.maximum(degree.sum(axis=0), 1e-300) * degree[high] * degree[low]
+            elimination = HeavyFirst.of(damped, degree)
         usable = elimination.positive_definite & np.isfinite(height)
         with np.errstate(all="ignore"):
             direction = np.where(usable, elimination.solve(-gradient), 0.0)
-        direction -= direction.mean(axis=0)
-        reach = np.ptp(direction, axis=0)
-        usable &= np.isfinite(reach)
-        # only a step that the damping does not shorten tells of a minimum, or that there is none nearby
-        undamped = elimination.positive_definite & (elimination.pivots[1:].min(axis=0) > 100 * damping)
-        stretch = np.where(undamped & (reach > 0.7 * last), 2 * stretch, 1.0)
-        last = np.where(undamped, reach, np.inf)
-        length = np.minimum(stretch * reach, np.maximum(LONGEST_STEP, np.ptp(at, axis=0)))
-        with np.errstate(all="ignore"):  # a trial point may be out of bounds; it is then rejected
+            direction -= direction.mean(axis=0)
+            reach = np.ptp(direction, axis=0)
+            usable &= np.isfinite(reach)
+            # only a step that the damping does not shorten tells of a minimum, or that there is none nearby
+            undamped = elimination.positive_definite & elimination.firm(damping)
+            stretch = np.where(undamped & (reach > 0.7 * last), 2 * stretch, 1.0)
+            last = np.where(undamped, reach, np.inf)
+            length = np.minimum(stretch * reach, np.maximum(LONGEST_STEP * own, np.ptp(at, axis=0)))
+            # a trial point may be out of bounds; it is then rejected
             direction = np.where(usable & (reach > 0), direction * (length / reach), 0.0)
             trial_gradient, trial_curvature, trial_height = _at(part, at + direction)
         # where less is to be gained than values can show, the derivatives know better
-        noise = 4e-16 * n * (np.abs(height) + (0.0 if unregularised else part.lam))
+        noise = 4e-16 * n * (np.abs(height) + strength)
         gain = -(gradient * direction).sum(axis=0)
-        allowed = np.where(length < 1e-5, np.maximum(noise, 4e-16 * n), np.where(gain <= noise, noise, 0.0))
+        allowed = np.where(length < 1e-5 * own, np.maximum(noise, 4e-16 * n), np.where(gain <= noise, noise, 0.0))
         accepted = usable & (trial_height <= height + allowed)
         fell = accepted & (trial_height < mark - 4e-16 * n * np.abs(mark))
         mark = np.where(fell, trial_height, mark)
-        idle = np.where(fell, 0, idle + ~(accepted & (stretch > 1)))
         at += np.where(accepted, direction, 0.0)
         gradient = np.where(accepted, trial_gradient, gradient)
         curvature = np.where(accepted, trial_curvature, curvature)
         height = np.where(accepted, trial_height, height)
-        scale = np.maximum(np.abs(curvature).max(axis=0), 1e-300)
-        slope = np.abs(gradient).sum(axis=0)
-        done = accepted & (length <= STEP_TOLERANCE) & undamped
+        degree = _degrees(curvature)
+        # where values tell nothing, a gradient that falls faster than the curvature does
+        with np.errstate(all="ignore"):
+            relative = np.nan_to_num((np.abs(gradient) / degree).max(axis=0), nan=np.inf)
+        nearer = accepted & (relative < 0.99 * before)
+        before = np.where(accepted, relative, before)
+        idle = np.where(fell | nearer, 0, idle + ~(accepted & (stretch > 1)))
+        short = np.maximum(STEP_TOLERANCE * np.minimum(own, 1.0), 4e-16 * np.abs(at).max(axis=0))
+        done = accepted & (length <= short) & undamped
         theta[:, active], values[active], converged[active] = at, height, done
-        stationary[active] = done | (slope <= 1e-10 * np.maximum(scale, 1.0))
         steps[active] += 1
-        damping = np.where(accepted, damping / 8, np.maximum(damping, 1e-9 * scale) * 6)
-        damping = np.where(damping < 1e-14 * scale, 0.0, damping)
+        damping = np.where(accepted, damping / 8, np.maximum(damping, 1e-9) * 6)
+        damping = np.where(damping < 1e-14, 0.0, damping)
         last, stretch = np.where(accepted, last, np.inf), np.where(accepted, stretch, 1.0)
-        keep = ~(done | (slope <= 1e-15 * scale) | (damping > 1e12 * scale) | (idle >= IDLE) | ~np.isfinite(height))
+        at_rest = (np.abs(gradient) <= 1e-15 * degree).all(axis=0)
+        keep = ~(done | at_rest | (damping > 1e12) | (idle >= IDLE) | ~np.isfinite(height))
         if not keep.any():
             break
         if not keep.all():
             active, part = active[keep], part.take(keep)
-            at, gradient, curvature = (x.compress(keep, axis=1) for x in (at, gradient, curvature))
-            height, mark, idle, damping, last, stretch = (x[keep] for x in (height, mark, idle, damping, last, stretch))
-    # where rounding stopped a run short, Newton's own step tells whether it is at a minimum all the same
+            at, gradient, curvature, degree = (x.compress(keep, axis=1) for x in (at, gradient, curvature, degree))
+            height, mark, idle, damping, before = (x[keep] for x in (height, mark, idle, damping, before))
+            last, stretch, own, strength = (x[keep] for x in (last, stretch, own, strength))
+    at_minimum, stationary = _at_minimum(problem, theta, unit)
+    return theta, steps, (converged | stationary) & at_minimum, stationary, values
+
+
+def _at_minimum(problem: Problem, theta: Floats, unit: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether Newton's own step is negligible where runs ended, and does not hide in rounding; whether gradients vanish.
+
+    On a plateau the gradient falls with the curvature, and a step as long as ever may be all rounding, or none of it.
+    """
+    near = ROUNDED_STEP * np.maximum(unit, 1.0)
     with np.errstate(all="ignore"):
-        local = expand(problem, theta)
-        elimination = eliminate(local.curvature)
-        reach = np.ptp(elimination.solve(-local.gradient), axis=0)
-        # the gradient sums to zero but for rounding, which must not hide a step: on a plateau it can
-        rounding = np.abs(local.gradient.sum(axis=0)) + 2e-16 * np.abs(local.gradient).sum(axis=0)
-        hidden = ~(rounding <= ROUNDED_STEP * elimination.pivots[1:].min(axis=0))
-    converged |= stationary & elimination.positive_definite & (reach <= ROUNDED_STEP)
-    converged &= ~hidden
-    return theta, steps, converged, stationary, values
+        gradient, curvature, _ = _at(problem, theta)
+        degree, noise = _degrees(curvature), 4e-16 * gradient_size(problem, theta)
+        top, column = theta.argmax(axis=0), np.arange(theta.shape[1])
+        noise[top, column] = 0.0
+        noise[top, column] = noise.sum(axis=0)  # as its gradient is what the others leave
+        elimination = HeavyFirst.of(curvature, degree)
+        reach = np.ptp(elimination.solve(-gradient), axis=0)
+        # nor does it in numbers so small that they have lost their digits
+        hidden = ((noise > near * degree) | (degree < TINY)).any(axis=0)
+        stationary = (np.abs(gradient) <= np.maximum(1e-10 * degree, noise)).all(axis=0)
+        reached = elimination.positive_definite & (reach <= near) & ~hidden
+    return np.asarray(reached), np.asarray(stationary)
+
+
+@dataclass(frozen=True)
+class HeavyFirst:
+    """An elimination of the responses with most curvature last.
+
+    The response that is eliminated last says nothing, as the others' gradients should add up to its own; and the others
+    are found relative to it. Where it has far less curvature than they have, both would be lost in rounding.
+    """
+
+    order: NDArray[np.intp]
+    degree: Floats
+    elimination: Elimination
+
+    @classmethod
+    def of(cls, weights: Floats, degree: Floats) -> HeavyFirst:
+        n, size = degree.shape
+        order = np.argsort(-degree, axis=0, kind="stable")
+        if not (degree[0] < LIGHT * degree.max(axis=0)).any():
+            order = np.broadcast_to(np.arange(n)[:, None], degree.shape)
+            return cls(order, degree, eliminate(weights))
+        matrix = np.zeros((n, n, size))
+        high, low = pairs(n)
+        matrix[high, low] = matrix[low, high] = weights
+        matrix = np.take_along_axis(np.take_along_axis(matrix, order[:, None], 0), order[None], 1)
+        return cls(order, np.take_along_axis(degree, order, 0), eliminate(matrix[high, low]))
+
+    def solve(self, rhs: Floats) -> Floats:
+        """x (n, B) with H x = rhs, up to a common shift."""
+        found = np.empty_like(rhs)
+        ordered = self.elimination.solve(np.take_along_axis(rhs, self.order, 0))
+        np.put_along_axis(found, self.order, ordered, 0)
+        return found
+
+    @property
+    def positive_definite(self) -> NDArray[np.bool_]:
+        return self.elimination.positive_definite
+
+    def firm(self, damping: Floats) -> NDArray[np.bool_]:
+        """Whether damping, a share of each response's degree, hardly changes its pivot, (B,)."""
+        return np.asarray((self.elimination.pivots[1:] > 100 * damping * self.degree[1:]).all(axis=0))
+
+
+def _degrees(curvature: Floats) -> Floats:
+    """The sum of the moduli of each response's second derivatives with others, (n, B)."""
+    n = round((1 + np.sqrt(1 + 8 * len(curvature))) / 2)
+    to_high, to_low = ends(n)
+    size = np.where(np.isfinite(curvature), np.abs(curvature), 0.0)
+    return np.asarray(to_high @ size + to_low @ size)
 
 
 def _at(problem: Problem, theta: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gradient, curvature and value at theta, which are not finite where it is out of bounds."""
+    """Gradient, curvature and value at theta, which are not finite where it is out of bounds.
+
+    Derivatives at the likeliest response are found as what the others leave: theirs may be far smaller than its rounding.
+    """
     with np.errstate(all="ignore"):
         local = expand(problem, theta)
-        return local.gradient, local.curvature, value(problem, theta, local.losses)
+        top, column = theta.argmax(axis=0), np.arange(theta.shape[1])
+        gradient = local.gradient.copy()
+        gradient[top, column] = 0.0
+        gradient[top, column] = -gradient.sum(axis=0)
+        return gradient, local.curvature, value(problem, theta, local.losses)

@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from ...losses.base import PairObjective
+from ...losses.base import PairObjective, RewardObjective
 from ..certificate import last_step
 from ..formula_certificate import formula_error
 from ..found import VANISHED, Found, judged
@@ -41,7 +41,8 @@ NAME = "newton"
 def accepts(problem: Problem) -> bool:
     """Convex in logits or scores, with a known self-concordance."""
     convex = problem.facts.convex if problem.link is None else problem.facts.psis_convex
-    return convex and problem.concordance is not None and problem.divergence is None
+    given = isinstance(problem.objective, RewardObjective) and problem.optimal is not None  # a reward needs no fit
+    return convex and problem.concordance is not None and problem.divergence is None and not given
 
 
 def solve(problem: Problem) -> Found:
