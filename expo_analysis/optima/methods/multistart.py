@@ -33,8 +33,8 @@ LONGEST_STEP = 20.0
 LIGHT = 1e-6
 """A response has far less curvature than others where it has less than this share of the largest."""
 TINY = 1e-290
-SCANNED, LOWEST = 120, 3
-"""Between two responses: half the points of the grid of log-ratios, and how many of its low points are starts."""
+SCANNED, LOWEST, BISECTIONS = 100, 3, 40
+"""Between two responses: half the points of the grid of log-ratios, how many of its turns are starts, and how exact."""
 IDLE = 20
 """A run ends after so many steps since it last lowered the value by more than rounding. Stretched ones do not count:
 they show where the infimum is, in a loss that falls exponentially and soon has no digits left to fall by."""
@@ -185,25 +185,32 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
 
 
 def _scan(problem: Problem, unit: Floats) -> list[Floats]:
-    """Between two responses: the log-ratios, over the reference's, with the lowest values of a grid of all, as starts."""
+    """Between two responses: logits where the slope in their log-ratio turns from falling to rising, those lowest in value.
+
+    A grid over all log-ratios tells the turns, bisection their places: slopes keep their digits where values have none.
+    """
     points = np.sinh(np.linspace(-8.0, 8.0, SCANNED))  # from -1500 to 1500, most of them near 0
-    grid = np.concatenate([points[:, None] * unit, points[:, None] * np.ones_like(unit)])
-    order = np.argsort(grid, axis=0)
-    grid = np.take_along_axis(grid, order, axis=0)
+    grid = np.sort(np.concatenate([points[:, None] * unit, points[:, None] * np.ones_like(unit)]), axis=0)
     count, batch = grid.shape
-    half = np.stack([grid, -grid]).reshape(2, -1) / 2
-    repeated = problem.take(np.tile(np.arange(batch), count))
-    with np.errstate(all="ignore"):
-        values = value(repeated, repeated.log_reference + half).reshape(count, batch)
-    values = np.where(np.isfinite(values), values, np.inf)
-    inner = np.full_like(values, np.inf)
-    is_low = (values[1:-1] <= values[:-2]) & (values[1:-1] <= values[2:])
-    inner[1:-1] = np.where(is_low, values[1:-1], np.inf)
-    found = []
-    for k in np.argsort(inner, axis=0)[:LOWEST]:
-        at = grid[k, np.arange(batch)]
-        found.append(problem.log_reference + np.stack([at, -at]) / 2)
-    return found
+    column = np.arange(batch)
+
+    def at(log_ratio: Floats) -> tuple[Floats, Floats]:
+        """Slope in the log-ratio, and value, at (count, B) log-ratios over the reference's."""
+        rows = log_ratio.reshape(-1, batch)
+        many = problem.take(np.tile(column, len(rows)))
+        moved = many.log_reference + np.stack([rows.reshape(-1), -rows.reshape(-1)]) / 2
+        gradient, _, height = _at(many, moved)
+        return gradient[0].reshape(rows.shape), np.where(np.isfinite(height), height, np.inf).reshape(rows.shape)
+
+    slope, height = at(grid)
+    turns = (slope[:-1] < 0) & (slope[1:] > 0)
+    lowest = np.argsort(np.where(turns, np.minimum(height[:-1], height[1:]), np.inf), axis=0)[:LOWEST]
+    low, high = grid[lowest, column], grid[lowest + 1, column]
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        falls = at(middle)[0] < 0
+        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return [problem.log_reference + np.stack([t, -t]) / 2 for t in (low + high) / 2]
 
 
 def _levenberg(
@@ -261,8 +268,8 @@ def _levenberg(
         # where values tell nothing, a gradient that falls faster than the curvature does
         with np.errstate(all="ignore"):
             relative = np.nan_to_num((np.abs(gradient) / degree).max(axis=0), nan=np.inf)
-        nearer = accepted & (relative < 0.99 * before)
-        before = np.where(accepted, relative, before)
+        nearer = relative < 0.9 * before
+        before = np.fmin(before, relative)
         idle = np.where(fell | nearer, 0, idle + ~(accepted & (stretch > 1)))
         short = np.maximum(STEP_TOLERANCE * np.minimum(own, 1.0), 4e-16 * np.abs(at).max(axis=0))
         done = accepted & (length <= short) & undamped

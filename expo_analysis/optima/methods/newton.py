@@ -52,19 +52,25 @@ def solve(problem: Problem) -> Found:
         return _of_formula(problem, x, steps, converged)
     (x, error), steps = last_step(problem, x), steps + 1
     found = policy_of_scores(problem, x, error, steps, converged)
-    unknown = np.isnan(found.bound) & (found.log_policy < np.log(VANISHED)).any(axis=0)
+    exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
+    unknown = np.isnan(found.bound) & (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     astray = (found.status == Status.FAILED) | unknown  # many starts can at least tell where the iterates are going
     found.passed_on[:] |= astray
     return found if problem.merged and problem.link is not None else dataclasses.replace(found, value=value(problem, x))
 
 
 def _of_formula(problem: Problem, x: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> Found:
-    """The end for losses that read more than log-ratios."""
+    """The end for losses that read more than log-ratios: the last step, and a bound where its rounding can be told."""
+    local = expand(problem, x)
+    elimination = eliminate(local.curvature)
+    step = elimination.solve(-local.gradient)
+    x, steps = x + np.where(elimination.positive_definite & np.isfinite(step).all(axis=0), step, 0.0), steps + 1
     found = judged(log_softmax(x), formula_error(problem, x), steps, converged)
     unproven = (found.status == Status.OPTIMAL) & np.isnan(found.bound)
     found.certificate[unproven] = Certificate.CONDITIONS
     found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
-    gone = (found.log_policy < np.log(VANISHED)).any(axis=0)
+    exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
+    gone = (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     found.passed_on[:] = (found.status == Status.FAILED) | (np.isnan(found.bound) & gone)
     return found
 
