@@ -9,9 +9,9 @@ from typing import Any
 
 from trl import DPOConfig
 
+from ..losses import QPO
 from ..losses.base import PairObjective, check_number, check_option
 from ..losses.catalogue import CATALOGUE, objective
-from ..losses import QPO
 from .aggregation import AGGREGATIONS
 from .data import ON_BAD_ROWS
 from .regulariser import ESTIMATORS

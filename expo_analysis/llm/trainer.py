@@ -27,8 +27,8 @@ from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id, use_adapter
 
-from ..losses.base import PairObjective
 from ..losses import EXPO
+from ..losses.base import PairObjective
 from .aggregation import aggregate, scale
 from .collator import PreferenceCollator, with_samples
 from .config import PreferenceConfig, check_pairwise

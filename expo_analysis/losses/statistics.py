@@ -27,9 +27,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._array import Array, namespace
+from .._array import Array, log_odds_ceiling, namespace
 from .._array import log_odds as log_odds_of
-from .._array import log_odds_ceiling
 from ..divergences import Divergence, ReverseKL
 from .data import Data, Datum, evaluate
 

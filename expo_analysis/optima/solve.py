@@ -141,7 +141,9 @@ class _Flat:
             self.value[at] = found.value
         # the problem's status is the worst of its pieces'; what it rests on goes with it
         before_status = self.status[at]
-        worse = np.array([WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)])
+        worse = np.array(
+            [WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)]
+        )
         weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
         self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
         self.status[at] = np.where(worse, found.status, before_status)

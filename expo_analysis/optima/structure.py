@@ -89,7 +89,12 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures
     facts = _facts(objective, bandit, lams[0])
     likelihood = _likelihood(objective, facts, wins, lams)
     if not _splits(objective, facts, bandit):
-        return Structures([(whole(n), np.arange(len(lams) * prompts))], np.full(len(lams) * prompts, _held_inside(facts)), likelihood, None)
+        return Structures(
+            [(whole(n), np.arange(len(lams) * prompts))],
+            np.full(len(lams) * prompts, _held_inside(facts)),
+            likelihood,
+            None,
+        )
     target = None if likelihood is None else likelihood
     if facts.regulariser is not None:  # it is forward KL
         pull = (lams[:, None, None] * reference).reshape(-1, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..base import Objective, PairObjective
+from ..base import Objective
 from .aot import AOT
 from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
 from .dpo import DPO
@@ -18,6 +18,39 @@ from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
 from .nonconvex import EXO, DiscoPOP
 from .qpo import QPO
 from .rlhf import RLHF
+
+__all__ = [
+    "AOT",
+    "BCO",
+    "CATALOGUE",
+    "CPO",
+    "DPO",
+    "DPOP",
+    "EXO",
+    "EXPO",
+    "FDPO",
+    "IPO",
+    "KTO",
+    "NCA",
+    "ORPO",
+    "QPO",
+    "RLHF",
+    "RPO",
+    "SFT",
+    "SPO",
+    "SPPO",
+    "APODown",
+    "APOZero",
+    "BradleyTerry",
+    "ChiPO",
+    "DiscoPOP",
+    "ExplicitPO",
+    "Hinge",
+    "RegressionEXPO",
+    "SLiC",
+    "SimPO",
+    "objective",
+]
 
 CATALOGUE: dict[str, type[Objective]] = {
     cls.name: cls

@@ -66,7 +66,9 @@ def solve(problem: Problem) -> Found:
         if open_:
             share = min(float(found.x.min()), -float(np.log1p(-one.reference[unseen].sum())))
             x[kept] -= max(share, 0.0)
-            x[unseen] = np.log(-np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum())) / one.reference[unseen].sum())
+            x[unseen] = np.log(
+                -np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum())) / one.reference[unseen].sum()
+            )
         with np.errstate(invalid="ignore", divide="ignore"):
             at = problem.log_reference[:, b] + x
             log_policy[:, b] = at - np.log(np.exp(at - at.max()).sum()) - at.max()

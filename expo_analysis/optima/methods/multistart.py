@@ -137,7 +137,9 @@ def units(problem: Problem) -> Floats:
     """The size of logits at which the loss changes, (B,): (1 + |offset|) / scale of the steepest statistic."""
     scale, shift = np.full(problem.size, 1e-300), np.zeros(problem.size)
     for term in problem.facts.terms:
-        values = (evaluate(x, problem.datum) for x in (term.statistic.scale, term.statistic.centre, term.statistic.offset))
+        values = (
+            evaluate(x, problem.datum) for x in (term.statistic.scale, term.statistic.centre, term.statistic.offset)
+        )
         own, centre, offset = (np.abs(np.asarray(x, dtype=np.float64)) for x in values)
         own, moved = (x.max(axis=0) if x.ndim == 2 else x for x in (own, own * centre + offset))
         scale, shift = np.maximum(scale, own), np.maximum(shift, moved)
@@ -213,9 +215,7 @@ def _scan(problem: Problem, unit: Floats) -> list[Floats]:
     return [problem.log_reference + np.stack([t, -t]) / 2 for t in (low + high) / 2]
 
 
-def _levenberg(
-    problem: Problem, theta: Floats, unit: Floats
-) -> tuple[Floats, NDArray[np.intp], Any, Any, Floats]:
+def _levenberg(problem: Problem, theta: Floats, unit: Floats) -> tuple[Floats, NDArray[np.intp], Any, Any, Floats]:
     """Run every column from its start: logits, steps taken, whether converged, whether stationary, values.
 
     Lengths of steps are told in ``unit`` (B,), and damping in proportion to each response's own curvature: a response
