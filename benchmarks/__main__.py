@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from expo_analysis._progress import Progress
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 NEEDED = ("jax", "optimistix")
@@ -94,9 +95,9 @@ def _bandits(quick: bool, command: str, console: Console) -> str:
     for title, cases in groups.items():
         tables[title] = []
         for n, full, lam, with_scipy in cases:
-            with Progress(*columns, console=console, transient=True) as progress:
+            with Bars(*columns, console=console, transient=True) as bars:
                 tables[title] += measure.compare(
-                    n, max(full // share, 2), lam, repeats, with_scipy, _advance(progress, f"n = {n}, λ = {lam:g}")
+                    n, max(full // share, 2), lam, repeats, with_scipy, _bar_each(bars, f"n = {n}, λ = {lam:g}")
                 )
         console.print(report.table(title, tables[title]))
     return report.markdown(tables, command, load, _training(quick, console))
@@ -110,8 +111,8 @@ def _language_models(model: str, repeats: int, command: str, console: Console) -
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     groups = {}
     for title, names in language_model.GROUPS.items():
-        with Progress(*columns, console=console, transient=True) as progress:
-            advance = partial(_done, progress, progress.add_task(title, total=repeats + language_model.WARM_UP))
+        with Bars(*columns, console=console, transient=True) as bars:
+            advance = _on_bar(bars, bars.add_task(title, total=repeats + language_model.WARM_UP))
             groups[title] = language_model.compare(names, model, repeats, advance)
         console.print(report.lines_table(title, language_model.lines(groups[title])))
     ratios = language_model.pair_lines(list(groups.values()))
@@ -132,10 +133,10 @@ def _training(quick: bool, console: Console) -> dict[str, Any]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     sweeps = []
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Bars(*columns, console=console, transient=True) as bars:
         for loss in training.LOSSES:
-            task = progress.add_task(f"preservation sweep: {loss}", total=turns)
-            advance = partial(_done, progress, task)
+            task = bars.add_task(f"preservation sweep: {loss}", total=turns)
+            advance = _on_bar(bars, task)
             sweeps.append(training.sweep(loss, turns, chunk, True, shorter, advance))
     show("Training: the preservation sweep against a plain torch loop", report.sweep_lines(sweeps))
     steps, most = (200, 100) if quick else (2_000, 1_000)
@@ -151,20 +152,25 @@ def _training(quick: bool, console: Console) -> dict[str, Any]:
     return tables
 
 
-def _done(progress: Progress, task: TaskID, done: int, total: int) -> None:
-    progress.update(task, completed=done)
+def _on_bar(bars: Bars, bar: TaskID) -> Progress:
+    """Progress that is shown on one bar."""
+
+    def show(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+        bars.update(bar, completed=done, total=total)
+
+    return show
 
 
-def _advance(progress: Progress, label: str) -> Callable[[str, int, int], None]:
-    """A callback (solver, done, total) that gives each solver a bar of its own."""
-    tasks: dict[str, TaskID] = {}
+def _bar_each(bars: Bars, label: str) -> Progress:
+    """Progress that gives each task, a solver, a bar of its own."""
+    own: dict[str, Progress] = {}
 
-    def advance(solver: str, done: int, total: int) -> None:
-        if solver not in tasks:
-            tasks[solver] = progress.add_task(f"{label}: {solver}", total=total)
-        progress.advance(tasks[solver], done)
+    def show(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+        if task not in own:
+            own[task] = _on_bar(bars, bars.add_task(f"{label}: {task}", total=total))
+        own[task](done, total)
 
-    return advance
+    return show
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import resource
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-Progress = Callable[[int, int], object]
+from expo_analysis._progress import Progress, silent
+
 Lines = tuple[tuple[str, ...], ...]
 
 SMOLLM2, TINY = "smollm2", "tiny"
@@ -181,7 +182,7 @@ class Process:
             self.process.join()
 
 
-def compare(names: Sequence[str], model: str, repeats: int, progress: Progress | None = None) -> dict[str, Row]:
+def compare(names: Sequence[str], model: str, repeats: int, progress: Progress = silent) -> dict[str, Row]:
     """Time steps of these variants, ``repeats`` of each, in turns.
 
     Raises:
@@ -198,8 +199,7 @@ def compare(names: Sequence[str], model: str, repeats: int, progress: Progress |
         times: list[list[tuple[float, float]]] = []
         for turn in range(rounds):
             times.append([process.ask() for process in processes])
-            if progress is not None:
-                progress(turn + 1, rounds)
+            progress(turn + 1, rounds)
         ends = [process.ask() for process in processes]
     finally:
         for process in processes:

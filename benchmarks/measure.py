@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+
+from expo_analysis._progress import Progress, silent
 
 from . import optimistix_newton, ours, scipy_bfgs
 from .problems import Floats, Problems, softmax
@@ -46,26 +48,26 @@ def compare(
     lam: float,
     repeats: int,
     with_scipy: bool,
-    progress: Callable[[str, int, int], object] = lambda solver, done, total: None,
+    progress: Progress = silent,
 ) -> list[Row]:
     """All solvers on the same random problems, ours first.
 
     Args:
-        progress: called as ``progress(solver, done, total)`` when a solver has done so many more of its calls (of its
-            problems, for scipy).
+        progress: called with how many of its calls (of its problems, for scipy) a solver has done, of how many, and
+            the solver's name as the task.
     """
     problems = Problems.random(n, count, lam)
     runs = {name: prepare(problems) for name, prepare in FAST.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     answers: dict[str, tuple[Floats, float]] = {}
-    for _ in range(1 + repeats):
+    for turn in range(1 + repeats):
         for name, run in runs.items():
             before = time.perf_counter()
             answers[name] = run()
             times[name].append(time.perf_counter() - before)
-            progress(name, 1, 1 + repeats)
+            progress(turn + 1, 1 + repeats, task=name)
     if with_scipy:
-        theta, share, seconds = scipy_bfgs.solve(problems, lambda done: progress(SCIPY, done, count))
+        theta, share, seconds = scipy_bfgs.solve(problems, partial(progress, task=SCIPY))
         answers[SCIPY], times[SCIPY] = (theta, share), [seconds]
 
     policies = {name: softmax(theta) for name, (theta, _) in answers.items()}

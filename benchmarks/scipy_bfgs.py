@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+
+from expo_analysis._progress import Progress
 
 from .problems import Floats, Problems
 
@@ -30,7 +31,7 @@ def value_and_gradient(
     return value, gradient
 
 
-def solve(problems: Problems, progress: Callable[[int], object], every: int = 500) -> tuple[Floats, float, float]:
+def solve(problems: Problems, progress: Progress, every: int = 500) -> tuple[Floats, float, float]:
     """Logits (count, n), the share that report success, and the seconds taken without those for ``progress``."""
     pairs = 2 * problems.pairs
     wins = pairs * problems.preference
@@ -53,5 +54,5 @@ def solve(problems: Problems, progress: Callable[[int], object], every: int = 50
             theta[k] = found.x
             succeeded += found.success
         seconds += time.perf_counter() - before
-        progress(len(block))
+        progress(block.stop, len(theta))
     return theta, succeeded / len(theta), seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,11 @@ import numpy as np
 
 import expo_analysis as ea
 from expo_analysis import paper
+from expo_analysis._progress import Progress, silent
 from expo_analysis.simulators import Adam, Tabular, Training, draw_pairs, train
 from expo_analysis.simulators.experiments.section5 import CLIP, EPOCHS, LAMS, LOSSES, RATES, pairs
 
 from .plain_torch import Loop
-
-Progress = Callable[[int, int], object]
 
 NAME = "preservation"
 """The experiment of the paper whose sweep is timed."""
@@ -47,7 +45,7 @@ class Sweep:
         return self.step_seconds * self.steps * self.settings
 
 
-def sweep(loss: str, turns: int, chunk: int, full: bool, shorter: int = 1, progress: Progress | None = None) -> Sweep:
+def sweep(loss: str, turns: int, chunk: int, full: bool, shorter: int = 1, progress: Progress = silent) -> Sweep:
     """Time both on one loss, ``turns`` times in turn: `train` once, then some steps of the plain loop of each setting.
 
     Args:
@@ -73,8 +71,7 @@ def sweep(loss: str, turns: int, chunk: int, full: bool, shorter: int = 1, progr
         trained = train(objectives, Tabular(experiment.reference), data, settings)
         ours.append(time.perf_counter() - before)
         plain.append(sum(loop.run(chunk) for loop in loops) / (chunk * len(loops)))
-        if progress is not None:
-            progress(turn + 1, turns)
+        progress(turn + 1, turns)
     distance = np.nan
     if full:
         middle = int(np.abs(np.log(LAMS[NAME])).argmin())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from expo_analysis import Claims, PairObjective
-from expo_analysis._array import exp
+from expo_analysis.numerics import exp
 
 
 @dataclass(frozen=True)

@@ -1,107 +1,23 @@
-"""expo_analysis: what preference losses really do, from exact optima on small problems to language models."""
+"""expo_analysis: what preference losses really do, from exact optima on small problems to language models.
 
-from .bandit import Bandit
-from .desiderata import DESIDERATA, ReportCard, ReportCards, Verdict, audit, audit_many
-from .divergences import Alpha, ChiSquare, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from .losses import (
-    AOT,
-    BCO,
-    CATALOGUE,
-    CPO,
-    DPO,
-    DPOP,
-    EXO,
-    EXPO,
-    FDPO,
-    IPO,
-    KTO,
-    NCA,
-    ORPO,
-    QPO,
-    RLHF,
-    RPO,
-    SFT,
-    SPO,
-    SPPO,
-    APODown,
-    APOZero,
-    BradleyTerry,
-    ChiPO,
-    Claims,
-    DiscoPOP,
-    ExplicitPO,
-    Hinge,
-    MarginObjective,
-    Objective,
-    PairObjective,
-    QuasiconvexObjective,
-    RegressionEXPO,
-    SimPO,
-    SLiC,
-    from_trl,
-    objective,
-    risk,
-    with_divergence,
-)
-from .optima import Path, Solution, solve, solve_path
+The face of it, everything else is found from there:
+
+    Bandit, read_bandit                     a small problem: prompts, a reference policy, preferences or win counts
+    DPO, IPO, EXPO, RLHF, ...               losses; `CATALOGUE` has all of them, and `objective` makes one by its name
+    solve, solve_path                       exact optima with proven bounds: a Solution, a SolutionPath
+    audit, audit_many                       a ReportCard for a loss
+    risk                                    the objective of a policy
+    losses, divergences, numerics           to write a loss of one's own
+    paper, simulators, llm                  the paper's experiments, training of small policies, language models
+
+Names are imported when they are first asked for, so that ``import expo_analysis`` is quick. ``llm`` needs the extra
+``expo-analysis[llm]``.
+"""
+
+from pathlib import Path as _Path
+
+from ._lazy import attach as _attach
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AOT",
-    "BCO",
-    "CATALOGUE",
-    "CPO",
-    "DESIDERATA",
-    "DPO",
-    "DPOP",
-    "EXO",
-    "EXPO",
-    "FDPO",
-    "IPO",
-    "KTO",
-    "NCA",
-    "ORPO",
-    "QPO",
-    "RLHF",
-    "RPO",
-    "SFT",
-    "SPO",
-    "SPPO",
-    "APODown",
-    "APOZero",
-    "Alpha",
-    "Bandit",
-    "BradleyTerry",
-    "ChiPO",
-    "ChiSquare",
-    "Claims",
-    "DiscoPOP",
-    "Divergence",
-    "ExplicitPO",
-    "ForwardKL",
-    "Hinge",
-    "JensenShannon",
-    "MarginObjective",
-    "MixedChiSquare",
-    "Objective",
-    "PairObjective",
-    "Path",
-    "QuasiconvexObjective",
-    "RegressionEXPO",
-    "ReportCard",
-    "ReportCards",
-    "ReverseKL",
-    "SLiC",
-    "SimPO",
-    "Solution",
-    "Verdict",
-    "audit",
-    "audit_many",
-    "from_trl",
-    "objective",
-    "risk",
-    "solve",
-    "solve_path",
-    "with_divergence",
-]
+__getattr__, __dir__ = _attach(__name__, _Path(__file__).with_suffix(".pyi"), not_in_all={"llm"})

@@ -7,99 +7,68 @@ The preferences p* of a population follow from pi*, or are any others, which no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import ArrayLike
 
-__all__ = ["SUM_TOLERANCE", "Bandit"]
+from ._bandit_display import summary, table
+from ._checks import SUM_TOLERANCE, as_floats, check_policy, check_shape, first_where
+from ._frozen import set_fields
+from ._types import Floats, Indices, Mask, PairMatrices, PerPrompt, Policies
 
-SUM_TOLERANCE = 1e-6
-"""How far from one probabilities may sum; they are then divided by their sum."""
-
-Floats = NDArray[np.float64]
+__all__ = ["SUM_TOLERANCE", "Bandit", "check_policy"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Bandit:
-    """Prompts with a reference policy and preferences.
+    """Prompts with a reference policy and preferences; p*(i > j) = pi*_i / (pi*_i + pi*_j) where pi* is given.
 
     Args:
         reference: pi_ref, shape (n,) or (prompts, n): positive, each row summing to one within 1e-6.
-        optimal: pi*, the BT-optimal policy, the same shape and conditions: p*(i > j) = pi*_i / (pi*_i + pi*_j).
+        optimal: pi*, the Bradley-Terry-optimal policy, the same shape and conditions. For win counts there is
+            `from_counts`, for other preferences `from_preferences`.
         pairs: q, how often each pair is compared: ``"uniform"`` over distinct pairs, ``"reference"`` (pi_ref x pi_ref,
             i != j), or an array (n, n) or (prompts, n, n): symmetric, non-negative, zero diagonal, not all zero. It is
             divided by its sum, so that an adjacency matrix of the comparison graph will do.
         prompt_weights: rho, shape (prompts,), non-negative; divided by its sum. Default: equal, or for counts in
             proportion to the number of comparisons.
-        counts: use `from_counts`.
-        stated_preference: use `from_preferences`.
+
+    Attributes, arrays that cannot be written to:
+        reference, pairs, prompt_weights: as above, normalised. optimal: as above; None for counts and for preferences
+            that are stated. counts: for `from_counts`, else None. stated_preference: for `from_preferences`, else None.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
+
+    Example:
+        >>> import expo_analysis as ea
+        >>> ea.Bandit(reference=[0.4, 0.4, 0.2], optimal=[0.6, 0.3, 0.1]).preference[0].round(3)
+        array([0.5  , 0.667, 0.857])
     """
 
-    reference: Floats
-    optimal: Floats | None
-    pairs: Any = "uniform"
-    prompt_weights: Any = None
-    counts: Any = None
-    stated_preference: Any = None
+    reference: Policies
+    optimal: Policies | None
+    pairs: PairMatrices
+    prompt_weights: PerPrompt
+    counts: PairMatrices | None = field(init=False)
+    stated_preference: PairMatrices | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        reference = check_policy("reference", self.reference)
-        shape = reference.shape
-        n = shape[-1]
-        if n < 2:
-            raise ValueError(f"reference must have at least two responses, got shape {shape}")
-        optimal = None
-        counts = None
-        preference = None
-        if self.stated_preference is not None:
-            if self.optimal is not None or self.counts is not None:
-                raise ValueError("optimal and counts are not used with stated preferences: give one of the three")
-            preference = _preference(self.stated_preference, shape)
-            pairs = _pair_distribution(self.pairs, reference)
-        elif self.counts is None:
-            if self.optimal is None:
-                raise ValueError(
-                    "optimal must be given: positive probabilities (for win counts use Bandit.from_counts)"
-                )
-            optimal = check_policy("optimal", self.optimal)
-            if optimal.shape != shape:
-                raise ValueError(f"optimal must have the shape of reference, {shape}; got {optimal.shape}")
-            pairs = _pair_distribution(self.pairs, reference)
-        else:
-            if self.optimal is not None:
-                raise ValueError("optimal is not used with counts: give one of the two")
-            if not (isinstance(self.pairs, str) and self.pairs == "uniform"):
-                raise ValueError("pairs is not used with counts: it follows from them")
-            counts = _counts(self.counts, shape)
-            pairs = _normalise(counts + np.swapaxes(counts, -1, -2))
-        default_weights = np.ones(shape[:-1]) if counts is None else counts.sum(axis=(-1, -2))
-        if self.prompt_weights is None:
-            weights = np.asarray(default_weights, dtype=np.float64)
-        else:
-            weights = _array("prompt_weights", self.prompt_weights)
-            if weights.shape != shape[:-1]:
-                raise ValueError(f"prompt_weights must have shape {shape[:-1]}, got {weights.shape}")
-            if not (np.all(weights >= 0) and np.isfinite(weights).all() and weights.sum() > 0):
-                raise ValueError("prompt_weights must be non-negative, finite and not all zero")
-        values = {
-            "reference": reference,
-            "optimal": optimal,
-            "pairs": pairs,
-            "prompt_weights": np.asarray(weights / weights.sum()),
-            "counts": counts,
-            "stated_preference": preference,
-        }
-        for name, value in values.items():
-            if value is not None:
-                value.flags.writeable = False
-            object.__setattr__(self, name, value)
+    def __init__(
+        self,
+        reference: ArrayLike,
+        optimal: ArrayLike,
+        pairs: str | ArrayLike = "uniform",
+        prompt_weights: ArrayLike | None = None,
+    ) -> None:
+        policy = check_policy("reference", reference, least=2)
+        if optimal is None:
+            raise ValueError("optimal must be given: positive probabilities (for win counts use Bandit.from_counts)")
+        best = check_policy("optimal", optimal)
+        if best.shape != policy.shape:
+            raise ValueError(f"optimal must have the shape of reference, {policy.shape}; got {best.shape}")
+        self._settle(policy, _pair_distribution(pairs, policy), prompt_weights, optimal=best)
 
     @classmethod
     def from_counts(cls, reference: ArrayLike, counts: ArrayLike, prompt_weights: ArrayLike | None = None) -> Bandit:
@@ -107,23 +76,66 @@ class Bandit:
 
         Shapes (n, n) or (prompts, n, n), beside a reference of shape (n,) or (prompts, n). A prompt without any
         comparison is allowed as long as another one has some. No ``optimal`` is known then.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 3], [0, 0, 2], [0, 1, 0]]).wins.sum()
+            np.float64(1.0)
         """
-        return cls(reference, None, prompt_weights=prompt_weights, counts=counts)  # type: ignore[arg-type]
+        policy = check_policy("reference", reference, least=2)
+        won = _counts(counts, policy.shape)
+        pairs = _normalise(won + np.swapaxes(won, -1, -2))
+        made = cls.__new__(cls)
+        made._settle(policy, pairs, prompt_weights, won.sum(axis=(-1, -2)), counts=won)
+        return made
 
     @classmethod
     def from_preferences(
         cls,
         reference: ArrayLike,
         preference: ArrayLike,
-        pairs: Any = "uniform",
+        pairs: str | ArrayLike = "uniform",
         prompt_weights: ArrayLike | None = None,
     ) -> Bandit:
         """A population with any preferences, Bradley-Terry or not: ``preference[..., i, j]`` is p*(i > j).
 
         Shapes (n, n) or (prompts, n, n): in [0, 1], with p*(i > j) + p*(j > i) = 1 within 1e-6 off the diagonal, which
         is not read. Cycles are allowed. No ``optimal`` is known then, even where there is one.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> rock_paper_scissors = [[0.5, 0, 1], [1, 0.5, 0], [0, 1, 0.5]]
+            >>> ea.solve(ea.EXPO(1.0), ea.Bandit.from_preferences([1 / 3] * 3, rock_paper_scissors)).policy.round(3)
+            array([0.333, 0.333, 0.333])
         """
-        return cls(reference, None, pairs, prompt_weights, stated_preference=preference)  # type: ignore[arg-type]
+        policy = check_policy("reference", reference, least=2)
+        stated = _preference(preference, policy.shape)
+        made = cls.__new__(cls)
+        made._settle(policy, _pair_distribution(pairs, policy), prompt_weights, stated_preference=stated)
+        return made
+
+    def _settle(
+        self,
+        reference: Policies,
+        pairs: PairMatrices,
+        prompt_weights: ArrayLike | None,
+        default_weights: PerPrompt | None = None,
+        *,
+        optimal: Policies | None = None,
+        counts: PairMatrices | None = None,
+        stated_preference: PairMatrices | None = None,
+    ) -> None:
+        """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
+        weights = _prompt_weights(prompt_weights, reference.shape[:-1], default_weights)
+        set_fields(
+            self,
+            reference=reference,
+            optimal=optimal,
+            pairs=pairs,
+            prompt_weights=weights,
+            counts=counts,
+            stated_preference=stated_preference,
+        )
 
     @property
     def n(self) -> int:
@@ -136,10 +148,10 @@ class Bandit:
         return int(self.reference.shape[0]) if self.reference.ndim == 2 else None
 
     @cached_property
-    def preference(self) -> Floats:
+    def preference(self) -> PairMatrices:
         """p*(i > j), shape (..., n, n); 1/2 on the diagonal. Raises ValueError for counts, where it is not known."""
         if self.stated_preference is not None:
-            return np.asarray(self.stated_preference)
+            return self.stated_preference
         if self.optimal is None:
             raise ValueError("preference is not known for win counts; see wins for the observed frequencies")
         loser = np.moveaxis(self.optimal, -1, 0).copy()  # with prompts last, every step runs over contiguous numbers
@@ -149,7 +161,7 @@ class Bandit:
         return np.moveaxis(preference, (0, 1), (-2, -1))
 
     @cached_property
-    def wins(self) -> Floats:
+    def wins(self) -> PairMatrices:
         """Weight of "i beats j", shape (..., n, n), summing to one over each prompt (to zero without comparisons)."""
         if self.counts is not None:
             return _normalise(self.counts)
@@ -158,15 +170,17 @@ class Bandit:
         return wins
 
     @cached_property
-    def edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    def edges(self) -> tuple[Indices, Indices, Floats]:
         """(winner, loser, weight): the ordered pairs with weight on any prompt, and weights of shape (..., edges)."""
         winner, loser = np.nonzero(np.einsum("xij->ij", self.wins.reshape(-1, self.n, self.n)) > 0)
         flat = self.wins.reshape(*self.reference.shape[:-1], -1)
         return winner, loser, flat.take(winner * self.n + loser, axis=-1)
 
     @cached_property
-    def components(self) -> NDArray[np.intp]:
+    def components(self) -> Indices:
         """Connected component of each response in the comparison graph, shape (..., n), numbered from 0."""
+        from scipy.sparse.csgraph import connected_components  # takes longer to load than most bandits to solve
+
         graphs = (self.pairs > 0).reshape(-1, self.n, self.n)
         labels = np.zeros((len(graphs), self.n), dtype=np.intp)
         off_diagonal = ~np.eye(self.n, dtype=bool)
@@ -178,34 +192,18 @@ class Bandit:
             labels[sparse] = found[which.reshape(-1)]
         return labels.reshape(self.reference.shape)
 
+    def __repr__(self) -> str:
+        return f"<Bandit: {summary(self.reference, self.optimal, self.pairs, self.counts)}>"
 
-def _array(name: str, value: Any) -> Floats:
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array of numbers, got {value!r}") from None
-
-
-def check_policy(name: str, value: Any) -> Floats:
-    """Policies of shape (n,) or (prompts, n), divided by their sums; raises unless they are positive and sum to one."""
-    array = _array(name, value)
-    if array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(f"{name} must have shape (n,) or (prompts, n), got {array.shape}")
-    if not (np.isfinite(array).all() and (array > 0).all()):
-        raise ValueError(f"{name} must hold positive finite probabilities, got {_first_bad(array)}")
-    total = array.sum(axis=-1, keepdims=True)
-    if (np.abs(total - 1) > SUM_TOLERANCE).any():
-        worst = total.flat[np.abs(total - 1).argmax()]
-        raise ValueError(f"{name} must sum to one within {SUM_TOLERANCE:g}, got a sum of {worst:.9g}")
-    return array / total
+    def _repr_html_(self) -> str:
+        return table(self.reference, self.optimal, self.pairs, self.counts)
 
 
-def _first_bad(array: Floats) -> str:
-    where = tuple(int(i) for i in np.argwhere(~((array > 0) & np.isfinite(array)))[0])
-    return f"{array[where]} at index {where[0] if len(where) == 1 else where}"
+# ----------------------------------------------------------------------------------------------------------- converters
 
 
-def _pair_distribution(pairs: Any, reference: Floats) -> Floats:
+def _pair_distribution(pairs: str | ArrayLike, reference: Policies) -> PairMatrices:
+    """q, which sums to one over each prompt; what all prompts share is kept once."""
     n = reference.shape[-1]
     if isinstance(pairs, str):
         if pairs == "uniform":
@@ -214,55 +212,87 @@ def _pair_distribution(pairs: Any, reference: Floats) -> Floats:
             q = reference[..., :, None] * reference[..., None, :] * (1.0 - np.eye(n))
         else:
             raise ValueError(f"pairs must be 'uniform', 'reference' or an array (n, n), got {pairs!r}")
-        return np.broadcast_to(_normalise(q), (*reference.shape, n))  # what all prompts share is kept once
-    q = _array("pairs", pairs)
+        return np.broadcast_to(_normalise(q), (*reference.shape, n))
+    q = as_floats("pairs", pairs)
     _check_square("pairs", q, reference.shape)
-    if not (np.isfinite(q).all() and (q >= 0).all()):
-        raise ValueError("pairs must be non-negative and finite")
-    if not np.array_equal(q, np.swapaxes(q, -1, -2)):
-        raise ValueError("pairs must be symmetric: q(i, j) = q(j, i)")
-    if (np.diagonal(q, axis1=-2, axis2=-1) != 0).any():
-        raise ValueError("pairs must have a zero diagonal: a response is not compared with itself")
-    if (q.sum(axis=(-1, -2)) == 0).any():
+    _refuse("pairs must be non-negative and finite", q, ~(np.isfinite(q) & (q >= 0)))
+    _refuse("pairs must be symmetric: q(i, j) = q(j, i)", q, q != np.swapaxes(q, -1, -2))
+    _refuse("pairs must have a zero diagonal: a response is not compared with itself", q, (q != 0) & _diagonal(n))
+    if (q == 0).all(axis=(-1, -2)).any():
         raise ValueError("pairs must not be empty: at least one pair of every prompt needs a positive weight")
+    _check_sum("pairs", q, axis=(-1, -2))
     return np.broadcast_to(_normalise(q), (*reference.shape, n))
 
 
-def _counts(value: Any, shape: tuple[int, ...]) -> Floats:
-    counts = _array("counts", value)
+def _counts(value: ArrayLike, shape: tuple[int, ...]) -> PairMatrices:
+    counts = as_floats("counts", value)
     _check_square("counts", counts, shape)
-    if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts == np.floor(counts)).all()):
-        raise ValueError("counts must be non-negative integers")
-    if (np.diagonal(counts, axis1=-2, axis2=-1) != 0).any():
-        raise ValueError("counts must have a zero diagonal: a response does not beat itself")
-    if counts.sum() == 0:
+    whole = np.isfinite(counts) & (counts >= 0) & (counts == np.floor(counts))
+    _refuse("counts must be non-negative integers", counts, ~whole)
+    on_diagonal = (counts != 0) & _diagonal(shape[-1])
+    _refuse("counts must have a zero diagonal: a response does not beat itself", counts, on_diagonal)
+    if not counts.any():
         raise ValueError("counts must hold at least one comparison")
-    return np.broadcast_to(counts, (*shape, shape[-1])).copy()
+    counts = np.broadcast_to(counts, (*shape, shape[-1])).copy()
+    _check_sum("counts", counts)
+    return counts
 
 
-def _preference(value: Any, shape: tuple[int, ...]) -> Floats:
-    preference = _array("preference", value)
+def _preference(value: ArrayLike, shape: tuple[int, ...]) -> PairMatrices:
+    preference = as_floats("preference", value)
     _check_square("preference", preference, shape)
     preference = np.broadcast_to(preference, (*shape, shape[-1])).copy()
-    preference[..., np.arange(shape[-1]), np.arange(shape[-1])] = 0.5
-    if not ((preference >= 0) & (preference <= 1)).all():  # nan included
-        raise ValueError("preference must hold probabilities, from 0 to 1")
+    preference[..., _diagonal(shape[-1])] = 0.5
+    unlikely = ~((preference >= 0) & (preference <= 1))  # nan included
+    _refuse("preference must hold probabilities, from 0 to 1", preference, unlikely)
     total = preference + np.swapaxes(preference, -1, -2)
     if (np.abs(total - 1) > SUM_TOLERANCE).any():
         worst = total.flat[np.abs(total - 1).argmax()]
         raise ValueError(
             f"preference must have p(i > j) + p(j > i) = 1 within {SUM_TOLERANCE:g}, got a sum of {worst:.9g}"
         )
-    return preference / total
+    return np.asarray(preference / total)
+
+
+def _prompt_weights(value: ArrayLike | None, shape: tuple[int, ...], default: PerPrompt | None) -> PerPrompt:
+    """rho, which sums to one; by default the prompts are equal, or as ``default`` has them."""
+    if value is None:
+        weights = np.ones(shape) if default is None else np.asarray(default)
+    else:
+        weights = as_floats("prompt_weights", value)
+        check_shape("prompt_weights", weights, shape)
+        bad = ~(np.isfinite(weights) & (weights >= 0))
+        _refuse("prompt_weights must be non-negative, finite and not all zero", weights, bad)
+        if not weights.any():
+            raise ValueError("prompt_weights must be non-negative, finite and not all zero")
+        _check_sum("prompt_weights", weights)
+    return np.asarray(weights / weights.sum())
+
+
+def _normalise(weights: PairMatrices) -> PairMatrices:
+    """Divided by the sum over each prompt; a prompt without weights keeps none."""
+    total = weights.sum(axis=(-1, -2), keepdims=True)
+    return np.asarray(weights / np.where(total > 0, total, 1.0))
+
+
+def _diagonal(n: int) -> Mask:
+    return np.eye(n, dtype=bool)
 
 
 def _check_square(name: str, array: Floats, shape: tuple[int, ...]) -> None:
     n = shape[-1]
-    accepted = [(n, n)] if len(shape) == 1 else [(n, n), (*shape, n)]
-    if array.shape not in accepted:
-        raise ValueError(f"{name} must have shape {' or '.join(map(str, accepted))}, got {array.shape}")
+    check_shape(name, array, *([(n, n)] if len(shape) == 1 else [(n, n), (*shape, n)]))
 
 
-def _normalise(weights: Floats) -> Floats:
-    total = weights.sum(axis=(-1, -2), keepdims=True)
-    return weights / np.where(total > 0, total, 1.0)
+def _refuse(rule: str, array: Floats, bad: Mask) -> None:
+    """Raise for the first entry that breaks a rule."""
+    if bad.any():
+        raise ValueError(f"{rule}, got {first_where(array, bad)}")
+
+
+def _check_sum(name: str, array: Floats, axis: tuple[int, ...] | None = None) -> None:
+    """Raise where weights cannot be divided by their sum; twice the sum is what the two orders of a pair come to."""
+    with np.errstate(over="ignore"):
+        total = 2 * array.sum(axis=axis)
+    if not np.isfinite(total).all():
+        raise ValueError(f"{name} must have a sum that is finite in floating point, got entries up to {array.max():g}")

@@ -20,20 +20,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import wrightomega
 
-from ._array import (
-    Array,
-    by_torch,
-    check_same_shape,
-    exp,
-    exp_expm1,
-    expm1,
-    log_sigmoid,
-    namespace,
-    rise_and_fall,
-    sigmoid,
-)
+from ._checks import check_option, check_same_shape
+from ._types import Array
+from .numerics import by_torch, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall, sigmoid
 
 __all__ = [
     "DIVERGENCES",
@@ -44,7 +34,9 @@ __all__ = [
     "JensenShannon",
     "MixedChiSquare",
     "ReverseKL",
+    "kl",
     "resolve_divergence",
+    "total_variation",
 ]
 
 
@@ -101,6 +93,40 @@ def _finite(log_policy: Array) -> Array:
     """Replace log 0 = -inf by a finite number whose exponential is 0 too, so that 0 log 0 is 0."""
     xp = namespace(log_policy)
     return xp.clip(log_policy, float(xp.finfo(log_policy.dtype).min) / 4, None)
+
+
+def kl(log_p: Array, log_q: Array) -> Array:
+    """KL(p || q) = sum p (log p - log q) in nats, over the last axis.
+
+    A response without mass in p adds nothing; one that has mass in p and none in q makes it inf.
+
+    Args:
+        log_p, log_q: logarithms of distributions over the last axis, of one kind and dtype; shapes broadcast.
+
+    Example:
+        >>> import numpy as np
+        >>> kl(np.log([0.5, 0.5]), np.log([0.25, 0.75])).round(4)
+        np.float64(0.1438)
+    """
+    xp = namespace(log_p, log_q)
+    lost = (log_q == -math.inf) & (log_p > -math.inf)
+    terms = xp.exp(log_p) * (_finite(log_p) - _finite(log_q))
+    return xp.sum(xp.where(lost, math.inf, terms), axis=-1)
+
+
+def total_variation(p: Array, q: Array) -> Array:
+    """TV(p, q) = sum |p - q| / 2, from 0 to 1, over the last axis.
+
+    Args:
+        p, q: distributions (not their logarithms) over the last axis, of one kind and dtype; shapes broadcast.
+
+    Example:
+        >>> import numpy as np
+        >>> total_variation(np.array([0.5, 0.5]), np.array([0.25, 0.75]))
+        np.float64(0.25)
+    """
+    xp = namespace(p, q)
+    return xp.sum(xp.abs(p - q), axis=-1) / 2
 
 
 @dataclass(frozen=True)
@@ -277,6 +303,8 @@ class MixedChiSquare(Divergence):
         return 1 + rise, rise
 
     def descend(self, log_u: Array, gap: Array) -> Array:
+        from scipy.special import wrightomega  # scipy takes longer to load than all that is here
+
         xp = namespace(log_u)
         goal = log_u + exp(log_u) - gap  # = log u' + u'
         u = xp.asarray(wrightomega(goal), dtype=goal.dtype)
@@ -295,8 +323,7 @@ DIVERGENCES: dict[str, type[Divergence]] = {
 def resolve_divergence(divergence: str | Divergence, alpha: float | None = None) -> Divergence:
     """The divergence of a name in `DIVERGENCES`; ``alpha`` belongs to ``"alpha"`` and is an error with any other."""
     if isinstance(divergence, str):
-        if divergence not in DIVERGENCES:
-            raise ValueError(f"divergence must be one of {sorted(DIVERGENCES)}, got {divergence!r}")
+        check_option("divergence", divergence, sorted(DIVERGENCES))
         if divergence == Alpha.name:
             if alpha is None:
                 raise ValueError("alpha must be given for divergence='alpha': a positive number")

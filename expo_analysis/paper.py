@@ -12,16 +12,22 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._types import Floats, Indices, Policies
 from .bandit import Bandit
+from .losses import DPO, EXPO, FDPO, IPO, PairObjective, RegressionEXPO
 
-__all__ = ["Experiment", "TrainingEnd", "interpolation", "preservation"]
+__all__ = ["LOSSES", "Experiment", "TrainingEnd", "interpolation", "preservation"]
 
-Floats = NDArray[np.float64]
+LOSSES: dict[str, PairObjective] = {
+    loss.name: loss for loss in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
+}
+"""What the paper compares, and EXPO's regression form beside it, by name in the catalogue; each user sets lambda."""
+
 
 RECORDED_STEP = 1e-6
 """The script's final policies are recorded to six decimals: a probability recorded as 0 is at most half of this."""
@@ -39,7 +45,7 @@ class TrainingEnd:
 
     loss: str
     published_lam: float
-    policy: Floats
+    policy: Policies
     steps: int
 
 
@@ -51,11 +57,11 @@ class Experiment:
     batch: how many consecutive pairs the script averages over in a step; the last batch holds what is left.
     """
 
-    reference: Floats
-    optimal: Floats
-    winner: NDArray[np.intp]
-    loser: NDArray[np.intp]
-    prompt: NDArray[np.intp]
+    reference: Policies
+    optimal: Policies
+    winner: Annotated[Indices, "pairs"]
+    loser: Annotated[Indices, "pairs"]
+    prompt: Annotated[Indices, "pairs"]
     batch: int
     ends: tuple[TrainingEnd, ...]
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from . import language_models, plots
 from ._files import replace
+from ._progress import Progress, fraction_to, part, silent
 from .desiderata.verdict import DESIDERATA
 from .desiderata.wording import MEANINGS, SIGNS
 from .plots.style import LOOKS, losses_in
@@ -205,9 +206,7 @@ REPORT_CARD = "report_card"
 REPORT_COLUMNS = ["loss", "desideratum", "verdict", "summary"]
 
 
-def reproduce(
-    directory: Path, on_progress: Callable[[str, float], None] | None = None, *, full: bool = False
-) -> list[Path]:
+def reproduce(directory: Path, progress: Progress = silent, *, full: bool = False) -> list[Path]:
     """Write every figure (PNG and PDF), its numbers (CSV) and a README.md that shows them: exact optima, simulations.
 
     Files of the same names are replaced, each one only when its successor is complete. Running again writes the same
@@ -216,7 +215,7 @@ def reproduce(
 
     Args:
         directory: made if it does not exist.
-        on_progress: called with a message and the fraction done, from 0 to 1.
+        progress: called with the fraction done, from 0 to 1, and what is being done.
         full: simulate with as many steps, seeds and settings as are worth waiting for, instead of a minute's.
 
     Returns:
@@ -227,7 +226,6 @@ def reproduce(
         ValueError: ``report_card.csv`` is not one that an audit wrote.
     """
     directory = made(directory)
-    report = on_progress or (lambda message, done: None)
     card, learned = read_report_card(directory), language_models.read_language_models(directory)
     written: list[Path] = []
     sections = []
@@ -238,11 +236,12 @@ def reproduce(
 
     exact = EXACT_SHARE if SIMULATIONS else 1.0
     for k, (name, compute) in enumerate(RESULTS.items()):
-        report(name, exact * k / len(RESULTS))
+        progress(exact * k / len(RESULTS), what=name)
         show(compute())
     if SIMULATIONS:
-        report("simulations", exact)
-        tables = run_all(SIMULATIONS, full, lambda done: report("simulations", exact + (0.999 - exact) * done))
+        progress(exact, what="simulations")
+        share = part(progress, exact, 0.999)
+        tables = run_all(SIMULATIONS, full, fraction_to(lambda done: share(done, what="simulations")))
         for name, simulation in SIMULATIONS.items():
             show(simulation.show(tables[name]))
     if learned is not None:
@@ -251,7 +250,7 @@ def reproduce(
     if card is not None:
         show(_report_card(card))
     written.append(replace(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
-    report("done", 1.0)
+    progress(1.0, what="done")
     return written
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import linregress
 
 from . import paper
+from ._rounding import rounded
+from ._types import Floats
 from .bandit import Bandit
-from .divergences import ForwardKL, ReverseKL
-from .losses import DPO, EXPO, FDPO, IPO, Objective, RegressionEXPO
-from .optima import Path as SolutionPath
-from .optima import solve_path
+from .divergences import kl
+from .optima import SolutionPath, solve_path
+from .paper import LOSSES
 
 __all__ = [
     "agreement_table",
@@ -23,12 +23,6 @@ __all__ = [
     "slopes_table",
 ]
 
-Floats = NDArray[np.float64]
-
-LOSSES: dict[str, Objective] = {
-    objective.name: objective for objective in (DPO(1.0), IPO(1.0), FDPO(1.0), EXPO(1.0), RegressionEXPO(1.0))
-}
-"""What is compared, by name in the catalogue; `solve_path` sets lambda."""
 
 RESPONSES = ["y1", "y2", "y3"]
 
@@ -59,7 +53,7 @@ def interpolation_table() -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     for name in ("optimal", "reference"):
         table[name] = table["response"].map(dict(zip(RESPONSES, getattr(experiment, name), strict=True)))
-    return _tidy(table[["source", "loss", "lam", "response", "policy", "optimal", "reference", "error_bound"]])
+    return _rounded(table[["source", "loss", "lam", "response", "policy", "optimal", "reference", "error_bound"]])
 
 
 def simplex_table() -> pd.DataFrame:
@@ -68,7 +62,7 @@ def simplex_table() -> pd.DataFrame:
     long = interpolation_table().query("source == 'exact'")
     paths = long.pivot(index=["loss", "lam"], columns="response", values="policy").reset_index()
     ends = pd.DataFrame([experiment.optimal, experiment.reference], columns=RESPONSES)
-    return _tidy(pd.concat([paths, ends.assign(loss=["optimal", "reference"])], ignore_index=True))
+    return _rounded(pd.concat([paths, ends.assign(loss=["optimal", "reference"])], ignore_index=True))
 
 
 def preservation_table() -> pd.DataFrame:
@@ -93,7 +87,7 @@ def preservation_table() -> pd.DataFrame:
         parts.append(rows.assign(source="script", data="pairs", at_least=(end.policy == 0).any(axis=-1)))
     table = pd.concat(parts, ignore_index=True)
     keys = ["source", "data", "prompt", "loss", "log_lam", "lam"]
-    return _tidy(table[[*keys, "kl_optimal_policy", "kl_policy_optimal", "at_least"]])
+    return _rounded(table[[*keys, "kl_optimal_policy", "kl_policy_optimal", "at_least"]])
 
 
 def convergence_table() -> pd.DataFrame:
@@ -108,7 +102,7 @@ def convergence_table() -> pd.DataFrame:
             for name in ("optimal", "reference")
         }
         parts.append(pd.DataFrame({"loss": loss, "lam": lams, **distances}))
-    return _tidy(pd.concat(parts, ignore_index=True))
+    return _rounded(pd.concat(parts, ignore_index=True))
 
 
 def slopes_table(convergence: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +113,7 @@ def slopes_table(convergence: pd.DataFrame) -> pd.DataFrame:
         for loss, path in near.groupby("loss", sort=False):
             fit = linregress(np.log(path["lam"]), np.log(path[f"from_{target}"]))
             rows.append({"loss": loss, "target": target, "lam_min": low, "lam_max": high, "slope": fit.slope})
-    return _tidy(pd.DataFrame(rows))
+    return _rounded(pd.DataFrame(rows))
 
 
 def agreement_table() -> pd.DataFrame:
@@ -146,13 +140,18 @@ def agreement_table() -> pd.DataFrame:
                     **{f"stopped_{y}": column for y, column in zip(RESPONSES, stopped.T, strict=True)},
                     **{f"exact_{y}": column for y, column in zip(RESPONSES, exact.T, strict=True)},
                     "distance": np.abs(stopped - exact).sum(axis=-1),
-                    "kl_stopped": ForwardKL()(np.atleast_2d(_recorded_log_policy(end)), log_optimal),
-                    "kl_exact": ForwardKL()(np.atleast_2d(path.log_policies[0]), log_optimal),
+                    "kl_stopped": kl(log_optimal, np.atleast_2d(_recorded_log_policy(end))),
+                    "kl_exact": kl(log_optimal, np.atleast_2d(path.log_policies[0])),
                     "kl_stopped_at_least": (stopped == 0).any(axis=-1),
                 }
             )
             parts.append(rows)
-    return _tidy(pd.concat(parts, ignore_index=True))
+    return _rounded(pd.concat(parts, ignore_index=True))
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Without what is only rounding error, so that every run draws and writes the same numbers."""
+    return rounded(table, DECIMALS, digits=None)
 
 
 def _solved(loss: str, bandit: Bandit, lams: Floats) -> SolutionPath:
@@ -178,15 +177,15 @@ def _policies(loss: str, lams: Floats, policies: Floats) -> pd.DataFrame:
 
 def _divergences(loss: str, log_lams: Floats, lams: Floats, log_policies: Floats) -> pd.DataFrame:
     """One row per lambda and prompt of the preservation experiment, from log-policies (L, 2, 3)."""
-    log_optimal = np.broadcast_to(np.log(paper.preservation().optimal), log_policies.shape)
+    log_optimal = np.log(paper.preservation().optimal)
     return pd.DataFrame(
         {
             "prompt": np.tile(paper.PROMPTS, len(lams)),
             "loss": loss,
             "log_lam": np.repeat(log_lams, len(paper.PROMPTS)),
             "lam": np.repeat(lams, len(paper.PROMPTS)),
-            "kl_optimal_policy": ForwardKL()(log_policies, log_optimal).reshape(-1),
-            "kl_policy_optimal": ReverseKL()(log_policies, log_optimal).reshape(-1),
+            "kl_optimal_policy": kl(log_optimal, log_policies).reshape(-1),
+            "kl_policy_optimal": kl(log_policies, log_optimal).reshape(-1),
         }
     )
 
@@ -195,9 +194,3 @@ def _recorded_log_policy(end: paper.TrainingEnd) -> Floats:
     """Logarithm of a policy recorded to six decimals, a recorded 0 taken at the most it can be."""
     policy = np.maximum(end.policy, paper.RECORDED_STEP / 2)
     return np.log(policy / policy.sum(axis=-1, keepdims=True))
-
-
-def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Round away what is only rounding error, so that every run draws and writes the same numbers."""
-    floats = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].round(DECIMALS) + 0.0 for name in floats})  # + 0.0 turns -0 into 0

@@ -1,9 +1,17 @@
-"""Settings of hypothesis: random locally, the same examples every time where ``CI`` is set."""
+"""Settings of hypothesis: the same examples every time, here and in continuous integration.
 
-import os
+``pytest --hypothesis-profile=explore`` draws others, and more of them; what it finds is printed as an example to add.
+"""
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+settings.register_profile(
+    "fixed",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+    print_blob=True,
+)
+settings.register_profile("explore", settings.get_profile("fixed"), derandomize=False, max_examples=500)
+settings.load_profile("fixed")

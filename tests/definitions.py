@@ -14,7 +14,7 @@ import array_api_compat
 import mpmath as mp
 
 import expo_analysis as ea
-from expo_analysis._array import log_sigmoid
+from expo_analysis.numerics import log_sigmoid
 
 digits = mp.workdps(60)
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import doctest
+import inspect
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import expo_analysis as ea
+from expo_analysis import bandit as bandit_module
 from expo_analysis.bandit import SUM_TOLERANCE
 
 from . import strategies as own
@@ -204,6 +211,117 @@ def test_lists_tuples_and_float32_are_accepted() -> None:
         np.testing.assert_allclose(bandit.reference, REFERENCE, rtol=1e-6)
 
 
+def test_counts_as_large_as_floats_allow_have_their_exact_optimum() -> None:
+    """4e307 wins each way: EXPO's optimum at lam = 1, from the reference (.4, .6), is (.45, .55) as for 1 win each."""
+    large = ea.Bandit.from_counts([0.4, 0.6], [[0, 4e307], [4e307, 0]])
+    small = ea.Bandit.from_counts([0.4, 0.6], [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(large.wins, small.wins)
+    found = ea.solve(ea.EXPO(1.0), large).policy
+    assert found == pytest.approx(ea.solve(ea.EXPO(1.0), small).policy, abs=1e-15)
+    # (pi - pi_ref) lam + sigma(h) - 1/2 = 0, h = log pi_0 / pi_1
+    assert found[0] - 0.4 + 1 / (1 + found[1] / found[0]) - 0.5 == pytest.approx(0, abs=1e-15)
+
+
+def test_the_constructors_have_the_public_arguments_and_no_others() -> None:
+    expected = {
+        ea.Bandit: ["reference", "optimal", "pairs", "prompt_weights"],
+        ea.Bandit.from_counts: ["reference", "counts", "prompt_weights"],
+        ea.Bandit.from_preferences: ["reference", "preference", "pairs", "prompt_weights"],
+    }
+    for make, names in expected.items():
+        assert list(inspect.signature(make).parameters) == names
+    by_name = ea.Bandit(reference=REFERENCE, optimal=OPTIMAL, pairs=CHAIN, prompt_weights=None)
+    np.testing.assert_array_equal(by_name.pairs, ea.Bandit(REFERENCE, OPTIMAL, CHAIN).pairs)
+    counted = ea.Bandit.from_counts(reference=REFERENCE, counts=COUNTS, prompt_weights=None)
+    stated = ea.Bandit.from_preferences(reference=REFERENCE, preference=by_name.preference, pairs="uniform")
+    for bandit, given_too in ((by_name, "optimal"), (counted, "counts"), (stated, "stated_preference")):
+        known = [x for x in ("optimal", "counts", "stated_preference") if getattr(bandit, x) is not None]
+        assert known == [given_too]
+
+
+def test_copies_are_whole() -> None:
+    class Named(ea.Bandit):
+        """A subclass of a user's."""
+
+    for bandit in (ea.Bandit(REFERENCE, OPTIMAL), ea.Bandit.from_counts(REFERENCE, COUNTS), Named(REFERENCE, OPTIMAL)):
+        for other in (copy.copy(bandit), copy.deepcopy(bandit)):
+            assert type(other) is type(bandit)
+            np.testing.assert_array_equal(other.wins, bandit.wins)
+    sent = pickle.loads(pickle.dumps(ea.Bandit.from_counts(REFERENCE, COUNTS)))
+    np.testing.assert_array_equal(sent.counts, COUNTS)
+    assert type(Named.from_counts(REFERENCE, COUNTS)) is Named
+    tilted = dataclasses.replace(ea.Bandit(REFERENCE, OPTIMAL, CHAIN), reference=[0.2, 0.2, 0.6])
+    np.testing.assert_allclose(tilted.pairs, CHAIN / 8, rtol=1e-15)
+
+
+def test_what_prompts_share_is_kept_once() -> None:
+    """10,000 prompts with 100 responses: pairs of every prompt would be 800 MB."""
+    policies = np.full((10_000, 100), 0.01)
+    for pairs in ("uniform", np.ones((100, 100)) - np.eye(100)):
+        bandit = ea.Bandit(policies, policies, pairs)
+        assert bandit.pairs.shape == (10_000, 100, 100)
+        assert bandit.pairs.strides[0] == 0
+
+
+# ---------------------------------------------------------------------------------------------------- as people see it
+
+
+def test_a_line_for_every_bandit() -> None:
+    rows = np.full((50, 3), 1 / 3)
+    two, all_three = np.array([CHAIN, CHAIN]), np.array([CHAIN, 1 - np.eye(3)])
+    expected = {
+        ea.Bandit(REFERENCE, OPTIMAL): "3 responses, Bradley-Terry preferences, all pairs compared equally often; "
+        "reference [0.4, 0.4, 0.2], optimal [0.6, 0.3, 0.1]",
+        ea.Bandit(REFERENCE, OPTIMAL, "reference"): "3 responses, Bradley-Terry preferences, all pairs compared, "
+        "unevenly; reference [0.4, 0.4, 0.2], optimal [0.6, 0.3, 0.1]",
+        ea.Bandit.from_counts(REFERENCE, COUNTS): "3 responses, win counts of 8 comparisons, 2 of 3 pairs compared; "
+        "reference [0.4, 0.4, 0.2]",
+        ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]]): "2 responses, win counts of 1 comparison, all pairs "
+        "compared equally often; reference [0.5, 0.5]",
+        ea.Bandit.from_preferences(REFERENCE, np.full((3, 3), 0.5)): "3 responses, stated preferences, all pairs "
+        "compared equally often; reference [0.4, 0.4, 0.2]",
+        ea.Bandit(rows, rows): "3 responses, 50 prompts, Bradley-Terry preferences, all pairs compared equally often",
+        ea.Bandit(rows[:2], rows[:2], two): "3 responses, 2 prompts, Bradley-Terry preferences, 2 of 3 pairs compared",
+        ea.Bandit(rows[:2], rows[:2], all_three): "3 responses, 2 prompts, Bradley-Terry preferences, 2 to 3 of "
+        "3 pairs compared",
+        ea.Bandit(rows[:1], rows[:1]): "3 responses, 1 prompt, Bradley-Terry preferences, all pairs compared equally "
+        "often",
+    }
+    for bandit, line in expected.items():
+        assert repr(bandit) == f"<Bandit: {line}>"
+    large = np.full(1000, 1e-3)
+    assert repr(ea.Bandit(large, large)).count("\n") == 0 and len(repr(ea.Bandit(large, large))) < 100
+
+
+def test_a_table_for_notebooks() -> None:
+    """A row a response, with wins and losses of counts; of large ones the first rows, and how many more there are."""
+
+    def cells(bandit: ea.Bandit) -> list[list[str]]:
+        rows = bandit._repr_html_().split("<tr>")[1:]
+        return [[cell.split("<")[0] for cell in row.replace("<th>", "<td>").split("<td>")[1:]] for row in rows]
+
+    assert cells(ea.Bandit(REFERENCE, OPTIMAL)) == [
+        ["response", "reference", "optimal"],
+        ["0", "0.4", "0.6"],
+        ["1", "0.4", "0.3"],
+        ["2", "0.2", "0.1"],
+    ]
+    counted = cells(ea.Bandit.from_counts([REFERENCE] * 2, np.stack([COUNTS, 2 * COUNTS.T])))
+    assert counted[0] == ["prompt", "response", "reference", "wins", "losses"]
+    assert counted[1:3] == [["0", "0", "0.4", "3", "1"], ["0", "1", "0.4", "3", "5"]]
+    assert counted[4] == ["1", "0", "0.4", "2", "6"]
+    many = np.full((20, 40), 1 / 40)
+    large = cells(ea.Bandit(many, many))
+    assert len(large) == 1 + 3 * 11 + 1 and {len(row) for row in large} == {4}
+    assert large[11] == ["0", "and 30 more responses", "", ""] and large[-1] == ["and 17 more prompts", "", "", ""]
+    assert repr(ea.Bandit(many, many))[1:-1] in ea.Bandit(many, many)._repr_html_()
+
+
+def test_examples() -> None:
+    found = doctest.testmod(bandit_module)
+    assert found.attempted >= 6 and not found.failed
+
+
 # ---------------------------------------------------------------------------------------------------- bad input
 
 BAD_POLICIES: dict[str, tuple[Any, str]] = {
@@ -249,8 +367,6 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "other length": (lambda: ea.Bandit(REFERENCE, [0.5, 0.5]), r"optimal must have the shape of reference, \(3,\)"),
     "other prompts": (lambda: ea.Bandit(REFERENCE, [OPTIMAL]), "optimal must have the shape of reference"),
     "no optimal": (lambda: ea.Bandit(REFERENCE, None), "optimal must be given"),
-    "optimal and counts": (lambda: ea.Bandit(REFERENCE, OPTIMAL, counts=COUNTS), "optimal is not used with counts"),
-    "pairs and counts": (lambda: ea.Bandit(REFERENCE, None, CHAIN, counts=COUNTS), "pairs is not used with counts"),
     "unknown pairs": (lambda: ea.Bandit(REFERENCE, OPTIMAL, "all"), "pairs must be 'uniform', 'reference' or an array"),
     "pairs of another size": (
         lambda: ea.Bandit(REFERENCE, OPTIMAL, np.ones((2, 2))),
@@ -262,7 +378,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "asymmetric pairs": (
         lambda: ea.Bandit(REFERENCE, OPTIMAL, replaced(CHAIN, {(0, 1): 2})),
-        "pairs must be symmetric",
+        r"pairs must be symmetric: q\(i, j\) = q\(j, i\), got 2\.0 at index \(0, 1\)",
     ),
     "negative pairs": (
         lambda: ea.Bandit(REFERENCE, OPTIMAL, replaced(CHAIN, {(0, 1): -1, (1, 0): -1})),
@@ -281,7 +397,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "text in pairs": (lambda: ea.Bandit(REFERENCE, OPTIMAL, [["x"]]), "pairs must be an array of numbers"),
     "negative counts": (
         lambda: ea.Bandit.from_counts(REFERENCE, replaced(COUNTS, {(0, 1): -1})),
-        "counts must be non-negative integers",
+        r"counts must be non-negative integers, got -1\.0 at index \(0, 1\)",
     ),
     "fractional counts": (
         lambda: ea.Bandit.from_counts(REFERENCE, replaced(COUNTS, {(0, 1): 0.5})),
@@ -297,7 +413,11 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "diagonal counts": (
         lambda: ea.Bandit.from_counts(REFERENCE, COUNTS + np.eye(3)),
-        "counts must have a zero diagonal",
+        r"counts must have a zero diagonal: a response does not beat itself, got 1\.0 at index \(0, 0\)",
+    ),
+    "diagonal counts of a prompt": (
+        lambda: ea.Bandit.from_counts([REFERENCE] * 2, np.stack([COUNTS, COUNTS + np.diag([0, 0, 2])])),
+        r"counts must have a zero diagonal: .* got 2\.0 at index \(1, 2, 2\)",
     ),
     "no comparison": (
         lambda: ea.Bandit.from_counts(REFERENCE, np.zeros((3, 3))),
@@ -306,6 +426,39 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "counts of another size": (
         lambda: ea.Bandit.from_counts(REFERENCE, np.ones((2, 2))),
         r"counts must have shape \(3, 3\), got \(2, 2\)",
+    ),
+    "counts whose sum overflows": (
+        lambda: ea.Bandit.from_counts([0.4, 0.6], [[0, 1e308], [1e308, 0]]),
+        r"counts must have a sum that is finite in floating point, got entries up to 1e\+308",
+    ),
+    "counts whose sum in both orders overflows": (
+        lambda: ea.Bandit.from_counts([0.4, 0.6], [[0, 6e307], [6e307, 0]]),
+        "counts must have a sum that is finite",
+    ),
+    "counts whose sum over prompts overflows": (
+        lambda: ea.Bandit.from_counts([[0.4, 0.6]] * 20, [[0, 1e307], [1e307, 0]]),
+        "counts must have a sum that is finite",
+    ),
+    "pairs whose sum overflows": (
+        lambda: ea.Bandit([0.4, 0.6], [0.5, 0.5], [[0, 1e308], [1e308, 0]]),
+        "pairs must have a sum that is finite",
+    ),
+    "weights whose sum overflows": (
+        lambda: ea.Bandit([[0.4, 0.6]] * 2, [[0.5, 0.5]] * 2, prompt_weights=[1e308, 1e308]),
+        "prompt_weights must have a sum that is finite",
+    ),
+    "a whole number of 400 digits": (
+        lambda: ea.Bandit.from_counts([0.4, 0.6], [[0, 10**400], [1, 0]]),
+        "counts must be an array of numbers",
+    ),
+    "text of numbers": (lambda: ea.Bandit(["0.4", "0.6"], [0.5, 0.5]), "reference must be an array of numbers"),
+    "text among numbers": (
+        lambda: ea.Bandit(np.array([0.4, "0.6"], dtype=object), [0.5, 0.5]),
+        "reference must be an array of numbers",
+    ),
+    "a tensor with a gradient": (
+        lambda: ea.Bandit(torch.tensor([0.4, 0.6], requires_grad=True), [0.5, 0.5]),
+        "reference must be an array of numbers, got tensor",
     ),
     "text in counts": (lambda: ea.Bandit.from_counts(REFERENCE, "many"), "counts must be an array of numbers"),
     "weights of another length": (
@@ -398,9 +551,6 @@ def test_bad_preferences_are_refused(preference, message):
         ea.Bandit.from_preferences([0.5, 0.3, 0.2], preference)
 
 
-def test_preferences_exclude_what_they_replace():
-    for also in ({"optimal": [0.5, 0.5]}, {"optimal": None, "counts": [[0, 1], [1, 0]]}):
-        with pytest.raises(ValueError, match="optimal and counts are not used with stated preferences"):
-            ea.Bandit([0.5, 0.5], **also, stated_preference=[[0.5, 0.7], [0.3, 0.5]])
+def test_pairs_of_stated_preferences_are_checked_too():
     with pytest.raises(ValueError, match="pairs must be 'uniform', 'reference' or an array"):
         ea.Bandit.from_preferences([0.5, 0.5], [[0.5, 0.7], [0.3, 0.5]], "all")

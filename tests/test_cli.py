@@ -278,9 +278,9 @@ def drawn(monkeypatch):
     """Replace the drawing, which has its own tests, by one that records where it is to write."""
     calls = []
 
-    def draw(directory, on_progress=None, *, full=False):
+    def draw(directory, progress, *, full=False):
         calls.append(directory if not full else (directory, "full"))
-        on_progress("drawing", 0.5)
+        progress(0.5, what="drawing")
         return [directory / "one.png", directory / "one.csv"]
 
     monkeypatch.setattr(importlib.import_module("expo_analysis.reproduce"), "reproduce", draw)

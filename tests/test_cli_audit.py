@@ -88,10 +88,10 @@ def calls(monkeypatch):
     """Audits that were asked for; each gives made-up cards and reports progress."""
     made = []
 
-    def audit_many(objectives, *, workers=2, on_progress=None, effort=1.0):
+    def audit_many(objectives, *, workers=2, progress, effort=1.0):
         made.append(Call(dict(objectives), workers, effort))
         for name in objectives:
-            on_progress(name, "hunting [counterexamples]", 0.5)
+            progress(0.5, what="hunting [counterexamples]", task=name)
         return ReportCards(
             broken(name, str(given)) if isinstance(given, Exception) else card(name, name if name in FAILED else "dpo")
             for name, given in objectives.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import math
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
+from scipy.spatial.distance import cityblock, jensenshannon
 from scipy.special import rel_entr
 
 import expo_analysis as ea
-from expo_analysis.divergences import DIVERGENCES, resolve_divergence
+from expo_analysis import divergences
+from expo_analysis.divergences import DIVERGENCES, kl, resolve_divergence, total_variation
 
 from . import strategies as own
 from .definitions import GENERATORS, Generator, digits
@@ -32,6 +34,49 @@ def test_every_divergence_is_tested() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- values
+
+
+@given(policy_pairs)
+def test_kl_and_total_variation_against_scipy(both: tuple[np.ndarray, np.ndarray]) -> None:
+    p, q = both
+    for one, other in ((p, q), (q, p), (p, p)):
+        # rel_entr loses digits where the two are close, as any sum of terms of both signs does
+        size = np.abs(rel_entr(one, other)).sum()
+        assert kl(np.log(one), np.log(other)) == pytest.approx(rel_entr(one, other).sum(), abs=64 * EPS * (1 + size))
+        assert total_variation(one, other) == pytest.approx(cityblock(one, other) / 2, rel=1e-14, abs=1e-16)
+        assert kl(np.log(one), np.log(other)) == ea.ReverseKL()(np.log(one), np.log(other))
+
+
+def test_kl_of_what_has_no_mass() -> None:
+    """0 log 0 is 0, also against another 0; mass where the other has none makes it infinite, even if it underflows."""
+    certain, other = np.array([0.0, -np.inf]), np.log([0.25, 0.75])
+    assert kl(certain, other) == pytest.approx(math.log(4), rel=1e-15)
+    assert kl(other, certain) == math.inf
+    assert kl(certain, certain) == 0.0
+    assert kl(np.array([0.0, -1e5]), certain) == math.inf
+    assert kl(certain, np.array([0.0, -1e5])) == 0.0
+    assert total_variation(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 1.0
+
+
+def test_kl_and_total_variation_broadcast_and_take_tensors() -> None:
+    many, one = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (3, 2))), np.log([0.1, 0.2, 0.3, 0.4])
+    for function, first, second in ((kl, many, one), (kl, one, many), (total_variation, np.exp(many), np.exp(one))):
+        found = function(first, second)
+        assert found.shape == (3, 2)
+        np.testing.assert_allclose(function(torch.tensor(first), torch.tensor(second)).numpy(), found, rtol=1e-14)
+        apart = [
+            [function(*np.broadcast_arrays(a, b)) for a, b in zip(x, y, strict=True)]
+            for x, y in zip(*np.broadcast_arrays(first, second), strict=True)
+        ]
+        np.testing.assert_array_equal(found, apart)
+    theta = torch.tensor(many, requires_grad=True)
+    (slope,) = torch.autograd.grad(kl(torch.log_softmax(theta, -1), torch.tensor(one)).sum(), theta)
+    assert torch.isfinite(slope).all() and slope.abs().max() > 0.01
+
+
+def test_examples() -> None:
+    found = doctest.testmod(divergences)
+    assert found.attempted >= 4 and not found.failed
 
 
 def test_worked_values() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -46,6 +48,37 @@ def test_links_and_named_files_exist(document: str) -> None:
         assert (folder / target).exists(), target
     for name in re.findall(r"`(tests?_\w+\.py)`", text):
         assert (ROOT / "tests" / name).exists(), name
+
+
+def _sources() -> dict[str, str]:
+    """Python that people copy, by where it stands: documents, examples and notebooks."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    found = {path.name: "\n".join(_python_blocks(str(path.relative_to(ROOT)))) for path in documents}
+    found |= {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("examples/*.py")}
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+        found[path.name] = "\n".join(line for line in lines if not line.startswith("%"))  # a magic is no Python
+    return found
+
+
+def test_nothing_that_people_copy_needs_a_private_name() -> None:
+    """No module and no name with an underscore is imported from the package, or taken from it."""
+    sources = _sources()
+    assert {"CONTRIBUTING.md", "README.md", "desiderata.md", "exponential.py", "01_losses.ipynb"} <= set(sources)
+    for where, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("expo_analysis"):
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [
+                    part for alias in node.names if alias.name.startswith("expo") for part in alias.name.split(".")
+                ]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ea":
+                names = [node.attr]
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            assert not private, f"{where} uses {private}"
 
 
 def _catalogue_rows() -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import matplotlib.figure
 import matplotlib.image
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -24,8 +25,10 @@ from traitlets import default
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 1_500_000
-PATIENCE = 60
-"""Seconds after which a notebook is given up."""
+MOST_WORK = 300.0
+"""Seconds of CPU after which a notebook is given up: however busy the machine is, it gets no more of them for that."""
+LONGEST_REST = 120.0
+"""Seconds of wall time without any work after which it is given up."""
 
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 TOLERANCE = 1e-6
@@ -41,7 +44,7 @@ class ThisInterpreter(AsyncKernelManager):
         return KernelSpecManager(kernel_dirs=[])
 
 
-def execute(path: Path) -> Any:
+def execute(path: Path, most_work: float = MOST_WORK, longest_rest: float = LONGEST_REST) -> Any:
     """The notebook after a run from an empty kernel of this interpreter, in its own folder as by ``make notebooks``."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -54,8 +57,35 @@ def execute(path: Path) -> Any:
         record_timing=False,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    asyncio.run(asyncio.wait_for(client.async_execute(), PATIENCE))
+    asyncio.run(_watched(client, most_work, longest_rest))
     return notebook
+
+
+async def _watched(client: NotebookClient, most_work: float, longest_rest: float) -> None:
+    """Run to the end, unless the kernel works for too long, or waits for too long with nothing to wait for."""
+    run = asyncio.ensure_future(client.async_execute())
+    work = rest = 0.0
+    while not run.done():
+        await asyncio.wait({run}, timeout=1.0)
+        before, work = work, max(work, _cpu_seconds(client))
+        rest = 0.0 if work > before else rest + 1.0
+        if work > most_work or rest > longest_rest:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            raise TimeoutError(f"given up after {work:.0f} s of work, of which the last {rest:.0f} s were none")
+    await run
+
+
+def _cpu_seconds(client: NotebookClient) -> float:
+    """Of the kernel and the processes that it has started; 0 before it is there, and when it has gone."""
+    kernel = getattr(client.km, "provisioner", None)
+    if kernel is None or kernel.pid is None:
+        return 0.0
+    try:
+        family = [psutil.Process(kernel.pid), *psutil.Process(kernel.pid).children(recursive=True)]
+        return float(sum(sum(one.cpu_times()[:4]) for one in family))
+    except psutil.Error:
+        return 0.0
 
 
 ROUNDING = "rounding"
@@ -135,6 +165,19 @@ def test_the_kernel_is_the_one_that_runs_the_tests(tmp_path: Path) -> None:
     interpreter, folder = text.splitlines()
     assert interpreter == sys.executable
     assert FOLDER.samefile(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "limits"),
+    [("while True:\n    pass", {"most_work": 3.0}), ("import time\ntime.sleep(600)", {"longest_rest": 2.0})],
+    ids=["never done", "asleep"],
+)
+def test_a_notebook_that_hangs_is_given_up(tmp_path: Path, source: str, limits: dict[str, float]) -> None:
+    """By the work it does, or does not do, and not by the time that passes, of which a busy machine takes more."""
+    path = tmp_path / "hangs.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    with pytest.raises(TimeoutError, match="given up after"):
+        execute(path, **limits)
 
 
 def test_is_clean(committed: tuple[Path, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis._array import exp, log_sigmoid
+from expo_analysis.numerics import exp, log_sigmoid
 from expo_analysis.optima.newton import newton
 from expo_analysis.optima.problem import Edges, Problem
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import expo_analysis as ea
-from expo_analysis._array import sigmoid
 from expo_analysis.losses.logistic import Logistic
+from expo_analysis.numerics import sigmoid
 from expo_analysis.optima.closed_forms import ScoreObjective
 from expo_analysis.optima.pieces import Piece
 from expo_analysis.optima.problem import Problem, expand, value

@@ -30,6 +30,7 @@ from expo_analysis.results import Result
 from expo_analysis.simulations import SIMULATIONS, Simulation
 
 from .cards import cards
+from .recorder import Recorder
 
 # the module, which the function of the same name hides behind
 module = import_module("expo_analysis.reproduce")
@@ -60,10 +61,10 @@ def run(tmp_path_factory):
     """A run without the simulations, which take a minute: theirs are checked below, by themselves."""
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
     with_found(directory)
-    progress = []
+    progress = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SIMULATIONS", {})
-        written = reproduce(directory, lambda *report: progress.append(report))
+        written = reproduce(directory, progress)
     return directory, written, progress
 
 
@@ -396,9 +397,9 @@ def test_the_readme_shows_every_figure_and_links_every_file(run):
 
 
 def test_progress_goes_from_0_to_1(run):
-    messages, fractions = zip(*run[2], strict=True)
-    assert fractions[0] == 0.0 and fractions[-1] == 1.0 and list(fractions) == sorted(set(fractions))
-    assert all(isinstance(message, str) and message for message in messages)
+    fractions = run[2].fractions
+    assert fractions[0] == 0.0 and fractions[-1] == 1.0 and fractions == sorted(set(fractions))
+    assert all(run[2].what)
 
 
 def test_running_again_writes_the_same_bytes(run, tmp_path):
@@ -472,16 +473,15 @@ def test_simulations_are_run_and_shown_after_the_exact_results(monkeypatch, tmp_
     simulation = Simulation("Why?", simulated, lambda tables: Result("Trained", tables, ("Words.",)))
     monkeypatch.setattr(module, "RESULTS", {"exact": exact})
     monkeypatch.setattr(module, "SIMULATIONS", {"tiny": simulation})
-    progress = []
-    written = reproduce(tmp_path, lambda *report: progress.append(report), full=full)
+    progress = Recorder()
+    written = reproduce(tmp_path, progress, full=full)
     assert [path.name for path in written] == ["exact.csv", "tiny.csv", "README.md"]
     assert (tmp_path / "tiny.csv").read_text() == f"full\n{full}\n"
     text = (tmp_path / "README.md").read_text()
     assert text.index("## Exact") < text.index("## Trained")
-    labels, fractions = zip(*progress, strict=True)
-    assert labels == ("exact", "simulations", "simulations", "done")
+    assert progress.what == ["exact", "simulations", "simulations", "done"]
     start, share = module.EXACT_SHARE, 0.999 - module.EXACT_SHARE
-    assert fractions == pytest.approx([0.0, start, start + 0.25 * share, 1.0])
+    assert progress.fractions == pytest.approx([0.0, start, start + 0.25 * share, 1.0])
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import Progress, TaskID
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from .._json import plain
+from .._progress import Progress
 from ..desiderata.audit import audit_many
 from ..desiderata.report_card import ReportCard, ReportCards
 from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Decision, Verdict
@@ -125,7 +127,7 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        cards = audit_many(objectives, workers=workers, on_progress=report, effort=work)
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work)
 
     written = []
     if html is not None:
@@ -187,19 +189,19 @@ def parse_loss(name: str, options: list[str]) -> Objective | Exception:
 
 
 @contextmanager
-def progress_bars(count: int, console: Console) -> Iterator[Callable[[str, str, float], None]]:
+def progress_bars(count: int, console: Console) -> Iterator[Progress]:
     """A bar for all losses, and one for each that is being audited."""
-    with Progress(console=console) as progress:
+    with Bars(console=console) as progress:
         total = progress.add_task("1 loss" if count == 1 else f"{count} losses", total=count)
         bars: dict[str, TaskID] = {}
         shares: dict[str, float] = {}
 
-        def report(name: str, stage: str, done: float) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task("", total=1.0)
-            shares[name] = done
-            label = escape(one_line(f"{name}: {stage}"))
-            progress.update(bars[name], description=label, completed=done, visible=done < 1)
+        def report(done: float, whole: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+            if task not in bars:
+                bars[task] = progress.add_task("", total=1.0)
+            shares[task] = done / whole
+            label = escape(one_line(f"{task}: {what}"))
+            progress.update(bars[task], description=label, completed=shares[task], visible=shares[task] < 1)
             progress.update(total, completed=sum(shares.values()))
 
         yield report

@@ -36,7 +36,11 @@ def reproduce(
         writable(output)
         read_report_card(output)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("starting", total=1.0)
-        written = run(output, lambda label, done: progress.update(task, description=label, completed=done), full=full)
+        bar = progress.add_task("starting", total=1.0)
+
+        def report(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+            progress.update(bar, description=what, completed=done / total)
+
+        written = run(output, report, full=full)
     for path in written:
         typer.echo(path)

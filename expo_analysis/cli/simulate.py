@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
+from .._progress import fraction_to
 from .errors import bad_input
 from .output import report_files, writable
 
@@ -55,6 +56,6 @@ def simulate(
         writable(output)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(name, total=1.0)
-        result = SIMULATIONS[name].result(full, lambda done: progress.update(task, completed=done))
+        result = SIMULATIONS[name].result(full, fraction_to(lambda done: progress.update(task, completed=done)))
     written = write_result(output, result)
     report_files(written, result.tables, as_json, simulation=name, full=full)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bandit import Bandit
-from ..bandit_io import NamedBandit, read_named_bandit
+from ..bandit_files import NamedBandit, read_named_bandit
 from ..losses import AOT, CATALOGUE, QPO, Objective, objective
 from ..optima import Path as Optima
 from ..optima import solve_path

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from ..bandit import Bandit
 from ..losses import BradleyTerry
 from .by_parts import is_explicit
@@ -16,8 +16,6 @@ from .outcome import case_numbers
 from .search import Case, Measure, case_code, confirm, shrink
 from .subject import Optima, Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
-
-Floats = NDArray[np.float64]
 
 COUNT = 100
 """Problems of each kind. A loss that is solved fast gets all of them whatever the effort, as exceptions to a limit are

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
 from . import (
@@ -64,7 +65,7 @@ def audit(
     objective: Objective,
     *,
     name: str | None = None,
-    on_progress: Callable[[str, float], None] | None = None,
+    progress: Progress = silent,
     effort: float = 1.0,
 ) -> ReportCard:
     """Judge a loss by every desideratum.
@@ -72,7 +73,7 @@ def audit(
     Args:
         objective: any `Objective`, such as ``ea.DPO(0.1)`` or one of your own; all lambdas are tried, not just its own.
         name: what to call it; its ``name`` by default.
-        on_progress: called with what is being done and the fraction done, from 0 to 1.
+        progress: called with the fraction done, from 0 to 1, and what is being done.
         effort: multiplies the number of problems tried.
 
     Returns:
@@ -93,12 +94,12 @@ def audit(
         raise ValueError(f"effort must be a positive number, got {effort!r}")
     label = name or str(getattr(objective, "name", type(objective).__name__))
     with one_thread():
-        return _audit(objective, label, on_progress or (lambda stage, done: None), effort)
+        return _audit(objective, label, progress, effort)
 
 
-def _audit(objective: Objective, label: str, report: Callable[[str, float], None], effort: float) -> ReportCard:
+def _audit(objective: Objective, label: str, progress: Progress, effort: float) -> ReportCard:
     started = time.perf_counter()
-    report("is it a loss?", 0.0)
+    progress(0.0, what="is it a loss?")
     inspection = inspect(objective)
     remarks = list(inspection.remarks)
     if inspection.objective is None:
@@ -106,13 +107,13 @@ def _audit(objective: Objective, label: str, report: Callable[[str, float], None
     subject = Subject(inspection.objective, *written(inspection.objective), effort=effort)
     verdicts = {}
     for k, (key, judge) in enumerate(JUDGES.items()):
-        report(DESIDERATA[key].title, (k + 1) / (len(JUDGES) + 1))
+        progress((k + 1) / (len(JUDGES) + 1), what=DESIDERATA[key].title)
         try:
             verdicts[key] = judge(subject)
         except Exception as error:  # a user's code may raise anything, anywhere
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             verdicts[key] = Verdict(key, CANNOT_TELL, f"the attempt to find out failed ({why})", "none", {})
-    report("its path", 1.0)
+    progress(1.0, what="its path")
     return ReportCard(label, objective, verdicts, tuple(remarks), _path(subject), time.perf_counter() - started)
 
 
@@ -120,7 +121,7 @@ def audit_many(
     objectives: Mapping[str, Objective | Exception],
     *,
     workers: int = 2,
-    on_progress: Callable[[str, str, float], None] | None = None,
+    progress: Progress = silent,
     effort: float = 1.0,
 ) -> ReportCards:
     """`audit` for each loss, in processes of their own, so that no loss can harm another.
@@ -128,24 +129,23 @@ def audit_many(
     Args:
         objectives: by name. An exception stands for a loss that could not be built; its card says what happened.
         workers: how many processes.
-        on_progress: called with the loss's name, what is being done, and the fraction done.
+        progress: called with the fraction done of a loss, what is being done, and the loss's name as the task.
     """
-    report = on_progress or (lambda name, stage, done: None)
     cards: dict[str, ReportCard] = {}
     sound = {}
     for name, objective in objectives.items():
         if isinstance(objective, Exception):
             cards[name] = _unjudged(name, None, [_described(objective)], 0.0)
-            report(name, "not judged", 1.0)
+            progress(1.0, what="not judged", task=name)
         else:
             sound[name] = objective
     here = sound if workers == 1 or len(sound) == 1 else {k: v for k, v in sound.items() if not _can_travel(v)}
     elsewhere = {name: objective for name, objective in sound.items() if name not in here}
     if elsewhere:
-        cards |= _in_processes(elsewhere, workers, report, effort)
+        cards |= _in_processes(elsewhere, workers, progress, effort)
     for name, objective in here.items():
-        cards[name] = _guarded(name, objective, effort, partial(report, name))
-        report(name, "done", 1.0)
+        cards[name] = _guarded(name, objective, effort, partial(progress, task=name))
+        progress(1.0, what="done", task=name)
     return ReportCards(cards[name] for name in objectives)
 
 
@@ -159,7 +159,7 @@ def _can_travel(objective: Objective) -> bool:
 
 
 def _in_processes(
-    objectives: Mapping[str, Objective], workers: int, report: Callable[[str, str, float], None], effort: float
+    objectives: Mapping[str, Objective], workers: int, progress: Progress, effort: float
 ) -> dict[str, ReportCard]:
     """Each loss in a fresh process: one that crashes takes only its own card with it."""
     context = multiprocessing.get_context("spawn")
@@ -175,34 +175,38 @@ def _in_processes(
             while running:
                 done, _ = wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
                 while not channel.empty():
-                    report(*channel.get())
+                    name, stage, fraction = channel.get()
+                    progress(fraction, what=stage, task=name)
                 for future in done:
                     name = running.pop(future)
                     try:
                         cards[name] = future.result()
-                        report(name, "done", 1.0)
+                        progress(1.0, what="done", task=name)
                     except BrokenProcessPool:
                         retry.append(name)
                     except Exception as error:
                         cards[name] = _unjudged(name, objectives[name], [_described(error)], 0.0)
-                        report(name, "not judged", 1.0)
+                        progress(1.0, what="not judged", task=name)
         for name in retry:  # one of them took the pool down: each gets a process to itself
             with ProcessPoolExecutor(1, mp_context=context) as alone:
                 try:
                     cards[name] = alone.submit(_remote, name, objectives[name], effort, channel).result()
                 except BrokenProcessPool:
                     cards[name] = _unjudged(name, objectives[name], ["it ended the process that computed it"], 0.0)
-            report(name, "done", 1.0)
+            progress(1.0, what="done", task=name)
     return cards
 
 
 def _remote(name: str, objective: Objective, effort: float, channel: Any) -> ReportCard:
-    return _guarded(name, objective, effort, lambda stage, done: channel.put((name, stage, done)))
+    def tell(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+        channel.put((name, what, done / total))
+
+    return _guarded(name, objective, effort, tell)
 
 
-def _guarded(name: str, objective: Objective, effort: float, report: Callable[[str, float], None]) -> ReportCard:
+def _guarded(name: str, objective: Objective, effort: float, progress: Progress) -> ReportCard:
     try:
-        return audit(objective, name=name, on_progress=report, effort=effort)
+        return audit(objective, name=name, progress=progress, effort=effort)
     except Exception as error:
         return _unjudged(name, objective, [_described(error)], 0.0)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from ..bandit import Bandit
 from .flatness import LAMS, on_graphs, other_minimiser
 from .lowest import lower_exists, lowest_keeping
@@ -18,7 +18,7 @@ KEY = "conservation"
 SLACK = 1e-10
 
 
-def masses(bandit: Bandit, policies: NDArray[np.float64]) -> NDArray[np.float64]:
+def masses(bandit: Bandit, policies: Floats) -> Floats:
     """The mass of each component of the comparison graph (the same for all prompts), in the last axis."""
     labels = bandit.components[0] if bandit.prompts else bandit.components
     return policies @ np.eye(labels.max() + 1)[labels]
@@ -69,9 +69,7 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _moved(
-    subject: Subject, bandit: Bandit, lam: float, log_policy: NDArray[np.float64], proven: bool
-) -> Counterexample | None:
+def _moved(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats, proven: bool) -> Counterexample | None:
     """The optimum's masses beside the reference's; None where it is not shown to be the optimum."""
     how = "proven"
     if not proven:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..bandit import Bandit
+from ..paper import interpolation
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "consistency"
 LAMS = (0.1, 1.0)
 SIZES = 10 ** np.array([2, 3, 4, 5, 6, 7])
-REFERENCE, OPTIMAL = [0.4, 0.4, 0.2], [0.6, 0.3, 0.1]
+REFERENCE, OPTIMAL = (policy.tolist() for policy in (interpolation().reference, interpolation().optimal))
 POPULATION = Bandit(np.array([REFERENCE]), np.array([OPTIMAL]))
+"""The paper's first bandit."""
 
 
 def draw(rng: np.random.Generator, bandit: Bandit, size: int, repeats: int) -> np.ndarray:

@@ -15,17 +15,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from .._array import Array
+from .._types import Array, Floats
 from ..bandit import Bandit
 from ..losses import RLHF, BradleyTerry, Objective, PairObjective, RewardObjective
 from .problems import pi_star
 from .subject import Subject, facts_of
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
-Floats = NDArray[np.float64]
 KEY = "constraint_robustness"
 LAMS = (0.03, 0.3, 1.0, 3.0)
 DECAYS = (0.0, 0.1)

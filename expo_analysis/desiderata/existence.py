@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Mask
 from ..bandit import Bandit
 from ..losses import BradleyTerry, RewardObjective
 from .runaway import runs_away
@@ -67,7 +68,7 @@ def judge(subject: Subject) -> Verdict:
 
 
 def _counterexample(
-    subject: Subject, reference: list[float], counts: NDArray[Any], gone: NDArray[np.bool_]
+    subject: Subject, reference: list[float], counts: NDArray[Any], gone: Mask
 ) -> Counterexample | None:
     """The smallest data set on which the loss keeps falling along a path to the boundary of the simplex.
 

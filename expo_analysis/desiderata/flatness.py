@@ -9,16 +9,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from .._types import Floats, Mask
 from ..bandit import Bandit
 from ..losses import PairObjective
 from ..optima.scores import from_scores
 from .problems import moderate
 from .subject import Optima, Subject, facts_of
-
-Floats = NDArray[np.float64]
 
 GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "a response in no pair": (3, ((0, 1),)),
@@ -88,7 +86,7 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
     return None
 
 
-def level(subject: Subject, bandit: Bandit, lam: float, log_policies: Floats, moves: Floats) -> NDArray[np.bool_]:
+def level(subject: Subject, bandit: Bandit, lam: float, log_policies: Floats, moves: Floats) -> Mask:
     """Whether the slope at each of ``log_policies`` (count, n) is zero along each of ``moves`` in the logits.
 
     On a plateau, where a loss falls by less than values can show, the parts that add up to the slope are tiny too, but
@@ -126,7 +124,7 @@ def level(subject: Subject, bandit: Bandit, lam: float, log_policies: Floats, mo
 
 def _flat_indeed(
     subject: Subject, bandit: Bandit, lam: float, others: Floats, log_policy: Floats, resolved: bool
-) -> NDArray[np.bool_]:
+) -> Mask:
     """Whether the value at each of ``others`` (count, n) is the same, and not only its digits.
 
     A large constant hides everything else: unless the values are ``resolved``, as those elsewhere differ, the gradient

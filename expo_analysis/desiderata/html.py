@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .._json import plain
 from ..losses import Objective
+from .consistency import OPTIMAL, REFERENCE
 from .verdict import DESIDERATA
 from .wording import MEANINGS, SIGNS, readable
 
@@ -29,7 +30,7 @@ ORIGIN = (62.0, 26.0)
 
 WIDTH, HEIGHT = 384.0, ORIGIN[1] + SIDE * math.sqrt(3) / 2 + 26
 
-ENDS = {"π*": (0.6, 0.3, 0.1), "π_ref": (0.4, 0.4, 0.2)}
+ENDS = {"π*": tuple(OPTIMAL), "π_ref": tuple(REFERENCE)}
 """pi* and pi_ref of the bandit that the paths are drawn on."""
 
 MARKED = (10.0, 1.0, 0.1)

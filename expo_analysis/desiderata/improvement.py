@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from .._types import Floats
 from ..bandit import Bandit
-from ..divergences import ForwardKL
+from ..divergences import ForwardKL, kl, total_variation
 from .by_parts import is_explicit
 from .outcome import from_hunt
 from .problems import pi_star
-from .search import Hunt, Measure, hunt
+from .search import Measure, hunt
 from .subject import Optima, Subject, facts_of
 from .verdict import Verdict
 
-Floats = NDArray[np.float64]
 KEY = "improvement"
 LAMS = 10.0 ** np.array([-6, -3, -2, -1, 0, 1, 2, 3, 6])
 COUNTS = {2: 1000, 3: 2000, 4: 2000, 6: 500}
@@ -29,25 +28,19 @@ ENOUGH = 2000
 """Problems without a violation that it takes to conclude anything."""
 
 
-def total_variation(log_p: Floats, log_q: Floats) -> Floats:
-    """Half the 1-norm distance."""
-    return np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1) / 2
-
-
-def kl(log_p: Floats, log_q: Floats) -> Floats:
-    """KL(p || q) in nats."""
-    log_p = np.maximum(log_p, -1e300)
-    return (np.exp(log_p) * (log_p - np.maximum(log_q, -1e300))).sum(axis=-1)
+def tv(log_p: Floats, log_q: Floats) -> Floats:
+    """TV(p, q), from logarithms."""
+    return np.asarray(total_variation(np.exp(log_p), np.exp(log_q)))
 
 
 def reverse(log_p: Floats, log_q: Floats) -> Floats:
     """KL(q || p) in nats."""
-    return kl(log_q, log_p)
+    return np.asarray(kl(log_q, log_p))
 
 
 DISTANCES: dict[str, tuple[Callable[[Floats, Floats], Floats], str]] = {
     "KL(π ‖ π*)": (kl, "(p * np.log(p / bandit.optimal)).sum()"),
-    "TV(π, π*)": (total_variation, "abs(p - bandit.optimal).sum() / 2"),
+    "TV(π, π*)": (tv, "abs(p - bandit.optimal).sum() / 2"),
     "KL(π* ‖ π)": (reverse, "(bandit.optimal * np.log(bandit.optimal / p)).sum()"),
 }
 """Distances of a policy from pi*, from log-probabilities, and the same as Python of a policy ``p``."""
@@ -62,7 +55,9 @@ def slack(optima: Optima, bandit: Bandit) -> Floats:
     return 1e-9 + bound * (2 + largest + ratio)
 
 
-def _measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
+def measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
+    """How much farther from pi* the optimum is than the reference, beyond the `slack`."""
+
     def excess(optima: Optima, bandit: Bandit) -> Floats:
         log_optimal = np.log(pi_star(bandit))
         found = distance(optima.log_policies, log_optimal) - distance(np.log(bandit.reference), log_optimal)
@@ -73,21 +68,13 @@ def _measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
 
 def judge(subject: Subject) -> Verdict:
     """Look for a problem whose optimum is farther from pi* than its reference, by each distance in turn."""
-    evidence: dict[str, object] = {}
-    found: Hunt | None = None
-    failing = ""
-    for name, (distance, _) in DISTANCES.items():
-        looked = hunt(
-            subject,
-            KEY,
-            _measure(distance),
-            LAMS,
-            {n: subject.count(count, least=3) for n, count in COUNTS.items()},
-        )
-        evidence[name] = "worse on some problem" if looked.case is not None else "never worse"
-        if found is None or (looked.confirmed and not found.confirmed):
-            found, failing = looked, name
-    assert found is not None
+    counts = {n: subject.count(count, least=3) for n, count in COUNTS.items()}
+    hunts = {name: hunt(subject, KEY, measure(distance), LAMS, counts) for name, (distance, _) in DISTANCES.items()}
+    evidence: dict[str, object] = {
+        name: "never worse" if looked.case is None else "worse on some problem" for name, looked in hunts.items()
+    }
+    failing = next((name for name, looked in hunts.items() if looked.confirmed), next(iter(hunts)))
+    found = hunts[failing]
     if is_explicit(subject.objective) and type(facts_of(subject.objective).regulariser) is ForwardKL:
         evidence["largest error of the three-point identity"] = three_points(subject)
     code = DISTANCES[failing][1]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats, Mask
 from ..bandit import Bandit
 from .problems import FAMILIES, pi_star
 from .subject import Optima, Subject
 
-Floats = NDArray[np.float64]
 End = Literal["zero", "infinity"]
 
 DECADES = 8
@@ -52,11 +51,11 @@ class Approach:
 
     bandit: Bandit
     optima: Optima
-    reached: NDArray[np.bool_]
-    elsewhere: NDArray[np.bool_]
+    reached: Mask
+    elsewhere: Mask
     distance: Floats
     rate: Floats
-    proven: NDArray[np.bool_]
+    proven: Mask
 
 
 def lambdas(end: End, decades: int) -> Floats:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
+from .._types import Floats
 from ..bandit import Bandit
 from .subject import Subject
-
-Floats = NDArray[np.float64]
 
 AXES = {1: 20_001, 2: 201, 3: 41}
 """Points on each axis of the grid, by the number of axes; for more there is no grid."""

@@ -6,10 +6,10 @@ With uneven pair weights and four responses even EXPO has exceptions. [ours]
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from ..bandit import Bandit
-from .improvement import total_variation
+from ..divergences import total_variation
 from .outcome import from_hunt
 from .problems import FAMILIES, pi_star
 from .search import Measure, hunt
@@ -23,9 +23,9 @@ ENOUGH = 20_000
 """Problems without a violation that it takes to conclude anything: EXPO's exceptions are one in a thousand."""
 
 
-def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
+def _excess(optima: Optima, bandit: Bandit) -> Floats:
     """How much TV to pi* falls from one lambda to the next larger one."""
-    distance = np.where(optima.single, total_variation(optima.log_policies, np.log(pi_star(bandit))), np.nan)
+    distance = np.where(optima.single, total_variation(optima.policies, pi_star(bandit)), np.nan)
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
     return distance[:-1] - distance[1:] - 1e-9 - bound[:-1] - bound[1:]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from ..bandit import Bandit
 from .by_parts import proof
 from .outcome import from_hunt
@@ -19,7 +19,7 @@ COUNTS = {2: 100, 3: 100, 4: 50, 6: 25}
 SLACK = 1e-10
 
 
-def _excess(optima: Optima, bandit: Bandit) -> NDArray[np.float64]:
+def _excess(optima: Optima, bandit: Bandit) -> Floats:
     """1-norm distance from pi*, beyond the error bound."""
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-6)
     found = np.abs(optima.policies - pi_star(bandit)).sum(axis=-1) - bound - SLACK

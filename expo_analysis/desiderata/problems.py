@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from ..bandit import Bandit
 
-Floats = NDArray[np.float64]
 Generator = np.random.Generator
 
 

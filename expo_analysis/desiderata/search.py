@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._rounding import significant
+from .._types import Floats, Mask
 from ..bandit import Bandit
 from .lowest import lower_exists
 from .problems import FAMILIES, join, pi_star
 from .subject import Optima, Subject
-
-Floats = NDArray[np.float64]
 
 PROVEN = 1e-8
 """Optima whose proven 1-norm error is above this are left out."""
@@ -162,7 +161,7 @@ def _look(
     return total, (float(usable[k, p]), Case.of(bandit, int(p), lam))
 
 
-def spanned(flags: NDArray[np.bool_], span: int) -> NDArray[np.bool_]:
+def spanned(flags: Mask, span: int) -> Mask:
     """(L - span + 1, P): whether the flag is set at all lambdas that an entry speaks of."""
     return np.all([flags[k : len(flags) - span + 1 + k] for k in range(span)], axis=0)
 
@@ -265,7 +264,7 @@ def _rounder(case: Case, preserved: bool) -> Iterable[Case]:
     if case.pairs is not None:
         scaled = case.pairs / case.pairs.max()
         power = np.where(scaled > 0, 10.0 ** np.round(np.log10(np.where(scaled > 0, scaled, 1.0))), 0.0)
-        weights += [power, _significant(scaled, 1), _significant(scaled, 2), _significant(scaled, 4)]
+        weights += [power, *(np.vectorize(significant)(scaled, digits) for digits in (1, 2, 4))]
     for digits, pairs in itertools.product((1, 2, 3, 4, 6), weights):
         optimal = _round_policy(case.optimal, digits)
         reference = optimal if preserved else _round_policy(case.reference, digits)
@@ -280,12 +279,8 @@ def _round_policy(policy: Floats, digits: int) -> Floats:
     return np.round(rounded, digits)
 
 
-def _significant(x: Floats, digits: int) -> Floats:
-    return np.array([[float(f"{v:.{digits - 1}e}") for v in row] for row in x])
-
-
 def _rounded_lambda(lam: float, digits: int) -> float:
-    return float(10.0 ** round(np.log10(lam))) if digits == 0 else float(f"{lam:.{digits - 1}e}")
+    return float(10.0 ** round(np.log10(lam))) if digits == 0 else significant(lam, digits)
 
 
 def _batch(cases: Sequence[Case]) -> Bandit:

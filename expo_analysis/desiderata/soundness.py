@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from .._types import Floats
 from ..losses import Facts, Objective, PairObjective, RewardObjective, risk
 from ..losses.facts import StatedFacts
 from ..losses.psi import Psi, Stated
 from .problems import FAMILIES
 from .subject import Subject, Unclaimed
-
-Floats = NDArray[np.float64]
 
 LAMS = 10.0 ** np.arange(-6, 9)
 """The lambdas at which a loss must be finite, and what it claims must be true."""

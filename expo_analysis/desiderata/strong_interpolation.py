@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .._types import Floats
 from .at_limit import judge_limit
 from .by_parts import proof
 from .problems import pi_star
@@ -16,7 +14,7 @@ from .verdict import Verdict
 KEY = "strong_interpolation"
 
 
-def _optimal(bandit: Any) -> NDArray[np.float64]:
+def _optimal(bandit: Any) -> Floats:
     return pi_star(bandit)
 
 

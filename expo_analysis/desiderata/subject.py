@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .._array import Array, namespace
+from .._types import Array, Floats, Mask
 from ..bandit import Bandit
 from ..losses import Claims, Facts, Objective, PairObjective, RewardObjective, risk
+from ..numerics import namespace
 from ..optima import solve_path
 from .problems import FAMILIES
 
-Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -30,11 +30,11 @@ class Optima:
     in `Solution`.
     """
 
-    lams: Floats
-    policies: Floats
-    log_policies: Floats
-    bound: Floats
-    status: NDArray[Any]
+    lams: Annotated[Floats, "lams"]
+    policies: Annotated[Floats, "lams problems n"]
+    log_policies: Annotated[Floats, "lams problems n"]
+    bound: Annotated[Floats, "lams problems"]
+    status: Annotated[NDArray[Any], "lams problems"]
 
     def problems(self, chosen: Any) -> Optima:
         """Those of some of the problems."""
@@ -46,12 +46,12 @@ class Optima:
         return Optima(*(x[chosen] for x in (self.lams, self.policies, self.log_policies, self.bound, self.status)))
 
     @property
-    def exists(self) -> NDArray[np.bool_]:
+    def exists(self) -> Mask:
         """(L, P): whether the policy is a minimiser, as far as the solver can tell."""
         return np.isin(self.status, ("optimal", "best_found", "not_unique"))
 
     @property
-    def single(self) -> NDArray[np.bool_]:
+    def single(self) -> Mask:
         """(L, P): whether it is the only one, as far as the solver can tell."""
         return np.isin(self.status, ("optimal", "best_found"))
 
@@ -135,9 +135,8 @@ class Subject:
     def gradient(self, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
         """The objective's gradient in the logits at log-policies (..., n)."""
         theta = torch.tensor(log_policy, requires_grad=True)
-        risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum().backward()
-        assert theta.grad is not None
-        return theta.grad.numpy()
+        (gradient,) = torch.autograd.grad(risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum(), theta)
+        return np.asarray(gradient.numpy())
 
 
 @dataclass(frozen=True)

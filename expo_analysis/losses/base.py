@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .._array import Array, check_same_shape, exp, namespace
+from .._checks import check_number as check_number
+from .._checks import check_option as check_option
+from .._checks import check_same_shape
+from .._checks import check_whole as check_whole
+from .._types import Array
 from ..divergences import Divergence
+from ..numerics import exp, namespace
 from .data import Datum
 from .facts import Claims, Facts, StatedFacts, anything
 from .psi import Logistic
@@ -214,30 +218,3 @@ def _agrees(objective: PairObjective, terms: Sum) -> bool:
         if theirs.shape != ours.shape or not (np.abs(ours - theirs) <= 1e-14 * size).all():
             return False
     return True
-
-
-def check_option(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
-    """Raise unless an option has one of its accepted values."""
-    if value not in accepted:
-        raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}")
-
-
-def check_whole(name: str, value: Any, least: int = 0) -> None:
-    """Raise unless an option is a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-
-
-def check_number(
-    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, low_too: bool = False
-) -> None:
-    """Raise unless an option is a finite number above ``low`` (or equal to it, if ``low_too``) and below ``high``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (number and (low < value or (low_too and low == value)) and value < high):
-        if low == -math.inf:
-            accepted = "a finite number"
-        elif high == math.inf:
-            accepted = f"a finite number {'of at least' if low_too else 'above'} {low:g}"
-        else:
-            accepted = f"a number in {'[' if low_too else '('}{low:g}, {high:g})"
-        raise ValueError(f"{name} must be {accepted}, got {value!r}")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array
+from .._types import Array
 from ..divergences import Divergence, ReverseKL
 from .base import PairObjective
 from .psi import Slopes, Stated, seen_decay

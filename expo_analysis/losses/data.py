@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array
+from .._types import Array
 
 Datum = Mapping[str, Array]
 """What a batch of data carries, by name: ``logp_w``, ``logp_l``, ``ref_logp_w``, ``ref_logp_l``."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._array import Array, by_torch, exp, log_sigmoid, log_sigmoids, namespace, sigmoid
+from .._types import Array
+from ..numerics import by_torch, exp, log_sigmoid, log_sigmoids, namespace, sigmoid
 from .data import Data
 
 if TYPE_CHECKING:

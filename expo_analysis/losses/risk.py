@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._array import Array, namespace
+from .._types import Array
 from ..bandit import Bandit
+from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
 
 

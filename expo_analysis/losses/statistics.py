@@ -27,9 +27,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._array import Array, log_odds_ceiling, namespace
-from .._array import log_odds as log_odds_of
+from .._types import Array
 from ..divergences import Divergence, ReverseKL
+from ..numerics import log_odds as log_odds_of
+from ..numerics import log_odds_ceiling, namespace
 from .data import Data, Datum, evaluate
 
 SLOTS = ("w", "l")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .._array import Array
+from .._types import Array
 from .data import Data, Datum, evaluate
 from .psi import Logistic, Psi
 from .statistics import Statistic, is_number

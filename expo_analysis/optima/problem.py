@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from .._array import by_torch
 from ..bandit import Bandit
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
@@ -36,6 +35,7 @@ from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
 from ..losses.psi import Logistic, Psi
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
+from ..numerics import by_torch
 from .laplacian import incidence, pairs
 
 Floats = NDArray[np.float64]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .._checks import check_option
+from .._progress import Progress, silent
 from ..results import made, write_result
 from . import constraints, displacement, estimators, finite_data, misspecified, section5
 from .running import run_all
-from .simulation import Progress, Simulation
+from .simulation import Simulation
 
 __all__ = ["SIMULATIONS", "Simulation", "run_all", "simulate"]
 
@@ -21,7 +23,7 @@ SIMULATIONS: dict[str, Simulation] = {
 }
 
 
-def simulate(name: str, directory: Path, *, full: bool = False, progress: Progress = lambda done: None) -> list[Path]:
+def simulate(name: str, directory: Path, *, full: bool = False, progress: Progress = silent) -> list[Path]:
     """Run one simulation; write its tables (CSV) and its figure (PNG and PDF).
 
     Args:
@@ -37,7 +39,6 @@ def simulate(name: str, directory: Path, *, full: bool = False, progress: Progre
         ValueError: no such simulation.
         NotADirectoryError: ``directory`` is a file.
     """
-    if name not in SIMULATIONS:
-        raise ValueError(f"name must be one of {list(SIMULATIONS)}, got {name!r}")
+    check_option("name", name, list(SIMULATIONS))
     directory = made(directory)
     return write_result(directory, SIMULATIONS[name].result(full, progress))

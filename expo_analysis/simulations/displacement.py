@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from .. import plots
+from .._rounding import DIGITS
 from ..results import Result
 from ..simulators.experiments import displacement
-from ..simulators.experiments.common import DIGITS
 from .simulation import Simulation
 
 

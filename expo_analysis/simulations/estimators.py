@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .. import plots
+from .._types import Floats
 from ..results import Result
 from ..simulators.experiments import estimators
 from .simulation import Simulation
@@ -85,7 +85,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
     )
 
 
-def _column(frame: pd.DataFrame, column: str, **where: str) -> NDArray[np.float64]:
+def _column(frame: pd.DataFrame, column: str, **where: str) -> Floats:
     """The numbers of a column in the rows where other columns have given values."""
     rows = np.ones(len(frame), dtype=bool)
     for name, value in where.items():

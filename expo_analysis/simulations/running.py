@@ -9,7 +9,8 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 
 import pandas as pd
 
-from .simulation import Progress, Run, Simulation
+from .._progress import Progress, fraction_to
+from .simulation import Run, Simulation
 
 Tables = dict[str, pd.DataFrame]
 
@@ -42,9 +43,9 @@ def run_all(simulations: dict[str, Simulation], full: bool, progress: Progress) 
 
 
 def _run(run: Run, full: bool, name: str, done: MutableMapping[str, float]) -> Tables:
-    def progress(fraction: float) -> None:
+    def tell(fraction: float) -> None:
         done[name] = fraction
 
-    tables = run(full, progress)
-    progress(1.0)
+    tables = run(full, fraction_to(tell))
+    tell(1.0)
     return tables

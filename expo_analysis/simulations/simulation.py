@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from .._progress import Progress, silent
 from ..results import Result
 
-Progress = Callable[[float], object]
 Run = Callable[[bool, Progress], dict[str, pd.DataFrame]]
 
 
@@ -21,6 +21,6 @@ class Simulation:
     run: Run
     show: Callable[[dict[str, pd.DataFrame]], Result]
 
-    def result(self, full: bool = False, progress: Progress = lambda done: None) -> Result:
+    def result(self, full: bool = False, progress: Progress = silent) -> Result:
         """Run it, and show what came out."""
         return self.show(self.run(full, progress))

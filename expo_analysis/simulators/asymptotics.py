@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf
 
 from .._threads import one_thread
+from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective, risk
 from ..losses.risk import refuse_coupled
 from ..optima import solve
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Asymptotics:
     policy: the optimum on the population, (n,). covariance: (n, n), singular, as policies sum to one.
     """
 
-    policy: Floats
-    covariance: Floats
+    policy: Annotated[Floats, "n"]
+    covariance: Annotated[Floats, "n n"]
 
     def mean_tv(self, target: ArrayLike, pairs: ArrayLike) -> Floats:
         """E TV(optimum on so many ``pairs``, target), shape of ``pairs``, were the optimum's distribution normal.

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ..bandit import check_policy
-from ..losses.base import check_number, check_whole
+from .._checks import check_number, check_policy, check_shape, check_whole
+from .._frozen import set_fields
+from .._types import Floats, Indices
 from ..losses.estimators import token_kl
 from .policies import Policy
 
@@ -42,10 +44,10 @@ class Autoregressive(Policy):
             check_whole(name, getattr(self, name), least)
         if self.vocabulary**self.length > MAX_SEQUENCES:
             raise ValueError(f"vocabulary ** length must not exceed {MAX_SEQUENCES}, to list all sequences")
-        object.__setattr__(self, "n", self.vocabulary**self.length)
+        set_fields(self, n=self.vocabulary**self.length)
 
     @cached_property
-    def sequences(self) -> NDArray[np.intp]:
+    def sequences(self) -> Indices:
         """All sequences of tokens, shape (n, T)."""
         return np.indices((self.vocabulary,) * self.length).reshape(self.length, -1).T
 
@@ -92,7 +94,7 @@ class Autoregressive(Policy):
         return response[..., None].div(powers, rounding_mode="floor") % self.vocabulary
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class NGram(Autoregressive):
     """A table of logits for each prompt and each run of the last ``order - 1`` tokens (fewer at the start).
 
@@ -102,26 +104,32 @@ class NGram(Autoregressive):
             over what the table does not tell apart. Default: uniform.
     """
 
-    order: int | None = None
-    initial_policy: ArrayLike | None = None
+    order: int = 1
+    initial_policy: Annotated[Floats, "prompts n"] | None = None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        prompts: int = 1,
+        order: int | None = None,
+        initial_policy: ArrayLike | None = None,
+    ) -> None:
+        set_fields(self, vocabulary=vocabulary, length=length, prompts=prompts)
         super().__post_init__()
-        order = self.length if self.order is None else self.order
+        order = length if order is None else order
         check_whole("order", order, 1)
-        if order > self.length:
-            raise ValueError(f"order must be at most the length {self.length}, got {order!r}")
-        object.__setattr__(self, "order", order)
-        if self.initial_policy is not None:
-            policy = np.atleast_2d(check_policy("initial_policy", self.initial_policy))
-            if policy.shape != (self.prompts, self.n):
-                raise ValueError(f"initial_policy must have shape {(self.prompts, self.n)}, got {policy.shape}")
-            object.__setattr__(self, "initial_policy", policy)
+        if order > length:
+            raise ValueError(f"order must be at most the length {length}, got {order!r}")
+        policy = None
+        if initial_policy is not None:
+            policy = np.atleast_2d(check_policy("initial_policy", initial_policy))
+            check_shape("initial_policy", policy, (prompts, self.n))
+        set_fields(self, order=order, initial_policy=policy)
 
     @property
     def contexts(self) -> int:
         """Rows of the table for one prompt: runs of order - 1 tokens, V standing for "before the start"."""
-        assert self.order is not None
         return int((self.vocabulary + 1) ** (self.order - 1))
 
     def start(self) -> Tensor:
@@ -131,7 +139,7 @@ class NGram(Autoregressive):
             tokens = self._tokens(response)
             row = self._rows(response.div(self.n, rounding_mode="floor"), tokens).numpy()
             table = np.zeros_like(table)
-            weight = np.repeat(np.asarray(self.initial_policy).reshape(-1), self.length)
+            weight = np.repeat(self.initial_policy.reshape(-1), self.length)
             np.add.at(table, (row.reshape(-1), tokens.numpy().reshape(-1)), weight)
             table[table.sum(axis=1) == 0] = 1.0  # runs that do not occur
         return torch.from_numpy(np.log(table / table.sum(axis=1, keepdims=True))).reshape(-1)
@@ -144,7 +152,6 @@ class NGram(Autoregressive):
 
     def _rows(self, prompt: Tensor, tokens: Tensor) -> Tensor:
         """Row of the table at each position, (..., B, T)."""
-        assert self.order is not None
         run = self.order - 1
         begun = torch.nn.functional.pad(tokens, (run, 0), value=self.vocabulary)
         row = prompt[..., None].expand(tokens.shape)
@@ -208,6 +215,7 @@ class Transformer(Autoregressive):
     layers: int = 1
     seed: int = 0
     sharpness: float = 1.0
+    _module: _Decoder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,11 +229,11 @@ class Transformer(Autoregressive):
             torch.manual_seed(self.seed)
             module = _Decoder(*shape).double().requires_grad_(False)  # it lends its structure; weights are given
         module.output.weight.mul_(self.sharpness)
-        object.__setattr__(self, "_module", module)
+        set_fields(self, _module=module)
 
     @property
     def _weights(self) -> dict[str, Tensor]:
-        return dict(self._module.named_parameters())  # type: ignore[attr-defined]
+        return dict(self._module.named_parameters())
 
     def start(self) -> Tensor:
         return torch.cat([weight.reshape(-1) for weight in self._weights.values()])
@@ -239,7 +247,7 @@ class Transformer(Autoregressive):
         def one(flat: Tensor, inputs: Tensor) -> Tensor:
             parts = flat.split(sizes)
             named = {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
-            logits: Tensor = torch.func.functional_call(self._module, named, (inputs,))  # type: ignore[attr-defined]
+            logits: Tensor = torch.func.functional_call(self._module, named, (inputs,))
             return logits
 
         lead = parameters.shape[:-1]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._types import Indices
 from ..bandit import Bandit
 from .sampling import Pairs
 
@@ -74,7 +75,7 @@ def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True,
     yield from map(Batch._make, zip(*tensors, strict=True))
 
 
-def _order(size: int, start: int, stop: int, seed: list[int] | None) -> NDArray[np.intp]:
+def _order(size: int, start: int, stop: int, seed: list[int] | None) -> Indices:
     """Pairs number ``start`` to ``stop`` that training meets of a data set, one pass through it after another."""
     passes = range(start // size, -(-stop // size))
     if seed is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..losses.base import check_number
+from .._checks import check_number
 
 
 @dataclass(frozen=True)

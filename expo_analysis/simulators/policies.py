@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..bandit import check_policy
+from .._checks import as_floats, check_policy
+from .._frozen import set_fields
+from .._types import Floats
 
 
 class Policy(ABC):
@@ -48,17 +51,15 @@ class Policy(ABC):
         return np.asarray(torch.exp(self.log_policy(self.start())).numpy())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Tabular(Policy):
     """One logit for each prompt and response: pi = softmax(theta), from ``initial_policy``, (n,) or (prompts, n)."""
 
-    initial_policy: ArrayLike
+    initial_policy: Annotated[Floats, "prompts n"]
 
-    def __post_init__(self) -> None:
-        policy = np.atleast_2d(check_policy("initial_policy", self.initial_policy))
-        object.__setattr__(self, "initial_policy", policy)
-        object.__setattr__(self, "prompts", policy.shape[0])
-        object.__setattr__(self, "n", policy.shape[1])
+    def __init__(self, initial_policy: ArrayLike) -> None:
+        policy = np.atleast_2d(check_policy("initial_policy", initial_policy))
+        set_fields(self, initial_policy=policy, prompts=policy.shape[0], n=policy.shape[1])
 
     def start(self) -> Tensor:
         return torch.from_numpy(np.log(self.initial_policy).reshape(-1))
@@ -67,7 +68,7 @@ class Tabular(Policy):
         return torch.log_softmax(parameters.unflatten(-1, (self.prompts, self.n)), dim=-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class LogLinear(Policy):
     """theta(x, y) = log base(y|x) + features(x, y) . w: parameters w that all prompts share, 0 at the start.
 
@@ -77,28 +78,23 @@ class LogLinear(Policy):
             with fewer than prompts * (n - 1) of them not every policy can be reached.
     """
 
-    base: ArrayLike
-    features: ArrayLike
+    base: Annotated[Floats, "prompts n"]
+    features: Annotated[Floats, "prompts n d"]
 
-    def __post_init__(self) -> None:
-        base = np.atleast_2d(check_policy("base", self.base))
-        try:
-            features = np.asarray(self.features, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ValueError("features must be an array of numbers") from None
-        features = features[None] if features.ndim == 2 else features
-        if features.ndim != 3 or features.shape[:2] != base.shape or not np.isfinite(features).all():
-            raise ValueError(f"features must be finite, of shape {(*base.shape, 'd')}; got {features.shape}")
-        object.__setattr__(self, "base", base)
-        object.__setattr__(self, "features", features)
-        object.__setattr__(self, "prompts", base.shape[0])
-        object.__setattr__(self, "n", base.shape[1])
+    def __init__(self, base: ArrayLike, features: ArrayLike) -> None:
+        policy = np.atleast_2d(check_policy("base", base))
+        of_responses = as_floats("features", features)
+        of_responses = of_responses[None] if of_responses.ndim == 2 else of_responses
+        shape = of_responses.shape
+        if len(shape) != 3 or shape[:2] != policy.shape or not np.isfinite(of_responses).all():
+            raise ValueError(f"features must be finite, of shape {(*policy.shape, 'd')}; got {shape}")
+        set_fields(self, base=policy, features=of_responses, prompts=policy.shape[0], n=policy.shape[1])
 
     def start(self) -> Tensor:
-        return torch.zeros(np.asarray(self.features).shape[-1], dtype=torch.float64)
+        return torch.zeros(self.features.shape[-1], dtype=torch.float64)
 
     def log_policy(self, parameters: Tensor) -> Tensor:
-        features = torch.from_numpy(np.asarray(self.features)).to(parameters.dtype)
+        features = torch.tensor(self.features).to(parameters.dtype)
         theta = torch.from_numpy(np.log(self.base)).to(parameters.dtype) + torch.einsum(
             "xyd,...d->...xy", features, parameters
         )

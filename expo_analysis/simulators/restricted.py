@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 from torch import Tensor
 
+from .._frozen import set_fields
 from .._threads import one_thread
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses import Objective, risk
-
-Floats = NDArray[np.float64]
 
 MAX_STEPS = 300
 LONGEST_STEP = 30.0
@@ -34,7 +35,7 @@ SAME_VALUE = 1e-9
 """Starts that end so close in value, in nats, are said to agree."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Restrictions:
     """B problems of one size.
 
@@ -46,44 +47,51 @@ class Restrictions:
         free: shape (B, d): which parameters may differ from 0. Default: all.
     """
 
-    reference: Floats
-    optimal: Floats
-    features: Floats
-    pairs: str | Floats = "uniform"
-    decay: ArrayLike = 0.0
-    free: NDArray[np.bool_] | None = None
+    reference: Annotated[Floats, "batch prompts n"]
+    optimal: Annotated[Floats, "batch prompts n"]
+    features: Annotated[Floats, "batch prompts n d"]
+    pairs: str | Floats
+    decay: Annotated[Floats, "batch"]
+    free: Annotated[Mask, "batch d"]
 
-    def __post_init__(self) -> None:
-        shape, features = np.shape(self.reference), np.shape(self.features)
-        if len(shape) != 3 or np.shape(self.optimal) != shape:
+    def __init__(
+        self,
+        reference: Floats,
+        optimal: Floats,
+        features: Floats,
+        pairs: str | Floats = "uniform",
+        decay: ArrayLike = 0.0,
+        free: Mask | None = None,
+    ) -> None:
+        shape, width = np.shape(reference), np.shape(features)
+        if len(shape) != 3 or np.shape(optimal) != shape:
             raise ValueError(
-                f"reference and optimal must have one shape (B, prompts, n), got {shape} and {np.shape(self.optimal)}"
+                f"reference and optimal must have one shape (B, prompts, n), got {shape} and {np.shape(optimal)}"
             )
-        if len(features) != 4 or features[:3] != shape:
-            raise ValueError(f"features must have shape {(*shape, 'd')}, got {features}")
-        decay = np.asarray(self.decay, dtype=np.float64)
-        if decay.shape not in ((), shape[:1]) or not ((decay >= 0) & np.isfinite(decay)).all():
-            raise ValueError(f"decay must be finite, not negative, and one number or {shape[0]}; got {self.decay!r}")
-        free = np.ones((shape[0], features[-1]), dtype=bool) if self.free is None else np.asarray(self.free)
-        if free.shape != (shape[0], features[-1]) or free.dtype != bool:
-            raise ValueError(f"free must be a mask of shape {(shape[0], features[-1])}")
-        object.__setattr__(self, "decay", np.broadcast_to(decay, shape[:1]))
-        object.__setattr__(self, "free", free)
+        if len(width) != 4 or width[:3] != shape:
+            raise ValueError(f"features must have shape {(*shape, 'd')}, got {width}")
+        weights = np.asarray(decay, dtype=np.float64)
+        if weights.shape not in ((), shape[:1]) or not ((weights >= 0) & np.isfinite(weights)).all():
+            raise ValueError(f"decay must be finite, not negative, and one number or {shape[0]}; got {decay!r}")
+        mask = np.ones((shape[0], width[-1]), dtype=bool) if free is None else np.array(free)
+        if mask.shape != (shape[0], width[-1]) or mask.dtype != bool:
+            raise ValueError(f"free must be a mask of shape {(shape[0], width[-1])}")
+        given = {"reference": reference, "optimal": optimal, "features": features}
+        copies = {name: np.array(value, dtype=np.float64) for name, value in given.items()}
+        set_fields(self, **copies, pairs=pairs, decay=np.broadcast_to(weights, shape[:1]), free=mask)
 
     @property
     def size(self) -> int:
         """How many problems there are."""
         return len(self.reference)
 
-    def take(self, rows: NDArray[np.intp]) -> Restrictions:
+    def take(self, rows: Indices) -> Restrictions:
         """Some of the problems, by their numbers."""
-        assert self.free is not None
         reference, optimal, features = (part[rows] for part in (self.reference, self.optimal, self.features))
-        return Restrictions(reference, optimal, features, self.pairs, np.asarray(self.decay)[rows], self.free[rows])
+        return Restrictions(reference, optimal, features, self.pairs, self.decay[rows], self.free[rows])
 
     def log_policy(self, w: Floats) -> Floats:
         """log pi of all responses, (B, prompts, n), at parameters (B, d)."""
-        assert self.free is not None
         theta = np.log(self.reference) + np.einsum("bxyd,bd->bxy", self.features, w * self.free)
         return np.asarray(log_softmax(theta, axis=-1))
 
@@ -100,11 +108,11 @@ class RestrictedOptima:
     at the same value.
     """
 
-    w: Floats
-    log_policy: Floats
-    value: Floats
-    converged: NDArray[np.bool_]
-    agreeing: Floats
+    w: Annotated[Floats, "batch d"]
+    log_policy: Annotated[Floats, "batch prompts n"]
+    value: Annotated[Floats, "batch"]
+    converged: Annotated[Mask, "batch"]
+    agreeing: Annotated[Floats, "batch"]
 
 
 def restricted_optima(
@@ -117,7 +125,6 @@ def restricted_optima(
         starts: parameters, each of a shape that broadcasts to (B, d). The result is no worse than any of them.
     """
     shape = (problems.size, problems.features.shape[-1])
-    assert problems.free is not None
     first = np.concatenate([np.where(problems.free, np.broadcast_to(start, shape), 0.0) for start in starts])
     rows = np.tile(np.arange(problems.size), len(starts))
     with one_thread():
@@ -138,7 +145,7 @@ class _Batch:
         reference, optimal = (x.reshape(-1, self.n) for x in (problems.reference, problems.optimal))
         self.bandit = Bandit(reference, optimal, problems.pairs)
         self.log_reference = torch.from_numpy(np.log(problems.reference))
-        self.features = torch.from_numpy(np.where(np.asarray(problems.free)[:, None, None], problems.features, 0.0))
+        self.features = torch.from_numpy(np.where(problems.free[:, None, None], problems.features, 0.0))
         self.free = torch.from_numpy(np.array(problems.free, dtype=np.float64))
         self.decay = torch.from_numpy(np.array(problems.decay))
         lam = np.repeat(np.broadcast_to(objective.lam, self.size), self.prompts)
@@ -169,8 +176,8 @@ class _Batch:
 
 
 def _levenberg(
-    objective: Objective, problems: Restrictions, rows: NDArray[np.intp], start: Floats
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    objective: Objective, problems: Restrictions, rows: Indices, start: Floats
+) -> tuple[Floats, Floats, Mask]:
     """Run from every start: parameters, values and whether the last step was negligible."""
     lam = np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), problems.size)
     w, value = start.copy(), np.full(len(start), np.inf)

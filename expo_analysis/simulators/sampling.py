@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from .._checks import check_number, check_option, check_policy, check_whole
+from .._frozen import set_fields
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
-from ..losses.base import check_option, check_whole
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 DESIGNS = ("pairs", "uniform", "reference")
 """Where the two responses of a comparison come from, see `draw_pairs`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Pairs:
     """Data sets of comparisons, in the order in which training meets them.
 
@@ -29,41 +29,48 @@ class Pairs:
         size: how many of the N belong to each data set, shape (data sets,); the rest is padding. Default: all.
         optimal: pi*, where it is known; shape of ``reference``. Nothing but `Trajectory`'s distances reads it.
 
+    As attributes all have every axis: prompts and data sets, even where there is one.
+
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
     """
 
-    reference: Floats
-    winner: Indices
-    loser: Indices
-    prompt: Indices | None = None
-    size: Indices | None = None
-    optimal: Floats | None = None
+    reference: Annotated[Floats, "prompts n"]
+    winner: Annotated[Indices, "data_sets pairs"]
+    loser: Annotated[Indices, "data_sets pairs"]
+    prompt: Annotated[Indices, "data_sets pairs"]
+    size: Annotated[Indices, "data_sets"]
+    optimal: Annotated[Floats, "prompts n"] | None
 
-    def __post_init__(self) -> None:
-        # a bandit checks policies; its preferences do not matter here
-        checked = Bandit(self.reference, self.reference if self.optimal is None else self.optimal)
-        reference = np.atleast_2d(checked.reference)
-        winner = _indices("winner", self.winner, reference.shape[1])
-        loser = _indices("loser", self.loser, reference.shape[1])
-        prompt = _indices("prompt", np.zeros_like(winner) if self.prompt is None else self.prompt, len(reference))
-        for name, array in (("loser", loser), ("prompt", prompt)):
-            if array.shape != winner.shape:
-                raise ValueError(f"{name} must have the shape of winner, {winner.shape}; got {array.shape}")
-        size = np.full(len(winner), winner.shape[1]) if self.size is None else np.asarray(self.size)
-        whole = size.dtype.kind in "iu" and size.shape == winner.shape[:1]
-        if not (whole and ((size > 0) & (size <= winner.shape[1])).all()):
+    def __init__(
+        self,
+        reference: ArrayLike,
+        winner: ArrayLike,
+        loser: ArrayLike,
+        prompt: ArrayLike | None = None,
+        size: ArrayLike | None = None,
+        optimal: ArrayLike | None = None,
+    ) -> None:
+        policy = check_policy("reference", reference, least=2)
+        best = None if optimal is None else check_policy("optimal", optimal)
+        if best is not None and best.shape != policy.shape:
+            raise ValueError(f"optimal must have the shape of reference, {policy.shape}; got {best.shape}")
+        policy, best = np.atleast_2d(policy), None if best is None else np.atleast_2d(best)
+        won = _indices("winner", winner, policy.shape[1])
+        lost = _indices("loser", loser, policy.shape[1])
+        asked = _indices("prompt", np.zeros_like(won) if prompt is None else prompt, len(policy))
+        for name, array in (("loser", lost), ("prompt", asked)):
+            if array.shape != won.shape:
+                raise ValueError(f"{name} must have the shape of winner, {won.shape}; got {array.shape}")
+        sizes = np.full(len(won), won.shape[1]) if size is None else np.asarray(size)
+        whole = sizes.dtype.kind in "iu" and sizes.shape == won.shape[:1]
+        if not (whole and ((sizes > 0) & (sizes <= won.shape[1])).all()):
             raise ValueError(
-                f"size must hold one whole number from 1 to {winner.shape[1]} for each of {len(winner)} data sets"
+                f"size must hold one whole number from 1 to {won.shape[1]} for each of {len(won)} data sets"
             )
-        used = np.arange(winner.shape[1]) < size[:, None]
-        if (winner == loser)[used].any():
+        if (won == lost)[_used(won, sizes)].any():
             raise ValueError("loser must differ from winner: a response is not compared with itself")
-        values = {"reference": reference, "winner": winner, "loser": loser, "prompt": prompt, "size": size}
-        if self.optimal is not None:
-            values["optimal"] = np.atleast_2d(np.asarray(checked.optimal))
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        set_fields(self, reference=policy, winner=won, loser=lost, prompt=asked, size=sizes.copy(), optimal=best)
 
     @property
     def data_sets(self) -> int:
@@ -74,11 +81,9 @@ class Pairs:
     def counts(self) -> Floats:
         """counts[s, x, i, j]: how often i beats j on prompt x in data set s; shape (data sets, prompts, n, n)."""
         sets, (prompts, n) = self.data_sets, self.reference.shape
-        used = np.arange(self.winner.shape[1]) < np.asarray(self.size)[:, None]
         of = np.broadcast_to(np.arange(sets)[:, None], self.winner.shape)
-        assert self.prompt is not None
         flat = ((of * prompts + self.prompt) * n + self.winner) * n + self.loser
-        total = np.bincount(flat[used], minlength=sets * prompts * n * n)
+        total = np.bincount(flat[_used(self.winner, self.size)], minlength=sets * prompts * n * n)
         return total.reshape(sets, prompts, n, n).astype(np.float64)
 
     def bandit(self, data_set: int = 0) -> Bandit:
@@ -121,8 +126,7 @@ def draw_pairs(
     check_option("design", design, DESIGNS)
     if discard_equal and design == "pairs":
         raise ValueError("discard_equal is not used by design 'pairs', which draws no equal pairs")
-    if isinstance(label_noise, bool) or not isinstance(label_noise, (int, float)) or not 0 <= label_noise <= 0.5:
-        raise ValueError(f"label_noise must be a probability from 0 to 0.5, got {label_noise!r}")
+    check_number("label_noise", label_noise, 0.0, 0.5, low_too=True, high_too=True, kind="probability")
 
     reference = np.atleast_2d(bandit.reference)
     draw = _pair_sampler(bandit, design, discard_equal)
@@ -170,6 +174,11 @@ def _pair_sampler(bandit: Bandit, design: str, discard_equal: bool) -> Sampler:
         return cell // n, cell % n
 
     return draw
+
+
+def _used(winner: Indices, size: Indices) -> Mask:
+    """Which of the entries (data sets, N) are comparisons, and not padding."""
+    return np.arange(winner.shape[1]) < size[:, None]
 
 
 def _indices(name: str, value: ArrayLike, stop: int) -> Indices:

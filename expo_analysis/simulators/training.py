@@ -2,7 +2,9 @@
 
 One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations
 and replayed from then on. Rows do not see each other: each gives what it would give if trained alone, except that data
-sets of several sizes share one number of steps.
+sets of several sizes share one number of steps, and to rounding, as sums over pairs may run in another order. Where a
+gradient vanishes Adam divides its rounding by ``eps``: a last place of 1e-16 can then move a parameter by 1e-16 lr/eps
+a step, 1e-10 with usual settings, while with SGD rows agree to the last places.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from .._checks import check_number, check_option, check_whole
+from .._progress import Progress, silent
 from .._threads import one_thread
+from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
-from ..losses.base import check_number, check_option, check_whole
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
@@ -28,9 +32,6 @@ from .policies import Policy
 from .recording import recorded
 from .sampling import Pairs
 from .trajectory import Trajectory
-
-Floats = NDArray[np.float64]
-Progress = Callable[[int, int], object]
 
 SCHEDULES = ("constant", "linear", "cosine", "exponential")
 LAST_RATE = 1e-6
@@ -81,25 +82,28 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("samples", 1), ("records", 2), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None or name not in ("batch", "patience", "samples"):
-                check_whole(name, value, least)
+        for name, least in (("epochs", 1), ("records", 2), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
+        for name in ("batch", "patience", "samples"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0.0)
+        if self.average is not None:
+            check_number("average", self.average, 0.0, 1.0, high_too=True, kind="share")
         if not isinstance(self.optimiser, Optimiser):
             raise TypeError(f"optimiser must be Adam(...) or SGD(...), got {self.optimiser!r}")
         check_option("schedule", self.schedule, SCHEDULES)
         check_option("estimator", self.estimator, ESTIMATORS)
         check_option("prefixes", self.prefixes, (None, *PREFIXES))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """What is given must be used."""
         if self.prefixes is not None and self.estimator != "token_kl":
             raise ValueError(f"prefixes is used by estimator 'token_kl' only, and estimator is {self.estimator!r}")
         if self.samples is not None and not self.draws:
             raise ValueError(f"samples is not used: estimator {self.estimator!r} draws nothing from pi_ref here")
-        if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, 0.0)
-        if self.average is not None and not (
-            isinstance(self.average, (int, float)) and not isinstance(self.average, bool) and 0 < self.average <= 1
-        ):
-            raise ValueError(f"average must be a share in (0, 1], got {self.average!r}")
         if self.average is not None and self.patience is not None:
             raise ValueError("average is not used with patience: give one of the two")
         if self.draws and self.batch is None:
@@ -121,7 +125,7 @@ def train(
     *,
     reward: ArrayLike | None = None,
     validation: Bandit | Pairs | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Trajectory:
     r"""Train a policy with every objective on every data set, all from the same start.
 
@@ -186,7 +190,7 @@ def train(
     )
 
 
-def record_steps(steps: int, training: Training) -> NDArray[np.intp]:
+def record_steps(steps: int, training: Training) -> Indices:
     """The steps at which policies are recorded, from 0 to ``steps``."""
     if training.log_spaced:
         at = np.r_[0, np.geomspace(1, steps, training.records - 1)]
@@ -203,7 +207,7 @@ class _Task:
         objectives: list[Objective],
         policy: Policy,
         reference: Floats,
-        rewards: Tensor | None,
+        rewards: Tensor,
         sets: int,
         training: Training,
     ) -> None:
@@ -214,7 +218,7 @@ class _Task:
         self.policy = policy
         self.training = training
         self.log_reference = torch.from_numpy(np.log(reference))
-        self.rewards = rewards if isinstance(self.objective, RewardObjective) else None
+        self.rewards = rewards
         self.parameters = policy.start().expand(*self.shape, -1).clone()
         if training.estimator == "token_kl":
             self.conditionals = policy.conditionals(self.log_reference)
@@ -224,7 +228,6 @@ class _Task:
         objective, policy = self.objective, self.policy
         if isinstance(objective, RewardObjective):
             log_policy = policy.log_policy(parameters)
-            assert self.rewards is not None
             value = objective.reward_terms(log_policy, self.rewards.expand_as(log_policy)).sum(dim=-1)
             kept = objective.regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return (batch.prompts * (value + self.lam[..., None] * kept)).sum(dim=-1)
@@ -286,10 +289,10 @@ def _run(
     task: _Task,
     data: Bandit | Pairs,
     held_out: Batch | None,
-    looks: NDArray[np.intp],
+    looks: Indices,
     steps: int,
     advance: Callable[[int], None],
-) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
+) -> tuple[Floats, Floats, Floats, Indices]:
     """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
     training = task.training
     everything = whole(data)
@@ -403,11 +406,12 @@ def _groups(objectives: list[Objective]) -> list[list[int]]:
 
 def _rewards(
     objectives: list[Objective], reward: ArrayLike | None, optimal: Floats | None, shape: tuple[int, ...]
-) -> Tensor | None:
+) -> Tensor:
+    """r, in a shape that broadcasts to (data sets, prompts, n); empty where no objective reads it."""
     if not any(isinstance(objective, RewardObjective) for objective in objectives):
         if reward is not None:
             raise ValueError("reward is used by RLHF only, and no objective is RLHF")
-        return None
+        return torch.empty(0)
     if reward is None:
         if optimal is None:
             raise ValueError("reward must be given for RLHF where pi* is not known")

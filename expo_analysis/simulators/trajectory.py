@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from ..divergences import ForwardKL, ReverseKL
+from .._checks import check_option
+from .._types import Floats, Indices, Mask
+from ..divergences import kl, total_variation
 from ..losses import Objective
 
-Floats = NDArray[np.float64]
 MASSES = ("chosen", "rejected", "unseen")
 
 
@@ -30,14 +31,14 @@ class Trajectory:
     """
 
     objectives: tuple[Objective, ...]
-    steps: NDArray[np.intp]
-    log_policies: Floats
-    values: Floats
-    log_final: Floats
-    stopped: NDArray[np.intp]
-    reference: Floats
-    optimal: Floats | None
-    wins: Floats
+    steps: Annotated[Indices, "records"]
+    log_policies: Annotated[Floats, "objectives data_sets records prompts n"]
+    values: Annotated[Floats, "objectives data_sets records"]
+    log_final: Annotated[Floats, "objectives data_sets prompts n"]
+    stopped: Annotated[Indices, "objectives data_sets"]
+    reference: Annotated[Floats, "prompts n"]
+    optimal: Annotated[Floats, "prompts n"] | None
+    wins: Annotated[Floats, "#data_sets prompts n n"]
 
     @property
     def policies(self) -> Floats:
@@ -50,14 +51,13 @@ class Trajectory:
         return np.asarray(np.exp(self.log_final))
 
     @cached_property
-    def kinds(self) -> dict[str, NDArray[np.bool_]]:
+    def kinds(self) -> dict[str, Mask]:
         """`kinds_of` the training data: masks (1 or S, prompts, n)."""
         return kinds_of(self.wins)
 
     def mass(self, kind: str) -> Floats:
         """Probability of the ``"chosen"``, ``"rejected"`` or ``"unseen"`` responses of a prompt, (O, S, R, prompts)."""
-        if kind not in MASSES:
-            raise ValueError(f"kind must be one of {list(MASSES)}, got {kind!r}")
+        check_option("kind", kind, MASSES)
         mask = self.kinds[kind][None, :, None]
         return np.asarray((self.policies * mask).sum(axis=-1))
 
@@ -67,21 +67,29 @@ class Trajectory:
         ``"kl_reference_policy"`` KL(pi_ref || pi), ``"kl_policy_reference"`` KL(pi || pi_ref), and where pi* is known
         ``"kl_optimal_policy"``, ``"kl_policy_optimal"`` and ``"tv"``, half the 1-norm of pi - pi*.
         """
-        if name not in self.divergences:
-            raise ValueError(f"name must be one of {list(self.divergences)}, got {name!r}")
-        target = self.reference if "reference" in name else self.optimal
-        assert target is not None
-        log_target = np.broadcast_to(np.log(target), self.log_policies.shape)
-        if name == "tv":
-            return np.asarray(np.abs(self.policies - target).sum(axis=-1) / 2)
-        kl = ReverseKL() if name.startswith("kl_policy") else ForwardKL()
-        return np.asarray(kl(self.log_policies, log_target))
+        check_option("name", name, self.divergences)
+        distance, target = self._distances[name]
+        return np.asarray(distance(self.log_policies, np.log(target)))
 
     @property
     def divergences(self) -> tuple[str, ...]:
         """The names that `divergence` knows here."""
-        always = ("kl_reference_policy", "kl_policy_reference")
-        return always if self.optimal is None else (*always, "kl_optimal_policy", "kl_policy_optimal", "tv")
+        return tuple(self._distances)
+
+    @property
+    def _distances(self) -> dict[str, tuple[Callable[[Floats, Floats], Floats], Floats]]:
+        """Distances of log-policies from the logarithm of a target, and that target."""
+        known: dict[str, tuple[Callable[[Floats, Floats], Floats], Floats]] = {
+            "kl_reference_policy": (_kl_to, self.reference),
+            "kl_policy_reference": (kl, self.reference),
+        }
+        if self.optimal is not None:
+            known |= {
+                "kl_optimal_policy": (_kl_to, self.optimal),
+                "kl_policy_optimal": (kl, self.optimal),
+                "tv": (_tv, self.optimal),
+            }
+        return known
 
     def to_frame(self, policies: bool = False) -> pd.DataFrame:
         """One row per objective, data set, step and prompt: value, divergences and masses; with the policies if wished.
@@ -109,7 +117,16 @@ class Trajectory:
         return pd.DataFrame(columns)
 
 
-def kinds_of(wins: Floats) -> dict[str, NDArray[np.bool_]]:
+def _kl_to(log_policy: Floats, log_target: Floats) -> Floats:
+    """KL(target || policy)."""
+    return np.asarray(kl(log_target, log_policy))
+
+
+def _tv(log_policy: Floats, log_target: Floats) -> Floats:
+    return np.asarray(total_variation(np.exp(log_policy), np.exp(log_target)))
+
+
+def kinds_of(wins: Floats) -> dict[str, Mask]:
     """Which responses are chosen, rejected and unseen, from how often i beats j (..., n, n): masks (..., n).
 
     chosen: won more often than lost; unseen: in no comparison; rejected: all others. One of them holds for each.

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 import expo_analysis as ea
-from expo_analysis._array import log_sigmoid
 from expo_analysis.divergences import ForwardKL
 from expo_analysis.losses import Claims, PairObjective
+from expo_analysis.numerics import log_sigmoid
 
 from .dpo import Concave, FalselyBradleyTerry, Margins, TooConcordant, WrongSlopes
 from .expo import LOGISTIC, Bare, Explicit, WrongInverse, where

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import expo_analysis as ea
-from expo_analysis._array import log_sigmoid, namespace
 from expo_analysis.divergences import ForwardKL
 from expo_analysis.losses import Claims, PairObjective, QuasiconvexObjective
+from expo_analysis.numerics import log_sigmoid, namespace
 
 from .expo import NOTHING
 from .known import COERCIVE, DPO, IPO, Planted, answers, but

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 import expo_analysis as ea
-from expo_analysis._array import log_sigmoid, namespace
 from expo_analysis.divergences import ForwardKL, ReverseKL
 from expo_analysis.losses import Claims, PairObjective
+from expo_analysis.numerics import log_sigmoid, namespace
 
 from .known import ALL, COERCIVE, EXPO, Planted, answers, but
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 import expo_analysis as ea
-from expo_analysis._array import exp, log_sigmoid
 from expo_analysis.losses import Claims, PairObjective
+from expo_analysis.numerics import exp, log_sigmoid
 
 from .dpo import Both, Margins
 from .expo import Bare

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..._array import Array, namespace
-from ..base import PairObjective, check_number
+from ..._checks import check_number
+from ..._types import Array
+from ...numerics import namespace
+from ..base import PairObjective
 from ..facts import Claims
 from ..psi import Logistic
 

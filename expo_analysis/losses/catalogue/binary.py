@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import PairObjective, check_number
+from ..._checks import check_number
+from ..base import PairObjective
 from ..psi import Logistic, Sigmoid, Square
 from ..statistics import hbar, log_u_l, log_u_w
 from ..terms import Sum

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..._array import sigmoid
+from ..._checks import check_number, check_option
 from ...divergences import Divergence, ForwardKL, ReverseKL, resolve_divergence
-from ..base import PairObjective, check_number, check_option
+from ...numerics import sigmoid
+from ..base import PairObjective
 from ..data import reference_log_ratio
 from ..psi import Logistic, SquaredSigmoid
 from ..statistics import h

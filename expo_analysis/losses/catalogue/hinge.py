@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..._checks import check_number
 from ...divergences import Divergence, ForwardKL
-from ..base import PairObjective, check_number
+from ..base import PairObjective
 from ..psi import Hinge as HingePsi
 from ..statistics import h, hbar
 from ..terms import Sum

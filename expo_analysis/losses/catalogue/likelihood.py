@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import PairObjective, check_number
+from ..._checks import check_number
+from ..base import PairObjective
 from ..psi import Linear, Logistic
 from ..statistics import h, hbar, log_odds, log_pi_w
 from ..terms import Sum

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import PairObjective, check_number
+from ..._checks import check_number
+from ..base import PairObjective
 from ..psi import BernoulliKL, Modulated
 from ..statistics import hbar
 from ..terms import Sum

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..._array import Array, cap_exponent, namespace
+from ..._types import Array
+from ...numerics import cap_exponent, namespace
 from ..base import PairObjective
 
 

@@ -14,23 +14,23 @@ on the mean over prompts. Early stopping has no such theorem: `search` finds cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded, significant
+from ..._types import Floats
 from ...bandit import Bandit
-from ...divergences import ReverseKL
+from ...divergences import kl
 from ...losses import DPO, EXPO, RLHF, BradleyTerry, Objective
 from ..optimisers import SGD, Adam, Optimiser
 from ..policies import Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
-from .common import rounded, significant
-
-Floats = NDArray[np.float64]
 
 N, PROMPTS = 4, 3
 """Responses; prompts that share features. Under weight decay and early stopping every problem has one prompt."""
@@ -64,11 +64,11 @@ class Problems:
         The maximum is at rho ~ pi_ref (pi*)^s, RLHF's optimum at lambda = 1/s, with s by bisection.
         """
         log_reference, reward = np.log(self.reference), np.log(self.optimal)
-        budget = kl(log_policy, log_reference)
+        budget = mean_kl(log_policy, log_reference)
         low, high = np.zeros_like(budget), np.full_like(budget, 1e3)
         for _ in range(60):
             middle = (low + high) / 2
-            beyond = kl(tilted(log_reference, reward, middle), log_reference) > budget
+            beyond = mean_kl(tilted(log_reference, reward, middle), log_reference) > budget
             low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
         best = tilted(log_reference, reward, low)
         return np.asarray(((np.exp(best) - np.exp(log_policy)) * reward).sum(axis=-1).mean(axis=-1))
@@ -76,19 +76,18 @@ class Problems:
     def detour(self, log_policy: Floats, log_fit: Floats) -> Floats:
         """(KL(pi_ref || pi) + KL(pi || fit)) / KL(pi_ref || fit): at most 1 where pi lies between the two."""
         log_reference = np.log(self.reference)
-        way = kl(log_reference, log_policy) + kl(log_policy, log_fit)
-        return np.asarray(way / kl(log_reference, np.broadcast_to(log_fit, log_policy.shape)))
+        way = mean_kl(log_reference, log_policy) + mean_kl(log_policy, log_fit)
+        return np.asarray(way / mean_kl(log_reference, log_fit))
 
     def rlhf(self, lam: float, log_policy: Floats) -> Floats:
         """RLHF's objective."""
         reward = (np.exp(log_policy) * np.log(self.optimal)).sum(axis=-1).mean(axis=-1)
-        return np.asarray(lam * kl(log_policy, np.log(self.reference)) - reward)
+        return np.asarray(lam * mean_kl(log_policy, np.log(self.reference)) - reward)
 
 
-def kl(log_p: Floats, log_q: Floats) -> Floats:
+def mean_kl(log_p: Floats, log_q: Floats) -> Floats:
     """KL(p || q), averaged over the prompts, (..., prompts, n) to (...)."""
-    log_p, log_q = np.broadcast_arrays(log_p, log_q)
-    return np.asarray(ReverseKL()(log_p, log_q).mean(axis=-1))
+    return np.asarray(kl(log_p, log_q).mean(axis=-1))
 
 
 def tilted(log_reference: Floats, reward: Floats, s: Floats) -> Floats:
@@ -193,7 +192,7 @@ def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[t
         yield lam, Reached(steps, log_policies, fit, regret, 1.0)
 
 
-def constraints(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+def constraints(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``constraints``: one row per pair distribution, constraint, strength, lambda and loss; of every measure the median
@@ -219,7 +218,7 @@ def constraints(full: bool = False, progress: Callable[[float], object] = lambda
         rows.append(summary(few_features(shared, "reference", lam, draws), shared, "reference", "few_features", lam))
         progress(0.3 + 0.3 * (k + 1))
     reference = [
-        {"problems": name, **quantiles("kl_optimal_policy", kl(np.log(p.optimal), np.log(p.reference)))}
+        {"problems": name, **quantiles("kl_optimal_policy", mean_kl(np.log(p.optimal), np.log(p.reference)))}
         for name, p in (("single", single), ("shared", shared))
     ]
     tables = {
@@ -228,7 +227,7 @@ def constraints(full: bool = False, progress: Callable[[float], object] = lambda
         "constraints_search": search(SEARCHED * (5 if full else 1)),
     }
     progress(1.0)
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, lam: float) -> pd.DataFrame:
@@ -239,7 +238,7 @@ def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, l
         measures = {
             "regret": reached.regret[name],
             "reward_lost": problems.reward_lost(log_policy),
-            "kl_optimal_policy": kl(log_optimal, log_policy),
+            "kl_optimal_policy": mean_kl(log_optimal, log_policy),
             "detour": problems.detour(log_policy, reached.fit),
         }
         for k, strength in enumerate(reached.strength):
@@ -279,7 +278,7 @@ def search(count: int) -> pd.DataFrame:
     run = train([EXPO(lam) for lam in LAMS], Tabular(reference[:, 0]), bandit, training)
     log_policy = run.log_policies[:, 0, 1:, :, None]
     detour = problems.detour(log_policy, np.log(optimal)).max(axis=1)
-    apart = (kl(log_policy, np.log(optimal)) / kl(np.log(reference), np.log(optimal))).max(axis=1)
+    apart = (mean_kl(log_policy, np.log(optimal)) / mean_kl(np.log(reference), np.log(optimal))).max(axis=1)
     return pd.DataFrame(
         {
             "lam": LAMS,

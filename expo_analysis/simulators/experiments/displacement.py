@@ -18,13 +18,14 @@ fall: "likelihood displacement" (Razin et al. 2024, arXiv 2410.08847), the more,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
+from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, Objective
 from ...optima import solve
@@ -34,9 +35,6 @@ from ..policies import LogLinear, Policy, Tabular
 from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 from ..trajectory import Trajectory, kinds_of
-from .common import rounded
-
-Floats = NDArray[np.float64]
 
 LOSSES: tuple[type[Objective], ...] = (DPO, IPO, EXPO)
 REFERENCE = np.array([0.1, 0.3, 0.2, 0.25, 0.15])
@@ -77,7 +75,7 @@ def compared(n: int, pairs: tuple[tuple[int, int], ...]) -> Floats:
     return graph
 
 
-def preferring(reference: Floats, winner: NDArray[np.intp], loser: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def preferring(reference: Floats, winner: Indices, loser: Indices) -> tuple[Floats, Floats]:
     """pi* and pairs of prompts (prompts, n) whose first response is preferred: pi* is pi_ref outside of the pair."""
     prompt = np.arange(len(reference))
     total = reference[prompt, winner] + reference[prompt, loser]
@@ -137,9 +135,7 @@ def flow_limit(policy: Floats, bandit: Bandit) -> Floats:
     return np.asarray(odds / odds.sum())
 
 
-def displacement(
-    full: bool = False, progress: Callable[[float], object] = lambda done: None
-) -> dict[str, pd.DataFrame]:
+def displacement(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``displacement``: one row per world, loss and step, with the masses of the chosen, rejected and unseen responses
@@ -164,7 +160,7 @@ def displacement(
         "displacement_optima": optima(500 if full else 100),
     }
     progress(1.0)
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def recorded(name: str, run: Trajectory) -> pd.DataFrame:

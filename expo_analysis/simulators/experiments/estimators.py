@@ -9,15 +9,19 @@ and exact solutions, beside which stand draws and training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
 from ..._threads import one_thread
+from ..._types import Floats, Indices, Mask
 from ...bandit import Bandit
+from ...divergences import total_variation
 from ...losses import EXPO
 from ...optima import Solution, solve
 from ..autoregressive import Autoregressive, NGram, Transformer
@@ -25,9 +29,6 @@ from ..optimisers import Adam
 from ..sampling import Pairs, draw_pairs
 from ..training import Training, train
 from ..trajectory import kinds_of
-from .common import rounded
-
-Floats = NDArray[np.float64]
 
 VOCABULARY, LENGTH = 3, 3
 LAM = 0.3
@@ -59,7 +60,7 @@ def designs(bandit: Bandit) -> dict[str, Bandit]:
     among = np.zeros(bandit.n)
     among[np.random.default_rng(1).choice(bandit.n, PART, replace=False)] = 1.0
     graph = np.outer(among, among) * (1 - np.eye(bandit.n))
-    return {"reference": bandit, "part": Bandit(bandit.reference, bandit.optimal, pairs=graph)}
+    return {"reference": bandit, "part": replace(bandit, pairs=graph)}
 
 
 def table(policy: Floats) -> NGram:
@@ -112,7 +113,7 @@ def sources(bandit: Bandit) -> dict[tuple[str, str], Floats]:
     return joints
 
 
-def drawn(bandit: Bandit, design: str, count: int) -> NDArray[np.intp]:
+def drawn(bandit: Bandit, design: str, count: int) -> Indices:
     """Pairs of sequences as training meets them, (count, 2)."""
     if design == "any":
         return np.random.default_rng(2).choice(bandit.n, size=(count, 2), p=bandit.reference)
@@ -258,7 +259,7 @@ def imbalance(policy: Floats, bandit: Bandit, lam: float = LAM) -> float:
     return worst
 
 
-def _among(bandit: Bandit, on: NDArray[np.bool_], reference: Floats) -> Bandit:
+def _among(bandit: Bandit, on: Mask, reference: Floats) -> Bandit:
     """The same comparisons of the sequences that are in any, with another reference."""
     grid = np.ix_(on, on)
     if bandit.counts is not None:
@@ -290,7 +291,7 @@ def training(
     how = {"batch": BATCH, "schedule": "cosine", "records": 16, "log_spaced": True, **ESTIMATORS[name]}
     run = train(EXPO(LAM), model, pairs, Training(optimiser, epochs=epochs, **how))
     frame = run.to_frame()[["data_set", "step", "chosen", "rejected", "unseen"]]
-    distance = np.abs(run.policies[0, :, :, 0] - goals[:, None]).sum(axis=-1) / 2
+    distance = total_variation(run.policies[0, :, :, 0], goals[:, None])
     return frame.assign(estimator=name, distance=distance.reshape(-1))
 
 
@@ -309,13 +310,13 @@ def optima(name: str, bandit: Bandit, data: str, given: Bandit | Pairs, exact: F
             "estimator": name,
             **pd.DataFrame(list(map(masses, goals, wins))),
             "unseen_reference": [masses(np.asarray(bandit.reference), won)["unseen"] for won in wins],
-            "from_exact": np.abs(goals - exact).sum(axis=1) / 2,
-            "from_full_gradients": np.abs(goals - ends).sum(axis=1) / 2,
+            "from_exact": total_variation(goals, exact),
+            "from_full_gradients": total_variation(goals, ends),
         }
     )
 
 
-def estimators(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+def estimators(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``estimators``: per policy (pi_ref; the optimum of EXPO), estimator, design of the pairs and quantity (value;
@@ -358,4 +359,4 @@ def estimators(full: bool = False, progress: Callable[[float], object] = lambda 
             steps.append(frame.assign(world=world_name))
             progress(0.3 + 0.07 * len(steps))
     tables["estimators_steps"] = pd.concat(steps, ignore_index=True)
-    return rounded(tables)
+    return all_rounded(tables)

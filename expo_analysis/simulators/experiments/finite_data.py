@@ -15,23 +15,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import binom
 
+from ... import paper
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
+from ..._types import Floats, Indices
 from ...bandit import Bandit
+from ...divergences import kl, total_variation
 from ...losses import BradleyTerry
 from ...optima import Path, solve, solve_path
+from ...paper import LOSSES
 from ..asymptotics import asymptotics
 from ..optimisers import Adam
 from ..policies import Tabular
 from ..sampling import draw_pairs
 from ..training import Training, train
-from .common import LOSSES, rounded
 
-Floats = NDArray[np.float64]
-
-OPTIMAL = np.array([0.6, 0.3, 0.1])
-REFERENCES = {"far": np.array([0.4, 0.4, 0.2]), "near": np.array([0.62, 0.29, 0.09])}
+OPTIMAL = paper.interpolation().optimal
+REFERENCES = {"far": paper.interpolation().reference, "near": np.array([0.62, 0.29, 0.09])}
 """The paper's, flatter than pi*; and one that is close, and sharper than pi*."""
 FLATTER = np.array([0.58, 0.31, 0.11])
 """As close as "near", on pi*'s other side: `finite_data_population` has it too."""
@@ -74,14 +76,14 @@ def counts(size: int, data_sets: int) -> Floats:
     return rng.multinomial(size, wins.reshape(-1), size=data_sets).reshape(-1, *wins.shape).astype(np.float64)
 
 
-def total_variation(policy: Floats) -> Floats:
-    """TV(policy, pi*) over the last axis."""
-    return np.asarray(np.abs(policy - OPTIMAL).sum(axis=-1) / 2)
+def tv_from_optimal(policy: Floats) -> Floats:
+    """TV(policy, pi*)."""
+    return np.asarray(total_variation(policy, OPTIMAL))
 
 
 def kl_from_optimal(log_policy: Floats) -> Floats:
-    """KL(pi* || policy) in nats over the last axis; infinite where a response has lost all its mass."""
-    return np.asarray((OPTIMAL * (np.log(OPTIMAL) - log_policy)).sum(axis=-1))
+    """KL(pi* || policy); infinite where a response has lost all its mass."""
+    return np.asarray(kl(np.log(OPTIMAL), log_policy))
 
 
 def mean_interval(values: Floats) -> tuple[float, float, float]:
@@ -104,7 +106,7 @@ MEASURES: dict[str, tuple[Callable[..., Any], Callable[[Floats], tuple[float, fl
 """How data sets are summed up: KL by its median, since it is infinite on separable data."""
 
 
-def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, NDArray[np.intp]]:
+def chosen(errors: Floats, over: Callable[..., Any]) -> tuple[Floats, Indices]:
     """Errors (lams, data sets) at the best lambda of the other half of the data sets; and the best lambda of each."""
     half = errors.shape[1] // 2
     parts = (slice(0, half), slice(half, None))
@@ -124,7 +126,7 @@ def as_good_up_to(lams: Floats, errors: Floats) -> float:
     return float(lams[k] * (lams[k + 1] / lams[k]) ** share)
 
 
-def finite_data(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+def finite_data(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``finite_data``: one row per reference, loss, number of pairs, choice of lambda ("best" or "fixed") and measure
@@ -164,7 +166,7 @@ def finite_data(full: bool = False, progress: Callable[[float], object] = lambda
         "finite_data_training": pd.concat(paths, ignore_index=True),
         "finite_data_ends": pd.concat(ends, ignore_index=True),
     }
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def _optima(reference: str, loss: str, data_sets: int) -> pd.DataFrame:
@@ -250,7 +252,7 @@ def population_errors() -> pd.DataFrame:
 
 
 def _tv_of(path: Path) -> Floats:
-    return total_variation(path.policies)
+    return tv_from_optimal(path.policies)
 
 
 def _kl_of(path: Path) -> Floats:
@@ -287,9 +289,9 @@ def _trained(reference: str, loss: str, size: int) -> tuple[pd.DataFrame, pd.Dat
     exact = solve(objective, Bandit.from_counts(np.tile(policy, (data.data_sets, 1)), data.counts[:, 0]))
     nearest = int(summary[:, 0].argmin())
     ends = {
-        "optimum": (total_variation(exact.policy), np.nan),
+        "optimum": (tv_from_optimal(exact.policy), np.nan),
         "last": (error[:, -1], float(run.steps[-1])),
-        "validation": (total_variation(run.final[0, :, 0]), float(np.median(run.stopped))),
+        "validation": (tv_from_optimal(run.final[0, :, 0]), float(np.median(run.stopped))),
         "nearest": (error[:, nearest], float(run.steps[nearest])),
     }
     rows = []

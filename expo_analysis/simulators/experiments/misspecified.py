@@ -20,23 +20,23 @@ Optima are exact, on populations; on samples where a correction for noise has it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ... import paper
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
+from ..._types import Floats
 from ...bandit import Bandit
-from ...divergences import ForwardKL
+from ...divergences import kl, total_variation
 from ...losses import DPO, IPO, BradleyTerry, PairObjective, RegressionEXPO
 from ...optima import solve, solve_path
-from .common import LOSSES, rounded
+from ...paper import LOSSES
 
-Floats = NDArray[np.float64]
-
-REFERENCE = np.array([0.4, 0.4, 0.2])
-OPTIMAL = np.array([0.6, 0.3, 0.1])
+REFERENCE, OPTIMAL = paper.interpolation().reference, paper.interpolation().optimal
 STRENGTHS = np.arange(21) / 20
 LAM = 0.1
 """The lambda at which strengths are compared."""
@@ -67,9 +67,7 @@ def mixed(kind: str, strength: Floats) -> Floats:
 KINDS = ("noise", "cycle", "order")
 
 
-def misspecified(
-    full: bool = False, progress: Callable[[float], object] = lambda done: None
-) -> dict[str, pd.DataFrame]:
+def misspecified(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``misspecified``: one row per kind of preferences, strength and loss at `LAM`, with the policy and what `described`
@@ -106,7 +104,7 @@ def misspecified(
         "misspecified_corrections": corrections,
         "misspecified_orders": orders,
     }
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def _bandit(kind: str, strength: Floats) -> Bandit:
@@ -134,8 +132,7 @@ def described(
     log_reference = np.broadcast_to(np.log(REFERENCE), log_policy.shape)
     proper = np.asarray(np.isfinite(log_fit + log_policy).all(axis=1))
     fit, own = (np.where(proper[:, None], x, log_reference) for x in (log_fit, log_policy))
-    kl = ForwardKL()  # kl(a, b) is KL(b || a)
-    slack = kl(fit, log_reference) - kl(own, log_reference) - kl(fit, own)
+    slack = kl(log_reference, fit) - kl(log_reference, own) - kl(own, fit)
     against = np.einsum("si,sij->sj", policy, preference)
     return pd.DataFrame(
         {
@@ -181,7 +178,7 @@ def corrections_table(data_sets: int) -> pd.DataFrame:
             won = rng.multinomial(int(size), population.wins.reshape(-1), size=data_sets).reshape(-1, 3, 3)
             data = Bandit.from_counts(np.tile(REFERENCE, (data_sets, 1)), won)
         found = solve(corrected(loss, assumed), data)
-        error = np.atleast_1d(np.abs(found.policy - clean).sum(axis=-1) / 2)
+        error = np.atleast_1d(total_variation(found.policy, clean))
         half = 1.96 * error.std(ddof=1) / np.sqrt(len(error)) if len(error) > 1 else 0.0
         rows.append(
             {

@@ -7,14 +7,14 @@ from it in three ways: gradients are not clipped, the KL is summed instead of av
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ... import paper
-from ...divergences import ForwardKL, ReverseKL
+from ..._progress import Progress, silent
+from ..._rounding import all_rounded
+from ..._types import Floats
+from ...divergences import kl
 from ...losses import DPO, EXPO, FDPO, IPO, Objective
 from ...optima import solve_path
 from ..optimisers import Adam
@@ -22,9 +22,6 @@ from ..policies import Tabular
 from ..sampling import Pairs
 from ..training import Training, train
 from ..trajectory import Trajectory
-from .common import rounded
-
-Floats = NDArray[np.float64]
 
 LOSSES: dict[str, type[Objective]] = {cls.name: cls for cls in (DPO, IPO, FDPO, EXPO)}
 LAMS = {"interpolation": np.array([1e-5, 100.0]), "preservation": np.exp(np.arange(-5.0, 6.0))}
@@ -68,7 +65,7 @@ def trained(experiment: str, loss: str, published: Floats, authors: bool, longer
     return train(objectives, Tabular(data.reference), pairs(data), training(experiment, loss, authors, longer))
 
 
-def section5(full: bool = False, progress: Callable[[float], object] = lambda done: None) -> dict[str, pd.DataFrame]:
+def section5(full: bool = False, progress: Progress = silent) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
     ``section5``: one row per experiment, source, loss, published lambda and prompt, with the policy, KL(pi* || pi) and
@@ -100,7 +97,7 @@ def section5(full: bool = False, progress: Callable[[float], object] = lambda do
                 steps.append(frame[kept].assign(source=source))
         progress((k + 1) / len(jobs))
     tables = {"section5": pd.concat(ends, ignore_index=True), "section5_steps": pd.concat(steps, ignore_index=True)}
-    return rounded(tables)
+    return all_rounded(tables)
 
 
 def _rows(
@@ -109,7 +106,7 @@ def _rows(
     """One row per lambda and prompt, from log-policies (L, 3) or (L, prompts, 3)."""
     log_policies = log_policies.reshape(len(published), -1, experiment.n)
     prompts = log_policies.shape[1]
-    log_optimal = np.broadcast_to(np.log(experiment.optimal), log_policies.shape)
+    log_optimal = np.log(experiment.optimal)
     flat = np.exp(log_policies).reshape(-1, experiment.n)
     return pd.DataFrame(
         {
@@ -119,7 +116,7 @@ def _rows(
             "published_lam": np.repeat(published, prompts),
             "prompt": np.tile(paper.PROMPTS if prompts > 1 else ("only",), len(published)),
             **{f"y{y}": flat[:, y] for y in range(experiment.n)},
-            "kl_optimal_policy": ForwardKL()(log_policies, log_optimal).reshape(-1),
-            "kl_policy_optimal": ReverseKL()(log_policies, log_optimal).reshape(-1),
+            "kl_optimal_policy": kl(log_optimal, log_policies).reshape(-1),
+            "kl_policy_optimal": kl(log_policies, log_optimal).reshape(-1),
         }
     )

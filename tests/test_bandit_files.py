@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from expo_analysis import Bandit
-from expo_analysis.bandit_io import read_bandit, read_named_bandit
+from expo_analysis.bandit_files import read_bandit, read_named_bandit
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 REFERENCE = [0.4, 0.4, 0.2]
@@ -141,9 +141,15 @@ def test_spreadsheet_habits_are_understood(write):
         ("response,reference,optimal\n", "has a header and no rows"),
         (b"response,reference,optimal\n\xe9,0.5,0.5\n", "is not UTF-8 text"),
         ("response,reference\na,0.5\nb,0.5", "the column 'optimal' is missing; the header has 'response', 'reference'"),
-        ("response;reference;optimal\na;0.5;0.5", "the column 'response' is missing"),
-        ("response,reference,optimal,note\na,0.5,0.5,x\nb,0.5,0.5,y", "unknown column 'note'; accepted: 'response'"),
-        ("response,reference,optimal,optimal\na,0.5,0.5,0.5\nb,0.5,0.5,0.5", "unknown column 'optimal.1'"),
+        ("response;reference;optimal\na;0.5;0.5", "cells must be separated by commas, and these are by semicolons"),
+        ("response\treference\toptimal\na\t0.5\t0.5", "cells must be separated by commas, and these are by tabs"),
+        ("name,prior\na,0.5\nb,0.5", "must have the columns 'winner', 'loser' .* the header has 'name', 'prior'"),
+        (
+            "response,reference,optimal,promt\na,0.5,0.5,x\nb,0.5,0.5,y",
+            "unknown column 'promt'; accepted: 'response', 'reference', 'optimal', 'prompt'; did you mean 'prompt'",
+        ),
+        ("response,reference,optimal,optimal\na,0.5,0.5,0.5\nb,0.5,0.5,0.5", "the column 'optimal' is given twice"),
+        ("response,reference,optimal, optimal\na,0.5,0.5,0.5\nb,0.5,0.5,0.5", "the column 'optimal' is given twice"),
         ("response,reference,optimal\na,0.5,0.5\nb,half,0.5", "row 3: reference must be a number, got 'half'"),
         ("response,reference,optimal\na,0.5,0.5\n\nb,0.5,nan", "row 4: optimal must be a number, got 'nan'"),
         ("response,reference,optimal\na,0.5,0.5\nb,0.5", "row 3: optimal must not be empty"),
@@ -213,7 +219,12 @@ def test_csv_wins_with_prompts(write):
     [
         ("winner,loser\n0,1", None, "win counts need a reference"),
         ("winner,count\n0,1", "uniform", "the column 'loser' is missing"),
-        ("winner,loser,n\n0,1,2", "uniform", "unknown column 'n'; accepted: 'winner', 'loser', 'count', 'prompt'"),
+        ("winner,loser,n\n0,1,2", "uniform", "unknown column 'n', which holds whole numbers: name it 'count' if"),
+        ("winner,loser,cuont\n0,1,2", "uniform", "unknown column 'cuont'; accepted: .*; did you mean 'count'"),
+        ("winner;loser\na;b", "uniform", "cells must be separated by commas, and these are by semicolons"),
+        ("winner;loser\na;b", None, "cells must be separated by commas, and these are by semicolons"),
+        ("winner|loser\na|b", "uniform", "cells must be separated by commas, and these are by bars"),
+        ("name,rank\na,1", "uniform", "must have the columns 'winner', 'loser' .* the header has 'name', 'rank'"),
         ("winner,loser,count\n0,1,2\n1,0,many", "uniform", "row 3: count must be a number, got 'many'"),
         ("winner,loser,count\n0,1,2\n1,0,-1", "uniform", "row 3: count must be a non-negative integer, got '-1'"),
         ("winner,loser,count\n0,1,0.5", "uniform", r"row 2: count must be a non-negative integer, got '0\.5'"),
@@ -222,8 +233,13 @@ def test_csv_wins_with_prompts(write):
         ("winner,loser,count\n0,1,0", "uniform", "counts must hold at least one comparison"),
         ("winner,loser\n0,0", "uniform", "row 2: winner and loser must differ"),
         ("winner,loser\n0,1\n,1", "uniform", "row 3: winner must not be empty"),
-        ("winner,loser\n0,2", "uniform", "uniform reference needs responses 0 ... n-1.*got '0', '2'"),
-        ("winner,loser\n0,1\n0,2", [0.5, 0.5], "row 3: loser must be one of '0', '1', as in a reference of 2.*got '2'"),
+        ("winner,loser\n0,2", "uniform", r"uniform reference needs responses 0 ... n-1 or 1 ... n.*got '0', '2'"),
+        ("winner,loser\n1,3\n3,10", "uniform", "uniform reference needs responses .* names; got '1', '3', '10'"),
+        (
+            "winner,loser\n0,1\n1,2",
+            [0.5, 0.5],
+            "row 3: loser must be one of '0', '1', as in a reference of 2 probabilities, .* numbered from 0, got",
+        ),
         ("winner,loser\na,b", [0.5, 0.5], "row 2: winner must be one of '0', '1',.* got 'a'"),
     ],
 )
@@ -232,6 +248,33 @@ def test_csv_wins_errors_name_the_file_and_the_place(write, text, reference, mes
     with pytest.raises(ValueError, match=message) as caught:
         read_bandit(path, reference)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_players_may_be_numbered_from_1(write):
+    """They are names then, in the order of their numbers; with 0 among them they are indices, as ever."""
+    rows = "".join(f"{i % 12 + 1},{(i + 1) % 12 + 1}\n" for i in range(12))
+    named = read_named_bandit(write("wins.csv", "winner,loser\n" + rows), "uniform")
+    assert named.responses == tuple(str(i + 1) for i in range(12))
+    counts = np.zeros((12, 12))
+    counts[np.arange(12), (np.arange(12) + 1) % 12] = 1
+    assert same(named.bandit, Bandit.from_counts(np.full(12, 1 / 12), counts))
+    assert read_named_bandit(write("wins.csv", "winner,loser\n1,0\n"), "uniform").responses is None
+
+
+def test_a_column_that_says_nothing_of_wins_is_not_read(write):
+    """Such as a date. It tells rows apart, though: two days with counts of their own add up."""
+    days = "winner,loser,date,count\na,b,2026-01-01,2\na,b,2026-01-02,3\n"
+    with pytest.warns(UserWarning, match=r"wins\.csv: not read: 'date'; read: 'winner', 'loser', 'count', 'prompt'"):
+        bandit = read_bandit(write("wins.csv", days), "uniform")
+    assert same(bandit, Bandit.from_counts([0.5, 0.5], [[0, 5], [0, 0]]))
+    with pytest.warns(UserWarning, match="not read: 'date'"):
+        bandit = read_bandit(write("wins.csv", "winner,loser,date\na,b,2026-01-01\na,b,\n"), "uniform")
+    assert same(bandit, Bandit.from_counts([0.5, 0.5], [[0, 2], [0, 0]]))
+    with pytest.raises(ValueError, match="row 4: a row with this winner, loser came before"):
+        read_bandit(write("wins.csv", days + "a,b,2026-01-02,3\n"), "uniform")
+    with pytest.warns(UserWarning, match="not read: 'text'"):
+        named = read_named_bandit(write("b.csv", "response,text,reference,optimal\nx,Hi,0.4,0.6\ny,Bye,0.6,0.4\n"))
+    assert named.responses == ("x", "y") and same(named.bandit, Bandit([0.4, 0.6], [0.6, 0.4]))
 
 
 def test_faults_of_the_reference_are_blamed_on_the_reference(write):
@@ -265,6 +308,27 @@ def test_faults_of_the_reference_are_blamed_on_the_reference(write):
 def test_a_second_reference_is_refused(name):
     with pytest.raises(ValueError, match="reference is not used, as this file has its own"):
         read_bandit(EXAMPLES / name, "uniform")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("b.csv", "response;reference\na;1", "cells must be separated by commas"),
+        ("b.csv", "a,b\n1,2", "must have the columns"),
+        ("b.csv", "response,optimal\na,1", "the column 'reference' is missing"),
+        ("b.json", "{", "malformed JSON"),
+        ("b.json", '{"optimal": [0.5, 0.5]}', "the key 'reference' is missing"),
+    ],
+)
+def test_a_file_is_said_to_have_its_own_reference_only_where_it_has_one(write, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_bandit(write(name, text), "uniform")
+
+
+def test_the_former_name_still_imports():
+    from expo_analysis import bandit_io
+
+    assert bandit_io.read_bandit is read_bandit and bandit_io.read_named_bandit is read_named_bandit
 
 
 def test_files_that_cannot_be_read(tmp_path, write):

@@ -1,0 +1,29 @@
+from . import divergences as divergences
+from . import llm as llm
+from . import losses as losses
+from . import numerics as numerics
+from . import paper as paper
+from . import simulators as simulators
+from .bandit import Bandit as Bandit
+from .bandit_files import read_bandit as read_bandit
+from .desiderata import DESIDERATA as DESIDERATA
+from .desiderata import ReportCard as ReportCard
+from .desiderata import ReportCards as ReportCards
+from .desiderata import Verdict as Verdict
+from .desiderata import audit as audit
+from .desiderata import audit_many as audit_many
+from .divergences import Alpha as Alpha
+from .divergences import ChiSquare as ChiSquare
+from .divergences import Divergence as Divergence
+from .divergences import ForwardKL as ForwardKL
+from .divergences import JensenShannon as JensenShannon
+from .divergences import MixedChiSquare as MixedChiSquare
+from .divergences import ReverseKL as ReverseKL
+from .losses import *
+from .optima import Path as Path
+from .optima import Solution as Solution
+from .optima import SolutionPath as SolutionPath
+from .optima import solve as solve
+from .optima import solve_path as solve_path
+
+__version__: str

@@ -1,0 +1,86 @@
+"""One way to tell how far long work is, for everything that takes a ``progress``."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+
+import pytest
+
+import expo_analysis as ea
+from expo_analysis import _progress, reproduce, simulations
+from expo_analysis._progress import Progress, fraction_to, part, silent
+from expo_analysis.simulations import SIMULATIONS
+from expo_analysis.simulations.simulation import Simulation
+from expo_analysis.simulators import train
+
+from .planted.expo import Bare
+from .recorder import Recorder
+
+TAKES = {
+    "audit": ea.audit,
+    "audit_many": ea.audit_many,
+    "train": train,
+    "reproduce": reproduce.reproduce,
+    "simulate": simulations.simulate,
+    "result": Simulation.result,
+    **{name: simulation.run for name, simulation in SIMULATIONS.items()},
+}
+
+
+@pytest.mark.parametrize("function", TAKES.values(), ids=TAKES)
+def test_all_take_the_same_kind_and_are_silent_without(function) -> None:
+    """Under one name, of one type."""
+    given = inspect.signature(function, eval_str=True).parameters["progress"]
+    assert given.annotation is Progress and given.default is silent
+    assert "on_progress" not in inspect.signature(function).parameters
+
+
+def test_part_is_the_share_of_a_whole() -> None:
+    whole = Recorder()
+    share = part(whole, 0.5, 0.75)
+    share(0.0, what="begin")
+    share(1, 4, task="one")
+    share(4, 4)
+    assert whole.fractions == [0.5, 0.5625, 0.75]
+    assert whole.what == ["begin", "", ""] and whole.task == ["", "one", ""]
+    part(part(whole, 0.0, 0.5), 0.5, 1.0)(0.5)
+    assert whole.fractions[-1] == 0.375
+
+
+def test_fraction_to_gives_the_fraction_and_nothing_else() -> None:
+    told: list[float] = []
+    progress = fraction_to(told.append)
+    progress(0.25, what="x", task="y")
+    progress(3, 4)
+    assert told == [0.25, 0.75]
+    assert silent(0.5, 1.0, what="x", task="y") is None  # type: ignore[func-returns-value]
+
+
+def test_examples() -> None:
+    found = doctest.testmod(_progress)
+    assert found.attempted >= 4 and not found.failed
+
+
+def test_an_audit_tells_what_it_asks() -> None:
+    told = Recorder()
+    ea.audit(ea.DPO(0.1), effort=0.01, progress=told)
+    assert told.fractions[0] == 0.0 and told.fractions[-1] == 1.0 and told.fractions == sorted(set(told.fractions))
+    titles = [desideratum.title for desideratum in ea.DESIDERATA.values()]
+    assert told.what == ["is it a loss?", *titles, "its path"]
+    assert set(told.task) == {""}
+
+
+def test_many_audits_tell_each_of_its_own() -> None:
+    """Here and in processes: each loss is a task that ends at 1, and those that cannot be judged end at once."""
+    told = Recorder()
+    losses = {"ours": ea.DPO(0.1), "bad": ValueError("no"), "other": ea.IPO(0.1)}
+    ea.audit_many(losses, workers=2, effort=0.01, progress=told)
+    for name in losses:
+        own = [f for f, task in zip(told.fractions, told.task, strict=True) if task == name]
+        assert own == sorted(own) and own[-1] == 1.0
+    assert set(told.task) == set(losses)
+    assert told.what[told.task.index("bad")] == "not judged"
+    alone = Recorder()
+    ea.audit_many({"mine": Bare(0.1)}, workers=1, effort=0.01, progress=alone)
+    assert set(alone.task) == {"mine"} and alone.what[-1] == "done" and alone.fractions[-1] == 1.0
