@@ -14,6 +14,7 @@ from .._checks import check_number as check_number
 from .._checks import check_option as check_option
 from .._checks import check_same_shape
 from .._checks import check_whole as check_whole
+from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence
 from ..numerics import exp, namespace
@@ -37,6 +38,8 @@ class Objective(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.lam, Symbol):
+            return
         if isinstance(self.lam, (bool, np.bool_, str)) or self.lam is None:
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
         if _is_tensor(self.lam) and self.lam.ndim:

@@ -29,6 +29,9 @@ class Term:
         weight = evaluate(self.weight, datum)
         return value if is_number(weight, 1) else weight * value
 
+    def __str__(self) -> str:
+        return str(Sum((self,)))
+
     @property
     def reads(self) -> frozenset[str]:
         """What it reads of a datum, by name."""
@@ -54,6 +57,12 @@ class Sum:
 
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
+
+    def __str__(self) -> str:
+        """The formula, as in docs/losses.md: ``-log σ(0.1 h̄) - log π_w``."""
+        from .notation import written_sum
+
+        return written_sum(self)
 
     def __add__(self, other: Any) -> Sum:
         if not isinstance(other, Sum):
