@@ -21,9 +21,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ._autograd import slope_and_bend
 from ._checks import check_option, check_same_shape
 from ._types import Array
-from .numerics import by_torch, exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall, sigmoid
+from .numerics import exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall, sigmoid
 
 __all__ = [
     "DIVERGENCES",
@@ -62,7 +63,7 @@ class Divergence(ABC):
 
     def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
         """First and second derivative of ``mu`` in log u, of a numpy array; by torch where they are not stated."""
-        return by_torch(self.mu, log_u)
+        return slope_and_bend(self.mu, log_u)
 
     def derivatives(self, log_policy: Array, log_reference: Array) -> tuple[Array, Array]:
         """First and second derivative of ``terms`` in log pi, of numpy arrays, less those of f'(1) pi.
@@ -70,7 +71,7 @@ class Divergence(ABC):
         sum f'(1) pi is constant over policies, so that without it gradient and Hessian in the logits are the same.
         """
         if type(self) not in DIVERGENCES.values():  # nobody promises that its mu belongs to its terms
-            return by_torch(lambda x: self.terms(x, x.new_tensor(log_reference)), log_policy)
+            return slope_and_bend(lambda x: self.terms(x, x.new_tensor(log_reference)), log_policy)
         log_u, policy = log_policy - log_reference, np.exp(log_policy)
         first = self.mu(log_u)
         return policy * first, policy * (first + self.mu_derivatives(log_u)[0])

@@ -28,7 +28,6 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -281,22 +280,3 @@ def rise_and_fall(x: Array) -> tuple[Array, Array]:
     x = _floats(x)
     xp = namespace(x)
     return xp.where(x > 0, x, xp.zeros_like(x)), xp.where(x > 0, -x, x)
-
-
-def by_torch(function: Callable[[Array], Array], m: Array) -> tuple[Array, Array]:
-    """First and second derivative of an elementwise function at a numpy array, by torch."""
-    import torch
-
-    x = torch.from_numpy(np.ascontiguousarray(m)).requires_grad_(True)
-    first = _derivative(function(x), x)
-    second = _derivative(first, x)
-    return first.detach().numpy(), second.detach().numpy()
-
-
-def _derivative(values: Any, x: Any) -> Any:
-    import torch
-
-    if not values.requires_grad:
-        return torch.zeros_like(x)
-    (found,) = torch.autograd.grad(values.sum(), x, create_graph=True, allow_unused=True)
-    return torch.zeros_like(x) if found is None else found

@@ -170,8 +170,7 @@ def judge(subject: Subject) -> Verdict:
 
 def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Counterexample:
     bandit, own = restriction.bandit, twin(subject.objective)
-    divergence = getattr(own.divergence, "name", own.divergence)
-    alpha = getattr(own.divergence, "alpha", own.alpha)
+    divergence, alpha = own.regulariser.name, getattr(own.regulariser, "alpha", None)
     options = "" if divergence == "reverse_kl" else f", divergence={divergence!r}"
     options += "" if alpha is None else f", alpha={alpha!r}"
     code = "\n".join(

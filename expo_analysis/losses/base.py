@@ -57,10 +57,19 @@ class Objective(ABC):
         """The same objective at another lambda."""
         return dataclasses.replace(self, lam=lam)
 
-    @property
     @abstractmethod
+    def facts_at(self, datum: Datum | None) -> Facts:
+        """What is known of the objective on these data; over a wide range of data where there are none."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the objective, whatever the data."""
+        return self.facts_at(None)
+
+    @property
     def claims(self) -> Claims:
-        """What is known of this objective, as far as `Claims` has fields for it."""
+        """The facts that `Claims` has fields for."""
+        return self.facts.claims()
 
 
 def _is_tensor(value: Any) -> bool:
@@ -144,13 +153,11 @@ class PairObjective(Objective):
             return source is not PairObjective
         return self.terms is not None and _agrees(self, self.terms)
 
-    @property
-    def facts(self) -> Facts:
-        """What is known of the objective: derived from its terms, or as far as its author claims it."""
-        return self.facts_at(None)
-
     def facts_at(self, datum: Datum | None) -> Facts:
-        """The same for these data, where parameters of the terms depend on data."""
+        """What is known of the objective: derived from its terms, or as far as its author claims it.
+
+        datum: the data that parameters of the terms depend on; without any, what holds over a wide range of them.
+        """
         if not self.is_made_of_terms:
             return StatedFacts(self)
         assert self.terms is not None
@@ -183,7 +190,7 @@ class PairObjective(Objective):
                     raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
         given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
         check_same_shape(**{name: value for name, value in given.items() if value is not None})
-        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)  # type: ignore[arg-type]
+        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
         if getattr(result, "shape", None) != logp_w.shape:
             raise ValueError(
                 f"{type(self).__name__} must return one loss per pair, shape {tuple(logp_w.shape)}; "

@@ -9,7 +9,8 @@ from typing import Any
 from .._types import Array
 from ..divergences import Divergence, ReverseKL
 from .base import PairObjective
-from .psi import Slopes, Stated, seen_decay
+from .psi import Slopes, Stated
+from .stated import seen_decay
 from .statistics import linked
 from .terms import Sum
 

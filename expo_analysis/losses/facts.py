@@ -5,9 +5,10 @@ statistic that is affine in the logits is convex; so is a convex psi that never 
 one that never decreases of a convex statistic; sums with non-negative weights of such are convex.
 
 **Self-concordance.** |D3 f[v,v,u]| <= M range(u) D2 f[v,v], the condition of the error bounds. For psi(s), s affine
-with derivative c along the logits, sum c = 0, D3 = psi''' (c'v)^2 (c'u) and |c'u| <= range(u) sum_{c_k > 0} c_k, so that
-M = M_psi sum_{c_k > 0} c_k. A log-probability is a logit minus a log-sum-exp, which has M = 1 (a third cumulant is at
-most the range times the variance); a straight line in it has the same. Sums with non-negative weights take the largest.
+with derivative c along the logits, sum c = 0, D3 = psi''' (c'v)^2 (c'u) and |c'u| <= range(u) sum_{c_k > 0} c_k, so
+that M = M_psi sum_{c_k > 0} c_k. A log-probability is a logit minus a log-sum-exp, which has M = 1 (a third cumulant is
+at most the range times the variance); a straight line in it has the same. Sums with non-negative weights take the
+largest.
 
 **Scores.** Where all terms read mu(u_w) - mu(u_l) for one mu = f', and there is no regulariser, the objective is convex
 in the scores s = mu(u) if its psis are, for whatever mu.
@@ -18,13 +19,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..divergences import Divergence, ForwardKL, ReverseKL
 from .data import Datum, evaluate
-from .psi import Linear, Psi, Slopes, Square, seen_decay
+from .psi import Linear, Psi, Slopes, Square
+from .stated import seen_decay
 from .statistics import Linked, Shortfall, Statistic, is_number
 from .terms import Sum, bound
 
@@ -177,7 +179,7 @@ class Facts:
             step = self._step(statistic)
             if step is None or None in psi.decay:
                 return None
-            rates = [rate * abs(float(np.min(np.abs(scale * step)))) for rate in psi.decay]
+            rates = [(rate or 0.0) * float(np.min(np.abs(scale * step))) for rate in psi.decay]
             low, high = rates if np.all(np.asarray(scale * step) >= 0) else rates[::-1]
             left, right = min(left, low), min(right, high)
         return left, right
@@ -234,16 +236,16 @@ class StatedFacts(Facts):
         self.terms, self.regulariser, self.stated = Sum(()), objective.regulariser, objective.claims
         self.objective = objective
 
-    needs_reference = property(lambda self: self.stated.needs_reference)  # type: ignore[assignment]
-    log_ratio_only = property(lambda self: self.stated.log_ratio_only)  # type: ignore[assignment]
-    couples_pairs = property(lambda self: self.stated.couples_pairs)  # type: ignore[assignment]
-    convex = property(lambda self: self.stated.convex)  # type: ignore[assignment]
-    self_concordance = property(lambda self: self.stated.self_concordance)  # type: ignore[assignment]
-    slopes = property(lambda self: self.objective.ratio_slopes())  # type: ignore[assignment]
-    link = score_concordance = lower_bound = log_odds_scale = None  # type: ignore[assignment]
-    psis_convex = smooth = closed_form = False  # type: ignore[assignment]
-    likelihood: dict[str, Any] = {}  # type: ignore[assignment]
-    general = True  # type: ignore[assignment]
+    needs_reference = property(lambda self: self.stated.needs_reference)
+    log_ratio_only = property(lambda self: self.stated.log_ratio_only)
+    couples_pairs = property(lambda self: self.stated.couples_pairs)
+    convex = property(lambda self: self.stated.convex)
+    self_concordance = property(lambda self: self.stated.self_concordance)
+    slopes = property(lambda self: self.objective.ratio_slopes())
+    link = score_concordance = lower_bound = log_odds_scale = None
+    psis_convex = smooth = closed_form = False
+    likelihood: ClassVar[dict[str, Any]] = {}
+    general = True
 
     @cached_property
     def decay(self) -> tuple[float, float] | None:

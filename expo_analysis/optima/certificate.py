@@ -37,20 +37,18 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, lambertw
+from scipy.special import expit
 
+from .._types import Floats
 from ..losses.psi import SquaredSigmoid
+from .derivatives import expand, softmax
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
 from .measured import formula_rounding
-from .problem import Problem, expand, softmax
-
-Floats = NDArray[np.float64]
+from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)  # twice the unit roundoff: room for the second-order terms
 
@@ -91,14 +89,12 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
             x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
         errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
-        reach = np.exp(2 * stretch) * errors.reach(change)
-        delta = m * reach
-        r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)
-        # the same by currents: what a step along `direction` changes in a pair's, and how much the pairs' weights change
+        r = _radius(m, np.exp(2 * stretch) * errors.reach(change))
+        # by currents: what the step changes in those of a pair, and how much it may take from the pairs' weights
         k = np.maximum(m, 0.0 if problem.target is None else 2.0)
-        moved = k * np.ptp(direction, axis=0) if step else 0.0
-        changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2 if step else 0.0
-        r = np.fmin(r, _by_currents(k, np.exp(moved) * errors.potential(changed)))
+        moved = k * np.ptp(direction, axis=0)
+        changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2
+        r = np.fmin(r, _radius(k, np.exp(moved) * errors.potential(changed)))
     if step:
         r = r + UNIT * np.abs(x).max(axis=0)
     return x, np.where(np.isfinite(r), r, np.nan)
@@ -143,9 +139,7 @@ def squared_error_bound(problem: Problem, x: Floats) -> Floats:
 
 
 def _targets(problem: Problem) -> tuple[Floats, Floats]:
-    """The target of sigma(x_high - x_low), both orders of a pair taken together, and the weight of the pair; both in the
-    order of `laplacian.pairs`.
-    """
+    """The target of sigma(x_high - x_low), both orders of a pair taken together, and the pair's weight, by `pairs`."""
     (part,) = problem.parts
     assert isinstance(part.psi, SquaredSigmoid)
     edges, weight = problem.edges, part.weight
@@ -186,7 +180,9 @@ class PairRounding:
             add(np.abs(merged.derivatives(at[high] - at[low])[1]), scaled, merged.slope * scaled)
         for part in problem.parts:
             at = problem.at(x, part.relative)
-            first, second = (np.abs(d) for d in problem.of_psi(part, part.margin(at[edges.winner] - at[edges.loser])))
+            first, second = (
+                np.abs(d) for d in problem.of_psi(part.psi, part.place, part.margin(at[edges.winner] - at[edges.loser]))
+            )
             slope_scale, bend_scale = part.psi.rounding
             slope, weights = np.abs(part.slope), part.weight
             add(
@@ -207,20 +203,17 @@ class PairRounding:
         return cls(*found)
 
 
-def _by_currents(k: Floats, potential: Floats) -> Floats:
-    """r <= exp(k r) S, S the ``potential``: its first root, where there is one; nan elsewhere. S itself for k = 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        inside = k * potential < math.exp(-1) * (1 - 1e-9)
-        root = -lambertw(np.where(inside, -k * potential, np.nan)).real / np.where(k > 0, k, 1.0)
-    return np.where(k > 0, root * (1 + 1e-12), potential)
+def _radius(k: Floats, first: Floats) -> Floats:
+    """-log(1 - k first) / k, and ``first`` itself for k = 0; nan where k first >= 1."""
+    return np.where(k > 0, -np.log1p(-np.where(k * first < 1, k * first, np.nan)) / np.where(k > 0, k, 1.0), first)
 
 
 @dataclass(frozen=True)
 class Errors:
     """The gradient at x, what rounding may add to it, and the resistances that it meets; all by `laplacian.pairs`.
 
-    gradient: (n, B). potential_of: H^+ gradient, (n, B). resistance: (n(n-1)/2, B). currents: what flows along each pair
-    by rounding of its own term. at_responses: (n, B), rounding that belongs to a response, and flows to a hub.
+    gradient: (n, B). potential_of: H^+ gradient, (n, B). resistance: (n(n-1)/2, B). currents: what flows along each
+    pair by rounding of its own term. at_responses: (n, B), rounding that belongs to a response, and flows to a hub.
     """
 
     gradient: Floats

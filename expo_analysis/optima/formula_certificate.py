@@ -1,23 +1,22 @@
 r"""The error bound for convex losses that read log pi_w and log pi_l apart, of which a self-concordance is known.
 
-With f the loss of a pair, a = dF/dlog pi and the chain rule of `problem.expand`, an error of size e_i of a_i is a current
-into response i, and costs at most e_i max_j sqrt(R_ij) in the norm sqrt(g' H^+ g), as it is the mean of currents from i
-to each j. The Hessian's edge weights must not be negative, as the elimination never subtracts. The derivatives of a bare
-formula are by torch; what they are off by is taken to be a few roundings of their size or M, or what is measured,
-whichever is larger (see `measured`). [ours]
+With f the loss of a pair, a = dF/dlog pi and the chain rule of `problem.expand`, an error of size e_i of a_i is a
+current into response i, and costs at most e_i max_j sqrt(R_ij) in the norm sqrt(g' H^+ g), as it is the mean of
+currents from i to each j. The Hessian's edge weights must not be negative, as the elimination never subtracts. The
+derivatives of a bare formula are by torch; what they are off by is taken to be a few roundings of their size or M, or
+what is measured, whichever is larger (see `measured`). [ours]
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Floats
 from .certificate import UNIT, policy_error
+from .derivatives import expand, log_softmax
 from .laplacian import eliminate, pairs, resistances
 from .measured import formula_rounding_of_ends
-from .problem import Problem, expand, log_softmax
-
-Floats = NDArray[np.float64]
+from .problem import Problem
 
 
 def formula_error(problem: Problem, x: Floats) -> Floats:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Floats, Indices, Mask
 from .problem import Problem
 from .solution import Certificate, Status
-
-Floats = NDArray[np.float64]
 
 VANISHED = 1e-12
 """A probability below this at the end of a search is taken to be on its way to zero, and named in the message."""
@@ -27,15 +26,15 @@ class Found:
 
     log_policy: Floats
     bound: Floats
-    steps: NDArray[np.intp]
+    steps: Indices
     status: NDArray[Any]
     certificate: NDArray[Any]
     message: NDArray[Any]
-    passed_on: NDArray[np.bool_]
+    passed_on: Mask
     reward: Floats | None = None
     value: Floats | None = None
 
-    def merged(self, other: Found, where: NDArray[np.bool_]) -> Found:
+    def merged(self, other: Found, where: Mask) -> Found:
         """This, with the problems ``where`` taken from ``other``."""
         merged: dict[str, Any] = {}
         for name in ("log_policy", "bound", "steps", "status", "certificate", "message", "passed_on"):
@@ -47,8 +46,8 @@ class Found:
 def judged(
     log_policy: Floats,
     bound: Floats,
-    steps: NDArray[np.intp] | None = None,
-    converged: NDArray[np.bool_] | None = None,
+    steps: Indices | None = None,
+    converged: Mask | None = None,
 ) -> Found:
     """Optimal where an error bound proves it, or where the method of a convex problem converged; failed elsewhere."""
     size = len(bound)
@@ -72,7 +71,7 @@ def texts(text: Any, size: int) -> NDArray[Any]:
     return found
 
 
-def named(problem: Problem, which: NDArray[np.bool_], column: int | np.intp) -> list[int]:
+def named(problem: Problem, which: Mask, column: int | np.intp) -> list[int]:
     """The bandit's numbers of the responses ``which`` (n, B), of one problem of the batch."""
     assert problem.responses is not None
     return sorted(problem.responses[which[:, column], column].tolist())

@@ -10,11 +10,11 @@ rests on it is as good as the claims of the formula's author.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .problem import Problem, formula_of_log_ratio, torch_derivatives, torch_formula
-
-Floats = NDArray[np.float64]
+from .._autograd import derivatives
+from .._types import Floats
+from . import formula
+from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)
 STEPS = (4e-16, 1e-13, 1e-10, 1e-7, 1e-4)
@@ -22,15 +22,15 @@ STEPS = (4e-16, 1e-13, 1e-10, 1e-7, 1e-4)
 
 
 def formula_rounding(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats]:
-    """For a formula of log-ratios: moduli of first and second derivative, and the measured error of the first, (E, B)."""
-    _, first, second = formula_of_log_ratio(problem, x)
+    """For a formula of log-ratios: moduli of both derivatives, and the measured error of the first, (E, B)."""
+    _, first, second = formula.in_log_ratio(problem, x)
     worst = np.zeros_like(first)
     m = np.asarray(problem.concordance)
     for size in STEPS:
         for sign in (1.0, -1.0):
             step = sign * size * np.maximum(1.0, np.abs(x))
             moved = x + step * ((1.0 + np.arange(problem.n)) / problem.n)[:, None]  # so that every log-ratio moves
-            _, slope, bend = formula_of_log_ratio(problem, moved)
+            _, slope, bend = formula.in_log_ratio(problem, moved)
             edges = problem.edges
             d = (moved[edges.winner] - moved[edges.loser]) - (x[edges.winner] - x[edges.loser])
             curved = np.maximum(np.abs(second), np.abs(bend))
@@ -44,13 +44,12 @@ def formula_rounding(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
 def formula_rounding_of_ends(
     problem: Problem, log_policy: Floats
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats], Floats]:
-    """For any formula, at log pi (n, B): errors of f_w and f_l, their moduli or M, and the moduli of f_ww, f_wl, f_ll added.
+    """For any formula, at log pi (n, B): errors of f_w and f_l, their moduli or M, and those of f_ww, f_wl, f_ll added.
 
     Each is (E, B).
     """
-    loss, edges = torch_formula(problem), problem.edges
-    ends = [log_policy[end] for end in edges.ends]
-    _, first, second = torch_derivatives(loss, *ends)
+    loss, ends = formula.formula(problem), [log_policy[end] for end in problem.edges.ends]
+    _, first, second = derivatives(loss, *ends)
     m = np.asarray(problem.concordance)
     bend = sum(np.abs(second[i][j]) for i in range(2) for j in range(2))
     worst = [np.zeros_like(ends[0]), np.zeros_like(ends[0])]
@@ -58,7 +57,7 @@ def formula_rounding_of_ends(
         for signs in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 1.0), (1.0, -1.0)):
             moved = [end + sign * size * np.maximum(1.0, np.abs(end)) for end, sign in zip(ends, signs, strict=True)]
             d = [there - end for there, end in zip(moved, ends, strict=True)]
-            _, slopes, bends = torch_derivatives(loss, *moved)
+            _, slopes, bends = derivatives(loss, *moved)
             reach = np.abs(d[0]) + np.abs(d[1])
             curved = bend + sum(np.abs(bends[i][j]) for i in range(2) for j in range(2))
             slack = reach * curved * np.minimum((m * reach) ** 2, 1.0)

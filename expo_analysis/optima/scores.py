@@ -5,28 +5,28 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
+from .._types import Floats, Indices, Mask
 from ..divergences import Divergence, ReverseKL
 from ..losses.base import RewardObjective
 from .certificate import UNIT, policy_error
+from .derivatives import log_softmax
 from .found import Found, judged, named
-from .problem import Problem, log_softmax
-
-Floats = NDArray[np.float64]
+from .problem import Problem
 
 
 def policy_of_scores(
     problem: Problem,
     x: Floats,
     error: Floats,
-    steps: NDArray[np.intp] | None = None,
-    converged: NDArray[np.bool_] | None = None,
+    steps: Indices | None = None,
+    converged: Mask | None = None,
 ) -> Found:
     """What is found with x (n, B): logits, or scores where the problem has a link.
 
-    error: of x, (n, B), or (B,) for a bound on its range. Where no policy has the scores, other methods are to be tried.
+    error: of x, (n, B), or (B,) for a bound on its range. Where no policy has the scores, other methods are to be
+    tried.
     """
     if problem.link is None:
         spread = 2 * error.max(axis=0) if error.ndim == 2 else error

@@ -10,9 +10,9 @@ Where an interval of nu does at the reference itself, the reference is the only 
 (SLSQP) finds the responses on the kink, Newton's method the others, and the conditions are checked at the end. [ours]
 
 **Existence** [ours]. Along a direction d <= 0, a pair's loss does not rise if and only if (1 + penalty) |d_winner| <=
-|d_loser|. Around a cycle of wins that leaves only d = 0, and so it does for whatever beats something on a cycle, directly
-or through others. All other responses that are compared can fall, each so much faster than what beats it that every pair
-that it loses is won: no minimiser exists, and all mass goes to the rest.
+|d_loser|. Around a cycle of wins that leaves only d = 0, and so it does for whatever beats something on a cycle,
+directly or through others. All other responses that are compared can fall, each so much faster than what beats it that
+every pair that it loses is won: no minimiser exists, and all mass goes to the rest.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from .problem import Edges
-
-Floats = NDArray[np.float64]
+from .._types import Floats, Mask
+from .edges import Edges
 
 ON_THE_KINK = (1e-5, 1e-7, 1e-3)
 """How near the search may end to a kink that the minimiser is on; tried in turn."""
@@ -59,7 +57,7 @@ class KinkedProblem:
     reference: Floats
 
     @property
-    def falling(self) -> NDArray[np.bool_]:
+    def falling(self) -> Mask:
         """The responses (n,) that no minimiser holds up: compared, and beating no cycle, directly or through others."""
         seen = self.weight > 0
         n, winner, loser = self.edges.n, self.edges.winner[seen], self.edges.loser[seen]
@@ -71,30 +69,28 @@ class KinkedProblem:
         return np.asarray(self.compared & ~held)
 
     @property
-    def compared(self) -> NDArray[np.bool_]:
+    def compared(self) -> Mask:
         """The responses (n,) that are in some pair."""
         seen = self.weight > 0
         ends = np.concatenate([self.edges.winner[seen], self.edges.loser[seen]])
         return np.isin(np.arange(self.edges.n), ends)
 
     @property
-    def unbeaten(self) -> NDArray[np.bool_]:
+    def unbeaten(self) -> Mask:
         """The responses (n,) that are compared and never lose."""
         seen = self.weight > 0
         return np.isin(np.arange(self.edges.n), self.edges.winner[seen]) & ~np.isin(
             np.arange(self.edges.n), self.edges.loser[seen]
         )
 
-    def among(self, members: NDArray[np.bool_]) -> KinkedProblem:
+    def among(self, members: Mask) -> KinkedProblem:
         """The same pairs, those between ``members`` alone, with all mass on these."""
         number = np.cumsum(members) - 1
         inside = members[self.edges.winner] & members[self.edges.loser]
         edges = Edges(int(members.sum()), number[self.edges.winner[inside]], number[self.edges.loser[inside]])
         return KinkedProblem(edges, self.weight[inside], self.lam, self.penalty, self.reference[members])
 
-    def derivatives(
-        self, x: Floats, negative: NDArray[np.bool_], v: Floats | None = None
-    ) -> tuple[float, Floats, Floats]:
+    def derivatives(self, x: Floats, negative: Mask, v: Floats | None = None) -> tuple[float, Floats, Floats]:
         """F, its gradient and Hessian in x on the side of the kinks that ``negative`` tells.
 
         With ``v`` in the place of max(0, -x), the gradient has the derivatives in v behind those in x.
@@ -113,7 +109,7 @@ class KinkedProblem:
         value = float((self.weight * np.logaddexp(0.0, logits)).sum())
         return value, slope @ moved, (moved.T * bend) @ moved
 
-    def conditions(self, x: Floats, kinked: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    def conditions(self, x: Floats, kinked: Mask) -> tuple[Floats, Floats, Floats]:
         """Left and right derivatives at each response, and the size of the terms that they are sums of."""
         left, right = (self.derivatives(x, ((x < 0) & ~kinked) | (side & kinked))[1] for side in (True, False))
         terms = self.weight * self.lam * (1.0 + self.penalty)
@@ -172,7 +168,7 @@ def _search(problem: KinkedProblem, unit: float) -> Floats:
     return x
 
 
-def _polish(problem: KinkedProblem, x: Floats, kinked: NDArray[np.bool_]) -> KinkedOptimum | None:
+def _polish(problem: KinkedProblem, x: Floats, kinked: Mask) -> KinkedOptimum | None:
     """Newton's method for the responses off the kink and nu, and whether the conditions hold then."""
     x = np.where(kinked, 0.0, x)
     free = np.flatnonzero(~kinked)

@@ -8,16 +8,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._json import plain
+from .._types import Floats
 from ..bandit import Bandit
 from ..losses.base import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
 
 
 class Status(StrEnum):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._threads import one_thread
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.risk import refuse_coupled, risk
@@ -24,8 +25,6 @@ from .methods import NAMES, solve_problem
 from .problem import Problem
 from .solution import Certificate, Path, Solution, Status
 from .structure import Structure, decided, describe, structures
-
-Floats = NDArray[np.float64]
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
@@ -106,7 +105,7 @@ class _Flat:
     certificate: NDArray[Any]
     message: NDArray[Any]
     error_bound: Floats
-    iterations: NDArray[np.intp]
+    iterations: Indices
 
     @classmethod
     def empty(cls, size: int, n: int) -> _Flat:
@@ -121,13 +120,13 @@ class _Flat:
             iterations=np.zeros(size, dtype=np.intp),
         )
 
-    def begin(self, at: NDArray[np.intp], status: Status, message: str) -> None:
+    def begin(self, at: Indices, status: Status, message: str) -> None:
         """Enter what follows from the structure alone."""
         self.log_policy[at], self.error_bound[at], self.iterations[at] = -np.inf, 0.0, 0
         self.status[at], self.message[at] = status, message
         self.certificate[at] = Certificate.ERROR_BOUND if status == Status.OPTIMAL else Certificate.THEOREM
 
-    def put(self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], found: Found, whole: bool) -> None:
+    def put(self, at: Indices, mass: Floats, responses: Indices, found: Found, whole: bool) -> None:
         """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``.
 
         whole: whether these are all responses, so that the piece's reward and value are those of the problem.
@@ -174,11 +173,11 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     return flat
 
 
-def _alike(objective: Objective, lams: Floats) -> list[NDArray[np.intp]]:
+def _alike(objective: Objective, lams: Floats) -> list[Indices]:
     """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
     found: dict[Any, list[int]] = {}
     for place, lam in enumerate(lams.tolist()):
-        facts = objective.with_lam(lam).facts_at(None)  # type: ignore[attr-defined]
+        facts = objective.with_lam(lam).facts_at(None)
         slopes = None if facts.slopes is None else tuple(bool(np.all(np.asarray(end) == 0)) for end in facts.slopes)
         known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, slopes)
         found.setdefault((*known, bool(facts.likelihood)), []).append(place)
@@ -186,7 +185,7 @@ def _alike(objective: Objective, lams: Floats) -> list[NDArray[np.intp]]:
 
 
 def _solve_alike(
-    flat: _Flat, columns: NDArray[np.intp], objective: Objective, bandit: Bandit, lams: Floats, method: str
+    flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str
 ) -> None:
     """Solve all prompts at these lambdas, whose places in ``flat`` are ``columns``."""
     prompts = bandit.prompts or 1
@@ -195,9 +194,7 @@ def _solve_alike(
     held = found.target is not None
     target = bandit.reference.reshape(prompts, -1)[prompt] if found.target is None else found.target
 
-    def assemble(
-        structure: Structure, at: NDArray[np.intp], exists: NDArray[np.bool_], signed: bool = False, search: bool = True
-    ) -> None:
+    def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
         flat.begin(columns[at], *describe(objective, structure, held, signed))
         masses = structure.masses(target[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):

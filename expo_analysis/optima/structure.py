@@ -19,17 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse.csgraph import connected_components
 
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
 from ..losses.facts import Facts
 from .solution import Status
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,10 @@ class Structure:
         return len(self.pieces) > 1 or bool(self.lost)
 
     def masses(self, target: Floats) -> Floats:
-        """Mass of each piece (places, pieces): in proportion to the weights of -log pi, or to the reference, (places, n).
+        """Mass of each piece, (places, pieces).
 
-        A piece has its component's mass; pieces of one component share it in proportion too.
+        target: the weights of -log pi, or the reference, (places, n): masses are in proportion to it. A piece has its
+        component's mass; pieces of one component share it in proportion too.
         """
         masses = np.empty((len(target), len(self.pieces)))
         for component in self.components:
@@ -75,8 +74,8 @@ class Structures:
     assumed, as costs of both signs make it expensive to decide; see `decided`.
     """
 
-    groups: list[tuple[Structure, NDArray[np.intp]]]
-    exists: NDArray[np.bool_]
+    groups: list[tuple[Structure, Indices]]
+    exists: Mask
     likelihood: Floats | None
     target: Floats | None
     assumed: bool = False
@@ -111,7 +110,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures
     def build(prompt: int) -> Structure:
         return with_recession(cost[prompt] > 0, linked[prompt], held[prompt])
 
-    found: dict[Structure, list[NDArray[np.intp]]] = {}
+    found: dict[Structure, list[Indices]] = {}
     if (keys == keys[0]).all():
         found[build(0)] = [np.arange(prompts)]
     else:
@@ -134,17 +133,17 @@ def _held_inside(facts: Facts) -> bool:
 
     Let a response's probability e tend to 0. An f-divergence with f'(0+) = -inf falls by the order of e |f'(e)| if e is
     raised: e log(1/e) for reverse KL and Jensen-Shannon, e^(1-alpha) for alpha-divergences. A pair loss that is bounded
-    below and nears its infimum at the rate r in the log-ratio rises by the order of e^r. So the divergence wins if r >= 1
-    (r > 1 - alpha).
+    below and nears its infimum at the rate r in the log-ratio rises by the order of e^r. So the divergence wins if r >=
+    1 (r > 1 - alpha).
     """
-    kind = type(facts.regulariser)
+    regulariser = facts.regulariser
     bounded = facts.lower_bound is not None and bool(np.all(np.isfinite(facts.lower_bound)))
     if not (bounded and facts.log_ratio_only and facts.decay is not None):
         return False
     rate = min(facts.decay)
-    if kind in (ReverseKL, JensenShannon, MixedChiSquare):
+    if type(regulariser) in (ReverseKL, JensenShannon, MixedChiSquare):
         return rate >= 1
-    return kind is Alpha and rate > 1 - facts.regulariser.alpha  # type: ignore[union-attr]
+    return isinstance(regulariser, Alpha) and rate > 1 - regulariser.alpha
 
 
 def _coercive(facts: Facts, wins: Floats, structure: Structure) -> bool:
@@ -178,7 +177,7 @@ def _facts(objective: Objective, bandit: Bandit, lam: float) -> Facts:
     log_reference = np.log(bandit.reference.reshape(-1, bandit.n))
     full = np.broadcast_to(log_reference[:, :, None], (*log_reference.shape, bandit.n))
     datum = {"ref_logp_w": full, "ref_logp_l": np.swapaxes(full, -1, -2)}
-    facts: Facts = objective.with_lam(lam).facts_at(datum)  # type: ignore[attr-defined]
+    facts: Facts = objective.with_lam(lam).facts_at(datum)
     return facts
 
 
@@ -189,7 +188,7 @@ def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats) 
     shares = {"w": wins.sum(axis=-1), "l": wins.sum(axis=-2)}
     found = []
     for lam in lams:
-        a = objective.with_lam(float(lam)).facts_at(None).likelihood  # type: ignore[attr-defined]
+        a = objective.with_lam(float(lam)).facts_at(None).likelihood
         found.append(sum(weight * shares[slot] for slot, weight in a.items()))
     return np.concatenate(found)
 
@@ -197,8 +196,8 @@ def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats) 
 def _costs(facts: Facts, wins: Floats) -> Floats | None:
     """cost (prompts, n, n) of the recession function, up to a factor; None where every pair holds both ends.
 
-    That is so where slopes grow without bound on both sides, and where psi is flat from some margin on: then a minimiser
-    exists wherever responses are compared. It is assumed where slopes are not known, or psi is not convex.
+    That is so where slopes grow without bound on both sides, and where psi is flat from some margin on: then a
+    minimiser exists wherever responses are compared. It is assumed where slopes are not known, or psi is not convex.
     """
     if not (facts.psis_convex or facts.convex) or facts.slopes is None or facts.decay is None:
         return None
@@ -251,7 +250,7 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
             )
     if len(structure.components) > 1:
         if held and not notes:
-            expo = objective.facts_at(None).likelihood == {}  # type: ignore[attr-defined]
+            expo = objective.facts_at(None).likelihood == {}
             mass = "keeps its mass under the reference" if expo else "has a mass of its own at the minimiser"
             return Status.OPTIMAL, f"the comparison graph has components {_names(structure.components)}; each {mass}"
         alone = [c for (c, *rest) in structure.components if not rest]
@@ -274,7 +273,7 @@ def whole(n: int) -> Structure:
     return Structure((tuple(range(n)),), (), (tuple(range(n)),))
 
 
-def with_recession(cost: NDArray[np.bool_], linked: NDArray[np.bool_], held: NDArray[np.bool_]) -> Structure:
+def with_recession(cost: Mask, linked: Mask, held: Mask) -> Structure:
     """Pieces on which the recession function is positive, for costs that are nowhere negative.
 
     cost: (n, n), where raising one response over another costs. linked: (n, n), the comparison graph. held: (n,), the
@@ -306,7 +305,7 @@ def _structure(pieces: list[tuple[int, ...]], components: tuple[tuple[int, ...],
     return Structure(tuple(pieces), tuple(sorted(set(range(n)) - kept)), components)
 
 
-def with_signed_recession(cost: Floats, linked: NDArray[np.bool_], held: Floats) -> Structure:
+def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure:
     """The same for costs (n, n) of both signs, and weights (n,) of -log pi."""
     n = len(cost)
     components = _groups(linked, range(n), directed=False)
@@ -361,7 +360,7 @@ def _falling_direction(cost: Floats) -> Floats | None:
     return best
 
 
-def _groups(adjacency: NDArray[np.bool_], members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:
+def _groups(adjacency: Mask, members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:
     """Connected (strongly, where directed) components among ``members``, in the order of their first responses."""
     members = list(members)
     _, labels = connected_components(adjacency[np.ix_(members, members)], directed=directed, connection="strong")

@@ -35,7 +35,7 @@ METHODS: tuple[ModuleType, ...] = (
     squared_error,
     multistart,
 )
-"""In this order; each has ``accepts(problem)``, ``solve(problem)`` and the ``NAME`` that ``solve(method=...)`` knows."""
+"""Each has ``accepts(problem)``, ``solve(problem)`` and the ``NAME`` that ``solve(method=...)`` knows."""
 
 NAMES = ("auto", "closed_form", "newton", "multistart")
 

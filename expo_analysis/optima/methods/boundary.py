@@ -1,4 +1,4 @@
-r"""Scores that are linear in the policy, as for chi-square: convex on the closed simplex, whose boundary may hold the optimum.
+r"""Scores that are linear in the policy, as for chi-square: the optimum may be on the boundary of the simplex.
 
 With mu(u) = 2 (u - 1) a convex psi of mu(u_w) - mu(u_l) is convex in pi. In u = pi/pi_ref the problem is
 
@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._types import Floats
 from ...divergences import ChiSquare
+from ..derivatives import expand
 from ..found import Found, named, texts
-from ..problem import Floats, Problem, expand
+from ..problem import Problem
 from ..solution import Certificate, Status
 
 NAME = "auto"

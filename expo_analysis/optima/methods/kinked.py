@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._types import Floats, Mask
 from ...losses.psi import Logistic
 from ...losses.statistics import LogRatioToReference, Shortfall, is_number
 from ..found import Found, named, texts
@@ -49,52 +50,63 @@ def solve(problem: Problem) -> Found:
         one = KinkedProblem(
             problem.edges, problem.weight[:, b], float(scale[b]), penalty, np.exp(problem.log_reference[:, b])
         )
-        falling, unseen = one.falling, ~one.compared
-        if unseen.all():
-            kept, found = unseen, KinkedOptimum(np.zeros(problem.n), True, False)
-        elif (falling | unseen).all():
-            kept = one.unbeaten
-            found = KinkedOptimum(np.full(int(kept.sum()), -np.log(one.reference[kept].sum())), True, False)
-        else:
-            kept = ~(falling | unseen)
-            found = kinked_optimum(one.among(kept))
-        x = np.full(problem.n, -np.inf)
-        x[kept] = found.x
-        status[b], certificate[b], message[b] = _verdict(found)
-        # if more mass is of use to those that are held up, what nobody compares falls too; else its mass is open
-        open_ = found.optimal and unseen.any() and not falling.any() and found.nu <= 1e-9 * one.weight.sum() * scale[b]
-        if open_:
-            share = min(float(found.x.min()), -float(np.log1p(-one.reference[unseen].sum())))
-            x[kept] -= max(share, 0.0)
-            x[unseen] = np.log(
-                -np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum())) / one.reference[unseen].sum()
-            )
+        found, kept = _among_kept(one)
+        x, lost, is_open = _whole(one, found, kept)
         with np.errstate(invalid="ignore", divide="ignore"):
             at = problem.log_reference[:, b] + x
             log_policy[:, b] = at - np.log(np.exp(at - at.max()).sum()) - at.max()
-        if not found.optimal:
-            continue
-        lost = falling if open_ else falling | (unseen & ~unseen.all())
-        if open_:
-            names = named(problem, np.broadcast_to(unseen[:, None], log_policy.shape), b)
-            status[b], certificate[b] = Status.NOT_UNIQUE, Certificate.CONDITIONS
-            message[b] = f"responses {names} are in no comparison, and the objective leaves their mass open"
-        elif lost.any():
-            gone = named(problem, np.broadcast_to(lost[:, None], log_policy.shape), b)
-            status[b], certificate[b] = Status.NO_MINIMISER, Certificate.THEOREM
-            message[b] = (
-                f"no minimiser: nothing holds responses {gone} up, as they beat no response that is beaten in a circle; "
-                "the loss falls as their probability tends to 0, and the policy is that limit"
-            )
-    nothing = np.full(problem.size, np.nan)
-    steps = np.zeros(problem.size, dtype=np.intp)
+        gone = named(problem, np.broadcast_to(lost[:, None], log_policy.shape), b)
+        status[b], certificate[b], message[b] = _verdict(found, gone, is_open)
+    nothing, steps = np.full(problem.size, np.nan), np.zeros(problem.size, dtype=np.intp)
     return Found(log_policy, nothing, steps, status, certificate, message, np.zeros(problem.size, dtype=bool))
 
 
-def _verdict(found: KinkedOptimum) -> tuple[Status, Certificate, str]:
+def _among_kept(one: KinkedProblem) -> tuple[KinkedOptimum, Mask]:
+    """The minimiser over the responses that are held up, and which these are, (n,); all where nothing is compared."""
+    falling, unseen = one.falling, ~one.compared
+    if unseen.all():
+        return KinkedOptimum(np.zeros(len(unseen)), True, False), unseen
+    if (falling | unseen).all():  # nothing is held up: what never loses takes all, in proportion to the reference
+        kept = one.unbeaten
+        return KinkedOptimum(np.full(int(kept.sum()), -np.log(one.reference[kept].sum())), True, False), kept
+    kept = ~(falling | unseen)
+    return kinked_optimum(one.among(kept)), kept
+
+
+def _whole(one: KinkedProblem, found: KinkedOptimum, kept: Mask) -> tuple[Floats, Mask, bool]:
+    """log pi/pi_ref (n,) of all responses; those that vanish, or whose mass is open; whether it is that they are open.
+
+    If more mass is of use to those that are held up, what nobody compares falls too; else its mass is open, and taken
+    to be in proportion to the reference, as near to its own as the others leave it.
+    """
+    falling, unseen = one.falling, ~one.compared
+    if unseen.all():  # any policy will do
+        return found.x, unseen, True
+    x = np.full(len(kept), -np.inf)
+    x[kept] = found.x
+    unused = found.nu <= 1e-9 * one.weight.sum() * one.lam
+    if not (found.optimal and unseen.any() and not falling.any() and unused):
+        return x, falling | unseen, False
+    share = min(float(found.x.min()), -float(np.log1p(-one.reference[unseen].sum())))
+    x[kept] -= max(share, 0.0)
+    rest = -np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum()))
+    x[unseen] = np.log(rest / one.reference[unseen].sum())
+    return x, unseen, True
+
+
+def _verdict(found: KinkedOptimum, gone: list[int], is_open: bool) -> tuple[Status, Certificate, str]:
     if not found.optimal:
         return Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold"
-    text = "the minimiser: the objective is convex and its conditions hold"
+    if is_open:
+        text = f"responses {gone} are in no comparison, and the objective leaves their mass open"
+        return Status.NOT_UNIQUE, Certificate.CONDITIONS, text
+    if gone:
+        text = (
+            f"no minimiser: nothing holds responses {gone} up, as they beat no response that is beaten in a circle; "
+            "the loss falls as their probability tends to 0, and the policy is that limit"
+        )
+        return Status.NO_MINIMISER, Certificate.THEOREM, text
     if not found.unique:
         text = "a minimiser: the objective is convex and its conditions hold; there may be others"
-    return Status.OPTIMAL, Certificate.CONDITIONS, text
+        return Status.OPTIMAL, Certificate.CONDITIONS, text
+    return Status.OPTIMAL, Certificate.CONDITIONS, "the minimiser: the objective is convex and its conditions hold"

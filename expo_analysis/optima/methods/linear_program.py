@@ -23,17 +23,16 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linprog, nnls
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..._types import Floats, Mask
+from ..edges import Edges
 from ..found import Found, judged
-from ..problem import Edges, Problem
+from ..problem import Problem
 from ..scores import from_scores
 from ..solution import Certificate, Status
-
-Floats = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-9
 SAME = 1e-7
@@ -48,8 +47,8 @@ class LinearOptimum:
 
     scores: Floats
     groups: list[list[tuple[int, ...]]]
-    unbounded: NDArray[np.bool_]
-    solved: NDArray[np.bool_]
+    unbounded: Mask
+    solved: Mask
 
 
 NAME = "auto"

@@ -12,18 +12,17 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective, RewardObjective
 from ..certificate import last_step
+from ..derivatives import expand, log_softmax, value
 from ..formula_certificate import formula_error
 from ..found import VANISHED, Found, judged
 from ..laplacian import eliminate
-from ..problem import Problem, expand, log_softmax, value
+from ..problem import Problem
 from ..scores import policy_of_scores
 from ..solution import Certificate, Status
-
-Floats = NDArray[np.float64]
 
 MAX_STEPS = 200
 TOLERANCE = 1e-8
@@ -59,7 +58,7 @@ def solve(problem: Problem) -> Found:
     return found if problem.merged and problem.link is not None else dataclasses.replace(found, value=value(problem, x))
 
 
-def _of_formula(problem: Problem, x: Floats, steps: NDArray[np.intp], converged: NDArray[np.bool_]) -> Found:
+def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) -> Found:
     """The end for losses that read more than log-ratios: the last step, and a bound where its rounding can be told."""
     local = expand(problem, x)
     elimination = eliminate(local.curvature)
@@ -100,7 +99,7 @@ def preferred(problem: Problem) -> Floats:
 
 
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")
-def newton(problem: Problem, start: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
+def newton(problem: Problem, start: Floats) -> tuple[Floats, Indices, Mask]:
     """Minimise from ``start`` (n, B). Returns logits (n, B), steps taken (B,) and whether each converged (B,)."""
     at = start - start.mean(axis=0)
     theta = np.empty_like(at)

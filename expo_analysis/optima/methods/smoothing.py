@@ -1,4 +1,4 @@
-r"""Hinges beside a cross-entropy, as for SLiC: by smoothing the kinks away, then by the pairs that were found to lie on one.
+r"""Hinges beside a cross-entropy, as for SLiC: kinks are smoothed away, and the pairs that lie on one then found.
 
 A pair part is weight max(0, K - d), d = x_w - x_l the log-ratio and K its kink. For a width w, w softplus((K - d)/w)
 tends to it as w falls. The smoothed objective is one of logistic losses, with self-concordance max(1, 1/w), which
@@ -28,13 +28,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.special import expit, xlogy
 
+from ..._types import Floats, Indices
 from ...losses.psi import Hinge, Logistic
 from ..certificate import UNIT
+from ..derivatives import log_softmax
 from ..found import Found, judged
-from ..problem import Merged, PairPart, Problem, log_softmax
+from ..problem import Merged, PairPart, Problem
 from .newton import newton, start
-
-Floats = NDArray[np.float64]
 
 NAME = "newton"
 NARROWEST = 1e-9
@@ -54,7 +54,7 @@ class Hinges(Problem):
     @cached_property
     def parts(self) -> tuple[PairPart, ...]:
         """The smoothed hinge."""
-        return (PairPart(Logistic(), 1 / self.width, self.kink / self.width, self.width * self.height, False, 0),)
+        return (PairPart(1 / self.width, False, Logistic(), self.kink / self.width, self.width * self.height, 0),)
 
     @cached_property
     def merged(self) -> tuple[Merged, ...]:
@@ -99,7 +99,7 @@ def solve(problem: Problem) -> Found:
     return judged(log_softmax(x), bound, steps, np.zeros(problem.size, dtype=bool))
 
 
-def smoothed_optimum(problem: Hinges, x: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
+def smoothed_optimum(problem: Hinges, x: Floats) -> tuple[Floats, Floats, Indices]:
     """Logits (n, B), proven bounds on the policies' 1-norm errors (B,), nan where none is, and Newton steps (B,)."""
     steps, width = np.zeros(problem.size, dtype=np.intp), 1.0
     while True:
@@ -168,9 +168,7 @@ def _sharpen(problem: Hinges, x: Floats, multipliers: Floats) -> tuple[Floats, F
     return np.log(policy), multipliers
 
 
-def _levels(
-    n: int, winner: NDArray[np.intp], loser: NDArray[np.intp], kink: Floats
-) -> tuple[NDArray[np.intp], int, Floats]:
+def _levels(n: int, winner: Indices, loser: Indices, kink: Floats) -> tuple[NDArray[np.integer], int, Floats]:
     """Groups of responses that pairs on their kinks tie together, their number, and logits within each group."""
     graph = coo_array((np.ones(len(winner)), (winner, loser)), shape=(n, n)).tocsr()
     drop = {**{(i, j): k for i, j, k in zip(winner, loser, kink, strict=True)}}

@@ -1,4 +1,4 @@
-r"""Two responses and losses of sigma(h): the probability of the first is sigma(h) itself, and stationarity is linear. [ours]
+r"""Two responses and losses of sigma(h), which is the probability of the winner itself: stationarity is linear. [ours]
 
 With weights K_i for "i beats the other", soft targets included, and a cross-entropy of weights T_i beside them,
 pi_i = (K_i + T_i) / sum_j (K_j + T_j). For EXPO K_i are the wins and T = lam pi_ref. Squared errors of sigma(h) are
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._types import Floats
 from ...losses.psi import SquaredSigmoid
 from ...losses.statistics import is_number
 from ..certificate import UNIT
 from ..found import Found, judged
-from ..problem import Floats, PairPart, Problem
+from ..problem import PairPart, Problem
 
 NAME = "closed_form"
 
