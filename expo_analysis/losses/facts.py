@@ -113,12 +113,11 @@ class Facts:
     @cached_property
     def self_concordance(self) -> Any:
         """The least known M in the logits; None where there is none."""
-        if not self.convex or not (self.regulariser is None or type(self.regulariser) is ForwardKL):
+        if not self.convex:
             return None
         known = [_concordance(psi, scale, statistic) for psi, _, scale, statistic in self.bound]
-        if any(m is None for m in known):
-            return None
-        return largest([*known, 0.0 if self.regulariser is None else 1.0])
+        known += [] if self.regulariser is None else [self.regulariser.self_concordance]
+        return None if any(m is None for m in known) else largest([*known, 0.0])
 
     @cached_property
     def score_concordance(self) -> Any:

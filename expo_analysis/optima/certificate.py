@@ -24,8 +24,8 @@ smallest. Their sizes come from a first-order rounding analysis with unit roundo
 u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
 of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
 Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. Second
-derivatives are reduced by what may be rounding in them. A bare formula's derivatives are trusted no further than they
-are seen to change smoothly (`expo_analysis.optima.measured`).
+derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of somebody's
+own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
@@ -37,6 +37,7 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ from .._types import Floats
 from ..losses.psi import SquaredSigmoid
 from .derivatives import expand, softmax
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
-from .measured import formula_rounding
+from .measured import divergence_rounding, formula_rounding
 from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)  # twice the unit roundoff: room for the second-order terms
@@ -72,6 +73,10 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
     local = expand(problem, x)
     rounding = PairRounding.of(problem, x)
     blur = 4 * UNIT * rounding.bend_scale
+    other = None if problem.divergence is None else divergence_rounding(problem, x)
+    if other is not None:
+        policy, (high, low) = softmax(x), pairs(problem.n)
+        blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
     weights = np.maximum(local.curvature - blur, 0.0)
     elimination = eliminate(weights)
     flow = sums_at_responses(local.slope)
@@ -89,12 +94,17 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
             x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
         errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
+        if other is not None:
+            errors = dataclasses.replace(errors, at_responses=errors.at_responses + other.at_responses)
         r = _radius(m, np.exp(2 * stretch) * errors.reach(change))
         # by currents: what the step changes in those of a pair, and how much it may take from the pairs' weights
         k = np.maximum(m, 0.0 if problem.target is None else 2.0)
         moved = k * np.ptp(direction, axis=0)
         changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2
-        r = np.fmin(r, _radius(k, np.exp(moved) * errors.potential(changed)))
+        if other is None:
+            r = np.fmin(r, _radius(k, np.exp(moved) * errors.potential(changed)))
+        else:  # nothing but its M is known of its Hessian, whose edges might be negative where rounding hides it
+            r = np.where((local.curvature >= blur).all(axis=0), r, np.nan)
     if step:
         r = r + UNIT * np.abs(x).max(axis=0)
     return x, np.where(np.isfinite(r), r, np.nan)

@@ -214,7 +214,7 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
         cross = cross + edges.to_pair @ (weight * dwl)
         total = total + (weight * (dw + dl)).sum(axis=0)
 
-    if problem.is_formula:
+    if problem.is_formula and not problem.facts.log_ratio_only:  # then it is among the pair parts
         losses, first, second = formula.at_ends(problem, log_policy)
         add(first[0], first[1], second[0][0], second[0][1], second[1][1])
     for term in problem.general:
