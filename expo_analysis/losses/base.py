@@ -151,7 +151,7 @@ class PairObjective(Objective):
         source = next(cls for cls in type(self).__mro__ if {"terms", "pair_loss"} & set(vars(cls)))
         if "terms" in vars(source):
             return source is not PairObjective
-        return self.terms is not None and _agrees(self, self.terms)
+        return self.terms is not None and _agrees(self)
 
     def facts_at(self, datum: Datum | None) -> Facts:
         """What is known of the objective: derived from its terms, or as far as its author claims it.
@@ -207,24 +207,27 @@ def _datum(logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -
     return {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
 
 
-def _agrees(objective: PairObjective, terms: Sum) -> bool:
+def _agrees(objective: PairObjective) -> bool:
     """Whether a class's own ``pair_loss`` gives the numbers of the terms that it inherits, to rounding.
 
     It is asked at the objective's own lambdas, of pairs from likely to hardly possible.
     """
     import torch
 
+    lam = torch.as_tensor(objective.lam, dtype=torch.float64).detach()
+    own, terms = objective.with_lam(lam), objective.with_lam(lam.numpy()).terms
+    assert terms is not None
     rng = np.random.default_rng(0)
     wide = anything()
     usual = {name: -rng.exponential(np.repeat([0.1, 1.0, 10.0], 70)[:, None]) for name in wide}
     for datum in (wide, usual):
         ours = np.asarray(terms.value(datum))
-        own = objective.with_lam(torch.tensor(objective.lam, dtype=torch.float64))
+        shape = np.broadcast_shapes(ours.shape, lam.shape)
         try:
-            theirs = own.pair_loss(*(torch.from_numpy(x).expand(ours.shape).clone() for x in datum.values())).numpy()
+            theirs = own.pair_loss(*(torch.from_numpy(x).expand(shape).clone() for x in datum.values())).numpy()
         except Exception:  # a formula of somebody else's may raise anything, and will do so again where it is used
             return False
-        size = 1 + np.abs(ours) + (1 + np.asarray(objective.lam)) * sum(map(np.abs, datum.values()))
-        if theirs.shape != ours.shape or not (np.abs(ours - theirs) <= 1e-14 * size).all():
+        size = 1 + np.abs(ours) + (1 + lam.numpy()) * sum(map(np.abs, datum.values()))
+        if theirs.shape != shape or not (np.abs(ours - theirs) <= 1e-14 * size).all():
             return False
     return True
