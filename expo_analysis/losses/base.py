@@ -109,6 +109,16 @@ class PairObjective(Objective):
     nothing is assumed but what ``claims`` states.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that writes ``psi`` anew below one that is made of terms has the terms of that psi."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if callable(own.get("psi")) and not {"terms", "pair_loss"} & set(own):
+            if not any("psi" in vars(parent) for parent in cls.__mro__[1:]):
+                from .compat import terms_of_psi
+
+                cls.terms = property(terms_of_psi)  # type: ignore[method-assign, assignment]
+
     @property
     def terms(self) -> Sum | None:
         """The loss as a sum of terms psi(statistic); None where there is a bare ``pair_loss`` instead."""
