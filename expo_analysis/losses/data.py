@@ -42,6 +42,8 @@ class Data:
         return Data(mapped, self.reads)
 
     def _with(self, other: Any, combine: Callable[[Any, Any], Any]) -> Data:
+        if not isinstance(other, Data) and getattr(other, "__array_ufunc__", ()) is None:
+            return NotImplemented  # statistics and sums of terms know what to make of data
         reads = self.reads | (other.reads if isinstance(other, Data) else frozenset())
         return Data(lambda datum: combine(self.of(datum), evaluate(other, datum)), reads)
 

@@ -280,6 +280,14 @@ class Modulated(Psi):
         second = turn * (down - up) / self.tau * (tail - up * loss) + 2 * turn * (up * miss - tail)
         return first, second + down * miss * (1 - miss) + tail
 
-    slopes = (-1.0, 0.0)
-    decay = (1.0, 1.0)
+    @property
+    def slopes(self) -> Slopes:
+        # on the left the exponential, sigma(m/tau) e^-m, is e^{|m| (1 - 1/tau)}
+        return (-1.0 if self.tau <= 1 else -math.inf), 0.0
+
+    @property
+    def decay(self) -> tuple[float, float]:
+        # on the right as e^-m; on the left as e^m, and as what the exponential leaves there
+        return (0.9 if self.tau == 1 else max(0.0, min(1.0, 1 / self.tau - 1))), 1.0
+
     lower_bound = 0.0

@@ -180,6 +180,8 @@ class Statistic:
         for coefficient, atom in (*ours.parts, *theirs.parts):
             total[atom] = total.get(atom, 0.0) + coefficient
         parts = tuple((c, atom) for atom, c in total.items() if c != 0)
+        if not parts:
+            raise ValueError("a statistic must read some log-probability, but here all of them cancel")
         return Statistic(parts, offset=_plus(ours.offset, theirs.offset))
 
     __radd__ = __add__

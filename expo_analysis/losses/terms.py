@@ -67,7 +67,8 @@ class Sum:
     def __add__(self, other: Any) -> Sum:
         if not isinstance(other, Sum):
             return NotImplemented
-        return Sum(self.terms + other.terms)
+        both = self.terms + other.terms
+        return Sum(tuple(term for term in both if not is_number(term.weight, 0)) or both[:1])
 
     def __mul__(self, factor: Any) -> Sum:
         scaled = (dataclasses.replace(t, weight=factor if is_number(t.weight, 1) else factor * t.weight) for t in self)

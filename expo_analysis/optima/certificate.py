@@ -298,17 +298,24 @@ def _rounding(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding
     net = np.abs(slope)
     # two-sum leaves a rounding of the result and of what the second digits hold
     per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * (to_high @ net + to_low @ net)
-    if problem.target is not None:
-        policy, top = softmax(x), x.max(axis=0)
-        share = policy * ((4 + n + top) - x + np.abs(x))
-        if problem.pull is not None:
-            reference = problem.reference * (4 + np.abs(problem.log_reference))
-            per_response = per_response + 2 * UNIT * problem.pull * (share + reference)
-        if problem.likelihood is not None:
-            terms = n + len(problem.edges.winner)
-            seen = problem.likelihood.sum(axis=0)
-            per_response = per_response + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
-    return currents, per_response
+    return currents, per_response + target_rounding(problem, x)
+
+
+def target_rounding(problem: Problem, x: Floats) -> Floats:
+    """Rounding of a cross-entropy's gradient at each response, (n, B)."""
+    if problem.target is None:
+        return np.zeros_like(x)
+    policy = softmax(x)
+    share = policy * ((4 + problem.n + x.max(axis=0)) - x + np.abs(x))
+    found = np.zeros_like(x)
+    if problem.pull is not None:
+        reference = problem.reference * (4 + np.abs(problem.log_reference))
+        found = found + 2 * UNIT * problem.pull * (share + reference)
+    if problem.likelihood is not None:
+        terms = problem.n + len(problem.edges.winner)
+        seen = problem.likelihood.sum(axis=0)
+        found = found + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
+    return found
 
 
 def policy_error(policy: Floats, r: Floats) -> Floats:

@@ -67,12 +67,10 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
         logp = x if problem.facts.log_ratio_only else log_policy
         own = formula.losses(problem, logp) if losses is None else losses
         total = total + np.einsum("eb,eb->b", problem.weight, own)
-    for term in problem.general:
+    for term in (*problem.general, *problem.likelihoods):
         total = total + (problem.weight * term.value(_datum(problem, log_policy))).sum(axis=0)
     if problem.pull is not None:
         total = total + problem.pull * forward_kl(problem.log_reference, log_policy)
-    if problem.likelihood is not None:
-        total = total - (problem.likelihood * log_policy).sum(axis=0)
     if problem.divergence is not None:
         total = total + problem.lam * problem.divergence.terms(log_policy, problem.log_reference).sum(axis=0)
     return np.asarray(total)

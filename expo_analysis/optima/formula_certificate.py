@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._types import Floats
-from .certificate import UNIT, policy_error
+from .certificate import UNIT, policy_error, target_rounding
 from .derivatives import expand, log_softmax
 from .laplacian import eliminate, pairs, resistances
 from .measured import formula_rounding_of_ends
@@ -21,7 +21,7 @@ from .problem import Problem
 
 def formula_error(problem: Problem, x: Floats) -> Floats:
     """A bound on the 1-norm distance of softmax(x), x (n, B), from the minimiser; nan where none is proven."""
-    if not (problem.is_formula and problem.facts.convex):
+    if not (problem.is_formula and problem.facts.convex and problem.divergence is None):
         return np.full(problem.size, np.nan)
     x = x - (x.max(axis=0) + x.min(axis=0)) / 2
     edges, n = problem.edges, problem.n
@@ -41,6 +41,7 @@ def formula_error(problem: Problem, x: Floats) -> Floats:
     total = own.sum(axis=0) + 2 * UNIT * count * at_ends(size).sum(axis=0)
     logs = 8 + count + np.abs(log_policy) + 2 * np.abs(x)
     per_response = own + policy * (total + 2 * UNIT * logs * at_ends(size).sum(axis=0))
+    per_response = per_response + target_rounding(problem, x)
     high, low = pairs(n)
     blur = edges.to_pair @ (weight * bend) + (policy[high] + policy[low]) * (weight * bend).sum(axis=0)
     curvature = local.curvature * (1 - 1e-6) - 16 * UNIT * blur
