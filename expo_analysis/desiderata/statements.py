@@ -89,7 +89,9 @@ def _refuted_data(term: Term, datum: dict[str, torch.Tensor]) -> str:
         except KeyError:
             same = False
         if not same or len(known) < len(value.reads):
-            return f"that data in it read {', '.join(sorted(value.reads)) or 'nothing'}, of the reference alone, is false"
+            return (
+                f"that data in it read {', '.join(sorted(value.reads)) or 'nothing'}, of the reference alone, is false"
+            )
     return ""
 
 
