@@ -105,12 +105,12 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
         target = pull if target is None else target + pull
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
     linked = bandit.pairs.reshape(prompts, n, n) > 0
-    cost = _costs(facts, wins, linked)
-    assumed = cost is not None and _has_both_signs(facts)
-    holds = linked if cost is None or assumed else cost > 0
+    known = _costs(facts, wins, linked)
+    assumed = known is not None and _has_both_signs(facts)
+    holds = linked if known is None or assumed else known[0] > 0
     groups = _grouped(holds, linked, held, len(lams))
-    exists = np.full(places, cost is not None)
-    if cost is None:
+    exists = np.full(places, known is not None)
+    if known is None:
         for structure, at in groups:
             held_up = {prompt: _coercive(facts, wins[prompt], structure) for prompt in np.unique(at % prompts).tolist()}
             exists[at] = [held_up[prompt] for prompt in (at % prompts).tolist()]
@@ -172,10 +172,11 @@ def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data:
     wins, linked = bandit.wins.reshape(-1, n, n)[[prompt]], bandit.pairs.reshape(-1, n, n)[[prompt]] > 0
     own = {name: array[[prompt]] for name, array in data.items()}
     facts = objective.with_lam(lam).facts_at(own)
-    cost = _costs(facts, wins, linked)
-    assert cost is not None
+    known = _costs(facts, wins, linked)
+    assert known is not None
+    cost, unit = known
     likelihood = _likelihood(objective, facts, wins, np.array([lam]), own)
-    held = np.zeros(n) if likelihood is None else likelihood[0]
+    held = np.zeros(n) if likelihood is None else likelihood[0] / unit
     return with_signed_recession(cost[0], linked[0], held)
 
 
@@ -198,8 +199,8 @@ def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats, 
     return np.concatenate(found)
 
 
-def _costs(facts: Facts, wins: Floats, linked: Mask) -> Floats | None:
-    """cost (prompts, n, n) of the recession function, up to a factor; None where it is not known.
+def _costs(facts: Facts, wins: Floats, linked: Mask) -> tuple[Floats, float] | None:
+    """cost (prompts, n, n) of the recession function, and the unit it is told in; None where it is not known.
 
     Every pair that is compared holds both ends where slopes grow without bound on both sides, and where psi is flat
     from some margin on: then the infimum is attained. (Beside a likelihood it is not: that still falls.)
@@ -211,10 +212,10 @@ def _costs(facts: Facts, wins: Floats, linked: Mask) -> Floats | None:
     flat = [bool(np.all(end == 0)) and rate == np.inf for end, rate in zip((left, right), facts.decay, strict=True)]
     flattens = any(flat) and not all(flat) and not facts.likelihood
     if flattens or (np.isinf(left).all() and np.isinf(right).all()):
-        return linked.astype(np.float64)
+        return linked.astype(np.float64), 1.0
     largest = max(np.abs(end[np.isfinite(end)]).max(initial=0.0) for end in (left, right)) or 1.0
     left, right = (np.clip(end / largest, -1e3, 1e3) for end in (left, right))
-    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2))
+    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2)), float(largest)
 
 
 def _has_both_signs(facts: Facts) -> bool:
@@ -333,7 +334,7 @@ def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure
         elif len(split) > 1:
             waiting = list(split) + waiting
         else:
-            direction = _falling_direction(cost[np.ix_(members, members)] + held[list(members)])
+            direction = _falling_direction(cost[np.ix_(members, members)], held[list(members)])
             if direction is None:
                 pieces.append(members)
             else:
@@ -342,36 +343,52 @@ def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure
     return _structure(pieces, components, n)
 
 
-def _falling_direction(cost: Floats) -> Floats | None:
+def _falling_direction(cost: Floats, held: Floats) -> Floats | None:
     """A direction d that is not constant and along which the recession function is not positive, or None.
 
-    Scaled so that the response farthest from the first is 1 away, d is found by one linear program for each response
-    that can be the farthest, and each sign.
+    One linear program over 0 <= d <= 1 finds the steepest direction along which it is negative. Where there is none, it
+    may still be 0 along some: then the response that is farthest from the first is put 1 away, each in turn and on both
+    sides.
     """
-    first, second = np.nonzero(np.triu((cost != 0) | (cost != 0).T, 1))
-    n, edges = len(cost), len(first)
-    rows = np.arange(edges)
-    upper = np.zeros((2 * edges, n + edges))  # height_e >= cost of raising first over second, and the reverse
-    for block, (up, down) in enumerate(((first, second), (second, first))):
-        upper[block * edges + rows, up] = cost[up, down]
-        upper[block * edges + rows, down] = -cost[up, down]
-        upper[block * edges + rows, n + rows] = -1.0
-    best: Floats | None = None
-    lowest = 1e-9 * np.abs(cost).max()
+    program = _Recession(cost, held)
+    n, least = len(cost), 1e-9 * max(float(np.abs(cost).max()), float(held.max()))
+    value, direction = program.lowest([(0.0, 1.0)] * n)
+    if value < -least:
+        return direction
     for farthest in range(1, n):
         for end in (-1.0, 1.0):
             bounds = [(0.0, 0.0), *[(-1.0, 1.0)] * (n - 1)]
             bounds[farthest] = (end, end)
-            solution = linprog(
-                np.r_[np.zeros(n), np.ones(edges)],
-                A_ub=upper,
-                b_ub=np.zeros(2 * edges),
-                bounds=[*bounds, *[(None, None)] * edges],
-                method="highs-ds",
-            )
-            if solution.success and solution.fun <= lowest:
-                lowest, best = solution.fun, np.asarray(solution.x)[:n]
-    return best
+            value, direction = program.lowest(bounds)
+            if value <= least:
+                return direction
+    return None
+
+
+class _Recession:
+    """The recession function of n responses as the objective of linear programs in d, heights of pairs, and max d."""
+
+    def __init__(self, cost: Floats, held: Floats) -> None:
+        first, second = np.nonzero(np.triu((cost != 0) | (cost != 0).T, 1))
+        self.n, edges = len(cost), len(first)
+        rows = np.arange(edges)
+        upper = np.zeros((2 * edges + self.n, self.n + edges + 1))
+        for block, (up, down) in enumerate(((first, second), (second, first))):
+            # height_e >= cost of raising first over second, and the reverse
+            upper[block * edges + rows, up] = cost[up, down]
+            upper[block * edges + rows, down] = -cost[up, down]
+            upper[block * edges + rows, self.n + rows] = -1.0
+        upper[2 * edges :, : self.n], upper[2 * edges :, -1] = np.eye(self.n), -1.0  # max d >= d_i
+        self.upper, self.free = upper, [(None, None)] * (edges + 1)
+        self.objective = np.concatenate([-held, np.ones(edges), [held.sum()]])
+
+    def lowest(self, bounds: list[tuple[float, float]]) -> tuple[float, Floats]:
+        """The least value over d within bounds, and d; inf where the program is not solved."""
+        zero = np.zeros(len(self.upper))
+        found = linprog(self.objective, A_ub=self.upper, b_ub=zero, bounds=[*bounds, *self.free], method="highs-ds")
+        if not found.success or found.fun is None:
+            return np.inf, zero
+        return float(found.fun), np.asarray(found.x)[: self.n]
 
 
 def _groups(adjacency: Mask, members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:

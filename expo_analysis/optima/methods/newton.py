@@ -55,7 +55,7 @@ def solve(problem: Problem) -> Found:
     unknown = np.isnan(found.bound) & (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     astray = (found.status == Status.FAILED) | unknown  # many starts can at least tell where the iterates are going
     found.passed_on[:] |= astray
-    return found if problem.merged and problem.link is not None else dataclasses.replace(found, value=value(problem, x))
+    return dataclasses.replace(found, value=value(problem, x))
 
 
 def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) -> Found:
