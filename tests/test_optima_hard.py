@@ -1,4 +1,4 @@
-"""Problems that solvers are prone to get wrong: large ones, flat ones, and those where one quantity is 1e12 times another.
+"""Problems that solvers are prone to get wrong: large ones, flat ones, and those with quantities 1e12 apart.
 
 Right values are from brute force over the one number that decides, from closed forms, or from 50 digits.
 """
@@ -301,7 +301,7 @@ BY_A_THREAD: dict[str, tuple[ea.PairObjective, Any]] = {
 @pytest.mark.parametrize("weight", [1e-6, 1e-9, 1e-12])
 @pytest.mark.parametrize("name", BY_A_THREAD)
 def test_parts_joined_by_a_thread(name: str, weight: float) -> None:
-    """The currents between the parts are tiny differences of large ones: errors and bounds used to grow like 1/weight."""
+    """The currents between the parts are tiny differences of large ones, which errors must not grow with."""
     objective, exact = BY_A_THREAD[name]
     for seed in range(5):
         bandit = cliques(weight, seed)

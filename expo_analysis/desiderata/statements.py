@@ -1,7 +1,7 @@
-"""Is it true what psis, atoms and data state of themselves? Solvers and proofs rest on it; here numbers try to refute it.
+"""Is it true what psis, atoms and data state of themselves? Solvers and proofs rest on it; numbers try to refute it.
 
-A psi is looked at on a fine grid of margins near 0 and a coarse one far out; an atom at random log-probabilities. What is
-derived from these statements (convexity of the whole, self-concordance ...) is looked at in `soundness`, too.
+A psi is looked at on a fine grid of margins near 0 and a coarse one far out; an atom at random log-probabilities. What
+is derived from these statements (convexity of the whole, self-concordance ...) is looked at in `soundness`, too.
 """
 
 from __future__ import annotations

@@ -258,11 +258,11 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
         notes.append(
             f"no minimiser: {why}, so the loss keeps falling as their probability tends to 0; the policy is that limit"
         )
-        if len(structure.pieces) > len(structure.components):
-            notes.append(
-                f"the data do not rank {_names(structure.pieces)} against each other: they share their component's "
-                "mass as the reference does"
-            )
+    if len(structure.pieces) > len(structure.components):
+        notes.append(
+            f"the data do not rank {_names(structure.pieces)} against each other: they share their component's "
+            "mass as the reference does"
+        )
     if len(structure.components) > 1:
         if held and not notes:
             expo = objective.facts_at(None).likelihood == {}
