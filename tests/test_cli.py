@@ -329,7 +329,7 @@ def test_a_report_card_that_no_audit_wrote_is_bad_input(drawn, tmp_path):
 
 def run(*arguments, **options):
     command = [sys.executable, "-m", "expo_analysis", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False, **options)
 
 
 def test_version():

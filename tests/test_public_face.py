@@ -164,6 +164,13 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
     assert 'Module has no attribute "DOP"' in found[3] and len(found) == 4
 
 
+def test_the_stub_is_installed_too() -> None:
+    """The package reads it when it is imported."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert {"py.typed", "*.pyi"} <= set(config["options.package_data"]["expo_analysis"].split())
+
+
 def test_the_version_stands_once() -> None:
     """In the package; the distribution and the command line take it from there."""
     config = configparser.ConfigParser()

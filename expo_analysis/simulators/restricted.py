@@ -70,7 +70,7 @@ class Restrictions:
             )
         if len(width) != 4 or width[:3] != shape:
             raise ValueError(f"features must have shape {(*shape, 'd')}, got {width}")
-        weights = np.asarray(decay, dtype=np.float64)
+        weights = np.array(decay, dtype=np.float64)
         if weights.shape not in ((), shape[:1]) or not ((weights >= 0) & np.isfinite(weights)).all():
             raise ValueError(f"decay must be finite, not negative, and one number or {shape[0]}; got {decay!r}")
         mask = np.ones((shape[0], width[-1]), dtype=bool) if free is None else np.array(free)
