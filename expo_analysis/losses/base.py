@@ -115,11 +115,11 @@ class PairObjective(Objective):
         """A class that writes ``psi`` anew below one that is made of terms has the terms of that psi."""
         super().__init_subclass__(**options)
         own = vars(cls)
-        if callable(own.get("psi")) and not {"terms", "pair_loss"} & set(own):
-            if not any("psi" in vars(parent) for parent in cls.__mro__[1:]):
-                from .compat import terms_of_psi
+        anew = callable(own.get("psi")) and not {"terms", "pair_loss"} & set(own)
+        if anew and not any("psi" in vars(parent) for parent in cls.__mro__[1:]):
+            from .compat import terms_of_psi
 
-                cls.terms = property(terms_of_psi)  # type: ignore[method-assign, assignment]
+            cls.terms = property(terms_of_psi)  # type: ignore[method-assign, assignment]
 
     @property
     def terms(self) -> Sum | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..divergences import Divergence, ForwardKL, ReverseKL
+from ..divergences import Divergence, ReverseKL
 from .data import Datum, evaluate
 from .psi import Linear, Psi, Slopes, Square
 from .stated import seen_decay

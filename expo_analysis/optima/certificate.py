@@ -13,6 +13,20 @@ what H changes on the way: at most (exp(s) - 1 - s) / s <= s exp(s) / 2 times sq
 by at most exp(s). H shrinks by at most exp(-s). So one evaluation of the derivatives serves to take the last step and
 to certify it.
 
+**The same by currents** [ours]. F_s = F - (1 - s) g'x has its minimum at theta for s = 0, and where F has for s = 1; on
+the way the minimiser y moves by y' = -H(y)^+ g. H is the Laplacian of edge weights: psi'' of each pair, and T pi_i pi_j
+where there is a cross-entropy of total weight T. Once y is rho in range away from theta they have shrunk by at most
+exp(-k rho), k = M of the pair parts, and at least 2 beside a cross-entropy. Written as currents c_ij along pairs, g makes
+a difference of potentials H^+ g of at most sum |c_ij| R_ij: by the maximum principle no two responses differ by more than
+the ends of a pair that carries a current, and by Rayleigh's monotonicity R grows by at most exp(k rho). So rho' <=
+exp(k rho) S with S = sum |c_ij| R_ij at theta, and
+
+    k S < 1  proves that a minimiser exists, with  r = -log(1 - k S) / k    (k = 0: r = S).
+
+Where a bridge of tiny weight carries a tiny current, its R is large, but nobody else's current meets it: S stays small
+where the other bound, the product of two norms, does not. Currents are taken to be those of H at theta; what the solver's
+rounding leaves out of them is below a part in a million of S, as it is n^2 units of rounding of it at most.
+
 **From logits to policies.** If log pi' - log pi has range at most r, then for every set S of responses with mass
 a = pi(S), pi'(S) - pi(S) <= k(a) = a (1-a) (e^r - 1) / (1 + a (e^r - 1)). The maximum of k over all a in [0, 1] is
 tanh(r/4), Hilbert's bound on the total variation; if pi has a response of mass m >= 1/2, no set has a mass strictly
@@ -24,8 +38,8 @@ smallest. Their sizes come from a first-order rounding analysis with unit roundo
 u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
 of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
 Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. Second
-derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of somebody's
-own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
+derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of
+somebody's own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)

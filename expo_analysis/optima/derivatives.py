@@ -60,7 +60,7 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
         at = problem.at(x, part.relative)
         psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
         total = total + np.einsum("eb,eb->b", part.weight, psi)
-    if problem.target is None and problem.only_pairs:
+    if problem.target is None and problem.only_pairs and not problem.is_formula:
         return total
     log_policy = log_softmax(x)
     if problem.is_formula:

@@ -76,7 +76,7 @@ def formula_rounding_of_ends(
 
 @dataclass(frozen=True)
 class DivergenceRounding:
-    """bend: |A_ii| of a divergence, lam included, (n, B). at_responses: what rounding may add to its gradient, (n, B)."""
+    """bend: |A_ii| of a divergence, lam included. at_responses: what rounding may add to its gradient. Both (n, B)."""
 
     bend: Floats
     at_responses: Floats
