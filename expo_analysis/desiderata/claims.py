@@ -43,7 +43,8 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> 
     if facts.log_ratio_only and any(_differ(one, at, shifted) for one in everywhere):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
     if objective.is_made_of_terms:
-        of_terms = (refuted_terms(one, dict(zip(NAMES, at, strict=True))) for one in everywhere)
+        datum = dict(zip(NAMES, at, strict=True))
+        of_terms = (refuted_terms(one, datum) for one in everywhere if one.is_made_of_terms)
         found += [claim for claim in of_terms if claim][:1]
     links = [] if facts.regulariser is not None or facts.link is None else [facts.link]
     divergences = [(objective.regulariser, False), *((link, True) for link in links)]

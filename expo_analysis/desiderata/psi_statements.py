@@ -139,7 +139,7 @@ def _slopes(near: Seen, wide: Seen) -> str:
     slack = 1e-9 * near.slope.abs().amax()
     false = near.psi.convex and bool(((near.slope < low - slack) | (near.slope > high + slack)).any())
     for limit, sign in _ends(near):
-        at = sign * torch.tensor([1e3, 1e6], dtype=torch.float64) * max(near.unit, 1.0)
+        at = sign * torch.tensor([1e7, 1e10], dtype=torch.float64) * max(near.unit, 1.0)
         there = near.at(at)
         first, far = there.slope[..., :1], there.slope[..., 1:]
         grows = (far * limit > 0) & (far.abs() > 1.1 * first.abs())
@@ -173,7 +173,8 @@ def _lower_bound(near: Seen, wide: Seen) -> str:
 def _decay(near: Seen, wide: Seen) -> str:
     """A rate r at an end: from 10/r on the slope's distance from its limit must fall as fast as exp(-r |m|).
 
-    inf: the slope has its limit from some margin on, so that it must not get there by falling through nine decades.
+    inf: the slope has its limit from some margin on, a far one at least, and it must not get there by falling through
+    nine decades.
     """
     if near.psi.slopes is None:
         return ""
@@ -181,7 +182,8 @@ def _decay(near: Seen, wide: Seen) -> str:
         if rate is None or rate == 0 or limit.isinf().any():
             continue
         if rate == np.inf:
-            gap = (near.at(sign * torch.cat([NEAR[NEAR > 0], FAR]) * near.unit).slope - limit).abs()
+            side = torch.cat([NEAR[NEAR > 0], FAR, torch.tensor([1e10])])
+            gap = (near.at(sign * side * near.unit).slope - limit).abs()
             left = torch.where(gap > 0, gap, np.inf).amin(-1, keepdim=True)
             first = gap[..., :1]
             tail = (limit == 0) & (first > 0) & (left < 1e-9 * first)
@@ -206,12 +208,12 @@ def _log_odds(near: Seen, wide: Seen) -> str:
         seen = near.at(torch.tensor([m, -m], dtype=torch.float64))
         win, lose = seen.slope[..., 0], seen.slope[..., 1]
         if ((p * win - (1 - p) * lose).abs() > 1e-9 * (win.abs() + lose.abs())).any():
-            return "log_odds_scale is false"
+            return "log_odds_scale is false: least elsewhere than at Bradley-Terry's margins"
         beside = torch.tensor([m, m - 0.1 * abs(m), m + 0.1 * abs(m)], dtype=torch.float64)
         won, lost = (near.at(sign * beside).value for sign in (1.0, -1.0))
         mean = p * won + (1 - p) * lost
         if (mean[..., 1:] < mean[..., :1]).any():
-            return "log_odds_scale is false"
+            return "log_odds_scale is false: least elsewhere than at Bradley-Terry's margins"
     return ""
 
 
