@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,23 @@ class Seen:
 
 
 def refuted_psi(psi: Psi) -> str:
-    """The first statement of a psi that is false; `expo_analysis.losses.psi.Psi` has them all."""
-    own = type(psi).__module__ == Logistic.__module__
-    for unit in UNITS[:1] if own else UNITS:
+    """The first statement of a psi that is false; `expo_analysis.losses.stated.Psi` has them all."""
+    if type(psi).__module__ != Logistic.__module__:
+        return _refuted_psi(psi, UNITS)
+    values = tuple(getattr(psi, field.name) for field in dataclasses.fields(psi))
+    if all(isinstance(value, (int, float)) for value in values):
+        return _refuted_before(type(psi), values)
+    return _refuted_psi(psi, UNITS[:1])
+
+
+@lru_cache(maxsize=64)
+def _refuted_before(cls: Callable[..., Psi], values: tuple[float, ...]) -> str:
+    """Of a psi of this package with numbers for parameters, which may be one at every lambda."""
+    return _refuted_psi(cls(*values), UNITS[:1])
+
+
+def _refuted_psi(psi: Psi, units: tuple[float, ...]) -> str:
+    for unit in units:
         near = Seen.of(psi, NEAR * unit, unit)
         wide = Seen.of(psi, torch.cat([-FAR.flip(0), NEAR, FAR]) * unit, unit)
         for check in CHECKS:
