@@ -95,8 +95,9 @@ def _preservation() -> Result:
             {exists["max"]:.3g} nats away ({exists["min"] / 3:.2g} to {exists["max"] / 3:.3g} in the unit of the
             published figure, which averages over the three responses instead of summing). The markers of f-DPO there
             are lower bounds, because its recorded policies have probabilities rounded to 0.""",
-            f"""All but {len(searched)} of these {len(exact)} optima are proven. Those are regression EXPO's on the pairs, at
-            log λ of {searched["log_lam"].max():g} and less: the lowest of many searches (`best_found` in the CSV).""",
+            f"""All but {len(searched)} of these {len(exact)} optima are proven. Those are regression EXPO's on the
+            pairs, at log λ of {searched["log_lam"].max():g} and less: the lowest of many searches (`best_found` in the
+            CSV).""",
             """The horizontal axis is the published λ. The authors' script also averages the KL inside EXPO's objective,
             so that their objective is this package's at λ/3: that is what is drawn for compositional EXPO. All other
             losses are drawn at λ itself.""",

@@ -156,7 +156,7 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _solved(loss: str, bandit: Bandit, lams: Floats) -> SolutionPath:
-    """The path of a loss; nothing is drawn that the solver does not call an optimum, or at least the best that it found."""
+    """The path of a loss; nothing is drawn but optima, and the best that was found where that is not proven."""
     path = solve_path(LOSSES[loss], bandit, lams)
     failed = ~np.isin(path.status, ("optimal", "best_found"))
     if failed.any():

@@ -39,10 +39,10 @@ def is_explicit(objective: Objective) -> bool:
     psi, statistic = term.psi, term.statistic
     plain = statistic.base == h.base and is_number(statistic.scale, 1)
     plain = plain and is_number(statistic.centre, 0) and is_number(statistic.offset, 0)
-    likelihood = type(psi) is Logistic and all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight))
+    logistic = type(psi) is Logistic and all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight))
     return (
         type(regulariser) in DIVERGENCES.values()
-        and likelihood
+        and logistic
         and plain
         and psi.flipped == 0
         and psi.kept * term.weight > 0
