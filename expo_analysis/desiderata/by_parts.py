@@ -37,16 +37,11 @@ def is_explicit(objective: Objective) -> bool:
         return False
     (term,) = terms
     psi, statistic = term.psi, term.statistic
-    plain = statistic.base == h.base and is_number(statistic.scale, 1)
-    plain = plain and is_number(statistic.centre, 0) and is_number(statistic.offset, 0)
-    logistic = type(psi) is Logistic and all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight))
-    return (
-        type(regulariser) in DIVERGENCES.values()
-        and logistic
-        and plain
-        and psi.flipped == 0
-        and psi.kept * term.weight > 0
-    )
+    if type(psi) is not Logistic or not all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight)):
+        return False
+    shifts = (statistic.centre, statistic.offset)
+    plain = statistic.base == h.base and is_number(statistic.scale, 1) and all(is_number(x, 0) for x in shifts)
+    return plain and type(regulariser) in DIVERGENCES.values() and psi.flipped == 0 and psi.kept * term.weight > 0
 
 
 def proof(objective: Objective) -> str:

@@ -172,7 +172,12 @@ def _concordance(near: Seen, wide: Seen) -> str:
     bend = torch.where(usual, near.bend, 0.0)
     noise = 1e-9 * bend.abs().amax() * (m + 1 / (1 + near.x.abs().amax()))
     false = usual & (near.twist.abs() > m * near.bend * (1 + 1e-6) + noise)
-    return f"self_concordance = {float(m.amax()):g} is false" if false.any() else ""
+    # from point to point too, as a jump of the curvature has no slope: psi'' changes by a factor of exp(M |dm|) at most
+    reach = m * near.x.diff()
+    grown = torch.exp(reach) * (1 + 1e-6)
+    jumps = torch.maximum(bend[..., 1:] - grown * bend[..., :-1], bend[..., :-1] - grown * bend[..., 1:])
+    jumped = (reach < 10) & usual[..., 1:] & usual[..., :-1] & (jumps > 1e-9 * bend.abs().amax())
+    return f"self_concordance = {float(m.amax()):g} is false" if false.any() or jumped.any() else ""
 
 
 def _lower_bound(near: Seen, wide: Seen) -> str:

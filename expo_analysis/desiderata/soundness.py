@@ -10,7 +10,11 @@ import torch
 from .._types import Floats
 from ..losses import Objective, PairObjective, RewardObjective
 from .claims import LAMS, SHAPE, misled, pairs_to_try, refuted_claims
+from .psi_statements import LARGEST
 from .subject import Unclaimed
+
+WRONG_GRADIENT = "its gradient by torch is not the slope of its values"
+"""The whole loss is refused for it, at whichever lambda: no optimum can be relied on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ def inspect(objective: Objective) -> Inspection:
             broken = _broken(objective, float(lam))
         except Exception as error:
             broken = f"it raises {_described(error)}"
+        if broken == WRONG_GRADIENT:
+            return Inspection(None, (f"at lambda = {lam:g}, {broken}",))
         if not broken:
             lams[k] = lam
         elif not remarks:
@@ -108,19 +114,28 @@ def _broken(objective: PairObjective, lam: float) -> str:
     alone = torch.cat([own.pair_loss(*(x[k : k + 1] for x in points)) for k in range(SHAPE[0])])
     if not all(torch.allclose(values, x, rtol=1e-12, atol=1e-12) for x in (shuffled, alone)):
         return "the loss of a pair depends on which other pairs it is computed with"
-    if all(g is None or not g.any() for g in gradients) and np.ptp(values.numpy()) > 0:
+    flat = all(g is None or not g.any() for g in gradients)
+    if flat and lam == 1.0 and np.ptp(values.numpy()) > 0:  # a bounded loss may be flat where lambda is large
         return "its gradient is zero wherever it was tried, though its values differ: nothing can be learnt from it"
-    step = 1e-6 / max(1.0, 1e-3 * lam)  # where lambda is large, so is what a step does
-    for which, gradient in enumerate(gradients):
+    slopes = [torch.zeros_like(values) if g is None else g.detach() for g in gradients]
+    return "" if all(_is_slope(own, points, k, slope) for k, slope in enumerate(slopes)) else WRONG_GRADIENT
+
+
+def _is_slope(own: PairObjective, points: list[torch.Tensor], which: int, slope: torch.Tensor) -> bool:
+    """Whether differences of values agree with the gradient in one of the arguments, where neither may be saturated."""
+    values = own.pair_loss(*points)
+    usual = (values.abs() < LARGEST) & (slope.abs() < LARGEST)
+    if not usual.any():
+        return True
+    agree = torch.zeros_like(usual)
+    shortest = 1e-6 / max(1.0, 1e-3 * float(own.lam))  # where lambda is large, so is what a step does
+    for step in np.geomspace(shortest, 1e-3, 5):  # over short steps digits are lost, long ones are no straight lines
         moved = [[x + sign * step * (k == which) for k, x in enumerate(points)] for sign in (1.0, -1.0)]
         up, down = (own.pair_loss(*m) for m in moved)
-        slope = torch.zeros_like(values) if gradient is None else gradient.detach()
-        size = slope.abs().max() + values.abs().max() * 1e-9 / step + 1e-9
-        # a kink is no mistake: most points must agree, not all
-        agree = ((up - down) / (2 * step) - slope).abs() <= 1e-4 * size
-        if agree.double().mean() < 0.8:
-            return "its gradient by torch is not the slope of its values"
-    return ""
+        scale = slope[usual].abs().max() + values[usual].abs().max() * 1e-9 / step + 1e-9
+        agree |= ((up - down) / (2 * step) - slope).abs() <= 1e-4 * scale
+    # a kink is no mistake: most points must agree, not all
+    return bool(agree[usual].double().mean() >= 0.8)
 
 
 def _broken_regulariser(objective: PairObjective) -> str:

@@ -74,7 +74,7 @@ class SquaredHinge(Margins):
 
 @dataclass(frozen=True)
 class SubclassedHinge(ea.Hinge):
-    """A subclass of the hinge with a square, while the parent's straight lines are inherited."""
+    """A subclass of the hinge with a square: the parent's straight lines are not its own."""
 
     def psi(self, margin):
         return (1 - self.lam * margin).clip(min=0) ** 2
@@ -209,7 +209,6 @@ PLANTED = (
         answers("existence", "strong_interpolation preservation uniqueness conservation first_step"),
         "as the squared hinge; the parent's straight lines do not apply",
         decided="first_step",
-        remark="linear_pieces|false",
         slow=True,
     ),
     Planted(
