@@ -227,8 +227,9 @@ PLANTED = (
         but(DPO, unknown="weak_interpolation constraint_robustness monotone_path"),
         "as DPO with a margin",
         remark="log_odds_scale is false",
+        slow=True,
     ),
-    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO", remark="slopes = .* is false"),
+    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO", remark="slopes = .* is false", slow=True),
     Planted(
         "false: self-concordance",
         TooConcordant(1.0),

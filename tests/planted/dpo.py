@@ -286,5 +286,6 @@ PLANTED = (
         DirectDPO(1.0),
         answers("strong_interpolation preservation first_step consistency", "reference_limit weak_interpolation"),
         "its optimum is pi* at every lambda",
+        slow=True,
     ),
 )
