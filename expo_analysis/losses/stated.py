@@ -110,11 +110,12 @@ class Psi(ABC):
 def seen_decay(function: Callable[[Array], Array], ends: Slopes) -> tuple[float, float]:
     """`Psi.decay` of a function at scale 1 whose slopes tend to ``ends``: flat (inf) where its slope is 0 far out.
 
-    Elsewhere 1. At +-40 a function that falls as exp(-|m|) still has a slope, in float64.
+    Elsewhere 0, as nothing is seen of how fast it nears its line. At +-40 a function that falls as exp(-|m|) still has
+    a slope, in float64.
     """
     slopes = slope_and_bend(function, np.array([-40.0, 40.0]))[0]
     limits = (float(np.max(np.asarray(end))) for end in ends)
-    low, high = (math.inf if limit == 0 and slope == 0 else 1.0 for limit, slope in zip(limits, slopes, strict=True))
+    low, high = (math.inf if limit == 0 and slope == 0 else 0.0 for limit, slope in zip(limits, slopes, strict=True))
     return low, high
 
 
