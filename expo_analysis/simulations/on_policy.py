@@ -48,8 +48,8 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""*Where preferences go round*, y₁ beats y₂, y₂ beats y₃, y₃ beats y₁, by unequal margins. No policy is
             preferred by more than 1/2 to every opponent; the Nash policy, {_shown(nash_policy(CYCLE).policy)}, is
             beaten by none. Online IPO at λ is the equilibrium of the game with the price λ KL(π ‖ π_ref), known from
-            arXiv 2403.08635 (abstract seen) and found again here: at λ = {low:g} it wins {win("ipo", "own", low)} against its
-            worst opponent, IPO on uniform pairs {win("ipo", "uniform", low)}. So does online DPO
+            arXiv 2403.08635 (abstract seen) and found again here: at λ = {low:g} it wins {win("ipo", "own", low)}
+            against its worst opponent, IPO on uniform pairs {win("ipo", "uniform", low)}. So does online DPO
             ({win("dpo", "own", low)}; {win("dpo", "uniform", low)} on uniform pairs): as λ → 0 a fixed point in the
             inside of the simplex has λ h̄ → 0, hence Σ_j π_j (p_ij − 1/2) → 0 for any loss ψ(λ h̄) with a slope at 0.
             Online EXPO wins {win("expo", "own", low)}, on uniform pairs {win("expo", "uniform", low)}: it goes to the
