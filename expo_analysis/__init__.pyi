@@ -5,7 +5,7 @@ from . import numerics as numerics
 from . import paper as paper
 from . import simulators as simulators
 from .bandit import Bandit as Bandit
-from .bandit_files import read_bandit as read_bandit
+from .bandit.files import read_bandit as read_bandit
 from .desiderata import DESIDERATA as DESIDERATA
 from .desiderata import ReportCard as ReportCard
 from .desiderata import ReportCards as ReportCards

@@ -13,7 +13,7 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data"},
-    {"numerics", "_bandit_display"},
+    {"numerics"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
