@@ -87,8 +87,8 @@ def win_counts(value: Any, ties: Any, shape: tuple[int, ...], names: Names) -> t
     if ties is not None:
         drawn = _weights("ties", ties, shape, names, "a tie is neither's loss")
         refuse(
-            "ties must be symmetric, ties[i, j] = ties[j, i] being how often i and j tied (ties + ties.T where each tie "
-            "stands in one order only)",
+            "ties must be symmetric, ties[i, j] = ties[j, i] being how often i and j tied (ties + ties.T where each "
+            "tie stands in one order only)",
             drawn,
             drawn != np.swapaxes(drawn, -1, -2),
             names,

@@ -84,7 +84,7 @@ the higher, and within braces the ratios are finite
         if not self.above.any():
             apart = self._listed(range(len(self.members)), " and ")
             return f"the wins do not say how {apart} stand to each other: no comparison joins them"
-        rest = "of classes that are not named in order the wins say nothing"
+        rest = "classes of which neither is above the other are not ranked by the wins"
         return f"no policy fits the wins: {self._covered()}; {end}; {rest}"
 
     def _chain(self) -> str:
@@ -134,9 +134,9 @@ def _classes(graph: Mask, names: Labels | None) -> WinClasses:
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components  # takes longer to load than most bandits to solve
 
-    size, label = connected_components(csr_array(graph), connection="strong")
-    _, first = np.unique(label, return_index=True)
-    label = np.argsort(np.argsort(first))[label]  # numbered by their first response
+    size, found = connected_components(csr_array(graph.astype(np.int8)), connection="strong")
+    _, first = np.unique(found, return_index=True)
+    label = np.argsort(np.argsort(first))[found]  # numbered by their first response
     edges = np.zeros((size, size), dtype=bool)
     winner, loser = np.nonzero(graph)
     edges[label[winner], label[loser]] = True

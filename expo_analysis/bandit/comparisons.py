@@ -152,7 +152,9 @@ def _outcomes(rows: Rows, pair: Pair) -> Floats:
     won = rows["winner"]
     words = np.array([str(cell).strip().lower() for cell in won], dtype=object)
     labels = np.array([rows[name] == won for name in pair.columns])
-    sides = np.array([(words == column) | (words == word) for column, word in zip(pair.columns, pair.words, strict=True)])
+    sides = np.array(
+        [(words == column) | (words == word) for column, word in zip(pair.columns, pair.words, strict=True)]
+    )
     drawn = np.isin(words.astype(str), TIES)
     both = (labels[0] & (sides[1] | drawn)) | (labels[1] & (sides[0] | drawn))
     rows.refuse(both, "winner may be the name of a response or of a side, and they differ", "winner")
@@ -191,7 +193,7 @@ def _rankings(rows: Rows) -> Comparisons:
         rows["response"][second_row],
         np.where(rank[first_row] == rank[second_row], 0.5, 1.0),
         weight[first_row],
-        rows["prompt"][first_row] if "prompt" in rows else None,
+        rows.get("prompt", first_row),
     )
 
 
@@ -215,9 +217,11 @@ def _written_rankings(rows: Rows) -> Comparisons:
             second.append(names[j])
             score.append(0.5 if ranked[i][1] == ranked[j][1] else 1.0)
     where = np.array(at, dtype=np.intp)
-    prompt = rows["prompt"][where] if "prompt" in rows else None
-    labels = (np.array(names, dtype=object) for names in (first, second))
-    return Comparisons(rows, where, ("ranking", "ranking"), *labels, np.array(score), _weight(rows)[where], prompt)
+    one, other = np.array(first, dtype=object), np.array(second, dtype=object)
+    columns = ("ranking", "ranking")
+    return Comparisons(
+        rows, where, columns, one, other, np.array(score), _weight(rows)[where], rows.get("prompt", where)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- what all share
@@ -225,9 +229,8 @@ def _written_rankings(rows: Rows) -> Comparisons:
 
 def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Comparisons:
     """A comparison for each row."""
-    prompt = rows["prompt"] if "prompt" in rows else None
     first, second = (rows[name] for name in columns)
-    return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, _weight(rows), prompt)
+    return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, _weight(rows), rows.get("prompt"))
 
 
 def _weight(rows: Rows) -> Floats:

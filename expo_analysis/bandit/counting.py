@@ -54,7 +54,9 @@ def known_reference(data: Comparisons, reference: Any, responses: list[Hashable]
         if responses is None and data.own:
             return _own_responses(data, prompts or [])
         seen = responses or _seen(data)
-        return _shared("responses" if responses else "the comparisons", seen, np.full(len(seen), 1 / len(seen)), prompts)
+        return _shared(
+            "responses" if responses else "the comparisons", seen, np.full(len(seen), 1 / len(seen)), prompts
+        )
     if isinstance(reference, pd.Series):
         labels = reference.index.tolist()
         if responses is not None:
@@ -104,7 +106,9 @@ def count(
         counted.append(_counts(data, used, x, group, known.source, ties))
     for group, own in zip(known.groups, counted, strict=True):
         if len(known.groups) > 1 and not own["counts"].any():
-            raise data.rows.error(f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference")
+            raise data.rows.error(
+                f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference"
+            )
     return bandits_of(known, counted, prompt_weights, make)
 
 

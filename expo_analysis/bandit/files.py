@@ -34,9 +34,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from .._checks import check_policy
 from .bandit import Bandit
@@ -82,7 +79,9 @@ def read_bandit(path: str | os.PathLike[str], reference: Reference | None = None
     """
     found = _read(Path(path), reference, ties)
     if isinstance(found, RaggedBandit):
-        raise ValueError(f"{path}: prompts have different responses: use read_ragged_bandit, which gives a RaggedBandit")
+        raise ValueError(
+            f"{path}: prompts have different responses: use read_ragged_bandit, which gives a RaggedBandit"
+        )
     return found
 
 
@@ -139,8 +138,8 @@ def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | Ragged
 def _from_policies(path: Path, rows: Rows) -> Bandit | RaggedBandit:
     if is_labelled(rows):
         raise ValueError(
-            f"{path}: holds labels of single responses (thumbs up or down), which no loss of pairs can use: read_labels "
-            "reads them"
+            f"{path}: holds labels of single responses (thumbs up or down), which no loss of pairs can use: "
+            "read_labels reads them"
         )
     if not {"response", "reference", "optimal"} & set(rows.columns):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Policies by the names of prompts and responses: the prompts that share their responses are a group, and a `Bandit`."""
+"""Policies by the names of prompts and responses: prompts that share their responses are a group, and a `Bandit`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
     groups = []
     for members in found.values():
         there = np.flatnonzero(table[members[0]] >= 0)
-        values = {name: own[table[np.ix_(members, there)]] for name, own in numbers.items()}
+        values = {name: own[table[np.ix_(np.array(members), there)]] for name, own in numbers.items()}
         if not shared:
             _check_whole(rows, prompts, members, every, there, values)
         own_prompts = tuple(prompts[x] for x in members)
@@ -84,7 +84,7 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
 def _check_whole(
     rows: Rows, prompts: list[Any], members: list[int], every: list[Any], there: Any, values: Mapping[str, Floats]
 ) -> None:
-    """Raise where a prompt has no row for a response of another prompt, and its probabilities show that it is missing."""
+    """Raise where a prompt has no row for a response of another, and its probabilities show that it is missing."""
     missing = [label for k, label in enumerate(every) if k not in set(there.tolist())]
     for x, row in zip(members, values["reference"], strict=True):
         if missing and abs(row.sum() - 1) > SUM_TOLERANCE:
@@ -108,7 +108,7 @@ def bandits_of(
         prompt_weights: of all prompts, in the order of the groups; as `Bandit` and `RaggedBandit` take them.
     """
     made = []
-    own_weights = {"prompt_weights": prompt_weights} if len(groups.groups) == 1 else {}
+    own_weights: dict[str, Any] = {"prompt_weights": prompt_weights} if len(groups.groups) == 1 else {}
     for k, group in enumerate(groups.groups):
         named: dict[str, Any] = {"responses": names(group.responses), "prompt_names": names(group.prompts)}
         if len(groups.groups) > 1:  # a part is known by its names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ COMMON = ("prompt_weights", "responses", "prompts", "rewards", "lengths")
 KINDS = {"optimal": ("pairs",), "counts": ("ties",), "preference": ("pairs",)}
 """Where preferences come from, one of these keys, and the keys that may stand beside it."""
 
-MAKE = {"optimal": Bandit, "counts": Bandit.from_counts, "preference": Bandit.from_preferences}
+MAKE: dict[str, Callable[..., Bandit]] = {
+    "optimal": Bandit,
+    "counts": Bandit.from_counts,
+    "preference": Bandit.from_preferences,
+}
 
 
 def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
@@ -51,7 +56,7 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
         if len(sizes) > 1:
             return _ragged(kind, given)
         if given["reference"] == "uniform" or isinstance(rows, list):
-            return MAKE[kind](**given)  # type: ignore[no-any-return]
+            return MAKE[kind](**given)
         raise ValueError(f"reference must be an array of numbers or 'uniform', got {rows!r}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -66,14 +71,15 @@ def _ragged(kind: str, given: dict[str, Any]) -> RaggedBandit:
             raise ValueError(f"{key} must have an entry for each of {prompts} prompts, got {len(value)}")
     named = given.pop("prompt_names", [str(x) for x in range(prompts)])
     responses = given.pop("responses", [None] * prompts)
+    for x, row in enumerate(given["reference"]):
+        if not isinstance(row, list) or len(row) < 2:
+            raise ValueError(
+                f"reference must be an array of numbers with two responses or more on every prompt, got {row} on "
+                f"prompt {named[x]!r}"
+            )
     parts = []
     for x in range(prompts):
         own = {key: value if isinstance(value, str) else [value[x]] for key, value in given.items()}
-        if not isinstance(own["reference"][0], list) or len(own["reference"][0]) < 2:
-            raise ValueError(
-                "reference must be an array of numbers with two responses or more on every prompt, got "
-                f"{own['reference'][0]!r} on prompt {named[x]!r}"
-            )
         try:
             parts.append(MAKE[kind](**own, responses=responses[x], prompt_names=[named[x]]))
         except ValueError as error:

@@ -40,7 +40,7 @@ def is_labelled(rows: Rows) -> bool:
 
 
 def read_labels(path: str | os.PathLike[str]) -> LabelledResponses:
-    """Labels from a table with the columns ``response`` (or ``completion``), ``label``, optionally ``prompt``, ``weight``.
+    """Labels from a table with ``response`` (or ``completion``), ``label`` and, optionally, ``prompt`` and ``weight``.
 
     A label is true or false, 1 or 0, up or down, good or bad. The formats of files are those of `read_bandit`.
 

@@ -187,11 +187,11 @@ def _axes(name: str, value: Any) -> list[tuple[Labels, Labels]]:
         if item.ndim == 2:
             rows, columns = _axis(name, item.index), _axis(name, item.columns)
             if rows is not None or columns is not None or item.shape[0] != item.shape[1]:
-                found.append(tuple(_positions_or(labels, size) for labels, size in zip((rows, columns), item.shape)))
+                found.append((_or_positions(rows, item.shape[0]), _or_positions(columns, item.shape[1])))
     return found
 
 
-def _positions_or(labels: Labels | None, size: int) -> Labels:
+def _or_positions(labels: Labels | None, size: int) -> Labels:
     return tuple(range(size)) if labels is None else labels
 
 
@@ -257,4 +257,3 @@ def _positions(name: str, index: Any, labels: Labels, kind: str) -> list[int]:
         raise ValueError(f"{name} has no entry for the {kind} {listed(missing)}")
     where = {label: k for k, label in enumerate(_given(index))}
     return [where[label] for label in labels]
-

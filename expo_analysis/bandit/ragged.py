@@ -56,8 +56,8 @@ class RaggedBandit:
             check_shape("weights", rho, (sum(sizes),))
             if not (np.isfinite(rho) & (rho >= 0)).all() or not 0 < rho.sum() < np.inf:
                 raise ValueError("weights must be non-negative, finite and not all zero")
-        elif all(part.counts is not None for part in kept):
-            rho = np.concatenate([np.atleast_1d(np.sum(part.counts, axis=(-1, -2))) for part in kept])
+        elif len(counts := [part.counts for part in kept if part.counts is not None]) == len(kept):
+            rho = np.concatenate([np.atleast_1d(own.sum(axis=(-1, -2))) for own in counts])
         else:
             rho = np.ones(sum(sizes))
         set_fields(self, parts=kept, weights=rho / rho.sum())

@@ -44,6 +44,12 @@ class Rows:
         """The cells of a column, an array of objects."""
         return self.frame[column].to_numpy(dtype=object)
 
+    def get(self, column: str, at: Indices | None = None) -> Any:
+        """The cells of a column in the rows ``at``, or in all; None where there is no such column."""
+        if column not in self:
+            return None
+        return self[column] if at is None else self[column][at]
+
     def error(self, message: str) -> ValueError:
         """What is wrong with the table as a whole."""
         return ValueError(f"{self.place}: {message}")
