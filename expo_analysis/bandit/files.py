@@ -48,7 +48,7 @@ from .labels import Labels, listed
 from .ragged import RaggedBandit
 from .rows import Rows
 
-__all__ = ["NamedBandit", "read_bandit", "read_named_bandit", "read_ragged_bandit"]
+__all__ = ["NamedBandit", "read_bandit", "read_named_bandit", "read_named_bandits", "read_ragged_bandit"]
 
 Reference = str | os.PathLike[str] | Sequence[float]
 
@@ -99,6 +99,14 @@ def read_named_bandit(
     """`read_bandit`, with the names that the file gives to responses and prompts, which the bandit has too."""
     found = read_bandit(path, reference, ties=ties)
     return NamedBandit(found, found.responses, found.prompt_names)
+
+
+def read_named_bandits(
+    path: str | os.PathLike[str], reference: Reference | None = None, *, ties: str = "half"
+) -> list[NamedBandit]:
+    """The bandit in a file, or where prompts have different responses the parts of the `RaggedBandit`."""
+    parts = read_ragged_bandit(path, reference, ties=ties)
+    return [NamedBandit(part, part.responses, part.prompt_names) for part in parts]
 
 
 def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | RaggedBandit:

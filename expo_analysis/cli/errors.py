@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,3 +25,14 @@ def bad_input(is_users: Callable[[Exception], bool] = lambda error: True) -> Ite
         line = Text.assemble(("Error: ", "bold red"), " ".join(message.split()))
         Console(stderr=True).print(line, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def remarks() -> Iterator[None]:
+    """What is said of input that is good becomes a line on standard error; put around what reads it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        line = Text.assemble(("Note: ", "bold"), " ".join(str(warning.message).split()))
+        Console(stderr=True).print(line, soft_wrap=True)

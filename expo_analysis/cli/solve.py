@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bandit import Bandit
-from ..bandit_files import NamedBandit, read_named_bandit
+from ..bandit.files import NamedBandit, read_named_bandits
+from ..bandit.formats import ending
 from ..losses import AOT, CATALOGUE, QPO, Objective, objective
 from ..optima import Path as Optima
 from ..optima import solve_path
-from .errors import bad_input
+from .errors import bad_input, remarks
 
 MAX_RANGE = 100_000
 """The most lambdas that one range may ask for."""
@@ -63,7 +64,7 @@ def solve(
         str | None,
         typer.Option(
             metavar="POLICY",
-            help="Reference policy, as 0.4,0.4,0.2; for a CSV file of win counts also 'uniform' or a CSV file.",
+            help="Reference policy, as 0.4,0.4,0.2; for comparisons and counts also 'uniform' or a file with a table.",
         ),
     ] = None,
     optimal: Annotated[str | None, typer.Option(metavar="POLICY", help="BT-optimal policy, as 0.6,0.3,0.1.")] = None,
@@ -71,8 +72,15 @@ def solve(
         str | None, typer.Option(metavar="NAME", help="Which pairs are compared: uniform (default) or reference.")
     ] = None,
     bandit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read policies or win counts from a .json or .csv file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read policies, counts or comparisons from a .json, .jsonl, .csv, .tsv (also .gz) or .parquet file.",
+        ),
     ] = None,
+    ties: Annotated[
+        str, typer.Option(metavar="NAME", help="What a tie counts: half (a win of each) or drop (nothing).")
+    ] = "half",
     method: Annotated[str, typer.Option(metavar="NAME", help="auto, closed_form, newton or multistart.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -84,34 +92,45 @@ def solve(
       expo-analysis solve dpo --lam 0.1 --lam 1 --option label_smoothing=0.1 --bandit examples/wins.json
       expo-analysis solve ipo --lam 1e-3:1e3:7 --bandit examples/two_prompts.csv --json
       expo-analysis solve dpo --lam 0.5 --bandit examples/wins.csv --reference examples/reference.csv
+      expo-analysis solve expo --lam 0.01 --bandit tests/files/rankings.csv --reference uniform
 
     \b
     FILE is one of
       JSON  {"reference": [...], "optimal": [...]}, if wished "pairs" ("uniform", "reference"
-            or a matrix) and "prompt_weights"; policies of several prompts are lists of lists
-      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j
-      CSV   response,reference,optimal and, for several prompts, prompt
-      CSV   winner,loser and, if wished, count and prompt; needs --reference
+            or a matrix), "prompt_weights", "responses" and "prompts" (names), "rewards",
+            "lengths"; policies of several prompts are lists of lists
+      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j; if
+            wished "ties"
+      table response,reference,optimal and, for several prompts, prompt
+      table of comparisons, which needs --reference and may have prompt, count and weight:
+            winner,loser | model_a,model_b,winner (model_a, model_b or tie) | home_team,
+            away_team,home_score,away_score | chosen,rejected (also with scores) |
+            ranking,response,rank | ranking (as a > b = c); docs/bandits.md has all forms
+      table of counts, a row for each winner and a column for each loser; needs --reference
+    A table is CSV, TSV, Parquet, JSON Lines or a JSON array of objects.
 
     \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
     "status": "optimal" | "no_minimiser" | "not_unique" | "failed", "message": ...,
     "error_bound": ..., "iterations": ...}; with several prompts each of the last six is a list
     over prompts. "responses" and "prompts" are there where the file names them. Several lambdas
-    give {"solutions": [...]}, one such object for each. What is not known is null.
+    give {"solutions": [...]}, one such object for each, and so do prompts with different
+    responses. What is not known is null.
     """
     with bad_input():
         lams = parse_lams(lam)
         chosen = parse_objective(loss, lams[0], option or [])
-        problem = parse_bandit(reference, optimal, pairs, bandit)
+        with remarks():
+            problems = parse_bandit(reference, optimal, pairs, bandit, ties)
     with bad_input(lambda error: str(error).startswith("method ")):  # the only input that is not checked by now
-        optima = solve_path(chosen, problem.bandit, lams, method)
+        solved = [(solve_path(chosen, problem.bandit, lams, method), problem) for problem in problems]
     if as_json:
-        documents = [to_document(optima, k, problem) for k in range(len(lams))]
+        documents = [to_document(optima, k, problem) for k in range(len(lams)) for optima, problem in solved]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print_table(" ".join([loss, *(option or [])]), optima, problem)
+        for optima, problem in solved:
+            print_table(" ".join([loss, *(option or [])]), optima, problem)
 
 
 def parse_lams(texts: list[str]) -> list[float]:
@@ -185,21 +204,24 @@ def parse_scalar(text: str) -> bool | int | float | str:
     return text
 
 
-def parse_bandit(reference: str | None, optimal: str | None, pairs: str | None, file: Path | None) -> NamedBandit:
-    """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``."""
+def parse_bandit(
+    reference: str | None, optimal: str | None, pairs: str | None, file: Path | None, ties: str = "half"
+) -> list[NamedBandit]:
+    """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``; several where prompts' responses differ."""
     if file is not None:
         for name, value in (("optimal", optimal), ("pairs", pairs)):
             if value is not None:
                 raise ValueError(f"{name} is not used beside --bandit: put it in the file")
-        if reference is None or reference == "uniform" or Path(reference).suffix.lower() == ".csv":
-            return read_named_bandit(file, reference)
-        return read_named_bandit(file, parse_policy("reference", reference, " (or uniform, or a .csv file)"))
+        if reference is None or reference == "uniform" or ending(reference) is not None:
+            return read_named_bandits(file, reference, ties=ties)
+        given = parse_policy("reference", reference, " (or uniform, or a .csv file)")
+        return read_named_bandits(file, given, ties=ties)
     if reference is None or optimal is None:
         raise ValueError("give both --reference and --optimal, or --bandit FILE")
     if pairs not in (None, "uniform", "reference"):
         raise ValueError(f"pairs must be 'uniform' or 'reference' here (a matrix goes in a file), got {pairs!r}")
-    policies = [np.array(parse_policy(*given)) for given in (("reference", reference), ("optimal", optimal))]
-    return NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))
+    policies = [np.array(parse_policy(*both)) for both in (("reference", reference), ("optimal", optimal))]
+    return [NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))]
 
 
 def parse_policy(name: str, text: str, also: str = "") -> list[float]:
