@@ -150,12 +150,13 @@ def _of_pair(rows: Rows, pair: Pair) -> Comparisons:
 def _outcomes(rows: Rows, pair: Pair) -> Floats:
     """The first one's score, from the words of the column ``winner``."""
     won = rows["winner"]
+    rows.check_names("winner", *pair.columns)
     words = np.array([str(cell).strip().lower() for cell in won], dtype=object)
     labels = np.array([rows[name] == won for name in pair.columns])
     sides = np.array(
         [(words == column) | (words == word) for column, word in zip(pair.columns, pair.words, strict=True)]
     )
-    drawn = np.isin(words.astype(str), TIES)
+    drawn = np.array([word in TIES for word in words], dtype=bool)
     both = (labels[0] & (sides[1] | drawn)) | (labels[1] & (sides[0] | drawn))
     rows.refuse(both, "winner may be the name of a response or of a side, and they differ", "winner")
     first, second = sides | labels
@@ -169,6 +170,7 @@ def _rankings(rows: Rows) -> Comparisons:
     required = ("ranking", "response", "rank")
     unread = rows.check_columns(required, WEIGHTS)
     keys = [name for name in ("prompt", "ranking") if name in rows]
+    rows.check_names(*keys, "response")
     rows.check_distinct([*keys, "response"])
     rows.remark(unread, *required, *WEIGHTS)
     rank, group = rows.numbers("rank"), rows.frame.groupby(keys, sort=False).ngroup().to_numpy()
@@ -203,6 +205,7 @@ def _written_rankings(rows: Rows) -> Comparisons:
     rows.check_no_count([] if "count" in rows else unread)
     _check_repeats(rows, ("ranking",), unread)
     rows.remark(unread, "ranking", *WEIGHTS)
+    rows.check_names("ranking", "prompt")
     at, first, second, score = [], [], [], []
     for row, cell in enumerate(rows["ranking"]):
         places = [[name.strip() for name in place.split("=")] for place in str(cell).split(">")]
@@ -229,6 +232,7 @@ def _written_rankings(rows: Rows) -> Comparisons:
 
 def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Comparisons:
     """A comparison for each row."""
+    rows.check_names(*columns, "prompt")
     first, second = (rows[name] for name in columns)
     return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, _weight(rows), rows.get("prompt"))
 

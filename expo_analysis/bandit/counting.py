@@ -13,7 +13,7 @@ from .._checks import check_option, check_policy
 from .bandit import Bandit
 from .comparisons import Comparisons, comparisons_of
 from .groups import Group, Groups, bandits_of
-from .labels import listed
+from .labels import Names, listed
 from .ragged import RaggedBandit
 from .rows import Rows, in_order, positions
 
@@ -58,10 +58,9 @@ def known_reference(data: Comparisons, reference: Any, responses: list[Hashable]
             "responses" if responses else "the comparisons", seen, np.full(len(seen), 1 / len(seen)), prompts
         )
     if isinstance(reference, pd.Series):
-        labels = reference.index.tolist()
-        if responses is not None:
-            reference, labels = reference.reindex(responses), responses
-        values, source = reference.to_numpy(), "reference"
+        own = Names.found(responses, None, {"reference": reference}, {})
+        labels = list(own.responses or range(len(reference)))
+        values, source = own.policies("reference", reference), "reference"
     else:
         values, source = reference, "responses"
         labels = responses or []
@@ -71,6 +70,7 @@ def known_reference(data: Comparisons, reference: Any, responses: list[Hashable]
     if not labels:
         labels = [str(i) if text else i for i in range(len(policy))]
         source = f"a reference of {len(policy)} probabilities, which are numbered from 0"
+        source += "" if text else " without responses=[...]"
     if len(labels) != len(policy):
         raise ValueError(f"reference must have a probability for each of {len(labels)} responses, got {len(policy)}")
     return _shared(source, labels, policy, prompts)

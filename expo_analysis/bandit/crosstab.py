@@ -12,10 +12,12 @@ CORNERS = ("", "winner", "winner/loser", "winner\\loser")
 
 
 def is_crosstab(rows: Rows) -> bool:
-    """Whether the first column is one of `CORNERS` and no other is the column of another form."""
+    """Whether the first column is one of `CORNERS`, and names responses that others of the columns are too."""
     first, *rest = rows.columns
-    others = {"loser", "count", "prompt", "weight"} & set(rest)
-    return first in CORNERS and len(rest) > 1 and not others and not is_comparisons(Rows("", rows.frame[rest]))
+    others = {"count", "prompt", "weight"} & set(rest)
+    if first not in CORNERS or others or is_comparisons(Rows("", rows.frame[rest])):
+        return False
+    return bool(set(rows[first]) & set(rest))
 
 
 def read_crosstab(rows: Rows) -> Comparisons:
@@ -27,6 +29,7 @@ def read_crosstab(rows: Rows) -> Comparisons:
     """
     corner, *losers = rows.columns
     rows.refuse(rows.empty(corner), "the winner's name must not be empty")
+    rows.check_names(corner)
     rows.refuse(rows.frame[corner].duplicated(), "this winner came before", corner)
     counts = np.stack([rows.numbers(loser, least=0.0) for loser in losers], axis=1)
     winners = rows[corner]

@@ -146,8 +146,8 @@ def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | Ragged
 def _from_policies(path: Path, rows: Rows) -> Bandit | RaggedBandit:
     if is_labelled(rows):
         raise ValueError(
-            f"{path}: holds labels of single responses (thumbs up or down), which no loss of pairs can use: "
-            "read_labels reads them"
+            f"{path}: holds labels of single responses (thumbs up or down), which the solver cannot use "
+            "yet: read_labels reads them"
         )
     if not {"response", "reference", "optimal"} & set(rows.columns):
         raise ValueError(

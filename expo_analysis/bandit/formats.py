@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from .rows import Rows
+from .rows import Nested, Rows
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 """Of the names of files; all but the last may be followed by .gz."""
@@ -72,20 +72,13 @@ def records(path: Path, value: Any) -> Rows:
         cells.append({})
         for name, cell in item.items():
             if isinstance(cell, (list, dict)):
-                cells[-1][name] = _Nested(kind_of(cell))
+                cells[-1][name] = Nested(kind_of(cell))
             else:
                 cells[-1][name] = "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
     frame = pd.DataFrame(cells, index=pd.Index(list(items)), dtype=object).fillna("")
     if frame.empty:
         raise ValueError(f"{path}: has no rows")
     return Rows(str(path), frame)
-
-
-class _Nested(str):
-    """What a cell is that has parts; it is no text, which who reads its column says."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def kind_of(value: Any) -> str:
@@ -188,9 +181,9 @@ def _parquet(path: Path) -> Rows:
         raise ValueError(f"{path}: malformed Parquet: {' '.join(str(error).split())}") from None
     if table.empty:
         raise ValueError(f"{path}: has no rows")
+    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):  # its labels are cells
+        table = table.rename_axis(index=str(table.index.name or "")).reset_index()
     table.columns = table.columns.map(str)
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path}: has an index of labels: write it with reset_index(), so that it is a column")
     text = {name: [_as_text(cell) for cell in table[name].array] for name in table}
     return Rows(str(path), pd.DataFrame(text, index=pd.RangeIndex(1, len(table) + 1), dtype=object))
 
@@ -201,6 +194,6 @@ def _as_text(cell: Any) -> str:
     if isinstance(cell, str):
         return cell
     if hasattr(cell, "__len__"):
-        return _Nested("an object" if isinstance(cell, dict) else "an array")
+        return Nested("an object" if isinstance(cell, dict) else "an array")
     value = cell.item() if hasattr(cell, "item") else cell
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -53,7 +53,7 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
     rows = given["reference"]
     sizes = {len(row) for row in rows if isinstance(row, list)} if isinstance(rows, list) else set()
     try:
-        if len(sizes) > 1:
+        if len(sizes) > 1 or any(isinstance(item, list) for item in given.get("responses", [])):
             return _ragged(kind, given)
         if given["reference"] == "uniform" or isinstance(rows, list):
             return MAKE[kind](**given)

@@ -56,6 +56,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelledResponses:
     unread = rows.check_columns((column, "label"), ("prompt", "weight"))
     rows.check_no_count(unread)
     rows.remark(unread, column, "label", "prompt", "weight")
+    rows.check_names(column, "label", "prompt")
     words = np.array([str(cell).lower() for cell in rows["label"]])
     up, down = np.isin(words, UP), np.isin(words, DOWN)
     rows.refuse(~(up | down), "label must be true or false, 1 or 0, up or down, good or bad", "label")

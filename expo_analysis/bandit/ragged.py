@@ -85,12 +85,12 @@ class RaggedBandit:
         """Number of prompts in all parts."""
         return len(self.weights)
 
-    @property
-    def reference(self) -> NoReturn:
-        """There is none of one shape; what asks for it takes a `Bandit`, and is told so."""
-        raise ValueError(
-            "the prompts of a RaggedBandit have different responses, and no array holds them all: take its parts, each "
-            "of which is a Bandit"
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"a RaggedBandit has no {name!r}, as its prompts have different responses: take its parts, each of which is "
+            "a Bandit",
+            name=name,
+            obj=self,
         )
 
     def __iter__(self) -> Iterator[Bandit]:

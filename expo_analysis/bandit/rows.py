@@ -18,6 +18,13 @@ COUNT_LIKE = ("n", "num", "number", "freq", "frequency", "times", "votes", "game
 """Columns that are refused, not left out, where they hold numbers: they may say how often a row happened."""
 
 
+class Nested(str):
+    """A cell that has parts, as "an array" or "an object": it is no name, and no number."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A table: the file's name or the argument's, and a frame whose index has the rows' numbers or labels.
@@ -101,6 +108,13 @@ class Rows:
             if column in self and column not in gaps:
                 self.refuse(self.empty(column), f"{column} must not be empty")
         return unread
+
+    def check_names(self, *columns: str) -> None:
+        """Raise for a cell that is no name: it has parts, as a conversation in a list of messages has."""
+        for column in columns:
+            if column in self:
+                bad = [isinstance(cell, Nested) or not isinstance(cell, Hashable) for cell in self[column]]
+                self.refuse(bad, f"{column} must be a name or a text", column)
 
     def check_no_count(self, unread: Iterable[str]) -> None:
         """Raise where a column that is not read may say how often each row happened."""
