@@ -57,7 +57,9 @@ class Bandit:
 
     pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
     prompts as its index and responses as its columns, a DataFrame of pairs winners as its index and losers as its
-    columns. Labels in another order are put in order, others are refused, and the names are kept.
+    columns. Labels in another order are put in order, others are refused, and the names are kept. Their order is that
+    of ``responses``, else of the first argument that has labels (of a frame of pairs, of its rows); arrays without
+    labels are in this order.
 
     Attributes, arrays that cannot be written to:
         reference, pairs, prompt_weights: as above, normalised. optimal: as above; None for counts and for preferences

@@ -87,8 +87,8 @@ class RaggedBandit:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
-            f"a RaggedBandit has no {name!r}, as its prompts have different responses: take its parts, each of which is "
-            "a Bandit",
+            f"a RaggedBandit has no {name!r}, as its prompts have different responses: take its parts, each of which "
+            "is a Bandit",
             name=name,
             obj=self,
         )
