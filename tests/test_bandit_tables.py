@@ -16,8 +16,8 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.bandit.files import read_named_bandits
 
+ROOT = Path(__file__).parents[1]
 FILES = Path(__file__).parent / "files"
-EXAMPLES = Path(__file__).parents[1] / "examples"
 Write = Callable[[str, pd.DataFrame], Path]
 
 
@@ -563,5 +563,5 @@ def test_names_of_parts_reach_the_command_line() -> None:
         (("short",), ("yes", "no")),
         (("open",), ("essay", "list", "refusal")),
     ]
-    [alone] = read_named_bandits(EXAMPLES / "policies.json")
+    [alone] = read_named_bandits(ROOT / "examples" / "policies.json")
     assert alone.responses is None and alone.prompts is None
