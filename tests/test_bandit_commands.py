@@ -1,4 +1,4 @@
-"""The commands of docs/bandits.md: each solves its file, as `solve` does on comparisons that are counted by hand here."""
+"""The commands of docs/bandits.md: each solves its file, as `solve` does on comparisons counted by hand here."""
 
 from __future__ import annotations
 

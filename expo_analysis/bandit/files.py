@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .._checks import check_policy
@@ -175,7 +175,8 @@ def _from_comparisons(path: Path, rows: Rows, reference: Reference | None, ties:
             raise ValueError(f"{path}: the column 'prompt' is missing, though {known.source} has it")
         if not known.prompts and data.prompt is not None:
             [group] = known.groups
-            known = _named(known_reference(data, group.values["reference"], list(group.responses)), known.source)
+            shared = known_reference(data, group.values["reference"], list(group.responses))
+            known = replace(shared, source=known.source)
     else:
         known = known_reference(data, reference)
     try:
@@ -196,7 +197,3 @@ def _reference_file(path: Path) -> Groups:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return known
-
-
-def _named(groups: Groups, source: str) -> Groups:
-    return Groups(source, groups.groups)

@@ -76,7 +76,10 @@ class Rows:
     def empty(self, column: str) -> Any:
         """Where a column has no entry."""
         cells = self[column]
-        return cells == "" if self.text else np.asarray(pd.isna(cells)) | (cells == "")
+        if self.text:
+            return cells == ""
+        missing = np.asarray(pd.isna(self.frame[column]), dtype=bool)
+        return missing | np.array([isinstance(cell, str) and cell == "" for cell in cells], dtype=bool)
 
     def numbers(self, column: str, least: float | None = None, *, gaps: bool = False) -> Floats:
         """A column of numbers: finite and of at least ``least`` if that is given; with ``gaps`` empty ones are nan."""
