@@ -391,6 +391,36 @@ def test_references_of_comparisons(write: Write) -> None:
 REFERENCE = [0.4, 0.4, 0.2]
 
 
+def test_columns_of_any_type() -> None:
+    """Categories, pandas' own strings and nullable integers, numbers and dates as names."""
+    given = frame("winner,loser,count", ("a", "b", 2), ("b", "a", 1), ("a", "b", 4))
+    for types in ({"winner": "category", "loser": "category"}, {"winner": "string", "count": "Int64"}):
+        np.testing.assert_array_equal(
+            ea.Bandit.from_comparisons("uniform", given[:2].astype(types)).counts, [[0, 2], [1, 0]]
+        )
+    days = [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02")]
+    for one, other in ((17, 4), (0.5, 0.25), (days[1], days[0]), (("x", 2), ("x", 1))):
+        games = pd.DataFrame({"winner": [one], "loser": [other]})
+        bandit = ea.Bandit.from_comparisons("uniform", games)
+        assert bandit.responses == (other, one)
+        assert bandit.counts is not None and bandit.counts.tolist() == [[0, 0], [1, 0]]
+    talks = frame("winner,loser,count,talk", ("a", "b", 2, ["hi"]), ("a", "b", 4, ["hello"]))
+    with pytest.warns(UserWarning, match="not read: 'talk'"):
+        counts = ea.Bandit.from_comparisons("uniform", talks).counts
+    assert counts is not None and counts.tolist() == [[0, 6], [0, 0]]
+    missing = given.astype({"winner": "string"})
+    missing.loc[1, "winner"] = pd.NA
+    for bad, message in (
+        (missing, "comparisons: row 1: winner must not be empty"),
+        (given.assign(count=[1, np.nan, 1]), "comparisons: row 1: count must not be empty"),
+        (given, "comparisons: row 2: a row with this winner, loser came before"),
+        (given.assign(loser=[["b"], "a", "b"]), r"comparisons: row 0: loser must be a name or a text, got \['b'\]"),
+        (pd.concat([given, given[["count"]]], axis=1), "comparisons: the column 'count' is given twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ea.Bandit.from_comparisons("uniform", bad)
+
+
 def test_a_subclass_makes_its_own() -> None:
     class Named(ea.Bandit):
         """A user's."""

@@ -108,6 +108,7 @@ def comparisons_of(rows: Rows) -> Comparisons:
 def _decided(rows: Rows, columns: tuple[str, str], optional: Sequence[str] = ()) -> Comparisons:
     """The first beat the second."""
     unread = rows.check_columns(columns, (*WEIGHTS, *optional), gaps=optional)
+    rows.check_names(*columns, "prompt")
     _check_repeats(rows, columns, [*unread, *(name for name in optional if name in rows)])
     rows.check_no_count([] if "count" in rows else unread)
     rows.remark(unread, *columns, *WEIGHTS, *optional)
@@ -138,6 +139,7 @@ def _of_pair(rows: Rows, pair: Pair) -> Comparisons:
             f"the column 'winner' (or {listed(pair.scores)}) is missing; the header has {listed(rows.columns)}"
         )
     unread = rows.check_columns((*pair.columns, *outcome), WEIGHTS)
+    rows.check_names(*pair.columns, *outcome, "prompt")
     _check_repeats(rows, (*pair.columns, *outcome), unread)
     rows.check_no_count([] if "count" in rows else unread)
     rows.remark(unread, *pair.columns, *outcome, *WEIGHTS)
@@ -150,7 +152,6 @@ def _of_pair(rows: Rows, pair: Pair) -> Comparisons:
 def _outcomes(rows: Rows, pair: Pair) -> Floats:
     """The first one's score, from the words of the column ``winner``."""
     won = rows["winner"]
-    rows.check_names("winner", *pair.columns)
     words = np.array([str(cell).strip().lower() for cell in won], dtype=object)
     labels = np.array([rows[name] == won for name in pair.columns])
     sides = np.array(
@@ -232,7 +233,6 @@ def _written_rankings(rows: Rows) -> Comparisons:
 
 def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Comparisons:
     """A comparison for each row."""
-    rows.check_names(*columns, "prompt")
     first, second = (rows[name] for name in columns)
     return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, _weight(rows), rows.get("prompt"))
 

@@ -116,7 +116,7 @@ class Rows:
         """Raise for a cell that is no name: it has parts, as a conversation in a list of messages has."""
         for column in columns:
             if column in self:
-                bad = [isinstance(cell, Nested) or not isinstance(cell, Hashable) for cell in self[column]]
+                bad = [not _is_name(cell) for cell in self[column]]
                 self.refuse(bad, f"{column} must be a name or a text", column)
 
     def check_no_count(self, unread: Iterable[str]) -> None:
@@ -132,13 +132,23 @@ class Rows:
 
     def check_distinct(self, columns: Sequence[str], also: Sequence[str] = ()) -> None:
         """Raise for a row that has the same cells in ``columns``, and in ``also``, as one before it."""
-        repeated = self.frame.duplicated([*columns, *also])
+        cells = self.frame[[*columns, *also]].map(lambda cell: cell if _is_name(cell) else repr(cell))
+        repeated = cells.duplicated()
         self.refuse(repeated, f"a row with this {', '.join(columns)} came before")
 
     def remark(self, unread: Sequence[str], *read: str) -> None:
         """Warn of columns that are not read."""
         if unread:
             warnings.warn(f"{self.place}: not read: {listed(unread)}; read: {listed(read)}", stacklevel=2)
+
+
+def _is_name(cell: Any) -> bool:
+    """Whether a cell has no parts that may change: whether it hashes."""
+    try:
+        hash(cell)
+    except TypeError:
+        return False
+    return not isinstance(cell, Nested)
 
 
 def in_order(values: Iterable[Hashable], *, text: bool) -> list[Any]:

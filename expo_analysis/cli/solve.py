@@ -96,11 +96,11 @@ def solve(
 
     \b
     FILE is one of
-      JSON  {"reference": [...], "optimal": [...]}, if wished "pairs" ("uniform", "reference"
-            or a matrix), "prompt_weights", "responses" and "prompts" (names), "rewards",
-            "lengths"; policies of several prompts are lists of lists
-      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j; if
-            wished "ties"
+      JSON  {"reference": [...], "optimal": [...]}, optionally with "pairs" ("uniform",
+            "reference" or a matrix), "prompt_weights", "responses" and "prompts" (names),
+            "rewards", "lengths"; policies of several prompts are lists of lists
+      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j;
+            optionally with "ties"
       table response,reference,optimal and, for several prompts, prompt
       table of comparisons, which needs --reference and may have prompt, count and weight:
             winner,loser | model_a,model_b,winner (model_a, model_b or tie) | home_team,
