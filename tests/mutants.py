@@ -138,14 +138,14 @@ MUTANTS = (
     ),
     Mutant(
         "winner and loser swapped",
-        "bandit.py",
+        "bandit/bandit.py",
         "wins = 2 * self.preference",
         "wins = 2 * (1 - self.preference)",
         "test_bandit.py::test_by_hand",
     ),
     Mutant(
         "unordered pairs counted once",
-        "bandit.py",
+        "bandit/bandit.py",
         "wins = 2 * self.preference",
         "wins = 1 * self.preference",
         "test_bandit.py::test_by_hand",
