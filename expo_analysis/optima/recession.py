@@ -41,17 +41,21 @@ class Structure:
         """Whether there is more to put together than one piece."""
         return len(self.pieces) > 1 or bool(self.lost)
 
-    def masses(self, target: Floats) -> Floats:
+    def masses(self, target: Floats, reference: Floats) -> Floats:
         """Mass of each piece, (places, pieces).
 
         target: the weights of -log pi, or the reference, (places, n): masses are in proportion to it. A piece has its
-        component's mass; pieces of one component share it in proportion too.
+        component's mass; pieces of one component share it in proportion too, those without any weight as the reference.
         """
         masses = np.empty((len(target), len(self.pieces)))
         for component in self.components:
             inside = [k for k, piece in enumerate(self.pieces) if piece[0] in component]
             if inside:
-                own = np.stack([target[:, list(self.pieces[k])].sum(axis=1) for k in inside], axis=1)
+                own, plain = (
+                    np.stack([weights[:, list(self.pieces[k])].sum(axis=1) for k in inside], axis=1)
+                    for weights in (target, reference)
+                )
+                own = np.where(own.sum(axis=1, keepdims=True) > 0, own, plain)
                 total = target[:, list(component)].sum(axis=1, keepdims=True)
                 masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))
         return masses / target.sum(axis=1, keepdims=True)
