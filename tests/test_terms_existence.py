@@ -154,8 +154,9 @@ def test_a_loss_that_is_0_leaves_all_open(name: str) -> None:
     assert solution.status == "not_unique", solution.message
     np.testing.assert_allclose(solution.policy, SEPARABLE.reference, rtol=1e-14)
     held = ea.solve(Own(1.0, ZERO[name], ea.ForwardKL()), SEPARABLE)
-    assert held.status == "optimal"
-    np.testing.assert_allclose(held.policy, SEPARABLE.reference, rtol=1e-12)
+    # a negative weight hides that a straight line is convex, with any sign
+    assert held.status == ("best_found" if name == "difference" else "optimal")
+    np.testing.assert_allclose(held.policy, SEPARABLE.reference, rtol=1e-8)
 
 
 def test_a_loss_that_cancels_over_both_directions_leaves_all_open() -> None:

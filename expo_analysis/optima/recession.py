@@ -98,8 +98,11 @@ def _structure(pieces: list[tuple[int, ...]], components: tuple[tuple[int, ...],
     return Structure(tuple(pieces), tuple(sorted(set(range(n)) - kept)), components)
 
 
-def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure:
-    """The same for costs (n, n) of both signs, and weights (n,) of -log pi."""
+def with_signed_recession(cost: Floats, linked: Mask, held: Floats, straight: bool = False) -> Structure:
+    """The same for costs (n, n) of both signs, and weights (n,) of -log pi.
+
+    straight: whether the loss is a maximum of straight lines far out, and attained where its recession function is 0.
+    """
     n = len(cost)
     components = parts_of(linked, range(n), directed=False)
     pieces: list[tuple[int, ...]] = []
@@ -112,7 +115,7 @@ def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure
         elif len(split) > 1:
             waiting = list(split) + waiting
         else:
-            direction = _falling_direction(cost[np.ix_(members, members)], held[list(members)])
+            direction = _falling_direction(cost[np.ix_(members, members)], held[list(members)], straight)
             if direction is None:
                 pieces.append(members)
             else:
@@ -121,7 +124,7 @@ def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure
     return _structure(pieces, components, n)
 
 
-def _falling_direction(cost: Floats, held: Floats) -> Floats | None:
+def _falling_direction(cost: Floats, held: Floats, straight: bool) -> Floats | None:
     """A direction d that is not constant and along which the recession function is not positive, or None.
 
     One linear program over 0 <= d <= 1 finds the steepest direction along which it is negative. Where there is none, it
@@ -133,7 +136,7 @@ def _falling_direction(cost: Floats, held: Floats) -> Floats | None:
     value, direction = program.lowest([(0.0, 1.0)] * n)
     if value < -least:
         return direction
-    for farthest in range(1, n):
+    for farthest in range(1, 1 if straight else n):
         for end in (-1.0, 1.0):
             bounds = [(0.0, 0.0), *[(-1.0, 1.0)] * (n - 1)]
             bounds[farthest] = (end, end)

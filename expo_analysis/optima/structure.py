@@ -139,7 +139,8 @@ def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data:
     cost, unit = known
     likelihood = _likelihood(objective, facts, wins, np.array([lam]), own)
     held = np.zeros(n) if likelihood is None else likelihood[0] / unit
-    return with_signed_recession(cost[0], linked[0], held)
+    straight = facts.decay == (np.inf, np.inf) and likelihood is None
+    return with_signed_recession(cost[0], linked[0], held, straight)
 
 
 def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats, data: Datum) -> Floats | None:
