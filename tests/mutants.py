@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "components not held to their mass",
-        "optima/structure.py",
+        "optima/recession.py",
         "masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))",
         "masses[:, inside] = own / own.sum(axis=1, keepdims=True) / len(self.components)",
         "test_worked_numbers.py::test_expo_on_a_disconnected_graph",
