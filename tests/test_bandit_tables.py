@@ -484,6 +484,12 @@ def test_a_reference_of_prompts_with_different_responses(write: Write) -> None:
     np.testing.assert_array_equal(two.reference, [[0.5, 0.5], [0.4, 0.6]])
     np.testing.assert_array_equal(two.counts, [[[0, 1], [0, 0]], [[0, 0], [2, 0]]])
     np.testing.assert_array_equal(three.counts, [[[0, 0, 0], [0, 0, 0], [1, 0, 0]]])
+    battles = frame("prompt,model_a,model_b,winner", ("p", "a", "b", "tie"), ("q", "a", "b", "model_a"))
+    tied, won = ea.read_ragged_bandit(write("w.csv", battles), reference)  # a tie alone is a comparison
+    np.testing.assert_array_equal(tied.counts, [[[0, 0.5], [0.5, 0]], np.zeros((2, 2))])
+    assert np.sum(won.counts) == 1
+    with pytest.raises(ValueError, match=r"w\.csv: prompt 'p', 'r' has no comparison"):
+        ea.read_ragged_bandit(write("w.csv", battles), reference, ties="drop")
     stray = pd.concat([wins, frame("prompt,winner,loser", ("p", "c", "a"))])
     with pytest.raises(ValueError, match=r"w\.csv: row 6: winner must be one of 'a', 'b', as in .*r\.csv, got 'c'"):
         ea.read_ragged_bandit(write("w.csv", stray), reference)

@@ -105,7 +105,7 @@ def count(
             x = within[asked[used]]
         counted.append(_counts(data, used, x, group, known.source, ties))
     for group, own in zip(known.groups, counted, strict=True):
-        if len(known.groups) > 1 and not own["counts"].any():
+        if len(known.groups) > 1 and not own["counts"].any() and own["ties"] is None:
             raise data.rows.error(
                 f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference"
             )
