@@ -68,7 +68,7 @@ def compare(
             "peft_config": lora,
         }
         args = PreferenceConfig.from_trl(theirs) if kind is PreferenceTrainer else theirs
-        set_seed(theirs.seed)  # as TRL itself does from 1.16 on, so that adapters begin alike
+        set_seed(theirs.seed)  # as TRL itself does from 1.15 on, so that adapters begin alike
         found.append(logs(kind(model, args=args, **common), names))
     (mine, my_logs), (their_losses, their_logs) = found
     assert len(mine) == STEPS
