@@ -6,9 +6,9 @@ turn and make one step each, round after round: what else the machine does hits 
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
-import resource
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -140,6 +140,8 @@ def serve(name: str, model: str, steps: int, connection: Any) -> None:
     variant = VARIANTS[name]
     os.environ.update(QUIET)  # before anything of huggingface is imported
     warnings.simplefilter("ignore", FutureWarning)  # of transformers, about names that TRL uses
+    from expo_analysis.llm.summary import peak_memory
+
     from .language_model_trainers import Gate, facts, make_trainer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -149,8 +151,7 @@ def serve(name: str, model: str, steps: int, connection: Any) -> None:
         trainer.train()
         connection.recv()  # the others may still have a step to make
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kibibytes on Linux
-        connection.send({"loss": losses[-1], "peak": peak})
+        connection.send({"loss": losses[-1], "peak": (peak_memory() or math.nan) / 2**30})
 
 
 class Process:

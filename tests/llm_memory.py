@@ -5,7 +5,6 @@ python -m tests.llm_memory TOKENS CHUNK
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,11 @@ ROWS = 8
 
 def peak() -> float:
     """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    from expo_analysis.llm.summary import peak_memory
+
+    found = peak_memory()
+    assert found is not None
+    return found / 2**20
 
 
 def main(tokens: int, chunk: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 
 import expo_analysis as ea
 
@@ -21,7 +24,8 @@ from . import llm_models as tiny
 from .llm_trainers import LAM, first_log, make
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
-from expo_analysis.llm.training import _trl, versions  # isort: skip
+from expo_analysis.llm.training import _trl, logs as training_logs, modelling, versions  # isort: skip
+import transformers  # isort: skip
 from trl import DPOConfig  # isort: skip
 
 
@@ -31,16 +35,19 @@ def defaults(kind: Any) -> dict[str, Any]:
 
 
 OTHER = {
-    "beta": "None means 0.1, or the objective's",
-    "logging_nan_inf_filter": "a loss that is not finite is an error",
-    "pad_to_multiple_of": "TRL's 'auto' pads on Trainium only",
+    "beta": ("1.12", "2", "None means 0.1, or the objective's"),
+    "logging_nan_inf_filter": ("1.12", "2", "a loss that is not finite is an error"),
+    "pad_to_multiple_of": ("1.16", "2", "TRL's 'auto' pads on Trainium only"),
+    "router_aux_loss_coef": ("1.12", "1.13", "the model's own coefficient, as in later releases"),
 }
+"""Settings with another default than TRL's: from which release on, before which one, and why."""
 
 
 def test_shared_settings_have_trls_defaults() -> None:
     ours, theirs = defaults(PreferenceConfig), defaults(DPOConfig)
-    shared = set(ours) & set(theirs)
-    assert {name for name in shared if ours[name] != theirs[name]} == set(OTHER)
+    shared, release = set(ours) & set(theirs), Version(importlib.metadata.version("trl"))
+    other = {name for name, (since, before, _) in OTHER.items() if Version(since) <= release < Version(before)}
+    assert {name for name in shared if ours[name] != theirs[name]} == other
     for name in ("max_length", "precompute_ref_log_probs", "precompute_ref_batch_size", "sync_ref_model",
                  "ref_model_mixup_alpha", "ref_model_sync_steps", "disable_dropout", "model_init_kwargs",
                  "dataset_num_proc", "router_aux_loss_coef", "ld_alpha", "use_weighting", "trust_remote_code",
@@ -169,8 +176,9 @@ def test_signals_are_left_alone(tmp_path: Path) -> None:
 def test_a_trainer_of_ones_own_ends_by_signals(number: signal.Signals, tmp_path: Path) -> None:
     """In a program of one's own a signal is not swallowed."""
     program = f"""
-import os, sys
+import os, signal, sys
 sys.path.insert(0, {os.getcwd()!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's jobs in the background lack
 from pathlib import Path
 import expo_analysis as ea
 from tests import llm_models as tiny
@@ -302,3 +310,30 @@ def test_rows_longer_than_learned_positions_are_refused_before_training(by_name:
         make(ea.DPO(LAM), tmp_path, model=model, data=data)
     make(ea.DPO(LAM), tmp_path, model=model, data=data, max_length=64)
     make(ea.DPO(LAM), tmp_path, data=data)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (transformers.LlamaConfig(max_position_embeddings=32), None),
+        (transformers.GPT2Config(n_positions=33), 33),
+        (transformers.OPTConfig(max_position_embeddings=34), 34),
+        (transformers.MambaConfig(), None),
+        (transformers.FalconConfig(alibi=True, max_position_embeddings=35), None),
+        (transformers.LlavaConfig(text_config=transformers.OPTConfig(max_position_embeddings=36)), 36),
+    ],
+    ids=["rotary", "n_positions", "max_position_embeddings", "states", "alibi", "text of a model that sees"],
+)
+def test_which_positions_are_learned(config: Any, expected: int | None) -> None:
+    """A rotary model's max_position_embeddings is no limit of what it can compute."""
+    args = PreferenceConfig("out", use_cpu=True, bf16=False)
+    assert modelling.learned_positions(SimpleNamespace(config=config), args) == expected
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_one_process_speaks_for_all(
+    main: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(training_logs, "PartialState", lambda: SimpleNamespace(is_main_process=main))
+    training_logs.tell("once")
+    assert [record.message for record in caplog.records] == ["once"] * main

@@ -492,16 +492,34 @@ def test_seconds_are_those_of_the_run(model: Path, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(("platform", "peak"), [("linux", 3 * 1024), ("darwin", 3)])
-def test_peak_memory_has_the_units_of_the_system(platform: str, peak: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_has_the_units_of_the_system(
+    platform: str, peak: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fake = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=3))
     monkeypatch.setitem(sys.modules, "resource", fake)
     monkeypatch.setattr(summary.sys, "platform", platform)
+    monkeypatch.setattr(summary, "STATUS", tmp_path / "none")
     assert summary.peak_memory() == peak
 
 
-def test_peak_memory_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)  # so it is on Windows
+    monkeypatch.setattr(summary, "STATUS", tmp_path / "none")
     assert summary.peak_memory() is None
+
+
+@pytest.mark.skipif(not summary.STATUS.exists(), reason="only Linux says what one process has had")
+def test_peak_memory_is_not_that_of_the_process_that_started_it() -> None:
+    """Linux' getrusage is: a child of one that had much would seem to have had as much."""
+    program = (
+        "import subprocess, sys\n"
+        "had = bytearray(900 * 2**20)\n"
+        "had[::4096] = b'x' * len(had[::4096])\n"
+        "child = 'from expo_analysis.llm.summary import peak_memory; print(peak_memory())'\n"
+        "print(subprocess.run([sys.executable, '-c', child], capture_output=True, text=True, check=True).stdout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) < 900 * 2**20
 
 
 def test_peak_memory_is_about_right() -> None:

@@ -397,7 +397,7 @@ def test_resident_memory_does_not_grow_with_the_number_of_tokens() -> None:
     for tokens in (512, 2048):
         command = [sys.executable, "-m", "tests.llm_memory", str(tokens), "64"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-        found[tokens] = float(done.stdout)
+        found[tokens] = float(done.stdout.split()[-1])  # libraries may talk before
     of_all_logits = 2048 * llm_memory.VOCABULARY * 4 / 2**20  # MiB: one N x V of float32
     assert found[2048] - found[512] < 0.2 * of_all_logits
     assert found[2048] < of_all_logits

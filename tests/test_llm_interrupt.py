@@ -133,8 +133,8 @@ def test_all_processes_stop_after_the_same_step(tmp_path: Path) -> None:
     processes = [context.Process(target=one_of_two, args=(rank, str(tmp_path / "store"), results)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    found = dict((rank, rest) for rank, *rest in (results.get(timeout=120) for _ in processes))
+    found = dict((rank, rest) for rank, *rest in (results.get(timeout=600) for _ in processes))
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=600)
         assert process.exitcode == 0
     assert found[0] == found[1] == [[(False, False), (True, True), (True, True)], int(signal.SIGTERM)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
@@ -18,6 +20,9 @@ SHOWN = (
 )
 
 COLUMNS = ("first", "last", "evaluation")
+
+STATUS = Path("/proc/self/status")
+"""What Linux says of this process."""
 
 
 def summarise(trainer: Any, seconds: float, finished: bool) -> dict[str, Any]:
@@ -100,9 +105,13 @@ def _heading(column: str, start: int, end: int) -> str:
 
 def peak_memory() -> int | None:
     """The most memory that this process has had, resident, in bytes; None where the system does not say (Windows)."""
+    if STATUS.exists():  # on Linux, where getrusage begins with the peak of the process that started this one
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) * 1024
     try:
         import resource
     except ImportError:
         return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes on other systems
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
