@@ -157,6 +157,12 @@ class Family:
         return np.asarray(np.ptp(moved, axis=2).max(axis=1))
 
 
+    @cached_property
+    def reach_of_one(self) -> Floats:
+        """The most that a step of length 1 moves a log-ratio by, (B,)."""
+        return np.asarray(2 * np.sqrt((self.directions**2).sum(axis=3)).max(axis=(1, 2)))
+
+
 @dataclass(frozen=True, eq=False)
 class Root:
     """R with R'R = S'S, by QR of S (B, rows, d), which squares no condition number.

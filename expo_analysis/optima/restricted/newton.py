@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..._types import Floats, Indices, Mask
+from ..solution import Certificate, Status
 from .cells import PairCells
-from .certificate import Bounds, certify
+from .certificate import certify
 from .family import Family
+from .found import RestrictedFound
 
 MAX_STEPS = 200
 TOLERANCE = 1e-14
@@ -31,10 +33,19 @@ def concordance(family: Family) -> Floats:
     return np.asarray(family.by_problem(m).max(axis=1))
 
 
-def solve(family: Family, w: Floats) -> tuple[Floats, Bounds, Indices, Mask]:
-    """From w (B, d): the minimisers, their bounds, steps taken and whether they converged."""
-    w, steps, converged = newton(family, w)
-    return w, certify(family, w, concordance(family)), steps, converged
+def solve(family: Family, start: Floats) -> RestrictedFound:
+    """From w = ``start`` (B, d): the minimisers with their bounds; what has none is passed on."""
+    w, steps, converged = newton(family, start)
+    found, proven = RestrictedFound.blank(family, w), certify(family, w, concordance(family))
+    found.steps[:] = steps
+    found.bounded(slice(None), proven)
+    bounded = np.isfinite(np.where(family.shares > 0, proven.policies, 0.0)).all(axis=1)
+    found.say(bounded, Status.OPTIMAL, Certificate.ERROR_BOUND, "the minimiser")
+    text = "the minimiser, but rounding is too large against the curvature to prove an error bound"
+    found.say(~bounded & converged, Status.OPTIMAL, Certificate.CONDITIONS, text)
+    found.message[~bounded & ~converged] = "Newton's method ran out of steps; w is its last iterate"
+    found.passed_on[:] = ~bounded
+    return found
 
 
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")
