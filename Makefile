@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow lint format notebooks bench clean
+.PHONY: help env reproduce test test-slow lint format docs notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ lint: $(STAMP) ## ruff check, ruff format --check and mypy
 format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## write the table of losses in docs/losses.md anew
+	$(BIN)/python docs/losses_table.py
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb

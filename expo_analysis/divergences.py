@@ -61,6 +61,11 @@ class Divergence(ABC):
         """Whether D_f(softmax(theta) || pi_ref) is convex in theta, for every pi_ref."""
         return False
 
+    @property
+    def self_concordance(self) -> float | None:
+        """The least known M with |D3 D[v,v,u]| <= M range(u) D2 D[v,v] in the logits; None where none is known."""
+        return None
+
     @abstractmethod
     def f(self, u: Array) -> Array:
         """The generator f(u), for u > 0 (any shape)."""
@@ -174,6 +179,10 @@ class ForwardKL(Divergence):
     @property
     def convex_in_logits(self) -> bool:
         return True
+
+    @property
+    def self_concordance(self) -> float:
+        return 1.0
 
     def f(self, u: Array) -> Array:
         return -namespace(u).log(u)

@@ -13,11 +13,11 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data"},
-    {"numerics", "_bandit_display"},
+    {"numerics", "_bandit_display", "_symbols"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
-    {"optima", "bandit_io", "paper"},
+    {"optima", "bandit_io", "paper", "terms"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},

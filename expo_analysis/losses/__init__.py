@@ -36,6 +36,7 @@ from .catalogue import (
 from .catalogue.linked import with_divergence
 from .compat import MarginObjective, QuasiconvexObjective
 from .facts import Claims, Facts
+from .notation import formula
 from .risk import risk
 from .trl import from_trl
 
@@ -76,6 +77,7 @@ __all__ = [
     "RewardObjective",
     "SLiC",
     "SimPO",
+    "formula",
     "from_trl",
     "objective",
     "risk",

@@ -6,14 +6,17 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from .._autograd import tensor, values
 from .._checks import check_number as check_number
 from .._checks import check_option as check_option
 from .._checks import check_same_shape
 from .._checks import check_whole as check_whole
+from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence
 from ..numerics import exp, namespace
@@ -37,6 +40,8 @@ class Objective(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.lam, Symbol):
+            return
         if isinstance(self.lam, (bool, np.bool_, str)) or self.lam is None:
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
         if _is_tensor(self.lam) and self.lam.ndim:
@@ -106,6 +111,16 @@ class PairObjective(Objective):
     nothing is assumed but what ``claims`` states.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that writes ``psi`` anew below one that is made of terms has the terms of that psi."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        anew = callable(own.get("psi")) and not {"terms", "pair_loss"} & set(own)
+        if anew and not any("psi" in vars(parent) for parent in cls.__mro__[1:]):
+            from .compat import terms_of_psi
+
+            cls.terms = property(terms_of_psi)  # type: ignore[method-assign, assignment]
+
     @property
     def terms(self) -> Sum | None:
         """The loss as a sum of terms psi(statistic); None where there is a bare ``pair_loss`` instead."""
@@ -148,7 +163,7 @@ class PairObjective(Objective):
         source = next(cls for cls in type(self).__mro__ if {"terms", "pair_loss"} & set(vars(cls)))
         if "terms" in vars(source):
             return source is not PairObjective
-        return self.terms is not None and _agrees(self, self.terms)
+        return self.terms is not None and _agrees(self)
 
     def facts_at(self, datum: Datum | None) -> Facts:
         """What is known of the objective: derived from its terms, or as far as its author claims it.
@@ -187,6 +202,12 @@ class PairObjective(Objective):
                     raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
         given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
         check_same_shape(**{name: value for name, value in given.items() if value is not None})
+        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l)
+
+    def one_per_pair(
+        self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
+    ) -> Array:
+        """`pair_loss`, of which only the shape is checked: for callers that have checked their arguments."""
         result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
         if getattr(result, "shape", None) != logp_w.shape:
             raise ValueError(
@@ -204,24 +225,39 @@ def _datum(logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -
     return {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
 
 
-def _agrees(objective: PairObjective, terms: Sum) -> bool:
+def _agrees(objective: PairObjective) -> bool:
     """Whether a class's own ``pair_loss`` gives the numbers of the terms that it inherits, to rounding.
 
-    It is asked at the objective's own lambdas, of pairs from likely to hardly possible.
+    It is asked at the objective's own lambdas, of pairs from likely to hardly possible. Of a tensor, which torch may be
+    transforming a function of, there are no values to look at, and others have to do.
     """
-    import torch
+    lams = OTHER_LAMS if _is_tensor(objective.lam) else tuple(np.unique(np.asarray(objective.lam)).tolist())
+    try:
+        return _agree_at(objective.with_lam(1.0), lams)
+    except TypeError:  # an option that cannot be hashed
+        return _agree_at.__wrapped__(objective.with_lam(1.0), lams)
 
+
+OTHER_LAMS = (0.1, 1.0, 10.0)
+
+
+@lru_cache(maxsize=256)
+def _agree_at(objective: PairObjective, lams: tuple[float, ...]) -> bool:
+    objective = objective.with_lam(np.array(lams))
+    terms = objective.terms
+    assert terms is not None
     rng = np.random.default_rng(0)
     wide = anything()
     usual = {name: -rng.exponential(np.repeat([0.1, 1.0, 10.0], 70)[:, None]) for name in wide}
     for datum in (wide, usual):
-        ours = np.asarray(terms.value(datum))
-        own = objective.with_lam(torch.tensor(objective.lam, dtype=torch.float64))
+        ours = np.asarray(terms.value(datum)) + 0.0 * objective.lam
         try:
-            theirs = own.pair_loss(*(torch.from_numpy(x).expand(ours.shape).clone() for x in datum.values())).numpy()
+            theirs = values(
+                objective.with_lam(tensor(objective.lam)).pair_loss, *(x + 0.0 * ours for x in datum.values())
+            )
         except Exception:  # a formula of somebody else's may raise anything, and will do so again where it is used
             return False
-        size = 1 + np.abs(ours) + (1 + np.asarray(objective.lam)) * sum(map(np.abs, datum.values()))
+        size = 1 + np.abs(ours) + (1 + objective.lam) * sum(map(np.abs, datum.values()))
         if theirs.shape != ours.shape or not (np.abs(ours - theirs) <= 1e-14 * size).all():
             return False
     return True

@@ -72,3 +72,8 @@ class QuasiconvexObjective(MarginObjective):
     def _decay(self) -> tuple[float, float]:
         one = self.with_lam(1.0)
         return seen_decay(one.psi, one.psi_slopes())
+
+
+def terms_of_psi(objective: Any) -> Sum:
+    """psi(mu(u_w) - mu(u_l)) for a ``psi`` that a subclass writes anew: of it nothing is known, whatever its parent is."""
+    return Stated(objective.psi)(linked(getattr(objective, "link", ReverseKL())))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._symbols import Symbol
 from .._types import Array
 
 Datum = Mapping[str, Array]
@@ -33,9 +34,16 @@ class Data:
 
     def map(self, function: Callable[[Array], Array]) -> Data:
         """An elementwise function of it."""
-        return Data(lambda datum: function(self.of(datum)), self.reads)
+
+        def mapped(datum: Datum) -> Array:
+            value = self.of(datum)
+            return value.of(function.__name__) if isinstance(value, Symbol) else function(value)
+
+        return Data(mapped, self.reads)
 
     def _with(self, other: Any, combine: Callable[[Any, Any], Any]) -> Data:
+        if not isinstance(other, Data) and getattr(other, "__array_ufunc__", ()) is None:
+            return NotImplemented  # statistics and sums of terms know what to make of data
         reads = self.reads | (other.reads if isinstance(other, Data) else frozenset())
         return Data(lambda datum: combine(self.of(datum), evaluate(other, datum)), reads)
 
@@ -53,7 +61,8 @@ class Data:
     def __mul__(self, other: Any) -> Data:
         return self._with(other, operator.mul)
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> Data:
+        return self._with(other, lambda a, b: b * a)
 
     def __truediv__(self, other: Any) -> Data:
         return self._with(other, operator.truediv)
@@ -62,7 +71,7 @@ class Data:
         return self._with(other, lambda a, b: b / a)
 
     def __neg__(self) -> Data:
-        return self.map(operator.neg)
+        return Data(lambda datum: -self.of(datum), self.reads)
 
 
 def evaluate(value: Any, datum: Datum) -> Any:

@@ -19,16 +19,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..divergences import Divergence, ForwardKL, ReverseKL
+from ..divergences import Divergence, ReverseKL
 from .data import Datum, evaluate
 from .psi import Linear, Psi, Slopes, Square
 from .stated import seen_decay
-from .statistics import Linked, Shortfall, Statistic, is_number
-from .terms import Sum, bound
+from .statistics import Linked, Statistic, is_number
+from .terms import Sum, Term, bound
 
 if TYPE_CHECKING:
     from .base import PairObjective
@@ -55,6 +55,26 @@ class Claims:
     log_ratio_only: bool
     self_concordance: Any = None
     couples_pairs: bool = False
+
+
+class BoundTerm(NamedTuple):
+    """A term with its parameters evaluated: weight psi(scale (sum c atom - centre) - offset)."""
+
+    psi: Psi
+    weight: Any
+    scale: Any
+    statistic: Statistic
+
+    @classmethod
+    def of(cls, term: Term, datum: Datum) -> BoundTerm:
+        """At these data."""
+        weight, scale = evaluate(term.weight, datum), evaluate(term.statistic.scale, datum)
+        return cls(bound(term.psi, datum), weight, scale, term.statistic)
+
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether it is a straight line in log-probabilities that do not add up to a log-ratio."""
+        return is_likelihood(self.psi, self.statistic)
 
 
 class Facts:
@@ -87,129 +107,116 @@ class Facts:
         return found.pop() if len(found) == 1 and self.regulariser is None else None
 
     @cached_property
-    def bound(self) -> tuple[tuple[Psi, Any, Any, Statistic], ...]:
-        """psi, weight and scale of each term at the data, and its statistic."""
-        return tuple(
-            (
-                bound(t.psi, self.datum),
-                evaluate(t.weight, self.datum),
-                evaluate(t.statistic.scale, self.datum),
-                t.statistic,
-            )
-            for t in self.terms
-        )
+    def bound(self) -> tuple[BoundTerm, ...]:
+        """The terms at the data."""
+        return tuple(BoundTerm.of(term, self.datum) for term in self.terms)
 
     @cached_property
     def psis_convex(self) -> bool:
         """Whether every psi is convex and has a weight that is not negative."""
-        return all(psi.convex and _everywhere_at_least_0(weight) for psi, weight, *_ in self.bound)
+        return all(term.psi.convex and _at_least_0(term.weight) for term in self.bound)
 
     @cached_property
     def convex(self) -> bool:
         """Whether the objective is known to be convex in the logits, whatever the pairs."""
         regulariser = self.regulariser is None or self.regulariser.convex_in_logits
-        return regulariser and self.psis_convex and all(_composes(psi, s, stat) for psi, _, s, stat in self.bound)
+        return regulariser and self.psis_convex and all(map(_composes, self.bound))
 
     @cached_property
     def self_concordance(self) -> Any:
         """The least known M in the logits; None where there is none."""
-        if not self.convex or not (self.regulariser is None or type(self.regulariser) is ForwardKL):
+        if not self.convex:
             return None
-        known = [_concordance(psi, scale, statistic) for psi, _, scale, statistic in self.bound]
-        if any(m is None for m in known):
-            return None
-        return largest([*known, 0.0 if self.regulariser is None else 1.0])
+        known = [_concordance(term) for term in self.bound]
+        known += [] if self.regulariser is None else [self.regulariser.self_concordance]
+        return None if any(m is None for m in known) else largest([*known, 0.0])
 
     @cached_property
     def score_concordance(self) -> Any:
         """The least known M in the scores, where ``link`` is one and the psis are convex; None where there is none."""
-        if self.link is None or not self.psis_convex:
+        if self.link is None or not self.psis_convex or any(t.psi.self_concordance is None for t in self.bound):
             return None
-        known = [psi.self_concordance for psi, *_ in self.bound]
-        if any(m is None for m in known):
-            return None
-        return largest([m * abs(s) * _steepness(stat) for m, (_, _, s, stat) in zip(known, self.bound, strict=True)])
-
-    @cached_property
-    def slopes(self) -> Slopes | None:
-        """Limits at -inf and +inf of the pair loss's slope in the log-ratio, or in the scores' difference."""
-        left: Any = 0.0
-        right: Any = 0.0
-        for psi, weight, scale, statistic in self.bound:
-            step = (
-                of_log_ratio(statistic) if self.log_ratio_only else of_link(statistic) and _steepness(statistic, True)
-            )
-            if step is None or psi.slopes is None:
-                return None
-            ends = [weight * abs(scale * step) * np.asarray(end) for end in psi.slopes]
-            forward = np.asarray(scale * step) >= 0
-            left = left + np.where(forward, ends[0], -ends[1])
-            right = right + np.where(forward, ends[1], -ends[0])
-        return left, right
-
-    def _step(self, statistic: Statistic) -> float | None:
-        """The factor of a statistic's log-ratio, or of its scores' difference."""
-        if self.log_ratio_only:
-            return of_log_ratio(statistic)
-        return _steepness(statistic, True) if of_link(statistic) is not None else None
+        return largest([t.psi.self_concordance * abs(t.scale) * _steepness(t.statistic) for t in self.bound])
 
     @cached_property
     def likelihood(self) -> dict[str, Any]:
         """a by slot, where terms add up to -sum_slot a log pi_slot with a >= 0, beside terms of log-ratios."""
         found: dict[str, Any] = {}
-        for psi, weight, scale, stat in self.bound:
-            if is_likelihood(psi, stat):
-                for coefficient, atom in stat.parts:
-                    found[atom.slot] = found.get(atom.slot, 0.0) - weight * psi.slope * scale * coefficient  # type: ignore[attr-defined]
-        return found if all(_everywhere_at_least_0(a) for a in found.values()) else {}
+        for term in self.bound:
+            if term.is_likelihood:
+                for c, atom in term.statistic.parts:
+                    assert isinstance(term.psi, Linear)
+                    found[atom.slot] = found.get(atom.slot, 0.0) - term.weight * term.psi.slope * term.scale * c
+        return found if all(map(_at_least_0, found.values())) else {}
 
     @cached_property
     def general(self) -> bool:
         """Whether there is more to the pair loss than terms of log-ratios and a likelihood."""
-        return not all(
-            of_log_ratio(stat) is not None or (is_likelihood(psi, stat) and self.likelihood)
-            for psi, *_, stat in self.bound
-        )
+        return any(of_log_ratio(t.statistic) is None and not (t.is_likelihood and self.likelihood) for t in self.bound)
+
+    @cached_property
+    def _steps(self) -> list[tuple[BoundTerm, Any]] | None:
+        """The terms of log-ratios, or of scores' differences, and dm/d(x_w - x_l) of each; None beside other terms."""
+        if self.link is not None:
+            return [(term, term.scale * _winner_coefficient(term.statistic)) for term in self.bound]
+        if self.general:
+            return None
+        ratios = [(term, of_log_ratio(term.statistic)) for term in self.bound]
+        return [(term, term.scale * step) for term, step in ratios if step is not None]
+
+    @cached_property
+    def slopes(self) -> Slopes | None:
+        """Limits at -inf and +inf of the slope in the log-ratio, or in the scores' difference, beside a likelihood."""
+        left: Any = 0.0
+        right: Any = 0.0
+        if self._steps is None or any(term.psi.slopes is None for term, _ in self._steps):
+            return None
+        for term, step in self._steps:
+            assert term.psi.slopes is not None
+            size = np.asarray(term.weight * abs(step))
+            with np.errstate(
+                invalid="ignore"
+            ):  # what does not move the statistic has no slope, even where psi's is infinite
+                ends = [np.where(size == 0, 0.0, size * np.asarray(end)) for end in term.psi.slopes]
+            forward = np.asarray(step) >= 0
+            left = left + np.where(forward, ends[0], -ends[1])
+            right = right + np.where(forward, ends[1], -ends[0])
+        return None if np.isnan(left).any() or np.isnan(right).any() else (left, right)
 
     @cached_property
     def decay(self) -> tuple[float, float] | None:
         """Rates in the log-ratio (or scores' difference) at which the loss nears straight lines at -inf and +inf."""
         left, right = math.inf, math.inf
-        for psi, _, scale, statistic in self.bound:
-            step = self._step(statistic)
-            if step is None or None in psi.decay:
-                return None
-            rates = [(rate or 0.0) * float(np.min(np.abs(scale * step))) for rate in psi.decay]
-            low, high = rates if np.all(np.asarray(scale * step) >= 0) else rates[::-1]
+        if self._steps is None or any(None in term.psi.decay for term, _ in self._steps):
+            return None
+        for term, step in self._steps:
+            slowest = float(np.min(np.abs(step)))
+            low, high = (math.inf if rate == math.inf else (rate or 0.0) * slowest for rate in term.psi.decay)
+            if not _at_least_0(step):  # turned over, somewhere at least
+                low, high = (high, low) if _at_least_0(-step) else (min(low, high),) * 2
             left, right = min(left, low), min(right, high)
         return left, right
 
     @cached_property
     def lower_bound(self) -> Any:
         """A number below every value of the pair loss; None where none is known."""
-        known = [psi.lower_bound for psi, *_ in self.bound]
-        if any(low is None for low in known) or not all(_everywhere_at_least_0(weight) for _, weight, *_ in self.bound):
+        if any(t.psi.lower_bound is None or not _at_least_0(t.weight) for t in self.bound):
             return None
-        return sum(weight * low for low, (_, weight, *_) in zip(known, self.bound, strict=True))
+        return sum(t.weight * t.psi.lower_bound for t in self.bound)
 
     @cached_property
     def log_odds_scale(self) -> Any:
         """c, where c (x_w - x_l) = log p/(1-p) minimises the expected loss of every pair, or None."""
+        if self._steps is None or self.likelihood or len({_reads_reference(t.statistic) for t in self.bound}) != 1:
+            return None
         found: list[Any] = []
-        for psi, weight, scale, stat in self.bound:
-            step = self._step(stat)
-            plain = is_number(stat.centre, 0) and is_number(stat.offset, 0)
-            if step is None or not plain or psi.log_odds_scale is None or not _everywhere_at_least_0(weight):
+        for term, step in self._steps:
+            plain = is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
+            known = term.psi.log_odds_scale is not None and _at_least_0(term.weight)
+            if not (plain and known and np.all(step != 0)) or _reads_reference(term.statistic) is None:
                 return None
-            found.append(psi.log_odds_scale * step * scale)
-        same = all(np.array_equal(found[0], other) for other in found)
-        return found[0] if same else None
-
-    @cached_property
-    def smooth(self) -> bool:
-        """Whether no psi and no atom has a kink."""
-        kinks = any(isinstance(atom, Shortfall) for _, _, _, stat in self.bound for _, atom in stat.parts)
-        return not kinks and all(psi.linear_pieces is None or isinstance(psi, Linear) for psi, *_ in self.bound)
+            found.append(term.psi.log_odds_scale * step)
+        return found[0] if all(np.array_equal(found[0], other) for other in found) else None
 
     @cached_property
     def closed_form(self) -> bool:
@@ -217,9 +224,9 @@ class Facts:
         if self.regulariser is not None:
             return False
         if self.likelihood:
-            return all(is_likelihood(psi, stat) for psi, *_, stat in self.bound)
+            return all(term.is_likelihood for term in self.bound)
         reached = self.log_ratio_only or (self.link is not None and self.link.mu_at_zero == -math.inf)
-        squares = all(type(psi) is Square for psi, *_ in self.bound)
+        squares = all(type(term.psi) is Square for term in self.bound)
         return bool(reached and (squares or self.log_odds_scale is not None))
 
     def claims(self) -> Claims:
@@ -243,7 +250,7 @@ class StatedFacts(Facts):
     self_concordance = property(lambda self: self.stated.self_concordance)
     slopes = property(lambda self: self.objective.ratio_slopes())
     link = score_concordance = lower_bound = log_odds_scale = None
-    psis_convex = smooth = closed_form = False
+    psis_convex = closed_form = False
     likelihood: ClassVar[dict[str, Any]] = {}
     general = True
 
@@ -282,7 +289,7 @@ def of_log_ratio(statistic: Statistic) -> float | None:
     """c of a statistic that is c log pi_w/pi_l but for what does not depend on the policy; None for any other."""
     if not all(atom.plain for _, atom in statistic.parts) or sum(c for c, _ in statistic.parts) != 0:
         return None
-    return sum(c for c, atom in statistic.parts if atom.slot == "w")
+    return _winner_coefficient(statistic)
 
 
 def of_link(statistic: Statistic) -> Divergence | None:
@@ -294,11 +301,19 @@ def of_link(statistic: Statistic) -> Divergence | None:
     return links.pop() if plain and len(links) == 1 and sum(c for c, _ in statistic.parts) == 0 else None
 
 
-def _steepness(statistic: Statistic, signed: bool = False) -> float:
-    """The sum of the positive coefficients; with ``signed``, the winner's coefficient."""
-    if signed:
-        return sum(c for c, atom in statistic.parts if atom.slot == "w")
+def _steepness(statistic: Statistic) -> float:
+    """The sum of the positive coefficients."""
     return sum(c for c, _ in statistic.parts if c > 0)
+
+
+def _winner_coefficient(statistic: Statistic) -> float:
+    return sum(c for c, atom in statistic.parts if atom.slot == "w")
+
+
+def _reads_reference(statistic: Statistic) -> bool | None:
+    """Whether its atoms are relative to the reference; None where some are and some are not."""
+    found = {atom.relative for _, atom in statistic.parts}
+    return found.pop() if len(found) == 1 else None
 
 
 def bend(statistic: Statistic, scale: Any) -> str:
@@ -306,31 +321,35 @@ def bend(statistic: Statistic, scale: Any) -> str:
     if of_log_ratio(statistic) is not None:
         return "affine"
     plain = sum(c for c, atom in statistic.parts if atom.plain)
-    others = [c for c, atom in statistic.parts if not atom.plain and atom.curvature == "concave"]
-    known = all(atom.curvature == "concave" for _, atom in statistic.parts)
-    if known and plain >= 0 and all(c >= 0 for c in others):
+    others = [c for c, atom in statistic.parts if not atom.plain]
+    if any(atom.curvature != "concave" for _, atom in statistic.parts):
+        return "unknown"
+    if plain >= 0 and all(c >= 0 for c in others):
         kind = "concave"
-    elif known and plain <= 0 and all(c <= 0 for c in others):
+    elif plain <= 0 and all(c <= 0 for c in others):
         kind = "convex"
     else:
         return "unknown"
-    if _everywhere_at_least_0(scale):
+    if _at_least_0(scale):
         return kind
-    return {"concave": "convex", "convex": "concave"}[kind] if _everywhere_at_least_0(-scale) else "unknown"
+    return {"concave": "convex", "convex": "concave"}[kind] if _at_least_0(-scale) else "unknown"
 
 
-def _composes(psi: Psi, scale: Any, statistic: Statistic) -> bool:
-    kind = bend(statistic, scale)
-    return kind == "affine" or (kind == "concave" and psi.decreasing) or (kind == "convex" and psi.increasing)
+def _composes(term: BoundTerm) -> bool:
+    """Whether a convex psi of the statistic is convex in the logits."""
+    kind = bend(term.statistic, term.scale)
+    falls_of_concave = kind == "concave" and term.psi.decreasing
+    return kind == "affine" or falls_of_concave or (kind == "convex" and term.psi.increasing)
 
 
-def _concordance(psi: Psi, scale: Any, statistic: Statistic) -> Any:
+def _concordance(term: BoundTerm) -> Any:
     """M of a convex term in the logits; None where none is known."""
-    if bend(statistic, scale) == "affine":
-        return None if psi.self_concordance is None else psi.self_concordance * abs(scale) * _steepness(statistic)
+    psi, statistic = term.psi, term.statistic
+    if bend(statistic, term.scale) == "affine":
+        return None if psi.self_concordance is None else psi.self_concordance * abs(term.scale) * _steepness(statistic)
     plain = all(atom.plain for _, atom in statistic.parts)
     return 1.0 if plain and isinstance(psi, Linear) else None
 
 
-def _everywhere_at_least_0(value: Any) -> bool:
+def _at_least_0(value: Any) -> bool:
     return bool(np.all(np.asarray(value) >= 0))

@@ -322,6 +322,14 @@ class Modulated(Psi):
         logistic = _peak(low, high) * (1 + 3 * rate * turn) + rate**2 * turn * (3 * miss - rate * log_sigmoid(low))
         return logistic + tail + turned * rate * (3 + 3 * rate + rate**2)
 
-    slopes = (-1.0, 0.0)
-    decay = (1.0, 1.0)
+    @property
+    def slopes(self) -> Slopes:
+        # on the left the exponential, sigma(m/tau) e^-m, is e^{|m| (1 - 1/tau)}
+        return (-1.0 if self.tau <= 1 else -math.inf), 0.0
+
+    @property
+    def decay(self) -> tuple[float, float]:
+        # on the right as e^-m; on the left as e^m, and as what the exponential leaves there
+        return (0.9 if self.tau == 1 else max(0.0, min(1.0, 1 / self.tau - 1))), 1.0
+
     lower_bound = 0.0

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence, ReverseKL
 from ..numerics import log_odds as log_odds_of
@@ -149,6 +150,12 @@ class Statistic:
                 total = total + (value if coefficient == 1 else coefficient * value)
         return total
 
+    def __str__(self) -> str:
+        """The formula, as in docs/losses.md: ``0.1 h̄ - 1/2``."""
+        from .notation import written_statistic
+
+        return str(written_statistic(self))
+
     @property
     def reads(self) -> frozenset[str]:
         """What it reads of a datum, by name."""
@@ -173,6 +180,8 @@ class Statistic:
         for coefficient, atom in (*ours.parts, *theirs.parts):
             total[atom] = total.get(atom, 0.0) + coefficient
         parts = tuple((c, atom) for atom, c in total.items() if c != 0)
+        if not parts:
+            raise ValueError("a statistic must read some log-probability, but here all of them cancel")
         return Statistic(parts, offset=_plus(ours.offset, theirs.offset))
 
     __radd__ = __add__
@@ -212,7 +221,7 @@ class Statistic:
         """The same with scale 1, so that others can be added."""
         if is_number(self.scale, 1) and is_number(self.centre, 0):
             return self
-        if not isinstance(self.scale, (int, float)):
+        if not isinstance(self.scale, (int, float, Symbol)):
             raise TypeError("statistics with a scale must be added before they are scaled: lam * (log_u_w - log_u_l)")
         parts = tuple((self.scale * c, atom) for c, atom in self.parts)
         return Statistic(parts, offset=_plus(self.offset, self.scale * self.centre))

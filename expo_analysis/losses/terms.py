@@ -29,6 +29,9 @@ class Term:
         weight = evaluate(self.weight, datum)
         return value if is_number(weight, 1) else weight * value
 
+    def __str__(self) -> str:
+        return str(Sum((self,)))
+
     @property
     def reads(self) -> frozenset[str]:
         """What it reads of a datum, by name."""
@@ -55,10 +58,17 @@ class Sum:
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
 
+    def __str__(self) -> str:
+        """The formula, as in docs/losses.md: ``-log σ(0.1 h̄) - log π_w``."""
+        from .notation import written_sum
+
+        return written_sum(self)
+
     def __add__(self, other: Any) -> Sum:
         if not isinstance(other, Sum):
             return NotImplemented
-        return Sum(self.terms + other.terms)
+        both = self.terms + other.terms
+        return Sum(tuple(term for term in both if not is_number(term.weight, 0)) or both[:1])
 
     def __mul__(self, factor: Any) -> Sum:
         scaled = (dataclasses.replace(t, weight=factor if is_number(t.weight, 1) else factor * t.weight) for t in self)

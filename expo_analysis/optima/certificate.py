@@ -13,6 +13,20 @@ what H changes on the way: at most (exp(s) - 1 - s) / s <= s exp(s) / 2 times sq
 by at most exp(s). H shrinks by at most exp(-s). So one evaluation of the derivatives serves to take the last step and
 to certify it.
 
+**The same by currents** [ours]. F_s = F - (1 - s) g'x has its minimum at theta for s = 0, and where F has for s = 1; on
+the way the minimiser y moves by y' = -H(y)^+ g. H is the Laplacian of edge weights: psi'' of each pair, and T pi_i pi_j
+where there is a cross-entropy of total weight T. Once y is rho in range away from theta they have shrunk by at most
+exp(-k rho), k = M of the pair parts, and at least 2 beside a cross-entropy. Written as currents c_ij along pairs, g makes
+a difference of potentials H^+ g of at most sum |c_ij| R_ij: by the maximum principle no two responses differ by more than
+the ends of a pair that carries a current, and by Rayleigh's monotonicity R grows by at most exp(k rho). So rho' <=
+exp(k rho) S with S = sum |c_ij| R_ij at theta, and
+
+    k S < 1  proves that a minimiser exists, with  r = -log(1 - k S) / k    (k = 0: r = S).
+
+Where a bridge of tiny weight carries a tiny current, its R is large, but nobody else's current meets it: S stays small
+where the other bound, the product of two norms, does not. Currents are taken to be those of H at theta; what the solver's
+rounding leaves out of them is below a part in a million of S, as it is n^2 units of rounding of it at most.
+
 **From logits to policies.** If log pi' - log pi has range at most r, then for every set S of responses with mass
 a = pi(S), pi'(S) - pi(S) <= k(a) = a (1-a) (e^r - 1) / (1 + a (e^r - 1)). The maximum of k over all a in [0, 1] is
 tanh(r/4), Hilbert's bound on the total variation; if pi has a response of mass m >= 1/2, no set has a mass strictly
@@ -24,8 +38,8 @@ smallest. Their sizes come from a first-order rounding analysis with unit roundo
 u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
 of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
 Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. Second
-derivatives are reduced by what may be rounding in them. A bare formula's derivatives are trusted no further than they
-are seen to change smoothly (`expo_analysis.optima.measured`).
+derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of
+somebody's own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
@@ -37,6 +51,7 @@ H^+ g) with these lower bounds as H.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +62,7 @@ from .._types import Floats
 from ..losses.psi import SquaredSigmoid
 from .derivatives import expand, softmax
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
-from .measured import formula_rounding
+from .measured import divergence_rounding, formula_rounding
 from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)  # twice the unit roundoff: room for the second-order terms
@@ -72,6 +87,10 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
     local = expand(problem, x)
     rounding = PairRounding.of(problem, x)
     blur = 4 * UNIT * rounding.bend_scale
+    other = None if problem.divergence is None else divergence_rounding(problem, x)
+    if other is not None:
+        policy, (high, low) = softmax(x), pairs(problem.n)
+        blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
     weights = np.maximum(local.curvature - blur, 0.0)
     elimination = eliminate(weights)
     flow = sums_at_responses(local.slope)
@@ -89,12 +108,17 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
             x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
         errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
+        if other is not None:
+            errors = dataclasses.replace(errors, at_responses=errors.at_responses + other.at_responses)
         r = radius(m, np.exp(2 * stretch) * errors.reach(change))
         # by currents: what the step changes in those of a pair, and how much it may take from the pairs' weights
         k = np.maximum(m, 0.0 if problem.target is None else 2.0)
         moved = k * np.ptp(direction, axis=0)
         changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2
-        r = np.fmin(r, radius(k, np.exp(moved) * errors.potential(changed)))
+        if other is None:
+            r = np.fmin(r, radius(k, np.exp(moved) * errors.potential(changed)))
+        else:  # nothing but its M is known of its Hessian, whose edges might be negative where rounding hides it
+            r = np.where((local.curvature >= blur).all(axis=0), r, np.nan)
     if step:
         r = r + UNIT * np.abs(x).max(axis=0)
     return x, np.where(np.isfinite(r), r, np.nan)
@@ -288,17 +312,24 @@ def rounding_errors(problem: Problem, x: Floats, slope: Floats, rounding: PairRo
     net = np.abs(slope)
     # two-sum leaves a rounding of the result and of what the second digits hold
     per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * (to_high @ net + to_low @ net)
-    if problem.target is not None:
-        policy, top = softmax(x), x.max(axis=0)
-        share = policy * ((4 + n + top) - x + np.abs(x))
-        if problem.pull is not None:
-            reference = problem.reference * (4 + np.abs(problem.log_reference))
-            per_response = per_response + 2 * UNIT * problem.pull * (share + reference)
-        if problem.likelihood is not None:
-            terms = n + len(problem.edges.winner)
-            seen = problem.likelihood.sum(axis=0)
-            per_response = per_response + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
-    return currents, per_response
+    return currents, per_response + target_rounding(problem, x)
+
+
+def target_rounding(problem: Problem, x: Floats) -> Floats:
+    """Rounding of a cross-entropy's gradient at each response, (n, B)."""
+    if problem.target is None:
+        return np.zeros_like(x)
+    policy = softmax(x)
+    share = policy * ((4 + problem.n + x.max(axis=0)) - x + np.abs(x))
+    found = np.zeros_like(x)
+    if problem.pull is not None:
+        reference = problem.reference * (4 + np.abs(problem.log_reference))
+        found = found + 2 * UNIT * problem.pull * (share + reference)
+    if problem.likelihood is not None:
+        terms = problem.n + len(problem.edges.winner)
+        seen = problem.likelihood.sum(axis=0)
+        found = found + 2 * UNIT * (seen * (share + terms * policy) + terms * problem.likelihood)
+    return found
 
 
 def policy_error(policy: Floats, r: Floats) -> Floats:

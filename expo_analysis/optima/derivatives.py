@@ -60,19 +60,17 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
         at = problem.at(x, part.relative)
         psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
         total = total + np.einsum("eb,eb->b", part.weight, psi)
-    if problem.target is None and problem.only_pairs:
+    if problem.target is None and problem.only_pairs and not problem.is_formula:
         return total
     log_policy = log_softmax(x)
     if problem.is_formula:
         logp = x if problem.facts.log_ratio_only else log_policy
         own = formula.losses(problem, logp) if losses is None else losses
         total = total + np.einsum("eb,eb->b", problem.weight, own)
-    for term in problem.general:
+    for term in (*problem.general, *problem.likelihoods):
         total = total + (problem.weight * term.value(_datum(problem, log_policy))).sum(axis=0)
     if problem.pull is not None:
         total = total + problem.pull * forward_kl(problem.log_reference, log_policy)
-    if problem.likelihood is not None:
-        total = total - (problem.likelihood * log_policy).sum(axis=0)
     if problem.divergence is not None:
         total = total + problem.lam * problem.divergence.terms(log_policy, problem.log_reference).sum(axis=0)
     return np.asarray(total)
@@ -218,7 +216,7 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
         cross = cross + edges.to_pair @ (weight * dwl)
         total = total + (weight * (dw + dl)).sum(axis=0)
 
-    if problem.is_formula:
+    if problem.is_formula and not problem.facts.log_ratio_only:  # then it is among the pair parts
         losses, first, second = formula.at_ends(problem, log_policy)
         add(first[0], first[1], second[0][0], second[0][1], second[1][1])
     for term in problem.general:

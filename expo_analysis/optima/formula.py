@@ -17,7 +17,7 @@ def formula(problem: Problem) -> Callable[..., Any]:
     assert isinstance(objective, PairObjective)
     read = problem.edges.ends if problem.facts.needs_reference else ()
     reference = [tensor(problem.log_reference[end]) for end in read]
-    loss = objective.with_lam(tensor(problem.lam)).loss
+    loss = objective.with_lam(tensor(problem.lam)).one_per_pair
     return lambda logp_w, logp_l: loss(logp_w, logp_l, *reference)
 
 

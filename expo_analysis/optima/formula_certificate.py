@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._types import Floats
-from .certificate import UNIT, policy_error
+from .certificate import UNIT, policy_error, target_rounding
 from .derivatives import expand, log_softmax
 from .laplacian import eliminate, pairs, resistances
 from .measured import formula_rounding_of_ends
@@ -21,7 +21,7 @@ from .problem import Problem
 
 def formula_error(problem: Problem, x: Floats) -> Floats:
     """A bound on the 1-norm distance of softmax(x), x (n, B), from the minimiser; nan where none is proven."""
-    if not (problem.is_formula and problem.facts.convex):
+    if not (problem.is_formula and problem.facts.convex and problem.divergence is None):
         return np.full(problem.size, np.nan)
     x = x - (x.max(axis=0) + x.min(axis=0)) / 2
     n, m = problem.n, np.broadcast_to(np.asarray(problem.concordance, dtype=np.float64), x.shape[1:])
@@ -59,4 +59,4 @@ def rounding_of_formula(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
     per_response = own + policy * (total + 2 * UNIT * logs * at_ends(size).sum(axis=0))
     high, low = pairs(n)
     blur = edges.to_pair @ (weight * bend) + (policy[high] + policy[low]) * (weight * bend).sum(axis=0)
-    return per_response, 16 * UNIT * blur
+    return per_response + target_rounding(problem, x), 16 * UNIT * blur

@@ -9,11 +9,14 @@ rests on it is as good as the claims of the formula's author.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .._autograd import derivatives
 from .._types import Floats
 from . import formula
+from .derivatives import log_softmax
 from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)
@@ -69,3 +72,32 @@ def formula_rounding_of_ends(
     sizes = tuple(np.maximum(m, np.abs(f)) for f in first)
     errors = tuple(8 * UNIT * size + argument + np.maximum(w, 0.0) for size, w in zip(sizes, worst, strict=True))
     return errors, sizes, bend  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class DivergenceRounding:
+    """bend: |A_ii| of a divergence, lam included. at_responses: what rounding may add to its gradient. Both (n, B)."""
+
+    bend: Floats
+    at_responses: Floats
+
+
+def divergence_rounding(problem: Problem, x: Floats) -> DivergenceRounding:
+    """For a regulariser that is no cross-entropy, at logits x (n, B): as `formula_rounding_of_ends`, term by term."""
+    assert problem.divergence is not None
+    derivatives, log_policy = problem.divergence.derivatives, log_softmax(x)
+    first, second = derivatives(log_policy, problem.log_reference)
+    worst = np.zeros_like(x)
+    for size in STEPS:
+        for sign in (1.0, -1.0):
+            step = sign * size * np.maximum(1.0, np.abs(log_policy))
+            moved = log_policy + step
+            slope, bend = derivatives(moved, problem.log_reference)
+            d, curved = moved - log_policy, np.abs(second) + np.abs(bend)
+            slack = np.abs(d) * curved * np.minimum(d**2, 1.0) + 4e-16 * (np.abs(log_policy) + 2) * curved
+            worst = np.maximum(worst, np.abs(slope - first - d * (second + bend) / 2) - slack)
+    policy, first, second = np.exp(log_policy), np.abs(first), np.abs(second)
+    logs = 8 + problem.n + np.abs(log_policy) + 2 * np.abs(x) + np.abs(problem.log_reference)
+    own = worst + 2 * UNIT * logs * (first + second)
+    shared = policy * (own.sum(axis=0) + 2 * UNIT * logs * first.sum(axis=0))
+    return DivergenceRounding(problem.lam * second, problem.lam * (own + shared))

@@ -168,14 +168,15 @@ class Problem:
         return tuple(self._merge(part) for part in self._pair_parts() if _merges(part))
 
     @cached_property
+    def likelihoods(self) -> tuple[Term, ...]:
+        """The terms whose weights are in ``likelihood``."""
+        known = self.likelihood is not None and self.link is None
+        return tuple(term for term in self.facts.terms if known and is_likelihood(term.psi, term.statistic))
+
+    @cached_property
     def general(self) -> tuple[Term, ...]:
         """Terms that are neither pair parts nor likelihoods."""
-        known = self.likelihood is not None
-        return tuple(
-            term
-            for term in self.facts.terms
-            if not (self._is_pair(term) or (known and is_likelihood(term.psi, term.statistic)))
-        )
+        return tuple(term for term in self.facts.terms if not (self._is_pair(term) or term in self.likelihoods))
 
     @property
     def is_formula(self) -> bool:

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._threads import one_thread
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
+from ..losses.data import Datum
 from ..losses.risk import refuse_coupled, risk
 from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
 from .problem import Problem
 from .solution import Certificate, Path, Solution, Status
-from .structure import Structure, decided, describe, structures
+from .structure import Structure, data_of, decided, describe, structures
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
@@ -157,13 +157,13 @@ class _Flat:
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
 
 
-@one_thread()
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
-    for own in _alike(objective, lams):
+    data = data_of(bandit)
+    for own in _alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
-        _solve_alike(flat, columns, objective, bandit, lams[own], method)
+        _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
     lost = flat.status == Status.NO_MINIMISER
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
@@ -173,24 +173,24 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     return flat
 
 
-def _alike(objective: Objective, lams: Floats) -> list[Indices]:
+def _alike(objective: Objective, lams: Floats, data: Datum) -> list[Indices]:
     """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
     found: dict[Any, list[int]] = {}
     for place, lam in enumerate(lams.tolist()):
-        facts = objective.with_lam(lam).facts_at(None)
-        slopes = None if facts.slopes is None else tuple(bool(np.all(np.asarray(end) == 0)) for end in facts.slopes)
-        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, slopes)
+        facts = objective.with_lam(lam).facts_at(data)
+        signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
+        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
         found.setdefault((*known, bool(facts.likelihood)), []).append(place)
     return [np.array(places) for places in found.values()]
 
 
 def _solve_alike(
-    flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str
+    flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str, data: Datum
 ) -> None:
     """Solve all prompts at these lambdas, whose places in ``flat`` are ``columns``."""
     prompts = bandit.prompts or 1
     lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
-    found = structures(objective, bandit, lams)
+    found = structures(objective, bandit, lams, data)
     held = found.target is not None
     target = bandit.reference.reshape(prompts, -1)[prompt] if found.target is None else found.target
 
@@ -216,7 +216,7 @@ def _solve_alike(
         assemble(structure, at, found.exists, search=not found.assumed)
     if found.assumed:  # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
         for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
-            structure = decided(objective, bandit, float(lam[place]), int(prompt[place]))
+            structure = decided(objective, bandit, float(lam[place]), int(prompt[place]), data)
             assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
@@ -26,6 +27,7 @@ from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
+from ..losses.data import Datum
 from ..losses.facts import Facts
 from .solution import Status
 
@@ -81,51 +83,54 @@ class Structures:
     assumed: bool = False
 
 
-def structures(objective: Objective, bandit: Bandit, lams: Floats) -> Structures:
-    """The structures of an objective's problems at lambdas (L,), for every prompt."""
+def data_of(bandit: Bandit) -> Datum:
+    """What parameters of terms may depend on: log pi_ref of winner and loser of all ordered pairs, (prompts, n, n)."""
+    log_reference = np.log(bandit.reference.reshape(-1, bandit.n))
+    full = np.broadcast_to(log_reference[:, :, None], (*log_reference.shape, bandit.n))
+    return {"ref_logp_w": full, "ref_logp_l": np.swapaxes(full, -1, -2)}
+
+
+def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) -> Structures:
+    """The structures of an objective's problems at lambdas (L,) at which the same is known of it, for every prompt."""
     n, prompts = bandit.n, bandit.prompts or 1
     wins, reference = bandit.wins.reshape(prompts, n, n), bandit.reference.reshape(prompts, n)
-    facts = _facts(objective, bandit, lams[0])
-    likelihood = _likelihood(objective, facts, wins, lams)
+    facts = objective.with_lam(lams[0]).facts_at(data)
+    likelihood = _likelihood(objective, facts, wins, lams, data)
+    places = len(lams) * prompts
     if not _splits(objective, facts, bandit):
-        return Structures(
-            [(whole(n), np.arange(len(lams) * prompts))],
-            np.full(len(lams) * prompts, _held_inside(facts)),
-            likelihood,
-            None,
-        )
-    target = None if likelihood is None else likelihood
+        return Structures([(whole(n), np.arange(places))], np.full(places, _held_inside(facts)), likelihood, None)
+    target = likelihood
     if facts.regulariser is not None:  # it is forward KL
         pull = (lams[:, None, None] * reference).reshape(-1, n)
         target = pull if target is None else target + pull
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
     linked = bandit.pairs.reshape(prompts, n, n) > 0
-    cost = _costs(facts, wins)
-    cost_known = cost is not None
-    assumed = cost is not None and bool((cost < 0).any())
-    if cost is None or assumed:
-        cost = linked.astype(np.float64)
-    keys = np.concatenate([cost > 0, linked, held[:, None]], axis=1)
-
-    def build(prompt: int) -> Structure:
-        return with_recession(cost[prompt] > 0, linked[prompt], held[prompt])
-
-    found: dict[Structure, list[Indices]] = {}
-    if (keys == keys[0]).all():
-        found[build(0)] = [np.arange(prompts)]
-    else:
-        _, first, which = np.unique(keys.reshape(prompts, -1), axis=0, return_index=True, return_inverse=True)
-        for group, prompt in enumerate(first):
-            found.setdefault(build(int(prompt)), []).append(np.flatnonzero(which.reshape(-1) == group))
-    starts = np.arange(len(lams))[:, None] * prompts
-    groups = [(structure, np.sort((starts + np.concatenate(own)).reshape(-1))) for structure, own in found.items()]
-    convex = facts.convex or (facts.link is not None and facts.psis_convex)
-    exists = np.full(len(lams) * prompts, convex and cost_known)
-    if not exists.any():
+    cost = _costs(facts, wins, linked)
+    assumed = cost is not None and _has_both_signs(facts)
+    holds = linked if cost is None or assumed else cost > 0
+    groups = _grouped(holds, linked, held, len(lams))
+    exists = np.full(places, cost is not None)
+    if cost is None:
         for structure, at in groups:
             held_up = {prompt: _coercive(facts, wins[prompt], structure) for prompt in np.unique(at % prompts).tolist()}
             exists[at] = [held_up[prompt] for prompt in (at % prompts).tolist()]
     return Structures(groups, exists, likelihood, target, assumed)
+
+
+def _grouped(holds: Mask, linked: Mask, held: Mask, lams: int) -> list[tuple[Structure, Indices]]:
+    """The distinct structures of prompts, each built once, and the places that have it, as `Structures.groups`."""
+    prompts = len(holds)
+    keys = np.concatenate([holds, linked, held[:, None]], axis=1).reshape(prompts, -1)
+    if (keys == keys[0]).all():
+        first, which = np.zeros(1, dtype=np.intp), np.zeros(prompts, dtype=np.intp)
+    else:
+        _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    found: dict[Structure, list[Indices]] = {}
+    for group, prompt in enumerate(first):
+        structure = with_recession(holds[prompt], linked[prompt], held[prompt])
+        found.setdefault(structure, []).append(np.flatnonzero(which.reshape(-1) == group))
+    starts = np.arange(lams)[:, None] * prompts
+    return [(structure, np.sort((starts + np.concatenate(own)).reshape(-1))) for structure, own in found.items()]
 
 
 def _held_inside(facts: Facts) -> bool:
@@ -161,53 +166,62 @@ def _coercive(facts: Facts, wins: Floats, structure: Structure) -> bool:
     return all(len(_groups(cost, piece, directed=True)) == 1 for piece in structure.pieces)
 
 
-def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int) -> Structure:
+def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data: Datum) -> Structure:
     """The structure of one problem whose costs have both signs, by linear programs."""
     n = bandit.n
-    facts = _facts(objective, bandit, lam)
-    cost = _costs(facts, bandit.wins.reshape(-1, n, n)[[prompt]])
+    wins, linked = bandit.wins.reshape(-1, n, n)[[prompt]], bandit.pairs.reshape(-1, n, n)[[prompt]] > 0
+    own = {name: array[[prompt]] for name, array in data.items()}
+    facts = objective.with_lam(lam).facts_at(own)
+    cost = _costs(facts, wins, linked)
     assert cost is not None
-    likelihood = _likelihood(objective, facts, bandit.wins.reshape(-1, n, n)[[prompt]], np.array([lam]))
+    likelihood = _likelihood(objective, facts, wins, np.array([lam]), own)
     held = np.zeros(n) if likelihood is None else likelihood[0]
-    return with_signed_recession(cost[0], bandit.pairs.reshape(-1, n, n)[prompt] > 0, held)
+    return with_signed_recession(cost[0], linked[0], held)
 
 
-def _facts(objective: Objective, bandit: Bandit, lam: float) -> Facts:
-    """Facts at one lambda, on log pi_ref of winner and loser of all ordered pairs, (prompts, n, n)."""
-    log_reference = np.log(bandit.reference.reshape(-1, bandit.n))
-    full = np.broadcast_to(log_reference[:, :, None], (*log_reference.shape, bandit.n))
-    datum = {"ref_logp_w": full, "ref_logp_l": np.swapaxes(full, -1, -2)}
-    facts: Facts = objective.with_lam(lam).facts_at(datum)
-    return facts
-
-
-def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats) -> Floats | None:
+def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats, data: Datum) -> Floats | None:
     """What winners and losers add to the weights of -log pi, (lambdas times prompts, n)."""
     if not facts.likelihood or facts.general:
         return None
-    shares = {"w": wins.sum(axis=-1), "l": wins.sum(axis=-2)}
+    axis = {"w": -1, "l": -2}
+
+    def share(weight: Any, slot: str) -> Floats:
+        """The sum of the weights of the pairs that each response wins, or loses."""
+        if np.ndim(weight) == 0:
+            return np.asarray(weight * wins.sum(axis=axis[slot]))
+        return np.asarray((weight * wins).sum(axis=axis[slot]))
+
     found = []
     for lam in lams:
-        a = objective.with_lam(float(lam)).facts_at(None).likelihood
-        found.append(sum(weight * shares[slot] for slot, weight in a.items()))
+        a = objective.with_lam(float(lam)).facts_at(data).likelihood
+        found.append(sum(share(weight, slot) for slot, weight in a.items()))
     return np.concatenate(found)
 
 
-def _costs(facts: Facts, wins: Floats) -> Floats | None:
-    """cost (prompts, n, n) of the recession function, up to a factor; None where every pair holds both ends.
+def _costs(facts: Facts, wins: Floats, linked: Mask) -> Floats | None:
+    """cost (prompts, n, n) of the recession function, up to a factor; None where it is not known.
 
-    That is so where slopes grow without bound on both sides, and where psi is flat from some margin on: then a
-    minimiser exists wherever responses are compared. It is assumed where slopes are not known, or psi is not convex.
+    Every pair that is compared holds both ends where slopes grow without bound on both sides, and where psi is flat
+    from some margin on: then the infimum is attained. (Beside a likelihood it is not: that still falls.)
     """
-    if not (facts.psis_convex or facts.convex) or facts.slopes is None or facts.decay is None:
+    convex = facts.convex or (facts.link is not None and facts.psis_convex)
+    if not convex or facts.slopes is None or facts.decay is None:
         return None
     left, right = (np.asarray(end, dtype=np.float64) for end in facts.slopes)
     flat = [bool(np.all(end == 0)) and rate == np.inf for end, rate in zip((left, right), facts.decay, strict=True)]
-    if any(flat) or (np.isinf(left).all() and np.isinf(right).all()):
-        return None
+    flattens = any(flat) and not all(flat) and not facts.likelihood
+    if flattens or (np.isinf(left).all() and np.isinf(right).all()):
+        return linked.astype(np.float64)
     largest = max(np.abs(end[np.isfinite(end)]).max(initial=0.0) for end in (left, right)) or 1.0
     left, right = (np.clip(end / largest, -1e3, 1e3) for end in (left, right))
     return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2))
+
+
+def _has_both_signs(facts: Facts) -> bool:
+    """Whether a pair's loss may fall for ever on one side, so that costs can be negative."""
+    assert facts.slopes is not None
+    left, right = facts.slopes
+    return bool(np.any(np.asarray(left) > 0) or np.any(np.asarray(right) < 0))
 
 
 def _splits(objective: Objective, facts: Facts, bandit: Bandit) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import PairObjective
+from ..base import PairObjective, check_number
 from ..psi import Logistic
 from ..statistics import hbar
 from ..terms import Sum
@@ -35,12 +35,10 @@ class DPO(PairObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        eps = self.label_smoothing
-        if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps < 0.5:
-            raise ValueError(f"label_smoothing must be a number in [0, 0.5), got {eps!r}")
+        check_number("label_smoothing", self.label_smoothing, 0.0, 0.5, low_too=True)
         if not isinstance(self.robust, bool):
             raise TypeError(f"robust must be True or False, got {self.robust!r}")
-        if self.robust and eps == 0:
+        if self.robust and self.label_smoothing == 0:
             raise ValueError("robust=True is not used without label_smoothing; give label_smoothing in (0, 0.5)")
 
     @property

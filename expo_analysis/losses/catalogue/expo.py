@@ -47,6 +47,8 @@ class ExplicitPO(PairObjective):
     ``divergence`` names D = D_f(pi || pi_ref): ``"forward_kl"`` is `EXPO`, ``"reverse_kl"`` is SPO (arXiv 2405.00747),
     and ``"jensen_shannon"``, ``"alpha"`` (with ``alpha`` > 0), ``"chi_square"`` or a `Divergence` are free to choose.
     The objective is convex in the logits for forward KL and for alpha >= 1.
+
+    Source: the EXPO paper (arXiv 2506.07492), its explicit objectives.
     """
 
     divergence: str | Divergence = "forward_kl"
@@ -74,7 +76,9 @@ class RegressionEXPO(PairObjective):
     * ``criterion="cross_entropy"``: -t log sigma(h) - (1-t) log sigma(-h), convex.
 
     In expectation over labels the target is (p* + lam p_ref)/(1 + lam). The paper's abstract announces a regression
-    form and gives no formula: this formulation is this package's own.
+    form and gives no formula.
+
+    Source: this package's own formulation of what the EXPO paper (arXiv 2506.07492) announces.
     """
 
     criterion: str = "squared_error"

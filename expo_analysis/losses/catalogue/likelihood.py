@@ -41,6 +41,8 @@ class BradleyTerry(PairObjective):
 
     `DPO` with a uniform reference, CPO's preference term and, at lam = 1, that of `EXPO`. Population optimum on
     connected pairs: pi proportional to (pi*)^(1/lam).
+
+    Source: Bradley and Terry 1952, Biometrika 39.
     """
 
     name: ClassVar[str] = "bradley_terry"

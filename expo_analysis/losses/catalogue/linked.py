@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..._frozen import set_fields
 from ...divergences import Divergence, ReverseKL, resolve_divergence
 from ..base import PairObjective
 from ..statistics import hbar, linked
@@ -56,10 +57,14 @@ class Linked(PairObjective):
     divergence: Divergence
     name: ClassVar[str] = "linked"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_fields(self, of=self.of.with_lam(self.lam))  # one lambda, not two
+
     @property
     def terms(self) -> Sum:
         parts = linked(self.divergence).parts
-        terms = self.of.with_lam(self.lam).terms
+        terms = self.of.terms
         return Sum(
             tuple(dataclasses.replace(t, statistic=dataclasses.replace(t.statistic, parts=parts)) for t in terms)
         )

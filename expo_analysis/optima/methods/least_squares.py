@@ -17,7 +17,8 @@ NAME = "closed_form"
 def accepts(problem: Problem) -> bool:
     """Square psis of log-ratios, or of scores' differences, and nothing else."""
     squares = bool(problem.parts) and all(type(part.psi) is Square for part in problem.parts)
-    return squares and problem.only_pairs and not problem.merged and problem.target is None
+    alone = problem.only_pairs and not problem.merged and problem.target is None
+    return squares and alone and problem.concordance is not None  # a square of negative weight has no minimum
 
 
 def solve(problem: Problem) -> Found:

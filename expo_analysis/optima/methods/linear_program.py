@@ -27,8 +27,8 @@ from scipy.optimize import linprog, nnls
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..._types import Floats, Mask
-from ..edges import Edges
+from ..._types import Floats, Indices, Mask
+from ...divergences import ReverseKL
 from ..found import Found, judged
 from ..problem import Problem
 from ..scores import from_scores
@@ -55,18 +55,18 @@ NAME = "auto"
 
 
 def accepts(problem: Problem) -> bool:
-    """One part that is a maximum of straight lines in scores' differences, and nothing else."""
-    if problem.link is None or not problem.only_pairs or problem.merged or len(problem.parts) != 1:
-        return False
-    (part,) = problem.parts
-    return part.psi.linear_pieces is not None and np.ndim(part.slope) < 2 and np.ndim(part.shift) < 2
+    """Maxima of straight lines in scores' differences, or in log-ratios, and nothing else."""
+    alone = problem.only_pairs and not problem.is_formula and not problem.merged and problem.target is None
+    lines = bool(problem.parts) and all(part.psi.linear_pieces is not None for part in problem.parts)
+    return alone and lines and problem.facts.psis_convex
 
 
 def solve(problem: Problem) -> Found:
     """The minimisers, problem by problem: one of them, and whether there are others; no error bound is proven."""
-    assert problem.link is not None and problem.responses is not None
+    assert problem.responses is not None
     found = linear_optimum(problem)
-    log_policy, _ = from_scores(problem.link, problem.log_reference, found.scores, np.zeros(problem.size))
+    link = ReverseKL() if problem.link is None else problem.link
+    log_policy, _ = from_scores(link, problem.log_reference, found.scores, np.zeros(problem.size))
     result = judged(log_policy, np.zeros(problem.size))
     result.bound[:], result.certificate[:] = np.nan, Certificate.CONDITIONS
     for b in range(problem.size):
@@ -86,24 +86,48 @@ def solve(problem: Problem) -> Found:
     return result
 
 
+@dataclass(frozen=True)
+class _Lines:
+    """weight max_k (slope_k (z_winner - z_loser) + intercept_k) of each pair: (E, B), and (K, E, B) for the lines."""
+
+    winner: Indices
+    loser: Indices
+    weight: Floats
+    slope: Floats
+    intercept: Floats
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Lines:
+        """All parts, one after the other. z are the scores; where x are logits, these less log pi_ref."""
+        (winner, loser), shape = problem.edges.ends, problem.weight.shape
+        most = max(len(part.psi.linear_pieces or ()) for part in problem.parts)
+        slopes, intercepts = [], []
+        for part in problem.parts:
+            shift = part.shift
+            if problem.link is None and not part.relative:
+                shift = shift - part.slope * (problem.log_reference[winner] - problem.log_reference[loser])
+            pieces = list(part.psi.linear_pieces or ())
+            pieces += pieces[-1:] * (most - len(pieces))  # the same line twice is the same maximum
+            slopes.append([np.broadcast_to(a * part.slope, shape) for a, _ in pieces])
+            intercepts.append([np.broadcast_to(b - a * shift, shape) for a, b in pieces])
+        count = len(problem.parts)
+        return cls(
+            np.tile(winner, count),
+            np.tile(loser, count),
+            np.concatenate([part.weight for part in problem.parts]),
+            np.concatenate(slopes, axis=1),
+            np.concatenate(intercepts, axis=1),
+        )
+
+
 def linear_optimum(problem: Problem) -> LinearOptimum:
     """Minimisers over the scores, problem by problem."""
-    (part,) = problem.parts
-    assert part.psi.linear_pieces is not None
-    # a m + b with m = slope (z_w - z_l) - shift
-    lines = np.array(
-        [
-            [np.broadcast_to(x, problem.size) for x in (a * part.slope, b - a * part.shift)]
-            for a, b in part.psi.linear_pieces
-        ]
-    )
+    lines = _Lines.of(problem)
     scores = np.zeros((problem.n, problem.size))
     unbounded, solved = np.zeros(problem.size, dtype=bool), np.zeros(problem.size, dtype=bool)
     groups: list[list[tuple[int, ...]]] = []
     for b in range(problem.size):
-        slopes, intercepts = lines[:, :, b].T
-        unit = np.abs(slopes).max()  # scores in units in which the steepest slope is 1
-        found = _solve_one(problem.edges, part.weight[:, b], slopes / unit, intercepts)
+        found, unit = _solve_one(problem.n, lines, b)
         solved[b] = found is not None
         if found is None:
             groups.append([tuple(range(problem.n))])
@@ -117,30 +141,36 @@ def linear_optimum(problem: Problem) -> LinearOptimum:
     return LinearOptimum(scores, groups, unbounded, solved)
 
 
-def _solve_one(edges: Edges, weight: Floats, slopes: Floats, intercepts: Floats) -> tuple[Floats, Floats] | None:
-    """One minimiser z (n,), and reach (n, n): the largest value of z_i - z_j among all; None where none exists."""
-    n, used = edges.n, np.flatnonzero(weight > 0)
-    winner, loser, weight = edges.winner[used], edges.loser[used], weight[used] / weight.sum()
-    e, k = len(used), len(slopes)
-    row = np.arange(e * k)
-    edge, piece = np.divmod(row, k)
-    entries = np.concatenate([slopes[piece], -slopes[piece], -np.ones(e * k)])
+def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | None, float]:
+    """One minimiser z (n,), and reach (n, n): the largest value of z_i - z_j among all; None where none exists.
+
+    Both times the second number, the steepest slope: in these units it is 1.
+    """
+    used = np.flatnonzero(lines.weight[:, b] > 0)
+    winner, loser, weight = lines.winner[used], lines.loser[used], lines.weight[used, b]
+    weight = weight / weight.sum()
+    slope, intercept = lines.slope[:, used, b], lines.intercept[:, used, b]
+    unit = float(np.abs(slope).max())
+    slope = slope / unit
+    k, e = slope.shape
+    edge, piece = np.divmod(np.arange(e * k), k)
+    entries = np.concatenate([slope[piece, edge], -slope[piece, edge], -np.ones(e * k)])
     columns = np.concatenate([winner[edge], loser[edge], n + edge])
     bounds: list[tuple[float | None, float | None]] = [(0.0, 0.0), *[(None, None)] * (n + e - 1)]
     solution = linprog(
         np.concatenate([np.zeros(n), weight]),
-        A_ub=coo_array((entries, (np.tile(row, 3), columns)), shape=(e * k, n + e)).toarray(),
-        b_ub=-intercepts[piece],
+        A_ub=coo_array((entries, (np.tile(np.arange(e * k), 3), columns)), shape=(e * k, n + e)).toarray(),
+        b_ub=-intercept[piece, edge],
         bounds=bounds,
         method="highs-ds",
     )
     if not solution.success:
-        return None
+        return None, unit
     z = np.asarray(solution.x)[:n]
-    active = -np.asarray(solution.ineqlin.marginals).reshape(e, k) > NEGLIGIBLE * weight[:, None]
-    left, right = _ranges(slopes, intercepts)
-    low = np.where(active, left, -np.inf).max(axis=1)
-    high = np.where(active, right, np.inf).min(axis=1)
+    active = NEGLIGIBLE * weight < -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
+    left, right = _ranges(slope, intercept)
+    low = np.where(active, left, -np.inf).max(axis=0)
+    high = np.where(active, right, np.inf).min(axis=0)
     reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij, from each edge and then along paths
     np.minimum.at(reach, (winner, loser), high)
     np.minimum.at(reach, (loser, winner), -low)
@@ -149,19 +179,18 @@ def _solve_one(edges: Edges, weight: Floats, slopes: Floats, intercepts: Floats)
     lengths = np.maximum(reach - (z[:, None] - z), 0.0)
     for via in range(n):
         lengths = np.minimum(lengths, lengths[:, via, None] + lengths[via])
-    return z, lengths + (z[:, None] - z)
+    return (z, lengths + (z[:, None] - z)), unit
 
 
-def _ranges(slopes: Floats, intercepts: Floats) -> tuple[Floats, Floats]:
-    """The margins between which each piece is the largest; crossed over where it never is."""
-    left, right = np.full(len(slopes), -np.inf), np.full(len(slopes), np.inf)
-    for a, b in itertools.permutations(range(len(slopes)), 2):
-        if slopes[a] != slopes[b]:
-            crossing = (intercepts[b] - intercepts[a]) / (slopes[a] - slopes[b])
-            if slopes[a] > slopes[b]:
-                left[a] = max(left[a], crossing)
-            else:
-                right[a] = min(right[a], crossing)
+def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:
+    """The margins between which each line (K, E) is the largest of its pair's; crossed over where it never is."""
+    left, right = np.full(slope.shape, -np.inf), np.full(slope.shape, np.inf)
+    for a, b in itertools.permutations(range(len(slope)), 2):
+        steeper, flatter = slope[a] > slope[b], slope[a] < slope[b]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = (intercept[b] - intercept[a]) / (slope[a] - slope[b])
+        left[a] = np.where(steeper, np.maximum(left[a], crossing), left[a])
+        right[a] = np.where(flatter, np.minimum(right[a], crossing), right[a])
     return left, right
 
 

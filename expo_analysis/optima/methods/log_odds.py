@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...losses.base import RewardObjective
 from ..certificate import UNIT
 from ..found import Found
 from ..problem import Problem
@@ -16,7 +15,8 @@ NAME = "closed_form"
 def accepts(problem: Problem) -> bool:
     """pi* is known, and c (x_w - x_l) = log p*/(1-p*) minimises every pair's expected loss (`Facts.log_odds_scale`)."""
     known = problem.optimal is not None and problem.facts.log_odds_scale is not None
-    logits = problem.only_pairs and problem.target is None and not any(part.relative for part in problem.merged)
+    own = not any(part.relative for part in (*problem.merged, *problem.parts))  # of log pi itself
+    logits = problem.only_pairs and problem.target is None and own
     return known and (problem.link is not None or logits)
 
 
@@ -25,8 +25,5 @@ def solve(problem: Problem) -> Found:
     assert problem.optimal is not None
     scale = problem.facts.log_odds_scale
     log_optimal = np.log(problem.optimal)
-    error = 2 * UNIT * (np.abs(log_optimal) + 1) / scale
-    found = policy_of_scores(problem, log_optimal / scale, error)
-    if isinstance(problem.objective, RewardObjective):
-        return found
-    return found
+    error = 2 * UNIT * (np.abs(log_optimal) + 1) / np.abs(scale)
+    return policy_of_scores(problem, log_optimal / scale, error)

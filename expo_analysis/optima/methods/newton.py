@@ -41,13 +41,13 @@ def accepts(problem: Problem) -> bool:
     """Convex in logits or scores, with a known self-concordance."""
     convex = problem.facts.convex if problem.link is None else problem.facts.psis_convex
     given = isinstance(problem.objective, RewardObjective) and problem.optimal is not None  # a reward needs no fit
-    return convex and problem.concordance is not None and problem.divergence is None and not given
+    return convex and problem.concordance is not None and not given
 
 
 def solve(problem: Problem) -> Found:
     """Newton's method, and one more step that carries its own error bound."""
     x, steps, converged = newton(problem, start(problem))
-    if not problem.only_pairs:
+    if problem.general or (problem.is_formula and not problem.facts.log_ratio_only):
         return _of_formula(problem, x, steps, converged)
     (x, error), steps = last_step(problem, x), steps + 1
     found = policy_of_scores(problem, x, error, steps, converged)

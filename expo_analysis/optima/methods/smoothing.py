@@ -85,7 +85,7 @@ def accepts(problem: Problem) -> bool:
         return False
     (part,) = problem.parts
     falls = type(part.psi) is Hinge and bool(np.all(np.asarray(part.slope) > 0))
-    return falls and problem.target is not None and bool((problem.target > 0).all())
+    return falls and problem.facts.convex and problem.target is not None and bool((problem.target > 0).all())
 
 
 def solve(problem: Problem) -> Found:

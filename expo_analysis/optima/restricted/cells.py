@@ -14,9 +14,10 @@ from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, PairObjective, RewardObjective
 from ..certificate import UNIT, PairRounding, rounding_errors, sums_at_responses
-from ..derivatives import Expansion, expand, gradient_size, log_softmax, through_softmax, value
+from ..derivatives import Expansion, expand, gradient_size, log_softmax, softmax, through_softmax, value
 from ..formula_certificate import rounding_of_formula
-from ..laplacian import incidence
+from ..laplacian import incidence, pairs
+from ..measured import divergence_rounding
 from ..problem import Problem
 
 
@@ -95,15 +96,23 @@ class PairCells:
     @property
     def certifiable(self) -> bool:
         """Whether `errors` knows what rounding does to the derivatives."""
-        formula = self.problem.is_formula and self.problem.facts.convex
-        return self.problem.concordance is not None and (self.problem.only_pairs or formula)
+        problem = self.problem
+        return problem.concordance is not None and (self._of_log_ratios or problem.divergence is None) and (
+            self._of_log_ratios or (problem.is_formula and problem.facts.convex)
+        )
+
+    @property
+    def _of_log_ratios(self) -> bool:
+        """Whether nothing but parts of log-ratios, a cross-entropy and a divergence is there."""
+        problem = self.problem
+        return not problem.general and (not problem.is_formula or problem.facts.log_ratio_only)
 
     def errors(self, x: Floats) -> LogitErrors:
         """The expansion at x with its rounding errors, where `certifiable`."""
         problem = self.problem
         local = expand(problem, x)
         nothing = np.zeros_like(local.curvature)
-        if not problem.only_pairs:
+        if not self._of_log_ratios:
             per_response, blur = rounding_of_formula(problem, x)
             weights = local.curvature * (1 - 1e-6) - blur
             return LogitErrors(local.gradient, weights, nothing, per_response, nothing, np.abs(per_response) / UNIT)
@@ -111,11 +120,16 @@ class PairCells:
         currents, at_responses = rounding_errors(problem, x, local.slope, rounding)
         flow = sums_at_responses(local.slope)
         gradient = local.gradient + (flow - incidence(problem.n) @ local.slope)
-        own = np.zeros_like(x)
+        policy, own, blur = softmax(x), np.zeros_like(x), 4 * UNIT * rounding.bend_scale
         if problem.target is not None:
-            own = problem.target.sum(axis=0) * np.exp(log_softmax(x))
-        weights = np.maximum(local.curvature - 4 * UNIT * rounding.bend_scale, 0.0)
-        return LogitErrors(gradient, weights, currents, at_responses, rounding.bend, own)
+            own = problem.target.sum(axis=0) * policy
+        if problem.divergence is None:
+            return LogitErrors(gradient, np.maximum(local.curvature - blur, 0.0), currents, at_responses, rounding.bend, own)
+        other, (high, low) = divergence_rounding(problem, x), pairs(problem.n)
+        blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
+        own = own + other.bend + policy * other.bend.sum(axis=0)
+        # nothing but its M is known of a divergence's Hessian: weights that may be negative prove nothing
+        return LogitErrors(gradient, local.curvature - blur, currents, at_responses + other.at_responses, rounding.bend, own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,10 +27,12 @@ from .family import Family, Root
 from .found import RestrictedFound, one_found
 from .kinks import Kinked, penalty, understood
 
-WIDEST, NARROWEST, SHRINK = 1.0, 1e-8, 0.2
-STEPS, ROUNDS = 100, 30
-NEAR = 1e-5
-"""A kink this near, in units of what it is a difference of, may be one that the minimiser is on."""
+WIDEST, NARROWEST, SHRINK = 1.0, 1e-9, 0.2
+STEPS, ROUNDS = 60, 30
+SHORTEST = 1e-6
+"""A line search gives up here."""
+UNDECIDED = 1e-3
+"""A kink whose smoothed tau is farther than this from 0 and 1 may be one that the minimiser is on."""
 LITTLE = 1e-9
 """By how much tau may leave [0, 1] by rounding."""
 
@@ -44,48 +46,48 @@ def solve(family: Family, start: Floats) -> RestrictedFound:
     """One problem's minimiser, from w = ``start`` (1, d), with a bound where there is curvature."""
     kinked = Kinked(family)
     z = np.linalg.lstsq(family.basis[0, :, : family.rank[0]], start[0], rcond=None)[0]
-    z, tau, steps = _narrowing(kinked, z)
-    sharp = _on_kinks(kinked, z, tau)
-    points = [(z, tau)] if sharp is None else [sharp, (z, tau)]
-    found = [_judged(kinked, *point) for point in points]
-    best = min(found, key=lambda one: float(np.nan_to_num(one.bound, nan=np.inf).max()))
-    if not np.isfinite(best.bound).all():
-        best = found[0]
-        if sharp is not None:
-            text = "the minimiser: the objective is convex and its conditions hold; no error bound is known for it"
-            best.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
-        else:
-            best.say(0, Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold")
-    best.steps[:] = steps
-    return best
-
-
-def _narrowing(kinked: Kinked, z: Floats) -> tuple[Floats, Floats, int]:
-    """Newton's method on the smoothed loss, from wide to narrow: z, tau, and steps."""
-    kappa = kinked.kappa(kinked.family.logits(kinked.w(z)))
-    width, steps = max(WIDEST, float(np.abs(kappa).max(initial=0.0)) / 4), 0
-    while True:
-        for _ in range(STEPS):
-            tau = expit(kinked.kappa(kinked.family.logits(kinked.w(z))) / width)
-            local = kinked.at(z, tau, width)
-            step = -_solved(local.rows, local.gradient)
-            promised = float(local.gradient @ step)
-            steps += 1
-            if -promised <= 1e-15 * (1 + abs(local.value)) * min(1.0, width):
-                break
-            length = 1.0
-            while length > 1e-10 and not _value(kinked, z + length * step, width) <= local.value + 1e-4 * length * promised:
-                length /= 2
-            if length <= 1e-10:
-                break
-            z = z + length * step
-        if width <= NARROWEST:
-            return z, expit(kinked.kappa(kinked.family.logits(kinked.w(z))) / width), steps
+    width, steps = max(WIDEST, float(np.abs(kinked.kappa(kinked.family.logits(kinked.w(z)))).max(initial=0.0)) / 4), 0
+    sharp: tuple[Floats, Floats] | None = None
+    while width > NARROWEST and sharp is None:
         width = max(width * SHRINK, NARROWEST)
+        z, tau, taken = _smoothed(kinked, z, width)
+        sharp = _on_kinks(kinked, z, tau) if width < WIDEST else None
+        steps += taken
+    found = _judged(kinked, *(sharp or (z, tau)))
+    found.steps[:] = steps
+    if not np.isfinite(found.bound).all():
+        if sharp is None:
+            found.say(0, Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold")
+        else:
+            text = "a minimiser: the objective is convex and its conditions hold; there may be others"
+            found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
+    return found
+
+
+def _smoothed(kinked: Kinked, z: Floats, width: float) -> tuple[Floats, Floats, int]:
+    """Newton's method on the loss smoothed at this width: z, tau, and steps."""
+    for step in range(1, STEPS + 1):
+        tau = _tau(kinked, z, width)
+        local = kinked.at(z, tau, width)
+        direction = -_solved(local.rows, local.gradient)
+        promised, length = float(local.gradient @ direction), 1.0
+        # what is left is less than what smoothing itself takes away
+        if -promised <= 1e-6 * width * float(local.costs.sum()) + 1e-15 * abs(local.value):
+            break
+        while length > SHORTEST and not _value(kinked, z + length * direction, width) <= local.value + 1e-4 * length * promised:
+            length /= 2
+        if length <= SHORTEST:
+            break
+        z = z + length * direction
+    return z, _tau(kinked, z, width), step
+
+
+def _tau(kinked: Kinked, z: Floats, width: float) -> Floats:
+    return np.asarray(expit(kinked.kappa(kinked.family.logits(kinked.w(z))) / width))
 
 
 def _value(kinked: Kinked, z: Floats, width: float) -> float:
-    return kinked.at(z, expit(kinked.kappa(kinked.family.logits(kinked.w(z))) / width), width).value
+    return kinked.at(z, _tau(kinked, z, width), width).value
 
 
 def _solved(rows: Floats, rhs: Floats) -> Floats:
@@ -98,7 +100,7 @@ def _solved(rows: Floats, rhs: Floats) -> Floats:
 def _on_kinks(kinked: Kinked, z: Floats, tau: Floats) -> tuple[Floats, Floats] | None:
     """z and tau where the kinks near ``z`` are held at 0; None where these contradict each other."""
     kappa = kinked.kappa(kinked.family.logits(kinked.w(z)))
-    on = (np.abs(kappa) <= NEAR * (1 + np.abs(kappa))) & (kinked.at(z, tau).costs > 0)
+    on = (tau > UNDECIDED) & (tau < 1 - UNDECIDED) & (kinked.at(z, tau).costs > 0)
     for _ in range(ROUNDS):
         found = _held(kinked, z, np.where(on, tau, kappa > 0), on)
         if found is None:

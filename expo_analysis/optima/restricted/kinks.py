@@ -22,7 +22,7 @@ from ..._types import Floats, Indices
 from ...losses.data import evaluate
 from ...losses.facts import Facts, of_log_ratio
 from ...losses.psi import Linear, Logistic
-from ...losses.statistics import Shortfall, Statistic, is_number
+from ...losses.statistics import Shortfall, Statistic, h, is_number
 from ...losses.terms import Sum, Term, bound
 from ..derivatives import log_softmax
 from ..laplacian import pairs
@@ -36,7 +36,7 @@ def understood(family: Family) -> bool:
     if not isinstance(family.cells, PairCells) or family.cells.problem.is_formula:
         return False
     problem = family.cells.problem
-    if not problem.facts.convex or problem.facts.smooth:
+    if not problem.facts.convex or not any(map(has_kinks, problem.facts.terms)):
         return False
     smooth = _smooth(problem)
     known = smooth is None or PairCells(smooth).certifiable
@@ -68,6 +68,7 @@ def _smooth(problem: Problem) -> Problem | None:
     rest += tuple(line for term in problem.facts.terms if (line := _last_line(problem, term)) is not None)
     if not rest and problem.target is None:
         return None
+    rest = rest or (Term(Linear(0.0), h),)  # an objective without any terms would be a bare formula
     return dataclasses.replace(problem, facts=Facts(Sum(rest), problem.facts.regulariser, problem.datum))
 
 

@@ -13,6 +13,7 @@ equal, and the bound of the policy is the largest distance within what is left. 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,7 +32,7 @@ from .family import Family
 from .found import RestrictedFound, one_found
 from .tails import Tail, held, tail_least
 
-ROUNDS = 80
+ROUNDS, TINIEST = 80, 1e-13
 MOST = 20_000
 """Intervals at a time; a problem that needs more is not settled."""
 BREAKS, FARTHEST = 24, 750.0
@@ -177,8 +178,63 @@ def solve(family: Family) -> RestrictedFound:
 
 
 @dataclass(frozen=True)
+class _Intervals:
+    """Intervals (T,); F there is at least ``least``, at most ``ceiling`` at the centre, and what is said below.
+
+    turns: whether F' may have a zero. convex: whether F'' > 0. level: whether F varies by less than its rounding.
+    """
+
+    low: Floats
+    high: Floats
+    least: Floats
+    ceiling: Floats
+    turns: Mask
+    convex: Mask
+    level: Mask
+
+    @classmethod
+    def at(cls, line: OneLine, low: Floats, high: Floats) -> _Intervals:
+        if not len(low):
+            nothing, no = np.zeros(0), np.zeros(0, dtype=bool)
+            return cls(nothing, nothing, nothing, nothing, no, no, no)
+        centre, half = (low + high) / 2, (high - low) / 2
+        at, third = line.at(centre), line.third(centre, half)
+        inside = np.clip(-at.slope / np.where(at.bend > 0, at.bend, np.inf), -half, half)
+        varies = np.abs(at.slope) * half + np.abs(at.bend) * half**2 / 2
+        fall = np.where(at.bend > 0, at.slope * inside + at.bend * inside**2 / 2, -varies) - third * half**3 / 6
+        steep = np.abs(at.slope) > np.abs(at.bend) * half + third * half**2 / 2 + at.slope_noise
+        values = np.nan_to_num(at.value, nan=np.inf)
+        return cls(
+            low,
+            high,
+            np.nan_to_num(at.value + fall - at.value_noise, nan=-np.inf),
+            values + at.value_noise,
+            ~(steep & np.isfinite(third)),
+            at.bend - third * half > at.bend_noise,
+            varies + third * half**3 / 6 < at.value_noise,
+        )
+
+    @property
+    def centre(self) -> Floats:
+        return (self.low + self.high) / 2
+
+    def may_hold(self, ceiling: float) -> Mask:
+        """Which may hold the minimiser, if F falls to ``ceiling`` somewhere."""
+        return self.turns & (self.least <= ceiling)
+
+    def take(self, kept: Mask) -> _Intervals:
+        return _Intervals(*(getattr(self, f.name)[kept] for f in dataclasses.fields(self)))
+
+    def joined(self, other: _Intervals) -> _Intervals:
+        return _Intervals(*(np.r_[getattr(self, f.name), getattr(other, f.name)] for f in dataclasses.fields(self)))
+
+
+@dataclass(frozen=True)
 class Left:
-    """What may hold the minimiser: intervals (low, high), in order; whether F is strongly convex on all of them."""
+    """What may hold the minimiser: intervals (low, high), in order; whether F is strongly convex on them.
+
+    best: where F is lowest. ends: of all that was looked at.
+    """
 
     low: Floats
     high: Floats
@@ -187,9 +243,16 @@ class Left:
     steps: int
     ends: tuple[float, float]
 
+    @classmethod
+    def of(cls, intervals: _Intervals, best: float, steps: int, ends: tuple[float, float]) -> Left:
+        order = np.argsort(intervals.low)
+        parts = (x[order] for x in (intervals.low, intervals.high, intervals.convex))
+        return cls(*parts, best, steps, ends)
+
     @property
     def contiguous(self) -> bool:
-        return bool(np.allclose(self.low[1:], self.high[:-1], rtol=1e-12, atol=0))
+        """Whether this is one stretch."""
+        return len(self.low) > 0 and bool(np.array_equal(self.low[1:], self.high[:-1]))
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")
@@ -197,33 +260,21 @@ def branch_and_bound(line: OneLine, low: float, high: float, unit: float) -> Lef
     """What is left of [low, high]; None where it is too much."""
     outward = np.geomspace(1e-2, 1, BREAKS)
     cuts = np.unique(np.concatenate([low * outward, [0.0], high * outward, np.clip([-unit, unit], low, high)]))
-    starts, stops = cuts[:-1], cuts[1:]
-    best, best_t, ceiling = np.inf, 0.0, np.inf
-    convex = np.zeros(len(starts), dtype=bool)
+    open_, level = _Intervals.at(line, cuts[:-1], cuts[1:]), _Intervals.at(line, cuts[:0], cuts[:0])
+    ceiling, best = np.inf, 0.0
     for step in range(1, ROUNDS + 1):
-        centre, half = (starts + stops) / 2, (stops - starts) / 2
-        at, third = line.at(centre), line.third(centre, half)
-        lowest = int(np.nanargmin(at.value))
-        if at.value[lowest] < best:
-            best, best_t = float(at.value[lowest]), float(centre[lowest])
-        ceiling = min(ceiling, float(np.nanmin(at.value + at.value_noise)))
-        inside = np.clip(-at.slope / np.where(at.bend > 0, at.bend, np.inf), -half, half)
-        sloped = at.slope * inside + at.bend * inside**2 / 2
-        flat = -np.abs(at.slope) * half - np.abs(at.bend) * half**2 / 2
-        fall = np.where(at.bend > 0, sloped, flat) - third * half**3 / 6
-        high_up = at.value + fall - at.value_noise > ceiling
-        steep = np.abs(at.slope) > np.abs(at.bend) * half + third * half**2 / 2 + at.slope_noise
-        convex = at.bend - third * half > at.bend_noise
-        keep = ~(high_up | (steep & np.isfinite(third)))
-        starts, stops, convex = starts[keep], stops[keep], convex[keep]
-        left = Left(starts, stops, convex, best_t, step, (low, high))
-        tiny = (stops - starts) <= 1e-13 * np.maximum(np.abs(starts), np.abs(stops)) + 1e-12 * unit
-        if len(starts) and ((convex.all() and left.contiguous) or tiny.all()):
-            return left
-        if len(starts) == 0 or 2 * len(starts) > MOST:
+        if open_.ceiling.min(initial=np.inf) < ceiling:
+            ceiling, best = float(open_.ceiling.min()), float(open_.centre[open_.ceiling.argmin()])
+        open_, level = open_.take(open_.may_hold(ceiling)), level.take(level.may_hold(ceiling))
+        level, open_ = level.joined(open_.take(open_.level)), open_.take(~open_.level)
+        left = Left.of(open_.joined(level), best, step, (low, high))
+        settled = left.contiguous and (left.convex.all() or len(open_.low) == 0)
+        if settled or not (open_.high - open_.low > TINIEST * (np.abs(open_.centre) + unit)).any():
+            return left if len(left.low) else None
+        if 2 * len(open_.low) > MOST:
             return None
-        middle = (starts + stops) / 2
-        starts, stops = np.stack([starts, middle], axis=1).reshape(-1), np.stack([middle, stops], axis=1).reshape(-1)
+        middle = (open_.low + open_.high) / 2
+        open_ = _Intervals.at(line, np.r_[open_.low, middle], np.r_[middle, open_.high])
     return left
 
 
