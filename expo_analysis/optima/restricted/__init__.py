@@ -5,6 +5,17 @@ A family of problems (`family`) is a sum over prompts (`cells`), and goes to the
 `existence`), kinks (`kinked`), branch and bound along one parameter (`line`), or many starts (`search`).
 """
 
-from .optima import RestrictedOptima, restricted_optima
+from .arguments import LogLinearClass
+from .optima import RestrictedOptima, along_lambdas, restricted_optima
+from .reward import Reward, RewardLikelihood
+from .whole import WholeClass
 
-__all__ = ["RestrictedOptima", "restricted_optima"]
+__all__ = [
+    "LogLinearClass",
+    "RestrictedOptima",
+    "Reward",
+    "RewardLikelihood",
+    "WholeClass",
+    "along_lambdas",
+    "restricted_optima",
+]

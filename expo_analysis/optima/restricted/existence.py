@@ -7,9 +7,10 @@ Along a step v of w a convex loss rises, in the end, by its recession function
 d = F_x v, up and down the slopes of a pair's loss far out, T_j the weights of -log pi_j. No minimiser exists if some v
 with rec(v) <= 0 lowers the loss for ever. For slopes that are not negative rec(v) = 0 is a system of linear
 inequalities, a_k'v <= 0, and v lowers a loss that has no flat end for ever if one of them is strict: restricted data are
-separable. One program, max sum_k min(1, -a_k'v), decides, and its solution makes as many strict as can be. Where slopes
-are negative (robust DPO) further programs look for v with rec(v) < 0. [ours; for one prompt and all policies it is
-strong connection of the comparison graph]
+separable. One program, max sum_k min(1, -a_k'v), decides, and its solution makes as many strict as can be. Of all such
+v, the one of least norm with a_k'v <= -1 is told: the direction of the largest margin, in which gradient descent on
+logistic losses ends (Soudry et al. 2018). Where slopes are negative (robust DPO) further programs look for v with rec(v)
+< 0. [ours; for one prompt and all policies it is strong connection of the comparison graph]
 
 **The limit.** As w runs along v, all mass of a prompt goes to the responses with the largest d; what v leaves open is
 told by the same loss without the pairs that v has separated, which is solved in turn.
@@ -23,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -34,12 +34,10 @@ from ..laplacian import pairs
 from ..problem import Problem
 from .cells import PairCells
 from .family import Family, roots_of
+from .programs import SHARP, least_norm, program
 
-SHARP = 1e-9
-"""Programs are exact to this, on features scaled to 1."""
 BURIED = 2000.0
 """By how much logits are lowered of responses that vanish: enough for no float64 to see their mass."""
-TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,14 @@ class Runaway:
 class Slopes:
     """rec(v) of one problem: the sum over groups of the largest cost_k (a_k'v)+, a_k the rows (K, rank).
 
-    strict: whether the loss falls for ever where a_k'v < 0 costs nothing.
+    strict: whether the loss falls for ever where a_k'v < 0 costs nothing; joint: rows of one number do so only together.
     """
 
     rows: Floats
     costs: Floats
     strict: Mask
     group: Indices
+    joint: Indices
 
 
 def runaway(family: Family) -> Runaway | None:
@@ -77,31 +76,33 @@ def runaway(family: Family) -> Runaway | None:
     scale = np.abs(slopes.rows).max(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     scaled = dataclasses.replace(slopes, rows=slopes.rows / scale)
-    found = _signed(scaled) if (slopes.costs < 0).any() else _separation(scaled)
-    return None if found is None else Runaway(found.step / scale, found.unbounded)
+    return _signed(scaled, scale) if (slopes.costs < 0).any() else _separation(scaled, scale)
 
 
 class UnknownSlopes(ValueError):
     """Nothing is known of a loss far out."""
 
 
-def _separation(slopes: Slopes) -> Runaway | None:
-    """For costs that are not negative."""
+def _separation(slopes: Slopes, scale: Floats) -> Runaway | None:
+    """For costs that are not negative: of the steps that make all strict that can be, the one of least norm."""
     kept = slopes.costs > 0
     rows, strict = slopes.rows[kept], slopes.strict[kept]
-    count, d = rows.shape
-    upper = np.hstack([rows, np.eye(count)])  # slack_k <= -a_k'v
-    bounds = [(None, None)] * d + [(0.0, 1.0)] * count
-    goal = np.r_[np.zeros(d), -np.ones(count)]
-    found = linprog(goal, A_ub=upper, b_ub=np.zeros(count), bounds=bounds, method="highs", options=TIGHT)
-    if not found.success or not (found.x[d:][strict] > 0.5).any():
+    _, joint = np.unique(slopes.joint[kept], return_inverse=True)
+    (count, d), slacks = rows.shape, int(joint.max()) + 1
+    upper = np.hstack([rows, np.eye(slacks)[joint]])  # slack <= -a_k'v
+    bounds = [(None, None)] * d + [(0.0, 1.0)] * slacks
+    found = program(np.r_[np.zeros(d), -np.ones(slacks)], upper, np.zeros(count), bounds)
+    apart = found.success and found.x[d:][joint] > 0.5
+    if not found.success or not apart[strict].any():
         return None
     step = found.x[:d]
     off = SHARP * max(float(np.abs(step).max()), 1.0)
-    return Runaway(step, False) if off < 0.1 and (rows @ step <= off).all() else None
+    if off > 0.1 or not (rows @ step <= off).all():
+        return None
+    return Runaway(least_norm(rows * scale, np.where(apart, -1.0, 0.0), step / scale), False)
 
 
-def _signed(slopes: Slopes) -> Runaway | None:
+def _signed(slopes: Slopes, scale: Floats) -> Runaway | None:
     """For costs of both signs: the lowest rec(v) over the faces of a box."""
     count, d = slopes.rows.shape
     groups = int(slopes.group.max()) + 1
@@ -112,11 +113,11 @@ def _signed(slopes: Slopes) -> Runaway | None:
         for end in (-1.0, 1.0):
             bounds: list[Any] = [(-1.0, 1.0)] * d + [(None, None)] * groups
             bounds[k] = (end, end)
-            found = linprog(goal, A_ub=upper, b_ub=np.zeros(count), bounds=bounds, method="highs", options=TIGHT)
+            found = program(goal, upper, np.zeros(count), bounds)
             if found.success and found.fun < lowest:
                 lowest, step = float(found.fun), found.x[:d]
     off = SHARP * float(np.abs(slopes.costs).max())
-    return Runaway(step, lowest < -off) if lowest <= off else None
+    return Runaway(step / scale, lowest < -off) if lowest <= off else None
 
 
 def _slopes(family: Family) -> Slopes:
@@ -125,28 +126,39 @@ def _slopes(family: Family) -> Slopes:
         raise UnknownSlopes
     high, low = pairs(problem.n)
     up, down, falls = _pair_costs(problem)
-    blocks: list[tuple[Floats, Floats, Mask, Indices]] = []
-    groups = 0
+    blocks: list[tuple[Floats, Floats, Mask, Indices, Indices]] = []
+    groups, count = 0, 0
     for x in np.flatnonzero(family.shares[0] > 0):
         share, step = family.shares[0, x], directions[x, high] - directions[x, low]
         for cost, sign in ((up[:, x], 1.0), (down[:, x], -1.0)):
-            blocks.append((sign * step, share * cost, falls[:, x], groups + np.arange(len(step))))
+            own = np.arange(len(step))
+            blocks.append((sign * step, share * cost, falls[:, x], groups + own, count + own))
+            count += len(step)
         groups += len(step)
-        for rows, cost in _of_normaliser(problem, directions[x], x):
-            one = np.ones(len(rows), dtype=bool)
-            blocks.append((rows, np.full(len(rows), share * cost), one, np.full(len(rows), groups)))
-            groups += 1
-    rows, costs, strict, group = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    used = (np.abs(rows).max(axis=1) > 0) & (costs != 0)
+        for rows, cost, together in _of_normaliser(problem, directions[x], x):
+            every, own = np.full(len(rows), groups), count + (0 if together else np.arange(len(rows)))
+            blocks.append((rows, share * cost + 0.0 * every, every >= 0, every, own + 0 * every))
+            groups, count = groups + 1, count + len(rows)
+    rows, costs, strict, group, joint = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    used = ((np.abs(rows).max(axis=1) > 0) | _repeated(joint)) & (costs != 0)
     _, group = np.unique(group[used], return_inverse=True)
-    return Slopes(rows[used], costs[used], strict[used], group)
+    return Slopes(rows[used], costs[used], strict[used], group, joint[used])
 
 
-def _of_normaliser(problem: Problem, directions: Floats, x: int) -> Iterator[tuple[Floats, float]]:
-    """Rows whose largest costs this much, as a step raises the log-normaliser over what has weight; prompt x."""
+def _repeated(numbers: Indices) -> Mask:
+    """Which numbers are there more than once."""
+    _, back, times = np.unique(numbers, return_inverse=True, return_counts=True)
+    return np.asarray(times[back] > 1)
+
+
+def _of_normaliser(problem: Problem, directions: Floats, x: int) -> Iterator[tuple[Floats, float, bool]]:
+    """Rows whose largest costs this much, as a step raises the log-normaliser over what has weight; prompt x.
+
+    And whether the loss falls for ever only where all rows do: a margin is held back by what is raised most.
+    """
     if problem.target is not None:
         for j in np.flatnonzero(problem.target[:, x] > 0):
-            yield np.delete(directions, j, axis=0) - directions[j], float(problem.target[j, x])
+            yield np.delete(directions, j, axis=0) - directions[j], float(problem.target[j, x]), False
     for _, _, _, statistic in problem.facts.bound:
         lost = sum(c for c, atom in statistic.parts if isinstance(atom, Shortfall))
         if not lost:
@@ -155,7 +167,7 @@ def _of_normaliser(problem: Problem, directions: Floats, x: int) -> Iterator[tup
         for winner, loser, weight in zip(*problem.edges.ends, problem.weight[:, x], strict=True):
             if weight > 0:  # the margin must not fall, whichever response is raised most
                 own = plain.get("w", 0.0) * directions[winner] + plain.get("l", 0.0) * directions[loser]
-                yield -(own + lost * (directions[winner] - directions)), float(weight)
+                yield -(own + lost * (directions[winner] - directions)), float(weight), True
 
 
 def _pair_costs(problem: Problem) -> tuple[Floats, Floats, Mask]:

@@ -119,6 +119,10 @@ class OneLine:
         count = 8 + len(x)
         value_noise = UNIT * count * 2 * np.abs(value) + UNIT * count * self._magnitude(cells, x) + off * size.sum(axis=0)
         slope_noise = UNIT * count * moved.sum(axis=0) + off * curved / np.maximum(np.abs(f).max(axis=0), 1e-300)
+        if isinstance(cells, RewardCells):  # a reward that is off by e moves each derivative by e times one of E[f]
+            spread = np.ptp(f, axis=0)
+            value_noise, slope_noise = value_noise + cells.error, slope_noise + 2 * cells.error * spread
+            curved = curved + 4 * cells.error * spread**2 / (64 * UNIT * count)
         own = [self.added(y) for y in (value, slope, bend, value_noise, slope_noise, UNIT * 64 * count * curved)]
         quadratic = self.decay / 2 * t**2
         rounding = 4 * UNIT * self.decay * np.abs(t)

@@ -10,7 +10,6 @@ where there are many, the one with the least |z| is found by least-distance prog
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog, nnls
 
 from ..._types import Floats, Mask
 from ...losses.psi import Linear
@@ -18,12 +17,12 @@ from ..solution import Certificate, Status
 from .family import Family
 from .found import RestrictedFound, one_found
 from .kinks import Kinked, understood
+from .programs import least_norm, program
 
 NEGLIGIBLE = 1e-9
 """Multipliers below this share of their largest value count as zero."""
 SAME = 1e-7
 """How little log-ratios must vary among minimisers to be called equal."""
-TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def accepts(family: Family) -> bool:
@@ -48,19 +47,19 @@ def solve(family: Family) -> RestrictedFound:
     upper = np.hstack([scaled, -np.eye(count)])
     bounds = [(None, None)] * d + [(0.0, None)] * count
     goal = np.r_[local.gradient / unit, height]
-    program = linprog(goal, A_ub=upper, b_ub=-kink, bounds=bounds, method="highs", options=TIGHT)
+    solved = program(goal, upper, -kink, bounds)
     found = one_found(family, np.zeros(d))
-    if not program.success:
+    if not solved.success:
         found.say(0, Status.FAILED, Certificate.NONE, "the linear program over w was not solved")
         return found
-    multipliers = -program.ineqlin.marginals
+    multipliers = -solved.ineqlin.marginals
     above, below = multipliers > NEGLIGIBLE * height, multipliers < height * (1 - NEGLIGIBLE)
     rows, limits = np.concatenate([-scaled[above], scaled[below]]), np.concatenate([kink[above], -kink[below]])
-    limits = np.maximum(limits, rows @ program.x[:d])  # what solves the program is among its solutions
+    limits = np.maximum(limits, rows @ solved.x[:d])  # what solves the program is among its solutions
     spread = _spread(rows, limits)
-    z = program.x[:d] if (spread <= SAME).all() else _nearest(program.x[:d], rows, limits, unit)
-    found = one_found(family, z / unit)
-    found.steps[:] = program.nit
+    z = solved.x[:d] / unit
+    found = one_found(family, z if (spread <= SAME).all() else least_norm(rows * unit, limits, z))
+    found.steps[:] = solved.nit
     text = "the minimiser: a linear program's, whose conditions for a minimum hold; no error bound is proven"
     found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
     _say_open(family, found, spread > SAME, bool(np.isinf(spread).any()))
@@ -76,8 +75,8 @@ def _spread(rows: Floats, limits: Floats) -> Floats:
         for sign in (1.0, -1.0):
             goal = np.zeros(d)
             goal[k] = sign
-            program = linprog(goal, A_ub=rows, b_ub=limits, bounds=[(None, None)] * d, method="highs", options=TIGHT)
-            ends.append(float(program.fun) if program.success else -np.inf)
+            solved = program(goal, rows, limits, [(None, None)] * d)
+            ends.append(float(solved.fun) if solved.success else -np.inf)
         found[k] = -(ends[0] + ends[1])
     return found
 
@@ -93,15 +92,3 @@ def _say_open(family: Family, found: RestrictedFound, open_: Mask, unbounded: bo
     text += f"{np.flatnonzero(varies).tolist()} policies vary with w"
     status = np.where(varies, Status.NOT_UNIQUE, Status.OPTIMAL)
     found.status[0], found.message[0] = status, text
-
-
-def _nearest(z: Floats, rows: Floats, limits: Floats, unit: Floats) -> Floats:
-    """The solution of rows z <= limits with the least |z / unit|; z is any solution."""
-    own = rows * unit
-    residual_of = np.vstack([-own.T, -limits])
-    goal = np.r_[np.zeros(len(z)), 1.0]
-    residual = residual_of @ nnls(residual_of, goal)[0] - goal
-    if residual[-1] == 0.0:
-        return z
-    nearest = -residual[:-1] / residual[-1] * unit
-    return nearest if np.isfinite(nearest).all() and (rows @ nearest <= limits + SAME).all() else z

@@ -8,7 +8,7 @@ from ..._types import Floats
 from ..derivatives import log_softmax
 from ..solution import Certificate, Status
 from . import kinked, linear, line, newton, search
-from .cells import PairCells
+from .cells import PairCells, RewardCells
 from .existence import Runaway, UnknownSlopes, limit, runaway
 from .family import Family
 from .found import RestrictedFound
@@ -25,6 +25,13 @@ def solve_family(family: Family, method: str = "auto", starts: list[Floats] | No
         ValueError: where a method is insisted on that does not accept the problems.
     """
     zero = np.zeros((family.size, family.d))
+    if isinstance(family.cells, RewardCells):
+        unknown = ~np.isfinite(np.where(family.shares > 0, family.by_problem(family.cells.error), 0.0))
+        if unknown.any():
+            found = RestrictedFound.blank(family, zero)
+            where = np.flatnonzero(unknown.any(axis=0)).tolist()
+            found.message[:] = f"there is no reward to maximise: the comparisons of prompts {where} have no finite, unique fit"
+            return found
     if method in ("auto", "newton"):
         if newton.accepts(family):
             return _with_existence(family, newton.solve(family, zero))
@@ -89,7 +96,7 @@ def _lost(one: Family, away: Runaway) -> RestrictedFound:
             break
         rest, stay = limit(rest, step.step)
         kept &= stay
-        if rest.rank[0] == 0:
+        if rest.rank[0] == 0 or step.unbounded:
             break
         inner = newton.solve(rest, w) if newton.accepts(rest) else kinked.solve(rest, w)
         w = inner.w

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, PairObjective, RewardObjective
+from .arguments import LogLinearClass
 from .cells import RewardCells, cells_of
 from .family import Family, roots_of
 from .methods import solve_family
+from .reward import Reward
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,20 +38,6 @@ class RestrictedOptima:
     weight_bounds: Annotated[Floats, "batch d"]
     steps: Annotated[Indices, "batch"]
     direction: Annotated[Floats, "batch d"]
-
-
-@dataclass(frozen=True, eq=False)
-class Reward:
-    """What RLHF maximises, (prompts, n), and by how much it may be off on each prompt."""
-
-    reward: Annotated[Floats, "prompts n"]
-    error: Annotated[Floats, "prompts"]
-
-    @classmethod
-    def of(cls, optimal: Floats) -> Reward:
-        """r* = log pi*."""
-        reward = np.log(optimal)
-        return cls(reward, np.zeros(len(reward)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +110,28 @@ class Classes:
         )
 
 
+def along_lambdas(
+    objective: Objective,
+    bandit: Bandit,
+    lams: Floats,
+    restricted: LogLinearClass,
+    method: str,
+    reward: Reward | None,
+) -> RestrictedOptima:
+    """One class of policies on all prompts of a bandit, at lambdas (B,)."""
+    batch, prompts = len(lams), bandit.prompts or 1
+    features, base = restricted.features, restricted.base
+    classes = Classes(
+        bandit,
+        np.tile(np.arange(prompts), (batch, 1)),
+        np.broadcast_to(features, (batch, *features.shape)),
+        np.broadcast_to(base, (batch, *base.shape)),
+        np.tile(np.asarray(bandit.prompt_weights).reshape(1, prompts), (batch, 1)),
+        np.full(batch, restricted.decay),
+    )
+    return classes.solve(objective, lams, method, None, reward)
+
+
 def restricted_optima(
     objective: Objective,
     bandit: Bandit,
@@ -153,5 +163,5 @@ def restricted_optima(
         np.broadcast_to(np.asarray(decay, dtype=np.float64), (batch,)),
     )
     lam = np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), (batch,))
-    reward = Reward.of(np.asarray(bandit.optimal)) if isinstance(objective, RewardObjective) else None
+    reward = Reward.of(np.log(np.asarray(bandit.optimal))) if isinstance(objective, RewardObjective) else None
     return classes.solve(objective, lam, method, starts, reward)
