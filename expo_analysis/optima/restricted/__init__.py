@@ -6,7 +6,7 @@ A family of problems (`family`) is a sum over prompts (`cells`), and goes to the
 """
 
 from .arguments import LogLinearClass
-from .optima import RestrictedOptima, along_lambdas, restricted_optima
+from .optima import RestrictedOptima, along_lambdas, restricted_optima, restricted_values
 from .reward import Reward, RewardLikelihood
 from .whole import WholeClass
 
@@ -18,4 +18,5 @@ __all__ = [
     "WholeClass",
     "along_lambdas",
     "restricted_optima",
+    "restricted_values",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,7 +21,8 @@ class RestrictedFound:
     """For B problems of P prompts, in the cells' order of responses.
 
     bound: of policies, 1-norm. weight_bound: of w. direction: of w, along which minimising sequences run to infinity;
-    nan where there is a minimiser. passed_on: what another method should be tried on.
+    nan where there is a minimiser. agreeing: the share of a search's starts that reached its value. passed_on: what
+    another method should be tried on.
     """
 
     w: Annotated[Floats, "batch d"]
@@ -32,6 +34,7 @@ class RestrictedFound:
     weight_bound: Annotated[Floats, "batch d"]
     steps: Annotated[Indices, "batch"]
     direction: Annotated[Floats, "batch d"]
+    agreeing: Annotated[Floats, "batch"]
     passed_on: Annotated[Mask, "batch"]
 
     @classmethod
@@ -52,6 +55,7 @@ class RestrictedFound:
             np.full(w.shape, np.nan),
             np.zeros(shape[0], dtype=np.intp),
             np.full(w.shape, np.nan),
+            np.ones(shape[0]),
             np.zeros(shape[0], dtype=bool),
         )
 
@@ -66,7 +70,7 @@ class RestrictedFound:
     def put(self, rows: Any, other: RestrictedFound) -> None:
         """Enter what was found for some of the problems."""
         rows = np.arange(len(self.w))[rows]
-        for name in ("w", "status", "certificate", "message", "bound", "weight_bound", "steps", "direction", "passed_on"):
+        for name in {f.name for f in dataclasses.fields(self)} - {"log_policy"}:
             getattr(self, name)[rows] = getattr(other, name)
         prompts = self.status.shape[1]
         self.log_policy[:, (rows[:, None] * prompts + np.arange(prompts)).reshape(-1)] = other.log_policy

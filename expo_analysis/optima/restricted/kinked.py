@@ -33,6 +33,10 @@ SHORTEST = 1e-6
 """A line search gives up here."""
 UNDECIDED = 1e-3
 """A kink whose smoothed tau is farther than this from 0 and 1 may be one that the minimiser is on."""
+VANISHED = 1e-9
+"""A probability below this, where no bound is proven, is on its way to zero."""
+LEVEL = 1e-6
+"""Directions with less curvature than the square of this, relative to the largest, count as flat."""
 LITTLE = 1e-9
 """By how much tau may leave [0, 1] by rounding."""
 
@@ -56,12 +60,36 @@ def solve(family: Family, start: Floats) -> RestrictedFound:
     found = _judged(kinked, *(sharp or (z, tau)))
     found.steps[:] = steps
     if not np.isfinite(found.bound).all():
-        if sharp is None:
-            found.say(0, Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold")
-        else:
-            text = "a minimiser: the objective is convex and its conditions hold; there may be others"
-            found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
+        _say_unbounded(kinked, found, sharp)
     return found
+
+
+def _say_unbounded(kinked: Kinked, found: RestrictedFound, sharp: tuple[Floats, Floats] | None) -> None:
+    """What is known where curvature proves no bound. sharp: where the conditions for a minimum hold, if anywhere."""
+    vanished = bool((found.log_policy < np.log(VANISHED)).any())
+    if sharp is None:
+        found.say(0, Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold")
+        if vanished:
+            _say_lost(found)
+        return
+    local = kinked.at(*sharp)
+    held = local.normals[(sharp[1] > 0) & (sharp[1] < 1)]
+    scale = np.maximum(np.sqrt((local.rows**2).sum(axis=0)), 1e-300)
+    _, values, right = np.linalg.svd(np.concatenate([local.rows, held]) / scale, full_matrices=True)
+    level = np.r_[values, np.zeros(len(scale) - len(values))] <= LEVEL * values[0]
+    left = np.abs(right[level] @ (local.gradient / scale)) > 64 * UNIT * (np.abs(right[level]) @ (local.size / scale))
+    if left.any() or vanished:  # it still falls where there is no curvature that could end it
+        _say_lost(found)
+    else:
+        text = "a minimiser: the objective is convex and its conditions hold" + ("; there may be others" if level.any() else "")
+        found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
+
+
+def _say_lost(found: RestrictedFound) -> None:
+    if np.abs(found.w[0]).max() > 0:
+        found.direction[0] = found.w[0] / np.abs(found.w[0]).max()
+    text = "no minimiser was reached: the loss still falls as w runs to infinity, ever more slowly (not proven)"
+    found.say(0, Status.NO_MINIMISER, Certificate.SEARCH, text)
 
 
 def _smoothed(kinked: Kinked, z: Floats, width: float) -> tuple[Floats, Floats, int]:
@@ -118,7 +146,7 @@ def _on_kinks(kinked: Kinked, z: Floats, tau: Floats) -> tuple[Floats, Floats] |
 
 def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Floats, Floats] | None:
     """Newton's method for dL/dz = 0 and kappa = 0 where ``on``: z, tau and kappa."""
-    tau = np.asarray(tau, dtype=np.float64)
+    tau, size = np.asarray(tau, dtype=np.float64), np.inf
     for _ in range(STEPS):
         local = kinked.at(z, tau)
         held, costs = local.normals[on], local.costs[on]
@@ -130,8 +158,11 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
             return None
         z, tau = z + step[: len(z)], tau.copy()
         tau[on] += step[len(z) :]
-        if np.abs(step).max(initial=0.0) <= 1e-14 * (1 + np.abs(z).max(initial=0.0)):
+        size = np.abs(step).max(initial=0.0) / (1 + np.abs(z).max(initial=0.0))
+        if size <= 1e-14:
             break
+    if size > 1e-8:  # on the way to infinity gradients vanish, and steps do not
+        return None
     local = kinked.at(z, tau)
     small = np.abs(local.gradient) <= 1e-9 * np.maximum(local.size, 1e-300)
     return (z, tau, local.kappa) if small.all() and (np.abs(local.kappa[on]) <= LITTLE * (1 + np.abs(z).max())).all() else None

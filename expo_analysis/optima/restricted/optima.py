@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..._types import Floats, Indices
 from ...bandit import Bandit
-from ...losses.base import Objective, PairObjective, RewardObjective
+from ...losses.base import Objective, RewardObjective
 from .arguments import LogLinearClass
 from .cells import RewardCells, cells_of
 from .family import Family, roots_of
@@ -25,6 +25,7 @@ class RestrictedOptima:
     weights: w. log_policy: of every prompt. value: the objective on each prompt; total: their sum by prompt weights, and
     decay |w|^2/2. status, certificate, bound: by prompt; bound is of the policy, in 1-norm, nan where none is proven.
     weight_bounds: of w. direction: of w, along which minimising sequences run to infinity, nan where there is a minimiser.
+    agreeing: the share of a search's starts that reached its value; 1 for other methods.
     """
 
     weights: Annotated[Floats, "batch d"]
@@ -38,6 +39,7 @@ class RestrictedOptima:
     weight_bounds: Annotated[Floats, "batch d"]
     steps: Annotated[Indices, "batch"]
     direction: Annotated[Floats, "batch d"]
+    agreeing: Annotated[Floats, "batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,7 @@ class Classes:
             np.where(lost.any(axis=1, keepdims=True), np.nan, found.weight_bound),
             found.steps,
             found.direction,
+            found.agreeing,
         )
 
 
@@ -136,7 +139,7 @@ def restricted_optima(
     objective: Objective,
     bandit: Bandit,
     features: Floats,
-    decay: Any = 0.0,
+    decay: ArrayLike = 0.0,
     method: str = "auto",
     starts: list[Floats] | None = None,
 ) -> RestrictedOptima:
@@ -148,11 +151,32 @@ def restricted_optima(
         features: (B, P, n, d).
         decay: one number, or (B,).
         method, starts: as for `solve_family`; starts have the shape (B, d).
+
+    Raises:
+        ValueError: a shape that does not fit the bandit, or a decay that is negative.
     """
-    batch, prompts, n, d = np.shape(features)
-    if bandit.prompts != batch * prompts or bandit.n != n:
-        raise ValueError(f"features must have shape (B, P, {bandit.n}, d), B P = {bandit.prompts}; got {np.shape(features)}")
-    assert isinstance(objective, (PairObjective, RewardObjective))
+    classes, lam, reward = _batch(objective, bandit, features, decay)
+    return classes.solve(objective, lam, method, starts, reward)
+
+
+def restricted_values(
+    objective: Objective, bandit: Bandit, features: Floats, weights: Floats, decay: ArrayLike = 0.0
+) -> Floats:
+    """The ``total`` of `restricted_optima` at any w = ``weights`` (B, d), shape (B,)."""
+    classes, lam, reward = _batch(objective, bandit, features, decay)
+    return classes.family(objective, lam, reward).value(weights)
+
+
+def _batch(
+    objective: Objective, bandit: Bandit, features: Floats, decay: ArrayLike
+) -> tuple[Classes, Floats, Reward | None]:
+    shape = np.shape(features)
+    if len(shape) != 4 or shape[2] != bandit.n or shape[0] * shape[1] != bandit.prompts:
+        raise ValueError(f"features must have shape (B, P, {bandit.n}, d) with B P = {bandit.prompts}, got {shape}")
+    batch, prompts, n, _ = shape
+    decays = np.asarray(decay, dtype=np.float64)
+    if decays.shape not in ((), (batch,)) or not ((decays >= 0) & np.isfinite(decays)).all():
+        raise ValueError(f"decay must be finite, not negative, and one number or {batch}; got {decay!r}")
     weights = np.asarray(bandit.prompt_weights).reshape(batch, prompts)
     classes = Classes(
         bandit,
@@ -160,8 +184,7 @@ def restricted_optima(
         np.asarray(features, dtype=np.float64),
         np.log(bandit.reference).reshape(batch, prompts, n),
         weights / weights.sum(axis=1, keepdims=True),
-        np.broadcast_to(np.asarray(decay, dtype=np.float64), (batch,)),
+        np.broadcast_to(decays, (batch,)),
     )
-    lam = np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), (batch,))
     reward = Reward.of(np.log(np.asarray(bandit.optimal))) if isinstance(objective, RewardObjective) else None
-    return classes.solve(objective, lam, method, starts, reward)
+    return classes, np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), (batch,)), reward

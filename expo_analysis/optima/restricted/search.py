@@ -54,7 +54,7 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
     """The lowest of searches from w = ``starts``, (B, d) each, and what can be said of it."""
     searched = search(family, starts)
     found = RestrictedFound.blank(family, searched.w)
-    found.steps[:] = searched.steps
+    found.steps[:], found.agreeing[:] = searched.steps, searched.agreeing / searched.starts
     convex = isinstance(family.cells, PairCells) and family.cells.problem.facts.convex
     log_policy = family.by_problem(log_softmax(family.logits(searched.w)))
     for b in range(family.size):
@@ -71,7 +71,7 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
             text = f"the best local minimum found, reached by {agreeing}; not proven to be global"
             found.say(b, Status.BEST_FOUND, Certificate.SEARCH, text)
         elif vanished:
-            found.direction[b] = searched.w[b] / np.abs(searched.w[b]).max()
+            found.direction[b] = searched.w[b] / max(np.abs(searched.w[b]).max(), 1e-300)
             text = f"no minimiser was reached: the lowest values are approached as w runs to infinity ({agreeing}; not proven)"
             found.say(b, Status.NO_MINIMISER, Certificate.SEARCH, text)
         else:
