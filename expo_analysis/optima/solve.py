@@ -19,6 +19,7 @@ from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.risk import refuse_coupled, risk
+from .alike import alike
 from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
@@ -108,8 +109,10 @@ def solve_path(
     if not ((values > 0) & (values < np.inf)).all():
         raise ValueError("lams must be positive and finite")
     restricted = LogLinearClass.of(bandit, features, base, decay)
-    return _over_all(objective, bandit, values, method) if restricted is None else _restricted(
-        objective, bandit, values, method, restricted
+    return (
+        _over_all(objective, bandit, values, method)
+        if restricted is None
+        else _restricted(objective, bandit, values, method, restricted)
     )
 
 
@@ -228,7 +231,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
     data = data_of(bandit)
-    for own in _alike(objective, lams, data):
+    for own in alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
         _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
     lost = flat.status == Status.NO_MINIMISER
@@ -238,17 +241,6 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     if (np.isnan(flat.value) & ~lost).any():
         flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
     return flat
-
-
-def _alike(objective: Objective, lams: Floats, data: Datum) -> list[Indices]:
-    """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
-    found: dict[Any, list[int]] = {}
-    for place, lam in enumerate(lams.tolist()):
-        facts = objective.with_lam(lam).facts_at(data)
-        signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
-        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
-        found.setdefault((*known, bool(facts.likelihood)), []).append(place)
-    return [np.array(places) for places in found.values()]
 
 
 def _solve_alike(

@@ -97,8 +97,10 @@ class PairCells:
     def certifiable(self) -> bool:
         """Whether `errors` knows what rounding does to the derivatives."""
         problem = self.problem
-        return problem.concordance is not None and (self._of_log_ratios or problem.divergence is None) and (
-            self._of_log_ratios or (problem.is_formula and problem.facts.convex)
+        return (
+            problem.concordance is not None
+            and (self._of_log_ratios or problem.divergence is None)
+            and (self._of_log_ratios or (problem.is_formula and problem.facts.convex))
         )
 
     @property
@@ -124,12 +126,16 @@ class PairCells:
         if problem.target is not None:
             own = problem.target.sum(axis=0) * policy
         if problem.divergence is None:
-            return LogitErrors(gradient, np.maximum(local.curvature - blur, 0.0), currents, at_responses, rounding.bend, own)
+            return LogitErrors(
+                gradient, np.maximum(local.curvature - blur, 0.0), currents, at_responses, rounding.bend, own
+            )
         other, (high, low) = divergence_rounding(problem, x), pairs(problem.n)
         blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
         own = own + other.bend + policy * other.bend.sum(axis=0)
         # nothing but its M is known of a divergence's Hessian: weights that may be negative prove nothing
-        return LogitErrors(gradient, local.curvature - blur, currents, at_responses + other.at_responses, rounding.bend, own)
+        return LogitErrors(
+            gradient, local.curvature - blur, currents, at_responses + other.at_responses, rounding.bend, own
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +173,7 @@ class RewardCells:
 
     def take(self, columns: Indices) -> RewardCells:
         objective = self.objective.with_lam(np.asarray(self.objective.lam)[columns])
-        arrays = (
-            x.take(columns, axis=-1) for x in (self.log_reference, self.responses, self.reward, self.error)
-        )
+        arrays = (x.take(columns, axis=-1) for x in (self.log_reference, self.responses, self.reward, self.error))
         return RewardCells(objective, *arrays)
 
 

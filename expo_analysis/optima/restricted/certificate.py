@@ -83,9 +83,7 @@ def bounds(family: Family, w: Floats, distance: Floats, root: Root, lengths: Flo
     return Bounds(policies, spread, np.where(np.isfinite(weights), weights, np.nan))
 
 
-def _norm(
-    family: Family, w: Floats, errors: LogitErrors, root: Root, lengths: Floats, blur: Floats
-) -> Floats:
+def _norm(family: Family, w: Floats, errors: LogitErrors, root: Root, lengths: Floats, blur: Floats) -> Floats:
     """sqrt(g' H^+ g) and what rounding can add to it, (B,)."""
     high, low = pairs(family.features.shape[2])
     shares = family.shares

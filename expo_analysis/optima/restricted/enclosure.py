@@ -23,7 +23,7 @@ from ...losses.statistics import Linked, LogOdds, Statistic
 from ...losses.terms import bound
 from ..derivatives import log_softmax, softmax
 from ..problem import Problem
-from .cells import PairCells, RewardCells
+from .cells import RewardCells
 
 Sizes = tuple[Floats, Floats, Floats]
 """Numbers above the moduli of the first three derivatives."""

@@ -221,7 +221,10 @@ def _labels(problem: Problem, weight: Floats, together: Mask) -> Indices:
     found = np.empty((n, weight.shape[1]), dtype=np.intp)
     for x in range(weight.shape[1]):
         seen, held = weight[:, x] > 0, np.flatnonzero(together[:, x])
-        ends = [np.concatenate([end[seen], other]) for end, other in zip(problem.edges.ends, (held[1:], held[:-1]), strict=True)]
+        ends = [
+            np.concatenate([end[seen], other])
+            for end, other in zip(problem.edges.ends, (held[1:], held[:-1]), strict=True)
+        ]
         graph = coo_array((np.ones(len(ends[0])), tuple(ends)), shape=(n, n))
         found[:, x] = connected_components(graph, directed=False)[1]
     return found

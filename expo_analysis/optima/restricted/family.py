@@ -48,9 +48,7 @@ class Family:
     rank: Annotated[Indices, "batch"]
 
     @classmethod
-    def of(
-        cls, cells: Cells, features: Floats, base: Floats, shares: Floats, decay: Floats, roots: Indices
-    ) -> Family:
+    def of(cls, cells: Cells, features: Floats, base: Floats, shares: Floats, decay: Floats, roots: Indices) -> Family:
         """With the basis of what the cells see. roots: (n, C)."""
         batch, prompts, n, d = features.shape
         own = roots.T.reshape(batch, prompts, n, 1)
@@ -155,7 +153,6 @@ class Family:
         """By how much a step in z (B, d) moves log-ratios at most, (B,)."""
         moved = np.einsum("bpnd,bd->bpn", self.directions, step)
         return np.asarray(np.ptp(moved, axis=2).max(axis=1))
-
 
     @cached_property
     def reach_of_one(self) -> Floats:

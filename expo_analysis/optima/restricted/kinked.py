@@ -81,7 +81,9 @@ def _say_unbounded(kinked: Kinked, found: RestrictedFound, sharp: tuple[Floats, 
     if left.any() or vanished:  # it still falls where there is no curvature that could end it
         _say_lost(found)
     else:
-        text = "a minimiser: the objective is convex and its conditions hold" + ("; there may be others" if level.any() else "")
+        text = "a minimiser: the objective is convex and its conditions hold" + (
+            "; there may be others" if level.any() else ""
+        )
         found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
 
 
@@ -102,7 +104,10 @@ def _smoothed(kinked: Kinked, z: Floats, width: float) -> tuple[Floats, Floats, 
         # what is left is less than what smoothing itself takes away
         if -promised <= 1e-6 * width * float(local.costs.sum()) + 1e-15 * abs(local.value):
             break
-        while length > SHORTEST and not _value(kinked, z + length * direction, width) <= local.value + 1e-4 * length * promised:
+        while (
+            length > SHORTEST
+            and not _value(kinked, z + length * direction, width) <= local.value + 1e-4 * length * promised
+        ):
             length /= 2
         if length <= SHORTEST:
             break
@@ -165,7 +170,11 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
         return None
     local = kinked.at(z, tau)
     small = np.abs(local.gradient) <= 1e-9 * np.maximum(local.size, 1e-300)
-    return (z, tau, local.kappa) if small.all() and (np.abs(local.kappa[on]) <= LITTLE * (1 + np.abs(z).max())).all() else None
+    return (
+        (z, tau, local.kappa)
+        if small.all() and (np.abs(local.kappa[on]) <= LITTLE * (1 + np.abs(z).max())).all()
+        else None
+    )
 
 
 def _concordance(kinked: Kinked) -> float:

@@ -11,7 +11,6 @@ So F(z) = max over tau of L(z, tau), and L(., tau) is smooth and convex.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +21,7 @@ from ..._types import Floats, Indices
 from ...losses.data import evaluate
 from ...losses.facts import Facts, of_log_ratio
 from ...losses.psi import Linear, Logistic
-from ...losses.statistics import Shortfall, Statistic, h, is_number
+from ...losses.statistics import Shortfall, h, is_number
 from ...losses.terms import Sum, Term, bound
 from ..derivatives import log_softmax
 from ..laplacian import pairs
@@ -179,7 +178,9 @@ class Kinked:
         if width is not None:
             bent = np.sqrt(np.concatenate(costs) * tau * (1 - tau) / width)
             rows = [*rows, bent[bent > 0, None] * normals[bent > 0]]
-        return Local(total.value, total.gradient, np.concatenate(rows), total.size, kappa, normals, np.concatenate(costs))
+        return Local(
+            total.value, total.gradient, np.concatenate(rows), total.size, kappa, normals, np.concatenate(costs)
+        )
 
 
 class _Total:
@@ -223,7 +224,9 @@ class _Total:
             scale = np.asarray(evaluate(statistic.scale, problem.datum), dtype=np.float64)
             weight = kinked.shares * problem.weight * evaluate(term.weight, problem.datum)
             margin = scale * (_plain(problem, statistic, log_policy) + more * lost[winner])
-            margin = margin - scale * evaluate(statistic.centre, problem.datum) - evaluate(statistic.offset, problem.datum)
+            margin = (
+                margin - scale * evaluate(statistic.centre, problem.datum) - evaluate(statistic.offset, problem.datum)
+            )
             psi = bound(term.psi, problem.datum)
             slope, bend = psi.derivatives(margin)
             c = {s: sum(k for k, atom in statistic.parts if atom.plain and atom.slot == s) for s in "wl"}
@@ -240,7 +243,9 @@ class _Total:
 
 def _plain(problem: Problem, statistic: Any, log_policy: Floats) -> Floats:
     """The combination of all atoms but shortfalls, (E, C)."""
-    rest = dataclasses.replace(statistic, parts=tuple(p for p in statistic.parts if p[1].plain), scale=1.0, centre=0.0, offset=0.0)
+    rest = dataclasses.replace(
+        statistic, parts=tuple(p for p in statistic.parts if p[1].plain), scale=1.0, centre=0.0, offset=0.0
+    )
     ends = dict(zip("wl", problem.edges.ends, strict=True))
     return np.asarray(rest.value({**problem.datum, **{f"logp_{s}": log_policy[e] for s, e in ends.items()}}))
 

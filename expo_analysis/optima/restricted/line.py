@@ -25,8 +25,8 @@ from ..certificate import UNIT, policy_error
 from ..derivatives import log_softmax
 from ..laplacian import pairs
 from ..solution import Certificate, Status
-from .certificate import logit_rounding
 from .cells import RewardCells
+from .certificate import logit_rounding
 from .enclosure import Line, enclosable, third_derivative
 from .family import Family
 from .found import RestrictedFound, one_found
@@ -117,7 +117,9 @@ class OneLine:
         value = cells.value(x)
         slope, bend = (f * local.gradient).sum(axis=0), (local.curvature * square).sum(axis=0)
         count = 8 + len(x)
-        value_noise = UNIT * count * 2 * np.abs(value) + UNIT * count * self._magnitude(cells, x) + off * size.sum(axis=0)
+        value_noise = (
+            UNIT * count * 2 * np.abs(value) + UNIT * count * self._magnitude(cells, x) + off * size.sum(axis=0)
+        )
         slope_noise = UNIT * count * moved.sum(axis=0) + off * curved / np.maximum(np.abs(f).max(axis=0), 1e-300)
         if isinstance(cells, RewardCells):  # a reward that is off by e moves each derivative by e times one of E[f]
             spread = np.ptp(f, axis=0)

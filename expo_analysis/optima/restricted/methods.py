@@ -7,7 +7,7 @@ import numpy as np
 from ..._types import Floats
 from ..derivatives import log_softmax
 from ..solution import Certificate, Status
-from . import kinked, linear, line, newton, search
+from . import kinked, line, linear, newton, search
 from .cells import PairCells, RewardCells
 from .existence import Runaway, UnknownSlopes, limit, runaway
 from .family import Family
@@ -30,16 +30,19 @@ def solve_family(family: Family, method: str = "auto", starts: list[Floats] | No
         if unknown.any():
             found = RestrictedFound.blank(family, zero)
             where = np.flatnonzero(unknown.any(axis=0)).tolist()
-            found.message[:] = f"there is no reward to maximise: the comparisons of prompts {where} have no finite, unique fit"
+            found.message[:] = (
+                f"there is no reward to maximise: the comparisons of prompts {where} have no finite, unique fit"
+            )
             return found
     if method in ("auto", "newton"):
         if newton.accepts(family):
             return _with_existence(family, newton.solve(family, zero))
-        for kind in (linear, kinked):
-            if kind.accepts(family):
-                return _one_by_one(family, kind)
+        if kinked.accepts(family):
+            return _with_kinks(family)
         if method == "newton":
-            name = type(family.cells.problem.objective if isinstance(family.cells, PairCells) else family.cells.objective).__name__
+            name = type(
+                family.cells.problem.objective if isinstance(family.cells, PairCells) else family.cells.objective
+            ).__name__
             raise ValueError(f"method 'newton' is not available for {name} over restricted policies; use 'auto'")
     found = RestrictedFound.blank(family, zero)
     found.passed_on[:] = True
@@ -53,7 +56,8 @@ def solve_family(family: Family, method: str = "auto", starts: list[Floats] | No
     return _judged_open(family, found)
 
 
-def _one_by_one(family: Family, kind: object) -> RestrictedFound:
+def _with_kinks(family: Family) -> RestrictedFound:
+    """One problem at a time: what is piecewise linear, which depends on its decay, is a linear program."""
     zero = np.zeros((family.size, family.d))
     found = RestrictedFound.blank(family, zero)
     for b in range(family.size):
@@ -62,7 +66,7 @@ def _one_by_one(family: Family, kind: object) -> RestrictedFound:
         if away is not None:
             found.put([b], _lost(one, away))
         else:
-            found.put([b], linear.solve(one) if kind is linear else kinked.solve(one, zero[:1]))
+            found.put([b], linear.solve(one) if linear.accepts(one) else kinked.solve(one, zero[:1]))
     return _judged_open(family, found)
 
 
@@ -118,12 +122,16 @@ def _judged_open(family: Family, found: RestrictedFound) -> RestrictedFound:
         left = family.features[b] - family.features[b] @ basis @ basis.T  # what no coordinate reaches
         left = left - left[:, :1]
         size = np.abs(family.features[b]).max()
-        varies = (np.abs(left).max(axis=(1, 2)) > 1e-9 * max(size, 1e-300)) & True
+        varies = np.abs(left).max(axis=(1, 2)) > 1e-9 * max(size, 1e-300)
         text = f"{family.d - family.rank[b]} directions of w are open, and w has the least norm"
         if varies.any():
             settled = np.isin(found.status[b], (Status.OPTIMAL, Status.BEST_FOUND))
             found.status[b] = np.where(varies & settled, Status.NOT_UNIQUE, found.status[b])
             found.certificate[b] = np.where(varies & settled, Certificate.THEOREM, found.certificate[b])
-            text += f"; on prompts {np.flatnonzero(varies).tolist()} policies vary with them" if family.shares.shape[1] > 1 else "; the policy varies with them"
+            text += (
+                f"; on prompts {np.flatnonzero(varies).tolist()} policies vary with them"
+                if family.shares.shape[1] > 1
+                else "; the policy varies with them"
+            )
         found.message[b] = f"{found.message[b]}; {text}" if found.message[b] else text
     return found

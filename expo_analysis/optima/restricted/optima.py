@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, RewardObjective
+from ..alike import alike
+from ..structure import data_of
 from .arguments import LogLinearClass
 from .cells import RewardCells, cells_of
 from .family import Family, roots_of
@@ -88,6 +91,22 @@ class Classes:
         reward: Reward | None = None,
     ) -> RestrictedOptima:
         """Every problem by the first method that accepts it; see `solve_family`."""
+        parts = []
+        groups = alike(objective, lam, data_of(self.bandit))
+        for rows in groups:
+            own = None if starts is None else [start[rows] for start in starts]
+            parts.append(self._take(rows)._solve_alike(objective, lam[rows], method, own, reward))
+        back = np.argsort(np.concatenate(groups))
+        names = [field.name for field in dataclasses.fields(RestrictedOptima)]
+        return RestrictedOptima(*(np.concatenate([getattr(part, name) for part in parts])[back] for name in names))
+
+    def _take(self, rows: Indices) -> Classes:
+        kept = (x[rows] for x in (self.features, self.base, self.shares, self.decay))
+        return Classes(self.bandit, self.prompt[rows], *kept)
+
+    def _solve_alike(
+        self, objective: Objective, lam: Floats, method: str, starts: list[Floats] | None, reward: Reward | None
+    ) -> RestrictedOptima:
         family = self.family(objective, lam, reward)
         found = solve_family(family, method, starts)
         policies = np.empty_like(found.log_policy)

@@ -7,7 +7,6 @@ comes out is the lowest point found, and is called no more than that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from ..derivatives import log_softmax
 from ..found import VANISHED
 from ..methods.multistart import units
 from ..solution import Certificate, Status
-from .cells import PairCells
+from .cells import PairCells, RewardCells
 from .family import Family
 from .found import RestrictedFound
 
@@ -70,6 +69,9 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
         elif searched.converged[b]:
             text = f"the best local minimum found, reached by {agreeing}; not proven to be global"
             found.say(b, Status.BEST_FOUND, Certificate.SEARCH, text)
+        elif vanished and keeps_minimisers(family):
+            text = f"the lowest point found ({agreeing}), where it is level to rounding; a minimiser exists, and may be elsewhere"
+            found.say(b, Status.BEST_FOUND, Certificate.SEARCH, text)
         elif vanished:
             found.direction[b] = searched.w[b] / max(np.abs(searched.w[b]).max(), 1e-300)
             text = f"no minimiser was reached: the lowest values are approached as w runs to infinity ({agreeing}; not proven)"
@@ -82,6 +84,16 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
     return found
 
 
+def keeps_minimisers(family: Family) -> bool:
+    """Whether theory says that there is a minimiser, for any features: of rewards, where f'(0+) = -inf. [ours]
+
+    Policies of a class have limits, on faces of the simplex; from each some direction of w leads back, along which all
+    that returns is of the order of e, its reward too, and D falls by -f'(e) e: faster than any multiple of e.
+    """
+    cells = family.cells
+    return isinstance(cells, RewardCells) and cells.objective.regulariser.mu_at_zero == -np.inf
+
+
 def starts_of(family: Family, seed: int = 0) -> list[Floats]:
     """w = 0, and w drawn in the loss's own units, and, of one parameter, the dips of a scan; (B, d) each."""
     rng = np.random.default_rng(seed)
@@ -91,7 +103,9 @@ def starts_of(family: Family, seed: int = 0) -> list[Floats]:
     found = [np.zeros((family.size, family.d))]
     for spread in np.linspace(0.5, 6.0, RANDOM_STARTS):
         drawn = rng.standard_normal((1, family.d))
-        found += [family.weights(spread * drawn * scale)] + ([family.weights(spread * drawn / reach[:, None])] if (unit != 1).any() else [])
+        found += [family.weights(spread * drawn * scale)] + (
+            [family.weights(spread * drawn / reach[:, None])] if (unit != 1).any() else []
+        )
     return found + (_scanned(family, scale) if (family.rank == 1).all() else [])
 
 
@@ -140,13 +154,23 @@ def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple
 
     Values tell w to half of float64's digits only; gradients tell it to all.
     """
-    size, short, flat = np.full(family.size, np.inf), np.zeros(family.size, dtype=bool), np.zeros(family.size, dtype=bool)
+    size, short, flat = (
+        np.full(family.size, np.inf),
+        np.zeros(family.size, dtype=bool),
+        np.zeros(family.size, dtype=bool),
+    )
     for _ in range(4):
         x = family.logits(w)
         local = family.cells.expand(x)
         gradient, hessian = family.gradient(w, local.gradient), family.hessian(local)
-        noise = 16 * UNIT * np.einsum(
-            "bpnd,bpn->bd", np.abs(family.directions), family.by_problem(family.cells.gradient_size(x)) * family.shares[..., None]
+        noise = (
+            16
+            * UNIT
+            * np.einsum(
+                "bpnd,bpn->bd",
+                np.abs(family.directions),
+                family.by_problem(family.cells.gradient_size(x)) * family.shares[..., None],
+            )
         )
         fine = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
         values, vectors = np.linalg.eigh(np.where(fine[:, None, None], hessian, np.eye(family.d)))
@@ -213,7 +237,8 @@ def _step(runs: _Runs) -> tuple[Mask, Mask]:
     promised = (along * quotient).sum(axis=1) / 2
     direction = np.where(family.dead, 0.0, -np.einsum("bde,be->bd", vectors, quotient))
     longest = LONGEST_STEP * runs.unit
-    direction *= (longest / np.maximum(family.reach(direction), longest))[:, None]
+    moves = np.abs(np.einsum("bpnd,bd->bpn", family.directions, direction)).max(axis=(1, 2))
+    direction *= (longest / np.maximum(moves, longest))[:, None]
     moved = w + family.weights(direction)
     trial = family.value(moved)
     rounding = ROUNDING * (1 + np.abs(runs.height))

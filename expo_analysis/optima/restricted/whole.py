@@ -57,7 +57,9 @@ class WholeClass:
         moved = (moved[..., 1:] - moved[..., :1]).reshape(*moved.shape[:-2], -1)
         policy = np.exp(log_policy)
         size = np.abs(log_policy) + np.abs(self.restricted.base)
-        with np.errstate(invalid="ignore", divide="ignore"):  # a probability known to e has a logarithm known to e/(pi - e)
+        with np.errstate(
+            invalid="ignore", divide="ignore"
+        ):  # a probability known to e has a logarithm known to e/(pi - e)
             off = bound[..., None] / np.maximum(policy - bound[..., None], 0.0) + 2 * UNIT * size
             each = (off[..., 1:] + off[..., :1]).reshape(moved.shape)
             bounds = each @ np.abs(self.inverse).T * (1 + 1e-9)

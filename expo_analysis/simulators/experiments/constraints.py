@@ -151,12 +151,8 @@ def optima(
     shape = (len(strength), *problems.reference.shape)
     log_policies = {name: x.log_policy.reshape(shape) for name, x in found.items()}
     fit = log_policies.pop("bradley_terry")
-    regret = {
-        name: (restricted_values(RLHF(lam), bandit, features, found[name].weights, decay) - found["rlhf"].total).reshape(
-            shape[:2]
-        )
-        for name in log_policies
-    }
+    costs = {name: restricted_values(RLHF(lam), bandit, features, x.weights, decay) for name, x in found.items()}
+    regret = {name: (costs[name] - costs["rlhf"]).reshape(shape[:2]) for name in log_policies}
     return Reached(strength, log_policies, fit, regret, float(found["rlhf"].agreeing.mean()))
 
 

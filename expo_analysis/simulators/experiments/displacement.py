@@ -28,7 +28,7 @@ from ..._rounding import all_rounded
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, Objective
-from ...optima import Certificate, restricted_optima, solve
+from ...optima import restricted_optima, solve
 from ..autoregressive import Transformer
 from ..optimisers import SGD, Adam
 from ..policies import LogLinear, Policy, Tabular
@@ -232,7 +232,7 @@ def optima(count: int) -> pd.DataFrame:
         shape = (len(settings), count, PROMPTS, N)
         change = np.exp(found.log_policy).reshape(shape) - reference
         pair = change[..., :2].sum(axis=-1)
-        settled = (found.certificate == Certificate.ERROR_BOUND).all(axis=1).reshape(shape[:2])
+        settled = np.isfinite(found.bound).all(axis=1).reshape(shape[:2])
         for k, (similarity, one) in enumerate(settings):
             rows.append(
                 {
