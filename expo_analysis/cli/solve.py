@@ -17,11 +17,14 @@ from rich.text import Text
 
 from ..bandit import Bandit
 from ..bandit_files import NamedBandit, read_named_bandit
+from ..feature_files import NamedFeatures, read_features
 from ..losses import AOT, CATALOGUE, QPO, Objective, objective
 from ..optima import Path as Optima
 from ..optima import solve_path
 from .errors import bad_input
 
+UNCHECKED = ("method ", "features ", "base ", "decay ")
+"""How messages begin about input that only `solve_path` checks."""
 MAX_RANGE = 100_000
 """The most lambdas that one range may ask for."""
 
@@ -73,6 +76,11 @@ def solve(
     bandit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read policies or win counts from a .json or .csv file.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only policies pi_ref exp(features w), from a .csv or .json file."),
+    ] = None,
+    decay: Annotated[float, typer.Option(metavar="DECAY", help="Weight decay of w, beside --features.")] = 0.0,
     method: Annotated[str, typer.Option(metavar="NAME", help="auto, closed_form, newton or multistart.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -84,6 +92,7 @@ def solve(
       expo-analysis solve dpo --lam 0.1 --lam 1 --option label_smoothing=0.1 --bandit examples/wins.json
       expo-analysis solve ipo --lam 1e-3:1e3:7 --bandit examples/two_prompts.csv --json
       expo-analysis solve dpo --lam 0.5 --bandit examples/wins.csv --reference examples/reference.csv
+      expo-analysis solve dpo --lam 1 --bandit examples/misspecified.json --features examples/features.csv
 
     \b
     FILE is one of
@@ -94,24 +103,36 @@ def solve(
       CSV   winner,loser and, if wished, count and prompt; needs --reference
 
     \b
+    The FILE of --features is one of
+      CSV   response and one column for each feature; also prompt, or else all prompts share them
+      JSON  {"features": [[...]]}, of shape responses x d or prompts x responses x d, and if
+            wished "base", the logits at w = 0, in place of those of the reference
+
+    \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
     "status": "optimal" | "no_minimiser" | "not_unique" | "failed", "message": ...,
     "error_bound": ..., "iterations": ...}; with several prompts each of the last six is a list
     over prompts. "responses" and "prompts" are there where the file names them. Several lambdas
-    give {"solutions": [...]}, one such object for each. What is not known is null.
+    give {"solutions": [...]}, one such object for each. What is not known is null. With --features
+    there are "weights", w, their "weight_bounds", "total", the objective at w, and "direction", in
+    which w runs to infinity where there is no minimiser; "parameters" where the file names them.
     """
     with bad_input():
         lams = parse_lams(lam)
         chosen = parse_objective(loss, lams[0], option or [])
         problem = parse_bandit(reference, optimal, pairs, bandit)
-    with bad_input(lambda error: str(error).startswith("method ")):  # the only input that is not checked by now
-        optima = solve_path(chosen, problem.bandit, lams, method)
+        restricted = None if features is None else read_features(features, problem)
+    given = {} if restricted is None else {"features": restricted.features, "base": restricted.base}
+    with bad_input(lambda error: str(error).startswith(UNCHECKED)):
+        optima = solve_path(chosen, problem.bandit, lams, method, **given, decay=decay)
     if as_json:
-        documents = [to_document(optima, k, problem) for k in range(len(lams))]
+        documents = [to_document(optima, k, problem, restricted) for k in range(len(lams))]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
         print_table(" ".join([loss, *(option or [])]), optima, problem)
+        if restricted is not None:
+            print_weights(optima, restricted)
 
 
 def parse_lams(texts: list[str]) -> list[float]:
@@ -212,9 +233,11 @@ def parse_policy(name: str, text: str, also: str = "") -> list[float]:
         ) from None
 
 
-def to_document(optima: Optima, k: int, problem: NamedBandit) -> dict[str, Any]:
-    """`Solution.to_dict` of the k-th lambda, with the names that a file gave."""
+def to_document(optima: Optima, k: int, problem: NamedBandit, restricted: NamedFeatures | None) -> dict[str, Any]:
+    """`Solution.to_dict` of the k-th lambda, with the names that files gave."""
     names = {"responses": problem.responses, "prompts": problem.prompts}
+    if restricted is not None:
+        names["parameters"] = restricted.parameters
     return optima[k].to_dict() | {key: value for key, value in names.items() if value is not None}
 
 
@@ -243,3 +266,20 @@ def print_table(title: str, optima: Optima, problem: NamedBandit) -> None:
         where = "lambda " + group["lam"] + (", prompt " + group["prompt"] if "prompt" in group else "")
         everywhere = len(group) == len(heads)
         console.print(Text(str(text) if everywhere else f"{'; '.join(where)}: {text}"), soft_wrap=True)
+
+
+def print_weights(optima: Optima, restricted: NamedFeatures) -> None:
+    """One row per lambda and parameter: w and how far it can be off, and where w runs if there is no minimiser."""
+    assert optima.weights is not None and optima.weight_bounds is not None and optima.direction is not None
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for head in ("lambda", "parameter", "w", "error bound", "direction"):
+        table.add_column(head, justify="left" if head == "parameter" else "right", overflow="fold")
+    for k, lam in enumerate(optima.lams):
+        for d, (w, bound, along) in enumerate(
+            zip(optima.weights[k], optima.weight_bounds[k], optima.direction[k], strict=True)
+        ):
+            name = str(d) if restricted.parameters is None else f"{d} {restricted.parameters[d]}"
+            off = "none proven" if np.isnan(bound) else f"{bound:.1e}"
+            row = (f"{lam:.6g}" if d == 0 else "", name, f"{w:.8g}", off, "" if np.isnan(along) else f"{along:.6g}")
+            table.add_row(*map(Text, row), end_section=d + 1 == optima.weights.shape[1])
+    Console(width=200).print(table)

@@ -24,6 +24,7 @@ from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
 from .problem import Problem
+from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, Reward, RewardLikelihood, WholeClass, along_lambdas
 from .solution import Certificate, Path, Solution, Status
 from .structure import Structure, data_of, decided, describe, structures
@@ -73,7 +74,7 @@ def solve(
         >>> ea.solve(ea.EXPO(lam=1.0), bandit, features=[[1.0], [0.0], [-1.0]]).weights.round(6)
         array([0.217213])
     """
-    _check(objective, bandit, method)
+    _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
     if np.ndim(objective.lam) != 0:
         raise ValueError("lam must be one number for solve; use solve_path for several")
     restricted = LogLinearClass.of(bandit, features, base, decay)
@@ -99,7 +100,7 @@ def solve_path(
 
     The objective's own ``lam`` is not used. See `solve`.
     """
-    _check(objective, bandit, method)
+    _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
     try:
         values = np.array(lams, dtype=np.float64)
     except (TypeError, ValueError):
@@ -152,13 +153,13 @@ def _reward(bandit: Bandit) -> Reward:
     return Reward.of(fit.log_policy, np.where(fit.status == Status.OPTIMAL, fit.error_bound, np.nan))
 
 
-def _check(objective: Any, bandit: Any, method: str) -> None:
+def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
     if not isinstance(bandit, Bandit):
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
-    if method not in NAMES:
-        raise ValueError(f"method must be one of {list(NAMES)}, got {method!r}")
+    if method not in names:
+        raise ValueError(f"method must be one of {list(names)}, got {method!r}")
     if not isinstance(objective, (PairObjective, RewardObjective)):
         raise TypeError(f"objective must be a loss of pairs or a reward, got {type(objective).__name__}")
     refuse_coupled(objective)

@@ -6,11 +6,13 @@ A family of problems (`family`) is a sum over prompts (`cells`), and goes to the
 """
 
 from .arguments import LogLinearClass
+from .methods import NAMES
 from .optima import RestrictedOptima, along_lambdas, restricted_optima, restricted_values
 from .reward import Reward, RewardLikelihood
 from .whole import WholeClass
 
 __all__ = [
+    "NAMES",
     "LogLinearClass",
     "RestrictedOptima",
     "Reward",
