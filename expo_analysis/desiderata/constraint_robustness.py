@@ -5,9 +5,9 @@ RLHF loses by it is a number: the regret of the loss's optimum in RLHF's own obj
 another claim: its optimum lies between the reference and the best fit to the preferences. A loss passes if, over
 restricted classes, its optimum is still RLHF's or still lies between these two. [ours]
 
-The classes have one parameter w, shared by two prompts: theta = log pi_ref + w * features, with weight decay (decay / 2)
-w^2 or without. Of one parameter `solve` finds the global minimum, convex or not, and proves it for all losses whose terms
-it can enclose.
+The classes have one parameter w, shared by two prompts: theta = log pi_ref + w * features, with weight decay
+(decay / 2) w^2 or without. Of one parameter `solve` finds the global minimum, convex or not, and proves it for all
+losses whose terms it can enclose.
 """
 
 from __future__ import annotations
@@ -40,6 +40,16 @@ class Classes:
     bandit: Bandit
     features: Annotated[Floats, "count prompts n d"]
     decay: Annotated[Floats, "count"]
+
+    @property
+    def count(self) -> int:
+        return len(self.decay)
+
+    def repeated(self, times: int) -> Classes:
+        """All of them, ``times`` times."""
+        bandit, own = self.bandit, (times, 1)
+        repeated = Bandit(np.tile(bandit.reference, own), np.tile(pi_star(bandit), own))
+        return Classes(repeated, np.tile(self.features, (times, 1, 1, 1)), np.tile(self.decay, times))
 
     def minimise(self, objective: Objective, decay: Floats | None = None) -> Floats:
         """The best w on each, (count,): infinite where there is no minimiser, nan where none was found."""
@@ -76,7 +86,7 @@ class PreferenceTerms(PairObjective):
 
     @property
     def terms(self) -> Sum | None:
-        return self.of.terms
+        return self.of.with_lam(self.lam).terms
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class PreferenceFormula(PairObjective):
     name: ClassVar[str] = "preference_formula"
 
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return self.of.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        return self.of.with_lam(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
 
 
 def preferences_alone(objective: Objective) -> PairObjective:
@@ -100,37 +110,39 @@ def preferences_alone(objective: Objective) -> PairObjective:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """At one lambda, on each class, (count,).
+    """At each of `LAMS`, on each class.
 
     w, w_rlhf, w_fit: where the loss, RLHF and the preferences alone have their optimum. regret: of w in RLHF. outside:
     how far w is from the stretch between 0 (the reference) and w_fit. resolved: whether the loss is lower at w than at
     RLHF's optimum and on that stretch by more than rounding. All nan where one of them has no minimiser.
     """
 
-    lam: float
-    w: Annotated[Floats, "count"]
-    w_rlhf: Annotated[Floats, "count"]
-    w_fit: Annotated[Floats, "count"]
-    regret: Annotated[Floats, "count"]
-    outside: Annotated[Floats, "count"]
-    resolved: Annotated[Mask, "count"]
+    w: Annotated[Floats, "lams count"]
+    w_rlhf: Annotated[Floats, "lams count"]
+    w_fit: Annotated[Floats, "lams count"]
+    regret: Annotated[Floats, "lams count"]
+    outside: Annotated[Floats, "lams count"]
+    resolved: Annotated[Mask, "lams count"]
 
 
-def compare(subject: Subject, classes: Classes, lam: float) -> Outcomes:
-    """Minimise the loss, RLHF and the preference term alone over restricted classes."""
-    objective = subject.at(lam)
-    rlhf = twin(objective)
-    w, w_rlhf = classes.minimise(objective), classes.minimise(rlhf)
+def compare(subject: Subject, classes: Classes) -> Outcomes:
+    """Minimise the loss, RLHF and the preference term alone over restricted classes, at every lambda."""
+    objective, every = subject.objective.with_lam(np.repeat(LAMS, classes.count)), classes.repeated(len(LAMS))
+    rlhf = twin(subject.objective).with_lam(objective.lam)
+    w, w_rlhf = every.minimise(objective), every.minimise(rlhf)
+    fit = preferences_alone(subject.objective)
+    fit = fit if isinstance(fit, BradleyTerry) else fit.with_lam(objective.lam)  # of policies, not of lam times them
     # without weight decay, beside which the loss's own unit would count
-    w_fit = classes.minimise(preferences_alone(objective), np.zeros_like(classes.decay))
-    regret = np.maximum(classes.value(rlhf, w) - classes.value(rlhf, w_rlhf), 0.0)
+    w_fit = every.minimise(fit, np.zeros_like(every.decay))
+    regret = np.maximum(every.value(rlhf, w) - every.value(rlhf, w_rlhf), 0.0)
     low, high = np.minimum(w_fit, 0.0), np.maximum(w_fit, 0.0)
     with np.errstate(invalid="ignore"):
         outside = np.where(np.isfinite(w), np.maximum(np.maximum(low - w, w - high), 0.0), np.nan)
-    here = classes.value(objective, w)
-    elsewhere = np.fmin(classes.value(objective, w_rlhf), classes.value(objective, np.clip(w, low, high)))
+    here = every.value(objective, w)
+    elsewhere = np.fmin(every.value(objective, w_rlhf), every.value(objective, np.clip(w, low, high)))
     resolved = elsewhere - here > 1e-12 * (1 + np.abs(here))
-    return Outcomes(lam, w, w_rlhf, w_fit, regret, outside, resolved)
+    shape = (len(LAMS), classes.count)
+    return Outcomes(*(x.reshape(shape) for x in (w, w_rlhf, w_fit, regret, outside)), resolved.reshape(shape))
 
 
 def classes_of(subject: Subject, count: int) -> Classes:
@@ -153,11 +165,11 @@ def judge(subject: Subject) -> Verdict:
     if not isinstance(subject.objective, RewardObjective | PairObjective):
         return Verdict(KEY, CANNOT_TELL, "neither RLHF nor a loss of pairs", "", {})
     classes = classes_of(subject, max(6, round(16 * subject.effort)))
-    outcomes = [compare(subject, classes, lam) for lam in LAMS]
-    regret, outside = (np.stack([getattr(o, name) for o in outcomes]) for name in ("regret", "outside"))
+    outcomes = compare(subject, classes)
+    regret, outside = outcomes.regret, outcomes.outside
     known = np.isfinite(regret) & np.isfinite(outside)
     conditions = (
-        f"{len(classes.decay)} restricted classes: two prompts of three responses that share one parameter, with weight "
+        f"{classes.count} restricted classes: two prompts of three responses that share one parameter, with weight "
         f"decay and without; λ from {LAMS[0]:g} to {LAMS[-1]:g}; the global minimum over that parameter"
     )
     if not known.all():
@@ -175,20 +187,22 @@ def judge(subject: Subject) -> Verdict:
     if outside.max() <= 10 * TOLERANCE:
         summary = "over restricted policies its optimum still lies between π_ref and the best restricted fit"
         return Verdict(KEY, HOLDS, summary, conditions, evidence)
-    both = known & (regret > 1e-3) & (outside > 1e-2) & np.stack([o.resolved for o in outcomes])
+    both = known & (regret > 1e-3) & (outside > 1e-2) & outcomes.resolved
     if not both.any():
         return Verdict(KEY, CANNOT_TELL, "it departs from RLHF and from the ends by too little", conditions, evidence)
     # plain cases first: no decay, then the largest regret
     place, chosen = max(np.argwhere(both).tolist(), key=lambda at: (classes.decay[at[1]] == 0, regret[tuple(at)]))
     worst = f"{regret.max():.3g} nats worse in RLHF's own objective"
     summary = f"over restricted policies its optimum is not RLHF's: up to {worst}"
-    return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, classes, chosen, outcomes[place]))
+    return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, classes, outcomes, place, chosen))
 
 
-def _shown(subject: Subject, classes: Classes, chosen: int, outcomes: Outcomes) -> Counterexample:
+def _shown(subject: Subject, classes: Classes, outcomes: Outcomes, place: int, chosen: int) -> Counterexample:
     own = twin(subject.objective)
-    reference, optimal = (p[2 * chosen : 2 * chosen + 2].tolist() for p in (classes.bandit.reference, pi_star(classes.bandit)))
-    features, decay, lam = classes.features[chosen].tolist(), float(classes.decay[chosen]), outcomes.lam
+    reference, optimal = (
+        p[2 * chosen : 2 * chosen + 2].tolist() for p in (classes.bandit.reference, pi_star(classes.bandit))
+    )
+    features, decay, lam = classes.features[chosen].tolist(), float(classes.decay[chosen]), LAMS[place]
     divergence, alpha = own.regulariser.name, getattr(own.regulariser, "alpha", None)
     options = "" if divergence == "reverse_kl" else f", divergence={divergence!r}"
     options += "" if alpha is None else f", alpha={alpha!r}"
@@ -208,7 +222,8 @@ def _shown(subject: Subject, classes: Classes, chosen: int, outcomes: Outcomes) 
             "assert regret > 1e-4",
         ]
     )
-    w, w_rlhf, w_fit, regret = (float(x[chosen]) for x in (outcomes.w, outcomes.w_rlhf, outcomes.w_fit, outcomes.regret))
+    found = (outcomes.w, outcomes.w_rlhf, outcomes.w_fit, outcomes.regret)
+    w, w_rlhf, w_fit, regret = (float(x[place, chosen]) for x in found)
     numbers = {
         "reference": reference,
         "optimal": optimal,

@@ -137,12 +137,11 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
     shape, own = (len(lams), *bandit.reference.shape), (len(lams), *bandit.reference.shape[:-1])
     prompts = found.status.shape[1]
     message, steps = (np.repeat(x[:, None], prompts, axis=1) for x in (found.message, found.steps))
-    by_prompt = (found.value, found.status, message, found.bound, steps, found.certificate)
+    by_prompt: tuple[Any, ...] = (found.value, found.status, message, found.bound, steps, found.certificate)
+    reshaped = [x.reshape(own) for x in by_prompt]
     more = (found.weights, found.weight_bounds, found.total, found.direction)
     log_policies = found.log_policy.reshape(shape)
-    return Path(
-        objective, bandit, lams, np.exp(log_policies), log_policies, *(x.reshape(own) for x in by_prompt), *more
-    )
+    return Path(objective, bandit, lams, np.exp(log_policies), log_policies, *reshaped, *more)
 
 
 def _reward(bandit: Bandit) -> Reward:

@@ -173,8 +173,8 @@ class RewardCells:
 
     def take(self, columns: Indices) -> RewardCells:
         objective = self.objective.with_lam(np.asarray(self.objective.lam)[columns])
-        arrays = (x.take(columns, axis=-1) for x in (self.log_reference, self.responses, self.reward, self.error))
-        return RewardCells(objective, *arrays)
+        log_reference, reward, error = (x.take(columns, axis=-1) for x in (self.log_reference, self.reward, self.error))
+        return RewardCells(objective, log_reference, self.responses[:, columns], reward, error)
 
 
 def cells_of(objective: Objective, bandit: Bandit, prompt: Indices, lam: Floats) -> PairCells:

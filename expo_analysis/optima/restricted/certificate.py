@@ -22,7 +22,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ..._types import Floats
+from ..._types import Floats, Indices
 from ..certificate import UNIT, policy_error
 from ..derivatives import log_softmax
 from ..laplacian import pairs
@@ -53,13 +53,13 @@ def certify(family: Family, w: Floats, concordance: Floats) -> Bounds:
     x = theta - (theta.max(axis=0) + theta.min(axis=0)) / 2
     blur = logit_rounding(family, w)
     errors = cells.errors(x)
-    proven = (errors.weights >= 0).all(axis=0)
+    proven = family.by_problem(errors.weights >= 0).all(axis=(1, 2))
     root = family.root(np.maximum(errors.weights, 0.0))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         lengths = root.lengths(family.pair_directions) * (1 + 2e-6)  # (B, P, pairs)
         norm = _norm(family, w, errors, root, lengths, blur)
         reach = concordance * lengths.max(axis=(1, 2)) * norm
-        ok = root.sound & family.by_problem(proven).all(axis=1)
+        ok = root.sound & proven
         distance = norm * stretch(np.where(ok, reach, np.nan))
         return bounds(family, w, distance, root, lengths, blur)
 
@@ -111,7 +111,7 @@ def _sizes(family: Family) -> Floats:
     return own + own.max(axis=2, keepdims=True)
 
 
-def _hubs(at_responses: Floats, lengths: Floats) -> tuple[Floats, Floats]:
+def _hubs(at_responses: Floats, lengths: Floats) -> tuple[Indices, Floats]:
     """The response (B, P) to which errors at responses (B, P, n) flow at the least cost, and that cost (B, P)."""
     n = at_responses.shape[2]
     high, low = pairs(n)

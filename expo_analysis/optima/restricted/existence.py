@@ -130,14 +130,14 @@ def _slopes(family: Family) -> Slopes:
     groups, count = 0, 0
     for x in np.flatnonzero(family.shares[0] > 0):
         share, step = family.shares[0, x], directions[x, high] - directions[x, low]
-        for cost, sign in ((up[:, x], 1.0), (down[:, x], -1.0)):
-            own = np.arange(len(step))
-            blocks.append((sign * step, share * cost, falls[:, x], groups + own, count + own))
+        for costs, sign in ((up[:, x], 1.0), (down[:, x], -1.0)):
+            each = np.arange(len(step))
+            blocks.append((sign * step, share * costs, falls[:, x], groups + each, count + each))
             count += len(step)
         groups += len(step)
-        for rows, cost, together in _of_normaliser(problem, directions[x], x):
-            every, own = np.full(len(rows), groups), count + (0 if together else np.arange(len(rows)))
-            blocks.append((rows, share * cost + 0.0 * every, every >= 0, every, own + 0 * every))
+        for rows, cost, together in _of_normaliser(problem, directions[x], int(x)):
+            every, own = np.full(len(rows), groups), count + (0 if together else 1) * np.arange(len(rows))
+            blocks.append((rows, share * cost + 0.0 * every, every >= 0, every, own))
             groups, count = groups + 1, count + len(rows)
     rows, costs, strict, group, joint = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     used = ((np.abs(rows).max(axis=1) > 0) | _repeated(joint)) & (costs != 0)

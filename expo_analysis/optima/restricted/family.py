@@ -176,7 +176,8 @@ class Root:
         lengths = np.sqrt((rows**2).sum(axis=1))
         scale = np.where(lengths > 0, lengths, 1.0)
         finite = np.isfinite(lengths).all(axis=1)
-        triangle = np.linalg.qr(np.where(finite[:, None, None], rows / scale[:, None], 0.0), mode="r")
+        scaled = np.where(finite[:, None, None], rows / scale[:, None], 0.0)
+        triangle: Floats = np.linalg.qr(scaled, mode="r")  # type: ignore[assignment]
         if triangle.shape[1] < d:
             triangle = np.concatenate([triangle, np.zeros((len(rows), d - triangle.shape[1], d))], axis=1)
         diagonal = np.abs(np.einsum("bdd->bd", triangle))

@@ -96,7 +96,9 @@ def _say_lost(found: RestrictedFound) -> None:
 
 def _smoothed(kinked: Kinked, z: Floats, width: float) -> tuple[Floats, Floats, int]:
     """Newton's method on the loss smoothed at this width: z, tau, and steps."""
-    for step in range(1, STEPS + 1):
+    steps = 0
+    while steps < STEPS:
+        steps += 1
         tau = _tau(kinked, z, width)
         local = kinked.at(z, tau, width)
         direction = -_solved(local.rows, local.gradient)
@@ -112,7 +114,7 @@ def _smoothed(kinked: Kinked, z: Floats, width: float) -> tuple[Floats, Floats, 
         if length <= SHORTEST:
             break
         z = z + length * direction
-    return z, _tau(kinked, z, width), step
+    return z, _tau(kinked, z, width), steps
 
 
 def _tau(kinked: Kinked, z: Floats, width: float) -> Floats:
@@ -126,7 +128,8 @@ def _value(kinked: Kinked, z: Floats, width: float) -> float:
 def _solved(rows: Floats, rhs: Floats) -> Floats:
     """(S'S)^-1 rhs, with a little added where S has no full rank."""
     size = np.sqrt((rows**2).sum(axis=0).max(initial=1e-300))
-    triangle = np.linalg.qr(np.concatenate([rows, 1e-9 * size * np.eye(len(rhs))]), mode="r")
+    held = np.concatenate([rows, 1e-9 * size * np.eye(len(rhs))])
+    triangle: Floats = np.linalg.qr(held, mode="r")  # type: ignore[assignment]
     return np.asarray(np.linalg.solve(triangle, np.linalg.solve(triangle.T, rhs)))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,6 @@ class _Total:
         self.size = decay * (np.abs(w[0]) @ np.abs(basis))
         if kinked.smooth is not None:
             local, own = kinked.smooth.expand(x), kinked.smooth.gradient_size(x)
-            high, low = pairs(len(x))
             self.value += float((shares * kinked.smooth.value(x)).sum())
             self.gradient = self.gradient + np.einsum("ncd,nc->d", directions, shares * local.gradient)
             self.size = self.size + np.einsum("ncd,nc->d", np.abs(directions), shares * own)
@@ -252,7 +252,7 @@ def _plain(problem: Problem, statistic: Any, log_policy: Floats) -> Floats:
 
 def _hinges(problem: Problem, term: Term, shares: Floats) -> Any:
     """A piecewise linear term as hinges: a, b, cell, kink and height, flat."""
-    psi, datum, statistic = bound(term.psi, problem.datum), problem.datum, term.statistic
+    psi = bound(term.psi, problem.datum)
     part = problem._part(problem.facts.terms.terms.index(term), term)
     shape = problem.weight.shape
     slope, shift = (np.broadcast_to(np.asarray(v, dtype=np.float64), shape) for v in (part.slope, part.shift))
@@ -262,7 +262,7 @@ def _hinges(problem: Problem, term: Term, shares: Floats) -> Any:
     winner, loser = (np.broadcast_to(end[:, None], shape) for end in problem.edges.ends)
     assert psi.linear_pieces is not None
     pieces = sorted(psi.linear_pieces, key=lambda piece: float(np.max(piece[0])))
-    for (s, at), (s_next, at_next) in zip(pieces, pieces[1:], strict=False):
+    for (s, at), (s_next, at_next) in pairwise(pieces):
         kink = (np.asarray(at) - at_next) / (s_next - s)  # where the two lines meet; height times (kink - m)+
         where = (kink + shift) / slope + moved
         height = np.broadcast_to((s_next - s) * part.weight * np.abs(slope) * shares, shape)

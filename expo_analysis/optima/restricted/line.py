@@ -252,8 +252,7 @@ class Left:
     @classmethod
     def of(cls, intervals: _Intervals, best: float, steps: int, ends: tuple[float, float]) -> Left:
         order = np.argsort(intervals.low)
-        parts = (x[order] for x in (intervals.low, intervals.high, intervals.convex))
-        return cls(*parts, best, steps, ends)
+        return cls(intervals.low[order], intervals.high[order], intervals.convex[order], best, steps, ends)
 
     @property
     def contiguous(self) -> bool:

@@ -94,7 +94,8 @@ def _lost(one: Family, away: Runaway) -> RestrictedFound:
     """The limit of minimising sequences of a problem without a minimiser."""
     direction = one.weights(np.pad(away.step, (0, one.d - len(away.step)))[None])[0]
     kept = np.ones(one.base.shape, dtype=bool)
-    rest, step, w = one, away, np.zeros((1, one.d))
+    step: Runaway | None = away
+    rest, w = one, np.zeros((1, one.d))
     for _ in range(one.d):
         if step is None:
             break

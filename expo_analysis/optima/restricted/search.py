@@ -29,7 +29,7 @@ NEGLIGIBLE = 1e-4
 """Newton's own step at a minimum moves no log-ratio by more, in the loss's unit."""
 SAME_VALUE, SAME_POLICY = 1e-9, 1e-6
 """Starts that end so close in value, in nats, are said to agree."""
-RANDOM_STARTS, SCANNED, LOWEST = 12, 120, 4
+RANDOM_STARTS, SCANNED, LOWEST = 12, 120, 6
 """Of one parameter, SCANNED values on each side are looked at, and searches start from the lowest of the dips."""
 
 
@@ -95,18 +95,20 @@ def keeps_minimisers(family: Family) -> bool:
 
 
 def starts_of(family: Family, seed: int = 0) -> list[Floats]:
-    """w = 0, and w drawn in the loss's own units, and, of one parameter, the dips of a scan; (B, d) each."""
+    """w = 0, and w drawn in the loss's own units; of one parameter the dips of a scan in their place; (B, d) each."""
     rng = np.random.default_rng(seed)
     unit = _units(family)
     reach = np.array([max(float(np.ptp(one, axis=1).max()), 1e-300) for one in family.directions])
     scale = (unit / reach)[:, None]
     found = [np.zeros((family.size, family.d))]
+    if (family.rank == 1).all():
+        return found + _scanned(family, scale)
     for spread in np.linspace(0.5, 6.0, RANDOM_STARTS):
         drawn = rng.standard_normal((1, family.d))
-        found += [family.weights(spread * drawn * scale)] + (
-            [family.weights(spread * drawn / reach[:, None])] if (unit != 1).any() else []
-        )
-    return found + (_scanned(family, scale) if (family.rank == 1).all() else [])
+        found.append(family.weights(spread * drawn * scale))
+        if (unit != 1).any():
+            found.append(family.weights(spread * drawn / reach[:, None]))
+    return found
 
 
 def _units(family: Family) -> Floats:
@@ -139,14 +141,15 @@ def search(family: Family, starts: list[Floats]) -> Searched:
         value = many.value(ends)
     policies = np.exp(many.by_problem(log_softmax(many.logits(ends)))).reshape(count, size, -1)
     w, value = ends.reshape(count, size, -1), np.where(np.isfinite(value), value, np.inf).reshape(count, size)
-    steps, converged, flat = (x.reshape(count, size) for x in (steps, converged, flat))
+    steps, converged, flat = steps.reshape(count, size), converged.reshape(count, size), flat.reshape(count, size)
     best, every = value.argmin(axis=0), np.arange(size)
     same = value <= value[best, every] + SAME_VALUE
     ended = same & converged
     best = np.where(ended.any(axis=0), np.where(ended, value, np.inf).argmin(axis=0), best)
     apart = np.abs(policies - policies[best, every]).sum(axis=-1) > SAME_POLICY
-    chosen = (x[best, every] for x in (w, value, steps, converged))
-    return Searched(*chosen, same.sum(axis=0), count, (ended & (apart | flat)).any(axis=0))
+    tied = (ended & (apart | flat)).any(axis=0)
+    at = (best, every)
+    return Searched(w[at], value[at], steps[at], converged[at], same.sum(axis=0), count, tied)
 
 
 def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple[Floats, Mask, Mask]:
