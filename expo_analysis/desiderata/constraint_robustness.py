@@ -13,7 +13,7 @@ losses whose terms it can enclose.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """Restricted classes: two prompts each of a bandit, features (count, 2, n, 1) that share the parameter, and decay."""
+    """Restricted classes: two prompts each of a bandit, features (count, 2, n, 1) that share a parameter, decay."""
 
     bandit: Bandit
     features: Annotated[Floats, "count prompts n d"]
@@ -142,7 +142,8 @@ def compare(subject: Subject, classes: Classes) -> Outcomes:
     elsewhere = np.fmin(every.value(objective, w_rlhf), every.value(objective, np.clip(w, low, high)))
     resolved = elsewhere - here > 1e-12 * (1 + np.abs(here))
     shape = (len(LAMS), classes.count)
-    return Outcomes(*(x.reshape(shape) for x in (w, w_rlhf, w_fit, regret, outside)), resolved.reshape(shape))
+    parts: list[Any] = [w, w_rlhf, w_fit, regret, outside, resolved]
+    return Outcomes(*(x.reshape(shape) for x in parts))
 
 
 def classes_of(subject: Subject, count: int) -> Classes:

@@ -48,8 +48,8 @@ def solve(
 ) -> Solution:
     r"""The exact optimum of an objective on every prompt of a bandit, over all policies or over restricted ones.
 
-    With ``features`` F the policies are softmax(theta), theta(x, y) = base(x, y) + F[x, y] @ w: all prompts share w, and
-    w minimises  sum_x prompt_weights[x] J_x + decay/2 |w|^2,  J_x being the objective on prompt x.
+    With ``features`` F the policies are softmax(theta), theta(x, y) = base(x, y) + F[x, y] @ w: all prompts share w,
+    and w minimises  sum_x prompt_weights[x] J_x + decay/2 |w|^2,  J_x being the objective on prompt x.
 
     Args:
         method: ``"auto"`` takes the first that applies of ``"closed_form"``, ``"newton"`` (needs convexity in the
@@ -138,10 +138,10 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
     prompts = found.status.shape[1]
     message, steps = (np.repeat(x[:, None], prompts, axis=1) for x in (found.message, found.steps))
     by_prompt: tuple[Any, ...] = (found.value, found.status, message, found.bound, steps, found.certificate)
-    reshaped = [x.reshape(own) for x in by_prompt]
-    more = (found.weights, found.weight_bounds, found.total, found.direction)
+    verdicts = [x.reshape(own) for x in by_prompt]
+    more: list[Any] = [found.weights, found.weight_bounds, found.total, found.direction]
     log_policies = found.log_policy.reshape(shape)
-    return Path(objective, bandit, lams, np.exp(log_policies), log_policies, *reshaped, *more)
+    return Path(objective, bandit, lams, np.exp(log_policies), log_policies, *verdicts, *more)
 
 
 def _reward(bandit: Bandit) -> Reward:

@@ -2,8 +2,9 @@ r"""Proven distances between a computed optimum over log-linear policies and the
 
 **The bound of all policies, carried over** [ours]. Let f be the sum over prompts of share_x J_x(base_x + F_x w) and
 decay |w|^2/2, where |D3 J_x[v,v,u]| <= M range(u) D2 J_x[v,v] in the logits. Put rho(u) = max_x range(F_x u). Then
-|D3 f[v,v,u]| <= M rho(u) D2 f[v,v]: the shares are not negative, and a quadratic has no third derivative. With g and H
-= sum_x share_x F_x' H_x F_x + decay at w, and R_a = a' H^+ a for the difference a = f_i - f_j of two responses' features,
+|D3 f[v,v,u]| <= M rho(u) D2 f[v,v]: the shares are not negative, and a quadratic has no third derivative. With g and
+H = sum_x share_x F_x' H_x F_x + decay at w, and R_a = a' H^+ a for the difference a = f_i - f_j of two responses'
+features,
 
     delta = M sqrt(max R_a) sqrt(g' H^+ g) < 1
 

@@ -58,7 +58,7 @@ def _readable(statistic: Statistic) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """theta = base + f t around t = centre: logits x (n, C) there, f (n, C), and half the length of t's interval (C,)."""
+    """theta = base + f t around a centre: logits x (n, C) there, f (n, C), and half the length of t's interval (C,)."""
 
     x: Floats
     f: Floats
@@ -178,7 +178,7 @@ def _largest(log_policy: Floats, line: Line) -> Floats:
 
 
 def _of_divergence(divergence: Divergence, cells: Any, log_policy: Floats, line: Line) -> Floats:
-    """Of the terms of D less f'(1) pi, (n, C), whose derivatives in log pi are pi mu, pi (mu + mu'), pi (mu + 2mu' + mu'')."""
+    """Of the terms of D less f'(1) pi, (n, C); in log pi they have derivatives pi mu, pi (mu + mu') and so on."""
     first, second, third = line.log_policy
     log_u, c = log_policy - cells.log_reference, divergence.mu_growth
     assert c is not None

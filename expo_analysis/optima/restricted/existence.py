@@ -2,15 +2,16 @@ r"""Whether a convex loss has a minimiser over log-linear policies: linear progr
 
 Along a step v of w a convex loss rises, in the end, by its recession function
 
-    rec(v) = sum over prompts x of  share_x [ sum_pairs up_ij (d_i - d_j)+ + down_ij (d_j - d_i)+ + sum_j T_j (max d - d_j) ],
+    rec(v) = sum over prompts x of share_x [ sum_pairs up_ij (d_i - d_j)+ + down_ij (d_j - d_i)+
+                                             + sum_j T_j (max d - d_j) ],
 
-d = F_x v, up and down the slopes of a pair's loss far out, T_j the weights of -log pi_j. No minimiser exists if some v
-with rec(v) <= 0 lowers the loss for ever. For slopes that are not negative rec(v) = 0 is a system of linear
-inequalities, a_k'v <= 0, and v lowers a loss that has no flat end for ever if one of them is strict: restricted data are
-separable. One program, max sum_k min(1, -a_k'v), decides, and its solution makes as many strict as can be. Of all such
-v, the one of least norm with a_k'v <= -1 is told: the direction of the largest margin, in which gradient descent on
-logistic losses ends (Soudry et al. 2018). Where slopes are negative (robust DPO) further programs look for v with rec(v)
-< 0. [ours; for one prompt and all policies it is strong connection of the comparison graph]
+d = F_x v, up and down the slopes of a pair's loss far out, T_j the weights of -log pi_j. No minimiser exists if some
+v with rec(v) <= 0 lowers the loss for ever. For slopes that are not negative rec(v) = 0 is a system of linear
+inequalities, a_k'v <= 0, and v lowers a loss that has no flat end for ever if one of them is strict: restricted data
+are separable. One program, max sum_k min(1, -a_k'v), decides, and its solution makes as many strict as can be. Of all
+such v, the one of least norm with a_k'v <= -1 is told: the direction of the largest margin, in which gradient descent
+on logistic losses ends (Soudry et al. 2018). Where slopes are negative (robust DPO) further programs look for v with
+rec(v) < 0. [ours; for one prompt and all policies it is strong connection of the comparison graph]
 
 **The limit.** As w runs along v, all mass of a prompt goes to the responses with the largest d; what v leaves open is
 told by the same loss without the pairs that v has separated, which is solved in turn.
@@ -52,7 +53,8 @@ class Runaway:
 class Slopes:
     """rec(v) of one problem: the sum over groups of the largest cost_k (a_k'v)+, a_k the rows (K, rank).
 
-    strict: whether the loss falls for ever where a_k'v < 0 costs nothing; joint: rows of one number do so only together.
+    strict: whether the loss falls for ever where a_k'v < 0 costs nothing; joint: rows of one number do so only
+    together.
     """
 
     rows: Floats

@@ -6,9 +6,9 @@ A family has B problems, each of P prompts. Problem b minimises over w in R^d
 
 J_x the objective on prompt x as a function of the logits. Prompts are `Cells`: cell b P + x is prompt x of problem b.
 
-**Directions that nothing sees.** Without decay a direction of w may change no policy that the data see. w is then sought
-in the complement of these, w = basis z, where it has the least norm, and z has ``rank`` coordinates. Columns of features
-are taken to be dependent where they are to rounding.
+**Directions that nothing sees.** Without decay a direction of w may change no policy that the data see. w is then
+sought in the complement of these, w = basis z, where it has the least norm, and z has ``rank`` coordinates. Columns
+of features are taken to be dependent where they are to rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._types import Floats, Indices, Mask
 from ..certificate import UNIT
@@ -106,7 +107,7 @@ class Family:
         """(B, P, ...) as (..., C)."""
         return np.moveaxis(values.reshape(-1, *values.shape[2:]), 0, -1)
 
-    def by_problem(self, values: Floats) -> Floats:
+    def by_problem(self, values: NDArray[Any]) -> NDArray[Any]:
         """(..., C) as (B, P, ...)."""
         return np.moveaxis(values, -1, 0).reshape(*self.shares.shape, *values.shape[:-1])
 
@@ -164,7 +165,8 @@ class Family:
 class Root:
     """R with R'R = S'S, by QR of S (B, rows, d), which squares no condition number.
 
-    inverse: of R, (B, d, d). sound: whether S has full rank, and rounding in R is a millionth at most of R v, for any v.
+    inverse: of R, (B, d, d). sound: whether S has full rank, and rounding in R is a millionth at most of R v, for any
+    v.
     """
 
     inverse: Floats

@@ -4,8 +4,8 @@ With F(z) = max over tau of L(z, tau) as in `kinks`, tau is first smoothed, sigm
 from wide to narrow; then the kinks that the minimiser is on are held there, kappa = 0, and Newton's method finds z and
 their tau together: tau in [0, 1] there, 1 above and 0 below are the conditions for a minimum.
 
-**Error bound** [ours]. For any z and tau, L(z*, tau) <= F(z*) <= F(z) = L(z, tau) + gap. With g and H the derivatives of
-L in z, y = sqrt(d'Hd), d = z* - z, and |D3 L[v,v,u]| <= M rho(u) D2 L[v,v],
+**Error bound** [ours]. For any z and tau, L(z*, tau) <= F(z*) <= F(z) = L(z, tau) + gap. With g and H the derivatives
+of L in z, y = sqrt(d'Hd), d = z* - z, and |D3 L[v,v,u]| <= M rho(u) D2 L[v,v],
 
     y^2 omega(M sqrt(R) y) <= gap + sqrt(g' H^+ g) y,      omega(s) = (exp(-s) - 1 + s) / s^2,
 

@@ -63,7 +63,7 @@ def _understood(term: Term, problem: Problem) -> bool:
 
 
 def _smooth(problem: Problem) -> Problem | None:
-    """The problem without its kinked terms; None where nothing is left. It must not be cut again: see `Problem.take`."""
+    """The problem without its kinked terms; None where nothing is left. It must not be cut again (`Problem.take`)."""
     rest = tuple(term for term in problem.facts.terms if not has_kinks(term))
     rest += tuple(line for term in problem.facts.terms if (line := _last_line(problem, term)) is not None)
     if not rest and problem.target is None:
@@ -84,9 +84,10 @@ def _last_line(problem: Problem, term: Term) -> Term | None:
 
 @dataclass(frozen=True)
 class Local:
-    """L at (z, tau), or its smoothed form: value, gradient (d,), rows S of its Hessian S'S; size: of what the gradient sums.
+    """L at (z, tau), or its smoothed form: value, gradient (d,), rows S of its Hessian S'S.
 
-    kappa: (K,), with gradients ``normals`` (K, d); costs: dL/dtau is costs kappa, (K,).
+    size: of what the gradient is a sum of. kappa: (K,), with gradients ``normals`` (K, d). costs: dL/dtau is costs
+    kappa, (K,).
     """
 
     value: float
@@ -100,7 +101,7 @@ class Local:
 
 @dataclass(frozen=True, eq=False)
 class Kinked:
-    """One problem with kinks; z has ``rank`` numbers. Kinks are numbered: hinges, then a response's shortfalls (n, C)."""
+    """One problem with kinks; z has ``rank`` numbers. Kinks in order: hinges, then each response's shortfall (n, C)."""
 
     family: Family
 

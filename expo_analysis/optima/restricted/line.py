@@ -5,10 +5,11 @@ Along t, w = column t, F is expanded at the centres c of intervals of half-lengt
 
     F(c + s)  >=  F(c) + F'(c) s + F''(c) s^2/2 - T h^3/6,    |F'(c + s) - F'(c) - F''(c) s| <= T h^2/2.
 
-An interval is dropped if F is above the lowest value seen, or F' has no zero on it; others are halved. What is left in
-the end is one stretch on which F'' > T h, hence one stationary point, the global minimiser t*, and |t - t*| <= |F'(t)| /
-min F'' near t. Far out, `tails` bounds F from below. Where that does not exclude a tail, policies on it are as good as
-equal, and the bound of the policy is the largest distance within what is left. Rounding is added everywhere. [ours]
+An interval is dropped if F is above the lowest value seen, or F' has no zero on it; others are halved. What is left
+in the end is one stretch on which F'' > T h, hence one stationary point, the global minimiser t*, and |t - t*| <=
+|F'(t)| / min F'' near t. Far out, `tails` bounds F from below. Where that does not exclude a tail, policies on it are
+as good as equal, and the bound of the policy is the largest distance within what is left. Rounding is added
+everywhere. [ours]
 """
 
 from __future__ import annotations
@@ -128,7 +129,14 @@ class OneLine:
         own = [self.added(y) for y in (value, slope, bend, value_noise, slope_noise, UNIT * 64 * count * curved)]
         quadratic = self.decay / 2 * t**2
         rounding = 4 * UNIT * self.decay * np.abs(t)
-        added = (quadratic, self.decay * t, self.decay, 4 * UNIT * quadratic, rounding, 4 * UNIT * self.decay)
+        added: tuple[Any, ...] = (
+            quadratic,
+            self.decay * t,
+            self.decay,
+            4 * UNIT * quadratic,
+            rounding,
+            4 * UNIT * self.decay,
+        )
         return Points(*(a + b for a, b in zip(own, added, strict=True)))
 
     @staticmethod

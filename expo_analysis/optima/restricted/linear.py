@@ -2,9 +2,10 @@
 
     min over z, t of  sum_k height_k t_k   with   t_k >= kappa_k(z), t_k >= 0,     kappa_k = K_k - a_k'z.
 
-With multipliers y_k of one solution, z is a minimiser if and only if kappa_k >= 0 where y_k > 0, and kappa_k <= 0 where
-y_k < height_k (complementary slackness). Further programs tell how far each coordinate of z may go among the minimisers;
-where there are many, the one with the least |z| is found by least-distance programming (Lawson and Hanson 1974, ch. 23).
+With multipliers y_k of one solution, z is a minimiser if and only if kappa_k >= 0 where y_k > 0, and kappa_k <= 0
+where y_k < height_k (complementary slackness). Further programs tell how far each coordinate of z may go among the
+minimisers; where there are many, the one with the least |z| is found by least-distance programming (Lawson and Hanson
+1974, ch. 23).
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from .reward import Reward
 class RestrictedOptima:
     """Optima of B problems, each of P prompts that share w.
 
-    weights: w. log_policy: of every prompt. value: the objective on each prompt; total: their sum by prompt weights, and
-    decay |w|^2/2. status, certificate, bound: by prompt; bound is of the policy, in 1-norm, nan where none is proven.
-    weight_bounds: of w. direction: of w, along which minimising sequences run to infinity, nan where there is a minimiser.
-    agreeing: the share of a search's starts that reached its value; 1 for other methods.
+    weights: w. log_policy: of every prompt. value: the objective on each prompt; total: their sum by prompt weights,
+    and decay |w|^2/2. status, certificate, bound: by prompt; bound is of the policy, in 1-norm, nan where none is
+    proven. weight_bounds: of w. direction: of w, along which minimising sequences run to infinity, nan where there is
+    a minimiser. agreeing: the share of a search's starts that reached its value; 1 for other methods.
     """
 
     weights: Annotated[Floats, "batch d"]

@@ -11,7 +11,7 @@ from ..._types import Floats
 
 SHARP = 1e-9
 """Programs are exact to this, on rows scaled to 1."""
-_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+_OPTIONS: Any = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def program(goal: Floats, rows: Floats, limits: Floats, bounds: list[Any]) -> Any:

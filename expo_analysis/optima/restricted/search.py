@@ -70,16 +70,17 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
             text = f"the best local minimum found, reached by {agreeing}; not proven to be global"
             found.say(b, Status.BEST_FOUND, Certificate.SEARCH, text)
         elif vanished and keeps_minimisers(family):
-            text = f"the lowest point found ({agreeing}), where it is level to rounding; a minimiser exists, and may be elsewhere"
+            text = f"the lowest point found ({agreeing}), level to rounding; a minimiser exists, and may be elsewhere"
             found.say(b, Status.BEST_FOUND, Certificate.SEARCH, text)
         elif vanished:
             found.direction[b] = searched.w[b] / max(np.abs(searched.w[b]).max(), 1e-300)
-            text = f"no minimiser was reached: the lowest values are approached as w runs to infinity ({agreeing}; not proven)"
+            text = "no minimiser was reached: the lowest values are approached as w runs to infinity"
+            text += f" ({agreeing}; not proven)"
             found.say(b, Status.NO_MINIMISER, Certificate.SEARCH, text)
         else:
             found.message[b] = (
-                f"no search ended at a minimum ({searched.steps[b]} steps): where they ended, the loss is flat to rounding "
-                "or still falls; w is the best point reached"
+                f"no search ended at a minimum ({searched.steps[b]} steps): where they ended, the loss is flat to "
+                "rounding or still falls; w is the best point reached"
             )
     return found
 
@@ -175,7 +176,7 @@ def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple
                 family.by_problem(family.cells.gradient_size(x)) * family.shares[..., None],
             )
         )
-        fine = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
+        fine: Mask = np.asarray(np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1))
         values, vectors = np.linalg.eigh(np.where(fine[:, None, None], hessian, np.eye(family.d)))
         along, blur = (np.einsum("bde,bd->be", v, g) for v, g in ((vectors, gradient), (np.abs(vectors), noise)))
         level = np.abs(values) <= 1e-12 * np.abs(values).max(axis=1, keepdims=True)
@@ -230,7 +231,7 @@ def _step(runs: _Runs) -> tuple[Mask, Mask]:
     family, w = runs.family, runs.w
     local = family.cells.expand(family.logits(w))
     gradient, hessian = family.gradient(w, local.gradient), family.hessian(local)
-    usable = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
+    usable: Mask = np.asarray(np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1))
     values, vectors = np.linalg.eigh(np.where(usable[:, None, None], hessian, np.eye(family.d)))
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-300)
     along = np.einsum("bde,bd->be", vectors, np.where(usable[:, None], gradient, 0.0))

@@ -1,8 +1,9 @@
 r"""How low an objective of one parameter can fall from some t on: bounds that hold all the way to infinity.
 
-Along theta(t) = b + f t, t -> inf, all mass goes to the responses with the largest f. With lambda(t) = log sum_i exp(b_i
-+ (f_i - max f) t), which falls to a limit, log pi_i = b_i + (f_i - max f) t - lambda(t), so that every log-probability,
-and every statistic, has a range over [T, inf) that can be told; `Psi.least` is a number below psi on it. [ours]
+Along theta(t) = b + f t, t -> inf, all mass goes to the responses with the largest f. With lambda(t) = log sum_i
+exp(b_i + (f_i - max f) t), which falls to a limit, log pi_i = b_i + (f_i - max f) t - lambda(t), so that every
+log-probability, and every statistic, has a range over [T, inf) that can be told; `Psi.least` is a number below psi on
+it. [ours]
 
 The other end is the same with -f. Arrays have the cells of all T as their last axis.
 """

@@ -232,7 +232,7 @@ def optima(count: int) -> pd.DataFrame:
         shape = (len(settings), count, PROMPTS, N)
         change = np.exp(found.log_policy).reshape(shape) - reference
         pair = change[..., :2].sum(axis=-1)
-        settled = np.isfinite(found.bound.reshape(*shape[:2], -1)).all(axis=2)
+        settled = np.array([np.isfinite(bound).all() for bound in found.bound]).reshape(shape[:2])
         for k, (similarity, one) in enumerate(settings):
             rows.append(
                 {
