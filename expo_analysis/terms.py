@@ -4,20 +4,20 @@ A loss of pairs is a sum of terms psi(m), each a scalar loss psi of a margin m, 
 so, everything else follows: its derivatives, what it reads, whether it is convex, whether a minimiser exists, how to
 solve it and with what proven error bound.
 
-==========================  ===================================================================================
-psi                         psi(m)
-==========================  ===================================================================================
-``Logistic(kept, flipped)`` -kept log sigma(m) - flipped log sigma(-m); ``Logistic()`` is -log sigma(m)
-``Square()``                m^2
-``Hinge(at)``               max(0, at - m)
-``Linear(slope)``           slope m; ``Linear()`` of a log-probability is its negative log-likelihood
-``Exponential()``           exp(-m)
-``Sigmoid()``               sigma(m)
-``SquaredSigmoid(miss)``    (sigma(m) - (1 - miss))^2
-``BernoulliKL(eps)``        KL of (sigma(m), sigma(-m)) from (1 - eps, eps)
-``Modulated(tau)``          logistic for m < 0, exponential for m > 0
-``Stated(function, ...)``   any function of numpy arrays and torch tensors, with what you know of it
-==========================  ===================================================================================
+================================  ================================================================================
+psi                               psi(m)
+================================  ================================================================================
+``Logistic(kept, flipped)``       -kept log sigma(m) - flipped log sigma(-m); ``Logistic()`` is -log sigma(m)
+``Square()``                      m^2
+``Hinge(at)``                     max(0, at - m)
+``Linear(slope)``                 slope m; ``Linear()`` of a log-probability is its negative log-likelihood
+``Exponential()``                 exp(-m)
+``Sigmoid()``                     sigma(m)
+``SquaredSigmoid(target, miss)``  (sigma(m) - target)^2, miss = 1 - target
+``BernoulliKL(eps)``              KL of (sigma(m), sigma(-m)) from (1 - eps, eps)
+``Modulated(tau)``                logistic for m < 0, exponential for m > 0
+``Stated(function, ...)``         any function of numpy arrays and torch tensors, with what you know of it
+================================  ================================================================================
 
 ==========================  ===================================================================================
 statistic                   of a pair of a winner w and a loser l

@@ -9,6 +9,8 @@ from scipy.optimize import approx_fprime
 from benchmarks import ours, scipy_bfgs
 from benchmarks.problems import Problems, softmax
 
+from .recorder import Recorder
+
 
 @pytest.fixture(scope="module", params=[(4, 0.1), (7, 0.01), (3, 10.0)])
 def problems(request: pytest.FixtureRequest) -> Problems:
@@ -43,11 +45,11 @@ def test_gradient_given_to_scipy(problems: Problems) -> None:
 
 
 def test_scipy_agrees(problems: Problems) -> None:
-    done: list[int] = []
-    theta, succeeded, seconds = scipy_bfgs.solve(problems, done.append, every=4)
+    told = Recorder()
+    theta, succeeded, seconds = scipy_bfgs.solve(problems, told, every=4)
     assert succeeded == 1
     assert seconds > 0
-    assert done == [4, 2]
+    assert told.fractions == [4 / 6, 1.0]
     np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), atol=1e-6)
 
 
@@ -67,12 +69,15 @@ def test_tables_of_ratios() -> None:
     pytest.importorskip("optimistix")
     from benchmarks import measure, report
 
-    calls: dict[str, list[tuple[int, int]]] = {}
-    rows = measure.compare(
-        3, 5, 0.1, 2, True, lambda name, done, total: calls.setdefault(name, []).append((done, total))
-    )
+    told = Recorder()
+    rows = measure.compare(3, 5, 0.1, 2, True, told)
     assert [row.solver for row in rows] == [measure.OURS, measure.OPTIMISTIX, measure.SCIPY]
-    assert calls == {measure.OURS: [(1, 3)] * 3, measure.OPTIMISTIX: [(1, 3)] * 3, measure.SCIPY: [(5, 5)]}
+    for solver, fractions in (
+        (measure.OURS, [1 / 3, 2 / 3, 1]),
+        (measure.OPTIMISTIX, [1 / 3, 2 / 3, 1]),
+        (measure.SCIPY, [1]),
+    ):
+        assert [f for f, task in zip(told.fractions, told.task, strict=True) if task == solver] == fractions
     assert rows[0].distance == 0
     assert rows[1].distance < 1e-13
     assert 0 < rows[2].distance < 1e-6

@@ -156,6 +156,20 @@ def test_the_example_of_a_loss_is_the_one_that_is_explained() -> None:
     assert block[block.index("@dataclass") :] in (ROOT / "examples" / "exponential.py").read_text(encoding="utf-8")
 
 
+def test_the_two_examples_of_a_loss_are_one() -> None:
+    """In terms and as a formula: the same values, the same optimum, the same proof."""
+    spec = importlib.util.spec_from_file_location("exponential", ROOT / "examples" / "exponential.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    in_terms, formula = module.Exponential(0.5), module.ExponentialFormula(0.5)
+    assert in_terms.is_made_of_terms and not formula.is_made_of_terms
+    assert dataclasses.replace(in_terms.claims, closed_form=False) == formula.claims  # of pi*, its log-odds are known
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    first, second = (ea.solve(objective, bandit) for objective in (in_terms, formula))
+    assert abs(first.policy - second.policy).sum() <= first.error_bound + second.error_bound < 1e-11
+
+
 def test_every_desideratum_has_its_row() -> None:
     """Once, in the order of the report card, and each is told by the paper's or by our name."""
     text = (ROOT / "docs/desiderata.md").read_text(encoding="utf-8")

@@ -132,7 +132,7 @@ def plain(objective: Any) -> ea.PairObjective:
 
 
 def both(objective: Any, bandit: ea.Bandit) -> tuple[Problem, Problem]:
-    """The problem as it is stated, and by torch; in scores, where these are no logits, of the formula that they have."""
+    """The problem as it is stated, and by torch; in scores, where these are no logits, of the formula of these."""
     stated = problems.problem(objective, bandit)
     if isinstance(stated.link, ea.ReverseKL):
         stated = stated.in_logits()

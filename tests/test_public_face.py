@@ -158,10 +158,17 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(source)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = [line.partition("use.py:")[2] for line in done.stdout.splitlines() if "use.py:" in line]
-    assert "expo_analysis.losses.dpo.DPO" in found[0]
+    assert "expo_analysis.losses.catalogue.dpo.DPO" in found[0]
     assert "-> expo_analysis.optima.solution.Solution" in found[1]
     assert "def (x: Any) -> Any" in found[2]
     assert 'Module has no attribute "DOP"' in found[3] and len(found) == 4
+
+
+def test_the_stub_is_installed_too() -> None:
+    """The package reads it when it is imported."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert {"py.typed", "*.pyi"} <= set(config["options.package_data"]["expo_analysis"].split())
 
 
 def test_the_version_stands_once() -> None:

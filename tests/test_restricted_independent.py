@@ -34,6 +34,23 @@ LOSSES: dict[str, Made] = {
 }
 
 
+def pair_loss(name: str, lam: float, h: Any, hbar: Any, surprise: Any, shortfall: Any) -> Any:
+    """A pair's loss: h of the policy, hbar relative to pi_ref, -log pi_w, and max(0, log pi_ref,w - log pi_w)."""
+    if name == "dpop":
+        return cp.logistic(-lam * hbar + 3 * lam * shortfall)
+    return {
+        "dpo": cp.logistic(-lam * hbar),
+        "dpo, smoothed": 0.9 * cp.logistic(-lam * hbar) + 0.1 * cp.logistic(lam * hbar),
+        "ipo": cp.square(hbar - 0.5 / lam),
+        "expo": cp.logistic(-h),
+        "cpo": cp.logistic(-lam * h) + surprise,
+        "bradley_terry": cp.logistic(-lam * h),
+        "slic": cp.pos(1 - h),
+        "hinge": cp.pos(1 - lam * hbar),
+        "sft": surprise,
+    }[name]
+
+
 def conic(name: str, lam: float, bandit: ea.Bandit, features: np.ndarray, decay: float) -> tuple[float, np.ndarray]:
     """The optimal value and w."""
     w, total = cp.Variable(features.shape[2]), 0
@@ -44,21 +61,9 @@ def conic(name: str, lam: float, bandit: ea.Bandit, features: np.ndarray, decay:
         for i, j in np.argwhere(bandit.wins[x] > 0):
             h = theta[i] - theta[j]
             hbar = h - (log_reference[x, i] - log_reference[x, j])
-            own = {
-                "dpo": lambda hbar=hbar: cp.logistic(-lam * hbar),
-                "dpo, smoothed": lambda hbar=hbar: 0.9 * cp.logistic(-lam * hbar) + 0.1 * cp.logistic(lam * hbar),
-                "ipo": lambda hbar=hbar: cp.square(hbar - 0.5 / lam),
-                "expo": lambda h=h: cp.logistic(-h),
-                "cpo": lambda h=h, i=i: cp.logistic(-lam * h) + normaliser - theta[i],
-                "bradley_terry": lambda h=h: cp.logistic(-lam * h),
-                "slic": lambda h=h: cp.pos(1 - h),
-                "hinge": lambda hbar=hbar: cp.pos(1 - lam * hbar),
-                "dpop": lambda hbar=hbar, i=i: cp.logistic(
-                    -lam * hbar + 3 * lam * cp.pos(normaliser - theta[i] + log_reference[x, i])
-                ),
-                "sft": lambda i=i: normaliser - theta[i],
-            }[name]
-            losses.append(bandit.wins[x, i, j] * own())
+            surprise = normaliser - theta[i]
+            own = pair_loss(name, lam, h, hbar, surprise, cp.pos(surprise + log_reference[x, i]))
+            losses.append(bandit.wins[x, i, j] * own)
         value = cp.sum(cp.hstack(losses))
         if name in ("expo", "slic"):  # KL(pi_ref || pi)
             value += lam * (normaliser - bandit.reference[x] @ theta + bandit.reference[x] @ log_reference[x])

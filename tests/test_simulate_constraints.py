@@ -17,7 +17,7 @@ from expo_analysis.simulators.experiments.constraints import (
     LAMS,
     Problems,
     few_features,
-    kl,
+    mean_kl,
     random_problems,
     search,
     weight_decay,
@@ -75,7 +75,7 @@ def test_expo_lies_between_the_reference_and_the_restricted_fit():
         policy = reached.log_policies["expo"]
         gain = ((np.exp(policy) - reference) * (log_fit - policy)).sum(axis=-1).mean(axis=-1)
         assert (gain > 0).all() and (detours["expo"] < 1).all()
-        whole = kl(np.log(reference), log_fit)
+        whole = mean_kl(np.log(reference), log_fit)
         np.testing.assert_allclose(whole * (1 - detours["expo"]), gain, atol=1e-9)
         assert (detours["dpo"] > 1.1).any() and (detours["rlhf"] > 1.1).any()
 
@@ -114,7 +114,7 @@ def test_one_step_of_early_stopping_by_hand(tables):
         step = lam * (2 * bandit.pairs * (bandit.preference - 0.5)).sum(axis=-1)
         policy = log_softmax(log_reference + step, axis=-1)[:, None]
         own = rows(tables, constraint="early_stopping", pairs="reference", lam=lam, loss="dpo", strength=1.0)
-        expected = np.median(kl(np.log(problems.optimal), policy))
+        expected = np.median(mean_kl(np.log(problems.optimal), policy))
         np.testing.assert_allclose(own["kl_optimal_policy"], expected, rtol=1e-7)
 
 

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import binom, norm
 
 import expo_analysis as ea
+from expo_analysis._rounding import rounded
 from expo_analysis.losses import BradleyTerry
 from expo_analysis.plots.finite_data import finite_data as draw
 from expo_analysis.plots.style import LOOKS
@@ -264,7 +265,7 @@ def test_training_ends_at_the_optimum_wherever_that_is(tables):
 
 
 def test_same_numbers_on_every_run(tables):
-    again = experiment.rounded({"again": experiment._optima("far", "expo", experiment.DATA_SETS)})["again"]
+    again = rounded(experiment._optima("far", "expo", experiment.DATA_SETS))
     own = tables["finite_data"].query("reference == 'far' and loss == 'expo'")
     assert_allclose(again["error"], own["error"], rtol=1e-7)
 

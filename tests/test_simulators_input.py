@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.simulators import SGD, Adam, NGram, Tabular, Training, draw_pairs, train
+from expo_analysis.simulators import SGD, Adam, LogLinear, NGram, Pairs, Tabular, Training, draw_pairs, train
+from expo_analysis.simulators.restricted import Restrictions
 
 BANDIT = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
 PAIRS = draw_pairs(BANDIT, 10, 2)
@@ -150,3 +151,41 @@ def test_good_input_of_every_kind_is_taken() -> None:
         {"policy": NGram(3, 1), "data": PAIRS, "training": Training(epochs=2, batch=3, estimator="token_kl")},
     ):
         assert np.isfinite(train(**given(**changes)).final).all()
+
+
+def test_padding_is_not_looked_at() -> None:
+    """Beyond a data set's size a winner may be its own loser; within it may not."""
+    ends = {"winner": [[0, 1, 0], [2, 1, 0]], "loser": [[1, 0, 0], [1, 0, 2]]}
+    pairs = Pairs([0.4, 0.4, 0.2], **ends, size=[2, 3])
+    expected = np.zeros((2, 1, 3, 3))
+    expected[0, 0, 0, 1] = expected[0, 0, 1, 0] = expected[1, 0, 2, 1] = expected[1, 0, 1, 0] = expected[1, 0, 0, 2] = 1
+    np.testing.assert_array_equal(pairs.counts, expected)
+    with pytest.raises(ValueError, match="loser must differ from winner"):
+        Pairs([0.4, 0.4, 0.2], **ends, size=[3, 3])
+
+
+def test_inputs_are_copied_and_fields_are_frozen() -> None:
+    """What a caller goes on to do with an array changes nothing, and what is kept cannot be written to."""
+    policy = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    whole = {"winner": np.array([[0, 1]]), "loser": np.array([[1, 2]]), "prompt": np.array([[0, 1]])}
+    size, features, free = np.array([2]), np.ones((2, 3, 4)), np.ones((1, 4), dtype=bool)
+    decay = np.array([0.1])
+    made = {
+        "pairs": (Pairs(policy, **whole, size=size, optimal=policy), {**whole, "size": size, "reference": policy}),
+        "tabular": (Tabular(policy), {"initial_policy": policy}),
+        "log-linear": (LogLinear(policy, features), {"base": policy, "features": features}),
+        "n-gram": (NGram(3, 1, 2, initial_policy=policy), {"initial_policy": policy}),
+        "restrictions": (
+            Restrictions(policy[None], policy[None], features[None], decay=decay, free=free),
+            {"reference": policy, "features": features, "decay": decay, "free": free},
+        ),
+    }
+    for name, (holder, given) in made.items():
+        for field, array in given.items():
+            kept = getattr(holder, field)
+            assert array.flags.writeable and not kept.flags.writeable, f"{name}.{field}"
+            assert not np.shares_memory(kept, array), f"{name}.{field}"
+            with pytest.raises(ValueError, match="read-only"):
+                kept[...] = 0
+        with pytest.raises(AttributeError):
+            setattr(holder, next(iter(given)), policy)

@@ -110,9 +110,10 @@ def solve(
 
     \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
-    "status": "optimal" | "no_minimiser" | "not_unique" | "failed", "message": ...,
-    "error_bound": ..., "iterations": ...}; with several prompts each of the last six is a list
-    over prompts. "responses" and "prompts" are there where the file names them. Several lambdas
+    "status": "optimal" | "best_found" | "no_minimiser" | "not_unique" | "failed", "message": ...,
+    "error_bound": ..., "iterations": ..., "certificate": "error_bound" | "optimality_conditions" |
+    "theorem" | "search" | "none"}; with several prompts each of the last seven is a list over
+    prompts. "responses" and "prompts" are there where the file names them. Several lambdas
     give {"solutions": [...]}, one such object for each. What is not known is null. With --features
     there are "weights", w, their "weight_bounds", "total", the objective at w, and "direction", in
     which w runs to infinity where there is no minimiser; "parameters" where the file names them.
@@ -272,7 +273,8 @@ def print_weights(optima: Optima, restricted: NamedFeatures) -> None:
     """One row per lambda and parameter: w and how far it can be off, and where w runs if there is no minimiser."""
     assert optima.weights is not None and optima.weight_bounds is not None and optima.direction is not None
     table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
-    for head in ("lambda", "parameter", "w", "error bound", "direction"):
+    heads = ("lambda", "parameter", "w", "error bound", "direction")
+    for head in heads if np.isfinite(optima.direction).any() else heads[:-1]:
         table.add_column(head, justify="left" if head == "parameter" else "right", overflow="fold")
     for k, lam in enumerate(optima.lams):
         for d, (w, bound, along) in enumerate(
@@ -281,5 +283,5 @@ def print_weights(optima: Optima, restricted: NamedFeatures) -> None:
             name = str(d) if restricted.parameters is None else f"{d} {restricted.parameters[d]}"
             off = "none proven" if np.isnan(bound) else f"{bound:.1e}"
             row = (f"{lam:.6g}" if d == 0 else "", name, f"{w:.8g}", off, "" if np.isnan(along) else f"{along:.6g}")
-            table.add_row(*map(Text, row), end_section=d + 1 == optima.weights.shape[1])
+            table.add_row(*map(Text, row[: len(table.columns)]), end_section=d + 1 == optima.weights.shape[1])
     Console(width=200).print(table)

@@ -11,20 +11,37 @@ elsewhere. So F has a minimiser, pi_lam say, and
 
 from __future__ import annotations
 
+from .._symbols import Symbol
 from ..divergences import DIVERGENCES
 from ..losses import Objective, PairObjective
+from ..losses.psi import Logistic
+from ..losses.statistics import h, is_number
 
 PROOF = "proven for every problem, as both terms of the objective are known"
 """How that is known, in the conditions of a verdict."""
 
 
 def is_explicit(objective: Objective) -> bool:
-    """Whether the objective is one of these."""
-    if not isinstance(objective, PairObjective):
+    """Whether the objective is one of these, at every lambda.
+
+    Its terms are made with a symbol for lambda: those that then have numbers only are the same for all.
+    """
+    if not (isinstance(objective, PairObjective) and objective.states_terms):
         return False
-    facts = objective.facts
-    likelihood = facts.log_ratio_only and not facts.needs_reference and facts.psis_convex
-    return bool(likelihood and facts.log_odds_scale == 1 and type(facts.regulariser) in DIVERGENCES.values())
+    try:
+        anywhere = objective.with_lam(Symbol("lam"))
+        terms, regulariser = anywhere.terms, anywhere.regulariser
+    except Exception:  # somebody's terms may do anything with lambda
+        return False
+    if terms is None or len(terms.terms) != 1 or regulariser != objective.regulariser:
+        return False
+    (term,) = terms
+    psi, statistic = term.psi, term.statistic
+    if type(psi) is not Logistic or not all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight)):
+        return False
+    shifts = (statistic.centre, statistic.offset)
+    plain = statistic.base == h.base and is_number(statistic.scale, 1) and all(is_number(x, 0) for x in shifts)
+    return plain and type(regulariser) in DIVERGENCES.values() and psi.flipped == 0 and psi.kept * term.weight > 0
 
 
 def proof(objective: Objective) -> str:

@@ -61,7 +61,7 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
     n = bandit.n
     own = float(subject.value(bandit, lam, log_policy))
     moves = [np.array(move, dtype=float) for move in itertools.product((0.0, 1.0), repeat=n) if 0 < sum(move) < n]
-    objective, facts = subject.objective, facts_of(subject.objective)
+    objective, facts = subject.objective, facts_of(subject.at(lam))
     link = facts.link if facts.psis_convex else None
     for size in (0.3, -0.3):
         if link is not None:
@@ -76,7 +76,7 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
         flat &= _flat_indeed(subject, bandit, lam, others, log_policy, float(np.ptp(values)) > 1e-4 * (1 + abs(own)))
         if flat.any() and isinstance(objective, PairObjective) and link is None:
             flat &= level(subject, bandit, lam, others, np.stack(moves))
-            if not objective.facts.convex:  # nor does a plateau go on to both sides; a minimum is flat all along
+            if not facts.convex:  # nor does a plateau go on to both sides; a minimum is flat all along
                 for far in (-3.0, 3.0):
                     there = subject.value(bandit, lam, log_softmax(log_policy + far * np.stack(moves), axis=1))
                     flat &= np.abs(there - own) <= 1e-13 * (1 + abs(own))

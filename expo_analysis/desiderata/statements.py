@@ -1,35 +1,25 @@
-"""Is it true what psis, atoms and data state of themselves? Solvers and proofs rest on it; here numbers try to refute it.
+"""Is it true what the parts of a loss state of themselves: atoms, data, divergences? Solvers and proofs rest on it.
 
-A psi is looked at on a fine grid of margins near 0 and a coarse one far out; an atom at random log-probabilities. What is
-derived from these statements (convexity of the whole, self-concordance ...) is looked at in `soundness`, too.
+Psis have a file of their own (`psi_statements`); what follows for the whole, such as convexity, is looked at in
+`claims`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._types import Array, Floats
+from ..divergences import Divergence
 from ..losses import PairObjective
 from ..losses.data import Data, evaluate
-from ..losses.psi import Psi
 from ..losses.statistics import Atom, Statistic
 from ..losses.terms import Sum, Term, bound
-
-UNIT = float(np.finfo(np.float64).eps)
-
-NEAR = torch.linspace(-60.0, 60.0, 801, dtype=torch.float64) + 0.0123
-FAR = torch.tensor(np.geomspace(61.0, 1e4, 100))
-UNITS = (1.0, 1e-3, 1e3)
-"""A psi of this package has its lambda in its statistic; another may have it inside, in any unit."""
-
-LARGEST = 1e100
-"""Values above this may be saturated, and are left out."""
+from .psi_statements import derivative, refuted_psi
 
 
 def refuted_terms(objective: PairObjective, datum: dict[str, torch.Tensor]) -> str:
@@ -96,21 +86,25 @@ def _refuted_data(term: Term, datum: dict[str, torch.Tensor]) -> str:
 
 
 def _refuted_atoms(statistic: Statistic) -> str:
-    """The first false statement of an atom: what it reads, its derivatives, whether it is log pi, how it bends."""
+    """The first false statement of an atom."""
+    return next((claim for _, atom in statistic.parts if (claim := _refuted_atom(atom))), "")
+
+
+@lru_cache(maxsize=64)
+def _refuted_atom(atom: Atom) -> str:
+    """What an atom reads, its derivatives, whether it is log pi, how it bends: the first that is false."""
     rng = np.random.default_rng(5)
-    ref = -rng.exponential(1.0, 200)
-    for atom in {atom for _, atom in statistic.parts}:
-        name = type(atom).__name__
-        logp = np.concatenate([-rng.exponential(size, 50) for size in (0.3, 1.0, 10.0, 100.0)]) - 1e-3
-        value = _atom_at(atom, logp, ref)
-        if not atom.relative and not np.array_equal(value, atom.value(logp, ref - 1.0)):
-            return f"that {name} does not read the reference is false"
-        if atom.plain and np.ptp(np.asarray(value) - logp - (0.0 if not atom.relative else -ref)) > 1e-9 * 700:
-            return f"that {name} is log pi but for what does not depend on the policy is false"
-        if _refuted_derivatives(atom, logp, ref):
-            return f"the derivatives that {name} states are false"
-        if atom.curvature == "concave" and _bends_up(atom, rng):
-            return f"that {name} is concave in the logits is false"
+    ref, name = -rng.exponential(1.0, 200), type(atom).__name__
+    logp = np.concatenate([-rng.exponential(size, 50) for size in (0.3, 1.0, 10.0, 100.0)]) - 1e-3
+    value = _atom_at(atom, logp, ref)
+    if not atom.relative and not np.array_equal(value, atom.value(logp, ref - 1.0)):
+        return f"that {name} does not read the reference is false"
+    if atom.plain and np.ptp(np.asarray(value) - logp + (ref if atom.relative else 0.0)) > 1e-9:
+        return f"that {name} is log pi but for what does not depend on the policy is false"
+    if _refuted_derivatives(atom, logp, ref):
+        return f"the derivatives that {name} states are false"
+    if atom.curvature == "concave" and _bends_up(atom, rng):
+        return f"that {name} is concave in the logits is false"
     return ""
 
 
@@ -138,230 +132,51 @@ def _bends_up(atom: Atom, rng: np.random.Generator) -> bool:
     return bool((middle < (left + right) / 2 - 1e-9 * (1 + np.abs(left) + np.abs(right))).any())
 
 
-# ----------------------------------------------------------------------------------------------------------------- psis
+# --------------------------------------------------------------------------------------------------------- divergences
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A psi at margins x, a row for each of its parameters where these are data: values and derivatives by torch.
+def refuted_divergence(divergence: Divergence, inverted: bool) -> str:
+    """The first statement of a divergence that is false.
 
-    psi: what states. computing: the same with tensors for arrays.
+    inverted: whether solvers use its mu and ``descend``, the inverse of that, instead of its terms.
     """
-
-    psi: Psi
-    computing: Psi
-    unit: float
-    x: torch.Tensor
-    value: torch.Tensor
-    slope: torch.Tensor
-    bend: torch.Tensor
-    twist: torch.Tensor
-
-    @classmethod
-    def of(cls, psi: Psi, x: torch.Tensor, unit: float) -> Seen:
-        computing, rows = _in_torch(psi), _rows(psi)
-        at = (x.expand(rows, -1) if rows else x).clone().requires_grad_(True)
-        value = computing.value(at) + 0.0 * at
-        slope = derivative(value, at)
-        bend = derivative(slope, at)
-        twist = derivative(bend, at)
-        return cls(psi, computing, unit, at.detach(), *(y.detach() for y in (value, slope, bend, twist)))
-
-    def at(self, x: torch.Tensor) -> Seen:
-        """The same psi at other margins."""
-        return Seen.of(self.psi, x, self.unit)
-
-    @property
-    def usual(self) -> torch.Tensor:
-        """Where values are finite and not saturated."""
-        return (self.value.abs() < LARGEST) & (self.slope.abs() < LARGEST)
-
-
-def refuted_psi(psi: Psi) -> str:
-    """The first statement of a psi that is false; `expo_analysis.losses.psi.Psi` has them all."""
-    for unit in UNITS if not type(psi).__module__.endswith("losses.psi") or hasattr(psi, "function") else UNITS[:1]:
-        near = Seen.of(psi, NEAR * unit, unit)
-        wide = Seen.of(psi, torch.cat([-FAR.flip(0), NEAR, FAR]) * unit, unit)
-        for check in CHECKS:
-            claim = check(near, wide)
-            if claim:
-                return claim
-    return ""
-
-
-def _in_torch(psi: Psi) -> Psi:
-    """The same with tensors (rows, 1) for arrays."""
-    arrays = {
-        field.name: torch.as_tensor(value, dtype=torch.float64).reshape(-1, 1)
-        for field in dataclasses.fields(psi)
-        if isinstance(value := getattr(psi, field.name), np.ndarray) and value.ndim > 0
-    }
-    return dataclasses.replace(psi, **arrays) if arrays else psi
-
-
-def _rows(psi: Psi) -> int:
-    values = (getattr(psi, field.name) for field in dataclasses.fields(psi))
-    return max((x.size for x in values if isinstance(x, np.ndarray) and x.ndim > 0), default=0)
-
-
-def _number(value: Any) -> torch.Tensor:
-    """A number, or one for each row, (rows, 1)."""
-    found = torch.as_tensor(np.asarray(value), dtype=torch.float64)
-    return found if found.ndim == 0 else found.reshape(-1, 1)
-
-
-def _convex(near: Seen, wide: Seen) -> str:
-    x, v = wide.x, wide.value
-    left, middle, right = (v[..., :-2], v[..., 1:-1], v[..., 2:])
-    share = (x[..., 1:-1] - x[..., :-2]) / (x[..., 2:] - x[..., :-2])
-    sag = middle - (left + share * (right - left))
-    usual = wide.usual[..., :-2] & wide.usual[..., 1:-1] & wide.usual[..., 2:]
-    rounding = 1e-10 * (left.abs() + middle.abs() + right.abs()) + 1e-12
-    return "that psi is convex is false" if wide.psi.convex and (usual & (sag > rounding)).any() else ""
-
-
-def _monotone(near: Seen, wide: Seen) -> str:
-    slack = 1e-9 * near.slope.abs().amax()
-    if wide.psi.decreasing and (near.slope > slack).any():
-        return "that psi never increases is false"
-    return "that psi never decreases is false" if wide.psi.increasing and (near.slope < -slack).any() else ""
-
-
-def _pieces(near: Seen, wide: Seen) -> str:
-    if near.psi.linear_pieces is None:
+    name = type(divergence).__name__
+    rng = np.random.default_rng(6)
+    log_u = rng.normal(0.0, 2.0, 300)
+    if inverted:
+        mu = np.asarray(divergence.mu(log_u))
+        if (np.diff(mu[np.argsort(log_u)]) < 0).any():
+            return f"that mu of {name} increases is false"
+        gap = rng.uniform(0.0, 1.0, 300) * np.minimum(mu - max(divergence.mu_at_zero, -1e3), 3.0)
+        back = np.asarray(divergence.mu(divergence.descend(log_u, gap)))
+        if (np.abs(back - (mu - gap)) > 1e-6 * (1 + np.abs(mu))).any():
+            return f"that descend of {name} inverts its mu is false"
         return ""
-    lines = torch.stack([_number(slope) * near.x + _number(level) for slope, level in near.psi.linear_pieces]).amax(0)
-    same = torch.allclose(near.value, lines, rtol=1e-9, atol=1e-9)
-    return "" if same else "that psi is made of its linear_pieces is false"
+    theta, reference = (torch.tensor(rng.normal(size=(200, 3)) * 3.0) for _ in range(2))
+    return _refuted_bend(divergence, theta, reference.log_softmax(-1), rng)
 
 
-def _ends(seen: Seen) -> Iterator[tuple[torch.Tensor, float]]:
-    """Limits of the slope that are stated, at -inf and +inf, with the sign of that end."""
-    assert seen.psi.slopes is not None
-    yield from zip(map(_number, seen.psi.slopes), (-1.0, 1.0), strict=True)
-
-
-def _slopes(near: Seen, wide: Seen) -> str:
-    """They must not contradict slopes far out, nor, of a convex psi, any slope."""
-    if near.psi.slopes is None:
-        return ""
-    low, high = (limit for limit, _ in _ends(near))
-    slack = 1e-9 * near.slope.abs().amax()
-    false = near.psi.convex and bool(((near.slope < low - slack) | (near.slope > high + slack)).any())
-    for limit, sign in _ends(near):
-        at = sign * torch.tensor([1e3, 1e6], dtype=torch.float64) * max(near.unit, 1.0)
-        there = near.at(at)
-        first, far = there.slope[..., :1], there.slope[..., 1:]
-        grows = (far * limit > 0) & (far.abs() > 1.1 * first.abs())
-        slack = torch.maximum(0.1 * torch.maximum(first.abs(), limit.abs()), 0.9 * (first - limit).abs())
-        nears = (far - limit).abs() <= slack
-        false |= bool((there.usual.all(-1, keepdim=True) & ~torch.where(limit.isinf(), grows, nears)).any())
-    ends = ", ".join(f"{float(limit.amax()):g}" for limit in (low, high))
-    return f"slopes = ({ends}) is false" if false else ""
-
-
-def _concordance(near: Seen, wide: Seen) -> str:
-    if near.psi.self_concordance is None:
-        return ""
-    m, usual = _number(near.psi.self_concordance), near.usual
-    bend = torch.where(usual, near.bend, 0.0)
-    noise = 1e-9 * bend.abs().amax() * (m + 1 / (1 + near.x.abs().amax()))
-    false = usual & (near.twist.abs() > m * near.bend * (1 + 1e-6) + noise)
-    return f"self_concordance = {float(m.amax()):g} is false" if false.any() else ""
-
-
-def _lower_bound(near: Seen, wide: Seen) -> str:
-    low = near.psi.lower_bound
-    if low is None:
-        return ""
-    low = _number(low)
-    farther = near.at(torch.tensor([-1e6, 1e6], dtype=torch.float64) * near.unit).value
-    below = torch.cat([wide.value, farther], -1) < low - 1e-9 * (1 + low.abs())
-    return f"lower_bound = {float(low.amax()):g} is false" if below.any() else ""
-
-
-def _decay(near: Seen, wide: Seen) -> str:
-    """A rate r at an end: from 10/r on the slope's distance from its limit must fall as fast as exp(-r |m|).
-
-    inf: the slope has its limit from some margin on, so that it must not get there by falling through nine decades.
-    """
-    if near.psi.slopes is None:
-        return ""
-    for (limit, sign), rate in zip(_ends(near), near.psi.decay, strict=True):
-        if rate is None or rate == 0 or limit.isinf().any():
-            continue
-        if rate == np.inf:
-            gap = (near.at(sign * torch.cat([NEAR[NEAR > 0], FAR]) * near.unit).slope - limit).abs()
-            left = torch.where(gap > 0, gap, np.inf).amin(-1, keepdim=True)
-            first = gap[..., :1]
-            tail = (limit == 0) & (first > 0) & (left < 1e-9 * first)
-            if tail.any() or (gap[..., -1:] > 1e-9 * (first + limit.abs())).any():
-                return "decay = inf is false"
-            continue
-        reach = torch.tensor([10.0, 30.0], dtype=torch.float64) / rate
-        gap = (near.at(sign * reach).slope - limit).abs()
-        floor = 8 * UNIT * limit.abs()
-        if (gap[..., 1:] > 100 * np.exp(-20.0) * gap[..., :1] + floor).any():
-            return f"decay = {rate:g} is false"
-    return ""
-
-
-def _log_odds(near: Seen, wide: Seen) -> str:
-    """p psi'(m) = (1-p) psi'(-m) at m = log(p/(1-p)) / c, and nothing lower beside it."""
-    c = near.psi.log_odds_scale
-    if c is None:
-        return ""
-    for p in (0.6, 0.9, 0.99):
-        m = np.log(p / (1 - p)) / float(np.max(np.asarray(c)))
-        seen = near.at(torch.tensor([m, -m], dtype=torch.float64))
-        win, lose = seen.slope[..., 0], seen.slope[..., 1]
-        if ((p * win - (1 - p) * lose).abs() > 1e-9 * (win.abs() + lose.abs())).any():
-            return "log_odds_scale is false"
-        beside = torch.tensor([m, m - 0.1 * abs(m), m + 0.1 * abs(m)], dtype=torch.float64)
-        won, lost = (near.at(sign * beside).value for sign in (1.0, -1.0))
-        mean = p * won + (1 - p) * lost
-        if (mean[..., 1:] < mean[..., :1]).any():
-            return "log_odds_scale is false"
-    return ""
-
-
-def _derivatives(near: Seen, wide: Seen) -> str:
-    """First and second derivative as stated, by torch, and the moduli that rounding is said to refer to."""
-    usual = near.usual
-    if type(near.psi).derivatives is not Psi.derivatives and _rows(near.psi) == 0:
-        stated = near.psi.derivatives(near.x.numpy())
-        for own, seen in zip(stated, (near.slope, near.bend), strict=True):
-            largest = torch.where(usual, seen.abs(), 0.0).amax()
-            off = (torch.as_tensor(own) - seen).abs() > 1e-6 * seen.abs() + 1e-9 * largest
-            if (usual & off).any():
-                return "the derivatives that psi states are false"
-        size = torch.as_tensor(near.psi.slope_size(near.x.numpy()))
-        if (usual & (size < near.slope.abs() - 1e-9 * near.slope.abs().amax())).any():
-            return "slope_size is false"
-    return _rounding(near)
-
-
-def _rounding(near: Seen) -> str:
-    """Where an error bound is to rest on it, a slope must not change by more than its curvature and rounding allow."""
-    if near.psi.self_concordance is None or near.x.ndim > 1:
-        return ""
-    step = near.x.abs().clamp(min=near.unit) * 2.0**-40
-    moved = near.at(near.x + step)
-    d, bend = moved.x - near.x, (moved.bend + near.bend) / 2
-    left = (moved.slope - near.slope - d * bend).abs()
-    scale = _number(near.psi.rounding[0]) + near.slope.abs() + (near.x.abs() + near.unit) * bend.abs()
-    false = near.usual & (left > 64 * UNIT * scale + 1e-300)
-    return "that the slope of psi is exact to rounding is false" if false.any() else ""
-
-
-CHECKS: tuple[Callable[[Seen, Seen], str], ...] = (
-    *(_convex, _monotone, _pieces, _slopes, _concordance, _lower_bound, _decay, _log_odds, _derivatives),
-)
-
-
-def derivative(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """d value / dx, element by element, differentiable."""
-    if not value.requires_grad:
-        return torch.zeros_like(x)
-    (found,) = torch.autograd.grad(value.sum(), x, create_graph=True, allow_unused=True)
-    return torch.zeros_like(x) if found is None else found
+def _refuted_bend(divergence: Divergence, theta: torch.Tensor, reference: torch.Tensor, rng: Any) -> str:
+    """Convexity and self-concordance in the logits, along random lines; derivatives, in log pi."""
+    name = type(divergence).__name__
+    line, across = (torch.tensor(rng.normal(size=theta.shape)) for _ in range(2))
+    x, y = (torch.zeros(len(theta), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    at = (theta + x[:, None] * line + y[:, None] * across).log_softmax(-1)
+    value = divergence.terms(at, reference).sum(-1)
+    bend = derivative(derivative(value, x), x)
+    twist = derivative(bend, y).detach().abs()
+    bend, slack = bend.detach(), 1e-9 * (1 + value.detach().abs())
+    if divergence.convex_in_logits and (bend < -slack).any():
+        return f"that {name} is convex in the logits is false"
+    m = divergence.self_concordance
+    if m is not None and (twist > m * (across.amax(1) - across.amin(1)) * bend * (1 + 1e-6) + 1e3 * slack).any():
+        return f"self_concordance = {m:g} of {name} is false"
+    own = theta.log_softmax(-1).requires_grad_(True)
+    first = derivative(divergence.terms(own, reference), own)
+    second = derivative(first, own).detach()
+    stated = map(torch.as_tensor, divergence.derivatives(own.detach().numpy(), reference.numpy()))
+    # but for c pi, which adds the same to every policy's gradient and nothing to its direction
+    gaps = [(seen - told) / own.detach().exp() for seen, told in zip((first.detach(), second), stated, strict=True)]
+    spread = max(float(gap.amax() - gap.amin()) for gap in gaps)
+    size = float((second / own.detach().exp()).abs().amax())
+    return f"the derivatives that {name} states are false" if spread > 1e-6 * (1 + size) else ""

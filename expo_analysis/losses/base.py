@@ -111,6 +111,11 @@ class PairObjective(Objective):
     nothing is assumed but what ``claims`` states.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self).terms is PairObjective.terms and type(self).pair_loss is PairObjective.pair_loss:
+            raise TypeError(f"{type(self).__name__} must define terms or pair_loss")
+
     def __init_subclass__(cls, **options: Any) -> None:
         """A class that writes ``psi`` anew below one that is made of terms has the terms of that psi."""
         super().__init_subclass__(**options)
@@ -135,7 +140,7 @@ class PairObjective(Objective):
         """The formula of `loss`, on checked arguments; that of ``terms``, where they are what the loss is made of."""
         terms = self.terms
         if terms is None:
-            raise TypeError(f"{type(self).__name__} must define terms or pair_loss")
+            raise TypeError(f"terms of {type(self).__name__} must be a sum of terms, got None")
         value = terms.value(_datum(logp_w, logp_l, ref_logp_w, ref_logp_l))
         for slot, logp in (("logp_w", logp_w), ("logp_l", logp_l)):
             if slot not in terms.reads:  # so that torch finds a derivative, 0, in what the loss does not read
@@ -160,10 +165,13 @@ class PairObjective(Objective):
 
         A subclass may write ``pair_loss`` anew; its parent's terms then count only if they give the same numbers.
         """
+        return self.states_terms or (self.terms is not None and _agrees(self))
+
+    @property
+    def states_terms(self) -> bool:
+        """Whether the class says in ``terms`` what the loss is, and nothing below or beside that says it anew."""
         source = next(cls for cls in type(self).__mro__ if {"terms", "pair_loss"} & set(vars(cls)))
-        if "terms" in vars(source):
-            return source is not PairObjective
-        return self.terms is not None and _agrees(self)
+        return source is not PairObjective and "pair_loss" not in vars(source)
 
     def facts_at(self, datum: Datum | None) -> Facts:
         """What is known of the objective: derived from its terms, or as far as its author claims it.

@@ -75,5 +75,5 @@ class QuasiconvexObjective(MarginObjective):
 
 
 def terms_of_psi(objective: Any) -> Sum:
-    """psi(mu(u_w) - mu(u_l)) for a ``psi`` that a subclass writes anew: of it nothing is known, whatever its parent is."""
+    """psi(mu(u_w) - mu(u_l)) for a ``psi`` that a subclass writes anew: of it nothing is known, whatever its parent."""
     return Stated(objective.psi)(linked(getattr(objective, "link", ReverseKL())))

@@ -87,13 +87,13 @@ class Facts:
     couples_pairs = False
 
     def __init__(self, terms: Sum, regulariser: Divergence | None, datum: Datum | None = None) -> None:
-        self.terms, self.regulariser = terms.merged, regulariser
+        self.terms, self.regulariser, self.reads = terms.merged, regulariser, terms.reads
         self.datum = anything() if datum is None else datum
 
     @cached_property
     def needs_reference(self) -> bool:
         """Whether the pair loss reads the reference's log-probabilities."""
-        return any(name.startswith("ref_") for name in self.terms.reads)
+        return any(name.startswith("ref_") for name in self.reads)
 
     @cached_property
     def log_ratio_only(self) -> bool:
@@ -171,16 +171,15 @@ class Facts:
         right: Any = 0.0
         if self._steps is None or any(term.psi.slopes is None for term, _ in self._steps):
             return None
-        for term, step in self._steps:
-            assert term.psi.slopes is not None
-            size = np.asarray(term.weight * abs(step))
-            with np.errstate(
-                invalid="ignore"
-            ):  # what does not move the statistic has no slope, even where psi's is infinite
+        with np.errstate(invalid="ignore"):  # inf - inf, of which nothing is known
+            for term, step in self._steps:
+                assert term.psi.slopes is not None
+                size = np.asarray(term.weight * abs(step))
+                # what does not move the statistic has no slope, even where psi's is infinite
                 ends = [np.where(size == 0, 0.0, size * np.asarray(end)) for end in term.psi.slopes]
-            forward = np.asarray(step) >= 0
-            left = left + np.where(forward, ends[0], -ends[1])
-            right = right + np.where(forward, ends[1], -ends[0])
+                forward = np.asarray(step) >= 0
+                left = left + np.where(forward, ends[0], -ends[1])
+                right = right + np.where(forward, ends[1], -ends[0])
         return None if np.isnan(left).any() or np.isnan(right).any() else (left, right)
 
     @cached_property
@@ -212,7 +211,7 @@ class Facts:
         found: list[Any] = []
         for term, step in self._steps:
             plain = is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
-            known = term.psi.log_odds_scale is not None and _at_least_0(term.weight)
+            known = term.psi.log_odds_scale is not None and bool(np.all(np.asarray(term.weight) > 0))
             if not (plain and known and np.all(step != 0)) or _reads_reference(term.statistic) is None:
                 return None
             found.append(term.psi.log_odds_scale * step)

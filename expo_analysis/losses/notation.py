@@ -232,7 +232,7 @@ PSIS: dict[type[Psi], Callable[..., Symbol]] = {
     Linear: lambda m, slope: slope * m,
     Sigmoid: lambda m: m.of("σ"),
     Exponential: lambda m: (-m).of("exp"),
-    SquaredSigmoid: lambda m, miss: ((-m).of("σ") - miss) ** 2,
+    SquaredSigmoid: lambda m, target, miss: (m.of("σ") - target) ** 2,
     BernoulliKL: lambda m, eps: Symbol(f"KL(({m.of('σ')}, {(-m).of('σ')}) ‖ ({1 - eps}, {eps}))"),
     Modulated: lambda m, tau: -(-m / tau).of("σ") * m.of("log σ") + (m / tau).of("σ") * (-m).of("exp"),
 }

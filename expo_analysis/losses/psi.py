@@ -227,21 +227,29 @@ class Exponential(Psi):
 
 @dataclass(frozen=True, eq=False)
 class SquaredSigmoid(Psi):
-    """(sigma(m) - (1 - miss))^2, written as (miss - sigma(-m))^2: ``miss``, 1 minus the target, may be tiny."""
+    """(sigma(m) - target)^2 = (miss - sigma(-m))^2.
 
+    ``target`` and ``miss``, 1 minus the target, are both given, as either may be tiny: on each side of m = 0 the one is
+    used that keeps its digits there.
+    """
+
+    target: Any = 1.0
     miss: Any = 0.0
 
     def value(self, m: Array) -> Array:
-        return (self.miss - sigmoid(-m)) ** 2
+        return self._gap(m) ** 2
 
     def derivatives(self, m: Array) -> tuple[Array, Array]:
         up, down = sigmoid(m), sigmoid(-m)
-        gap, bend = self.miss - down, up * down
+        gap, bend = self._gap(m), up * down
         return 2 * gap * bend, 2 * bend * (bend + gap * (down - up))
 
     def slope_size(self, m: Array) -> Array:
         up, down = sigmoid(m), sigmoid(-m)
-        return 2 * (self.miss + down) * up * down
+        return 2 * np.where(m < 0, self.target + up, self.miss + down) * up * down
+
+    def _gap(self, m: Array) -> Array:
+        return namespace(m).where(m < 0, sigmoid(m) - self.target, self.miss - sigmoid(-m))
 
     def least(self, low: Array, high: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):

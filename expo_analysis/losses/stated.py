@@ -101,7 +101,7 @@ class Psi(ABC):
         return (0.0, 0.0) if m is None else (m, m**2)
 
     def least(self, low: Array, high: Array) -> Array:
-        """A number below psi everywhere between ``low`` and ``high``, numpy arrays, also infinite; -inf if none is known."""
+        """A number below psi between ``low`` and ``high``, numpy arrays, also infinite; -inf if none is known."""
         bound = -math.inf if self.lower_bound is None else self.lower_bound
         found = np.broadcast_to(np.asarray(bound, dtype=np.float64), np.shape(low))
         start, end = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
@@ -114,7 +114,7 @@ class Psi(ABC):
         return found
 
     def third(self, low: Array, high: Array) -> Array:
-        """A number above |psi'''| everywhere between finite ``low`` and ``high``, numpy arrays; inf where none is known."""
+        """A number above |psi'''| between finite ``low`` and ``high``, numpy arrays; inf where none is known."""
         m = self.self_concordance
         if m is None:
             return np.full(np.shape(low), math.inf)
@@ -132,11 +132,12 @@ class Psi(ABC):
 def seen_decay(function: Callable[[Array], Array], ends: Slopes) -> tuple[float, float]:
     """`Psi.decay` of a function at scale 1 whose slopes tend to ``ends``: flat (inf) where its slope is 0 far out.
 
-    Elsewhere 1. At +-40 a function that falls as exp(-|m|) still has a slope, in float64.
+    Elsewhere 0, as nothing is seen of how fast it nears its line. At +-40 a function that falls as exp(-|m|) still has
+    a slope, in float64.
     """
     slopes = slope_and_bend(function, np.array([-40.0, 40.0]))[0]
     limits = (float(np.max(np.asarray(end))) for end in ends)
-    low, high = (math.inf if limit == 0 and slope == 0 else 1.0 for limit, slope in zip(limits, slopes, strict=True))
+    low, high = (math.inf if limit == 0 and slope == 0 else 0.0 for limit, slope in zip(limits, slopes, strict=True))
     return low, high
 
 

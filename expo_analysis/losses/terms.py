@@ -10,8 +10,8 @@ from typing import Any
 
 from .._types import Array
 from .data import Data, Datum, evaluate
-from .psi import Logistic, Psi
-from .statistics import Statistic, is_number
+from .psi import Linear, Logistic, Psi
+from .statistics import Statistic, h, is_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,9 @@ class Sum:
     def __truediv__(self, divisor: Any) -> Sum:
         return self * (1 / divisor)
 
+    def __sub__(self, other: Any) -> Sum:
+        return self + -1 * other if isinstance(other, Sum) else NotImplemented
+
     def value(self, datum: Datum) -> Array:
         """The loss of each datum of a batch."""
         first, *others = (term.value(datum) for term in self)
@@ -91,15 +94,22 @@ class Sum:
 
     @cached_property
     def merged(self) -> Sum:
-        """The same loss, logistic terms of one statistic, or of it and its negative, in one: more is known of these."""
+        """The same loss, logistic terms of one statistic, or of it and its negative, in one: more is known of these.
+
+        Terms that are 0 are left out; if all are, 0 is written as a straight line in the log-ratio.
+        """
         found: list[Term] = []
-        for term in self:
+        for term in [term for term in self if not _is_nothing(term)] or Linear(0.0)(h):
             place = next((k for k, other in enumerate(found) if _direction(other, term)), None)
             if place is None:
                 found.append(term)
             else:
                 found[place] = _join(found[place], term)
         return Sum(tuple(found))
+
+
+def _is_nothing(term: Term) -> bool:
+    return is_number(term.weight, 0) or (type(term.psi) is Linear and is_number(term.psi.slope, 0))
 
 
 def _direction(first: Term, second: Term) -> int:

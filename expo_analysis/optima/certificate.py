@@ -16,16 +16,16 @@ to certify it.
 **The same by currents** [ours]. F_s = F - (1 - s) g'x has its minimum at theta for s = 0, and where F has for s = 1; on
 the way the minimiser y moves by y' = -H(y)^+ g. H is the Laplacian of edge weights: psi'' of each pair, and T pi_i pi_j
 where there is a cross-entropy of total weight T. Once y is rho in range away from theta they have shrunk by at most
-exp(-k rho), k = M of the pair parts, and at least 2 beside a cross-entropy. Written as currents c_ij along pairs, g makes
-a difference of potentials H^+ g of at most sum |c_ij| R_ij: by the maximum principle no two responses differ by more than
-the ends of a pair that carries a current, and by Rayleigh's monotonicity R grows by at most exp(k rho). So rho' <=
-exp(k rho) S with S = sum |c_ij| R_ij at theta, and
+exp(-k rho), k = M of the pair parts, and at least 2 beside a cross-entropy. Written as currents c_ij along pairs, g
+makes a difference of potentials H^+ g of at most sum |c_ij| R_ij: by the maximum principle no two responses differ by
+more than the ends of a pair that carries a current, and by Rayleigh's monotonicity R grows by at most exp(k rho). So
+rho' <= exp(k rho) S with S = sum |c_ij| R_ij at theta, and
 
     k S < 1  proves that a minimiser exists, with  r = -log(1 - k S) / k    (k = 0: r = S).
 
 Where a bridge of tiny weight carries a tiny current, its R is large, but nobody else's current meets it: S stays small
-where the other bound, the product of two norms, does not. Currents are taken to be those of H at theta; what the solver's
-rounding leaves out of them is below a part in a million of S, as it is n^2 units of rounding of it at most.
+where the other bound, the product of two norms, does not. Currents are taken to be those of H at theta; what the
+solver's rounding leaves out of them is below a part in a million of S, as it is n^2 units of rounding of it at most.
 
 **From logits to policies.** If log pi' - log pi has range at most r, then for every set S of responses with mass
 a = pi(S), pi'(S) - pi(S) <= k(a) = a (1-a) (e^r - 1) / (1 + a (e^r - 1)). The maximum of k over all a in [0, 1] is
@@ -167,10 +167,9 @@ def _targets(problem: Problem) -> tuple[Floats, Floats]:
     (part,) = problem.parts
     assert isinstance(part.psi, SquaredSigmoid)
     edges, weight = problem.edges, part.weight
-    miss = np.broadcast_to(part.psi.miss, weight.shape)
     mass = edges.to_pair @ weight
     # a pair's weight times its target, from winners at the high end and from those at the low end
-    hit = edges.upward @ (weight * (1 - miss)) + edges.downward @ (weight * miss)
+    hit = edges.upward @ (weight * part.psi.target) + edges.downward @ (weight * part.psi.miss)
     return hit / np.where(mass > 0, mass, 1.0), mass
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Floats
+from ..divergences import kl_terms
 from ..losses.data import Datum, evaluate
 from ..losses.terms import Term, bound
 from . import formula
@@ -70,24 +71,10 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
     for term in (*problem.general, *problem.likelihoods):
         total = total + (problem.weight * term.value(_datum(problem, log_policy))).sum(axis=0)
     if problem.pull is not None:
-        total = total + problem.pull * forward_kl(problem.log_reference, log_policy)
+        total = total + problem.pull * kl_terms(problem.log_reference, log_policy).sum(axis=0)
     if problem.divergence is not None:
         total = total + problem.lam * problem.divergence.terms(log_policy, problem.log_reference).sum(axis=0)
     return np.asarray(total)
-
-
-def forward_kl(log_reference: Floats, log_policy: Floats) -> Floats:
-    """KL(pi_ref || pi) over the first axis: sum pi_ref (e^x - 1 - x), x = log pi/pi_ref, has no term that is negative.
-
-    The terms of sum pi_ref (-x) cancel, and near pi_ref nothing would be left of their digits.
-    """
-    x = log_policy - log_reference
-    near = np.abs(x) < 1e-2
-    small = np.where(near, x, 0.0)
-    series = small**2 * (1 / 2 + small * (1 / 6 + small * (1 / 24 + small * (1 / 120 + small / 720))))
-    with np.errstate(over="ignore", invalid="ignore"):
-        far = np.where(np.isneginf(x), np.inf, np.expm1(x) - x)
-    return np.asarray((np.exp(log_reference) * np.where(near, series, far)).sum(axis=0))
 
 
 def _datum(problem: Problem, log_policy: Floats) -> Datum:
@@ -125,7 +112,7 @@ def expand(problem: Problem, x: Floats) -> Expansion:
 
 
 def through_softmax(policy: Floats, first: Floats, rows: Floats, total: Floats) -> tuple[Floats, Floats]:
-    """Gradient in the logits, and Hessian weights but for -A_ij, from a = ``first``, r = ``rows`` and sum(a) = ``total``."""
+    """Gradient in the logits, and Hessian weights but for -A_ij; a = ``first``, r = ``rows``, sum(a) = ``total``."""
     high, low = pairs(len(policy))
     shared = rows - (rows.sum(axis=0) + total) / 2 * policy
     return first - policy * total, policy[high] * shared[low] + shared[high] * policy[low]

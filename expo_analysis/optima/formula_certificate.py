@@ -43,7 +43,7 @@ def formula_error(problem: Problem, x: Floats) -> Floats:
 
 
 def rounding_of_formula(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
-    """Errors of the gradient in the logits x (n, B), by response, and of the Hessian's weights, by `laplacian.pairs`."""
+    """Errors of the gradient in the logits x (n, B), by response, and of the Hessian's weights, by `pairs`."""
     edges, n, log_policy = problem.edges, problem.n, log_softmax(x)
     policy, weight = np.exp(log_policy), problem.weight
     error, size, bend = formula_rounding_of_ends(problem, log_policy)

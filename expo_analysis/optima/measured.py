@@ -40,7 +40,8 @@ def formula_rounding(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
             smooth = np.abs(d) * curved * np.minimum((m * d) ** 2, 1.0)  # what curvature may change on the way
             left = np.abs(slope - first - d * (second + bend) / 2) - smooth
             rounding = 4e-16 * (np.abs(x[edges.winner]) + np.abs(x[edges.loser]) + 2) * curved
-            worst = np.maximum(worst, left - rounding)
+            # beyond a step of 1/M curvature may rise and fall in between, and tells nothing
+            worst = np.maximum(worst, np.where(m * np.abs(d) <= 1, left - rounding, 0.0))
     return np.abs(first), np.abs(second), np.maximum(worst, 0.0)
 
 
@@ -67,7 +68,8 @@ def formula_rounding_of_ends(
             slack = slack + 4e-16 * (np.abs(ends[0]) + np.abs(ends[1]) + 2) * curved
             for i in range(2):
                 expected = sum(d[j] * (second[i][j] + bends[i][j]) / 2 for j in range(2))
-                worst[i] = np.maximum(worst[i], np.abs(slopes[i] - first[i] - expected) - slack)
+                left = np.abs(slopes[i] - first[i] - expected) - slack
+                worst[i] = np.maximum(worst[i], np.where(m * reach <= 1, left, 0.0))
     argument = 2 * UNIT * (np.abs(ends[0]) + np.abs(ends[1]) + 2) * bend
     sizes = tuple(np.maximum(m, np.abs(f)) for f in first)
     errors = tuple(8 * UNIT * size + argument + np.maximum(w, 0.0) for size, w in zip(sizes, worst, strict=True))

@@ -24,10 +24,11 @@ from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
 from .problem import Problem
+from .recession import Structure
 from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, Reward, RewardLikelihood, WholeClass, along_lambdas
 from .solution import Certificate, Path, Solution, Status
-from .structure import Structure, data_of, decided, describe, structures
+from .structure import data_of, decided, describe, structures
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""

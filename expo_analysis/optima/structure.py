@@ -2,15 +2,12 @@
 
 A loss of log-ratios only couples responses within a connected component of the comparison graph; so it does beside a
 cross-entropy, which tells each component its mass: in proportion to the weights of -log pi in it (for EXPO, the mass
-under the reference). A convex loss has a minimiser on a component if and only if its recession function
+under the reference). On a component a convex loss has a minimiser if and only if its recession function is positive
+(`expo_analysis.optima.recession`), with
 
-    sum_(i,j) cost_ij max(d_i - d_j, 0) + sum_j T_j (max d - d_j),   cost_ij = wins_ij psi'(inf) - wins_ji psi'(-inf),
+    cost_ij = wins_ij psi'(inf) - wins_ji psi'(-inf),
 
-is positive for every direction d that is not constant; T_j are the weights of the cross-entropy. For non-negative costs
-that means that the directed graph of positive costs, with an edge from every response to every j with T_j > 0, is
-strongly connected (for DPO: Ford 1957's condition that every response beats, directly or through others, every other).
-Where it fails, the loss keeps falling as the sink components of that graph win out, unless psi is flat from some margin
-on, and then the infimum is attained. For costs of both signs (robust DPO) a linear program decides.
+unless psi is flat from some margin on: then the infimum is attained.
 """
 
 from __future__ import annotations
@@ -20,8 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse.csgraph import connected_components
 
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
@@ -29,41 +24,8 @@ from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, Rever
 from ..losses.base import Objective, RewardObjective
 from ..losses.data import Datum
 from ..losses.facts import Facts
+from .recession import Structure, parts_of, whole, with_recession, with_signed_recession
 from .solution import Status
-
-
-@dataclass(frozen=True)
-class Structure:
-    """How one prompt's responses fall apart.
-
-    pieces: sets of responses on each of which a minimiser exists; they are solved one by one.
-    lost: responses whose probability tends to zero along every minimising sequence (empty where a minimiser exists).
-    components: the connected components of the comparison graph.
-    """
-
-    pieces: tuple[tuple[int, ...], ...]
-    lost: tuple[int, ...]
-    components: tuple[tuple[int, ...], ...]
-
-    @property
-    def split(self) -> bool:
-        """Whether there is more to put together than one piece."""
-        return len(self.pieces) > 1 or bool(self.lost)
-
-    def masses(self, target: Floats) -> Floats:
-        """Mass of each piece, (places, pieces).
-
-        target: the weights of -log pi, or the reference, (places, n): masses are in proportion to it. A piece has its
-        component's mass; pieces of one component share it in proportion too.
-        """
-        masses = np.empty((len(target), len(self.pieces)))
-        for component in self.components:
-            inside = [k for k, piece in enumerate(self.pieces) if piece[0] in component]
-            if inside:
-                own = np.stack([target[:, list(self.pieces[k])].sum(axis=1) for k in inside], axis=1)
-                total = target[:, list(component)].sum(axis=1, keepdims=True)
-                masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))
-        return masses / target.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -105,12 +67,12 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
         target = pull if target is None else target + pull
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
     linked = bandit.pairs.reshape(prompts, n, n) > 0
-    cost = _costs(facts, wins, linked)
-    assumed = cost is not None and _has_both_signs(facts)
-    holds = linked if cost is None or assumed else cost > 0
+    known = _costs(facts, wins, linked)
+    assumed = known is not None and _has_both_signs(facts)
+    holds = linked if known is None or assumed else known[0] > 0
     groups = _grouped(holds, linked, held, len(lams))
-    exists = np.full(places, cost is not None)
-    if cost is None:
+    exists = np.full(places, known is not None)
+    if known is None:
         for structure, at in groups:
             held_up = {prompt: _coercive(facts, wins[prompt], structure) for prompt in np.unique(at % prompts).tolist()}
             exists[at] = [held_up[prompt] for prompt in (at % prompts).tolist()]
@@ -163,7 +125,7 @@ def _coercive(facts: Facts, wins: Floats, structure: Structure) -> bool:
     if left.ndim > 1 or (left > 0).any() or (right < 0).any():
         return False
     cost = ((wins.T > 0) & (left < 0).all()) | ((wins > 0) & (right > 0).all())
-    return all(len(_groups(cost, piece, directed=True)) == 1 for piece in structure.pieces)
+    return all(len(parts_of(cost, piece, directed=True)) == 1 for piece in structure.pieces)
 
 
 def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data: Datum) -> Structure:
@@ -172,10 +134,11 @@ def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data:
     wins, linked = bandit.wins.reshape(-1, n, n)[[prompt]], bandit.pairs.reshape(-1, n, n)[[prompt]] > 0
     own = {name: array[[prompt]] for name, array in data.items()}
     facts = objective.with_lam(lam).facts_at(own)
-    cost = _costs(facts, wins, linked)
-    assert cost is not None
+    known = _costs(facts, wins, linked)
+    assert known is not None
+    cost, unit = known
     likelihood = _likelihood(objective, facts, wins, np.array([lam]), own)
-    held = np.zeros(n) if likelihood is None else likelihood[0]
+    held = np.zeros(n) if likelihood is None else likelihood[0] / unit
     return with_signed_recession(cost[0], linked[0], held)
 
 
@@ -198,8 +161,8 @@ def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats, 
     return np.concatenate(found)
 
 
-def _costs(facts: Facts, wins: Floats, linked: Mask) -> Floats | None:
-    """cost (prompts, n, n) of the recession function, up to a factor; None where it is not known.
+def _costs(facts: Facts, wins: Floats, linked: Mask) -> tuple[Floats, float] | None:
+    """cost (prompts, n, n) of the recession function, and the unit it is told in; None where it is not known.
 
     Every pair that is compared holds both ends where slopes grow without bound on both sides, and where psi is flat
     from some margin on: then the infimum is attained. (Beside a likelihood it is not: that still falls.)
@@ -211,10 +174,10 @@ def _costs(facts: Facts, wins: Floats, linked: Mask) -> Floats | None:
     flat = [bool(np.all(end == 0)) and rate == np.inf for end, rate in zip((left, right), facts.decay, strict=True)]
     flattens = any(flat) and not all(flat) and not facts.likelihood
     if flattens or (np.isinf(left).all() and np.isinf(right).all()):
-        return linked.astype(np.float64)
+        return linked.astype(np.float64), 1.0
     largest = max(np.abs(end[np.isfinite(end)]).max(initial=0.0) for end in (left, right)) or 1.0
     left, right = (np.clip(end / largest, -1e3, 1e3) for end in (left, right))
-    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2))
+    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2)), float(largest)
 
 
 def _has_both_signs(facts: Facts) -> bool:
@@ -257,11 +220,11 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
         notes.append(
             f"no minimiser: {why}, so the loss keeps falling as their probability tends to 0; the policy is that limit"
         )
-        if len(structure.pieces) > len(structure.components):
-            notes.append(
-                f"the data do not rank {_names(structure.pieces)} against each other: they share their component's "
-                "mass as the reference does"
-            )
+    if len(structure.pieces) > len(structure.components):
+        notes.append(
+            f"the data do not rank {_names(structure.pieces)} against each other: they share their component's "
+            "mass as the reference does"
+        )
     if len(structure.components) > 1:
         if held and not notes:
             expo = objective.facts_at(None).likelihood == {}
@@ -280,105 +243,3 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
 
 def _names(groups: Sequence[Sequence[int]]) -> str:
     return ", ".join(str(list(group)) for group in groups)
-
-
-def whole(n: int) -> Structure:
-    """All responses in one piece."""
-    return Structure((tuple(range(n)),), (), (tuple(range(n)),))
-
-
-def with_recession(cost: Mask, linked: Mask, held: Mask) -> Structure:
-    """Pieces on which the recession function is positive, for costs that are nowhere negative.
-
-    cost: (n, n), where raising one response over another costs. linked: (n, n), the comparison graph. held: (n,), the
-    responses whose -log pi has weight.
-    """
-    n = len(cost)
-    holds = cost | held  # raising anything over a response that is held costs
-    components = (tuple(range(n)),) if (linked | np.eye(n, dtype=bool)).all() else _groups(linked, range(n), False)
-    pieces: list[tuple[int, ...]] = []
-    waiting = list(components)
-    while waiting:
-        members = waiting.pop(0)
-        if len(members) == 1:
-            pieces.append(members)
-            continue
-        strong = _groups(holds, members, directed=True)
-        winners = [s for s in strong if not holds[np.ix_(s, sorted(set(members) - set(s)))].any()]
-        if winners == [members]:
-            pieces.append(members)
-        else:
-            waiting = winners + waiting
-    if held.any():  # what has no weight beside what has some loses all mass
-        pieces = [piece for piece in pieces if held[list(piece)].any()]
-    return _structure(pieces, components, n)
-
-
-def _structure(pieces: list[tuple[int, ...]], components: tuple[tuple[int, ...], ...], n: int) -> Structure:
-    kept = {response for piece in pieces for response in piece}
-    return Structure(tuple(pieces), tuple(sorted(set(range(n)) - kept)), components)
-
-
-def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure:
-    """The same for costs (n, n) of both signs, and weights (n,) of -log pi."""
-    n = len(cost)
-    components = _groups(linked, range(n), directed=False)
-    pieces: list[tuple[int, ...]] = []
-    waiting = list(components)
-    while waiting:
-        members = waiting.pop(0)
-        split = _groups(linked, members, directed=False)
-        if len(members) == 1:
-            pieces.append(members)
-        elif len(split) > 1:
-            waiting = list(split) + waiting
-        else:
-            direction = _falling_direction(cost[np.ix_(members, members)] + held[list(members)])
-            if direction is None:
-                pieces.append(members)
-            else:
-                top = direction.max() - 1e-6
-                waiting.insert(0, tuple(m for m, d in zip(members, direction, strict=True) if d > top))
-    return _structure(pieces, components, n)
-
-
-def _falling_direction(cost: Floats) -> Floats | None:
-    """A direction d that is not constant and along which the recession function is not positive, or None.
-
-    Scaled so that the response farthest from the first is 1 away, d is found by one linear program for each response
-    that can be the farthest, and each sign.
-    """
-    first, second = np.nonzero(np.triu((cost != 0) | (cost != 0).T, 1))
-    n, edges = len(cost), len(first)
-    rows = np.arange(edges)
-    upper = np.zeros((2 * edges, n + edges))  # height_e >= cost of raising first over second, and the reverse
-    for block, (up, down) in enumerate(((first, second), (second, first))):
-        upper[block * edges + rows, up] = cost[up, down]
-        upper[block * edges + rows, down] = -cost[up, down]
-        upper[block * edges + rows, n + rows] = -1.0
-    best: Floats | None = None
-    lowest = 1e-9 * np.abs(cost).max()
-    for farthest in range(1, n):
-        for end in (-1.0, 1.0):
-            bounds = [(0.0, 0.0), *[(-1.0, 1.0)] * (n - 1)]
-            bounds[farthest] = (end, end)
-            solution = linprog(
-                np.r_[np.zeros(n), np.ones(edges)],
-                A_ub=upper,
-                b_ub=np.zeros(2 * edges),
-                bounds=[*bounds, *[(None, None)] * edges],
-                method="highs-ds",
-            )
-            if solution.success and solution.fun <= lowest:
-                lowest, best = solution.fun, np.asarray(solution.x)[:n]
-    return best
-
-
-def _groups(adjacency: Mask, members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:
-    """Connected (strongly, where directed) components among ``members``, in the order of their first responses."""
-    members = list(members)
-    _, labels = connected_components(adjacency[np.ix_(members, members)], directed=directed, connection="strong")
-    groups: dict[int, list[int]] = {}
-    for member, label in zip(members, labels, strict=True):
-        groups.setdefault(int(label), []).append(member)
-    return tuple(tuple(group) for group in groups.values())

@@ -63,7 +63,7 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
     if bandit.counts is not None or bandit.reference.ndim != 1:
         raise ValueError("bandit must be a population with one prompt, policies of shape (n,)")
     found = solve(objective, bandit)
-    if found.status != "optimal":
+    if found.status not in ("optimal", "best_found"):
         raise ValueError(f"bandit must have one minimiser of {objective.name}: {found.message}")
     theta = torch.from_numpy(found.log_policy)
     log_reference = torch.from_numpy(np.log(bandit.reference))

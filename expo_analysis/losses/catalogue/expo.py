@@ -90,9 +90,10 @@ class RegressionEXPO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        # 1 - t, which unlike t keeps its digits when it is small
+        # t and 1 - t, each of which may be small
+        target = (1 + self.lam * reference_log_ratio.map(sigmoid)) / (1 + self.lam)
         miss = self.lam / (1 + self.lam) * (-reference_log_ratio).map(sigmoid)
-        return SquaredSigmoid(miss)(h) if self.criterion == "squared_error" else Logistic(1 - miss, miss)(h)
+        return SquaredSigmoid(target, miss)(h) if self.criterion == "squared_error" else Logistic(target, miss)(h)
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,11 @@ def solve(problem: Problem) -> Found:
             problem.edges, problem.weight[:, b], float(scale[b]), penalty, np.exp(problem.log_reference[:, b])
         )
         found, kept = _among_kept(one)
-        x, lost, is_open = _whole(one, found, kept)
+        x, is_open = _whole(one, found, kept)
         with np.errstate(invalid="ignore", divide="ignore"):
             at = problem.log_reference[:, b] + x
             log_policy[:, b] = at - np.log(np.exp(at - at.max()).sum()) - at.max()
-        gone = named(problem, np.broadcast_to(lost[:, None], log_policy.shape), b)
-        status[b], certificate[b], message[b] = _verdict(found, gone, is_open)
+        status[b], certificate[b], message[b] = _verdict(found, is_open, *_lost(problem, one, b))
     nothing, steps = np.full(problem.size, np.nan), np.zeros(problem.size, dtype=np.intp)
     return Found(log_policy, nothing, steps, status, certificate, message, np.zeros(problem.size, dtype=bool))
 
@@ -73,37 +72,50 @@ def _among_kept(one: KinkedProblem) -> tuple[KinkedOptimum, Mask]:
     return kinked_optimum(one.among(kept)), kept
 
 
-def _whole(one: KinkedProblem, found: KinkedOptimum, kept: Mask) -> tuple[Floats, Mask, bool]:
-    """log pi/pi_ref (n,) of all responses; those that vanish, or whose mass is open; whether it is that they are open.
+def _whole(one: KinkedProblem, found: KinkedOptimum, kept: Mask) -> tuple[Floats, bool]:
+    """log pi/pi_ref (n,) of all responses; whether the mass of those that are in no comparison is open.
 
     If more mass is of use to those that are held up, what nobody compares falls too; else its mass is open, and taken
     to be in proportion to the reference, as near to its own as the others leave it.
     """
     falling, unseen = one.falling, ~one.compared
     if unseen.all():  # any policy will do
-        return found.x, unseen, True
+        return found.x, True
     x = np.full(len(kept), -np.inf)
     x[kept] = found.x
     unused = found.nu <= 1e-9 * one.weight.sum() * one.lam
     if not (found.optimal and unseen.any() and not falling.any() and unused):
-        return x, falling | unseen, False
+        return x, False
     share = min(float(found.x.min()), -float(np.log1p(-one.reference[unseen].sum())))
     x[kept] -= max(share, 0.0)
     rest = -np.expm1(np.log((one.reference[kept] * np.exp(x[kept])).sum()))
     x[unseen] = np.log(rest / one.reference[unseen].sum())
-    return x, unseen, True
+    return x, True
 
 
-def _verdict(found: KinkedOptimum, gone: list[int], is_open: bool) -> tuple[Status, Certificate, str]:
+def _lost(problem: Problem, one: KinkedProblem, b: int) -> tuple[list[int], list[int], list[int]]:
+    """Responses that never win; those whose wins are of no use to them; those that are in no comparison."""
+    wins = one.edges.to_winner @ one.weight > 0
+    kinds = (one.falling & ~wins, one.falling & wins, ~one.compared)
+    never, useless, unseen = (named(problem, np.tile(kind[:, None], problem.size), b) for kind in kinds)
+    return never, useless, unseen
+
+
+def _verdict(
+    found: KinkedOptimum, is_open: bool, never: list[int], useless: list[int], unseen: list[int]
+) -> tuple[Status, Certificate, str]:
     if not found.optimal:
         return Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold"
     if is_open:
-        text = f"responses {gone} are in no comparison, and the objective leaves their mass open"
+        text = f"responses {unseen} are in no comparison, and the objective leaves their mass open"
         return Status.NOT_UNIQUE, Certificate.CONDITIONS, text
-    if gone:
+    why = [f"responses {never} never win"] * bool(never)
+    why += [f"wins of responses {useless} are over such responses only"] * bool(useless)
+    why += [f"responses {unseen} are in no comparison, and the others can use their mass"] * bool(unseen)
+    if why:
         text = (
-            f"no minimiser: nothing holds responses {gone} up, as they beat no response that is beaten in a circle; "
-            "the loss falls as their probability tends to 0, and the policy is that limit"
+            f"no minimiser: {', '.join(why)}; the loss falls as the probability of responses "
+            f"{sorted(never + useless + unseen)} tends to 0, and the policy is that limit"
         )
         return Status.NO_MINIMISER, Certificate.THEOREM, text
     if not found.unique:

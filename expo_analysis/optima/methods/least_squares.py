@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ...losses.psi import Square
 from ..certificate import last_step, sums_at_responses
+from ..derivatives import value
 from ..found import Found
 from ..laplacian import eliminate
 from ..problem import Problem
@@ -32,4 +35,4 @@ def solve(problem: Problem) -> Found:
         shifts = shifts + edges.net @ (part.weight * part.slope * goal)
     scores = eliminate(weight).solve(sums_at_responses(shifts))
     scores, error = last_step(problem, scores)
-    return policy_of_scores(problem, scores, error)
+    return dataclasses.replace(policy_of_scores(problem, scores, error), value=value(problem, scores))

@@ -159,7 +159,9 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
     better = same & converged
     best = np.where(better.any(axis=0), np.where(better, value, np.inf).argmin(axis=0), best)
     policies = np.exp(log_softmax(theta))
-    distance = np.abs(policies - policies[:, best, column][:, None]).sum(axis=0)
+    elsewhere = same & (np.abs(policies - policies[:, best, column][:, None]).sum(axis=0) > SAME_POLICY)
+    # a plateau is as low as a minimum next to nowhere: it counts where a minimiser is known, or where all is flat
+    known = (same & stationary & (steps <= 1)).all(axis=0) | (False if problem.exists is None else problem.exists)
     return LocalMinima(
         theta=theta[:, best, column],
         steps=steps[best, column],
@@ -167,7 +169,7 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
         stationary=stationary[best, column],
         starts=count,
         agreeing=same.sum(axis=0),
-        tied=(same & stationary & (distance > SAME_POLICY)).any(axis=0),
+        tied=(elsewhere & (converged | (stationary & known))).any(axis=0),
     )
 
 

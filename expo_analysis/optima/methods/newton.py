@@ -30,6 +30,9 @@ TOLERANCE = 1e-8
 one, times what the graph's unevenness makes of squares, which the last two steps tell. What that step leaves in turn is
 of the order of its own square, and below rounding."""
 
+ROUGH = 1e-12
+"""Where the bound is larger, one more step is tried."""
+
 KEPT = 0.9
 """What has ended is left out of the batch only when no more than this share is left to run: copying takes time too."""
 
@@ -50,12 +53,17 @@ def solve(problem: Problem) -> Found:
     if problem.general or (problem.is_formula and not problem.facts.log_ratio_only):
         return _of_formula(problem, x, steps, converged)
     (x, error), steps = last_step(problem, x), steps + 1
+    rough = np.flatnonzero(error > ROUGH)
+    if len(rough):  # where parts hang together by a thread, the square of a step is not below rounding yet
+        again, smaller = last_step(problem.take(rough), x[:, rough])
+        better = smaller < error[rough]
+        x[:, rough[better]], error[rough[better]] = again[:, better], smaller[better]
     found = policy_of_scores(problem, x, error, steps, converged)
     exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
     unknown = np.isnan(found.bound) & (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     astray = (found.status == Status.FAILED) | unknown  # many starts can at least tell where the iterates are going
     found.passed_on[:] |= astray
-    return found if problem.merged and problem.link is not None else dataclasses.replace(found, value=value(problem, x))
+    return dataclasses.replace(found, value=value(problem, x))
 
 
 def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) -> Found:

@@ -55,8 +55,8 @@ def _weights(problem: Problem) -> tuple[Floats, Floats]:
     up, down = problem.edges.upward, problem.edges.downward
     first = second = np.zeros(problem.size)
     for part in problem.parts:
-        miss = np.broadcast_to(part.psi.miss, part.weight.shape)  # type: ignore[attr-defined]
-        hit, missed = part.weight * (1 - miss), part.weight * miss
+        assert isinstance(part.psi, SquaredSigmoid)
+        hit, missed = part.weight * part.psi.target, part.weight * part.psi.miss
         first = first + (up @ hit + down @ missed)[0]
         second = second + (up @ missed + down @ hit)[0]
     return first, second
