@@ -123,9 +123,11 @@ def solve(
         chosen = parse_objective(loss, lams[0], option or [])
         problem = parse_bandit(reference, optimal, pairs, bandit)
         restricted = None if features is None else read_features(features, problem)
-    given = {} if restricted is None else {"features": restricted.features, "base": restricted.base}
+    given: dict[str, Any] = {} if decay == 0 else {"decay": decay}
+    if restricted is not None:
+        given |= {"features": restricted.features, "base": restricted.base}
     with bad_input(lambda error: str(error).startswith(UNCHECKED)):
-        optima = solve_path(chosen, problem.bandit, lams, method, **given, decay=decay)
+        optima = solve_path(chosen, problem.bandit, lams, method, **given)
     if as_json:
         documents = [to_document(optima, k, problem, restricted) for k in range(len(lams))]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}

@@ -100,12 +100,12 @@ class PreferenceFormula(PairObjective):
         return self.of.with_lam(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
 
 
-def preferences_alone(objective: Objective) -> PairObjective:
-    """What an explicit objective fits to the preferences; the Bradley-Terry likelihood for all others."""
+def preferences_alone(objective: Objective, lam: Any) -> PairObjective:
+    """What an explicit objective fits to the preferences at lam; for others the Bradley-Terry likelihood of policies."""
     if not isinstance(objective, PairObjective) or objective.regulariser is None:
         return BradleyTerry(1.0)
     kind = PreferenceTerms if objective.is_made_of_terms else PreferenceFormula
-    return kind(objective.lam, objective)
+    return kind(lam, objective)
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,8 @@ def compare(subject: Subject, classes: Classes) -> Outcomes:
     objective, every = subject.objective.with_lam(np.repeat(LAMS, classes.count)), classes.repeated(len(LAMS))
     rlhf = twin(subject.objective).with_lam(objective.lam)
     w, w_rlhf = every.minimise(objective), every.minimise(rlhf)
-    fit = preferences_alone(subject.objective)
-    fit = fit if isinstance(fit, BradleyTerry) else fit.with_lam(objective.lam)  # of policies, not of lam times them
     # without weight decay, beside which the loss's own unit would count
-    w_fit = every.minimise(fit, np.zeros_like(every.decay))
+    w_fit = every.minimise(preferences_alone(subject.objective, objective.lam), np.zeros_like(every.decay))
     regret = np.maximum(every.value(rlhf, w) - every.value(rlhf, w_rlhf), 0.0)
     low, high = np.minimum(w_fit, 0.0), np.maximum(w_fit, 0.0)
     with np.errstate(invalid="ignore"):
