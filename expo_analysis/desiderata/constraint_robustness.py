@@ -101,7 +101,7 @@ class PreferenceFormula(PairObjective):
 
 
 def preferences_alone(objective: Objective, lam: Any) -> PairObjective:
-    """What an explicit objective fits to the preferences at lam; for others the Bradley-Terry likelihood of policies."""
+    """What an explicit objective fits to the preferences at lam; for others, the Bradley-Terry likelihood."""
     if not isinstance(objective, PairObjective) or objective.regulariser is None:
         return BradleyTerry(1.0)
     kind = PreferenceTerms if objective.is_made_of_terms else PreferenceFormula
