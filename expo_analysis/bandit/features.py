@@ -1,11 +1,11 @@
 """Reading the features of log-linear policies from a file, for the prompts and responses of a bandit.
 
-A JSON object is ``{"features": [[...]]}``: shape (n, d), or (prompts, n, d); (n, d) beside several prompts is the same on
-every prompt. ``"base"``, logits at w = 0 of the shape of the reference, may be there too.
+A JSON object is ``{"features": [[...]]}``: shape (n, d), or (prompts, n, d); (n, d) beside several prompts is the same
+on every prompt. ``"base"``, logits at w = 0 of the shape of the reference, may be there too.
 
 A table (see `formats`) has a column ``response``, for several prompts also ``prompt``, and every other column is a
-feature: one row for each prompt and response. Without ``prompt`` features are the same on every prompt. Labels are those
-of the bandit's file, or indices where that has none.
+feature: one row for each prompt and response. Without ``prompt`` features are the same on every prompt. Labels are
+those of the bandit's file, or indices where that has none.
 """
 
 from __future__ import annotations
