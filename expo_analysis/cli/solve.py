@@ -14,53 +14,63 @@ UNCHECKED = ("method ", "features ", "base ", "decay ")
 """How messages begin about input that only `solve_path` checks."""
 
 
+Loss = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOSS", help="A name in the catalogue, or FILE.py:CLASS; expo-analysis losses lists the names."
+    ),
+]
+Lambdas = Annotated[
+    list[str],
+    typer.Option(
+        "--lam",
+        "--beta",
+        metavar="LAMBDA",
+        help="Lambda: a positive number, or START:STOP:COUNT for a range spaced evenly in log; repeatable.",
+    ),
+]
+Options = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the loss; repeatable.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Reference policy, as 0.4,0.4,0.2; for comparisons and counts also 'uniform' or a file with a table.",
+    ),
+]
+Optimal = Annotated[str | None, typer.Option(metavar="POLICY", help="BT-optimal policy, as 0.6,0.3,0.1.")]
+Pairs = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which pairs are compared: uniform (default) or reference.")
+]
+BanditFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Read policies, counts or comparisons from a .json, .jsonl, .csv, .tsv (also .gz) or .parquet file.",
+    ),
+]
+Ties = Annotated[str, typer.Option(metavar="NAME", help="What a tie counts: half (a win of each) or drop (nothing).")]
+FeaturesFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Only policies pi_ref exp(features w), from a table or a .json file."),
+]
+Decay = Annotated[float, typer.Option(metavar="DECAY", help="Weight decay of w, beside --features.")]
+Method = Annotated[str, typer.Option(metavar="NAME", help="auto, closed_form, newton or multistart.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+
 def solve(
-    loss: Annotated[
-        str,
-        typer.Argument(
-            metavar="LOSS", help="A name in the catalogue, or FILE.py:CLASS; expo-analysis losses lists the names."
-        ),
-    ],
-    lam: Annotated[
-        list[str],
-        typer.Option(
-            "--lam",
-            "--beta",
-            metavar="LAMBDA",
-            help="Lambda: a positive number, or START:STOP:COUNT for a range spaced evenly in log; repeatable.",
-        ),
-    ],
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the loss; repeatable.")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="Reference policy, as 0.4,0.4,0.2; for comparisons and counts also 'uniform' or a file with a table.",
-        ),
-    ] = None,
-    optimal: Annotated[str | None, typer.Option(metavar="POLICY", help="BT-optimal policy, as 0.6,0.3,0.1.")] = None,
-    pairs: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which pairs are compared: uniform (default) or reference.")
-    ] = None,
-    bandit: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read policies, counts or comparisons from a .json, .jsonl, .csv, .tsv (also .gz) or .parquet file.",
-        ),
-    ] = None,
-    ties: Annotated[
-        str, typer.Option(metavar="NAME", help="What a tie counts: half (a win of each) or drop (nothing).")
-    ] = "half",
-    features: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Only policies pi_ref exp(features w), from a table or a .json file."),
-    ] = None,
-    decay: Annotated[float, typer.Option(metavar="DECAY", help="Weight decay of w, beside --features.")] = 0.0,
-    method: Annotated[str, typer.Option(metavar="NAME", help="auto, closed_form, newton or multistart.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+    loss: Loss,
+    lam: Lambdas,
+    option: Options = None,
+    reference: Reference = None,
+    optimal: Optimal = None,
+    pairs: Pairs = None,
+    bandit: BanditFile = None,
+    ties: Ties = "half",
+    features: FeaturesFile = None,
+    decay: Decay = 0.0,
+    method: Method = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """The exact optimum of a loss on a bandit, with a proven bound on its error.
 
