@@ -89,6 +89,11 @@ class Mixture:
         return " + ".join(f"{weight:g} {describe(objective)}" for weight, objective in self.given)
 
 
+def named(objective: PairObjective) -> str:
+    """The name of an objective, or the formula of a part of one."""
+    return str(objective) if isinstance(objective, Summands) else objective.name
+
+
 def describe(objective: PairObjective) -> str:
     """The same as `repr`, and the same in every process: functions have names instead of addresses."""
     values = {field.name: getattr(objective, field.name) for field in dataclasses.fields(objective)}
@@ -151,11 +156,14 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
 
 @dataclass(frozen=True)
 class Summands(PairObjective):
-    """Some of the terms of an objective."""
+    """Some of the terms of an objective; it goes by their formula."""
 
     summands: Sum
     kept: Divergence | None = None
     name: ClassVar[str] = "summands"
+
+    def __str__(self) -> str:
+        return str(self.summands)
 
     @property
     def terms(self) -> Sum:
