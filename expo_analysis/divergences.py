@@ -19,9 +19,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from ._autograd import slope_and_bend
 from ._checks import check_option, check_same_shape
 from ._types import Array
-from .numerics import exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall
+from .numerics import exp, exp_expm1, expm1, log_sigmoid, namespace, rise_and_fall, sigmoid
 
 __all__ = [
     "DIVERGENCES",
@@ -50,6 +53,11 @@ class Divergence(ABC):
         """Whether D_f(softmax(theta) || pi_ref) is convex in theta, for every pi_ref."""
         return False
 
+    @property
+    def self_concordance(self) -> float | None:
+        """The least known M with |D3 D[v,v,u]| <= M range(u) D2 D[v,v] in the logits; None where none is known."""
+        return None
+
     @abstractmethod
     def f(self, u: Array) -> Array:
         """The generator f(u), for u > 0 (any shape)."""
@@ -57,6 +65,21 @@ class Divergence(ABC):
     @abstractmethod
     def mu(self, log_u: Array) -> Array:
         """f'(u) - f'(1) as a function of log u (any shape)."""
+
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        """First and second derivative of ``mu`` in log u, of a numpy array; by torch where they are not stated."""
+        return slope_and_bend(self.mu, log_u)
+
+    def derivatives(self, log_policy: Array, log_reference: Array) -> tuple[Array, Array]:
+        """First and second derivative of ``terms`` in log pi, of numpy arrays, less those of f'(1) pi.
+
+        sum f'(1) pi is constant over policies, so that without it gradient and Hessian in the logits are the same.
+        """
+        if type(self) not in DIVERGENCES.values():  # nobody promises that its mu belongs to its terms
+            return slope_and_bend(lambda x: self.terms(x, x.new_tensor(log_reference)), log_policy)
+        log_u, policy = log_policy - log_reference, np.exp(log_policy)
+        first = self.mu(log_u)
+        return policy * first, policy * (first + self.mu_derivatives(log_u)[0])
 
     @abstractmethod
     def descend(self, log_u: Array, gap: Array) -> Array:
@@ -66,13 +89,12 @@ class Divergence(ABC):
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         """Summands of D_f(pi || pi_ref), one per response, for normalised pi and pi_ref (any equal shapes)."""
 
-    def mu_inverse(self, value: Array) -> Array:
-        """log u with f'(u) - f'(1) = value, the inverse of ``mu``."""
-        return self.descend(0.0 * value, -value)
-
     def __call__(self, log_policy: Array, log_reference: Array) -> Array:
         """D_f(pi || pi_ref) in nats, summed (never averaged) over the last axis."""
         check_same_shape(log_policy=log_policy, log_reference=log_reference)
+        return self._sum(log_policy, log_reference)
+
+    def _sum(self, log_policy: Array, log_reference: Array) -> Array:
         return namespace(log_policy).sum(self.terms(log_policy, log_reference), axis=-1)
 
 
@@ -96,9 +118,26 @@ def kl(log_p: Array, log_q: Array) -> Array:
         np.float64(0.1438)
     """
     xp = namespace(log_p, log_q)
+    if isinstance(log_p, np.ndarray):
+        return np.sum(kl_terms(log_p, log_q), axis=-1)
     lost = (log_q == -math.inf) & (log_p > -math.inf)
     terms = xp.exp(log_p) * (_finite(log_p) - _finite(log_q))
     return xp.sum(xp.where(lost, math.inf, terms), axis=-1)
+
+
+def kl_terms(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """p (e^x - 1 - x), x = log q/p, elementwise: their sum is KL(p || q), and none of them is negative.
+
+    The terms p (log p - log q) cancel, and where p is near q nothing is left of their digits. Of numpy arrays.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        x = log_q - log_p
+        near = np.abs(x) < 1e-2
+        small = np.where(near, x, 0.0)
+        series = small**2 * (1 / 2 + small * (1 / 6 + small * (1 / 24 + small * (1 / 120 + small / 720))))
+        terms = np.exp(log_p) * np.where(near, series, np.expm1(x) - x)
+        terms = np.where(x > 600, np.exp(log_q), terms)  # there e^x overflows, and is all there is
+        return np.where(np.isneginf(x), np.inf, np.where(np.isnan(x), 0.0, terms))
 
 
 def total_variation(p: Array, q: Array) -> Array:
@@ -128,12 +167,18 @@ class ReverseKL(Divergence):
     def mu(self, log_u: Array) -> Array:
         return log_u
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        return np.ones_like(log_u), np.zeros_like(log_u)
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return log_u - gap
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         log_policy = _finite(log_policy)
         return namespace(log_policy).exp(log_policy) * (log_policy - log_reference)
+
+    def _sum(self, log_policy: Array, log_reference: Array) -> Array:
+        return kl(log_policy, log_reference)
 
 
 @dataclass(frozen=True)
@@ -146,17 +191,30 @@ class ForwardKL(Divergence):
     def convex_in_logits(self) -> bool:
         return True
 
+    @property
+    def self_concordance(self) -> float:
+        return 1.0
+
     def f(self, u: Array) -> Array:
         return -namespace(u).log(u)
 
     def mu(self, log_u: Array) -> Array:
         return -expm1(-log_u)
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        fall = exp(-log_u)
+        return fall, -fall
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return -namespace(log_u).log(exp(-log_u) + gap)
 
     def terms(self, log_policy: Array, log_reference: Array) -> Array:
         return namespace(log_reference).exp(log_reference) * (log_reference - log_policy)
+
+    def _sum(self, log_policy: Array, log_reference: Array) -> Array:
+        if isinstance(log_policy, np.ndarray):
+            return kl(log_reference, log_policy)
+        return super()._sum(log_policy, log_reference)
 
 
 @dataclass(frozen=True)
@@ -174,6 +232,10 @@ class JensenShannon(Divergence):
 
     def mu(self, log_u: Array) -> Array:
         return log_sigmoid(log_u) + math.log(2)
+
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        down = sigmoid(-log_u)
+        return down, -down * sigmoid(log_u)
 
     def descend(self, log_u: Array, gap: Array) -> Array:
         # u' = e^-gap / (1/u + 1 - e^-gap): no cancellation, however large u is
@@ -214,6 +276,10 @@ class Alpha(Divergence):
     def mu(self, log_u: Array) -> Array:
         return -expm1(-self.alpha * log_u) / self.alpha
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        fall = exp(-self.alpha * log_u)
+        return fall, -self.alpha * fall
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         return -namespace(log_u).log(exp(-self.alpha * log_u) + self.alpha * gap) / self.alpha
 
@@ -240,6 +306,10 @@ class ChiSquare(Divergence):
     def mu(self, log_u: Array) -> Array:
         return 2 * expm1(log_u)
 
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        rise = 2 * exp(log_u)
+        return rise, rise
+
     def descend(self, log_u: Array, gap: Array) -> Array:
         xp = namespace(log_u)
         u = exp(log_u) - gap / 2
@@ -265,6 +335,10 @@ class MixedChiSquare(Divergence):
 
     def mu(self, log_u: Array) -> Array:
         return log_u + expm1(log_u)
+
+    def mu_derivatives(self, log_u: Array) -> tuple[Array, Array]:
+        rise = exp(log_u)
+        return 1 + rise, rise
 
     def descend(self, log_u: Array, gap: Array) -> Array:
         from scipy.special import wrightomega  # scipy takes longer to load than all that is here

@@ -259,11 +259,16 @@ def log_odds(log_p: Array) -> Array:
     """
     log_p = _floats(log_p)
     xp = namespace(log_p)
-    ceiling = -math.exp((32.0 - math.log(float(xp.finfo(log_p.dtype).max))) / 2)
+    ceiling = log_odds_ceiling(log_p)
     below = xp.clip(log_p, None, ceiling)
     if array_api_compat.is_torch_array(log_p):  # the derivative goes on where the value is held back
         below = xp.where(log_p > ceiling, log_p + (below - log_p).detach(), log_p)
     return log_p - xp.log(-expm1(below))
+
+
+def log_odds_ceiling(log_p: Array) -> float:
+    """The largest log-probability of an array's dtype that `log_odds` tells from 0."""
+    return -math.exp((32.0 - math.log(float(namespace(log_p).finfo(log_p.dtype).max))) / 2)
 
 
 def rise_and_fall(x: Array) -> tuple[Array, Array]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from expo_analysis import Bandit
+from expo_analysis import Bandit, Objective
+from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.structure import data_of, structures
 
 GRAPHS = ("uniform", "reference", "uneven", "sparse")
 
@@ -30,6 +32,14 @@ def pairs(rng: np.random.Generator, n: int, graph: str, decades: float = 4.0) ->
 
 def bandit(rng: np.random.Generator, n: int, graph: str, smallest: float = 1e-6) -> Bandit:
     return Bandit(policy(rng, n, smallest), policy(rng, n, smallest), pairs(rng, n, graph))
+
+
+def problem(objective: Objective, bandit: Bandit) -> Problem:
+    """What the solvers make of an objective on all prompts and responses of a bandit, at the objective's own lambda."""
+    count = bandit.prompts or 1
+    found = structures(objective, bandit, np.array([objective.lam]), data_of(bandit))
+    lam = np.full(count, objective.lam)
+    return Problem.cut(objective, bandit, range(bandit.n), np.arange(count), lam, found.likelihood)
 
 
 def counts(rng: np.random.Generator, n: int, comparisons: int) -> np.ndarray:

@@ -13,11 +13,11 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
-    {"numerics", "_bandit_display", "_errors"},
+    {"numerics", "_autograd", "_bandit_display", "_errors", "_symbols"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
-    {"optima", "bandit_io", "own_loss", "paper"},
+    {"optima", "bandit_io", "own_loss", "paper", "terms"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},
@@ -144,3 +144,45 @@ def test_files_and_functions_are_short(room: str) -> None:
                 told = node.body[0] if ast.get_docstring(node) is not None else None
                 words = 0 if told is None or told.end_lineno is None else told.end_lineno - told.lineno + 1
                 assert node.end_lineno - node.lineno + 1 - words <= 60, f"{path}: {node.name}"
+
+
+COMPARATORS = {"RLHF", "BradleyTerry"}
+"""What a loss may be compared with; a judge may make these, but not ask whether the loss is one of them."""
+
+
+def named_losses(source: str) -> set[str]:
+    """Losses of the catalogue that code singles out: classes that it names, and names and types that it asks for."""
+    classes = {cls.__name__ for cls in expo_analysis.CATALOGUE.values()}
+    tree = ast.parse(source)
+    found = {name.rpartition(".")[2] for name in imported(source, ("expo_analysis", "desiderata")) if ".losses" in name}
+    found |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found &= classes - COMPARATORS
+    for node in ast.walk(tree):
+        asks = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass")
+        if asks or isinstance(node, ast.Compare | ast.match_case):
+            parts = list(ast.walk(node))
+            found |= classes & {getattr(part, "id", getattr(part, "attr", "")) for part in parts}
+            found |= set(expo_analysis.CATALOGUE) & {p.value for p in parts if isinstance(p, ast.Constant)}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "desiderata").glob("*.py")), ids=lambda path: path.stem)
+def test_no_desideratum_knows_a_loss_by_its_class_or_name(path: Path) -> None:
+    assert not named_losses(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from ..losses import DPO",
+        "from ..losses.catalogue.expo import EXPO",
+        "isinstance(objective, RLHF)",
+        "isinstance(objective, losses.RLHF | losses.BradleyTerry)",
+        "known = type(objective) is BradleyTerry",
+        "known = objective.name in ('expo', 'ipo')",
+        "match objective:\n    case RLHF():\n        pass",
+    ],
+)
+def test_a_judge_that_singles_out_a_loss_is_noticed(code: str) -> None:
+    assert named_losses(code)
+    assert not named_losses("from ..losses import RLHF\nbest = RLHF(1.0)\nodd = x == 'expose'")

@@ -23,8 +23,11 @@ from .definitions import BATCH_CASES, CASES, GENERATORS, PAIR_CASES, Case
 
 EPS = float(np.finfo(np.float64).eps)
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-QUASICONVEX = {name: case for name, case in PAIR_CASES.items() if isinstance(case(1.0), ea.QuasiconvexObjective)}
-SMOOTH = {name: case for name, case in QUASICONVEX.items() if case(1.0).psi_self_concordance is not None}
+QUASICONVEX = {
+    name: case for name, case in PAIR_CASES.items() if case(1.0).facts.link is not None and case(1.0).facts.psis_convex
+}
+"""The paper's QPO family: convex psis of mu(u_w) - mu(u_l)."""
+SMOOTH = {name: case for name, case in QUASICONVEX.items() if case(1.0).facts.score_concordance is not None}
 each_psi = pytest.mark.parametrize("case", QUASICONVEX.values(), ids=QUASICONVEX)
 
 
@@ -125,7 +128,7 @@ def test_a_new_loss_may_leave_its_claims_out() -> None:
     assert Again(1.0).claims == Claims(False, False, True, False, None, False)
     bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
     solution = ea.solve(Again(0.5), bandit)
-    assert (solution.status, math.isnan(solution.error_bound)) == ("optimal", True)
+    assert (solution.status, math.isnan(solution.error_bound)) == ("best_found", True)
     np.testing.assert_allclose(solution.policy, ea.solve(ea.DPO(0.5), bandit).policy, atol=1e-9)
 
 
@@ -396,19 +399,33 @@ def test_without_a_closed_form_none_is_taken(case: Case) -> None:
 # ---------------------------------------------------------------------------------------------------- psi
 
 
+def psi_of(objective: Any, margin: Any) -> Any:
+    """psi as a function of mu(u_w) - mu(u_l), from the one term that these losses have."""
+    (term,) = objective.facts.terms
+    statistic = term.statistic
+    return term.weight * term.psi.value(statistic.scale * (margin - statistic.centre) - statistic.offset)
+
+
 def slope_of_psi(objective: Any, margin: float) -> float:
     m = torch.tensor([margin], dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(objective.psi(m).sum(), m)
+    (slope,) = torch.autograd.grad(psi_of(objective, m).sum(), m)
     return float(slope)
+
+
+def test_the_family_is_as_large_as_it_was() -> None:
+    """What is derived may become too timid, and then the tests below would be of nothing."""
+    names = {case.name for case in QUASICONVEX.values()}
+    assert names == {"dpo", "ipo", "fdpo", "hinge", "chi_po"}
+    assert set(QUASICONVEX) - set(SMOOTH) == {"hinge"}
 
 
 @each_psi
 @given(margin=st.floats(-30.0, 30.0), lam=own.lams)
 def test_psi_is_the_loss_and_convex(case: Case, margin: float, lam: float) -> None:
     objective = case(lam)
-    mu = objective.link.mu
+    mu = objective.facts.link.mu
     arrays = [np.array([x]) for x in (-0.5, -1.5, -1.0, -0.25)]
-    assert objective.loss(*arrays) == objective.psi(mu(arrays[0] - arrays[2]) - mu(arrays[1] - arrays[3]))
+    assert objective.loss(*arrays) == psi_of(objective, mu(arrays[0] - arrays[2]) - mu(arrays[1] - arrays[3]))
     assert slope_of_psi(objective, margin + 0.1) >= slope_of_psi(objective, margin) - 4 * EPS * (lam + abs(margin))
 
 
@@ -417,7 +434,7 @@ def test_psi_is_the_loss_and_convex(case: Case, margin: float, lam: float) -> No
 def test_psi_slopes(case: Case, lam: float) -> None:
     """The limits of psi' at -inf and +inf; an infinite one is grown towards."""
     objective = case(lam)
-    for limit, sign in zip(objective.psi_slopes(), (-1.0, 1.0), strict=True):
+    for limit, sign in zip(objective.facts.slopes, (-1.0, 1.0), strict=True):
         near, far = (slope_of_psi(objective, sign * scale / lam) for scale in (1e3, 1e6))
         if math.isfinite(limit):
             assert near == pytest.approx(limit, rel=1e-14, abs=1e-300)
@@ -433,10 +450,10 @@ def test_psi_slopes(case: Case, lam: float) -> None:
 def test_psi_self_concordance(case: Case, lam: float) -> None:
     """|psi'''| <= M psi'', attained in the limit."""
     objective = case(lam)
-    m = objective.psi_self_concordance
+    m = objective.facts.score_concordance
     margin = torch.linspace(-20.0, 20.0, 81, dtype=torch.float64) / lam
     margin.requires_grad_(True)
-    derivative = objective.psi(margin)
+    derivative = psi_of(objective, margin)
     derivatives = []
     for _ in range(3):
         derivative = (
@@ -460,7 +477,8 @@ def test_bradley_terry_margin(case: Case) -> None:
     for p in (0.6, 0.9, 0.999):
         margin = math.log(p / (1 - p)) / 0.5
         slopes.append(p * slope_of_psi(objective, margin) - (1 - p) * slope_of_psi(objective, -margin))
-    if objective.bradley_terry_margin:
+    if objective.facts.log_odds_scale is not None:
+        assert objective.facts.log_odds_scale == 0.5
         assert np.abs(slopes).max() <= 4 * EPS
     else:
         assert np.abs(slopes).max() > 1e-2
@@ -471,17 +489,18 @@ def test_bradley_terry_margin(case: Case) -> None:
 def test_linear_pieces(name: str, margin: float, lam: float) -> None:
     """A psi with kinks is the maximum of its pieces, and the outer ones have its slopes at infinity."""
     objective = QUASICONVEX[name](lam)
-    pieces = objective.linear_pieces
+    (term,) = objective.facts.bound
+    pieces = [(slope * term.scale, intercept) for slope, intercept in term.psi.linear_pieces]
     highest = max(slope * margin + intercept for slope, intercept in pieces)
-    assert objective.psi(np.array([margin]))[0] == pytest.approx(highest, rel=4 * EPS, abs=4 * EPS)
+    assert psi_of(objective, np.array([margin]))[0] == pytest.approx(highest, rel=4 * EPS, abs=4 * EPS)
     slopes = [slope for slope, _ in pieces]
-    assert objective.psi_slopes() == (min(slopes), max(slopes))
+    assert objective.facts.slopes == (min(slopes), max(slopes))
     for smooth in SMOOTH.values():
-        assert smooth(lam).linear_pieces is None
+        assert all(one.psi.linear_pieces is None for one in smooth(lam).facts.bound)
 
 
 @each_psi
 def test_link(case: Case) -> None:
     expected = next((g.divergence for g in GENERATORS.values() if g.options == case.options), ea.ReverseKL())
     links = {"fdpo": expected, "chi_po": ea.MixedChiSquare()}
-    assert case(1.0).link == links.get(case.name, ea.ReverseKL())
+    assert case(1.0).facts.link == links.get(case.name, ea.ReverseKL())

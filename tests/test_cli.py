@@ -20,7 +20,9 @@ from expo_analysis.cli import app
 
 ROOT = Path(__file__).parent.parent
 POLICIES = ["--reference", "0.4,0.4,0.2", "--optimal", "0.6,0.3,0.1"]
-FIELDS = {"objective", "options", "policy", "value", "status", "message", "error_bound", "iterations"}
+FIELDS = {
+    *("objective", "options", "policy", "value", "status", "message", "error_bound", "iterations", "certificate"),
+}
 WORKED = [0.56674459, 0.32236506, 0.11089035]  # EXPO at lambda 0.1 on these policies
 
 
@@ -285,8 +287,8 @@ def test_examples_in_the_help_of_solve(arguments):
         (["dpo", "--lam", "1", "--bandit", "examples/wins.json", "--optimal", "1"], "optimal is not used beside"),
         (["dpo", "--lam", "1", "--bandit", "examples/wins.json", "--reference", "uniform"], "reference is not used"),
         (["dpo", "--lam", "1", "--method", "guess", *POLICIES], "method must be one of .*'newton'.*got 'guess'"),
-        (["fdpo", "--lam", "1", "--method", "newton", *POLICIES], "method 'newton' needs convexity"),
-        (["rlhf", "--lam", "1", "--method", "newton", *POLICIES], "method must be 'auto' or 'closed_form' for RLHF"),
+        (["spo", "--lam", "1", "--method", "newton", *POLICIES], "method 'newton' is not available for SPO"),
+        (["rlhf", "--lam", "1", "--method", "newton", *POLICIES], "method 'newton' is not available for RLHF"),
         (["expo", "--lam", "1", "--method", "closed_form", *POLICIES], "method 'closed_form' is not available"),
     ],
 )

@@ -315,7 +315,11 @@ FAULTY = [
     ("my_loss.py:", r"my_loss\.py: it has no class ''"),
     ("my_loss.py:number", r"my_loss\.py: it has no class 'number'"),
     ("my_loss.py:Options", r"my_loss\.py:Options: it is not a loss"),
-    ("my_loss.py:Unfinished", r"my_loss\.py:Unfinished: it cannot be made with lam=1\.0: TypeError: Can't instantiate"),
+    (
+        "my_loss.py:Unfinished",
+        r"my_loss\.py:Unfinished: it cannot be made with lam=1\.0: "
+        r"TypeError: Unfinished must define terms or pair_loss$",
+    ),
     ("my_loss.py:Needy", r"my_loss\.py:Needy: it cannot be made with lam=1\.0: RuntimeError: tau must be given$"),
     ("broken.py:Mine", r"broken\.py: importing it failed in line 3: ZeroDivisionError: no way$"),
     ("syntax.py:Mine", r"syntax\.py: importing it failed in line 1: SyntaxError: '\(' was never closed$"),

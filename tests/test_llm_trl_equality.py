@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from expo_analysis.losses.catalogue import TRL_LOSSES
+from expo_analysis.losses.trl import TRL_LOSSES
 
 from . import llm_models as tiny
 

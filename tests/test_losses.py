@@ -658,7 +658,7 @@ def test_lambda_may_be_any_real_type() -> None:
         assert type(objective.lam) is float
         assert losses(objective, tuple(x.astype(np.float32) for x in HAND)).dtype == np.float32
     assert ea.DPO(1.0).with_lam(2.0) == ea.DPO(2.0)
-    assert ea.FDPO(1.0, divergence="alpha", alpha=0.5).with_lam(3).link == ea.Alpha(0.5)
+    assert ea.FDPO(1.0, divergence="alpha", alpha=0.5).with_lam(3).facts.link == ea.Alpha(0.5)
 
 
 BAD_OPTIONS: dict[str, tuple[Callable[[], Any], str]] = {

@@ -59,4 +59,4 @@ def test_mutant_is_caught(mutant: Mutant, copy: Path) -> None:
 
 def test_a_mutant_that_no_longer_applies_is_noticed(copy: Path) -> None:
     with pytest.raises(AssertionError, match="must occur exactly once"):
-        plant(copy, Mutant("gone", "losses/dpo.py", "no such line", "", ""))
+        plant(copy, Mutant("gone", "losses/catalogue/dpo.py", "no such line", "", ""))

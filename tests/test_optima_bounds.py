@@ -113,7 +113,7 @@ def _errors(name: str) -> np.ndarray:
         else:
             bandit = problems.bandit(rng, n, problems.GRAPHS[k % 4])
         solution = ea.solve(make(lam), bandit, method=method)
-        assert solution.status == "optimal"
+        assert solution.status == ("optimal" if np.isfinite(solution.error_bound) else "best_found")
         rows.append((oracles.distance(solution.policy, exact(bandit, lam, solution)), float(solution.error_bound)))
     return np.array(rows)
 
@@ -172,8 +172,7 @@ def test_a_proof_for_the_squared_regression_is_of_the_global_minimum() -> None:
 def test_a_wrong_candidate_gets_a_larger_bound() -> None:
     """The certificate measures the candidate it is given, not the solver that made it."""
     from expo_analysis.optima.certificate import logit_error, policy_error
-    from expo_analysis.optima.pieces import Piece
-    from expo_analysis.optima.problem import log_softmax
+    from expo_analysis.optima.derivatives import log_softmax
 
     rng = np.random.default_rng(5)
     for _ in range(200):
@@ -181,10 +180,10 @@ def test_a_wrong_candidate_gets_a_larger_bound() -> None:
         bandit = ea.Bandit(rng.dirichlet(np.ones(n)) * 0.9 + 0.1 / n, rng.dirichlet(np.ones(n)) * 0.9 + 0.1 / n)
         lam = np.array([10 ** rng.uniform(-2, 2)])
         truth = ea.solve(ea.EXPO(lam[0]), bandit)
-        piece = Piece.cut(ea.EXPO(1.0), bandit, range(n), np.array([0]), lam, np.ones(1))
+        problem = problems.problem(ea.EXPO(lam[0]), bandit)
         theta = truth.log_policy[:, None] + 10 ** rng.uniform(-8, -1) * rng.standard_normal((n, 1))
         policy = np.exp(log_softmax(theta))
-        r = logit_error(piece.problem, theta)
+        r = logit_error(problem, theta)
         if math.isnan(r[0]):
             continue
         moved = theta[:, 0] - truth.log_policy
@@ -220,13 +219,6 @@ def test_policies_within_a_log_ratio_range_are_within_the_bound(top: float) -> N
 
 
 def test_what_float64_does_not_allow() -> None:
-    """The two limits that the README states: near ties at tiny lambda, and graphs that hang by a thread."""
+    """The limit that the README states: near ties at a tiny lambda."""
     tie = ea.Bandit([0.3, 0.2, 0.5], [0.5, 0.5 - 1e-7, 1e-7])
     assert 1e-10 < ea.solve(ea.DPO(1e-6), tie).error_bound < 1e-8
-    for weight in (1e-6, 1e-9, 1e-12, 1e-15):
-        q = np.zeros((6, 6))
-        for i, j, value in ((0, 1, 1), (1, 2, 1), (0, 2, 1), (3, 4, 1), (4, 5, 1), (3, 5, 1), (2, 3, weight)):
-            q[i, j] = q[j, i] = value
-        thread = ea.Bandit([0.3, 0.2, 0.1, 0.1, 0.2, 0.1], [0.1, 0.3, 0.2, 0.2, 0.1, 0.1], q)
-        for objective in (ea.DPO(0.3, label_smoothing=0.1), ea.IPO(0.3)):
-            assert 1e-14 < ea.solve(objective, thread).error_bound * math.sqrt(weight) < 3e-13

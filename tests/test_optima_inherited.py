@@ -10,8 +10,9 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.numerics import exp, log_sigmoid
-from expo_analysis.optima.newton import newton
-from expo_analysis.optima.problem import Edges, Problem
+from expo_analysis.optima.methods.newton import newton
+
+from . import problems
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def test_optimum_of_a_subclass_is_its_own(cls: Any, n: int) -> None:
     reference, optimal = rng.dirichlet(np.full(n, 3.0), 2)
     bandit = ea.Bandit(reference, optimal)
     solution = ea.solve(cls(0.7), bandit)
-    assert solution.status == "optimal"
+    assert solution.status in ("optimal", "best_found")
     value = float(ea.risk(cls(0.7), bandit, solution.log_policy))
     for size in (1e-3, 1e-2, 1e-1):
         for _ in range(20):
@@ -57,12 +58,9 @@ def test_optimum_of_a_subclass_is_its_own(cls: Any, n: int) -> None:
 
 def test_no_step_is_not_convergence() -> None:
     """Where the curvature underflows Newton's step is 0, far from any minimum; it used to count as the end."""
-    lam = np.array([1000.0])
-    log_reference = np.log(np.array([[0.7], [0.3]]))
-    edges = Edges(2, np.array([0, 1]), np.array([1, 0]))
-    problem = Problem(ea.BradleyTerry(lam), edges, np.array([[0.4], [0.6]]), log_reference, lam)
+    bandit = ea.Bandit.from_counts([0.7, 0.3], [[0, 2], [3, 0]])
     far = np.array([[0.5], [-0.5]])
-    _, _, converged = newton(problem, far)
+    _, _, converged = newton(problems.problem(ea.BradleyTerry(1000.0), bandit), far)
     assert not converged[0]
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.optima.certificate import logit_error, policy_error
+from expo_analysis.optima.derivatives import expand, softmax
 from expo_analysis.optima.laplacian import pairs
-from expo_analysis.optima.likelihood import likelihood_policy_error
-from expo_analysis.optima.problem import Edges, Problem, expand
+from expo_analysis.optima.problem import Problem
 
+from . import problems
 from .definitions import sigma
 
 KINDS: dict[str, Any] = {
@@ -21,6 +23,11 @@ KINDS: dict[str, Any] = {
     "rpo": lambda lam: ea.RPO(lam, alpha=2.0),
     "sft": ea.SFT,
 }
+
+
+def likelihood_policy_error(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """The bound on the 1-norm distance of softmax(theta) from the minimiser."""
+    return policy_error(softmax(theta), logit_error(problem, theta))
 
 
 def random_bandit(rng: np.random.Generator) -> ea.Bandit:
@@ -91,15 +98,13 @@ def test_a_wrong_candidate_gets_a_larger_bound(kind: str) -> None:
     bandit = ea.Bandit([0.4, 0.3, 0.2, 0.1], [0.5, 0.2, 0.2, 0.1])
     objective = KINDS[kind](0.7)
     solution = ea.solve(objective, bandit)
-    winner, loser, weight = bandit.edges
-    problem = Problem(
-        KINDS[kind](np.array([0.7])), Edges(4, winner, loser), weight[:, None], np.log(bandit.reference)[:, None], None
-    )
+    problem = problems.problem(objective, bandit)
     for size in (1e-8, 1e-5, 1e-2):
         theta = solution.log_policy + size * rng.standard_normal(4)
         policy = np.exp(theta) / np.exp(theta).sum()
         distance = np.abs(policy - solution.policy).sum()
-        bound = likelihood_policy_error(problem, theta[:, None])[0]
+        assert problem.responses is not None
+        bound = likelihood_policy_error(problem, theta[problem.responses[:, 0], None])[0]
         assert distance <= bound <= 30 * distance
 
 
@@ -107,11 +112,7 @@ def test_a_wrong_candidate_gets_a_larger_bound(kind: str) -> None:
 def test_gradient_and_hessian_are_those_of_torch(kind: str) -> None:
     """The bound has its own derivatives: a gradient moved by what it should be zero by moves the bound's logits."""
     bandit = ea.Bandit([0.4, 0.3, 0.2, 0.1], [0.5, 0.2, 0.2, 0.1])
-    winner, loser, weight = bandit.edges
-    lam = np.array([0.7])
-    problem = Problem(
-        KINDS[kind](lam), Edges(4, winner, loser), weight[:, None], np.log(bandit.reference)[:, None], lam
-    )
+    problem = problems.problem(KINDS[kind](0.7), bandit)
     theta = np.log(np.array([[0.3], [0.3], [0.3], [0.1]]))
     local = expand(problem, theta)
     high, low = pairs(4)

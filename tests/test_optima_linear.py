@@ -17,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
-from expo_analysis.optima.linear import linear_optimum
-from expo_analysis.optima.problem import Edges, Problem
+from expo_analysis.losses.psi import Linear
+from expo_analysis.losses.statistics import hbar
+from expo_analysis.losses.terms import Sum
+from expo_analysis.optima.methods.linear_program import linear_optimum
 
+from . import problems
 from . import strategies as own
 
 
@@ -151,14 +154,13 @@ def test_a_loss_without_a_minimum_is_not_solved() -> None:
 
     class Falling(ea.Hinge):
         @property
-        def linear_pieces(self) -> Any:
-            return ((-self.lam, 0.0),)
+        def terms(self) -> Sum:
+            return Linear(-1)(self.lam * hbar)
 
-    lam = np.array([1.0])
-    problem = Problem(
-        Falling(lam), Edges(2, np.array([0]), np.array([1])), np.ones((1, 1)), np.log([[0.5], [0.5]]), lam
-    )
-    assert not linear_optimum(problem, Falling(lam)).solved.any()
+    bandit = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    assert not linear_optimum(problems.problem(Falling(1.0), bandit)).solved.any()
+    solution = ea.solve(Falling(1.0), bandit)
+    assert (solution.status, solution.certificate) == ("no_minimiser", "theorem")
 
 
 # ---------------------------------------------------------------------------------------------------- other links

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import mpmath as mp
 import numpy as np
@@ -12,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import expo_analysis as ea
-from expo_analysis.losses.logistic import Logistic
+from expo_analysis.losses.facts import of_link, of_log_ratio
+from expo_analysis.losses.psi import Logistic, Stated
 from expo_analysis.numerics import sigmoid
-from expo_analysis.optima.closed_forms import ScoreObjective
-from expo_analysis.optima.pieces import Piece
-from expo_analysis.optima.problem import Problem, expand, value
+from expo_analysis.optima.derivatives import expand, value
+from expo_analysis.optima.problem import Merged, Problem
 
 from . import problems
 from .definitions import PAIR_CASES, Case, digits, sigma
@@ -25,9 +26,15 @@ EPS = float(np.finfo(np.float64).eps)
 MARGINS = np.array([0.0, 1e-9, 0.3, 1.0, 5.0, 30.0, 40.0, 300.0, 700.0, 800.0, 1e5])
 MARGINS = np.concatenate([-MARGINS[:0:-1], MARGINS])
 
-STATED = {name: case for name, case in PAIR_CASES.items() if case(1.0).stated(np.zeros(1)) is not None}
-OF_LOG_RATIOS = {name: case for name, case in STATED.items() if case(1.0).claims.log_ratio_only}
-OF_MARGINS = {name: case for name, case in STATED.items() if isinstance(case(1.0), ea.QuasiconvexObjective)}
+
+def is_logistic(case: Case) -> bool:
+    objective = case(1.0)
+    return objective.is_made_of_terms and all(type(term.psi) is Logistic for term in objective.terms)
+
+
+STATED = {name: case for name, case in PAIR_CASES.items() if is_logistic(case)}
+OF_LOG_RATIOS = {name: case for name, case in STATED.items() if case(1.0).facts.log_ratio_only}
+OF_MARGINS = {name: case for name, case in STATED.items() if case(1.0).facts.link is not None}
 
 
 def in_torch(function: Any, at: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -54,61 +61,83 @@ def test_derivatives_against_torch(case: Case, lam: float, h_ref: float) -> None
     winner = torch.full((len(MARGINS),), h_ref, dtype=torch.float64)
     loser = torch.zeros_like(winner)
     value, slope, bend = in_torch(lambda x: objective.loss(x, loser, winner, loser), MARGINS)
-    terms = objective.stated(winner.numpy())
-    margin = MARGINS - h_ref if terms.relative else MARGINS
-    found_slope, found_bend = terms.derivatives(margin)
-    size = terms.scale * (np.abs(terms.kept) + np.abs(terms.flipped))
-    rounding = 8 * EPS * (1 + terms.scale * (np.abs(MARGINS) + abs(h_ref)) * np.exp(-terms.scale * np.abs(margin)))
-    np.testing.assert_allclose(terms(margin), value, rtol=8 * EPS, atol=8 * EPS * (1 + abs(lam * h_ref)))
+    datum = {"logp_w": MARGINS, "logp_l": np.zeros_like(MARGINS), "ref_logp_w": winner.numpy()}
+    facts = objective.facts_at({**datum, "ref_logp_l": np.zeros_like(MARGINS)})
+    (term,) = facts.bound
+    (found,) = facts.terms
+    scale, psi = float(term.scale) * (of_log_ratio(term.statistic) or 0.0), term.psi
+    assert isinstance(psi, Logistic)
+    m = found.statistic.value(facts.datum)
+    found_slope, found_bend = (scale**k * term.weight * d for k, d in enumerate(psi.derivatives(m), 1))
+    size = scale * term.weight * (np.abs(psi.kept) + np.abs(psi.flipped))
+    rounding = 8 * EPS * (1 + scale * (np.abs(MARGINS) + abs(h_ref)) * np.exp(-np.abs(m)))
+    np.testing.assert_allclose(found.value(facts.datum), value, rtol=8 * EPS, atol=8 * EPS * (1 + abs(lam * h_ref)))
     assert (np.abs(found_slope - slope) <= rounding * size).all()
-    assert (np.abs(found_bend - bend) <= rounding * size * terms.scale).all()
+    assert (np.abs(found_bend - bend) <= rounding * size * scale).all()
 
 
 @pytest.mark.parametrize("case", OF_MARGINS.values(), ids=OF_MARGINS)
 def test_derivatives_against_torch_in_the_margin(case: Case) -> None:
     """The same where the margin is one of other functions than the logarithm."""
     objective = case(0.7)
-    value, slope, bend = in_torch(objective.psi, MARGINS)
-    terms = objective.stated()
-    assert isinstance(terms, Logistic)
-    size = terms.scale * (abs(terms.kept) + abs(terms.flipped))
-    found_slope, found_bend = terms.derivatives(MARGINS)
-    np.testing.assert_allclose(terms(MARGINS), value, rtol=8 * EPS)
+    (term,) = objective.facts.bound
+    assert isinstance(term.psi, Logistic) and of_link(term.statistic) == objective.facts.link
+    value, slope, bend = in_torch(lambda m: term.psi.value(term.scale * m), MARGINS)
+    size = term.scale * (abs(term.psi.kept) + abs(term.psi.flipped))
+    found_slope, found_bend = (term.scale**k * d for k, d in enumerate(term.psi.derivatives(term.scale * MARGINS), 1))
+    np.testing.assert_allclose(term.psi.value(term.scale * MARGINS), value, rtol=8 * EPS)
     np.testing.assert_allclose(found_slope, slope, atol=8 * EPS * size, rtol=0)
-    np.testing.assert_allclose(found_bend, bend, atol=8 * EPS * size * terms.scale, rtol=0)
+    np.testing.assert_allclose(found_bend, bend, atol=8 * EPS * size * term.scale, rtol=0)
 
 
 @given(
     margin=st.floats(-600.0, 600.0),
-    scale=st.sampled_from([1.0, 0.3, 7.0]),
     kept=st.floats(0.0, 2.0),
     flipped=st.floats(-1.0, 2.0),
 )
-def test_derivatives_to_full_relative_accuracy(margin: float, scale: float, kept: float, flipped: float) -> None:
+def test_derivatives_to_full_relative_accuracy(margin: float, kept: float, flipped: float) -> None:
     """Each sigma keeps all its digits in its tail, so that derivatives are off by roundings of their own parts."""
-    slope, bend = Logistic(scale, kept, flipped).derivatives(np.array([margin]))
+    slope, bend = Logistic(kept, flipped).derivatives(np.array([margin]))
     with digits:
-        x = mp.mpf(scale) * mp.mpf(margin)
+        x = mp.mpf(margin)
         towards, against = mp.mpf(flipped) * sigma(x), mp.mpf(kept) * sigma(-x)
-        # an argument known to EPS |x| moves a tail by as much of itself
-        blur = EPS * (8 + abs(x)) * scale
-        floor = mp.mpf(10) ** -280
-        assert abs(slope[0] - scale * (towards - against)) <= blur * (abs(towards) + against) + floor
-        exact = mp.mpf(scale) ** 2 * (mp.mpf(kept) + mp.mpf(flipped)) * sigma(x) * sigma(-x)
+        blur, floor = 8 * EPS, mp.mpf(10) ** -280
+        assert abs(slope[0] - (towards - against)) <= blur * (abs(towards) + against) + floor
+        exact = (mp.mpf(kept) + mp.mpf(flipped)) * sigma(x) * sigma(-x)
         size = (kept + abs(flipped)) * sigma(x) * sigma(-x)
-        assert abs(bend[0] - exact) <= blur * scale * size + floor
+        assert abs(bend[0] - exact) <= blur * size + floor
 
 
-def plain(objective: ea.PairObjective) -> ea.PairObjective:
-    """The same loss with its formula given once more, which leaves the derivatives to torch."""
-    if isinstance(objective, ScoreObjective):
-        return ScoreObjective(objective.lam, plain(objective.of))
+@dataclass(frozen=True)
+class Plain(ea.PairObjective):
+    """The formula of another loss with its true claims and nothing else, which leaves the derivatives to torch."""
 
-    def pair_loss(self: ea.PairObjective, *args: Any) -> Any:
-        return type(objective).pair_loss(self, *args)
+    of: Any
+    name: ClassVar[str] = "plain"
 
-    cls = type("Plain", (type(objective),), {"pair_loss": pair_loss})
-    return cls(**vars(objective))
+    def pair_loss(self, *logs: Any) -> Any:
+        return self.of.with_lam(self.lam).pair_loss(*logs)
+
+    @property
+    def claims(self) -> Any:
+        return self.of.with_lam(self.lam).claims
+
+    @property
+    def regulariser(self) -> Any:
+        return self.of.regulariser
+
+
+def plain(objective: Any) -> ea.PairObjective:
+    return Plain(objective.lam, objective)
+
+
+def both(objective: Any, bandit: ea.Bandit) -> tuple[Problem, Problem]:
+    """The problem as it is stated, and by torch; in scores, where these are no logits, of the formula of these."""
+    stated = problems.problem(objective, bandit)
+    if isinstance(stated.link, ea.ReverseKL):
+        stated = stated.in_logits()
+    formula = ea.BradleyTerry(objective.lam) if stated.link is not None else objective
+    return stated, problems.problem(plain(formula), bandit)
 
 
 OBJECTIVES = [
@@ -119,18 +148,10 @@ OBJECTIVES = [
     ea.EXPO(0.05),
     ea.ExplicitPO(0.7, "jensen_shannon"),
     ea.RegressionEXPO(0.7, "cross_entropy"),
-    ScoreObjective(0.7, ea.FDPO(0.7)),
 ]
+SCORES = [ea.FDPO(0.7), ea.ChiPO(0.3)]
 NEWTON = ("dpo", "expo", "regression_expo")
-each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.name)
-
-
-def problem_of(objective: ea.PairObjective, bandit: ea.Bandit) -> Problem:
-    count = bandit.prompts or 1
-    lam = np.full(count, objective.lam)
-    problem = Piece.cut(objective, bandit, range(bandit.n), np.arange(count), lam, np.ones(count)).problem
-    assert problem is not None
-    return problem
+each_objective = pytest.mark.parametrize("objective", OBJECTIVES + SCORES, ids=lambda o: o.name)
 
 
 def bandits(count: int = 12, n: int = 4) -> ea.Bandit:
@@ -146,12 +167,12 @@ def bandits(count: int = 12, n: int = 4) -> ea.Bandit:
 def test_both_directions_at_once(objective: ea.PairObjective, spread: float) -> None:
     """A pair's two losses as one give the gradient and Hessian of torch's two, to a few roundings of their parts."""
     bandit = bandits()
-    stated, torched = problem_of(objective, bandit), problem_of(plain(objective), bandit)
-    assert stated.logistic is not None
-    assert torched.logistic is None
+    stated, torched = both(objective, bandit)
+    assert stated.merged and not stated.is_formula
+    assert torched.is_formula and not torched.merged
     theta = spread * np.random.default_rng(1).standard_normal((4, 12))
     ours, other = expand(stated, theta), expand(torched, theta)
-    scale = objective.lam if objective.claims.needs_reference or isinstance(objective, ScoreObjective) else 1.0
+    scale = objective.lam if objective.facts.needs_reference else 1.0
     size = 64 * EPS * (1 + scale) ** 2 * (1 + spread)
     np.testing.assert_allclose(ours.gradient, other.gradient, rtol=0, atol=size)
     np.testing.assert_allclose(ours.curvature, other.curvature, rtol=0, atol=size)
@@ -162,7 +183,7 @@ def test_both_directions_at_once(objective: ea.PairObjective, spread: float) -> 
 def test_values_of_both_directions_at_once(objective: ea.PairObjective, spread: float) -> None:
     bandit = bandits()
     theta = spread * np.random.default_rng(1).standard_normal((4, 12))
-    ours, other = (value(problem_of(o, bandit), theta) for o in (objective, plain(objective)))
+    ours, other = (value(problem, theta) for problem in both(objective, bandit))
     np.testing.assert_allclose(ours, other, rtol=16 * EPS, atol=64 * EPS)
 
 
@@ -180,17 +201,17 @@ def test_the_solution_has_the_value_of_the_risk(objective: ea.PairObjective, pai
 
 @each_objective
 def test_taking_columns(objective: ea.PairObjective) -> None:
-    problem = problem_of(objective, bandits())
-    whole, columns = problem.logistic, np.array([7, 2, 3])
+    problem = problems.problem(objective, bandits())
+    (whole,), columns = problem.merged, np.array([7, 2, 3])
     part = problem.take(columns)
-    fresh = problem_of(objective, bandits()).take(columns)
-    assert whole is not None
-    assert part.logistic is not None
-    assert fresh.logistic is not None
-    for name in ("scale", "kept", "flipped"):
-        one, other = getattr(part.logistic, name), getattr(fresh.logistic, name)
+    fresh = problems.problem(objective, bandits()).take(columns)
+    for one, other, all_of_it in zip(*(parts_of(x) for x in (*part.merged, *fresh.merged, whole)), strict=True):
         assert np.array_equal(one, other)
-        assert np.array_equal(one, getattr(whole, name)[..., columns] if np.ndim(one) else one)
+        assert np.array_equal(one, all_of_it[..., columns] if np.ndim(one) else one)
+
+
+def parts_of(merged: Merged) -> tuple[Any, ...]:
+    return merged.slope, merged.logistic.kept, merged.logistic.flipped, merged.size
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o.name in NEWTON], ids=lambda o: o.name)
@@ -218,8 +239,8 @@ def test_a_formula_written_anew_inherits_no_terms() -> None:
         def pair_loss(self, *args: Any) -> Any:
             return super().pair_loss(*args) / 2
 
-    for objective in (Doubled(1.0), Milder(1.0), ScoreObjective(1.0, Milder(1.0)), Halved(1.0)):
-        assert objective.stated() is None
+    assert not (Doubled(1.0).is_made_of_terms or Halved(1.0).is_made_of_terms)
+    assert [type(term.psi) for term in Milder(1.0).facts.terms] == [Stated]
     bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
     apart = np.abs(ea.solve(Doubled(1.0), bandit).policy - ea.solve(ea.EXPO(0.5), bandit).policy).sum()
     assert apart < 1e-13

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 import expo_analysis as ea
-from expo_analysis.optima.structure import with_recession
+from expo_analysis.optima.structure import with_recession, with_signed_recession
 
 from . import problems
 
@@ -133,12 +133,15 @@ def test_existence_against_enumeration_of_cuts(robust: bool) -> None:
         n = int(rng.integers(2, 6))
         wins = rng.poisson(rng.choice([0.4, 1.0, 3.0]), (n, n)) * (1 - np.eye(n))
         linked = (wins + wins.T) > 0
-        if len(with_recession(linked * 1.0).components) > 1:
+        nowhere = np.zeros(n)
+        if len(with_recession(linked, linked, nowhere > 0).components) > 1:
             continue
         eps = 0.2
         cost = ((1 - eps) * wins.T - eps * wins) / (1 - 2 * eps) if robust else wins.T.copy()
-        structure = with_recession(cost)
+        signed = with_signed_recession(cost, linked, nowhere)
+        structure = signed if robust else with_recession(cost > 0, linked, nowhere > 0)
         exists = structure.pieces == (tuple(range(n)),)
+        assert exists == (signed.pieces == (tuple(range(n)),))  # linear programs tell what the graph tells
         assert exists == _brute_force_exists(cost)
         verdicts.add(exists)
         objective = ea.DPO(0.7, label_smoothing=eps, robust=True) if robust else ea.DPO(0.7)
@@ -155,7 +158,7 @@ def test_the_limit_is_where_a_vanishing_penalty_leads() -> None:
     while tried < 12:
         n = int(rng.integers(3, 5))
         wins = rng.poisson(1.0, (n, n)) * (1 - np.eye(n))
-        structure = with_recession(wins.T)
+        structure = with_recession(wins.T > 0, (wins + wins.T) > 0, np.zeros(n, dtype=bool))
         if not structure.lost or len(structure.pieces) > 1:
             continue
         tried += 1

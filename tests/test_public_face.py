@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FACE = {
     *("Bandit", "read_bandit", "solve", "solve_path", "Solution", "SolutionPath", "audit", "audit_many", "ReportCard"),
     *("risk", "objective", "CATALOGUE", "DPO", "IPO", "EXPO", "RLHF"),
-    *("losses", "divergences", "numerics", "simulators", "paper", "llm"),
+    *("losses", "terms", "divergences", "numerics", "simulators", "paper", "llm"),
 }
 """The names of the docstring."""
 
@@ -158,7 +158,7 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(source)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = [line.partition("use.py:")[2] for line in done.stdout.splitlines() if "use.py:" in line]
-    assert "expo_analysis.losses.dpo.DPO" in found[0]
+    assert "expo_analysis.losses.catalogue.dpo.DPO" in found[0]
     assert "-> expo_analysis.optima.solution.Solution" in found[1]
     assert "def (x: Any) -> Any" in found[2]
     assert 'Module has no attribute "DOP"' in found[3] and len(found) == 4

@@ -71,9 +71,10 @@ def solve(
 
     \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
-    "status": "optimal" | "no_minimiser" | "not_unique" | "failed", "message": ...,
-    "error_bound": ..., "iterations": ...}; with several prompts each of the last six is a list
-    over prompts. "responses" and "prompts" are there where the file names them. Several lambdas
+    "status": "optimal" | "best_found" | "no_minimiser" | "not_unique" | "failed", "message": ...,
+    "error_bound": ..., "iterations": ..., "certificate": "error_bound" | "optimality_conditions" |
+    "theorem" | "search" | "none"}; with several prompts each of the last seven is a list over
+    prompts. "responses" and "prompts" are there where the file names them. Several lambdas
     give {"solutions": [...]}, one such object for each. What is not known is null.
     """
     with bad_input():

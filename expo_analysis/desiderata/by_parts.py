@@ -11,20 +11,37 @@ elsewhere. So F has a minimiser, pi_lam say, and
 
 from __future__ import annotations
 
-from ..divergences import Alpha, ChiSquare, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from ..losses import EXPO, SPO, ExplicitPO, Objective, PairObjective
+from .._symbols import Symbol
+from ..divergences import DIVERGENCES
+from ..losses import Objective, PairObjective
+from ..losses.psi import Logistic
+from ..losses.statistics import h, is_number
 
 PROOF = "proven for every problem, as both terms of the objective are known"
 """How that is known, in the conditions of a verdict."""
 
 
 def is_explicit(objective: Objective) -> bool:
-    """Whether the objective is one of these: a class of this package itself, as a subclass may compute anything."""
-    if not isinstance(objective, PairObjective) or type(objective) not in (EXPO, ExplicitPO, SPO):
+    """Whether the objective is one of these, at every lambda.
+
+    Its terms are made with a symbol for lambda: those that then have numbers only are the same for all.
+    """
+    if not (isinstance(objective, PairObjective) and objective.states_terms):
         return False
-    if isinstance(objective, SPO) and objective.alpha != 1:
+    try:
+        anywhere = objective.with_lam(Symbol("lam"))
+        terms, regulariser = anywhere.terms, anywhere.regulariser
+    except Exception:  # somebody's terms may do anything with lambda
         return False
-    return type(objective.regulariser) in (Alpha, ChiSquare, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL)
+    if terms is None or len(terms.terms) != 1 or regulariser != objective.regulariser:
+        return False
+    (term,) = terms
+    psi, statistic = term.psi, term.statistic
+    if type(psi) is not Logistic or not all(isinstance(x, (int, float)) for x in (psi.kept, psi.flipped, term.weight)):
+        return False
+    shifts = (statistic.centre, statistic.offset)
+    plain = statistic.base == h.base and is_number(statistic.scale, 1) and all(is_number(x, 0) for x in shifts)
+    return plain and type(regulariser) in DIVERGENCES.values() and psi.flipped == 0 and psi.kept * term.weight > 0
 
 
 def proof(objective: Objective) -> str:

@@ -36,7 +36,7 @@ def judge(subject: Subject) -> Verdict:
         Bandit.from_counts(np.tile(REFERENCE, (len(SIZES) * repeats, 1)), np.concatenate(samples)), LAMS
     )
     for k, lam in enumerate(LAMS):
-        if whole.status[k, 0] != "optimal":
+        if not whole.single[k, 0]:
             return Verdict(
                 KEY,
                 CANNOT_TELL,

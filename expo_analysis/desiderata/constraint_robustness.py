@@ -19,9 +19,9 @@ from scipy.special import log_softmax
 
 from .._types import Array, Floats
 from ..bandit import Bandit
-from ..losses import RLHF, BradleyTerry, Objective, PairObjective, QuasiconvexObjective
+from ..losses import RLHF, BradleyTerry, Objective, PairObjective, RewardObjective
 from .problems import pi_star
-from .subject import Subject
+from .subject import Subject, facts_of
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "constraint_robustness"
@@ -62,12 +62,12 @@ class Restriction:
         return float(w[best]), float(values[best])
 
 
-def twin(objective: Objective) -> RLHF:
+def twin(objective: Objective) -> RewardObjective:
     """RLHF with the divergence that the loss's own link stands for; KL where it has none."""
-    if isinstance(objective, RLHF):
+    if isinstance(objective, RewardObjective):
         return objective
-    link = objective.link if isinstance(objective, QuasiconvexObjective) else None
-    return RLHF(objective.lam) if link is None else RLHF(objective.lam, link)
+    facts = facts_of(objective)
+    return RLHF(objective.lam, facts.link if facts.link is not None and facts.psis_convex else "reverse_kl")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def restrictions(subject: Subject, count: int) -> list[Restriction]:
 
 def judge(subject: Subject) -> Verdict:
     """Compare with RLHF, and with the two ends, on restricted classes."""
-    if not isinstance(subject.objective, RLHF | PairObjective):
+    if not isinstance(subject.objective, RewardObjective | PairObjective):
         return Verdict(KEY, CANNOT_TELL, "neither RLHF nor a loss of pairs", "", {})
     tried = restrictions(subject, max(6, round(16 * subject.effort)))
     outcomes = [(r, compare(subject, r, lam)) for r in tried for lam in LAMS]
@@ -170,8 +170,7 @@ def judge(subject: Subject) -> Verdict:
 
 def _shown(subject: Subject, restriction: Restriction, outcome: Outcome) -> Counterexample:
     bandit, own = restriction.bandit, twin(subject.objective)
-    divergence = getattr(own.divergence, "name", own.divergence)
-    alpha = getattr(own.divergence, "alpha", own.alpha)
+    divergence, alpha = own.regulariser.name, getattr(own.regulariser, "alpha", None)
     options = "" if divergence == "reverse_kl" else f", divergence={divergence!r}"
     options += "" if alpha is None else f", alpha={alpha!r}"
     code = "\n".join(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._types import Mask
 from ..bandit import Bandit
-from ..losses import RLHF, BradleyTerry
+from ..losses import BradleyTerry, RewardObjective
 from .runaway import runs_away
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -74,7 +74,7 @@ def _counterexample(
 
     For RLHF it is the likelihood of its reward model, exp(reward) in the place of pi, that does so.
     """
-    if isinstance(subject.objective, RLHF):
+    if isinstance(subject.objective, RewardObjective):
         subject = replace(subject, objective=BradleyTerry(1.0), expression="ea.BradleyTerry(1.0)")
     for k in np.flatnonzero(gone.any(axis=0))[:4]:
         order = sorted(np.flatnonzero(gone[:, k]), key=lambda i: abs(np.log(LAMS[i])))

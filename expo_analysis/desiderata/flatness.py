@@ -13,10 +13,10 @@ from scipy.special import log_softmax
 
 from .._types import Floats, Mask
 from ..bandit import Bandit
-from ..losses import PairObjective, QuasiconvexObjective
-from ..optima.closed_forms import from_scores
+from ..losses import PairObjective
+from ..optima.scores import from_scores
 from .problems import moderate
-from .subject import Optima, Subject
+from .subject import Optima, Subject, facts_of
 
 GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "a response in no pair": (3, ((0, 1),)),
@@ -61,21 +61,22 @@ def other_minimiser(subject: Subject, bandit: Bandit, lam: float, log_policy: Fl
     n = bandit.n
     own = float(subject.value(bandit, lam, log_policy))
     moves = [np.array(move, dtype=float) for move in itertools.product((0.0, 1.0), repeat=n) if 0 < sum(move) < n]
-    objective = subject.objective
+    objective, facts = subject.objective, facts_of(subject.at(lam))
+    link = facts.link if facts.psis_convex else None
     for size in (0.3, -0.3):
-        if isinstance(objective, QuasiconvexObjective):
-            scores = objective.link.mu(log_policy - np.log(bandit.reference))
+        if link is not None:
+            scores = link.mu(log_policy - np.log(bandit.reference))
             moved = scores[:, None] + size * np.stack(moves, axis=1)
             log_reference = np.repeat(np.log(bandit.reference)[:, None], len(moves), axis=1)
-            others = from_scores(objective.link, log_reference, moved, np.zeros(len(moves)))[0].T
+            others = from_scores(link, log_reference, moved, np.zeros(len(moves)))[0].T
         else:
             others = log_softmax(log_policy + size * np.stack(moves), axis=1)
         values = subject.value(bandit, lam, others)
         flat = np.abs(values - own) <= 1e-13 * (1 + abs(own))
         flat &= _flat_indeed(subject, bandit, lam, others, log_policy, float(np.ptp(values)) > 1e-4 * (1 + abs(own)))
-        if flat.any() and isinstance(objective, PairObjective) and not isinstance(objective, QuasiconvexObjective):
+        if flat.any() and isinstance(objective, PairObjective) and link is None:
             flat &= level(subject, bandit, lam, others, np.stack(moves))
-            if not objective.claims.convex:  # nor does a plateau go on to both sides; a minimum is flat all along
+            if not facts.convex:  # nor does a plateau go on to both sides; a minimum is flat all along
                 for far in (-3.0, 3.0):
                     there = subject.value(bandit, lam, log_softmax(log_policy + far * np.stack(moves), axis=1))
                     flat &= np.abs(there - own) <= 1e-13 * (1 + abs(own))

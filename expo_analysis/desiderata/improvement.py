@@ -14,11 +14,11 @@ from scipy.special import expit
 from .._types import Floats
 from ..bandit import Bandit
 from ..divergences import ForwardKL, kl, total_variation
-from ..losses import EXPO
+from .by_parts import is_explicit
 from .outcome import from_hunt
 from .problems import pi_star
 from .search import Measure, hunt
-from .subject import Optima, Subject
+from .subject import Optima, Subject, facts_of
 from .verdict import Verdict
 
 KEY = "improvement"
@@ -75,7 +75,7 @@ def judge(subject: Subject) -> Verdict:
     }
     failing = next((name for name, looked in hunts.items() if looked.confirmed), next(iter(hunts)))
     found = hunts[failing]
-    if isinstance(subject.objective, EXPO):
+    if is_explicit(subject.objective) and type(facts_of(subject.objective).regulariser) is ForwardKL:
         evidence["largest error of the three-point identity"] = three_points(subject)
     code = DISTANCES[failing][1]
     return from_hunt(

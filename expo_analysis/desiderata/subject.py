@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._types import Array, Floats, Mask
 from ..bandit import Bandit
-from ..losses import RLHF, Claims, Objective, PairObjective, QuasiconvexObjective, risk
+from ..losses import Claims, Facts, Objective, PairObjective, RewardObjective, risk
 from ..numerics import namespace
 from ..optima import solve_path
 from .problems import FAMILIES
@@ -48,12 +48,18 @@ class Optima:
     @property
     def exists(self) -> Mask:
         """(L, P): whether the policy is a minimiser, as far as the solver can tell."""
-        return np.isin(self.status, ("optimal", "not_unique"))
+        return np.isin(self.status, ("optimal", "best_found", "not_unique"))
 
     @property
     def single(self) -> Mask:
         """(L, P): whether it is the only one, as far as the solver can tell."""
-        return self.status == "optimal"
+        return np.isin(self.status, ("optimal", "best_found"))
+
+
+def facts_of(objective: Objective) -> Facts:
+    """What is known of an objective."""
+    assert isinstance(objective, PairObjective | RewardObjective)
+    return objective.facts_at(None)
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,8 @@ class Subject:
     @cached_property
     def fast(self) -> bool:
         """Whether one run of Newton's method solves it, in place of many local searches."""
-        if isinstance(self.objective, QuasiconvexObjective):
-            return self.objective.psi_self_concordance is not None
-        if isinstance(self.objective, RLHF):
-            return True
-        claims = self.objective.claims
-        return claims.convex and claims.self_concordance is not None
+        facts = facts_of(self.objective)
+        return facts.score_concordance is not None or (facts.convex and facts.self_concordance is not None)
 
     @cached_property
     def certified(self) -> bool:

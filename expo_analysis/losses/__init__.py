@@ -1,24 +1,44 @@
 """Objectives: one family a file, each loss written once."""
 
-from .aot import AOT
-from .base import Claims, MarginObjective, Objective, PairObjective, QuasiconvexObjective
-from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
-from .catalogue import CATALOGUE, from_trl, objective
-from .chi_po import ChiPO
-from .discopop import DiscoPOP
-from .dpo import DPO
-from .dpop import DPOP
-from .exo import EXO
-from .expo import EXPO, ExplicitPO, RegressionEXPO
-from .fdpo import FDPO
-from .hinge import Hinge, SLiC
-from .ipo import IPO
-from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
-from .linked import with_divergence
-from .qpo import QPO
+from .base import Objective, PairObjective, RewardObjective
+from .catalogue import (
+    AOT,
+    BCO,
+    CATALOGUE,
+    CPO,
+    DPO,
+    DPOP,
+    EXO,
+    EXPO,
+    FDPO,
+    IPO,
+    KTO,
+    NCA,
+    ORPO,
+    QPO,
+    RLHF,
+    RPO,
+    SFT,
+    SPO,
+    SPPO,
+    APODown,
+    APOZero,
+    BradleyTerry,
+    ChiPO,
+    DiscoPOP,
+    ExplicitPO,
+    Hinge,
+    RegressionEXPO,
+    SimPO,
+    SLiC,
+    objective,
+)
+from .catalogue.linked import with_divergence
+from .compat import MarginObjective, QuasiconvexObjective
+from .facts import Claims, Facts
+from .notation import formula
 from .risk import risk
-from .rlhf import RLHF
-from .spo import SPO
+from .trl import from_trl
 
 __all__ = [
     "AOT",
@@ -47,14 +67,17 @@ __all__ = [
     "Claims",
     "DiscoPOP",
     "ExplicitPO",
+    "Facts",
     "Hinge",
     "MarginObjective",
     "Objective",
     "PairObjective",
     "QuasiconvexObjective",
     "RegressionEXPO",
+    "RewardObjective",
     "SLiC",
     "SimPO",
+    "formula",
     "from_trl",
     "objective",
     "risk",

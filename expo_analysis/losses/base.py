@@ -1,63 +1,51 @@
-"""What an objective is: a per-pair loss, possibly lambda times a regulariser, and what is known of the two."""
+"""What an objective is: a loss of pairs, possibly lambda times a regulariser, or an expected reward with one."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeGuard, TypeVar
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import torch
 
+from .._autograd import tensor, values
 from .._checks import check_number as check_number
 from .._checks import check_option as check_option
 from .._checks import check_same_shape
 from .._checks import check_whole as check_whole
+from .._symbols import Symbol
 from .._types import Array
-from ..divergences import Divergence, ReverseKL
-from .logistic import Logistic
+from ..divergences import Divergence
+from ..numerics import exp, namespace
+from .data import Datum
+from .facts import Claims, Facts, StatedFacts, anything
+from .psi import Logistic
+from .statistics import linked
+from .terms import Sum
 
 Self = TypeVar("Self", bound="Objective")
-Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class Claims:
-    """What is known of an objective. The solvers rely on every one of these, and the tests check each.
-
-    convex            convex in the logits of a softmax policy, whatever the pairs
-    closed_form       the minimiser has a closed form (up to a 1-D root or a linear solve) when p* is Bradley-Terry
-    needs_reference   the pair loss reads the reference's log-probabilities
-    log_ratio_only    the pair loss depends on log pi_w - log pi_l alone, not on how much mass the pair has
-    self_concordance  the least known M with |D3 f[v,v,u]| <= M range(u) D2 f[v,v] in the logits, the condition of the
-                      error bounds; 0 for quadratics, None where no such M is known
-    couples_pairs     the loss is one of a whole batch, and no sum over its pairs: it has no risk and no optimum here
-    """
-
-    convex: bool
-    closed_form: bool
-    needs_reference: bool
-    log_ratio_only: bool
-    self_concordance: Any = None
-    couples_pairs: bool = False
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
     """An objective with trade-off parameter ``lam`` (the paper's lambda; ``beta`` in TRL), a positive finite number.
 
-    Inside the solvers ``lam`` may also be an array that broadcasts against the pairs.
+    Inside the solvers and trainers ``lam`` may also be an array or a tensor that broadcasts against the pairs.
     """
 
     lam: Any
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.lam, Symbol):
+            return
         if isinstance(self.lam, (bool, np.bool_, str)) or self.lam is None:
             raise TypeError(f"lam must be a positive finite number, got {self.lam!r}")
-        if isinstance(self.lam, torch.Tensor) and self.lam.ndim:
-            return  # from a trainer; in the midst of one of torch's transformations it has no values to look at
+        if _is_tensor(self.lam) and self.lam.ndim:
+            return  # torch may be transforming a function of it, and then it has no values to look at
         try:
             values = np.asarray(self.lam, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
@@ -71,10 +59,45 @@ class Objective(ABC):
         """The same objective at another lambda."""
         return dataclasses.replace(self, lam=lam)
 
+    @abstractmethod
+    def facts_at(self, datum: Datum | None) -> Facts:
+        """What is known of the objective on these data; over a wide range of data where there are none."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the objective, whatever the data."""
+        return self.facts_at(None)
+
+    @property
+    def claims(self) -> Claims:
+        """The facts that `Claims` has fields for."""
+        return self.facts.claims()
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "ndim")
+
+
+@dataclass(frozen=True)
+class RewardObjective(Objective):
+    """E_{y~pi}[-r(y)] + lam * ``regulariser``(pi, pi_ref): a reward where other objectives have pairs."""
+
     @property
     @abstractmethod
+    def regulariser(self) -> Divergence:
+        """The divergence that keeps the policy near the reference."""
+
+    def reward_terms(self, log_policy: Array, reward: Array) -> Array:
+        """Summands of E_{y~pi}[-r(y)], one per response, shape of ``log_policy``."""
+        return -exp(log_policy) * namespace(log_policy).asarray(reward)
+
+    @property
     def claims(self) -> Claims:
-        """What is known of this objective."""
+        return Claims(convex=False, closed_form=True, needs_reference=True, log_ratio_only=False)
+
+    def facts_at(self, datum: Datum | None) -> Facts:
+        """What is known of the optimum: in the scores mu(pi/pi_ref) = r/lam + const, whose fit to pairs is logistic."""
+        return Facts(Logistic()(self.lam * linked(self.regulariser)), None, datum)
 
 
 @dataclass(frozen=True)
@@ -82,24 +105,83 @@ class PairObjective(Objective):
     """An objective whose preference term is a loss of (winner, loser) log-probabilities.
 
     risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
+
+    A loss says what it is in one of two ways. ``terms``, a sum of psi(statistic), is all that solvers, proofs and the
+    trainer need: what is known of the loss is derived from it. ``pair_loss``, a bare formula, may be anything; of it
+    nothing is assumed but what ``claims`` states.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self).terms is PairObjective.terms and type(self).pair_loss is PairObjective.pair_loss:
+            raise TypeError(f"{type(self).__name__} must define terms or pair_loss")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that writes ``psi`` anew below one that is made of terms has the terms of that psi."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        anew = callable(own.get("psi")) and not {"terms", "pair_loss"} & set(own)
+        if anew and not any("psi" in vars(parent) for parent in cls.__mro__[1:]):
+            from .compat import terms_of_psi
+
+            cls.terms = property(terms_of_psi)  # type: ignore[method-assign, assignment]
+
+    @property
+    def terms(self) -> Sum | None:
+        """The loss as a sum of terms psi(statistic); None where there is a bare ``pair_loss`` instead."""
+        return None
 
     @property
     def regulariser(self) -> Divergence | None:
         """The explicit divergence from the reference, weighted by lam; None where there is none."""
         return None
 
-    def ratio_slopes(self) -> tuple[Any, Any] | None:
-        """Limits of the derivative in log pi_w/pi_l at -inf and +inf, of a convex loss of the log-ratio alone.
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
+        """The formula of `loss`, on checked arguments; that of ``terms``, where they are what the loss is made of."""
+        terms = self.terms
+        if terms is None:
+            raise TypeError(f"terms of {type(self).__name__} must be a sum of terms, got None")
+        value = terms.value(_datum(logp_w, logp_l, ref_logp_w, ref_logp_l))
+        for slot, logp in (("logp_w", logp_w), ("logp_l", logp_l)):
+            if slot not in terms.reads:  # so that torch finds a derivative, 0, in what the loss does not read
+                value = value + 0.0 * logp
+        return value
 
-        They decide whether separable data have a minimiser; None, where they are not known, leaves that to the search.
+    @property
+    def claims(self) -> Claims:
+        """Derived from the terms; of a bare formula nothing is assumed, unless its author says so here."""
+        return self.facts.claims() if self.is_made_of_terms else NOTHING
+
+    def ratio_slopes(self) -> tuple[Any, Any] | None:
+        """For a bare formula: limits of its slope in log pi_w/pi_l at -inf and +inf; they decide about separable data.
+
+        None, where they are not known, leaves that to the search.
         """
         return None
 
     @property
-    def claims(self) -> Claims:
-        """Nothing but that the loss may read all it is given: true of every loss, and enough for every tool here."""
-        return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+    def is_made_of_terms(self) -> bool:
+        """Whether ``terms`` say what the loss is.
+
+        A subclass may write ``pair_loss`` anew; its parent's terms then count only if they give the same numbers.
+        """
+        return self.states_terms or (self.terms is not None and _agrees(self))
+
+    @property
+    def states_terms(self) -> bool:
+        """Whether the class says in ``terms`` what the loss is, and nothing below or beside that says it anew."""
+        source = next(cls for cls in type(self).__mro__ if {"terms", "pair_loss"} & set(vars(cls)))
+        return source is not PairObjective and "pair_loss" not in vars(source)
+
+    def facts_at(self, datum: Datum | None) -> Facts:
+        """What is known of the objective: derived from its terms, or as far as its author claims it.
+
+        datum: the data that parameters of the terms depend on; without any, what holds over a wide range of them.
+        """
+        if not self.is_made_of_terms:
+            return StatedFacts(self)
+        assert self.terms is not None
+        return Facts(self.terms, self.regulariser, datum)
 
     def loss(
         self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
@@ -108,20 +190,32 @@ class PairObjective(Objective):
 
         Args:
             logp_w, logp_l: log pi(winner), log pi(loser): numpy arrays or torch tensors of one shape and dtype.
-            ref_logp_w, ref_logp_l: the same under pi_ref; may be left out where ``claims.needs_reference`` is False.
+            ref_logp_w, ref_logp_l: the same under pi_ref; may be left out where ``facts.needs_reference`` is False.
 
         Returns:
             An array of the same kind, shape and dtype, differentiable by torch.
 
         Raises:
             TypeError, ValueError: naming the argument whose kind, dtype or shape is wrong, or that is missing.
+
+        Example:
+            >>> import numpy as np
+            >>> from expo_analysis import DPO
+            >>> DPO(lam=0.5).loss(*np.log([[0.6], [0.3], [0.4], [0.4]])).round(4)
+            array([0.5348])
         """
-        if self.claims.needs_reference:
+        if self.facts.needs_reference:
             for name, value in (("ref_logp_w", ref_logp_w), ("ref_logp_l", ref_logp_l)):
                 if value is None:
                     raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
         given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
         check_same_shape(**{name: value for name, value in given.items() if value is not None})
+        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l)
+
+    def one_per_pair(
+        self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
+    ) -> Array:
+        """`pair_loss`, of which only the shape is checked: for callers that have checked their arguments."""
         result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
         if getattr(result, "shape", None) != logp_w.shape:
             raise ValueError(
@@ -130,83 +224,48 @@ class PairObjective(Objective):
             )
         return result
 
-    @abstractmethod
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        """The formula of `loss`, on checked arguments. This is the one method a new loss must write."""
 
-    def logistic(self, ref_log_ratio: Array = None) -> Logistic | None:
-        """The loss as a `Logistic` of its margin, where it is one: the formula and its derivatives both follow from it.
-
-        None, as for most losses, leaves the derivatives to torch.
-
-        Args:
-            ref_log_ratio: log(pi_ref,w / pi_ref,l) of each pair, for parameters that depend on it; None where
-                ``claims.needs_reference`` is False.
-        """
-        return None
-
-    def stated(self, ref_log_ratio: Array = None) -> Logistic | None:
-        """`logistic`, for whoever computes with it: None where a subclass wrote the formula anew, but not the terms."""
-        written = {"logistic", "pair_loss", "psi"}
-        latest = next(cls for cls in type(self).__mro__ if not written.isdisjoint(vars(cls)))
-        return self.logistic(ref_log_ratio) if "logistic" in vars(latest) else None
+NOTHING = Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+"""Nothing but that the loss may read all that it is given: true of every loss, and enough for every tool here."""
 
 
-@dataclass(frozen=True)
-class MarginObjective(PairObjective):
-    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with mu = f' of a divergence, and any psi."""
-
-    @property
-    def link(self) -> Divergence:
-        """The divergence whose derivative is mu; reverse KL gives mu = log."""
-        return ReverseKL()
-
-    @abstractmethod
-    def psi(self, margin: Array) -> Array:
-        """psi as a function of the margin mu(u_w) - mu(u_l)."""
-
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        mu = self.link.mu
-        return self.psi(mu(logp_w - ref_logp_w) - mu(logp_l - ref_logp_l))
+def _datum(logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Mapping[str, Array]:
+    return {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
 
 
-@dataclass(frozen=True)
-class QuasiconvexObjective(MarginObjective):
-    r"""psi(mu(u_w) - mu(u_l)), u = pi/pi_ref, with psi convex and mu = f' of a divergence: the paper's QPO family.
+def _agrees(objective: PairObjective) -> bool:
+    """Whether a class's own ``pair_loss`` gives the numbers of the terms that it inherits, to rounding.
 
-    A convex psi makes the problem convex in the *scores* s = mu(u), for whatever mu, and on a connected comparison
-    graph every score vector is reached by exactly one policy, found by a one-dimensional root. So the solvers need psi
-    and the divergence only. [ours]
+    It is asked at the objective's own lambdas, of pairs from likely to hardly possible. Of a tensor, which torch may be
+    transforming a function of, there are no values to look at, and others have to do.
     """
-
-    @abstractmethod
-    def psi_slopes(self) -> tuple[Any, Any]:
-        """Limits of psi' at -inf and +inf: they decide whether separable data have a minimiser."""
-
-    @property
-    @abstractmethod
-    def psi_self_concordance(self) -> Any:
-        """The least known M with |psi'''| <= M psi''; it is ``claims.self_concordance`` where mu is the logarithm.
-
-        None where there is none, as for a psi with kinks.
-        """
-
-    @property
-    def linear_pieces(self) -> tuple[tuple[Any, Any], ...] | None:
-        """(slope, intercept) of each piece of a psi that is a maximum of straight lines; None for any other psi."""
-        return None
-
-    @property
-    def bradley_terry_margin(self) -> bool:
-        """Whether lam * (s_i - s_j) = log p*_ij / p*_ji minimises the expected psi of every single pair."""
-        return False
+    lams = OTHER_LAMS if _is_tensor(objective.lam) else tuple(np.unique(np.asarray(objective.lam)).tolist())
+    try:
+        return _agree_at(objective.with_lam(1.0), lams)
+    except TypeError:  # an option that cannot be hashed
+        return _agree_at.__wrapped__(objective.with_lam(1.0), lams)
 
 
-def has_formula_of(objective: Any, cls: type[Kind]) -> TypeGuard[Kind]:
-    """Whether an objective is of this class and computes what the class computes.
+OTHER_LAMS = (0.1, 1.0, 10.0)
 
-    A subclass may have a formula of its own, and then what is known of its parent does not hold for it.
-    """
-    formula = ("pair_loss", "psi", "regulariser", "reward_terms")
-    own = type(objective)
-    return isinstance(objective, cls) and all(getattr(own, x, None) is getattr(cls, x, None) for x in formula)
+
+@lru_cache(maxsize=256)
+def _agree_at(objective: PairObjective, lams: tuple[float, ...]) -> bool:
+    objective = objective.with_lam(np.array(lams))
+    terms = objective.terms
+    assert terms is not None
+    rng = np.random.default_rng(0)
+    wide = anything()
+    usual = {name: -rng.exponential(np.repeat([0.1, 1.0, 10.0], 70)[:, None]) for name in wide}
+    for datum in (wide, usual):
+        ours = np.asarray(terms.value(datum)) + 0.0 * objective.lam
+        try:
+            theirs = values(
+                objective.with_lam(tensor(objective.lam)).pair_loss, *(x + 0.0 * ours for x in datum.values())
+            )
+        except Exception:  # a formula of somebody else's may raise anything, and will do so again where it is used
+            return False
+        size = 1 + np.abs(ours) + (1 + objective.lam) * sum(map(np.abs, datum.values()))
+        if theirs.shape != ours.shape or not (np.abs(ours - theirs) <= 1e-14 * size).all():
+            return False
+    return True

@@ -24,8 +24,10 @@ its terms are.
 
 from __future__ import annotations
 
-from .._array import Array, check_same_shape, namespace
+from .._checks import check_same_shape
+from .._types import Array
 from ..divergences import ForwardKL
+from ..numerics import namespace
 from .base import PairObjective
 
 ESTIMATORS = ("exact", "own_responses", "reference_samples", "token_kl")

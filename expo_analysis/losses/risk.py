@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._array import Array, namespace
+from .._types import Array
 from ..bandit import Bandit
-from .base import Objective, PairObjective
-from .rlhf import RLHF
+from ..numerics import namespace
+from .base import Objective, PairObjective, RewardObjective
 
 
 def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
@@ -33,7 +33,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     shape = np.broadcast_shapes(tuple(log_policy.shape), bandit.reference.shape)
     log_policy = xp.broadcast_to(log_policy, shape)
     log_reference = xp.broadcast_to(like(np.log(bandit.reference)), shape)
-    if isinstance(objective, RLHF):
+    if isinstance(objective, RewardObjective):
         if reward is None:
             if bandit.optimal is None:
                 raise ValueError("reward must be given for RLHF on win counts, where pi* is not known")
@@ -47,7 +47,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     refuse_coupled(objective)
     winner, loser, weight = bandit.edges
-    read = (log_policy, log_reference) if objective.claims.needs_reference else (log_policy,)
+    read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
@@ -60,7 +60,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
 
 def refuse_coupled(objective: Objective) -> None:
     """Raise where a loss couples the pairs of a batch, so that no weights of single pairs give a risk."""
-    if objective.claims.couples_pairs:
+    if isinstance(objective, PairObjective) and objective.facts.couples_pairs:
         raise ValueError(
             f"objective must be a loss of single pairs: {type(objective).__name__} couples the pairs of a batch and "
             "has no risk over weighted pairs; call its loss on a batch of pairs instead"

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from .._types import Floats, Indices, Mask
 
 
 @lru_cache
@@ -59,7 +57,7 @@ class Elimination:
     pivots: Floats
 
     @property
-    def positive_definite(self) -> NDArray[np.bool_]:
+    def positive_definite(self) -> Mask:
         """Whether v'Hv > 0 for every v that is not constant, shape (B,)."""
         pivots = self.pivots[1:]
         return np.asarray((pivots > 0).all(axis=0) & (pivots < np.inf).all(axis=0))

@@ -1,109 +1,127 @@
-"""A batch of small problems over one set of responses, and its derivatives in the logits.
+"""A batch of small problems over one set of responses, in the form that solvers want, and its derivatives.
 
-The batch is the last axis. Derivatives of a loss in its log-probabilities come from its `Logistic` where it states one,
-and from torch's autograd otherwise, so a new loss brings its formula and nothing else; the chain rule from there to the
-logits is written here, once, for all of them.
+**Axes.** Outside of this room policies are (..., prompts, responses). A `Problem` has the responses first and the batch
+last, (n, B), so that every step of a solver runs over contiguous problems; what belongs to ordered pairs that carry
+weight is (E, B), what belongs to unordered pairs (n(n-1)/2, B), in the order of `laplacian.pairs`. `Problem.cut` is the
+one transposition in, `solve` the one transposition out.
+
+**Parts.** The terms of a loss fall into four kinds, each with its own derivatives:
+
+    sum_e weight_e psi(slope (x_w - x_l) - shift)          pair parts: x are logits, logits less log pi_ref, or scores
+    - sum_i target_i log pi_i                              a cross-entropy: forward KL, and likelihoods of winners
+    sum_e weight_e loss(log pi_w, log pi_l)                anything else, term by term, or by torch for a bare formula
+    strength D(pi, pi_ref)                                 any other divergence
+
+The chain rule from there to the logits is written here, once, for all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from ..divergences import ForwardKL
-from ..losses.base import PairObjective
-from ..losses.logistic import Logistic
-from .laplacian import incidence, pairs
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from .._autograd import slope_and_bend, tensor
+from .._types import Floats, Indices, Mask
+from ..bandit import Bandit
+from ..divergences import Divergence, ForwardKL
+from ..losses.base import Objective, PairObjective
+from ..losses.data import Datum, evaluate
+from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
+from ..losses.psi import Logistic, Psi
+from ..losses.statistics import is_number
+from ..losses.terms import Term, bound
+from .edges import Edges
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
-    """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
+class Part:
+    """A psi of slope (x_a - x_b), a and b the ends of a pair; slope is a number, (B,) or (E, B).
 
-    Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
+    relative: whether x are the logits less log pi_ref.
     """
 
-    n: int
-    winner: Indices
-    loser: Indices
+    slope: Any
+    relative: bool
 
-    @classmethod
-    def of(cls, support: NDArray[np.bool_]) -> Edges:
-        """The edges where ``support`` (n, n) holds; the last ones are kept, with their matrices."""
-        return _edges(len(support), support.tobytes())
-
-    @property
-    def ends(self) -> tuple[Indices, Indices]:
-        return self.winner, self.loser
-
-    @cached_property
-    def to_winner(self) -> csr_array:
-        """Sums over the edges of each winner, (n, E)."""
-        return self._sums(self.winner, np.ones(len(self.winner)), self.n)
-
-    @cached_property
-    def to_loser(self) -> csr_array:
-        """Sums over the edges of each loser, (n, E)."""
-        return self._sums(self.loser, np.ones(len(self.loser)), self.n)
-
-    @cached_property
-    def to_pair(self) -> csr_array:
-        """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
-        return abs(self.net)
-
-    @cached_property
-    def net(self) -> csr_array:
-        """The same, edges counting negative whose winner is the low end of the pair."""
-        high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
-        sign = np.where(self.winner > self.loser, 1.0, -1.0)
-        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
-
-    @cached_property
-    def upward(self) -> csr_array:
-        """The same over the edges alone whose winner is the high end of the pair."""
-        return self.net.maximum(0)
-
-    @cached_property
-    def downward(self) -> csr_array:
-        """The same over the edges alone whose winner is the low end of the pair."""
-        return self.upward - self.net
-
-    def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
-        return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+    def margin(self, difference: Floats) -> Floats:
+        """m, from x_a - x_b."""
+        return difference if is_number(self.slope, 1) else self.slope * difference
 
 
-@lru_cache(maxsize=16)
-def _edges(n: int, support: bytes) -> Edges:
-    return Edges(n, *np.nonzero(np.frombuffer(support, dtype=bool).reshape(n, n)))
+@dataclass(frozen=True, eq=False)
+class PairPart(Part):
+    """sum_e weight_e psi(slope (x_w - x_l) - shift).
+
+    psi, shift: with numbers, (B,) or (E, B). weight: (E, B). place: of the term among the objective's.
+    """
+
+    psi: Psi
+    shift: Any
+    weight: Floats
+    place: int
+
+    def margin(self, difference: Floats) -> Floats:
+        """m, from x_w - x_l."""
+        scaled = super().margin(difference)
+        return scaled if is_number(self.shift, 0) else scaled - self.shift
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Merged(Part):
+    """A logistic part of slope (x_high - x_low), both directions of each pair taken together: one sigma serves both.
+
+    logistic: with weights for kept and flipped, (n(n-1)/2, B). size: the sums of the moduli of what these are sums of.
+    """
+
+    logistic: Logistic
+    size: Floats
+
+    def derivatives(self, difference: Floats) -> tuple[Floats, Floats]:
+        """First and second derivative in x_high - x_low, weighted."""
+        first, second = self.logistic.derivatives(self.margin(difference))
+        return (first, second) if is_number(self.slope, 1) else (self.slope * first, self.slope**2 * second)
+
+    def take(self, columns: Indices) -> Merged:
+        """The same at these positions of the batch."""
+        kept, flipped = (x.take(columns, axis=-1) for x in (self.logistic.kept, self.logistic.flipped))
+        slope = self.slope if np.ndim(self.slope) == 0 else np.take(self.slope, columns, axis=-1)
+        return Merged(slope, self.relative, Logistic(kept, flipped), self.size.take(columns, axis=-1))
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """min over theta of sum_e weight_e loss(winner_e, loser_e) + strength * regulariser(softmax(theta), reference).
+    """min over x of the four kinds of parts in the module's docstring; x are logits, or scores mu(pi/pi_ref).
 
-    objective: its ``lam`` has shape (B,).
-    edges: the E ordered pairs, among the n responses at hand.
-    weight: shape (E, B), non-negative.
-    log_reference: shape (n, B), normalised over the n responses.
-    strength: shape (B,): lam, times the mass of these responses when they are a component of a larger problem.
+    objective: its ``lam`` has shape (B,). facts: what is known of it on these data.
+    edges: the E ordered pairs that carry weight, among the n responses at hand. weight: (E, B), non-negative.
+    log_reference: (n, B), normalised over the n responses. log_mass: (B,), the logarithm of what they are normalised
+    by; None where they are all responses. pull: (B,), lam times the mass of these responses under pi_ref, where forward
+    KL is the regulariser; else None. likelihood: (n, B), the weights of -log pi_i; None where there are none. link:
+    where x are scores, the divergence whose mu they are; None where x are logits. optimal: (n, B), pi* normalised over
+    the n responses; None where it is not known. responses: (n, B), the numbers that the bandit has for them. exists:
+    (B,), whether a minimiser is known to exist.
     """
 
-    objective: PairObjective
+    objective: Objective
+    facts: Facts
     edges: Edges
     weight: Floats
     log_reference: Floats
-    strength: Floats
+    log_mass: Floats | None = None
+    pull: Floats | None = None
+    likelihood: Floats | None = None
+    link: Divergence | None = None
+    optimal: Floats | None = None
+    responses: Indices | None = None
+    exists: Mask | None = None
+    ARRAYS: ClassVar[tuple[str, ...]] = (
+        *("weight", "log_reference", "log_mass", "pull", "likelihood", "optimal", "responses", "exists"),
+    )
+    """Fields with the batch as their last axis."""
 
     @property
     def n(self) -> int:
@@ -118,186 +136,213 @@ class Problem:
         """exp of ``log_reference``."""
         return np.asarray(np.exp(self.log_reference))
 
-    def stated(self) -> Logistic | None:
-        """The loss of each edge as a `Logistic`, where it states one and its margin is a log-ratio."""
-        claims, edges = self.objective.claims, self.edges
-        if not claims.log_ratio_only:
-            return None
-        if not claims.needs_reference:
-            return self.objective.stated()
-        return self.objective.stated(self.log_reference[edges.winner] - self.log_reference[edges.loser])
+    @cached_property
+    def target(self) -> Floats | None:
+        """The weights of -log pi_i, (n, B), from the regulariser and from likelihoods; None where there are none."""
+        parts = [] if self.pull is None else [self.pull * self.reference]
+        parts += [] if self.likelihood is None else [self.likelihood]
+        return None if not parts else sum(parts[1:], start=parts[0])
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """A regulariser that is no cross-entropy."""
+        return None if self.pull is not None or self.link is not None else self.facts.regulariser
+
+    @property
+    def lam(self) -> Floats:
+        return np.asarray(self.objective.lam)
 
     @cached_property
-    def logistic(self) -> Logistic | None:
-        """The weighted losses of each of `laplacian.pairs`, both ways round: a `Logistic` of theta_high - theta_low.
+    def datum(self) -> Datum:
+        """What parameters of terms may depend on."""
+        return _reference_datum(self.edges, self.log_reference, self.log_mass)
 
-        What is kept for one direction is flipped for the other, so both share all that has to be computed.
-        """
-        stated = self.stated()
-        if stated is None:
-            return None
-        kept, flipped = self.weight * stated.kept, self.weight * stated.flipped
+    @cached_property
+    def parts(self) -> tuple[PairPart, ...]:
+        """The pair parts, those apart that are `merged`."""
+        return tuple(part for part in self._pair_parts() if not _merges(part))
+
+    @cached_property
+    def merged(self) -> tuple[Merged, ...]:
+        """Logistic pair parts of the log-ratio itself."""
+        return tuple(self._merge(part) for part in self._pair_parts() if _merges(part))
+
+    @cached_property
+    def likelihoods(self) -> tuple[Term, ...]:
+        """The terms whose weights are in ``likelihood``."""
+        known = self.likelihood is not None and self.link is None
+        return tuple(term for term in self.facts.terms if known and is_likelihood(term.psi, term.statistic))
+
+    @cached_property
+    def general(self) -> tuple[Term, ...]:
+        """Terms that are neither pair parts nor likelihoods."""
+        return tuple(term for term in self.facts.terms if not (self._is_pair(term) or term in self.likelihoods))
+
+    @property
+    def is_formula(self) -> bool:
+        """Whether the loss is a bare formula, differentiated by torch."""
+        return isinstance(self.objective, PairObjective) and not self.facts.terms.terms
+
+    @property
+    def only_pairs(self) -> bool:
+        """Whether parts of log-ratios and a cross-entropy are all there is."""
+        formula = self.is_formula and not self.facts.log_ratio_only
+        return not (formula or self.general or self.divergence is not None)
+
+    @cached_property
+    def concordance(self) -> Any:
+        """M in x, as `Facts.self_concordance`; None where none is known."""
+        return self.facts.self_concordance if self.link is None else self.facts.score_concordance
+
+    def _is_pair(self, term: Term) -> bool:
+        return self.link is not None or of_log_ratio(term.statistic) is not None
+
+    def _pair_parts(self) -> list[PairPart]:
+        return [self._part(place, term) for place, term in enumerate(self.facts.terms) if self._is_pair(term)]
+
+    @cached_property
+    def in_torch(self) -> tuple[Term, ...]:
+        """The terms with tensors in the place of arrays, for those that torch has to differentiate."""
+        objective = self.objective.with_lam(tensor(self.lam))
+        datum = {name: tensor(x) for name, x in self.datum.items()}
+        terms = objective.facts_at(datum).terms
+        return tuple(dataclasses.replace(term, psi=bound(term.psi, datum)) for term in terms)
+
+    def of_psi(self, psi: Psi, place: int, margin: Floats) -> tuple[Floats, Floats]:
+        """psi' and psi'' of the term at this place, as its psi states them, or by torch."""
+        return (
+            psi.derivatives(margin)
+            if states_derivatives(psi)
+            else slope_and_bend(self.in_torch[place].psi.value, margin)
+        )
+
+    def _part(self, place: int, term: Term) -> PairPart:
+        statistic, datum = term.statistic, self.datum
+        scale, centre, offset = (evaluate(x, datum) for x in (statistic.scale, statistic.centre, statistic.offset))
+        factor = sum(c for c, atom in statistic.parts if atom.slot == "w")
+        shift = offset if is_number(centre, 0) else scale * centre + offset
+        relative = {atom.relative for _, atom in statistic.parts}
+        if self.link is None and len(relative) > 1:  # log pi_ref of one of them is data
+            shift = shift + scale * sum(
+                c * datum[f"ref_logp_{atom.slot}"] for c, atom in statistic.parts if atom.relative
+            )
+        weight, data_weight = self.weight, evaluate(term.weight, datum)
+        return PairPart(
+            slope=scale if factor == 1 else scale * factor,
+            relative=self.link is None and relative == {True},
+            psi=bound(term.psi, datum),
+            shift=shift,
+            weight=weight if is_number(data_weight, 1) else weight * data_weight,
+            place=place,
+        )
+
+    def _merge(self, part: PairPart) -> Merged:
+        assert isinstance(part.psi, Logistic)
+        kept, flipped = part.weight * part.psi.kept, part.weight * part.psi.flipped
         up, down = self.edges.upward, self.edges.downward
-        return dataclasses.replace(stated, kept=up @ kept + down @ flipped, flipped=up @ flipped + down @ kept)
+        # what is kept for one direction of a pair is flipped for the other
+        logistic = Logistic(up @ kept + down @ flipped, up @ flipped + down @ kept)
+        size = self.edges.to_pair @ (np.abs(kept) + np.abs(flipped))
+        return Merged(part.slope, part.relative, logistic, size)
 
-    def take(self, columns: NDArray[Any]) -> Problem:
+    @classmethod
+    def cut(
+        cls,
+        objective: Objective,
+        bandit: Bandit,
+        responses: Any,
+        prompt: Indices,
+        lam: Floats,
+        likelihood: Floats | None = None,
+        exists: Mask | None = None,
+    ) -> Problem:
+        """The problem of these ``responses``, given all others, at (prompt, lam) pairs of shape (B,).
+
+        likelihood: (B, n), the weights of -log pi_i over the whole bandit, or None. In each problem the responses that
+        are compared most come first, because rounding errors gather at the first (see `laplacian`), where they do the
+        least harm.
+        """
+        members = np.asarray(responses)
+        n, k, objective = bandit.n, len(members), objective.with_lam(lam)
+        run = slice(prompt[0], prompt[0] + len(prompt))
+        rows = run if np.array_equal(prompt, np.arange(run.start, run.stop)) else prompt  # a slice copies nothing
+
+        def inside(pairwise: Floats) -> Floats:
+            taken = np.moveaxis(pairwise.reshape(-1, n, n)[rows], 0, -1)
+            return taken if k == n else taken[np.ix_(members, members)]
+
+        wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
+        labels = members
+        if (degree[:-1] < degree[1:]).any():
+            order = np.argsort(-degree, axis=0, kind="stable")
+            wins = np.take_along_axis(np.take_along_axis(wins, order[:, None], 0), order[None], 1)
+            labels = members[order]
+
+        def own(values: Floats) -> Floats:
+            """(n, B) of the bandit, at these responses."""
+            return values[labels] if labels.ndim == 1 else np.take_along_axis(values, labels, 0)
+
+        reference = own(bandit.reference.reshape(-1, n)[rows].T)
+        mass = reference.sum(axis=0)
+        optimal = None if bandit.optimal is None else own(bandit.optimal.reshape(-1, n)[rows].T)
+        log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
+        edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+        facts = objective.facts_at(_reference_datum(edges, log_reference, log_mass))
+        pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
+        return cls(
+            objective,
+            facts,
+            edges,
+            wins[edges.winner, edges.loser],
+            log_reference,
+            log_mass,
+            pull=lam * mass if pulls else None,
+            likelihood=None if likelihood is None else own(likelihood.T),
+            link=facts.link if facts.psis_convex else None,
+            optimal=None if optimal is None else optimal / optimal.sum(axis=0),
+            responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
+            exists=exists,
+        )
+
+    def in_logits(self) -> Problem:
+        """The same with logits for x, where they are scores."""
+        return dataclasses.replace(self, link=None)
+
+    def at(self, x: Floats, relative: bool) -> Floats:
+        """x, or x less log pi_ref."""
+        return x - self.log_reference if relative else x
+
+    def take(self, columns: Any) -> Self:
         """The problems at these positions of the batch (indices or a mask)."""
         columns = np.arange(self.size)[columns]  # take, unlike indexing, keeps rows contiguous
-        taken = dataclasses.replace(
-            self,
-            objective=self.objective.with_lam(self.objective.lam[columns]),
-            weight=self.weight.take(columns, axis=1),
-            log_reference=self.log_reference.take(columns, axis=1),
-            strength=self.strength[columns],
-        )
-        if "reference" in vars(self):  # what is known need not be computed again
-            vars(taken)["reference"] = self.reference.take(columns, axis=1)
-        if vars(self).get("logistic") is not None:
-            vars(taken)["logistic"] = vars(self)["logistic"].take(columns)
+        changes: dict[str, Any] = {
+            name: None if (value := getattr(self, name)) is None else value.take(columns, axis=-1)
+            for name in self.ARRAYS
+        }
+        objective = self.objective.with_lam(self.lam[columns])
+        datum = _reference_datum(self.edges, changes["log_reference"], changes["log_mass"])
+        # whether a formula agrees with terms is not to be found out once more
+        stated = StatedFacts(objective) if isinstance(objective, PairObjective) and self.is_formula else None
+        facts = stated or objective.facts_at(datum)
+        taken = dataclasses.replace(self, objective=objective, facts=facts, **changes)
+        for name in ("reference", "target"):  # what is known need not be computed again
+            if vars(self).get(name) is not None:
+                vars(taken)[name] = vars(self)[name].take(columns, axis=1)
+        if "merged" in vars(self):
+            vars(taken)["merged"] = tuple(part.take(columns) for part in self.merged)
         return taken
 
 
-@dataclass(frozen=True)
-class Expansion:
-    """Second-order expansion at theta.
-
-    gradient: (n, B), in the logits. curvature: (n(n-1)/2, B), the weights -H_ij of the Hessian in the logits, in the
-    order of `laplacian.pairs`. slope, bend: first and second derivative of each edge's loss in log pi_winner, (E, B);
-    where there is a `Problem.logistic`, its own, (n(n-1)/2, B). losses: each edge's, (E, B), where they came with the
-    derivatives.
-    """
-
-    gradient: Floats
-    curvature: Floats
-    slope: Floats
-    bend: Floats
-    losses: Floats | None = None
+def _reference_datum(edges: Edges, log_reference: Floats, log_mass: Floats | None) -> Datum:
+    """What parameters of terms may depend on, (E, B) each: log pi_ref over all responses, of a part of them too."""
+    whole = log_reference if log_mass is None else log_reference + log_mass
+    return {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
 
 
-def log_softmax(theta: Floats) -> Floats:
-    """theta - log sum exp theta over the first axis."""
-    shifted = theta - theta.max(axis=0)
-    return shifted - np.log(np.exp(shifted).sum(axis=0))
+def states_derivatives(psi: Psi) -> bool:
+    """Whether a psi has derivatives of its own; else they are torch's."""
+    return type(psi).derivatives is not Psi.derivatives
 
 
-def softmax(theta: Floats) -> Floats:
-    """exp(theta), normalised over the first axis."""
-    odds = np.exp(theta - theta.max(axis=0))
-    return np.asarray(odds / odds.sum(axis=0))
-
-
-def value(problem: Problem, theta: Floats, losses: Floats | None = None) -> Floats:
-    """The objective of each problem of the batch at theta (n, B); shape (B,).
-
-    Here as in `expand`, log-ratios are those of theta, without the rounding of log-softmax. losses: those of the edges
-    at theta, where an `Expansion` there has them already.
-    """
-    objective, log_policy = problem.objective, log_softmax(theta)
-    with torch.no_grad():
-        if problem.logistic is not None:
-            total = problem.logistic(_margin(problem, theta)).sum(axis=0)
-        else:
-            if losses is None:
-                logp = theta if objective.claims.log_ratio_only else log_policy
-                losses = _numpy(_loss(problem)(*(_tensor(logp[end]) for end in problem.edges.ends)))
-            total = np.einsum("eb,eb->b", problem.weight, losses)
-        if objective.regulariser is not None:
-            terms = objective.regulariser.terms(_tensor(log_policy), _tensor(problem.log_reference))
-            total = total + problem.strength * _numpy(terms).sum(axis=0)
-    return total
-
-
-def expand(problem: Problem, theta: Floats) -> Expansion:
-    """Gradient and Hessian of the batch at theta, shape (n, B).
-
-    With a = dF/dlog pi and A = d2F/(dlog pi)2, the chain rule through log-softmax is
-        g = a - pi sum(a),    H = A - pi r' - r pi' + sum(r) pi pi' - sum(a) (diag(pi) - pi pi'),    r = A 1.
-    Per-pair sums are taken first, so what cancels (log-ratio losses have sum(a) = 0 and r = 0) cancels exactly.
-    """
-    objective, edges, weight = problem.objective, problem.edges, problem.weight
-    regulariser = objective.regulariser
-    log_ratio_only = objective.claims.log_ratio_only
-    high, low = pairs(problem.n)
-    total = rows = np.zeros(1)  # (B,) and (n, B) in general
-    losses = None
-    if problem.logistic is not None:
-        slope, bend = problem.logistic.derivatives(_margin(problem, theta))
-        gradient, curvature = incidence(problem.n) @ slope, bend
-    elif log_ratio_only:
-        # f(x_w - x_l): derivatives in x_l are those in x_w with signs changed
-        loss, x_l = _loss(problem), _tensor(theta[edges.loser])
-        losses, (slope,), ((bend,),) = _derivatives(lambda x_w: loss(x_w, x_l), theta[edges.winner])
-        # net of each pair first: at the optimum these nearly vanish, and so does the rounding of their sums
-        gradient = incidence(problem.n) @ (edges.net @ (weight * slope))
-        curvature = edges.to_pair @ (weight * bend)
-    else:
-        log_policy = log_softmax(theta)
-        losses, (slope, dl), ((bend, cross), (_, dll)) = _derivatives(
-            _loss(problem), *(log_policy[end] for end in edges.ends)
-        )
-        gradient = edges.to_winner @ (weight * slope) + edges.to_loser @ (weight * dl)
-        curvature = -(edges.to_pair @ (weight * cross))
-        total = (weight * (slope + dl)).sum(axis=0)
-        rows = edges.to_winner @ (weight * (bend + cross)) + edges.to_loser @ (weight * (cross + dll))
-
-    if log_ratio_only and type(regulariser) is ForwardKL:
-        # a cross-entropy, whose Hessian in the logits is diag(pi) - pi pi'
-        policy = softmax(theta)
-        gradient = gradient + problem.strength * (policy - problem.reference)
-        curvature = curvature + (problem.strength * policy)[high] * policy[low]
-        return Expansion(gradient, curvature, slope, bend, losses)
-    if regulariser is not None:
-        log_reference, strength = _tensor(problem.log_reference), problem.strength
-        _, (first,), ((second,),) = _derivatives(lambda x: regulariser.terms(x, log_reference), log_softmax(theta))
-        gradient = gradient + strength * first
-        total = total + strength * first.sum(axis=0)
-        rows = rows + strength * second  # a diagonal A adds to the row sums alone
-    if not log_ratio_only or regulariser is not None:
-        policy = softmax(theta)
-        gradient = gradient - policy * total
-        shared = rows - (rows.sum(axis=0) + total) / 2 * policy
-        curvature = curvature + policy[high] * shared[low] + shared[high] * policy[low]
-    return Expansion(gradient, curvature, slope, bend, losses)
-
-
-def _margin(problem: Problem, theta: Floats) -> Floats:
-    """What a `Problem.logistic` is a function of, (n(n-1)/2, B)."""
-    assert problem.logistic is not None
-    at = theta - problem.log_reference if problem.logistic.relative else theta
-    high, low = pairs(problem.n)
-    return np.asarray(at[high] - at[low])
-
-
-def _loss(problem: Problem) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The loss of each edge as a function of log pi at its two ends, in torch."""
-    objective = problem.objective
-    reference = [_tensor(problem.log_reference[end]) for end in problem.edges.ends if objective.claims.needs_reference]
-    loss = objective.with_lam(_tensor(objective.lam)).loss
-    return lambda x_w, x_l: loss(x_w, x_l, *reference)
-
-
-def _derivatives(
-    function: Callable[..., torch.Tensor], *points: Floats
-) -> tuple[Floats, list[Floats], list[list[Floats]]]:
-    """Values, first and second derivatives at the ``points`` of a function that torch applies element by element."""
-    inputs = [_tensor(x).requires_grad_(True) for x in points]
-    values = function(*inputs)
-    first = _gradients(values, inputs, create_graph=True)
-    second = [_gradients(slope, inputs) for slope in first]
-    return _numpy(values), [_numpy(x) for x in first], [[_numpy(x) for x in row] for row in second]
-
-
-def _gradients(outputs: torch.Tensor, inputs: list[torch.Tensor], create_graph: bool = False) -> list[torch.Tensor]:
-    """Elementwise derivatives; zero where the output does not depend on the input."""
-    if not outputs.requires_grad:
-        return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True, retain_graph=True, create_graph=create_graph)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
-
-
-def _tensor(array: Floats) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _numpy(tensor: torch.Tensor) -> Floats:
-    return tensor.detach().numpy()
+def _merges(part: PairPart) -> bool:
+    return type(part.psi) is Logistic and is_number(part.shift, 0) and np.ndim(part.slope) < 2

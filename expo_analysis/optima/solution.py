@@ -4,18 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from .._json import plain
+from .._types import Floats
 from ..bandit import Bandit
 from ..losses.base import Objective
 
-Floats = NDArray[np.float64]
-Status = Literal["optimal", "no_minimiser", "not_unique", "failed"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Status(StrEnum):
+    """What was found. A member equals its string: ``solution.status == "optimal"``."""
+
+    OPTIMAL = "optimal"
+    """The minimiser, proven: by an error bound, or by the conditions for a minimum of a convex problem."""
+    BEST_FOUND = "best_found"
+    """The lowest of many searches; nothing proves that there is nothing lower."""
+    NO_MINIMISER = "no_minimiser"
+    """The infimum is not attained; ``certificate`` tells whether that is proven."""
+    NOT_UNIQUE = "not_unique"
+    """Several policies have the lowest value; the message says which masses or log-ratios are open."""
+    FAILED = "failed"
+    """The solver found no point of which anything can be said; the policy is where it stopped."""
+
+
+class Certificate(StrEnum):
+    """What a status rests on. A member equals its string."""
+
+    ERROR_BOUND = "error_bound"
+    """A proven bound on the distance from the minimiser, rounding included."""
+    CONDITIONS = "optimality_conditions"
+    """The conditions for a minimum of a convex problem hold to rounding."""
+    THEOREM = "theorem"
+    """What is known of existence and uniqueness from the comparison graph and the loss."""
+    SEARCH = "search"
+    """Many searches, and no proof."""
+    NONE = "none"
+    """Nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +56,9 @@ class Solution:
         not unique the member that ``message`` describes.
     log_policy: its logarithm, which does not underflow.
     value: the objective there (per prompt); nan where no minimiser exists.
-    status: ``"optimal"``, ``"no_minimiser"``, ``"not_unique"`` or ``"failed"``.
+    status: a `Status`, equal to its string: ``"optimal"`` (proven), ``"best_found"``, ``"no_minimiser"``,
+        ``"not_unique"`` or ``"failed"``.
+    certificate: a `Certificate`: what the status rests on.
     message: why, naming responses by their indices.
     error_bound: a proven bound on the 1-norm distance of ``policy`` from the true minimiser (from the described member
         where it is not unique), rounding included; nan where none is proven.
@@ -42,6 +74,7 @@ class Solution:
     message: Any
     error_bound: Any
     iterations: Any
+    certificate: Any = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row per prompt and response: lam, prompt, response, policy, reference, optimal, status, ..."""
@@ -71,6 +104,7 @@ class Path:
     message: Any
     error_bound: Floats
     iterations: Any
+    certificate: Any = None
 
     def __len__(self) -> int:
         return len(self.lams)
@@ -79,7 +113,7 @@ class Path:
         """The `Solution` at ``lams[index]``."""
         rows = (self.policies, self.log_policies, self.value, self.status, self.message, self.error_bound)
         objective = self.objective.with_lam(float(self.lams[index]))
-        return Solution(objective, self.bandit, *(row[index] for row in (*rows, self.iterations)))
+        return Solution(objective, self.bandit, *(row[index] for row in (*rows, self.iterations, self.certificate)))
 
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
@@ -87,6 +121,8 @@ class Path:
 
 
 def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:
+    import pandas as pd
+
     bandit = result.bandit
     policy = result.policy if isinstance(result, Solution) else result.policies
     prompts, n = bandit.prompts or 1, bandit.n
@@ -105,6 +141,6 @@ def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:
         "reference": np.broadcast_to(bandit.reference, shape).reshape(-1),
         "optimal": np.broadcast_to(unknown if bandit.optimal is None else bandit.optimal, shape).reshape(-1),
     }
-    for name in ("value", "status", "error_bound", "iterations", "message"):
+    for name in ("value", "status", "certificate", "error_bound", "iterations", "message"):
         frame[name] = per_prompt(getattr(result, name))
     return pd.DataFrame(frame)

@@ -1,10 +1,9 @@
 """`solve` and `solve_path`: route an objective to what can be proven about it.
 
 1. `structure` tells which responses hang together and whether a minimiser exists.
-2. `pieces` solves each connected piece: scores and a root for the QPO family, the two-response form or Newton for what
-   is convex in the logits, many starts for the rest.
-3. Here the pieces are put together at their masses: by the conservation law for EXPO, by the limit or by the convention
-   that the message states for the others.
+2. Each connected piece becomes a batch of `Problem`, and goes to the first of `methods` that accepts it.
+3. Here the pieces are put together at their masses: by the cross-entropy where there is one (for EXPO the conservation
+   law), by the limit or by the convention that the message states for the others.
 """
 
 from __future__ import annotations
@@ -13,19 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from .._threads import one_thread
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
-from ..losses import RLHF, Objective, risk
-from ..losses.risk import refuse_coupled
+from ..losses.base import Objective, PairObjective, RewardObjective
+from ..losses.data import Datum
+from ..losses.risk import refuse_coupled, risk
 from .certificate import UNIT
-from .pieces import METHODS, Piece, PieceResult, solve_piece
-from .solution import Path, Solution
-from .structure import describe, structures
+from .found import Found
+from .methods import NAMES, solve_problem
+from .problem import Problem
+from .solution import Certificate, Path, Solution, Status
+from .structure import Structure, data_of, decided, describe, structures
 
-Floats = NDArray[np.float64]
+WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
+"""From the best to the worst that can be said of a piece."""
 
 BLOCK = 1 << 18
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
@@ -85,8 +87,10 @@ def _check(objective: Any, bandit: Any, method: str) -> None:
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
     if not isinstance(bandit, Bandit):
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
+    if method not in NAMES:
+        raise ValueError(f"method must be one of {list(NAMES)}, got {method!r}")
+    if not isinstance(objective, (PairObjective, RewardObjective)):
+        raise TypeError(f"objective must be a loss of pairs or a reward, got {type(objective).__name__}")
     refuse_coupled(objective)
 
 
@@ -98,68 +102,69 @@ class _Flat:
     reward: Floats
     value: Floats
     status: NDArray[Any]
+    certificate: NDArray[Any]
     message: NDArray[Any]
     error_bound: Floats
-    iterations: NDArray[np.intp]
+    iterations: Indices
 
-    def put(
-        self, at: NDArray[np.intp], mass: Floats, responses: NDArray[np.intp], result: PieceResult, whole: bool
-    ) -> None:
+    @classmethod
+    def empty(cls, size: int, n: int) -> _Flat:
+        return cls(
+            log_policy=np.full((size, n), -np.inf),
+            reward=np.full((size, n), np.nan),
+            value=np.full(size, np.nan),
+            status=np.empty(size, dtype=object),
+            certificate=np.empty(size, dtype=object),
+            message=np.empty(size, dtype=object),
+            error_bound=np.zeros(size),
+            iterations=np.zeros(size, dtype=np.intp),
+        )
+
+    def begin(self, at: Indices, status: Status, message: str) -> None:
+        """Enter what follows from the structure alone."""
+        self.log_policy[at], self.error_bound[at], self.iterations[at] = -np.inf, 0.0, 0
+        self.status[at], self.message[at] = status, message
+        self.certificate[at] = Certificate.ERROR_BOUND if status == Status.OPTIMAL else Certificate.THEOREM
+
+    def put(self, at: Indices, mass: Floats, responses: Indices, found: Found, whole: bool) -> None:
         """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``.
 
         whole: whether these are all responses, so that the piece's reward and value are those of the problem.
         """
-        self.log_policy[at, responses] = np.log(mass) + result.log_policy
-        self.error_bound[at] += mass * (result.bound + 4 * UNIT)
-        self.iterations[at] = np.maximum(self.iterations[at], result.steps)
-        if result.reward is not None and whole:
-            self.reward[at, responses] = result.reward
-        if result.value is not None and whole:
-            self.value[at] = result.value
-        told = np.flatnonzero(result.message != "")
-        rows, status = at[told], result.status[told]
-        self.status[rows] = np.where(status == "optimal", self.status[rows], status)
+        self.log_policy[at, responses] = np.log(mass) + found.log_policy
+        self.error_bound[at] += mass * (found.bound + 4 * UNIT)
+        self.iterations[at] = np.maximum(self.iterations[at], found.steps)
+        if found.reward is not None and whole:
+            self.reward[at, responses] = found.reward
+        if found.value is not None and whole:
+            self.value[at] = found.value
+        # the problem's status is the worst of its pieces'; what it rests on goes with it
+        before_status = self.status[at]
+        worse = np.array(
+            [WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)]
+        )
+        weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
+        self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
+        self.status[at] = np.where(worse, found.status, before_status)
+        told = np.flatnonzero(found.message != "")
+        rows = at[told]
         before = self.message[rows]
         both = (before != "the minimiser") & (before != "")
-        self.message[rows] = np.where(both, before + "; " + result.message[told], result.message[told])
+        self.message[rows] = np.where(both, before + "; " + found.message[told], found.message[told])
 
     def verdicts(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        names = ("value", "status", "message", "error_bound", "iterations")
+        names = ("value", "status", "message", "error_bound", "iterations", "certificate")
         return {name: getattr(self, name).reshape(shape)[()] for name in names}
 
 
-@one_thread()
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
-    size = len(lams) * prompts
-    prompt = np.tile(np.arange(prompts), len(lams))
-    lam = np.repeat(lams, prompts)
-    reference = bandit.reference.reshape(prompts, n)
-    flat = _Flat(
-        log_policy=np.full((size, n), -np.inf),
-        reward=np.full((size, n), np.nan),
-        value=np.full(size, np.nan),
-        status=np.empty(size, dtype=object),
-        message=np.empty(size, dtype=object),
-        error_bound=np.zeros(size),
-        iterations=np.zeros(size, dtype=np.intp),
-    )
-    for structure, members in structures(objective, bandit):
-        columns = np.arange(size) if len(members) == prompts else np.flatnonzero(np.isin(prompt, members))
-        masses = np.ones((len(columns), 1))
-        if structure.split:
-            masses = structure.masses(reference[members])[np.searchsorted(members, prompt[columns])]
-        flat.status[columns], flat.message[columns] = describe(objective, structure)
-        for responses, mass in zip(structure.pieces, masses.T, strict=True):
-            if len(responses) == 1:
-                flat.log_policy[columns, responses[0]] = np.log(mass)
-                flat.error_bound[columns] += 2 * UNIT * mass
-                continue
-            blocks = -(-len(columns) * len(responses) * max(len(responses), 8) // BLOCK)
-            for at, part in zip(np.array_split(columns, blocks), np.array_split(mass, blocks), strict=True):
-                piece = Piece.cut(objective, bandit, responses, prompt[at], lam[at], part)
-                flat.put(at, part, piece.responses, solve_piece(piece, method), whole=not structure.split)
-    lost = flat.status == "no_minimiser"
+    flat = _Flat.empty(len(lams) * prompts, n)
+    data = data_of(bandit)
+    for own in _alike(objective, lams, data):
+        columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
+        _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
+    lost = flat.status == Status.NO_MINIMISER
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
     flat.value[lost] = np.nan
@@ -168,13 +173,70 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     return flat
 
 
+def _alike(objective: Objective, lams: Floats, data: Datum) -> list[Indices]:
+    """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
+    found: dict[Any, list[int]] = {}
+    for place, lam in enumerate(lams.tolist()):
+        facts = objective.with_lam(lam).facts_at(data)
+        signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
+        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
+        found.setdefault((*known, bool(facts.likelihood)), []).append(place)
+    return [np.array(places) for places in found.values()]
+
+
+def _solve_alike(
+    flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str, data: Datum
+) -> None:
+    """Solve all prompts at these lambdas, whose places in ``flat`` are ``columns``."""
+    prompts = bandit.prompts or 1
+    lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
+    found = structures(objective, bandit, lams, data)
+    held = found.target is not None
+    target = bandit.reference.reshape(prompts, -1)[prompt] if found.target is None else found.target
+
+    def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
+        flat.begin(columns[at], *describe(objective, structure, held, signed))
+        masses = structure.masses(target[at]) if structure.split else np.ones((len(at), 1))
+        for responses, mass in zip(structure.pieces, masses.T, strict=True):
+            if len(responses) == 1:
+                flat.log_policy[columns[at], responses[0]] = np.log(mass)
+                flat.error_bound[columns[at]] += 2 * UNIT * mass
+                continue
+            width = len(responses) * max(len(responses), 8)
+            blocks = min(len(at), -(-len(at) * width // BLOCK))
+            for places, part in zip(np.array_split(at, blocks), np.array_split(mass, blocks), strict=True):
+                likelihood = None if found.likelihood is None else found.likelihood[places]
+                own = exists[places]
+                problem = Problem.cut(objective, bandit, responses, prompt[places], lam[places], likelihood, own)
+                solved = solve_problem(problem, method, search)
+                assert problem.responses is not None
+                flat.put(columns[places], part, problem.responses, solved, whole=not structure.split)
+
+    for structure, at in found.groups:
+        assemble(structure, at, found.exists, search=not found.assumed)
+    if found.assumed:  # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
+        for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
+            structure = decided(objective, bandit, float(lam[place]), int(prompt[place]), data)
+            assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
+
+
 def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:
-    """The objective at each policy, from log-probabilities, which do not underflow; by torch, as in the solvers."""
+    """The objective at each policy, from log-probabilities, which do not underflow."""
     shape = (len(lams), *bandit.reference.shape)
-    log_policy, reward = (torch.from_numpy(x.reshape(shape)) for x in (flat.log_policy, flat.reward))
-    fitted = isinstance(objective, RLHF) and bandit.optimal is None
+    log_policy, reward = (x.reshape(shape) for x in (flat.log_policy, flat.reward))
+    fitted = isinstance(objective, RewardObjective) and bandit.optimal is None
     values = [
-        risk(objective.with_lam(lam), bandit, log_policy[k], reward[k] if fitted else None)
+        _risk(objective.with_lam(lam), bandit, log_policy[k], reward[k] if fitted else None)
         for k, lam in enumerate(lams)
     ]
-    return torch.stack(values).reshape(-1).numpy()
+    return np.stack(values).reshape(-1)
+
+
+def _risk(objective: Objective, bandit: Bandit, log_policy: Floats, reward: Floats | None) -> Floats:
+    """The risk, by torch for a bare formula, which need not take numpy arrays."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        if not isinstance(objective, PairObjective) or objective.is_made_of_terms:
+            return np.asarray(risk(objective, bandit, log_policy, reward))
+        import torch
+
+        return np.asarray(risk(objective, bandit, torch.from_numpy(log_policy)).detach().numpy())

@@ -63,7 +63,7 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
     if bandit.counts is not None or bandit.reference.ndim != 1:
         raise ValueError("bandit must be a population with one prompt, policies of shape (n,)")
     found = solve(objective, bandit)
-    if found.status != "optimal":
+    if found.status not in ("optimal", "best_found"):
         raise ValueError(f"bandit must have one minimiser of {objective.name}: {found.message}")
     theta = torch.from_numpy(found.log_policy)
     log_reference = torch.from_numpy(np.log(bandit.reference))
@@ -71,7 +71,7 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
 
     def losses(theta: torch.Tensor) -> torch.Tensor:
         log_policy = torch.log_softmax(theta, dim=-1)
-        read = [log_policy, log_reference] if objective.claims.needs_reference else [log_policy]
+        read = [log_policy, log_reference] if objective.facts.needs_reference else [log_policy]
         return torch.as_tensor(objective.loss(*(array[end] for array in read for end in (winner, loser))))
 
     def total(theta: torch.Tensor) -> torch.Tensor:

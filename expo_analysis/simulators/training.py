@@ -23,7 +23,7 @@ from .._progress import Progress, silent
 from .._threads import one_thread
 from .._types import Floats, Indices
 from ..bandit import Bandit
-from ..losses import RLHF, Objective, PairObjective
+from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
@@ -226,7 +226,7 @@ class _Task:
     def risk(self, parameters: Tensor, batch: Batch, estimator: str = "exact") -> Tensor:
         """The objective of each setting on a batch, shape (O, S); parameters (O, S, size)."""
         objective, policy = self.objective, self.policy
-        if isinstance(objective, RLHF):
+        if isinstance(objective, RewardObjective):
             log_policy = policy.log_policy(parameters)
             value = objective.reward_terms(log_policy, self.rewards.expand_as(log_policy)).sum(dim=-1)
             kept = objective.regulariser(log_policy, self.log_reference.expand_as(log_policy))
@@ -242,7 +242,7 @@ class _Task:
             *read, estimate = self._estimated(parameters, batch, estimator)
         else:
             read = list(policy.log_probs(parameters, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
-        if objective.claims.needs_reference:
+        if objective.facts.needs_reference:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         total = (batch.weight * objective.loss(*read)).sum(dim=-1)
         if regulariser is None:
@@ -408,7 +408,7 @@ def _rewards(
     objectives: list[Objective], reward: ArrayLike | None, optimal: Floats | None, shape: tuple[int, ...]
 ) -> Tensor:
     """r, in a shape that broadcasts to (data sets, prompts, n); empty where no objective reads it."""
-    if not any(isinstance(objective, RLHF) for objective in objectives):
+    if not any(isinstance(objective, RewardObjective) for objective in objectives):
         if reward is not None:
             raise ValueError("reward is used by RLHF only, and no objective is RLHF")
         return torch.empty(0)
@@ -437,13 +437,13 @@ def _check(
     if not isinstance(training, Training):
         raise TypeError(f"training must be a Training, got {type(training).__name__}")
     for objective in objectives:
-        if not isinstance(objective, (PairObjective, RLHF)):
+        if not isinstance(objective, (PairObjective, RewardObjective)):
             raise TypeError(f"objectives must be RLHF or pair objectives, got {type(objective).__name__}")
         refuse_coupled(objective)
         if np.ndim(objective.lam) != 0:
             raise ValueError("objectives must have one lam each: give a list of objectives for several")
         if training.estimator != "exact":
-            if isinstance(objective, RLHF):
+            if isinstance(objective, RewardObjective):
                 raise ValueError("estimator must be 'exact' for RLHF")
             check_estimator(objective, training.estimator)
     for name, given in (("data", data), ("validation", validation)):

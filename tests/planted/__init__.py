@@ -6,7 +6,7 @@ An answer is listed only where it is sure; a desideratum that is not listed may 
 
 from __future__ import annotations
 
-from . import broken, dpo, expo, others
+from . import broken, dpo, expo, others, terms
 from .known import Planted
 
-PLANTED: tuple[Planted, ...] = (*expo.PLANTED, *dpo.PLANTED, *others.PLANTED, *broken.PLANTED)
+PLANTED: tuple[Planted, ...] = (*(*expo.PLANTED, *dpo.PLANTED, *others.PLANTED, *terms.PLANTED, *broken.PLANTED),)

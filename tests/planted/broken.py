@@ -76,6 +76,9 @@ class Broken(Bare):
                 return loss
             case "wrong gradient":
                 return (2 * loss).detach() - loss.detach() + loss * 0 + (loss - loss.detach()) * 3
+            case "backward without lambda":
+                factor = (1 + self.lam) / 2
+                return loss + ((factor - 1) * loss).detach()
             case "float32":
                 return loss.float()
             case "complains":
@@ -186,6 +189,7 @@ PLANTED = (
             ("prints", EXPO, "it is EXPO", ""),
             ("sleeps", EXPO, "it is EXPO", ""),
             ("wrong gradient", BROKEN, "its gradient is three times too large", "gradient"),
+            ("backward without lambda", BROKEN, "its gradient is wrong unless lambda is 1", r"lambda = .*gradient"),
             ("float32", BROKEN, "it loses half of its digits", "float32|precision|dtype"),
             ("complains", BROKEN, "it raises", "ValueError: a message of three lines"),
         )
@@ -222,15 +226,16 @@ PLANTED = (
         FalselyBradleyTerry(1.0),
         but(DPO, unknown="weak_interpolation constraint_robustness monotone_path"),
         "as DPO with a margin",
-        remark="bradley_terry_margin = True is false",
+        remark="log_odds_scale is false",
+        slow=True,
     ),
-    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO", remark="psi_slopes = .* is false"),
+    Planted("false: psi_slopes", WrongSlopes(1.0), DPO, "it is DPO", remark="slopes = .* is false", slow=True),
     Planted(
         "false: self-concordance",
         TooConcordant(1.0),
         DPO,
         "it is DPO",
-        remark="psi_self_concordance = .* is false",
+        remark="self_concordance = .* is false",
         slow=True,
     ),
     Planted(

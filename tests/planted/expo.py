@@ -449,6 +449,7 @@ PLANTED = (
         but({**EXPO, **COERCIVE}, fails="preservation first_step improvement", unknown="constraint_robustness"),
         "as before; EXPO's closed form for two responses does not apply",
         decided="first_step",
+        slow=True,
     ),
     Planted(
         "margin of 0.5, of EXPO",
@@ -460,6 +461,7 @@ PLANTED = (
         ),
         "it has a margin; EXPO's closed form for two responses does not apply",
         decided="preservation first_step",
+        slow=True,
     ),
     Planted(
         "target off by 1e-6",

@@ -11,6 +11,7 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses import Claims, PairObjective
 from expo_analysis.numerics import exp, log_sigmoid
+from expo_analysis.terms import Square, hbar
 
 from .dpo import Both, Margins
 from .expo import Bare
@@ -42,9 +43,10 @@ class ShiftedIPO(ea.IPO):
     above: float = 0.0
     below: float = math.inf
 
-    def psi(self, margin):
+    @property
+    def terms(self):
         inside = (self.lam > self.above) & (self.lam < self.below)
-        return (margin - 0.5 / self.lam - self.shift * inside) ** 2
+        return Square()(hbar - (0.5 / self.lam + self.shift * inside))
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class TargetlessIPO(ea.IPO):
 
     below: float = 0.05
 
-    def psi(self, margin):
-        return (margin - 0.5 / self.lam * (self.lam >= self.below)) ** 2
+    @property
+    def terms(self):
+        return Square()(hbar - 0.5 / self.lam * (self.lam >= self.below))
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class SquaredHinge(Margins):
 
 @dataclass(frozen=True)
 class SubclassedHinge(ea.Hinge):
-    """A subclass of the hinge with a square, while the parent's straight lines are inherited."""
+    """A subclass of the hinge with a square: the parent's straight lines are not its own."""
 
     def psi(self, margin):
         return (1 - self.lam * margin).clip(min=0) ** 2
@@ -202,6 +205,7 @@ PLANTED = (
         answers("existence", "strong_interpolation preservation uniqueness conservation first_step"),
         "psi'(0) is not 0, and from a margin of 1 on the loss is 0",
         decided="preservation first_step uniqueness",
+        slow=True,
     ),
     Planted(
         "squared hinge, of the hinge",
@@ -209,7 +213,6 @@ PLANTED = (
         answers("existence", "strong_interpolation preservation uniqueness conservation first_step"),
         "as the squared hinge; the parent's straight lines do not apply",
         decided="first_step",
-        remark="linear_pieces|false",
         slow=True,
     ),
     Planted(
@@ -235,6 +238,7 @@ PLANTED = (
         answers("strong_interpolation preservation improvement first_step", "reference_limit weak_interpolation"),
         "its optimum is pi* at every lambda; the parent's closed form does not apply",
         decided="reference_limit",
+        slow=True,
     ),
     Planted("EXPO as SLiC", SmoothSLiC(1.0), EXPO, "it is EXPO; the parent's solver does not apply", slow=True),
     Planted("DPO as DPOP", PlainDPOP(1.0), DPO, "it is DPO; the parent's solver does not apply", slow=True),

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from ...losses.expo import EXPO
+from ...losses import EXPO
 from .modelling import is_peft
 from .objectives import Mixture
 from .regulariser import CONSERVES

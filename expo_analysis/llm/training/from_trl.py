@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...losses.catalogue import TRL_SMOOTHED, from_trl
+from ...losses.trl import TRL_SMOOTHED, from_trl
 from .aggregation import TOKEN_MEAN
 
 AGGREGATION = {"ipo": "mean", "sigmoid_norm": "mean", "sft": TOKEN_MEAN}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...losses.base import PairObjective
-from ...losses.qpo import QPO
+from ...losses import QPO, PairObjective
 from ...own_loss import make_loss
 from .objectives import check_pairwise
 

@@ -2,7 +2,7 @@
 
 Most trainings have one objective with weight 1. Several at once are a mixture, such as MPO's. And some objectives are a
 sum already, of parts that their papers aggregate in different ways: CPO and RPO sum the log-probabilities of their
-preference term over tokens, and average those of their likelihood.
+preference term over tokens, and average those of their likelihood; so does any loss whose terms are of both kinds.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ...divergences import Divergence
-from ...losses.base import PairObjective, check_number, check_option, has_formula_of
-from ...losses.dpo import DPO
-from ...losses.ipo import IPO
-from ...losses.likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from ...losses import IPO, ORPO, SFT, PairObjective, SimPO
+from ...losses.base import check_number, check_option
+from ...losses.facts import is_likelihood
+from ...losses.terms import Sum
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 
 AVERAGED: dict[Any, str] = {
@@ -137,12 +137,45 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     """The terms of one objective: those of its definition, unless an aggregation is asked for."""
     if aggregation is not None:
         return [Term(1.0, objective, aggregation)]
-    if has_formula_of(objective, CPO):
-        return [Term(1.0, BradleyTerry(objective.lam), "sum"), Term(objective.alpha, SFT(objective.lam), "mean")]
-    if has_formula_of(objective, RPO):
-        return [Term(1.0, DPO(objective.lam), "sum"), Term(objective.alpha, SFT(objective.lam), "mean")]
-    averaged = any(has_formula_of(objective, kind) for kind in AVERAGED)
-    return [Term(1.0, objective, "mean" if averaged else "sum")]
+    if any(has_formula_of(objective, kind) for kind in AVERAGED):
+        return [Term(1.0, objective, "mean")]
+    if not _both(objective):
+        return [Term(1.0, objective, "sum")]
+    assert objective.terms is not None
+    of_likelihood = likelihood(objective)
+    rest = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if not own)
+    averaged = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if own)
+    preference = Summands(objective.lam, Sum(tuple(rest)), objective.regulariser)
+    return [Term(1.0, preference, "sum"), Term(1.0, Summands(objective.lam, Sum(tuple(averaged))), "mean")]
+
+
+@dataclass(frozen=True)
+class Summands(PairObjective):
+    """Some of the terms of an objective."""
+
+    summands: Sum
+    kept: Divergence | None = None
+    name: ClassVar[str] = "summands"
+
+    @property
+    def terms(self) -> Sum:
+        return self.summands
+
+    @property
+    def regulariser(self) -> Divergence | None:
+        return self.kept
+
+
+def likelihood(objective: PairObjective) -> tuple[bool, ...]:
+    """Of each of its terms, whether it is a likelihood, a straight line in log-probabilities; () of a bare formula."""
+    if not objective.is_made_of_terms or objective.terms is None:
+        return ()
+    return tuple(is_likelihood(term.psi, term.statistic) for term in objective.terms)
+
+
+def _both(objective: PairObjective) -> bool:
+    """Whether it is made of likelihoods and of other terms, such as CPO."""
+    return len(set(likelihood(objective))) == 2
 
 
 def _notes(objective: PairObjective) -> list[str]:
@@ -150,13 +183,20 @@ def _notes(objective: PairObjective) -> list[str]:
     for kind, why in AVERAGED.items():
         if has_formula_of(objective, kind):
             return [f"{name} on means over tokens: {why}. aggregation='sum' takes sums instead"]
-    if has_formula_of(objective, CPO) or has_formula_of(objective, RPO):
+    if _both(objective):
         return [f"{name}: its preference term sums log-probabilities over tokens, its likelihood averages them"]
     if objective.name == "kto" and getattr(objective, "reference_point", None) == 0:
         return [f"{name} with reference_point = 0: it is not estimated from the batch"]
     if objective.name == "bco" and getattr(objective, "reference_point", None) == 0:
         return [f"{name} with reference_point = 0, as TRL has it; the paper's is a running mean of the rewards"]
     return []
+
+
+def has_formula_of(objective: Any, kind: type[Any]) -> bool:
+    """Whether an objective is of this class, and no class below it writes the formula anew."""
+    own = type(objective)
+    formula = ("terms", "pair_loss", "regulariser")
+    return isinstance(objective, kind) and all(getattr(own, part) is getattr(kind, part) for part in formula)
 
 
 def check_pairwise(objective: Any) -> PairObjective:

@@ -254,7 +254,7 @@ def _regulariser(
     if rules.estimator is None:
         return None, None
     pairs = sums.shape[1]
-    how = next(term.aggregation for term in rules.mixture.terms if term.objective is rules.mixture.regularised)
+    how = next(term.aggregation for term in rules.mixture.terms if term.objective.regulariser is not None)
     logps = scale(sums, mask[: 2 * pairs].sum(dim=1).view(2, pairs), how)
     samples, divergence, token_kls = None, None, None
     beyond = slice(2 * pairs, None)

@@ -192,7 +192,7 @@ def minimisers(name: str, world: World) -> pd.DataFrame:
     rows = []
     for objective in world.objectives:
         solution = solve(objective, bandit)
-        exists = solution.status in ("optimal", "not_unique")
+        exists = solution.status in ("optimal", "best_found", "not_unique")
         limit = flow_limit(solution.policy, bandit) if exists and not isinstance(objective, EXPO) else solution.policy
         for kind, mask in kinds_of(bandit.wins).items():
             low = high = end = np.nan

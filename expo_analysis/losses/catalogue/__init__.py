@@ -1,0 +1,79 @@
+"""Every loss of the package, one family a file, and their names for the command line and for loops over all."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..._checks import check_option
+from ..base import Objective
+from .aot import AOT
+from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
+from .dpo import DPO
+from .dpop import DPOP
+from .expo import EXPO, SPO, ExplicitPO, RegressionEXPO
+from .fdpo import FDPO, ChiPO
+from .hinge import Hinge, SLiC
+from .ipo import IPO
+from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from .nonconvex import EXO, DiscoPOP
+from .qpo import QPO
+from .rlhf import RLHF
+
+__all__ = [
+    "AOT",
+    "BCO",
+    "CATALOGUE",
+    "CPO",
+    "DPO",
+    "DPOP",
+    "EXO",
+    "EXPO",
+    "FDPO",
+    "IPO",
+    "KTO",
+    "NCA",
+    "ORPO",
+    "QPO",
+    "RLHF",
+    "RPO",
+    "SFT",
+    "SPO",
+    "SPPO",
+    "APODown",
+    "APOZero",
+    "BradleyTerry",
+    "ChiPO",
+    "DiscoPOP",
+    "ExplicitPO",
+    "Hinge",
+    "RegressionEXPO",
+    "SLiC",
+    "SimPO",
+    "objective",
+]
+
+CATALOGUE: dict[str, type[Objective]] = {
+    cls.name: cls
+    for cls in (
+        *(RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO, SPO),
+        *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
+        *(SFT, BradleyTerry, CPO, SimPO, ORPO),
+        *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
+    )
+}
+
+
+def objective(name: str, lam: float, **options: Any) -> Objective:
+    """The objective called ``name`` in `CATALOGUE`, with its own options.
+
+    Raises:
+        ValueError: unknown name, or an option that this objective does not have.
+    """
+    check_option("objective", name, tuple(sorted(CATALOGUE)))
+    cls = CATALOGUE[name]
+    accepted = [field.name for field in dataclasses.fields(cls) if field.name != "lam"]
+    for option in options:
+        if option not in accepted:
+            raise ValueError(f"{option} is not an option of {name!r}; accepted: {accepted or 'none'}")
+    return cls(lam, **options)

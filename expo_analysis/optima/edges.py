@@ -1,0 +1,72 @@
+"""The ordered pairs that carry weight, and the sums over them, as sparse matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from .._types import Floats, Indices, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
+
+    Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
+    """
+
+    n: int
+    winner: Indices
+    loser: Indices
+
+    @classmethod
+    def of(cls, support: Mask) -> Edges:
+        """The edges where ``support`` (n, n) holds; the last ones are kept, with their matrices."""
+        return _edges(len(support), support.tobytes())
+
+    @property
+    def ends(self) -> tuple[Indices, Indices]:
+        return self.winner, self.loser
+
+    @cached_property
+    def to_winner(self) -> csr_array:
+        """Sums over the edges of each winner, (n, E)."""
+        return self._sums(self.winner, np.ones(len(self.winner)), self.n)
+
+    @cached_property
+    def to_loser(self) -> csr_array:
+        """Sums over the edges of each loser, (n, E)."""
+        return self._sums(self.loser, np.ones(len(self.loser)), self.n)
+
+    @cached_property
+    def to_pair(self) -> csr_array:
+        """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
+        return abs(self.net)
+
+    @cached_property
+    def net(self) -> csr_array:
+        """The same, edges counting negative whose winner is the low end of the pair."""
+        high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
+        sign = np.where(self.winner > self.loser, 1.0, -1.0)
+        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+
+    @cached_property
+    def upward(self) -> csr_array:
+        """The same over the edges alone whose winner is the high end of the pair."""
+        return self.net.maximum(0)
+
+    @cached_property
+    def downward(self) -> csr_array:
+        """The same over the edges alone whose winner is the low end of the pair."""
+        return self.upward - self.net
+
+    def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
+        return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+
+
+@lru_cache(maxsize=16)
+def _edges(n: int, support: bytes) -> Edges:
+    return Edges(n, *np.nonzero(np.frombuffer(support, dtype=bool).reshape(n, n)))

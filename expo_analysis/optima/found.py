@@ -1,0 +1,77 @@
+"""What a method returns for a batch of problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._types import Floats, Indices, Mask
+from .problem import Problem
+from .solution import Certificate, Status
+
+VANISHED = 1e-12
+"""A probability below this at the end of a search is taken to be on its way to zero, and named in the message."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """log_policy (n, B), 1-norm error bound (B,), steps (B,), status, certificate and message (B,).
+
+    passed_on: (B,), the problems that the method could not settle, and that the next one should be tried on.
+    reward: the one that RLHF fits. value: the objective, where the method had all at hand that it takes.
+    """
+
+    log_policy: Floats
+    bound: Floats
+    steps: Indices
+    status: NDArray[Any]
+    certificate: NDArray[Any]
+    message: NDArray[Any]
+    passed_on: Mask
+    reward: Floats | None = None
+    value: Floats | None = None
+
+    def merged(self, other: Found, where: Mask) -> Found:
+        """This, with the problems ``where`` taken from ``other``."""
+        merged: dict[str, Any] = {}
+        for name in ("log_policy", "bound", "steps", "status", "certificate", "message", "passed_on"):
+            merged[name] = getattr(self, name).copy()
+            merged[name][..., where] = getattr(other, name)
+        return Found(**merged)
+
+
+def judged(
+    log_policy: Floats,
+    bound: Floats,
+    steps: Indices | None = None,
+    converged: Mask | None = None,
+) -> Found:
+    """Optimal where an error bound proves it, or where the method of a convex problem converged; failed elsewhere."""
+    size = len(bound)
+    steps = np.zeros(size, dtype=np.intp) if steps is None else steps
+    converged = np.ones(size, dtype=bool) if converged is None else converged
+    proven = np.isfinite(bound)
+    status, certificate, message = texts(Status.OPTIMAL, size), texts(Certificate.ERROR_BOUND, size), texts("", size)
+    if not proven.all():
+        certificate[~proven] = Certificate.CONDITIONS
+        message[~proven] = "the minimiser, but rounding is too large against the curvature to prove an error bound"
+        lost = ~proven & ~converged
+        status[lost], certificate[lost] = Status.FAILED, Certificate.NONE
+        message[lost] = "Newton's method ran out of steps; the policy is its last iterate"
+    return Found(log_policy, bound, steps, status, certificate, message, np.zeros(size, dtype=bool))
+
+
+def texts(text: Any, size: int) -> NDArray[Any]:
+    """The same for each of the batch, as objects (`numpy.full` would convert each of them)."""
+    found = np.empty(size, dtype=object)
+    found.fill(text)
+    return found
+
+
+def named(problem: Problem, which: Mask, column: int | np.intp) -> list[int]:
+    """The bandit's numbers of the responses ``which`` (n, B), of one problem of the batch."""
+    assert problem.responses is not None
+    return sorted(problem.responses[which[:, column], column].tolist())

@@ -1,0 +1,209 @@
+r"""Losses that are piecewise linear in the margins, such as the hinge: a linear program in the scores.
+
+    min over z, t of  sum_e w_e t_e   with   t_e >= slope_k (z_winner - z_loser) + intercept_k   for every piece k.
+
+**All minimisers from one** [ours]. Let y_ek >= 0 be the multipliers at one solution; sum_k y_ek = w_e. By
+complementary slackness z is a minimiser if and only if on every edge each piece with y_ek > 0 is a largest one, that
+is, if its margin lies in the interval where these pieces are. So the minimisers are exactly the solutions of a system
+of differences,
+
+    low_e <= z_winner - z_loser <= high_e,
+
+and the largest value of z_i - z_j among them is the length of a shortest path. Hence no further program is needed to
+tell whether the minimiser is unique, which differences are open, and whether they are bounded. Multipliers below
+`NEGLIGIBLE` times their pair's weight count as zero: weights that tie to within that are taken to tie.
+
+Where minimisers are many, the one nearest to the reference, with the least sum of squares of the scores around their
+mean, is found by least-distance programming (Lawson and Hanson 1974, ch. 23).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog, nnls
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..._types import Floats, Indices, Mask
+from ...divergences import ReverseKL
+from ..found import Found, judged
+from ..problem import Problem
+from ..scores import from_scores
+from ..solution import Certificate, Status
+
+NEGLIGIBLE = 1e-9
+SAME = 1e-7
+
+
+@dataclass(frozen=True)
+class LinearOptimum:
+    """scores (n, B); the groups of responses between which scores are fixed; whether open differences are unbounded.
+
+    One group means that the scores are unique. solved: (B,), False where the program has no solution.
+    """
+
+    scores: Floats
+    groups: list[list[tuple[int, ...]]]
+    unbounded: Mask
+    solved: Mask
+
+
+NAME = "auto"
+
+
+def accepts(problem: Problem) -> bool:
+    """Maxima of straight lines in scores' differences, or in log-ratios, and nothing else."""
+    alone = problem.only_pairs and not problem.is_formula and not problem.merged and problem.target is None
+    lines = bool(problem.parts) and all(part.psi.linear_pieces is not None for part in problem.parts)
+    return alone and lines and problem.facts.psis_convex
+
+
+def solve(problem: Problem) -> Found:
+    """The minimisers, problem by problem: one of them, and whether there are others; no error bound is proven."""
+    assert problem.responses is not None
+    found = linear_optimum(problem)
+    link = ReverseKL() if problem.link is None else problem.link
+    log_policy, _ = from_scores(link, problem.log_reference, found.scores, np.zeros(problem.size))
+    result = judged(log_policy, np.zeros(problem.size))
+    result.bound[:], result.certificate[:] = np.nan, Certificate.CONDITIONS
+    for b in range(problem.size):
+        if not found.solved[b]:
+            result.status[b], result.certificate[b] = Status.FAILED, Certificate.NONE
+            result.message[b] = "the linear program of the scores was not solved"
+        elif len(found.groups[b]) > 1:
+            groups = sorted(sorted(problem.responses[list(group), b].tolist()) for group in found.groups[b])
+            names = ", ".join(map(str, groups))
+            how = "some of them without bound" if found.unbounded[b] else "within bounds"
+            result.status[b] = Status.NOT_UNIQUE
+            result.message[b] = (
+                f"the loss is least for many policies: between responses {names} the log-ratios are open, {how}; the "
+                "policy returned is the one whose scores are nearest to the reference's"
+            )
+    result.passed_on[:] = np.isneginf(log_policy).any(axis=0)  # no policy has these scores
+    return result
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """weight max_k (slope_k (z_winner - z_loser) + intercept_k) of each pair: (E, B), and (K, E, B) for the lines."""
+
+    winner: Indices
+    loser: Indices
+    weight: Floats
+    slope: Floats
+    intercept: Floats
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Lines:
+        """All parts, one after the other. z are the scores; where x are logits, these less log pi_ref."""
+        (winner, loser), shape = problem.edges.ends, problem.weight.shape
+        most = max(len(part.psi.linear_pieces or ()) for part in problem.parts)
+        slopes, intercepts = [], []
+        for part in problem.parts:
+            shift = part.shift
+            if problem.link is None and not part.relative:
+                shift = shift - part.slope * (problem.log_reference[winner] - problem.log_reference[loser])
+            pieces = list(part.psi.linear_pieces or ())
+            pieces += pieces[-1:] * (most - len(pieces))  # the same line twice is the same maximum
+            slopes.append([np.broadcast_to(a * part.slope, shape) for a, _ in pieces])
+            intercepts.append([np.broadcast_to(b - a * shift, shape) for a, b in pieces])
+        count = len(problem.parts)
+        return cls(
+            np.tile(winner, count),
+            np.tile(loser, count),
+            np.concatenate([part.weight for part in problem.parts]),
+            np.concatenate(slopes, axis=1),
+            np.concatenate(intercepts, axis=1),
+        )
+
+
+def linear_optimum(problem: Problem) -> LinearOptimum:
+    """Minimisers over the scores, problem by problem."""
+    lines = _Lines.of(problem)
+    scores = np.zeros((problem.n, problem.size))
+    unbounded, solved = np.zeros(problem.size, dtype=bool), np.zeros(problem.size, dtype=bool)
+    groups: list[list[tuple[int, ...]]] = []
+    for b in range(problem.size):
+        found, unit = _solve_one(problem.n, lines, b)
+        solved[b] = found is not None
+        if found is None:
+            groups.append([tuple(range(problem.n))])
+            continue
+        z, reach = found
+        fixed = reach + reach.T <= SAME
+        _, labels = connected_components(fixed, directed=False)
+        groups.append([tuple(np.flatnonzero(labels == label).tolist()) for label in range(labels.max() + 1)])
+        unbounded[b] = np.isinf(reach).any()
+        scores[:, b] = (z if len(groups[-1]) == 1 else _nearest(z, reach)) / unit
+    return LinearOptimum(scores, groups, unbounded, solved)
+
+
+def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | None, float]:
+    """One minimiser z (n,), and reach (n, n): the largest value of z_i - z_j among all; None where none exists.
+
+    Both times the second number, the steepest slope: in these units it is 1.
+    """
+    used = np.flatnonzero(lines.weight[:, b] > 0)
+    winner, loser, weight = lines.winner[used], lines.loser[used], lines.weight[used, b]
+    weight = weight / weight.sum()
+    slope, intercept = lines.slope[:, used, b], lines.intercept[:, used, b]
+    unit = float(np.abs(slope).max())
+    slope = slope / unit
+    k, e = slope.shape
+    edge, piece = np.divmod(np.arange(e * k), k)
+    entries = np.concatenate([slope[piece, edge], -slope[piece, edge], -np.ones(e * k)])
+    columns = np.concatenate([winner[edge], loser[edge], n + edge])
+    bounds: list[tuple[float | None, float | None]] = [(0.0, 0.0), *[(None, None)] * (n + e - 1)]
+    solution = linprog(
+        np.concatenate([np.zeros(n), weight]),
+        A_ub=coo_array((entries, (np.tile(np.arange(e * k), 3), columns)), shape=(e * k, n + e)).toarray(),
+        b_ub=-intercept[piece, edge],
+        bounds=bounds,
+        method="highs-ds",
+    )
+    if not solution.success:
+        return None, unit
+    z = np.asarray(solution.x)[:n]
+    active = NEGLIGIBLE * weight < -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
+    left, right = _ranges(slope, intercept)
+    low = np.where(active, left, -np.inf).max(axis=0)
+    high = np.where(active, right, np.inf).min(axis=0)
+    reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij, from each edge and then along paths
+    np.minimum.at(reach, (winner, loser), high)
+    np.minimum.at(reach, (loser, winner), -low)
+    np.fill_diagonal(reach, 0.0)
+    # from z every length is at least 0 but for rounding, which must not make cycles of negative length
+    lengths = np.maximum(reach - (z[:, None] - z), 0.0)
+    for via in range(n):
+        lengths = np.minimum(lengths, lengths[:, via, None] + lengths[via])
+    return (z, lengths + (z[:, None] - z)), unit
+
+
+def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:
+    """The margins between which each line (K, E) is the largest of its pair's; crossed over where it never is."""
+    left, right = np.full(slope.shape, -np.inf), np.full(slope.shape, np.inf)
+    for a, b in itertools.permutations(range(len(slope)), 2):
+        steeper, flatter = slope[a] > slope[b], slope[a] < slope[b]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = (intercept[b] - intercept[a]) / (slope[a] - slope[b])
+        left[a] = np.where(steeper, np.maximum(left[a], crossing), left[a])
+        right[a] = np.where(flatter, np.minimum(right[a], crossing), right[a])
+    return left, right
+
+
+def _nearest(z: Floats, reach: Floats) -> Floats:
+    """The solution of x_i - x_j <= reach_ij with the least sum of squares; z is any solution."""
+    i, j = np.nonzero(np.isfinite(reach) & ~np.eye(len(z), dtype=bool))
+    constraints = np.zeros((len(i), len(z)))  # constraints @ x >= limits
+    constraints[np.arange(len(i)), i], constraints[np.arange(len(i)), j] = -1.0, 1.0
+    limits = -reach[i, j]
+    residual_of = np.vstack([constraints.T, limits])
+    goal = np.r_[np.zeros(len(z)), 1.0]
+    residual = residual_of @ nnls(residual_of, goal)[0] - goal
+    if residual[-1] == 0.0:
+        return z
+    x: Floats = -residual[:-1] / residual[-1]
+    return x if np.isfinite(x).all() and (constraints @ x >= limits - SAME).all() else z

@@ -1,0 +1,62 @@
+r"""Two responses and losses of sigma(h), which is the probability of the winner itself: stationarity is linear. [ours]
+
+With weights K_i for "i beats the other", soft targets included, and a cross-entropy of weights T_i beside them,
+pi_i = (K_i + T_i) / sum_j (K_j + T_j). For EXPO K_i are the wins and T = lam pi_ref. Squared errors of sigma(h) are
+least at the weighted mean of their targets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._types import Floats
+from ...losses.psi import SquaredSigmoid
+from ...losses.statistics import is_number
+from ..certificate import UNIT
+from ..found import Found, judged
+from ..problem import PairPart, Problem
+
+NAME = "closed_form"
+
+
+def accepts(problem: Problem) -> bool:
+    """Two responses, and logistic or squared-error parts of the policy's own log-ratio at scale 1."""
+    if problem.n != 2 or problem.link is not None or not problem.only_pairs or problem.is_formula:
+        return False
+    merged, squares = problem.merged, problem.parts
+    own = all(is_number(part.slope, 1) and not part.relative for part in (*merged, *squares))
+    if squares:
+        return own and not merged and problem.target is None and all(map(_is_squared, squares))
+    return own and bool(merged)
+
+
+def _is_squared(part: PairPart) -> bool:
+    return type(part.psi) is SquaredSigmoid and is_number(part.shift, 0)
+
+
+def solve(problem: Problem) -> Found:
+    """Log-policies, and a bound of a few roundings."""
+    first, second = _weights(problem)  # of response 1, which is the high end of the pair, and of response 0
+    if problem.target is not None:
+        first, second = first + problem.target[1], second + problem.target[0]
+    inside = (first > 0) & (second > 0)
+    policy = np.where(inside, np.stack([second, first]), 1.0)
+    found = judged(np.log(policy / policy.sum(axis=0)), np.full(problem.size, 16 * UNIT))
+    found.passed_on[:] = ~inside
+    return found
+
+
+def _weights(problem: Problem) -> tuple[Floats, Floats]:
+    """What speaks for response 1, and for response 0, (B,) each."""
+    if problem.merged:
+        kept = sum(part.logistic.kept[0] for part in problem.merged)
+        flipped = sum(part.logistic.flipped[0] for part in problem.merged)
+        return np.asarray(kept), np.asarray(flipped)
+    up, down = problem.edges.upward, problem.edges.downward
+    first = second = np.zeros(problem.size)
+    for part in problem.parts:
+        assert isinstance(part.psi, SquaredSigmoid)
+        hit, missed = part.weight * part.psi.target, part.weight * part.psi.miss
+        first = first + (up @ hit + down @ missed)[0]
+        second = second + (up @ missed + down @ hit)[0]
+    return first, second

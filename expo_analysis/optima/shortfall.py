@@ -1,0 +1,212 @@
+r"""Logistic losses with a penalty on winners that have lost mass, as DPOP: kinks where pi = pi_ref.
+
+In x = log pi/pi_ref the loss is convex, F(x) = sum_e weight_e softplus(-lam [x_winner - x_loser - penalty max(0,
+-x_winner)]), with a kink in x_i at 0, and it cannot rise when all x_i do. So the problem is convex over the x with
+sum_i pi_ref,i exp(x_i) <= 1, and x with a sum of 1 is a minimiser if and only if, for some nu >= 0, every response has
+
+    -nu pi_i  between the left and the right derivative of F in x_i                        (which differ at kinks only).
+
+Where an interval of nu does at the reference itself, the reference is the only minimiser. Elsewhere a general solver
+(SLSQP) finds the responses on the kink, Newton's method the others, and the conditions are checked at the end. [ours]
+
+**Existence** [ours]. Along a direction d <= 0, a pair's loss does not rise if and only if (1 + penalty) |d_winner| <=
+|d_loser|. Around a cycle of wins that leaves only d = 0, and so it does for whatever beats something on a cycle,
+directly or through others. All other responses that are compared can fall, each so much faster than what beats it that
+every pair that it loses is won: no minimiser exists, and all mass goes to the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
+
+from .._types import Floats, Mask
+from .edges import Edges
+
+ON_THE_KINK = (1e-5, 1e-7, 1e-3)
+"""How near the search may end to a kink that the minimiser is on; tried in turn."""
+FARTHEST = 600.0
+"""How far the search may go from the reference, in units of max(1, 1/lam)."""
+ACCURACY = 1e-10
+
+
+@dataclass(frozen=True)
+class KinkedOptimum:
+    """log pi/pi_ref (n,); whether the conditions hold; whether they prove that there is no other; nu."""
+
+    x: Floats
+    optimal: bool
+    unique: bool
+    nu: float = 0.0
+
+
+@dataclass(frozen=True)
+class KinkedProblem:
+    """One problem: pairs with weight, (E,) each, lam, penalty, and pi_ref (n,)."""
+
+    edges: Edges
+    weight: Floats
+    lam: float
+    penalty: float
+    reference: Floats
+
+    @property
+    def falling(self) -> Mask:
+        """The responses (n,) that no minimiser holds up: compared, and beating no cycle, directly or through others."""
+        seen = self.weight > 0
+        n, winner, loser = self.edges.n, self.edges.winner[seen], self.edges.loser[seen]
+        wins = coo_array((np.ones(len(winner)), (winner, loser)), shape=(n, n)).tocsr()
+        count, label = connected_components(wins, directed=True, connection="strong")
+        held = np.bincount(label, minlength=count)[label] > 1
+        for _ in range(n):  # what beats what is held is held
+            held = held | (wins @ held > 0)
+        return np.asarray(self.compared & ~held)
+
+    @property
+    def compared(self) -> Mask:
+        """The responses (n,) that are in some pair."""
+        seen = self.weight > 0
+        ends = np.concatenate([self.edges.winner[seen], self.edges.loser[seen]])
+        return np.isin(np.arange(self.edges.n), ends)
+
+    @property
+    def unbeaten(self) -> Mask:
+        """The responses (n,) that are compared and never lose."""
+        seen = self.weight > 0
+        return np.isin(np.arange(self.edges.n), self.edges.winner[seen]) & ~np.isin(
+            np.arange(self.edges.n), self.edges.loser[seen]
+        )
+
+    def among(self, members: Mask) -> KinkedProblem:
+        """The same pairs, those between ``members`` alone, with all mass on these."""
+        number = np.cumsum(members) - 1
+        inside = members[self.edges.winner] & members[self.edges.loser]
+        edges = Edges(int(members.sum()), number[self.edges.winner[inside]], number[self.edges.loser[inside]])
+        return KinkedProblem(edges, self.weight[inside], self.lam, self.penalty, self.reference[members])
+
+    def derivatives(self, x: Floats, negative: Mask, v: Floats | None = None) -> tuple[float, Floats, Floats]:
+        """F, its gradient and Hessian in x on the side of the kinks that ``negative`` tells.
+
+        With ``v`` in the place of max(0, -x), the gradient has the derivatives in v behind those in x.
+        """
+        winner, loser = self.edges.ends
+        lost = np.where(negative, -x, 0.0) if v is None else v
+        logits = -self.lam * (x[winner] - x[loser] - self.penalty * lost[winner])
+        n, e = len(x), np.arange(len(winner))
+        moved = np.zeros((len(winner), n if v is None else 2 * n))
+        moved[e, winner] += 1.0 + (self.penalty * negative[winner] if v is None else 0.0)
+        moved[e, loser] -= 1.0
+        if v is not None:
+            moved[e, n + winner] -= self.penalty
+        slope = -self.weight * self.lam * expit(logits)
+        bend = self.weight * self.lam**2 * expit(logits) * expit(-logits)
+        value = float((self.weight * np.logaddexp(0.0, logits)).sum())
+        return value, slope @ moved, (moved.T * bend) @ moved
+
+    def conditions(self, x: Floats, kinked: Mask) -> tuple[Floats, Floats, Floats]:
+        """Left and right derivatives at each response, and the size of the terms that they are sums of."""
+        left, right = (self.derivatives(x, ((x < 0) & ~kinked) | (side & kinked))[1] for side in (True, False))
+        terms = self.weight * self.lam * (1.0 + self.penalty)
+        return left, right, self.edges.to_winner @ terms + self.edges.to_loser @ terms
+
+
+def kinked_optimum(problem: KinkedProblem) -> KinkedOptimum:
+    """The minimiser of a problem all of whose responses are held up, or the best point reached."""
+    n = len(problem.reference)
+    if n == 1:
+        return KinkedOptimum(-np.log(problem.reference), True, True)
+    left, right, _ = problem.conditions(np.zeros(n), np.ones(n, dtype=bool))
+    least, most = -right / problem.reference, -left / problem.reference  # the ends of the intervals of nu
+    whole = abs(problem.reference.sum() - 1) < 1e-9
+    if whole and max(least.max(), 0.0) < most.min() * (1 - ACCURACY):
+        return KinkedOptimum(np.zeros(n), True, True, max(least.max(), 0.0))
+    for unit in sorted({1.0, max(1.0, 1 / problem.lam)}):
+        x = _search(problem, unit)
+        mass = float((problem.reference * np.exp(x)).sum())
+        if 0 < mass < 1 - 1e-6:  # what is left over may as well be shared out: the loss cannot rise by it
+            x = x - np.log(mass)
+        for near in ON_THE_KINK:
+            found = _polish(problem, x, np.abs(x) < near)
+            if found is not None and found.optimal:
+                return found
+    return KinkedOptimum(x, False, False)
+
+
+def _search(problem: KinkedProblem, unit: float) -> Floats:
+    """x near a minimiser, with v >= max(0, -x) as further variables, in which the problem is smooth.
+
+    unit: of x, in which steps are taken.
+    """
+    n, reference = len(problem.reference), problem.reference
+    nothing = np.zeros(n, dtype=bool)
+    above = np.hstack([np.eye(n), np.eye(n)])
+    scale = 1.0 / problem.lam
+    constraints: list[dict[str, Any]] = [
+        {
+            "type": "ineq",
+            "fun": lambda y: 1.0 - reference @ np.exp(unit * y[:n]),
+            "jac": lambda y: np.concatenate([-unit * reference * np.exp(unit * y[:n]), np.zeros(n)]),
+        },
+        {"type": "ineq", "fun": lambda y: y[:n] + y[n:], "jac": lambda y: above},
+    ]
+    found: Any = minimize(  # type: ignore[call-overload]
+        lambda y: problem.derivatives(unit * y[:n], nothing, unit * y[n:])[0] * scale,
+        np.concatenate([np.zeros(n), np.full(n, 0.1)]),
+        jac=lambda y: problem.derivatives(unit * y[:n], nothing, unit * y[n:])[1] * scale * unit,
+        bounds=[(-FARTHEST, 50.0)] * n + [(0.0, FARTHEST)] * n,
+        constraints=constraints,
+        method="SLSQP",
+        options={"maxiter": 500, "ftol": 1e-15},
+    )
+    x: Floats = unit * np.asarray(found.x)[:n]
+    return x
+
+
+def _polish(problem: KinkedProblem, x: Floats, kinked: Mask) -> KinkedOptimum | None:
+    """Newton's method for the responses off the kink and nu, and whether the conditions hold then."""
+    x = np.where(kinked, 0.0, x)
+    free = np.flatnonzero(~kinked)
+    negative = x < 0
+    if len(free) == 0:
+        return None
+    nu = 0.0
+    for step in range(40):
+        _, gradient, hessian = problem.derivatives(x, negative)
+        policy = problem.reference * np.exp(x)
+        if step == 0:
+            nu = max(0.0, -float(gradient[free].sum() / policy[free].sum()))
+        system = np.zeros((len(free) + 1, len(free) + 1))
+        system[:-1, :-1] = hessian[np.ix_(free, free)] + nu * np.diag(policy[free])
+        system[:-1, -1] = system[-1, :-1] = policy[free]
+        missing = -np.append(gradient[free] + nu * policy[free], policy.sum() - 1.0)
+        try:
+            move = np.linalg.solve(system, missing)
+        except np.linalg.LinAlgError:
+            return None
+        x = x.copy()
+        x[free] += np.clip(move[:-1], -0.5, 0.5)
+        nu += move[-1]
+        if (np.sign(x[free]) != np.where(negative[free], -1, 1)).any():
+            return None
+        if np.abs(move[:-1]).max() < 1e-14 * (1 + np.abs(x).max()):
+            break
+    values = np.linalg.eigvalsh(_tangent(hessian[np.ix_(free, free)] + nu * np.diag(policy[free]), policy[free]))
+    definite = len(values) == 0 or values[0] > 1e-12 * max(1.0, np.abs(hessian).max())
+
+    left, right, size = problem.conditions(x, kinked)
+    blur, pull = ACCURACY * size, -nu * problem.reference * np.exp(x)
+    optimal = nu >= 0 and bool((left - blur <= pull).all() and (pull <= right + blur).all())
+    strict = bool((left + blur < pull)[kinked].all() and (pull < right - blur)[kinked].all())
+    return KinkedOptimum(x, optimal, bool(optimal and strict and definite and nu > 0), nu)
+
+
+def _tangent(matrix: Floats, normal: Floats) -> Floats:
+    """The matrix restricted to the directions orthogonal to ``normal``."""
+    basis = np.linalg.svd(normal[None])[2][1:]
+    return np.asarray(basis @ matrix @ basis.T)

@@ -1,0 +1,333 @@
+"""Which mistakes would the tests not notice? Mutants are drawn at random, and the tests that cover them are run.
+
+    python -m tests.mutation expo_analysis/losses expo_analysis/optima --draw 200 --seed 7
+
+``make mutants ROOMS="losses optima" DRAW=200 SEED=7`` is the same. How it goes:
+
+1. The fast tests run once, with coverage, in a copy of the working tree: this tells which tests run each line, and how
+   long each takes. A line that runs in a fixture belongs to all tests of the fixture's file; a line that runs at
+   import only (a default, a table, a decorator) belongs to all tests that run anything of its file.
+2. Places are drawn uniformly, without replacement, from all places in the rooms where one of cosmic-ray's operators
+   in ``OPERATORS`` applies, and for each place one of those that apply: + - * / for one another, * for ``**``, ``&``
+   for ``|``, a comparison for another, a number plus or minus 1, ``not`` put before a condition, ``and`` for ``or``,
+   ``True`` for ``False``, a sign or ``not`` removed, ``break`` for ``continue``, a loop of no round, and the reverse
+   of these. What would crash at once (``>>`` of floats, a dataclass without its decorator) is left out, as killing
+   it says nothing. A change of annotations only, or code that does not compile, is no mutant.
+3. Each mutant is planted in a copy, and its tests run, the shortest first, until one fails: then it is killed; so it is
+   when they take longer than three times their usual time and a minute. A mutant that no test fails survives.
+4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
+   aside by name in equivalent_mutants.toml, each with its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from rich.progress import track
+
+ROOT = Path(__file__).parents[1]
+ARITHMETIC = "Add|Sub|Mul|Div"
+COMPARISON = "Lt|LtE|Gt|GtE|Eq|NotEq"
+OPERATORS = re.compile(
+    rf"ReplaceBinaryOperator_(({ARITHMETIC})_({ARITHMETIC})|Pow_Mul|FloorDiv_Mul|Mod_FloorDiv|Bit(And|Or|Xor)_Bit(And|Or))"
+    rf"|ReplaceComparisonOperator_(({COMPARISON})_({COMPARISON})|Is_IsNot|IsNot_Is)"
+    r"|ReplaceUnaryOperator_(Delete_(USub|Invert|Not))|AddNot|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr"
+    r"|ReplaceOrWithAnd|ReplaceBreakWithContinue|ReplaceContinueWithBreak|NumberReplacer|ZeroIterationForLoop"
+)
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one file: cosmic-ray's ``operator`` at its ``occurrence`` turns line ``old`` into ``new``."""
+
+    file: str
+    line: int
+    operator: str
+    occurrence: int
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} ({self.operator})\n    - {self.old}\n    + {self.new}"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The tests that run each line of each file, those of a whole file, and the seconds that each test takes."""
+
+    lines: dict[str, dict[int, list[str]]]
+    files: dict[str, list[str]]
+    seconds: dict[str, float]
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """The tests of the mutant's line, the shortest first; those of its file if the line runs at import only."""
+        found = self.lines.get(mutant.file, {}).get(mutant.line) or self.files.get(mutant.file, [])
+        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def operators() -> dict[str, Any]:
+    """cosmic-ray's operators that are drawn, by name."""
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    names = {name: name.removeprefix("core/") for name in operator_names()}
+    return {short: get_operator(name)() for name, short in names.items() if OPERATORS.fullmatch(short)}
+
+
+def without_annotations(source: str) -> str:
+    """The syntax of the code less its annotations and its lines' numbers; ValueError or SyntaxError if it is none."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.dump(tree)
+
+
+def places(file: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
+    """The (operator, occurrence) that apply at each (line, column) of the file."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+
+    tree = get_ast(file.read_text())
+    found = defaultdict(list)
+    for name, operator in operators().items():
+        positions = (start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
+        for occurrence, start in enumerate(positions):
+            found[start].append((name, occurrence))
+    return dict(found)
+
+
+def mutated(file: Path, operator: str, occurrence: int) -> str | None:
+    """The file's text after the mutation; None where it is no mutant (see the module's rule 2)."""
+    from cosmic_ray.mutating import mutate_code
+
+    source = file.read_text()
+    text: str | None = mutate_code(source, operators()[operator], occurrence)
+    try:
+        changed = text is not None and without_annotations(text) != without_annotations(source)
+        compile(text or "", str(file), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return None
+    return text if changed else None
+
+
+def draw(root: Path, files: Sequence[Path], count: int, seed: int) -> list[Mutant]:
+    """``count`` mutants of the files, in the order in which they were drawn; fewer where there are fewer places."""
+    chance = random.Random(seed)
+    every = [(file, spot, kinds) for file in files for spot, kinds in sorted(places(root / file).items())]
+    chance.shuffle(every)
+    chosen: list[Mutant] = []
+    for file, (line, _), kinds in every:
+        if len(chosen) == count:
+            break
+        chance.shuffle(kinds)
+        for operator, occurrence in kinds:
+            if (text := mutated(root / file, operator, occurrence)) is not None:
+                before, after = (root / file).read_text().splitlines(), text.splitlines()
+                where = next(
+                    (k for k, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), line - 1
+                )
+                lines = (side[where].strip() if where < len(side) else "" for side in (before, after))
+                chosen.append(Mutant(str(file), where + 1, operator, occurrence, *lines))
+                break
+    return chosen
+
+
+def equivalent() -> dict[tuple[str, str, str], str]:
+    """The reasons of the mutants that change nothing, by (file, old line, new line)."""
+    stated = tomllib.loads(EQUIVALENT.read_text())["mutant"]
+    return {(one["file"], one["old"], one["new"]): one["reason"] for one in stated}
+
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+
+def copy_of_the_tree(target: Path) -> Path:
+    """A copy of the files that git knows or would add, as they are now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def pytest(tree: Path, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    """pytest in the copy, which comes first on the path, with one thread."""
+    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def measure(tree: Path, rooms: Sequence[str], tests: Sequence[str], workers: int) -> Coverage:
+    """Run the tests once with coverage; RuntimeError if one of them fails."""
+    report = tree / "durations.xml"
+    cover = [f"--cov={room.removesuffix('.py')}" for room in rooms]
+    done = pytest(
+        tree, *tests, "-n", str(workers), *cover, "--cov-context=test", "--cov-report=", f"--junitxml={report}",
+        "-o", "junit_duration_report=call",
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the tests fail as they are:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    return read_coverage(tree, report)
+
+
+def read_coverage(tree: Path, report: Path) -> Coverage:
+    """What coverage and pytest wrote of one run."""
+    from xml.etree import ElementTree
+
+    from coverage import CoverageData
+
+    seconds = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        file = case.get("classname", "").replace(".", "/") + ".py"
+        seconds[f"{file}::{case.get('name')}"] = float(case.get("time", 0))
+    data = CoverageData(str(tree / ".coverage"))
+    data.read()
+    lines: dict[str, dict[int, list[str]]] = {}
+    files: dict[str, list[str]] = {}
+    for name in data.measured_files():
+        file = str(Path(name).relative_to(tree))
+        by_line = data.contexts_by_lineno(name)
+        lines[file] = {line: sorted(set(_nodes(contexts))) for line, contexts in by_line.items()}
+        files[file] = sorted({node for nodes in lines[file].values() for node in nodes})
+    return Coverage(lines, files, seconds)
+
+
+def _nodes(contexts: Sequence[str]) -> Iterator[str]:
+    """pytest's arguments for coverage's contexts: the test, or its whole file if the line ran in a fixture."""
+    for context in filter(None, contexts):
+        node, phase = context.rsplit("|", 1)
+        yield node if phase == "run" else node.split("::")[0]
+
+
+def verdict(tree: Path, mutant: Mutant, coverage: Coverage) -> str:
+    """``killed``, ``killed by time``, ``survived`` or ``not covered``, after the mutant's tests ran in the copy."""
+    tests = coverage.tests(mutant)
+    if not tests:
+        return "not covered"
+    path = tree / mutant.file
+    source = path.read_text()
+    text = mutated(path, mutant.operator, mutant.occurrence)
+    assert text is not None
+    chosen = tree / "chosen_tests.txt"
+    chosen.write_text("\n".join(tests))
+    usual = sum(sum(s for t, s in coverage.seconds.items() if t.split("::")[0] == test) if "::" not in test else
+                coverage.seconds.get(test, 0.0) for test in tests)  # fmt: skip
+    try:
+        path.write_text(text)
+        code = pytest(tree, "-x", "--tb=no", f"@{chosen}", timeout=PATIENCE + 3 * usual).returncode
+    except subprocess.TimeoutExpired:
+        return "killed by time"
+    finally:
+        path.write_text(source)
+    return "survived" if code == 0 else "killed"
+
+
+def examine(trees: Sequence[Path], mutants: Sequence[Mutant], coverage: Coverage) -> list[str]:
+    """The verdict of each mutant; one worker a copy of the tree."""
+    free: SimpleQueue[Path] = SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+
+    def one(mutant: Mutant) -> str:
+        tree = free.get()
+        try:
+            return verdict(tree, mutant, coverage)
+        finally:
+            free.put(tree)
+
+    with ThreadPoolExecutor(len(trees)) as pool:
+        return list(track(pool.map(one, mutants), "mutants", total=len(mutants)))
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns 1 if a mutant survived that is not known to be equivalent."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.split("\n")[0])
+    parser.add_argument("rooms", nargs="+", help="files or folders, such as expo_analysis/losses")
+    parser.add_argument("--draw", type=int, default=200, help="number of mutants (200)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw (a new one each time)")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="files of tests that may kill (all)")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once (2)")
+    parser.add_argument("--coverage", type=Path, help="JSON file that keeps what step 1 found, for the next draw")
+    parser.add_argument("--output", type=Path, help="JSON file for the verdicts")
+    given = parser.parse_args(arguments)
+    files = [f for room in given.rooms for f in ([Path(room)] if room.endswith(".py") else sorted(_modules(room)))]
+    with tempfile.TemporaryDirectory() as folder:
+        trees = [copy_of_the_tree(Path(folder) / str(k)) for k in range(given.workers)]
+        coverage = _coverage(given, trees[0])
+        mutants = draw(trees[0], files, given.draw, given.seed)
+        known = equivalent()
+        aside = [m for m in mutants if (m.file, m.old, m.new) in known]
+        mutants = [m for m in mutants if m not in aside]
+        verdicts = examine(trees, mutants, coverage)
+    return report(given, mutants, verdicts, len(aside))
+
+
+def _modules(room: str) -> Iterator[Path]:
+    return (path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py"))
+
+
+def _coverage(given: argparse.Namespace, tree: Path) -> Coverage:
+    if given.coverage and given.coverage.exists():
+        kept = json.loads(given.coverage.read_text())
+        lines = {file: {int(line): tests for line, tests in by.items()} for file, by in kept["lines"].items()}
+        return Coverage(lines, kept["files"], kept["seconds"])
+    print("running the tests once, with coverage", flush=True)
+    coverage = measure(tree, given.rooms, given.tests, given.workers)
+    if given.coverage:
+        given.coverage.write_text(json.dumps(asdict(coverage)))
+    return coverage
+
+
+def report(given: argparse.Namespace, mutants: Sequence[Mutant], verdicts: Sequence[str], aside: int) -> int:
+    """Print the survivors and the score, and write the verdicts."""
+    alive = [(m, v) for m, v in zip(mutants, verdicts, strict=True) if not v.startswith("killed")]
+    for mutant, result in alive:
+        print(f"{result}: {mutant}")
+    killed = len(mutants) - len(alive)
+    share = killed / len(mutants) if mutants else 1.0
+    print(f"seed {given.seed}: {killed} of {len(mutants)} killed ({share:.1%}); {aside} equivalent ones set aside")
+    if given.output:
+        rows = [asdict(m) | {"verdict": v} for m, v in zip(mutants, verdicts, strict=True)]
+        given.output.write_text(json.dumps({"seed": given.seed, "equivalent": aside, "mutants": rows}, indent=1))
+    return int(bool(alive))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

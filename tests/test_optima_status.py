@@ -1,0 +1,120 @@
+"""`Status` and `Certificate`: enums that are their strings wherever results go, and what each may stand beside."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.optima.solution import Certificate, Status
+
+from . import problems
+
+MEMBERS = [*Status, *Certificate]
+
+
+def solutions() -> dict[str, Any]:
+    """One of each status, and of each certificate that goes with it."""
+    mild, separable = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1]), ea.Bandit.from_counts([0.4, 0.6], [[0, 3], [0, 0]])
+    islands = np.zeros((3, 3))
+    islands[0, 1], islands[1, 0] = 3, 1
+    return {
+        "optimal by a bound": ea.solve(ea.EXPO(1.0), mild),
+        "optimal by conditions": ea.solve(ea.Hinge(1.0), mild),
+        "best found": ea.solve(ea.ORPO(1.0), mild),
+        "no minimiser by theorem": ea.solve(ea.DPO(1.0), separable),
+        "no minimiser by search": ea.solve(ea.KTO(1.0), separable),
+        "not unique by theorem": ea.solve(ea.DPO(1.0), ea.Bandit.from_counts([0.4, 0.4, 0.2], islands)),
+        "not unique by conditions": ea.solve(ea.Hinge(1.0), separable),
+        "failed": ea.solve(ea.SLiC(0.5), mild, method="multistart"),
+    }
+
+
+EXPECTED = {
+    "optimal by a bound": (Status.OPTIMAL, Certificate.ERROR_BOUND),
+    "optimal by conditions": (Status.OPTIMAL, Certificate.CONDITIONS),
+    "best found": (Status.BEST_FOUND, Certificate.SEARCH),
+    "no minimiser by theorem": (Status.NO_MINIMISER, Certificate.THEOREM),
+    "no minimiser by search": (Status.NO_MINIMISER, Certificate.SEARCH),
+    "not unique by theorem": (Status.NOT_UNIQUE, Certificate.THEOREM),
+    "not unique by conditions": (Status.NOT_UNIQUE, Certificate.CONDITIONS),
+    "failed": (Status.FAILED, Certificate.NONE),
+}
+SOLUTIONS = solutions()
+each = pytest.mark.parametrize("name", SOLUTIONS)
+
+
+@each
+def test_what_is_said_and_what_it_rests_on(name: str) -> None:
+    solution = SOLUTIONS[name]
+    assert (solution.status, solution.certificate) == EXPECTED[name]
+    assert isinstance(solution.status, Status) and isinstance(solution.certificate, Certificate)
+    assert np.isfinite(solution.error_bound) == (solution.certificate == "error_bound" or "not unique by th" in name)
+    assert np.isnan(solution.value) == (solution.status == "no_minimiser")
+
+
+def test_every_status_and_every_certificate_occurs() -> None:
+    assert {s for s, _ in EXPECTED.values()} == set(Status)
+    assert {c for _, c in EXPECTED.values()} == set(Certificate)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=repr)
+def test_a_member_is_its_string(member: Any) -> None:
+    text = member.value
+    assert member == text and text == member and not member != text  # noqa: SIM202
+    assert hash(member) == hash(text) and {text: 1}[member] == 1
+    assert f"{member}" == str(member) == text and member in {text} and text in {member}
+    assert json.loads(json.dumps({"status": member})) == {"status": text}
+    for other in (pickle.loads(pickle.dumps(member)), copy.deepcopy(member), type(member)(text)):
+        assert other is member
+    column = np.array([member, member], dtype=object)
+    assert (column == text).all() and np.isin(column, [text]).all() and not np.isin(column, ["other"]).any()
+
+
+@each
+def test_solutions_keep_theirs_on_every_way(name: str) -> None:
+    solution = SOLUTIONS[name]
+    status, certificate = EXPECTED[name]
+    again = pickle.loads(pickle.dumps(solution))
+    assert (again.status, again.certificate) == (status, certificate)
+    parsed = json.loads(json.dumps(solution.to_dict(), allow_nan=False))
+    assert (parsed["status"], parsed["certificate"]) == (status.value, certificate.value)
+    frame = solution.to_frame()
+    assert (frame["status"] == status.value).all() and (frame["certificate"] == certificate.value).all()
+    written = pd.read_csv(io.StringIO(frame.to_csv(index=False)), keep_default_na=False)
+    assert (written["status"] == status.value).all() and (written["certificate"] == certificate.value).all()
+    assert frame.groupby("status").size().loc[status.value] == len(frame)
+    assert status.value in frame.to_string()
+
+
+def test_paths_and_prompts_have_one_each() -> None:
+    rng = np.random.default_rng(0)
+    wins = np.stack([problems.strongly_connected_counts(rng, 3, 9), [[0, 2, 1], [0, 0, 1], [0, 0, 0]]])
+    bandit = ea.Bandit.from_counts([problems.policy(rng, 3, 0.05) for _ in range(2)], wins)
+    path = ea.solve_path(ea.DPO(1.0), bandit, [0.1, 1.0, 10.0])
+    assert path.status.shape == path.certificate.shape == (3, 2)
+    assert (path.status == [["optimal", "no_minimiser"]] * 3).all()
+    assert (path.certificate == [["error_bound", "theorem"]] * 3).all()
+    assert (path[1].status == path.status[1]).all() and (path[1].certificate == path.certificate[1]).all()
+    frame = path.to_frame()
+    assert frame["status"].value_counts().to_dict() == {"optimal": 9, "no_minimiser": 9}
+    assert json.dumps(path[2].to_dict(), allow_nan=False)
+
+
+def test_the_worst_of_the_pieces_is_said() -> None:
+    """Two islands of which one ties: the hinge's open log-ratio there, and the masses, and no claim to a bound."""
+    counts = np.zeros((4, 4))
+    counts[0, 1], counts[1, 0], counts[2, 3], counts[3, 2] = 2, 1, 1, 1
+    both = ea.solve(ea.Hinge(1.0), ea.Bandit.from_counts([0.25] * 4, counts))
+    assert (both.status, both.certificate) == ("not_unique", "theorem")
+    assert "components [0, 1], [2, 3]" in both.message and "between responses [2], [3]" in both.message
+    # beside a theorem about masses, an island whose optimum is a search's is a search's
+    exo = ea.solve(ea.EXO(1.0), ea.Bandit.from_counts([0.25] * 4, counts))
+    assert exo.status in ("not_unique", "best_found") and np.isnan(exo.error_bound)

@@ -1,0 +1,415 @@
+"""Every loss of the catalogue that is made of terms, written once more by somebody who has the public terms alone.
+
+Solvers, proofs and words follow from what a loss is made of and from nothing else: same terms, same bits.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.numerics import sigmoid
+from expo_analysis.terms import (
+    BernoulliKL,
+    Data,
+    Linear,
+    Logistic,
+    Modulated,
+    Sigmoid,
+    Square,
+    SquaredSigmoid,
+    Sum,
+    h,
+    hbar,
+    linked,
+    log_odds,
+    log_pi_w,
+    log_u_l,
+    log_u_w,
+    reference_log_ratio,
+    shortfall_w,
+)
+from expo_analysis.terms import Hinge as HingePsi
+
+from . import problems
+
+THE_CATALOGUES: dict[str, Callable[[Any], ea.PairObjective]] = {
+    "MyDPO": lambda lam: ea.DPO(lam),
+    "MyConservativeDPO": lambda lam: ea.DPO(lam, label_smoothing=0.125),
+    "MyRobustDPO": lambda lam: ea.DPO(lam, label_smoothing=0.125, robust=True),
+    "MyIPO": lambda lam: ea.IPO(lam),
+    "MyFDPO": lambda lam: ea.FDPO(lam),
+    "MyForwardFDPO": lambda lam: ea.FDPO(lam, "forward_kl"),
+    "MyChiSquareFDPO": lambda lam: ea.FDPO(lam, "chi_square"),
+    "MyChiPO": lambda lam: ea.ChiPO(lam),
+    "MyEXPO": lambda lam: ea.EXPO(lam),
+    "MySPO": lambda lam: ea.SPO(lam, alpha=0.5),
+    "MyAlphaPO": lambda lam: ea.ExplicitPO(lam, "alpha", alpha=2.0),
+    "MyRegressionEXPO": lambda lam: ea.RegressionEXPO(lam),
+    "MyRegressionCE": lambda lam: ea.RegressionEXPO(lam, criterion="cross_entropy"),
+    "MyHinge": lambda lam: ea.Hinge(lam),
+    "MySLiC": lambda lam: ea.SLiC(lam, margin=1.5),
+    "MyEXO": lambda lam: ea.EXO(lam),
+    "MyDiscoPOP": lambda lam: ea.DiscoPOP(lam),
+    "MyDPOP": lambda lam: ea.DPOP(lam, penalty=5.0),
+    "MySFT": lambda lam: ea.SFT(lam),
+    "MyBradleyTerry": lambda lam: ea.BradleyTerry(lam),
+    "MySimPO": lambda lam: ea.SimPO(lam),
+    "MyCPO": lambda lam: ea.CPO(lam, alpha=0.5),
+    "MyRPO": lambda lam: ea.RPO(lam),
+    "MyORPO": lambda lam: ea.ORPO(lam),
+    "MyKTO": lambda lam: ea.KTO(lam, 1.5, 0.5, 0.25),
+    "MyAPOZero": lambda lam: ea.APOZero(lam),
+    "MyAPODown": lambda lam: ea.APODown(lam),
+    "MyBCO": lambda lam: ea.BCO(lam, -0.75),
+    "MyNCA": lambda lam: ea.NCA(lam),
+    "MySPPO": lambda lam: ea.SPPO(lam),
+}
+
+
+def target(lam: Any) -> Data:
+    """Regression EXPO's target for p(w > l)."""
+    return (1 + lam * reference_log_ratio.map(sigmoid)) / (1 + lam)
+
+
+def miss(lam: Any) -> Data:
+    return lam / (1 + lam) * (-reference_log_ratio).map(sigmoid)
+
+
+@dataclass(frozen=True)
+class MyDPO(ea.PairObjective):
+    name = "my_dpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyConservativeDPO(ea.PairObjective):
+    name = "my_conservativedpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic(0.875, 0.125)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyRobustDPO(ea.PairObjective):
+    name = "my_robustdpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic(0.875 / 0.75, -0.125 / 0.75)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyIPO(ea.PairObjective):
+    name = "my_ipo"
+
+    @property
+    def terms(self) -> Sum:
+        return Square()(hbar - 0.5 / self.lam)
+
+
+@dataclass(frozen=True)
+class MyFDPO(ea.PairObjective):
+    name = "my_fdpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * linked(ea.JensenShannon()))
+
+
+@dataclass(frozen=True)
+class MyForwardFDPO(ea.PairObjective):
+    name = "my_forwardfdpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * linked(ea.ForwardKL()))
+
+
+@dataclass(frozen=True)
+class MyChiSquareFDPO(ea.PairObjective):
+    name = "my_chisquarefdpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * linked(ea.ChiSquare()))
+
+
+@dataclass(frozen=True)
+class MyChiPO(ea.PairObjective):
+    name = "my_chipo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * linked(ea.MixedChiSquare()))
+
+
+@dataclass(frozen=True)
+class MyEXPO(ea.PairObjective):
+    name = "my_expo"
+
+    regulariser = ea.ForwardKL()
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(h)
+
+
+@dataclass(frozen=True)
+class MySPO(ea.PairObjective):
+    name = "my_spo"
+
+    regulariser = ea.ReverseKL()
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(0.5 * h) / 0.5
+
+
+@dataclass(frozen=True)
+class MyAlphaPO(ea.PairObjective):
+    name = "my_alphapo"
+
+    regulariser = ea.Alpha(2.0)
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(h)
+
+
+@dataclass(frozen=True)
+class MyRegressionEXPO(ea.PairObjective):
+    name = "my_regressionexpo"
+
+    @property
+    def terms(self) -> Sum:
+        return SquaredSigmoid(target(self.lam), miss(self.lam))(h)
+
+
+@dataclass(frozen=True)
+class MyRegressionCE(ea.PairObjective):
+    name = "my_regressionce"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic(target(self.lam), miss(self.lam))(h)
+
+
+@dataclass(frozen=True)
+class MyHinge(ea.PairObjective):
+    name = "my_hinge"
+
+    @property
+    def terms(self) -> Sum:
+        return HingePsi()(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MySLiC(ea.PairObjective):
+    name = "my_slic"
+
+    regulariser = ea.ForwardKL()
+
+    @property
+    def terms(self) -> Sum:
+        return HingePsi(1.5)(h)
+
+
+@dataclass(frozen=True)
+class MyEXO(ea.PairObjective):
+    name = "my_exo"
+
+    @property
+    def terms(self) -> Sum:
+        return BernoulliKL(1e-3)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyDiscoPOP(ea.PairObjective):
+    name = "my_discopop"
+
+    @property
+    def terms(self) -> Sum:
+        return Modulated(0.05)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyDPOP(ea.PairObjective):
+    name = "my_dpop"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * (hbar + 5.0 * shortfall_w))
+
+
+@dataclass(frozen=True)
+class MySFT(ea.PairObjective):
+    name = "my_sft"
+
+    @property
+    def terms(self) -> Sum:
+        return Linear(-1)(log_pi_w)
+
+
+@dataclass(frozen=True)
+class MyBradleyTerry(ea.PairObjective):
+    name = "my_bradleyterry"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * h)
+
+
+@dataclass(frozen=True)
+class MySimPO(ea.PairObjective):
+    name = "my_simpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * h - 0.5)
+
+
+@dataclass(frozen=True)
+class MyCPO(ea.PairObjective):
+    name = "my_cpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * h) + 0.5 * Linear(-1)(log_pi_w)
+
+
+@dataclass(frozen=True)
+class MyRPO(ea.PairObjective):
+    name = "my_rpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar) + Linear(-1)(log_pi_w)
+
+
+@dataclass(frozen=True)
+class MyORPO(ea.PairObjective):
+    name = "my_orpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Linear(-1)(log_pi_w) + self.lam * Logistic()(log_odds)
+
+
+@dataclass(frozen=True)
+class MyKTO(ea.PairObjective):
+    name = "my_kto"
+
+    @property
+    def terms(self) -> Sum:
+        return 1.5 * Sigmoid()(-(self.lam * (log_u_w - 0.25))) + 0.5 * Sigmoid()(self.lam * (log_u_l - 0.25))
+
+
+@dataclass(frozen=True)
+class MyAPOZero(ea.PairObjective):
+    name = "my_apozero"
+
+    @property
+    def terms(self) -> Sum:
+        return Sigmoid()(-(self.lam * log_u_w)) + Sigmoid()(self.lam * log_u_l)
+
+
+@dataclass(frozen=True)
+class MyAPODown(ea.PairObjective):
+    name = "my_apodown"
+
+    @property
+    def terms(self) -> Sum:
+        return Sigmoid()(self.lam * log_u_w) + Sigmoid()(-(self.lam * hbar))
+
+
+@dataclass(frozen=True)
+class MyBCO(ea.PairObjective):
+    name = "my_bco"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * log_u_w + 0.75) + Logistic()(-(self.lam * log_u_l + 0.75))
+
+
+@dataclass(frozen=True)
+class MyNCA(ea.PairObjective):
+    name = "my_nca"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic(1.0, 0.5)(self.lam * log_u_w) + 0.5 * Logistic()(-(self.lam * log_u_l))
+
+
+@dataclass(frozen=True)
+class MySPPO(ea.PairObjective):
+    name = "my_sppo"
+
+    @property
+    def terms(self) -> Sum:
+        return Square()(log_u_w - 0.5 / self.lam) + Square()(log_u_l + 0.5 / self.lam)
+
+
+MINE = {name: globals()[name] for name in THE_CATALOGUES}
+LAMS = np.array([0.03, 1.0, 30.0])
+
+
+def bandits() -> dict[str, ea.Bandit]:
+    """Populations of two, three and five responses and of two prompts; counts, separable ones and islands too."""
+    rng = np.random.default_rng(0)
+    separable = [[0, 3, 1, 0], [1, 0, 2, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+    islands = [[0, 3, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 2, 1], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]
+    two = [problems.policy(rng, 3, 0.05) for _ in range(4)]
+    return {
+        "two": problems.bandit(rng, 2, "uniform", 0.05),
+        "five": problems.bandit(rng, 5, "sparse", 0.05),
+        "prompts": ea.Bandit(np.stack(two[:2]), np.stack(two[2:])),
+        "counts": ea.Bandit.from_counts(problems.policy(rng, 4, 0.05), problems.strongly_connected_counts(rng, 4, 20)),
+        "separable": ea.Bandit.from_counts(problems.policy(rng, 4, 0.05), separable),
+        "islands": ea.Bandit.from_counts(problems.policy(rng, 5, 0.05), islands),
+    }
+
+
+BANDITS = bandits()
+
+
+@pytest.mark.parametrize("bandit", BANDITS.values(), ids=BANDITS)
+@pytest.mark.parametrize("name", MINE)
+def test_same_terms_same_bits(name: str, bandit: ea.Bandit) -> None:
+    """Policies, values, bounds, statuses, certificates, messages and steps."""
+    mine, theirs = (ea.solve_path(make(1.0), bandit, LAMS) for make in (MINE[name], THE_CATALOGUES[name]))
+    for field in ("policies", "log_policies", "value", "error_bound", "iterations"):
+        np.testing.assert_array_equal(getattr(mine, field), getattr(theirs, field), err_msg=field)
+    for field in ("status", "certificate", "message"):
+        assert np.array_equal(getattr(mine, field), getattr(theirs, field)), field
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_same_terms_same_facts(name: str) -> None:
+    mine, theirs = MINE[name](0.7), THE_CATALOGUES[name](0.7)
+    assert mine.claims == theirs.claims
+    assert mine.facts.link == theirs.facts.link
+    logs = np.log(np.random.default_rng(0).dirichlet(np.ones(6), 4))
+    np.testing.assert_array_equal(mine.loss(*logs), theirs.loss(*logs))
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_loss_is_ten_lines(name: str) -> None:
+    assert len(inspect.getsource(MINE[name]).strip().splitlines()) <= 10
+
+
+def test_nothing_of_the_catalogue_is_left_out() -> None:
+    """But what has no terms: a reward, a loss of batches, and the family with any psi and mu."""
+    written = {type(make(1.0)) for make in THE_CATALOGUES.values()} | {ea.ExplicitPO}
+    assert set(ea.CATALOGUE.values()) - written == {ea.RLHF, ea.AOT, ea.QPO}
+    assert all(cls(1.0).is_made_of_terms for cls in written)
