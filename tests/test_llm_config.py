@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from . import llm_models as tiny
 from .llm_trainers import LAM, first_log, make
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
-from expo_analysis.llm.training import _trl, versions  # isort: skip
+from expo_analysis.llm.training import _trl, logs as training_logs, modelling, versions  # isort: skip
+import transformers  # isort: skip
 from trl import DPOConfig  # isort: skip
 
 
@@ -308,3 +310,30 @@ def test_rows_longer_than_learned_positions_are_refused_before_training(by_name:
         make(ea.DPO(LAM), tmp_path, model=model, data=data)
     make(ea.DPO(LAM), tmp_path, model=model, data=data, max_length=64)
     make(ea.DPO(LAM), tmp_path, data=data)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (transformers.LlamaConfig(max_position_embeddings=32), None),
+        (transformers.GPT2Config(n_positions=33), 33),
+        (transformers.OPTConfig(max_position_embeddings=34), 34),
+        (transformers.MambaConfig(), None),
+        (transformers.FalconConfig(alibi=True, max_position_embeddings=35), None),
+        (transformers.LlavaConfig(text_config=transformers.OPTConfig(max_position_embeddings=36)), 36),
+    ],
+    ids=["rotary", "n_positions", "max_position_embeddings", "states", "alibi", "text of a model that sees"],
+)
+def test_which_positions_are_learned(config: Any, expected: int | None) -> None:
+    """A rotary model's max_position_embeddings is no limit of what it can compute."""
+    args = PreferenceConfig("out", use_cpu=True, bf16=False)
+    assert modelling.learned_positions(SimpleNamespace(config=config), args) == expected
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_one_process_speaks_for_all(
+    main: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(training_logs, "PartialState", lambda: SimpleNamespace(is_main_process=main))
+    training_logs.tell("once")
+    assert [record.message for record in caplog.records] == ["once"] * main

@@ -308,3 +308,9 @@ def test_the_command_says_what_it_changed(tmp_path: Path) -> None:
     data = PreferenceData.read(tmp_path / "pairs.jsonl", tokenizer, max_length=64)
     assert [row["chosen_ids"] for row in data.rows] == [row["chosen_ids"] for row in rows]
     assert EOS  # the texts of sampled bytes need not be text, and their tokens are what is trained on
+
+
+def test_how_fast_was_sampled() -> None:
+    found = journal.Work(responses=3, tokens=30, seconds=4.0).to_dict()
+    assert (found["tokens_per_second"], found["sampling_seconds"], found["responses_sampled"]) == (7.5, 4.0, 3)
+    assert journal.Work().to_dict()["tokens_per_second"] is None

@@ -107,6 +107,7 @@ def test_deepspeed(stage: int, tmp_path: Path) -> None:
     compare(found, alone, "DeepSpeedEngine", close=1e-5)
 
 
+@pytest.mark.slow
 def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
     """`accelerate launch` with the shipped file for DDP, which serves CPUs too; the same losses as in one process."""
     model, data = llm_models.llama(0), llm_models.pairs(16)

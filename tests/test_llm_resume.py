@@ -22,7 +22,7 @@ def run(arguments: list[str], **given: Any) -> int:
     context.set_forkserver_preload(["tests.llm_killed"])
     process = context.Process(target=llm_killed.train, args=(arguments,), kwargs=given)
     process.start()
-    process.join(timeout=300)
+    process.join(timeout=900)
     assert process.exitcode is not None
     return process.exitcode
 
@@ -58,6 +58,11 @@ def kill_and_resume(whole: Any, kills: list[tuple[str, int]], name: str) -> None
     assert curve(out) == expected
 
 
+def test_killed_while_it_saves(whole: Any) -> None:
+    kill_and_resume(whole, [("optimizer.pt", 9)], "once")
+
+
+@pytest.mark.slow
 def test_killed_ten_times(whole: Any) -> None:
     """At random steps and in random places, each at least once; always later than the last, so that it gets on."""
     rng = np.random.default_rng(0)

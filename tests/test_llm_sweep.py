@@ -104,6 +104,7 @@ def test_the_reference_has_neither_drift_nor_gain(ran: tuple[Path, dict[str, pd.
         assert row["reward"] == row["ref_reward"] != 0.0
 
 
+@pytest.mark.slow
 def test_measures_are_those_of_enumeration(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     """Another model as the policy: KL along samples is KL, each half by its own prompts."""
     reference, tokenizer = models(small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from expo_analysis.losses.trl import TRL_LOSSES
 
@@ -18,7 +20,14 @@ from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
 from peft import LoraConfig  # isort: skip
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM  # isort: skip
 from transformers import Gemma2Config, Gemma2ForCausalLM, GptOssConfig, GptOssForCausalLM  # isort: skip
+from transformers import set_seed  # isort: skip
 from trl import DPOConfig, DPOTrainer  # isort: skip
+
+TRL = Version(importlib.metadata.version("trl"))
+pytestmark = pytest.mark.skipif(
+    (TRL.major, TRL.minor) == (1, 15) and not torch.cuda.is_available(),
+    reason="TRL 1.15 itself needs Triton",
+)
 
 STEPS = 20
 NORMALISED = ("ipo", "sigmoid_norm", "sft")
@@ -51,6 +60,7 @@ def compare(
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if how == "lora" else None
     found = []
     for kind in (PreferenceTrainer, DPOTrainer):
+        model = make_model(0)
         common = {
             "ref_model": None if how == "lora" else make_model(1),
             "train_dataset": tiny.pairs(24),
@@ -58,7 +68,8 @@ def compare(
             "peft_config": lora,
         }
         args = PreferenceConfig.from_trl(theirs) if kind is PreferenceTrainer else theirs
-        found.append(logs(kind(make_model(0), args=args, **common), names))
+        set_seed(theirs.seed)  # as TRL itself does from 1.15 on, so that adapters begin alike
+        found.append(logs(kind(model, args=args, **common), names))
     (mine, my_logs), (their_losses, their_logs) = found
     assert len(mine) == STEPS
     np.testing.assert_allclose(mine, their_losses, rtol=1e-5, atol=1e-5)
@@ -131,6 +142,8 @@ MIXTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", MIXTURES)
 def test_mixtures_of_experts(name: str, coefficient: float | None, tmp_path: Path) -> None:
     """With their load-balancing loss, at the model's own coefficient or another one."""
+    if coefficient is None and Version("1.13") > TRL:
+        pytest.skip("TRL 1.12 has the same coefficient for every model")
     kind, config, given = MIXTURES[name]
 
     def make(seed: int) -> Any:

@@ -20,7 +20,10 @@ OBJECTIVE = (
 )
 """Settings that are in the objective."""
 
-HERE = {"pad_to_multiple_of": "auto", "truncation_mode": "keep_start", "padding_free": False}
+HERE = {
+    **{"pad_to_multiple_of": "auto", "truncation_mode": "keep_start", "padding_free": False},
+    "router_aux_loss_coef": 0.001,  # TRL 1.12's default, for any model; later ones have None, the model's own
+}
 """Settings whose default needs nothing done."""
 
 NOT_HERE = {
@@ -46,7 +49,7 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
         name, value = field.name, getattr(config, field.name)
         if name in OBJECTIVE or not field.init:
             continue
-        if name in known and not (name in HERE and value == HERE[name]):
+        if name in known and not (name in HERE and value == HERE[name] and _is_default(field, value)):
             found[name] = value
         elif name not in known and not _is_default(field, value) and value != HERE.get(name):
             raise ValueError(f"{name} has no counterpart here: {NOT_HERE.get(name, 'leave it out')}; got {value!r}")
