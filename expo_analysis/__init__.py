@@ -9,6 +9,7 @@ The face of it, everything else is found from there:
     risk                                    the objective of a policy
     terms, losses, divergences, numerics    to write a loss of one's own
     paper, simulators, llm                  the paper's experiments, training of small policies, language models
+    on_policy                               pairs that the policy draws itself: fixed points, games, XPO
 
 Names are imported when they are first asked for, so that ``import expo_analysis`` is quick. ``llm`` needs the extra
 ``expo-analysis[llm]``.

@@ -2,6 +2,7 @@ from . import divergences as divergences
 from . import llm as llm
 from . import losses as losses
 from . import numerics as numerics
+from . import on_policy as on_policy
 from . import paper as paper
 from . import simulators as simulators
 from . import terms as terms

@@ -18,6 +18,7 @@ LAYERS = (
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},
     {"optima", "bandit_io", "own_loss", "paper", "terms"},
+    {"on_policy"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"plots"},

@@ -8,6 +8,7 @@ from .finite_data import finite_data
 from .interpolation import interpolation
 from .language_model import lm_displacement, lm_frontier, lm_preservation
 from .misspecified import misspecified
+from .on_policy import on_policy
 from .preservation import preservation
 from .report_table import report_table
 from .section5 import section5
@@ -24,6 +25,7 @@ __all__ = [
     "lm_frontier",
     "lm_preservation",
     "misspecified",
+    "on_policy",
     "preservation",
     "report_table",
     "section5",

@@ -8,7 +8,7 @@ from .._checks import check_option
 from .._files import made
 from .._progress import Progress, silent
 from ..results import write_result
-from . import constraints, displacement, estimators, finite_data, misspecified, section5
+from . import constraints, displacement, estimators, finite_data, misspecified, on_policy, section5
 from .running import run_all
 from .simulation import Simulation
 
@@ -21,6 +21,7 @@ SIMULATIONS: dict[str, Simulation] = {
     "displacement": displacement.SIMULATION,
     "estimators": estimators.SIMULATION,
     "misspecified": misspecified.SIMULATION,
+    "on_policy": on_policy.SIMULATION,
 }
 
 

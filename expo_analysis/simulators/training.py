@@ -61,6 +61,9 @@ class Training:
         estimator: of the regulariser, see `losses.estimators`; ``"exact"`` sums over all responses.
         samples: responses drawn from pi_ref for each pair of a batch, for the estimators that need them. Default: 1.
         prefixes: what ``"token_kl"`` runs along: ``"reference_samples"``, its default, or ``"own_responses"``.
+        on_policy: whether pairs are drawn from the policy itself, q_ij proportional to pi_i pi_j among those that are
+            compared, the gradient taking q as constant; for full gradients on a bandit that states its preferences. See
+            `expo_analysis.on_policy` for where this rests.
         records: about how many times the policies are looked at, the start and the end included.
         log_spaced: whether the records are spaced evenly in the logarithm of the step.
         seed: of orders and samples. A data set meets the same ones whatever is trained beside it.
@@ -77,6 +80,7 @@ class Training:
     estimator: str = "exact"
     samples: int | None = None
     prefixes: str | None = None
+    on_policy: bool = False
     records: int = 50
     log_spaced: bool = False
     seed: int = 0
@@ -106,6 +110,8 @@ class Training:
             raise ValueError(f"samples is not used: estimator {self.estimator!r} draws nothing from pi_ref here")
         if self.average is not None and self.patience is not None:
             raise ValueError("average is not used with patience: give one of the two")
+        if self.on_policy and (self.batch is not None or self.estimator != "exact" or self.patience is not None):
+            raise ValueError("on_policy is for full gradients: it is not used with batch, patience or an estimator")
         if self.draws and self.batch is None:
             raise ValueError("batch must be given with an estimator that draws responses from pi_ref")
 
@@ -244,13 +250,21 @@ class _Task:
             read = list(policy.log_probs(parameters, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
         if objective.facts.needs_reference:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
-        total = (batch.weight * objective.loss(*read)).sum(dim=-1)
+        weight = self._own(batch, read) if self.training.on_policy else batch.weight
+        total = (weight * objective.loss(*read)).sum(dim=-1)
         if regulariser is None:
             return total
         if estimator == "exact":
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
         return total + self.lam * (batch.weight * estimate).sum(dim=-1)
+
+    def _own(self, batch: Batch, read: list[Tensor]) -> Tensor:
+        """The weights of pairs that the policy draws, (O, S, B), each prompt's adding up to its share; constants."""
+        prompt = (batch.winner // self.log_reference.shape[-1]).expand(*self.shape, -1)
+        drawn = batch.weight * (read[0] + read[1]).detach().exp()
+        total = torch.zeros(*self.shape, batch.prompts.shape[-1], dtype=drawn.dtype).scatter_add(-1, prompt, drawn)
+        return drawn * (batch.prompts / total).gather(-1, prompt)
 
     def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
         """log pi of winners and losers, and what stands for the regulariser in the mean over pairs: each (O, S, B)."""
@@ -295,7 +309,7 @@ def _run(
 ) -> tuple[Floats, Floats, Floats, Indices]:
     """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
     training = task.training
-    everything = whole(data)
+    everything = whole(evenly_compared(data) if training.on_policy else data)
     parameters = task.parameters
     state: tuple[Tensor, ...] = tuple(torch.zeros_like(parameters) for _ in range(training.optimiser.states))
     rates = training.optimiser.rates(_learning_rates(training, steps)).unbind(0)
@@ -338,6 +352,12 @@ def _run(
         final,
         best.step.numpy(),
     )
+
+
+def evenly_compared(data: Bandit | Pairs) -> Bandit:
+    """The same preferences over the same comparison graph, every pair as often: what on-policy weights multiply."""
+    assert isinstance(data, Bandit)
+    return Bandit.from_preferences(data.reference, data.preference, (data.pairs > 0) * 1.0, data.prompt_weights)
 
 
 def _epoch(data: Bandit | Pairs, everything: Batch, training: Training, epoch: int) -> Iterable[Batch]:
@@ -459,6 +479,10 @@ def _check(
     sets = data.data_sets if isinstance(data, Pairs) else 1
     if isinstance(data, Bandit) and training.batch is not None:
         raise ValueError("batch needs data of single pairs: draw_pairs(bandit, ...) makes them")
+    if training.on_policy and (isinstance(data, Pairs) or data.counts is not None):
+        raise ValueError(
+            "data must be a Bandit that states preferences where training is on_policy: it draws new pairs"
+        )
     if isinstance(validation, Pairs) and validation.data_sets not in (1, sets):
         raise ValueError(f"validation must have one data set or as many as data, {sets}; got {validation.data_sets}")
     if (training.patience is None) != (validation is None):

@@ -5,6 +5,7 @@ from .displacement import displacement
 from .estimators import estimators
 from .finite_data import finite_data
 from .misspecified import misspecified
+from .on_policy import on_policy
 from .section5 import section5
 
-__all__ = ["constraints", "displacement", "estimators", "finite_data", "misspecified", "section5"]
+__all__ = ["constraints", "displacement", "estimators", "finite_data", "misspecified", "on_policy", "section5"]
