@@ -138,14 +138,14 @@ MUTANTS = (
     ),
     Mutant(
         "winner and loser swapped",
-        "bandit.py",
+        "bandit/bandit.py",
         "wins = 2 * self.preference",
         "wins = 2 * (1 - self.preference)",
         "test_bandit.py::test_by_hand",
     ),
     Mutant(
         "unordered pairs counted once",
-        "bandit.py",
+        "bandit/bandit.py",
         "wins = 2 * self.preference",
         "wins = 1 * self.preference",
         "test_bandit.py::test_by_hand",
@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "components not held to their mass",
-        "optima/structure.py",
+        "optima/recession.py",
         "masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))",
         "masses[:, inside] = own / own.sum(axis=1, keepdims=True) / len(self.components)",
         "test_worked_numbers.py::test_expo_on_a_disconnected_graph",

@@ -13,7 +13,7 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
-    {"numerics", "_autograd", "_bandit_display", "_errors", "_symbols"},
+    {"numerics", "_autograd", "_errors", "_symbols"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files"},

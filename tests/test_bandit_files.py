@@ -90,7 +90,7 @@ def test_json_counts_as_a_matrix_and_as_a_list_of_matrices(write):
         ('{"reference": [0.5, 0.6], "optimal": [0.5, 0.5]}', r"reference must sum to one.*got a sum of 1\.1"),
         ('{"reference": [0.5, 0.5], "optimal": [NaN, 0.5]}', "optimal must hold positive finite .* nan at index 0"),
         ('{"reference": [0.5, 0.5], "optimal": [0.5, 0.5], "pairs": "all"}', "pairs must be 'uniform', 'reference'"),
-        ('{"reference": [0.5, 0.5], "counts": [[0, 1.5], [1, 0]]}', "counts must be non-negative integers"),
+        ('{"reference": [0.5, 0.5], "counts": [[0, -1.5], [1, 0]]}', "counts must be non-negative and finite"),
         pytest.param(
             '{"reference": [0.5, 0.5], "counts": [[0, 1' + 400 * "0" + "], [1, 0]]}", "counts must be", id="400 digits"
         ),
@@ -146,7 +146,8 @@ def test_spreadsheet_habits_are_understood(write):
         ("name,prior\na,0.5\nb,0.5", "must have the columns 'winner', 'loser' .* the header has 'name', 'prior'"),
         (
             "response,reference,optimal,promt\na,0.5,0.5,x\nb,0.5,0.5,y",
-            "unknown column 'promt'; accepted: 'response', 'reference', 'optimal', 'prompt'; did you mean 'prompt'",
+            "unknown column 'promt'; accepted: 'response', 'reference', 'optimal', 'prompt', 'reward', 'length'; did "
+            "you mean 'prompt'",
         ),
         ("response,reference,optimal,optimal\na,0.5,0.5,0.5\nb,0.5,0.5,0.5", "the column 'optimal' is given twice"),
         ("response,reference,optimal, optimal\na,0.5,0.5,0.5\nb,0.5,0.5,0.5", "the column 'optimal' is given twice"),
@@ -226,9 +227,12 @@ def test_csv_wins_with_prompts(write):
         ("winner|loser\na|b", "uniform", "cells must be separated by commas, and these are by bars"),
         ("name,rank\na,1", "uniform", "must have the columns 'winner', 'loser' .* the header has 'name', 'rank'"),
         ("winner,loser,count\n0,1,2\n1,0,many", "uniform", "row 3: count must be a number, got 'many'"),
-        ("winner,loser,count\n0,1,2\n1,0,-1", "uniform", "row 3: count must be a non-negative integer, got '-1'"),
-        ("winner,loser,count\n0,1,0.5", "uniform", r"row 2: count must be a non-negative integer, got '0\.5'"),
-        ("winner,loser,count\n0,1,inf", "uniform", "row 2: count must be a non-negative integer, got 'inf'"),
+        (
+            "winner,loser,count\n0,1,2\n1,0,-1",
+            "uniform",
+            "row 3: count must be a finite number of at least 0, got '-1'",
+        ),
+        ("winner,loser,count\n0,1,inf", "uniform", "row 2: count must be a finite number of at least 0, got 'inf'"),
         ("winner,loser,count\n0,1,2\n1,0,1\n0,1,2", "uniform", "row 4: a row with this winner, loser came before"),
         ("winner,loser,count\n0,1,0", "uniform", "counts must hold at least one comparison"),
         ("winner,loser\n0,0", "uniform", "row 2: winner and loser must differ"),
@@ -337,5 +341,5 @@ def test_files_that_cannot_be_read(tmp_path, write):
     (tmp_path / "directory.csv").mkdir()
     with pytest.raises(IsADirectoryError, match=r"directory\.csv"):
         read_bandit(tmp_path / "directory.csv")
-    with pytest.raises(ValueError, match=r"b\.txt: the name of a bandit's file must end in \.json or \.csv"):
+    with pytest.raises(ValueError, match=r"b\.txt: the name of a bandit's file must end in \.json, .* or \.parquet"):
         read_bandit(write("b.txt", "{}"))

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 import expo_analysis as ea
-from expo_analysis.optima.structure import with_recession, with_signed_recession
+from expo_analysis.optima.recession import with_recession, with_signed_recession
 
 from . import problems
 

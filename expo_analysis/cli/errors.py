@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,3 +42,14 @@ def language_models() -> Iterator[None]:
     except ImportError as error:
         hint = "" if INSTALL_LLM in str(error) else f": {INSTALL_LLM}"
         raise ValueError(f"{error}{hint}") from error
+
+
+@contextmanager
+def remarks() -> Iterator[None]:
+    """What is said of input that is good becomes a line on standard error; put around what reads it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        line = Text.assemble(("Note: ", "bold"), " ".join(str(warning.message).split()))
+        Console(stderr=True).print(line, soft_wrap=True)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..bandit import Bandit
-from ..bandit_files import NamedBandit, read_named_bandit
+from ..bandit.files import NamedBandit, read_named_bandits
+from ..bandit.formats import ending
 from ..losses import AOT, CATALOGUE, QPO, Objective
 from ..own_loss import make_loss
 
@@ -133,23 +134,26 @@ def parse_scalar(text: str) -> bool | int | float | str:
     return text
 
 
-def parse_bandit(reference: str | None, optimal: str | None, pairs: str | None, file: Path | None) -> NamedBandit:
-    """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``."""
+def parse_bandit(
+    reference: str | None, optimal: str | None, pairs: str | None, file: Path | None, ties: str = "half"
+) -> list[NamedBandit]:
+    """The bandit of ``--bandit``, or of ``--reference`` and ``--optimal``; several where prompts' responses differ."""
     if file is not None:
         if not file.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
         for name, value in (("optimal", optimal), ("pairs", pairs)):
             if value is not None:
                 raise ValueError(f"{name} is not used beside --bandit: put it in the file")
-        if reference is None or reference == "uniform" or Path(reference).suffix.lower() == ".csv":
-            return read_named_bandit(file, reference)
-        return read_named_bandit(file, parse_policy("reference", reference, " (or uniform, or a .csv file)"))
+        if reference is None or reference == "uniform" or ending(reference) is not None:
+            return read_named_bandits(file, reference, ties=ties)
+        given = parse_policy("reference", reference, " (or uniform, or a .csv file)")
+        return read_named_bandits(file, given, ties=ties)
     if reference is None or optimal is None:
         raise ValueError("give both --reference and --optimal, or --bandit FILE")
     if pairs not in (None, "uniform", "reference"):
         raise ValueError(f"pairs must be 'uniform' or 'reference' here (a matrix goes in a file), got {pairs!r}")
-    policies = [np.array(parse_policy(*given)) for given in (("reference", reference), ("optimal", optimal))]
-    return NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))
+    policies = [np.array(parse_policy(*both)) for both in (("reference", reference), ("optimal", optimal))]
+    return [NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))]
 
 
 def parse_policy(name: str, text: str, also: str = "") -> list[float]:

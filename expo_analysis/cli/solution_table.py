@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..bandit_files import NamedBandit
+from ..bandit.files import NamedBandit
 from ..optima import Path as Optima
 
 COLUMNS = {

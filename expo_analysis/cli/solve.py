@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import bad_input
+from .errors import bad_input, remarks
 
 
 def solve(
@@ -34,7 +34,7 @@ def solve(
         str | None,
         typer.Option(
             metavar="POLICY",
-            help="Reference policy, as 0.4,0.4,0.2; for a CSV file of win counts also 'uniform' or a CSV file.",
+            help="Reference policy, as 0.4,0.4,0.2; for comparisons and counts also 'uniform' or a file with a table.",
         ),
     ] = None,
     optimal: Annotated[str | None, typer.Option(metavar="POLICY", help="BT-optimal policy, as 0.6,0.3,0.1.")] = None,
@@ -42,8 +42,15 @@ def solve(
         str | None, typer.Option(metavar="NAME", help="Which pairs are compared: uniform (default) or reference.")
     ] = None,
     bandit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read policies or win counts from a .json or .csv file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read policies, counts or comparisons from a .json, .jsonl, .csv, .tsv (also .gz) or .parquet file.",
+        ),
     ] = None,
+    ties: Annotated[
+        str, typer.Option(metavar="NAME", help="What a tie counts: half (a win of each) or drop (nothing).")
+    ] = "half",
     method: Annotated[str, typer.Option(metavar="NAME", help="auto, closed_form, newton or multistart.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
@@ -55,6 +62,7 @@ def solve(
       expo-analysis solve dpo --lam 0.1 --lam 1 --option label_smoothing=0.1 --bandit examples/wins.json
       expo-analysis solve ipo --lam 1e-3:1e3:7 --bandit examples/two_prompts.csv --json
       expo-analysis solve dpo --lam 0.5 --bandit examples/wins.csv --reference examples/reference.csv
+      expo-analysis solve expo --lam 0.01 --bandit tests/files/rankings.csv --reference uniform
       expo-analysis solve examples/exponential.py:Exponential --lam 1 --bandit examples/wins.json
 
     \b
@@ -63,11 +71,17 @@ def solve(
     \b
     FILE is one of
       JSON  {"reference": [...], "optimal": [...]}, optionally with "pairs" ("uniform",
-            "reference" or a matrix) and "prompt_weights"; policies of several prompts are
-            lists of lists
-      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j
-      CSV   response,reference,optimal and, for several prompts, prompt
-      CSV   winner,loser and, optionally, count and prompt; needs --reference
+            "reference" or a matrix), "prompt_weights", "responses" and "prompts" (names),
+            "rewards", "lengths"; policies of several prompts are lists of lists
+      JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j;
+            optionally with "ties"
+      table response,reference,optimal and, for several prompts, prompt
+      table of comparisons, which needs --reference and may have prompt, count and weight:
+            winner,loser | model_a,model_b,winner (model_a, model_b or tie) | home_team,
+            away_team,home_score,away_score | chosen,rejected (also with scores) |
+            ranking,response,rank | ranking (as a > b = c); docs/bandits.md has all forms
+      table of counts, a row for each winner and a column for each loser; needs --reference
+    A table is CSV, TSV, Parquet, JSON Lines or a JSON array of objects.
 
     \b
     --json prints {"objective": NAME, "options": {"lam": ..., ...}, "policy": [...], "value": ...,
@@ -75,7 +89,8 @@ def solve(
     "error_bound": ..., "iterations": ..., "certificate": "error_bound" | "optimality_conditions" |
     "theorem" | "search" | "none"}; with several prompts each of the last seven is a list over
     prompts. "responses" and "prompts" are there where the file names them. Several lambdas
-    give {"solutions": [...]}, one such object for each. What is not known is null.
+    give {"solutions": [...]}, one such object for each, and so do prompts with different
+    responses. What is not known is null.
     """
     with bad_input():
         from ..optima import solve_path
@@ -84,16 +99,18 @@ def solve(
 
         lams = parse_lams(lam)
         chosen = parse_loss(loss, lams[0], option or [])
-        problem = parse_bandit(reference, optimal, pairs, bandit)
+        with remarks():
+            problems = parse_bandit(reference, optimal, pairs, bandit, ties)
     # the method is the only input that is not checked by now; a loss of one's own may raise anything
     with bad_input(lambda error: str(error).startswith("method ") or in_own_file(error) is not None):
-        optima = solve_path(chosen, problem.bandit, lams, method)
+        solved = [(solve_path(chosen, problem.bandit, lams, method), problem) for problem in problems]
 
     from .solution_table import print_table, to_document
 
     if as_json:
-        documents = [to_document(optima, k, problem) for k in range(len(lams))]
+        documents = [to_document(optima, k, problem) for k in range(len(lams)) for optima, problem in solved]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
-        print_table(" ".join([chosen.name, *(option or [])]), optima, problem)
+        for optima, problem in solved:
+            print_table(" ".join([chosen.name, *(option or [])]), optima, problem)

@@ -23,8 +23,9 @@ from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
 from .problem import Problem
+from .recession import Structure
 from .solution import Certificate, Path, Solution, Status
-from .structure import Structure, data_of, decided, describe, structures
+from .structure import data_of, decided, describe, structures
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
@@ -192,11 +193,12 @@ def _solve_alike(
     lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
     found = structures(objective, bandit, lams, data)
     held = found.target is not None
-    target = bandit.reference.reshape(prompts, -1)[prompt] if found.target is None else found.target
+    reference = bandit.reference.reshape(prompts, -1)[prompt]
+    target = reference if found.target is None else found.target
 
     def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
         flat.begin(columns[at], *describe(objective, structure, held, signed))
-        masses = structure.masses(target[at]) if structure.split else np.ones((len(at), 1))
+        masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:
                 flat.log_policy[columns[at], responses[0]] = np.log(mass)

@@ -2,15 +2,12 @@
 
 A loss of log-ratios only couples responses within a connected component of the comparison graph; so it does beside a
 cross-entropy, which tells each component its mass: in proportion to the weights of -log pi in it (for EXPO, the mass
-under the reference). A convex loss has a minimiser on a component if and only if its recession function
+under the reference). On a component a convex loss has a minimiser if and only if its recession function is positive
+(`expo_analysis.optima.recession`), with
 
-    sum_(i,j) cost_ij max(d_i - d_j, 0) + sum_j T_j (max d - d_j),   cost_ij = wins_ij psi'(inf) - wins_ji psi'(-inf),
+    cost_ij = wins_ij psi'(inf) - wins_ji psi'(-inf),
 
-is positive for every direction d that is not constant; T_j are the weights of the cross-entropy. For non-negative costs
-that means that the directed graph of positive costs, with an edge from every response to every j with T_j > 0, is
-strongly connected (for DPO: Ford 1957's condition that every response beats, directly or through others, every other).
-Where it fails, the loss keeps falling as the sink components of that graph win out, unless psi is flat from some margin
-on, and then the infimum is attained. For costs of both signs (robust DPO) a linear program decides.
+unless psi is flat from some margin on: then the infimum is attained.
 """
 
 from __future__ import annotations
@@ -20,8 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse.csgraph import connected_components
 
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
@@ -29,41 +24,8 @@ from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, Rever
 from ..losses.base import Objective, RewardObjective
 from ..losses.data import Datum
 from ..losses.facts import Facts
+from .recession import Structure, parts_of, whole, with_recession, with_signed_recession
 from .solution import Status
-
-
-@dataclass(frozen=True)
-class Structure:
-    """How one prompt's responses fall apart.
-
-    pieces: sets of responses on each of which a minimiser exists; they are solved one by one.
-    lost: responses whose probability tends to zero along every minimising sequence (empty where a minimiser exists).
-    components: the connected components of the comparison graph.
-    """
-
-    pieces: tuple[tuple[int, ...], ...]
-    lost: tuple[int, ...]
-    components: tuple[tuple[int, ...], ...]
-
-    @property
-    def split(self) -> bool:
-        """Whether there is more to put together than one piece."""
-        return len(self.pieces) > 1 or bool(self.lost)
-
-    def masses(self, target: Floats) -> Floats:
-        """Mass of each piece, (places, pieces).
-
-        target: the weights of -log pi, or the reference, (places, n): masses are in proportion to it. A piece has its
-        component's mass; pieces of one component share it in proportion too.
-        """
-        masses = np.empty((len(target), len(self.pieces)))
-        for component in self.components:
-            inside = [k for k, piece in enumerate(self.pieces) if piece[0] in component]
-            if inside:
-                own = np.stack([target[:, list(self.pieces[k])].sum(axis=1) for k in inside], axis=1)
-                total = target[:, list(component)].sum(axis=1, keepdims=True)
-                masses[:, inside] = total * (own / own.sum(axis=1, keepdims=True))
-        return masses / target.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -163,7 +125,7 @@ def _coercive(facts: Facts, wins: Floats, structure: Structure) -> bool:
     if left.ndim > 1 or (left > 0).any() or (right < 0).any():
         return False
     cost = ((wins.T > 0) & (left < 0).all()) | ((wins > 0) & (right > 0).all())
-    return all(len(_groups(cost, piece, directed=True)) == 1 for piece in structure.pieces)
+    return all(len(parts_of(cost, piece, directed=True)) == 1 for piece in structure.pieces)
 
 
 def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data: Datum) -> Structure:
@@ -177,7 +139,8 @@ def decided(objective: Objective, bandit: Bandit, lam: float, prompt: int, data:
     cost, unit = known
     likelihood = _likelihood(objective, facts, wins, np.array([lam]), own)
     held = np.zeros(n) if likelihood is None else likelihood[0] / unit
-    return with_signed_recession(cost[0], linked[0], held)
+    straight = facts.decay == (np.inf, np.inf) and likelihood is None
+    return with_signed_recession(cost[0], linked[0], held, straight)
 
 
 def _likelihood(objective: Objective, facts: Facts, wins: Floats, lams: Floats, data: Datum) -> Floats | None:
@@ -281,121 +244,3 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
 
 def _names(groups: Sequence[Sequence[int]]) -> str:
     return ", ".join(str(list(group)) for group in groups)
-
-
-def whole(n: int) -> Structure:
-    """All responses in one piece."""
-    return Structure((tuple(range(n)),), (), (tuple(range(n)),))
-
-
-def with_recession(cost: Mask, linked: Mask, held: Mask) -> Structure:
-    """Pieces on which the recession function is positive, for costs that are nowhere negative.
-
-    cost: (n, n), where raising one response over another costs. linked: (n, n), the comparison graph. held: (n,), the
-    responses whose -log pi has weight.
-    """
-    n = len(cost)
-    holds = cost | held  # raising anything over a response that is held costs
-    components = (tuple(range(n)),) if (linked | np.eye(n, dtype=bool)).all() else _groups(linked, range(n), False)
-    pieces: list[tuple[int, ...]] = []
-    waiting = list(components)
-    while waiting:
-        members = waiting.pop(0)
-        if len(members) == 1:
-            pieces.append(members)
-            continue
-        strong = _groups(holds, members, directed=True)
-        winners = [s for s in strong if not holds[np.ix_(s, sorted(set(members) - set(s)))].any()]
-        if winners == [members]:
-            pieces.append(members)
-        else:
-            waiting = winners + waiting
-    if held.any():  # what has no weight beside what has some loses all mass
-        pieces = [piece for piece in pieces if held[list(piece)].any()]
-    return _structure(pieces, components, n)
-
-
-def _structure(pieces: list[tuple[int, ...]], components: tuple[tuple[int, ...], ...], n: int) -> Structure:
-    kept = {response for piece in pieces for response in piece}
-    return Structure(tuple(pieces), tuple(sorted(set(range(n)) - kept)), components)
-
-
-def with_signed_recession(cost: Floats, linked: Mask, held: Floats) -> Structure:
-    """The same for costs (n, n) of both signs, and weights (n,) of -log pi."""
-    n = len(cost)
-    components = _groups(linked, range(n), directed=False)
-    pieces: list[tuple[int, ...]] = []
-    waiting = list(components)
-    while waiting:
-        members = waiting.pop(0)
-        split = _groups(linked, members, directed=False)
-        if len(members) == 1:
-            pieces.append(members)
-        elif len(split) > 1:
-            waiting = list(split) + waiting
-        else:
-            direction = _falling_direction(cost[np.ix_(members, members)], held[list(members)])
-            if direction is None:
-                pieces.append(members)
-            else:
-                top = direction.max() - 1e-6
-                waiting.insert(0, tuple(m for m, d in zip(members, direction, strict=True) if d > top))
-    return _structure(pieces, components, n)
-
-
-def _falling_direction(cost: Floats, held: Floats) -> Floats | None:
-    """A direction d that is not constant and along which the recession function is not positive, or None.
-
-    One linear program over 0 <= d <= 1 finds the steepest direction along which it is negative. Where there is none, it
-    may still be 0 along some: then the response that is farthest from the first is put 1 away, each in turn and on both
-    sides.
-    """
-    program = _Recession(cost, held)
-    n, least = len(cost), 1e-9 * max(float(np.abs(cost).max()), float(held.max()))
-    value, direction = program.lowest([(0.0, 1.0)] * n)
-    if value < -least:
-        return direction
-    for farthest in range(1, n):
-        for end in (-1.0, 1.0):
-            bounds = [(0.0, 0.0), *[(-1.0, 1.0)] * (n - 1)]
-            bounds[farthest] = (end, end)
-            value, direction = program.lowest(bounds)
-            if value <= least:
-                return direction
-    return None
-
-
-class _Recession:
-    """The recession function of n responses as the objective of linear programs in d, heights of pairs, and max d."""
-
-    def __init__(self, cost: Floats, held: Floats) -> None:
-        first, second = np.nonzero(np.triu((cost != 0) | (cost != 0).T, 1))
-        self.n, edges = len(cost), len(first)
-        rows = np.arange(edges)
-        upper = np.zeros((2 * edges + self.n, self.n + edges + 1))
-        for block, (up, down) in enumerate(((first, second), (second, first))):
-            # height_e >= cost of raising first over second, and the reverse
-            upper[block * edges + rows, up] = cost[up, down]
-            upper[block * edges + rows, down] = -cost[up, down]
-            upper[block * edges + rows, self.n + rows] = -1.0
-        upper[2 * edges :, : self.n], upper[2 * edges :, -1] = np.eye(self.n), -1.0  # max d >= d_i
-        self.upper, self.free = upper, [(None, None)] * (edges + 1)
-        self.objective = np.concatenate([-held, np.ones(edges), [held.sum()]])
-
-    def lowest(self, bounds: list[tuple[float, float]]) -> tuple[float, Floats]:
-        """The least value over d within bounds, and d; inf where the program is not solved."""
-        zero = np.zeros(len(self.upper))
-        found = linprog(self.objective, A_ub=self.upper, b_ub=zero, bounds=[*bounds, *self.free], method="highs-ds")
-        if not found.success or found.fun is None:
-            return np.inf, zero
-        return float(found.fun), np.asarray(found.x)[: self.n]
-
-
-def _groups(adjacency: Mask, members: Sequence[int], directed: bool) -> tuple[tuple[int, ...], ...]:
-    """Connected (strongly, where directed) components among ``members``, in the order of their first responses."""
-    members = list(members)
-    _, labels = connected_components(adjacency[np.ix_(members, members)], directed=directed, connection="strong")
-    groups: dict[int, list[int]] = {}
-    for member, label in zip(members, labels, strict=True):
-        groups.setdefault(int(label), []).append(member)
-    return tuple(tuple(group) for group in groups.values())

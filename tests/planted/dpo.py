@@ -8,10 +8,10 @@ import numpy as np
 
 import expo_analysis as ea
 from expo_analysis.divergences import ForwardKL
-from expo_analysis.losses import Claims, PairObjective, QuasiconvexObjective
+from expo_analysis.losses import PairObjective, QuasiconvexObjective
 from expo_analysis.numerics import log_sigmoid, namespace
 
-from .expo import NOTHING
+from .expo import NOTHING, convex
 from .known import COERCIVE, DPO, IPO, Planted, answers, but
 
 
@@ -27,8 +27,7 @@ class Margins(QuasiconvexObjective):
 
     @property
     def claims(self):
-        m = self.psi_self_concordance
-        return Claims(convex=True, closed_form=False, needs_reference=True, log_ratio_only=True, self_concordance=m)
+        return convex(self.psi_self_concordance)
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ class NoReference(PairObjective):
 
     @property
     def claims(self):
-        return Claims(
-            convex=True, closed_form=False, needs_reference=False, log_ratio_only=True, self_concordance=self.lam
-        )
+        return convex(self.lam, needs_reference=False)
 
 
 @dataclass(frozen=True)
@@ -136,8 +133,7 @@ class TinyKL(PairObjective):
 
     @property
     def claims(self):
-        one = np.maximum(1.0, np.asarray(self.lam))
-        return Claims(convex=True, closed_form=False, needs_reference=True, log_ratio_only=True, self_concordance=one)
+        return convex(np.maximum(1.0, np.asarray(self.lam)))
 
 
 @dataclass(frozen=True)

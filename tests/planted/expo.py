@@ -16,7 +16,13 @@ from expo_analysis.numerics import log_sigmoid, namespace
 
 from .known import ALL, COERCIVE, EXPO, Planted, answers, but
 
-LOGISTIC = Claims(convex=True, closed_form=False, needs_reference=False, log_ratio_only=True, self_concordance=1.0)
+
+def convex(m=None, *, needs_reference=True, log_ratio_only=True):
+    """Claims of a loss that is convex, with self-concordance ``m``."""
+    return Claims(True, False, needs_reference, log_ratio_only, self_concordance=m)
+
+
+LOGISTIC = convex(1.0, needs_reference=False)
 
 
 @dataclass(frozen=True)
@@ -275,7 +281,7 @@ class Rare(Explicit):
 
     @property
     def claims(self):
-        return Claims(convex=True, closed_form=False, needs_reference=False, log_ratio_only=False)
+        return convex(needs_reference=False, log_ratio_only=False)
 
 
 @dataclass(frozen=True)

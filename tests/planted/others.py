@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 import expo_analysis as ea
-from expo_analysis.losses import Claims, PairObjective
+from expo_analysis.losses import PairObjective
 from expo_analysis.numerics import exp, log_sigmoid
 from expo_analysis.terms import Square, hbar
 
 from .dpo import Both, Margins
-from .expo import Bare
+from .expo import Bare, convex
 from .known import COERCIVE, DPO, EXPO, IPO, Planted, answers, but
 
 # ------------------------------------------------------------------------------------------- IPO and squares
@@ -95,9 +95,7 @@ class Exponential(PairObjective):
 
     @property
     def claims(self):
-        return Claims(
-            convex=True, closed_form=False, needs_reference=True, log_ratio_only=True, self_concordance=self.lam
-        )
+        return convex(self.lam)
 
 
 @dataclass(frozen=True)

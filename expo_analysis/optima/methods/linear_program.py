@@ -197,6 +197,8 @@ def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:
 def _nearest(z: Floats, reach: Floats) -> Floats:
     """The solution of x_i - x_j <= reach_ij with the least sum of squares; z is any solution."""
     i, j = np.nonzero(np.isfinite(reach) & ~np.eye(len(z), dtype=bool))
+    if len(i) == 0:  # all is open (and scipy's nnls ends the process where there is nothing to solve for)
+        return np.zeros_like(z)
     constraints = np.zeros((len(i), len(z)))  # constraints @ x >= limits
     constraints[np.arange(len(i)), i], constraints[np.arange(len(i)), j] = -1.0, 1.0
     limits = -reach[i, j]

@@ -1,0 +1,323 @@
+"""The bandit: prompts, a reference policy, and preferences over pairs, exact or counted.
+
+Everything downstream sees one thing, the weights ``wins[x, i, j]`` of the ordered pairs "i beats j": they sum to one
+over each prompt, and are 2 q(i,j|x) p*(i > j|x) over i != j for a population, and observed frequencies for counts.
+The preferences p* of a population follow from pi*, or are any others, which no policy may reproduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._frozen import set_fields
+from .._types import Floats, Indices, PairMatrices, PerPrompt, Policies
+from .arrays import (
+    normalise,
+    of_responses,
+    pair_distribution,
+    policy_like,
+    prompt_distribution,
+    reference_policy,
+    stated_preferences,
+    win_counts,
+)
+from .display import summary, table
+from .labels import Labels, Names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Bandit"]
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Bandit:
+    """Prompts with a reference policy and preferences; p*(i > j) = pi*_i / (pi*_i + pi*_j) where pi* is given.
+
+    Args:
+        reference: pi_ref, shape (n,) or (prompts, n): positive, each row summing to one within 1e-6. ``"uniform"``
+            or None: the same for all responses.
+        optimal: pi*, the Bradley-Terry-optimal policy, the same shape and conditions. For win counts there is
+            `from_counts`, for rows of comparisons `from_comparisons`, for other preferences `from_preferences`.
+        pairs: q, how often each pair is compared: ``"uniform"`` over distinct pairs, ``"reference"`` (pi_ref x pi_ref,
+            i != j), or an array (n, n) or (prompts, n, n): symmetric, non-negative, zero diagonal, not all zero. It is
+            divided by its sum, so that an adjacency matrix of the comparison graph will do.
+        prompt_weights: rho, shape (prompts,), non-negative; divided by its sum. Default: equal, or for counts in
+            proportion to the number of comparisons.
+        responses, prompt_names: their names, distinct, of any type that hashes.
+        rewards: r(x, y) of each response, known or a noisy score, the shape of ``reference`` or (n,) for all prompts;
+            nan where one is not known. No loss reads rewards or lengths yet.
+        lengths: of each response, in tokens; positive, the same shapes.
+
+    pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
+    prompts as its index and responses as its columns, a DataFrame of pairs winners as its index and losers as its
+    columns. Labels in another order are put in order, others are refused, and the names are kept. Their order is that
+    of ``responses``, else of the first argument that has labels (of a frame of pairs, of its rows); arrays without
+    labels are in this order.
+
+    Attributes, arrays that cannot be written to:
+        reference, pairs, prompt_weights: as above, normalised. optimal: as above; None for counts and for preferences
+            that are stated. counts, ties: for `from_counts`, else None; in ``counts`` a tie is half a win each.
+            stated_preference: for `from_preferences`, else None. responses, prompt_names: tuples, or None where
+            nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None.
+
+    Raises:
+        ValueError: naming the argument, what was wrong with it and what is accepted.
+
+    Example:
+        >>> import expo_analysis as ea
+        >>> ea.Bandit(reference=[0.4, 0.4, 0.2], optimal=[0.6, 0.3, 0.1]).preference[0].round(3)
+        array([0.5  , 0.667, 0.857])
+    """
+
+    reference: Policies
+    optimal: Policies | None
+    pairs: PairMatrices
+    prompt_weights: PerPrompt
+    responses: Labels | None
+    prompt_names: Labels | None
+    rewards: Policies | None
+    lengths: Policies | None
+    counts: PairMatrices | None = field(init=False)
+    ties: PairMatrices | None = field(init=False)
+    stated_preference: PairMatrices | None = field(init=False)
+
+    def __init__(
+        self,
+        reference: ArrayLike | None,
+        optimal: ArrayLike,
+        pairs: str | ArrayLike = "uniform",
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> None:
+        own = {"rewards": rewards, "lengths": lengths}
+        policies = {"reference": reference, "optimal": optimal, **own}
+        names = Names.found(responses, prompt_names, policies, {"pairs": pairs}, prompt_weights)
+        if optimal is None:
+            raise ValueError("optimal must be given: positive probabilities (for win counts use Bandit.from_counts)")
+        policy = reference_policy(reference, names, policies={"optimal": optimal})
+        best = policy_like("optimal", optimal, names, policy.shape)
+        self._settle(names, policy, pair_distribution(pairs, policy, names), prompt_weights, own, optimal=best)
+
+    @classmethod
+    def from_counts(
+        cls,
+        reference: ArrayLike | None,
+        counts: ArrayLike,
+        prompt_weights: ArrayLike | None = None,
+        *,
+        ties: ArrayLike | None = None,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """A data set: ``counts[..., i, j]`` is how often i beat j, or the sum of the weights of these comparisons.
+
+        Shapes (n, n) or (prompts, n, n), beside a reference of shape (n,) or (prompts, n): non-negative, fractions
+        too, with a zero diagonal. A prompt without any comparison is allowed as long as another one has some. No
+        ``optimal`` is known then. A DataFrame whose rows and columns name different responses, as `pandas.crosstab`
+        makes it, has all of them, with 0 where there was no entry.
+
+        A tie counts as half a win of each, the convention of the Chatbot Arena leaderboard, R's BradleyTerry2 and
+        evalica: the likelihood of a score of 1/2, of which a loss of pairs is the expectation. (The models of Rao and
+        Kupper, 1967, and of Davidson, 1970, have a parameter for ties; a policy has none.)
+
+        Args:
+            ties: ``ties[..., i, j]`` = ``ties[..., j, i]`` is how often i and j tied; the shapes of ``counts``.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> ea.Bandit.from_counts("uniform", [[0, 5], [2, 0]], ties=[[0, 1], [1, 0]], responses=["a", "b"]).counts
+            array([[0. , 5.5],
+                   [2.5, 0. ]])
+        """
+        own = {"rewards": rewards, "lengths": lengths}
+        matrices = {"counts": counts, "ties": ties}
+        names = Names.found(responses, prompt_names, {"reference": reference, **own}, matrices, prompt_weights)
+        policy = reference_policy(reference, names, matrices={"counts": counts})
+        won, drawn = win_counts(counts, ties, policy.shape, names)
+        pairs = normalise(won + np.swapaxes(won, -1, -2))
+        made = cls.__new__(cls)
+        made._settle(names, policy, pairs, prompt_weights, own, won.sum(axis=(-1, -2)), counts=won, ties=drawn)
+        return made
+
+    @classmethod
+    def from_comparisons(
+        cls,
+        reference: ArrayLike | None,
+        comparisons: pd.DataFrame,
+        *,
+        ties: Literal["half", "drop"] = "half",
+        responses: Iterable[Hashable] | None = None,
+        prompt_weights: ArrayLike | None = None,
+    ) -> Bandit:
+        """A data set with a comparison, a match, a battle or a ranking in each row of a DataFrame.
+
+        The columns say what the rows are; `expo_analysis.bandit.comparisons` lists the forms: ``winner, loser``; a
+        pair such as ``model_a, model_b`` with ``winner`` (with ties) or with two scores; ``chosen, rejected``;
+        rankings. Columns ``count`` and ``weight`` multiply a row, ``prompt`` has a bandit with prompts. Other columns
+        are not read, which a warning says.
+
+        Args:
+            reference: pi_ref: ``"uniform"`` or None, over the responses that occur; a Series with the responses'
+                names as its index, or an array in the order of ``responses``. With prompts it holds on each.
+            ties: ``"half"`` a win of each, as for `from_counts`, or ``"drop"``: left out.
+            responses: names of all responses in their order. Default: those of the reference, else those that occur,
+                sorted.
+
+        Raises:
+            ValueError: naming the row and the column; or each prompt has responses of its own (see `RaggedBandit`).
+
+        Example:
+            >>> import expo_analysis as ea, pandas as pd
+            >>> games = pd.DataFrame({"model_a": ["x", "x"], "model_b": ["y", "y"], "winner": ["model_a", "tie"]})
+            >>> ea.Bandit.from_comparisons("uniform", games).counts
+            array([[0. , 1.5],
+                   [0.5, 0. ]])
+        """
+        from .counting import from_frame
+
+        found = from_frame(comparisons, reference, responses, ties, prompt_weights, cls)
+        if not isinstance(found, cls):
+            raise ValueError(
+                "comparisons: prompts have different responses: use RaggedBandit.from_comparisons, or name all by "
+                "responses=[...]"
+            )
+        return found
+
+    @classmethod
+    def from_preferences(
+        cls,
+        reference: ArrayLike | None,
+        preference: ArrayLike,
+        pairs: str | ArrayLike = "uniform",
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """A population with any preferences, Bradley-Terry or not: ``preference[..., i, j]`` is p*(i > j).
+
+        Shapes (n, n) or (prompts, n, n): in [0, 1], with p*(i > j) + p*(j > i) = 1 within 1e-6 off the diagonal, which
+        is not read. Cycles are allowed. No ``optimal`` is known then, even where there is one.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> rock_paper_scissors = [[0.5, 0, 1], [1, 0.5, 0], [0, 1, 0.5]]
+            >>> ea.solve(ea.EXPO(1.0), ea.Bandit.from_preferences([1 / 3] * 3, rock_paper_scissors)).policy.round(3)
+            array([0.333, 0.333, 0.333])
+        """
+        own = {"rewards": rewards, "lengths": lengths}
+        matrices = {"preference": preference, "pairs": pairs}
+        names = Names.found(responses, prompt_names, {"reference": reference, **own}, matrices, prompt_weights)
+        policy = reference_policy(reference, names, matrices={"preference": preference})
+        stated = stated_preferences(preference, policy.shape, names)
+        made = cls.__new__(cls)
+        q = pair_distribution(pairs, policy, names)
+        made._settle(names, policy, q, prompt_weights, own, stated_preference=stated)
+        return made
+
+    def _settle(
+        self,
+        names: Names,
+        reference: Policies,
+        pairs: PairMatrices,
+        prompt_weights: ArrayLike | None,
+        own: dict[str, ArrayLike | None],
+        default_weights: PerPrompt | None = None,
+        *,
+        optimal: Policies | None = None,
+        counts: PairMatrices | None = None,
+        ties: PairMatrices | None = None,
+        stated_preference: PairMatrices | None = None,
+    ) -> None:
+        """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
+        weights = prompt_distribution(prompt_weights, reference.shape[:-1], default_weights, names)
+        kept = names.shown()
+        set_fields(
+            self,
+            reference=reference,
+            optimal=optimal,
+            pairs=pairs,
+            prompt_weights=weights,
+            responses=kept.responses,
+            prompt_names=kept.prompts,
+            **{name: of_responses(name, value, reference.shape, names) for name, value in own.items()},
+            counts=counts,
+            ties=ties,
+            stated_preference=stated_preference,
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of responses."""
+        return int(self.reference.shape[-1])
+
+    @property
+    def prompts(self) -> int | None:
+        """Number of prompts, or None where policies have the shape (n,); `prompt_names` has their names."""
+        return int(self.reference.shape[0]) if self.reference.ndim == 2 else None
+
+    @cached_property
+    def preference(self) -> PairMatrices:
+        """p*(i > j), shape (..., n, n); 1/2 on the diagonal. Raises ValueError for counts, where it is not known."""
+        if self.stated_preference is not None:
+            return self.stated_preference
+        if self.optimal is None:
+            raise ValueError("preference is not known for win counts; see wins for the observed frequencies")
+        loser = np.moveaxis(self.optimal, -1, 0).copy()  # with prompts last, every step runs over contiguous numbers
+        winner = loser[:, None]
+        preference = winner + loser
+        np.divide(winner, preference, out=preference)
+        return np.moveaxis(preference, (0, 1), (-2, -1))
+
+    @cached_property
+    def wins(self) -> PairMatrices:
+        """Weight of "i beats j", shape (..., n, n), summing to one over each prompt (to zero without comparisons)."""
+        if self.counts is not None:
+            return normalise(self.counts)
+        wins = 2 * self.preference
+        wins *= self.pairs
+        return wins
+
+    @cached_property
+    def edges(self) -> tuple[Indices, Indices, Floats]:
+        """(winner, loser, weight): the ordered pairs with weight on any prompt, and weights of shape (..., edges)."""
+        winner, loser = np.nonzero(np.einsum("xij->ij", self.wins.reshape(-1, self.n, self.n)) > 0)
+        flat = self.wins.reshape(*self.reference.shape[:-1], -1)
+        return winner, loser, flat.take(winner * self.n + loser, axis=-1)
+
+    @cached_property
+    def components(self) -> Indices:
+        """Connected component of each response in the comparison graph, shape (..., n), numbered from 0."""
+        from scipy.sparse.csgraph import connected_components  # takes longer to load than most bandits to solve
+
+        graphs = (self.pairs > 0).reshape(-1, self.n, self.n)
+        labels = np.zeros((len(graphs), self.n), dtype=np.intp)
+        off_diagonal = ~np.eye(self.n, dtype=bool)
+        sparse = ~graphs[:, off_diagonal].all(axis=1)
+        if sparse.any():
+            distinct, which = np.unique(np.packbits(graphs[sparse], axis=-1), axis=0, return_inverse=True)
+            unpacked = np.unpackbits(distinct, axis=-1, count=self.n)
+            found = np.stack([connected_components(graph, directed=False)[1] for graph in unpacked])
+            labels[sparse] = found[which.reshape(-1)]
+        return labels.reshape(self.reference.shape)
+
+    def __repr__(self) -> str:
+        return f"<Bandit: {summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        return table(self)

@@ -1,0 +1,188 @@
+"""Comparisons counted: who is compared on which prompt, under which reference, and how often each beat each."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from .._checks import check_option, check_policy
+from .bandit import Bandit
+from .comparisons import Comparisons, comparisons_of
+from .groups import Group, Groups, bandits_of
+from .labels import Names, listed
+from .ragged import RaggedBandit
+from .rows import Rows, in_order, positions
+
+TIES = ("half", "drop")
+
+
+def from_frame(
+    comparisons: pd.DataFrame,
+    reference: Any,
+    responses: Iterable[Hashable] | None,
+    ties: str,
+    prompt_weights: ArrayLike | None,
+    make: type[Bandit] = Bandit,
+) -> Bandit | RaggedBandit:
+    """The bandit of a frame of comparisons; see `Bandit.from_comparisons`."""
+    if not isinstance(comparisons, pd.DataFrame):
+        raise ValueError(f"comparisons must be a pandas DataFrame, got {type(comparisons).__name__}")
+    if comparisons.columns.has_duplicates:
+        twice = comparisons.columns[comparisons.columns.duplicated()][0]
+        raise ValueError(f"comparisons: the column {twice!r} is given twice")
+    if comparisons.empty:
+        raise ValueError("comparisons must hold at least one comparison")
+    data = comparisons_of(Rows("comparisons", comparisons, text=False))
+    known = known_reference(data, reference, None if responses is None else list(responses))
+    return count(data, known, ties, prompt_weights, make)
+
+
+def known_reference(data: Comparisons, reference: Any, responses: list[Hashable] | None = None) -> Groups:
+    """The prompts of comparisons and their responses, with a reference over them.
+
+    Args:
+        reference: ``"uniform"`` or None, over ``responses`` or those that occur; a Series by name; or an array (n,) in
+            the order of ``responses``, without which its responses are the numbers from 0.
+    """
+    text = data.rows.text
+    prompts = None if data.prompt is None else in_order(data.prompt, text=text)
+    if reference is None or (isinstance(reference, str) and reference == "uniform"):
+        if responses is None and data.own:
+            return _own_responses(data, prompts or [])
+        seen = responses or _seen(data)
+        return _shared(
+            "responses" if responses else "the comparisons", seen, np.full(len(seen), 1 / len(seen)), prompts
+        )
+    if isinstance(reference, pd.Series):
+        own = Names.found(responses, None, {"reference": reference}, {})
+        labels = list(own.responses or range(len(reference)))
+        values, source = own.policies("reference", reference), "reference"
+    else:
+        values, source = reference, "responses"
+        labels = responses or []
+    policy = check_policy("reference", values, least=2)
+    if policy.ndim != 1:
+        raise ValueError(f"reference must have shape (n,) beside comparisons, got {policy.shape}")
+    if not labels:
+        labels = [str(i) if text else i for i in range(len(policy))]
+        source = f"a reference of {len(policy)} probabilities, which are numbered from 0"
+        source += "" if text else " without responses=[...]"
+    if len(labels) != len(policy):
+        raise ValueError(f"reference must have a probability for each of {len(labels)} responses, got {len(policy)}")
+    return _shared(source, labels, policy, prompts)
+
+
+def count(
+    data: Comparisons,
+    known: Groups,
+    ties: str = "half",
+    prompt_weights: ArrayLike | None = None,
+    make: type[Bandit] = Bandit,
+) -> Bandit | RaggedBandit:
+    """The bandit of comparisons under a reference.
+
+    Raises:
+        ValueError: naming the table and the row, of a response or a prompt that the reference does not have.
+    """
+    check_option("ties", ties, TIES)
+    used = np.ones(len(data.at), dtype=bool)
+    if known.prompts:
+        every = [prompt for group in known.groups for prompt in group.prompts or ()]
+        asked = positions(data.prompt, every)
+        allowed = f"prompt must be one of {listed(every)}, as in {known.source}"
+        data.rows.refuse(asked < 0, allowed, "prompt", at=data.at)
+        group_of = np.repeat(np.arange(len(known.groups)), [len(group.prompts or ()) for group in known.groups])
+        within = np.concatenate([np.arange(len(group.prompts or ())) for group in known.groups])
+    counted = []
+    for k, group in enumerate(known.groups):
+        x = None
+        if known.prompts:
+            used = group_of[asked] == k
+            x = within[asked[used]]
+        counted.append(_counts(data, used, x, group, known.source, ties))
+    for group, own in zip(known.groups, counted, strict=True):
+        if len(known.groups) > 1 and not own["counts"].any() and own["ties"] is None:
+            raise data.rows.error(
+                f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference"
+            )
+    return bandits_of(known, counted, prompt_weights, make)
+
+
+def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, ties: str) -> dict[str, Any]:
+    """Wins, ties and rewards of one group, from the comparisons that are used, on its prompts ``x``."""
+    sides = []
+    for column, labels in zip(data.columns, (data.first, data.second), strict=True):
+        where = positions(labels[used], group.responses)
+        allowed = f"{column} must be one of {listed(group.responses)}, as in {source}"
+        shown = column if column in ("winner", "loser", "chosen", "rejected") or len(set(data.columns)) == 2 else None
+        data.rows.refuse(where < 0, allowed, shown, at=data.at[used])
+        sides.append(where)
+    n = len(group.responses)
+    shape = (n,) if group.prompts is None else (len(group.prompts), n)
+    wins, drawn = np.zeros((*shape, n)), np.zeros((*shape, n))
+    score, weight = data.score[used], data.weight[used]
+    at = () if x is None else (x,)
+    np.add.at(wins, (*at, sides[0], sides[1]), weight * (score == 1))
+    np.add.at(wins, (*at, sides[1], sides[0]), weight * (score == 0))
+    np.add.at(drawn, (*at, sides[0], sides[1]), weight * (score == 0.5))
+    drawn = drawn + np.swapaxes(drawn, -1, -2)
+    found: dict[str, Any] = {"counts": wins, "ties": drawn if ties == "half" and drawn.any() else None}
+    if data.rewards is not None:
+        total, times = np.zeros(shape), np.zeros(shape)
+        for where, scores in zip(sides, data.rewards, strict=True):
+            given = ~np.isnan(scores[used])
+            place = (*(index[given] for index in at), where[given])
+            np.add.at(total, place, (weight * scores[used])[given])
+            np.add.at(times, place, weight[given])
+        found["rewards"] = np.where(times > 0, total / np.where(times > 0, times, 1.0), np.nan)
+    return found
+
+
+def _shared(source: str, responses: Sequence[Hashable], policy: Any, prompts: list[Any] | None) -> Groups:
+    """All prompts have the same responses and the same reference."""
+    values = policy if prompts is None else np.tile(policy, (len(prompts), 1))
+    asked = None if prompts is None else tuple(prompts)
+    return Groups(source, (Group(tuple(responses), asked, {"reference": values}),))
+
+
+def _own_responses(data: Comparisons, prompts: list[Any]) -> Groups:
+    """Each prompt has the responses that occur on it, with a uniform reference."""
+    own: dict[Hashable, dict[Hashable, None]] = {prompt: {} for prompt in prompts}
+    for prompt, first, second in zip(data.prompt, data.first, data.second, strict=True):
+        own[prompt] |= {first: None, second: None}
+    found: dict[tuple[Hashable, ...], list[Hashable]] = {}
+    for prompt, responses in own.items():
+        found.setdefault(tuple(_sorted(responses)), []).append(prompt)
+    groups = []
+    for labels, members in found.items():
+        reference = np.full((len(members), len(labels)), 1 / len(labels))
+        groups.append(Group(labels, tuple(members), {"reference": reference}))
+    return Groups("the comparisons of their prompt", tuple(groups))
+
+
+def _seen(data: Comparisons) -> list[Any]:
+    """The responses that occur, in order; players by number must be there without a gap, as one may be missing."""
+    text = data.rows.text
+    seen = in_order(_sorted({*data.first, *data.second}), text=text)
+    if text and all(label.isdecimal() and label == str(int(label)) for label in seen):  # 007 is a name
+        seen = sorted(seen, key=int)
+        first = 0 if seen[0] == "0" else 1
+        if seen != [str(i + first) for i in range(len(seen))]:
+            raise data.rows.error(
+                "a uniform reference needs responses 0 ... n-1 or 1 ... n, each in some comparison, or names; got "
+                f"{listed(seen)}"
+            )
+    return seen
+
+
+def _sorted(labels: Iterable[Hashable]) -> list[Any]:
+    """In alphabetical order, or that of numbers; of several kinds, by how they are written."""
+    every: list[Any] = list(labels)
+    try:
+        return sorted(every)
+    except TypeError:
+        return sorted(every, key=str)

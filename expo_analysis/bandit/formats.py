@@ -1,0 +1,199 @@
+"""What stands in a file, before it means anything: text, JSON values, or rows; compressed or not."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .rows import Nested, Rows
+
+ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+"""Of the names of files; all but the last may be followed by .gz."""
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+class Number(str):
+    """A number of a JSON file as it is written, so that no digit is lost."""
+
+
+def ending(path: str | os.PathLike[str]) -> str | None:
+    """What a file's name says of its format, one of `ENDINGS`; None where it says nothing.
+
+    Example:
+        >>> ending("wins.CSV.gz")
+        '.csv'
+    """
+    name = Path(path).name.lower()
+    plain = name.removesuffix(".gz")
+    found = next((known for known in ENDINGS if plain.endswith(known)), None)
+    return None if found == ".parquet" and name != plain else found
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows of a table, or of an array of objects in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: naming the file, and the line or the row.
+    """
+    kind = ending(path)
+    if kind == ".parquet":
+        return _parquet(path)
+    if kind in (".csv", ".tsv"):
+        return _separated(path, "\t" if kind == ".tsv" else ",")
+    return records(path, read_json(path))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a .json file, or the list of those in the lines of a .jsonl file; numbers are `Number`."""
+    text = _text(path)
+    if ending(path) == ".json":
+        return _json(path, text, "")
+    lines = ((k, line) for k, line in enumerate(text.split("\n"), start=1) if line.strip())
+    return {k: _json(path, line, f" in row {k}") for k, line in lines}
+
+
+def records(path: Path, value: Any) -> Rows:
+    """An array of objects as rows: rows of a .json file are counted from 1, those of .jsonl are its lines."""
+    items = value if isinstance(value, dict) else dict(enumerate(value, start=1))
+    cells: list[dict[str, str]] = []
+    for row, item in items.items():
+        if not isinstance(item, dict):
+            raise ValueError(f"{path}: row {row}: must be an object, a comparison or a response, got {kind_of(item)}")
+        cells.append({})
+        for name, cell in item.items():
+            if isinstance(cell, (list, dict)):
+                cells[-1][name] = Nested(kind_of(cell))
+            else:
+                cells[-1][name] = "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
+    frame = pd.DataFrame(cells, index=pd.Index(list(items)), dtype=object).fillna("")
+    if frame.empty:
+        raise ValueError(f"{path}: has no rows")
+    return Rows(str(path), frame)
+
+
+def kind_of(value: Any) -> str:
+    """A JSON value as it was written, or what it is where it has parts."""
+    if isinstance(value, (list, dict)):
+        return "an array" if isinstance(value, list) else "an object"
+    return str(value) if isinstance(value, Number) else json.dumps(value)
+
+
+# --------------------------------------------------------------------------------------------------------------- text
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if path.name.lower().endswith(".gz"):
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: is not a whole gzip file: {error}") from None
+    if not text.strip():
+        raise ValueError(f"{path}: is empty")
+    return text.replace("\r\n", "\n")
+
+
+def _json(path: Path, text: str, where: str) -> Any:
+    try:
+        return json.loads(
+            text,
+            parse_int=Number,
+            parse_float=Number,
+            parse_constant=Number,
+            object_pairs_hook=_without_duplicates,
+        )
+    except json.JSONDecodeError as error:
+        at = where or f", line {error.lineno} column {error.colno}"
+        raise ValueError(f"{path}: malformed JSON: {error.msg}{at}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: malformed JSON: nested too deeply{where}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}{where}") from None
+
+
+def _without_duplicates(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in items:
+        if key in found:
+            raise ValueError(f"the key {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+
+def _separated(path: Path, separator: str) -> Rows:
+    """Every cell as a stripped string; the index is the row in the file, where the header is row 1."""
+    text = _text(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be dropped
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                header=None,  # pandas would rename a column that is given twice
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                skip_blank_lines=False,
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise ValueError(f"{path}: malformed {'CSV' if separator == ',' else 'TSV'}: {error}") from None
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    header = table.iloc[0]
+    if len(table.columns) == 1:
+        for other, name in SEPARATORS.items():
+            if other != separator and other in header[0]:
+                raise ValueError(f"{path}: cells must be separated by {SEPARATORS[separator]}, and these are by {name}")
+    if header.duplicated().any():
+        raise ValueError(f"{path}: the column {header[header.duplicated()].iloc[0]!r} is given twice")
+    table.columns = pd.Index(header.tolist())
+    table.index = pd.RangeIndex(1, len(table) + 1)
+    table = table.iloc[1:]
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
+        raise ValueError(f"{path}: has a header and no rows")
+    return Rows(str(path), table)
+
+
+def _parquet(path: Path) -> Rows:
+    """Every cell as a string; rows are counted from 1."""
+    path.open("rb").close()  # what cannot be read is an OSError that names the file
+    try:
+        table = pd.read_parquet(path)
+    except ImportError:
+        raise ValueError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: malformed Parquet: {' '.join(str(error).split())}") from None
+    if table.empty:
+        raise ValueError(f"{path}: has no rows")
+    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):  # its labels are cells
+        table = table.rename_axis(index=str(table.index.name or "")).reset_index()
+    table.columns = table.columns.map(str)
+    text = {name: [_as_text(cell) for cell in table[name].array] for name in table}
+    return Rows(str(path), pd.DataFrame(text, index=pd.RangeIndex(1, len(table) + 1), dtype=object))
+
+
+def _as_text(cell: Any) -> str:
+    if cell is None or (not hasattr(cell, "__len__") and pd.isna(cell)):
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if hasattr(cell, "__len__"):
+        return Nested("an object" if isinstance(cell, dict) else "an array")
+    value = cell.item() if hasattr(cell, "item") else cell
+    return str(value).lower() if isinstance(value, bool) else str(value)

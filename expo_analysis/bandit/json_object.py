@@ -1,0 +1,113 @@
+"""A JSON object that holds a bandit: its keys are the arguments of `Bandit` and its constructors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bandit import Bandit
+from .formats import Number, kind_of
+from .ragged import RaggedBandit
+
+NAMES = {"responses": "responses", "prompts": "prompt_names"}
+"""Keys that hold names, and the arguments that they are."""
+
+COMMON = ("prompt_weights", "responses", "prompts", "rewards", "lengths")
+KINDS = {"optimal": ("pairs",), "counts": ("ties",), "preference": ("pairs",)}
+"""Where preferences come from, one of these keys, and the keys that may stand beside it."""
+
+MAKE: dict[str, Callable[..., Bandit]] = {
+    "optimal": Bandit,
+    "counts": Bandit.from_counts,
+    "preference": Bandit.from_preferences,
+}
+
+
+def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
+    """The bandit; ragged where prompts have different numbers of responses.
+
+    Raises:
+        ValueError: naming the file and the key.
+    """
+    kind = next((key for key in ("counts", "preference") if key in data), "optimal")
+    accepted = {"reference", kind, *KINDS[kind], *COMMON}
+    for key in data:
+        if key not in accepted:
+            beside = f" beside {kind}" if kind in data else ""
+            raise ValueError(f"{path}: unknown key {key!r}{beside}; accepted: {sorted(accepted)}")
+    for key in (kind, "reference"):
+        if key not in data:
+            also = " (or counts)" if key == "optimal" else ""
+            raise ValueError(f"{path}: the key {key!r}{also} is missing")
+    given = {}
+    for key, value in data.items():
+        if key in NAMES:
+            given[NAMES[key]] = _names(path, key, value)
+        elif isinstance(value, str) and not isinstance(value, Number) and key in ("pairs", "reference"):
+            given[key] = value
+        else:
+            given[key] = _numbers(path, key, value)
+    rows = given["reference"]
+    sizes = {len(row) for row in rows if isinstance(row, list)} if isinstance(rows, list) else set()
+    try:
+        if len(sizes) > 1 or any(isinstance(item, list) for item in given.get("responses", [])):
+            return _ragged(kind, given)
+        if given["reference"] == "uniform" or isinstance(rows, list):
+            return MAKE[kind](**given)
+        raise ValueError(f"reference must be an array of numbers or 'uniform', got {rows!r}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _ragged(kind: str, given: dict[str, Any]) -> RaggedBandit:
+    """A part for each prompt: every value but a word is an array over prompts."""
+    prompts = len(given["reference"])
+    weights = given.pop("prompt_weights", None)
+    for key, value in given.items():
+        if isinstance(value, list) and len(value) != prompts:
+            raise ValueError(f"{key} must have an entry for each of {prompts} prompts, got {len(value)}")
+    named = given.pop("prompt_names", [str(x) for x in range(prompts)])
+    responses = given.pop("responses", [None] * prompts)
+    for x, row in enumerate(given["reference"]):
+        if not isinstance(row, list) or len(row) < 2:
+            raise ValueError(
+                f"reference must be an array of numbers with two responses or more on every prompt, got {row} on "
+                f"prompt {named[x]!r}"
+            )
+    parts = []
+    for x in range(prompts):
+        own = {key: value if isinstance(value, str) else [value[x]] for key, value in given.items()}
+        try:
+            parts.append(MAKE[kind](**own, responses=responses[x], prompt_names=[named[x]]))
+        except ValueError as error:
+            raise ValueError(f"prompt {named[x]!r}: {error}") from None
+    return RaggedBandit(parts, weights)
+
+
+def _numbers(path: Path, key: str, value: Any) -> Any:
+    """An array of numbers, of any depth; numpy would take ``"0.4"`` and ``true`` for some."""
+    if not isinstance(value, list):
+        raise ValueError(f"{path}: {key} must be an array of numbers, got {kind_of(value)}")
+
+    def converted(item: Any) -> Any:
+        if isinstance(item, list):
+            return [converted(part) for part in item]
+        if isinstance(item, Number):
+            return float(item)
+        if item is None and key == "rewards":
+            return np.nan
+        raise ValueError(f"{path}: {key} must be an array of numbers, but holds {kind_of(item)}")
+
+    return converted(value)
+
+
+def _names(path: Path, key: str, value: Any) -> Any:
+    """Texts, or an array of them for each prompt; numbers are taken as they are written."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [str(item) for item in value]
+    if key == "responses" and isinstance(value, list) and all(isinstance(item, list) for item in value):
+        return [_names(path, key, item) for item in value]
+    raise ValueError(f"{path}: {key} must be an array of names, got {kind_of(value)}")

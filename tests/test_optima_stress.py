@@ -1,0 +1,58 @@
+"""No bound is violated: random problems of every convex loss, and nasty ones, against as many digits as they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expo_analysis.optima.certificate import Errors
+
+from . import stress
+
+EVERYWHERE = sorted(set(stress.LOSSES) - {"robust dpo"})
+"""Losses that have a minimiser whenever every pair of responses is won both ways."""
+
+
+@pytest.mark.parametrize("name", stress.LOSSES)
+def test_random_problems(name: str) -> None:
+    by_root = name.startswith("f-dpo") or name == "rlhf, alpha"  # whose exact policies take their time
+    tally = stress.random_problems(name, 15 if by_root else 60, wild=False)
+    assert not tally.violated
+    assert tally.proven == tally.count - len(tally.unlike)
+    assert not tally.unlike or name == "robust dpo"
+    assert tally.proven >= 15 and tally.worst < 1e-13
+
+
+@pytest.mark.parametrize("left_out", ["reach", "potential"])
+@pytest.mark.parametrize("name", ["expo", "expo and likelihood", "regression", "conservative dpo", "ipo", "cpo", "rpo"])
+def test_each_of_the_two_bounds_alone(name: str, left_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By norms and by currents: `solve` takes the smaller one, so that one could hide what is wrong with the other."""
+
+    def nothing(self: Errors, change: Any) -> Any:
+        return np.full(self.gradient.shape[1], np.inf)
+
+    together = stress.random_problems(name, 20)
+    monkeypatch.setattr(Errors, left_out, nothing)
+    alone = stress.random_problems(name, 20)
+    assert not alone.violated
+    assert 15 <= alone.proven <= together.proven and alone.largest > together.largest * (1 - 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", stress.LOSSES)
+def test_a_thousand_random_problems(name: str) -> None:
+    """Populations of down to 1e-9, pairs over ten decades, counts of up to 1e6, lambdas over sixteen decades."""
+    tally = stress.random_problems(name, 1000)
+    assert not tally.violated
+    assert not tally.unlike or name == "robust dpo"
+    assert tally.worst < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", stress.LOSSES)
+def test_fixed_problems(name: str) -> None:
+    """Responses of 1e-100, ties, threads, chains, stars, counts of 1e9, at lambdas from 1e-10 to 1e10."""
+    tally = stress.fixed_problems(name)
+    assert not tally.violated
