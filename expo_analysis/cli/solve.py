@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import bad_input, remarks
+
+if TYPE_CHECKING:
+    from ..bandit.files import NamedBandit
+    from ..optima import Path as Optima
 
 
 def solve(
@@ -105,12 +109,17 @@ def solve(
     with bad_input(lambda error: str(error).startswith("method ") or in_own_file(error) is not None):
         solved = [(solve_path(chosen, problem.bandit, lams, method), problem) for problem in problems]
 
+    _show(" ".join([chosen.name, *(option or [])]), solved, as_json)
+
+
+def _show(title: str, solved: list[tuple[Optima, NamedBandit]], as_json: bool) -> None:
+    """The optima on each problem, at each of their lambdas."""
     from .solution_table import print_table, to_document
 
     if as_json:
-        documents = [to_document(optima, k, problem) for k in range(len(lams)) for optima, problem in solved]
+        documents = [to_document(optima, k, problem) for k in range(len(solved[0][0])) for optima, problem in solved]
         document = documents[0] if len(documents) == 1 else {"solutions": documents}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
         for optima, problem in solved:
-            print_table(" ".join([chosen.name, *(option or [])]), optima, problem)
+            print_table(title, optima, problem)
