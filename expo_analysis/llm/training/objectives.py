@@ -32,11 +32,13 @@ class Term:
     """One summand: ``weight`` times the objective on log-probabilities that ``aggregation`` makes.
 
     aggregation: ``"sum"`` or ``"mean"``; for `SFT` also ``"token_mean"``, the mean over all tokens of all responses.
+    label: what it is called where it is a part of an objective; empty where it is one.
     """
 
     weight: float
     objective: PairObjective
     aggregation: str
+    label: str = ""
 
     def __post_init__(self) -> None:
         accepted = (*AGGREGATIONS, TOKEN_MEAN) if has_formula_of(self.objective, SFT) else AGGREGATIONS
@@ -87,11 +89,6 @@ class Mixture:
         if len(self.given) == 1 and self.given[0][0] == 1:
             return describe(self.objective)
         return " + ".join(f"{weight:g} {describe(objective)}" for weight, objective in self.given)
-
-
-def named(objective: PairObjective) -> str:
-    """The name of an objective, or the formula of a part of one."""
-    return str(objective) if isinstance(objective, Summands) else objective.name
 
 
 def describe(objective: PairObjective) -> str:
@@ -151,19 +148,20 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     rest = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if not own)
     averaged = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if own)
     preference = Summands(objective.lam, Sum(tuple(rest)), objective.regulariser)
-    return [Term(1.0, preference, "sum"), Term(1.0, Summands(objective.lam, Sum(tuple(averaged))), "mean")]
+    likelihoods, name = Summands(objective.lam, Sum(tuple(averaged))), objective.name
+    return [
+        Term(1.0, preference, "sum", f"preference of {name}"),
+        Term(1.0, likelihoods, "mean", f"likelihood of {name}"),
+    ]
 
 
 @dataclass(frozen=True)
 class Summands(PairObjective):
-    """Some of the terms of an objective; it goes by their formula."""
+    """Some of the terms of an objective."""
 
     summands: Sum
     kept: Divergence | None = None
     name: ClassVar[str] = "summands"
-
-    def __str__(self) -> str:
-        return str(self.summands)
 
     @property
     def terms(self) -> Sum:
