@@ -6,7 +6,9 @@ Each divergence gives
 * ``mu(log_u)``              f'(u) - f'(1), the increasing function that f-DPO applies to the ratio;
 * ``descend(log_u, gap)``    the log u' with f'(u') = f'(u) - gap: all that a closed form needs of (f')^{-1};
 * ``terms(log_policy, log_reference)``  one number per response, whose sum is the divergence;
-* ``mu_at_zero``             f'(0+) - f'(1): -inf keeps optima in the open simplex, a finite one does not.
+* ``mu_at_zero``             f'(0+) - f'(1): -inf keeps optima in the open simplex, a finite one does not;
+* ``slope_at_one``           f'(1); None where it is not known;
+* ``mu_growth``              how fast mu' can grow or fall with log u, for bounds over intervals.
 
 Sources: Wang et al., "Beyond Reverse KL" (2023, arXiv 2309.16240), table 1, for the generators; ``descend`` and its
 stable forms are this package's own.
@@ -47,6 +49,12 @@ class Divergence(ABC):
 
     name: ClassVar[str]
     mu_at_zero: ClassVar[float] = -math.inf
+    slope_at_one: ClassVar[float | None] = None
+
+    @property
+    def mu_growth(self) -> float | None:
+        """c with |mu''| <= c mu' and |mu'''| <= c^2 mu', derivatives in log u; None where none is known."""
+        return None
 
     @property
     def convex_in_logits(self) -> bool:
@@ -160,6 +168,8 @@ class ReverseKL(Divergence):
     """KL(pi || pi_ref): f(u) = u log u, f'(u) - f'(1) = log u. The divergence of RLHF and DPO."""
 
     name: ClassVar[str] = "reverse_kl"
+    slope_at_one: ClassVar[float | None] = 1.0
+    mu_growth = 0.0
 
     def f(self, u: Array) -> Array:
         return u * namespace(u).log(u)
@@ -186,6 +196,8 @@ class ForwardKL(Divergence):
     """KL(pi_ref || pi): f(u) = -log u, f'(u) - f'(1) = 1 - 1/u. EXPO's regulariser, convex in the logits."""
 
     name: ClassVar[str] = "forward_kl"
+    slope_at_one: ClassVar[float | None] = -1.0
+    mu_growth = 1.0
 
     @property
     def convex_in_logits(self) -> bool:
@@ -225,6 +237,8 @@ class JensenShannon(Divergence):
     """
 
     name: ClassVar[str] = "jensen_shannon"
+    slope_at_one: ClassVar[float | None] = 0.0
+    mu_growth = 1.0
 
     def f(self, u: Array) -> Array:
         xp = namespace(u)
@@ -259,11 +273,16 @@ class Alpha(Divergence):
 
     alpha: float
     name: ClassVar[str] = "alpha"
+    slope_at_one: ClassVar[float | None] = 0.0
 
     def __post_init__(self) -> None:
         number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
         if not (number and 0 < self.alpha < math.inf):
             raise ValueError(f"alpha must be a positive finite number, got {self.alpha!r}")
+
+    @property
+    def mu_growth(self) -> float:
+        return self.alpha
 
     @property
     def convex_in_logits(self) -> bool:
@@ -298,6 +317,8 @@ class ChiSquare(Divergence):
     """Pearson's chi-square: f(u) = (u - 1)^2, f'(u) = 2 (u - 1). Finite f'(0+): optima can lie on the boundary."""
 
     name: ClassVar[str] = "chi_square"
+    slope_at_one: ClassVar[float | None] = 0.0
+    mu_growth = 1.0
     mu_at_zero: ClassVar[float] = -2.0
 
     def f(self, u: Array) -> Array:
@@ -329,6 +350,8 @@ class MixedChiSquare(Divergence):
     """
 
     name: ClassVar[str] = "mixed_chi_square"
+    slope_at_one: ClassVar[float | None] = 1.0
+    mu_growth = 1.0
 
     def f(self, u: Array) -> Array:
         return ReverseKL().f(u) + ChiSquare().f(u) / 2

@@ -256,6 +256,22 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ea.Bandit.from_counts("uniform", [[0, 1], [-1, 0]], responses=["anna", "bob"]),
         r"counts must be non-negative and finite .*, got -1\.0 at index \(1, 0\) \('bob' over 'anna'\)",
     ),
+    "names on columns only": (
+        lambda: ea.Bandit.from_counts("uniform", pd.DataFrame(MATRIX, columns=ABC)),
+        "counts has names for its columns only: name its rows too",
+    ),
+    "names on rows only": (
+        lambda: ea.Bandit.from_counts(REFERENCE, pd.DataFrame(MATRIX, index=ABC)),
+        "counts has names for its rows only: name its columns too",
+    ),
+    "ties with different rows and columns": (
+        lambda: ea.Bandit.from_counts(
+            REFERENCE,
+            pd.DataFrame(MATRIX, index=ABC, columns=ABC),
+            ties=pd.DataFrame([[1]], index=["a"], columns=["b"]),
+        ),
+        "ties has a row and no column for 'a'",
+    ),
     "ties in one order": (
         lambda: ea.Bandit.from_counts("uniform", [[0, 1], [1, 0]], ties=[[0, 1], [0, 0]], responses=["x", "y"]),
         r"ties must be symmetric, .* \(ties \+ ties\.T where .*\), got 1\.0 at index \(0, 1\) \('x' over 'y'\)",

@@ -112,6 +112,16 @@ FORMS: dict[str, tuple[pd.DataFrame, Any]] = {
         frame("ranking,response,rank", ("v", "b", 2), ("v", "a", 1), ("v", "c", 2), ("w", "a", 3), ("w", "c", 1)),
         [[0, 1, 1], [0, 0, 0.5], [1, 0.5, 0]],
     ),
+    "weighted ranking": (
+        frame(
+            "ranking,response,rank,count,weight",
+            ("v", "b", 2, 3, 0.5),
+            ("v", "a", 1, 3, 0.5),
+            ("w", "b", 1, 1, 1),
+            ("w", "a", 2, 1, 1),
+        ),
+        [[0, 1.5], [1, 0]],
+    ),
     "written ranking": (
         frame("ranking,count", ("a > b = c", 1), ("c>a", 1)),
         [[0, 1, 1], [0, 0, 0.5], [1, 0.5, 0]],
@@ -326,6 +336,16 @@ def test_a_crosstab_as_pandas_writes_it(tmp_path: Path) -> None:
     assert np.sum(ea.read_bandit(tmp_path / "filtered.parquet", "uniform").counts) == 4
 
 
+def test_what_is_no_table_of_counts(write: Write, tmp_path: Path) -> None:
+    """A first column of that name is not enough: some winner must be among the columns."""
+    with pytest.raises(ValueError, match="the column 'loser' is missing; the header has 'winner', 'date', 'score'"):
+        ea.read_bandit(write("b.csv", frame("winner,date,score", ("a", "2026-01-01", 1))), "uniform")
+    path = tmp_path / "p.csv"
+    frame("response,reference,optimal", ("a", 0.5, 0.6), ("b", 0.5, 0.4)).to_csv(path)  # with pandas' index
+    with pytest.warns(UserWarning, match="not read: ''"):
+        assert ea.read_bandit(path).responses == ("a", "b")
+
+
 def test_columns_that_are_not_read_are_named_and_those_that_may_be_meant_refused(write: Write) -> None:
     """`country` and `year` are no misspelt `count`; `cuont`, `Winner` and numbers under `votes` are refused."""
     given = frame("winner,loser,country,year,prompt_id", ("a", "b", "NO", 2024, "p1"), ("b", "a", "SE", 2025, "p2"))
@@ -465,6 +485,13 @@ def test_policies_of_prompts_with_different_responses() -> None:
     np.testing.assert_array_equal(long.rewards, [[2.0, 2.5, -1.0]])
     np.testing.assert_array_equal(long.lengths, [[310, 120, 12]])
     np.testing.assert_array_equal(long.optimal, [[0.2, 0.5, 0.3]])
+
+
+def test_as_many_responses_are_not_the_same_responses(write: Write) -> None:
+    rows = [("p", "a", 0.5, 0.6), ("p", "b", 0.5, 0.4), ("q", "a", 0.3, 0.2), ("q", "c", 0.7, 0.8)]
+    first, second = ea.read_ragged_bandit(write("b.csv", frame("prompt,response,reference,optimal", *rows)))
+    assert (first.responses, second.responses) == (("a", "b"), ("a", "c"))
+    np.testing.assert_array_equal(second.optimal, [[0.2, 0.8]])
 
 
 def test_a_reference_of_prompts_with_different_responses(write: Write) -> None:

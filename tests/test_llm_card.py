@@ -66,7 +66,7 @@ CARDS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...], tuple[str, ...]]] =
     "mixture": (
         [(0.8, ea.DPO(LAM)), (1.0, ea.SFT(LAM))], {}, ("dpo", "sft"), ("`0.8 DPO(lam=0.3", "0.3 (dpo), 0.3 (sft)"),
     ),
-    "cpo": (ea.CPO(LAM), {}, ("cpo",), ("sum (bradley_terry), mean (sft)",)),
+    "cpo": (ea.CPO(LAM), {}, ("cpo",), ("sum (preference of cpo), mean (likelihood of cpo)",)),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, rel_entr, softmax
 
 from expo_analysis import DPO, EXPO, RLHF, Bandit, BradleyTerry, solve
+from expo_analysis.optima import restricted_optima
 from expo_analysis.simulations import SIMULATIONS
 from expo_analysis.simulators.experiments.constraints import (
     DECAYS,
@@ -21,7 +22,6 @@ from expo_analysis.simulators.experiments.constraints import (
     search,
     weight_decay,
 )
-from expo_analysis.simulators.restricted import Restrictions, restricted_optima
 
 MODULE = importlib.import_module("expo_analysis.simulators.experiments.constraints")  # the package has the function
 COUNT = 20
@@ -172,8 +172,8 @@ def test_the_fit_under_weight_decay_is_the_limit_of_expo():
     row = np.repeat(np.arange(8), 2)
     decays = np.tile(DECAYS[[4, 8]], 8)
     features = np.broadcast_to(np.eye(4), (16, 1, 4, 4))
-    restrictions = Restrictions(problems.reference[row], problems.optimal[row], features, "uniform", decays)
-    fit, limit = (restricted_optima(o, restrictions).log_policy for o in (BradleyTerry(1.0), EXPO(1e-9)))
+    bandit = Bandit(problems.reference[row, 0], problems.optimal[row, 0], "uniform")
+    fit, limit = (restricted_optima(o, bandit, features, decays).log_policy for o in (BradleyTerry(1.0), EXPO(1e-9)))
     np.testing.assert_allclose(fit, limit, atol=1e-6)
 
 

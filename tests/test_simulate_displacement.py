@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit, log_softmax, logit
 
 from expo_analysis import DPO, EXPO, IPO, Bandit, solve
+from expo_analysis.optima import restricted_optima
 from expo_analysis.simulations import SIMULATIONS
 from expo_analysis.simulators import SGD, Adam, LogLinear, Tabular, Training, draw_pairs, train
 from expo_analysis.simulators.experiments.displacement import (
@@ -154,9 +155,8 @@ def test_restricted_optima_are_where_training_ends():
     features = np.asarray(world.policy.features)[:4, :, :8]
     bandit = Bandit(reference, np.asarray(world.bandit.optimal)[:4], np.asarray(world.bandit.pairs)[:4])
     run = train([IPO(0.3), EXPO(0.3)], LogLinear(reference, features), bandit, Training(SGD(0.5), epochs=8000))
-    problems = MODULE.Restrictions(reference[None], bandit.optimal[None], features[None], compared(6, ((0, 1),)))
     for k, objective in enumerate(run.objectives):
-        found = MODULE.restricted_optima(objective, problems)
+        found = restricted_optima(objective, bandit, features[None])
         np.testing.assert_allclose(run.final[k, 0], np.exp(found.log_policy[0]), atol=1e-5)
 
 

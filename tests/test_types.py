@@ -16,8 +16,8 @@ import expo_analysis as ea
 from expo_analysis import _types, paper
 from expo_analysis._types import Floats, PairMatrices, Policies, axes
 from expo_analysis.desiderata.subject import Subject
+from expo_analysis.optima import restricted_optima
 from expo_analysis.simulators import Adam, LogLinear, NGram, Pairs, Tabular, Training, asymptotics, draw_pairs, train
-from expo_analysis.simulators.restricted import Restrictions, restricted_optima
 
 from . import strategies as own
 
@@ -81,8 +81,8 @@ def trained() -> Any:
     return train([ea.DPO(0.1), ea.EXPO(0.1)], Tabular(POLICY), pairs(), Training(Adam(), epochs=3, records=3))
 
 
-def restrictions() -> Restrictions:
-    return Restrictions(np.tile(POLICY, (6, 1, 1)), np.tile(POLICY, (6, 1, 1)), np.tile(FEATURES, (6, 1, 1, 1)))
+def repeated() -> ea.Bandit:
+    return ea.Bandit(np.tile(POLICY, (6, 1)), np.tile(POLICY, (6, 1)))
 
 
 MADE: dict[str, tuple[Callable[[], Any], Sizes]] = {
@@ -95,9 +95,8 @@ MADE: dict[str, tuple[Callable[[], Any], Sizes]] = {
     "log-linear": (lambda: LogLinear(POLICY, FEATURES), {"prompts": (2,), "n": (3,), "d": (4,)}),
     "n-gram": (lambda: NGram(3, 1, 2, initial_policy=POLICY), {"prompts": (2,), "n": (3,)}),
     "trajectory": (trained, {"prompts": (2,), "n": (3,), "objectives": (2,), "data_sets": (5,), "records": (3,)}),
-    "restrictions": (restrictions, {"batch": (6,), "prompts": (2,), "n": (3,), "d": (4,)}),
     "restricted optima": (
-        lambda: restricted_optima(ea.EXPO(1.0), restrictions()),
+        lambda: restricted_optima(ea.EXPO(1.0), repeated(), np.tile(FEATURES, (6, 1, 1, 1))),
         {"batch": (6,), "prompts": (2,), "n": (3,), "d": (4,)},
     ),
     "asymptotics": (lambda: asymptotics(ea.EXPO(1.0), ea.Bandit(POLICY[0], POLICY[1])), {"n": (3,)}),

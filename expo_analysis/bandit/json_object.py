@@ -49,7 +49,7 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
         elif isinstance(value, str) and not isinstance(value, Number) and key in ("pairs", "reference"):
             given[key] = value
         else:
-            given[key] = _numbers(path, key, value)
+            given[key] = numbers(path, key, value)
     rows = given["reference"]
     sizes = {len(row) for row in rows if isinstance(row, list)} if isinstance(rows, list) else set()
     try:
@@ -87,7 +87,7 @@ def _ragged(kind: str, given: dict[str, Any]) -> RaggedBandit:
     return RaggedBandit(parts, weights)
 
 
-def _numbers(path: Path, key: str, value: Any) -> Any:
+def numbers(path: Path, key: str, value: Any) -> Any:
     """An array of numbers, of any depth; numpy would take ``"0.4"`` and ``true`` for some."""
     if not isinstance(value, list):
         raise ValueError(f"{path}: {key} must be an array of numbers, got {kind_of(value)}")

@@ -55,11 +55,12 @@ class Names:
         if asked is None and _is_pandas(prompt_weights):
             asked = _axis("prompt_weights", prompt_weights.index)
         if names is None:
-            axes = [pair for name, value in matrices.items() for pair in _axes(name, value)]
-            if axes:
+            axes = {name: _axes(name, value) for name, value in matrices.items()}
+            if any(axes.values()):
                 if not _says_nothing(next(iter(policies.values()))):
-                    _check_same(axes, next(iter(matrices)))
-                names = _union([list(labels) for pair in axes for labels in pair])
+                    for name, pairs in axes.items():
+                        _check_same(name, pairs)
+                names = _union([list(labels) for pairs in axes.values() for pair in pairs for labels in pair])
         return cls(names, asked)
 
     def shown(self) -> Names:
@@ -186,6 +187,9 @@ def _axes(name: str, value: Any) -> list[tuple[Labels, Labels]]:
     for item in _labelled(value):
         if item.ndim == 2:
             rows, columns = _axis(name, item.index), _axis(name, item.columns)
+            for own, other, sides in ((rows, columns, ("rows", "columns")), (columns, rows, ("columns", "rows"))):
+                if own is not None and other is None and not all(isinstance(label, int) for label in own):
+                    raise ValueError(f"{name} has names for its {sides[0]} only: name its {sides[1]} too")
             if rows is not None or columns is not None or item.shape[0] != item.shape[1]:
                 found.append((_or_positions(rows, item.shape[0]), _or_positions(columns, item.shape[1])))
     return found
@@ -200,7 +204,7 @@ def _says_nothing(reference: Any) -> bool:
     return reference is None or (isinstance(reference, str) and reference == "uniform")
 
 
-def _check_same(axes: list[tuple[Labels, Labels]], name: str) -> None:
+def _check_same(name: str, axes: list[tuple[Labels, Labels]]) -> None:
     """Raise where rows and columns name different responses, of which an array of the reference cannot say which."""
     for pair in axes:
         for labels, other, sides in ((pair[0], pair[1], ("row", "column")), (pair[1], pair[0], ("column", "row"))):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..bandit import Bandit
+from ..bandit.features import NamedFeatures, read_features
 from ..bandit.files import NamedBandit, read_named_bandits
 from ..bandit.formats import ending
 from ..losses import AOT, CATALOGUE, QPO, Objective
@@ -154,6 +155,15 @@ def parse_bandit(
         raise ValueError(f"pairs must be 'uniform' or 'reference' here (a matrix goes in a file), got {pairs!r}")
     policies = [np.array(parse_policy(*both)) for both in (("reference", reference), ("optimal", optimal))]
     return [NamedBandit(Bandit(policies[0], policies[1], pairs or "uniform"))]
+
+
+def parse_features(file: Path | None, problems: list[NamedBandit]) -> NamedFeatures | None:
+    """The features of ``--features``."""
+    if file is None:
+        return None
+    if len(problems) > 1:
+        raise ValueError("--features needs a bandit whose prompts have the same responses")
+    return read_features(file, problems[0])
 
 
 def parse_policy(name: str, text: str, also: str = "") -> list[float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..bandit.features import NamedFeatures
 from ..bandit.files import NamedBandit
 from ..optima import Path as Optima
 
@@ -28,9 +30,11 @@ ONCE = ["lam", "prompt", "status", "error_bound"]
 """The columns that are the same for all responses, and are shown with the first."""
 
 
-def to_document(optima: Optima, k: int, problem: NamedBandit) -> dict[str, Any]:
-    """`Solution.to_dict` of the k-th lambda, with the names that a file gave."""
+def to_document(optima: Optima, k: int, problem: NamedBandit, restricted: NamedFeatures | None) -> dict[str, Any]:
+    """`Solution.to_dict` of the k-th lambda, with the names that files gave."""
     names = {"responses": problem.responses, "prompts": problem.prompts}
+    if restricted is not None:
+        names["parameters"] = restricted.parameters
     return optima[k].to_dict() | {key: value for key, value in names.items() if value is not None}
 
 
@@ -59,3 +63,21 @@ def print_table(title: str, optima: Optima, problem: NamedBandit) -> None:
         where = "lambda " + group["lam"] + (", prompt " + group["prompt"] if "prompt" in group else "")
         everywhere = len(group) == len(heads)
         console.print(Text(str(text) if everywhere else f"{'; '.join(where)}: {text}"), soft_wrap=True)
+
+
+def print_weights(optima: Optima, restricted: NamedFeatures) -> None:
+    """One row per lambda and parameter: w and how far it can be off, and where w runs if there is no minimiser."""
+    assert optima.weights is not None and optima.weight_bounds is not None and optima.direction is not None
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    heads = ("lambda", "parameter", "w", "error bound", "direction")
+    for head in heads if np.isfinite(optima.direction).any() else heads[:-1]:
+        table.add_column(head, justify="left" if head == "parameter" else "right", overflow="fold")
+    for k, lam in enumerate(optima.lams):
+        for d, (w, bound, along) in enumerate(
+            zip(optima.weights[k], optima.weight_bounds[k], optima.direction[k], strict=True)
+        ):
+            name = str(d) if restricted.parameters is None else f"{d} {restricted.parameters[d]}"
+            off = "none proven" if np.isnan(bound) else f"{bound:.1e}"
+            row = (f"{lam:.6g}" if d == 0 else "", name, f"{w:.8g}", off, "" if np.isnan(along) else f"{along:.6g}")
+            table.add_row(*map(Text, row[: len(table.columns)]), end_section=d + 1 == optima.weights.shape[1])
+    Console(width=200).print(table)

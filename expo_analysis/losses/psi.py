@@ -189,11 +189,20 @@ class Sigmoid(Psi):
         up, down = sigmoid(m), sigmoid(-m)
         return up * down, up * down * (down - up)
 
+    def third(self, low: Array, high: Array) -> Array:
+        return _peak(low, high)
+
     slopes = (0.0, 0.0)
     decay = (1.0, 1.0)
     increasing = True
     decreasing = False
     lower_bound = 0.0
+
+
+def _peak(low: Array, high: Array) -> Array:
+    """The largest sigma(m) sigma(-m) from ``low`` to ``high``: no derivative of it is larger than it."""
+    nearest = np.clip(0.0, low, high)
+    return sigmoid(nearest) * sigmoid(-nearest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +251,15 @@ class SquaredSigmoid(Psi):
     def _gap(self, m: Array) -> Array:
         return namespace(m).where(m < 0, sigmoid(m) - self.target, self.miss - sigmoid(-m))
 
+    def least(self, low: Array, high: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            goal = np.log1p(-np.clip(self.miss, 0.0, 1.0)) - np.log(np.clip(self.miss, 0.0, 1.0))
+        return self.value(np.clip(goal, low, high))
+
+    def third(self, low: Array, high: Array) -> Array:
+        gap = np.maximum(np.abs(self.miss), np.abs(1 - self.miss))
+        return _peak(low, high) * (1.5 + 2 * gap)
+
     slopes = (0.0, 0.0)
     decay = (1.0, 1.0)
     lower_bound = 0.0
@@ -254,6 +272,10 @@ class BernoulliKL(Psi):
 
     eps: Any = 1e-3
 
+    @property
+    def _goal(self) -> float:
+        return math.log1p(-self.eps) - math.log(self.eps)
+
     def value(self, m: Array) -> Array:
         kept = sigmoid(m) * (log_sigmoid(m) - math.log1p(-self.eps))
         return kept + sigmoid(-m) * (log_sigmoid(-m) - math.log(self.eps))
@@ -261,8 +283,14 @@ class BernoulliKL(Psi):
     def derivatives(self, m: Array) -> tuple[Array, Array]:
         # d/dq is the log-odds of q, which are m, minus those of 1 - eps
         up, down = sigmoid(m), sigmoid(-m)
-        beyond = m - (math.log1p(-self.eps) - math.log(self.eps))
+        beyond = m - self._goal
         return up * down * beyond, up * down * ((down - up) * beyond + 1)
+
+    def least(self, low: Array, high: Array) -> Array:
+        return self.value(np.clip(self._goal, low, high))  # psi falls up to there, and rises from there on
+
+    def third(self, low: Array, high: Array) -> Array:
+        return _peak(low, high) * (2 + np.maximum(np.abs(low - self._goal), np.abs(high - self._goal)))
 
     slopes = (0.0, 0.0)
     decay = (0.9, 0.9)  # as |m| exp(-|m|)
@@ -287,6 +315,20 @@ class Modulated(Psi):
         first = turn * (tail - up * loss) - down * miss - tail
         second = turn * (down - up) / self.tau * (tail - up * loss) + 2 * turn * (up * miss - tail)
         return first, second + down * miss * (1 - miss) + tail
+
+    def least(self, low: Array, high: Array) -> Array:
+        # left of 0 both factors of the logistic part fall, and the exponential part is positive
+        end = np.minimum(high, 0.0)
+        return np.where(high < 0, -sigmoid(-end / self.tau) * log_sigmoid(end), 0.0)
+
+    def third(self, low: Array, high: Array) -> Array:
+        turn, miss = _peak(low / self.tau, high / self.tau), sigmoid(-low)
+        # k(1-k) and k times exp(-m): k is largest on the right, exp(-m) on the left
+        tail = exp(log_sigmoid(high / self.tau) - low)
+        turned = np.minimum(tail, turn * exp(-low))
+        rate = 1 / self.tau
+        logistic = _peak(low, high) * (1 + 3 * rate * turn) + rate**2 * turn * (3 * miss - rate * log_sigmoid(low))
+        return logistic + tail + turned * rate * (3 + 3 * rate + rate**2)
 
     @property
     def slopes(self) -> Slopes:

@@ -100,6 +100,28 @@ class Psi(ABC):
         m = self.self_concordance
         return (0.0, 0.0) if m is None else (m, m**2)
 
+    def least(self, low: Array, high: Array) -> Array:
+        """A number below psi between ``low`` and ``high``, numpy arrays, also infinite; -inf if none is known."""
+        bound = -math.inf if self.lower_bound is None else self.lower_bound
+        found = np.broadcast_to(np.asarray(bound, dtype=np.float64), np.shape(low))
+        start, end = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+        if self.convex or self.increasing:
+            rises = np.isfinite(low) & (self.increasing or self.derivatives(start)[0] >= 0)
+            found = np.where(rises, np.maximum(self.value(start), found), found)
+        if self.convex or self.decreasing:
+            falls = np.isfinite(high) & (self.decreasing or self.derivatives(end)[0] <= 0)
+            found = np.where(falls, np.maximum(self.value(end), found), found)
+        return found
+
+    def third(self, low: Array, high: Array) -> Array:
+        """A number above |psi'''| between finite ``low`` and ``high``, numpy arrays; inf where none is known."""
+        m = self.self_concordance
+        if m is None:
+            return np.full(np.shape(low), math.inf)
+        bend = self.derivatives((low + high) / 2)[1]  # which grows by exp(m |step|) at most
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.where(bend > 0, m * bend * np.exp(m * (high - low) / 2), 0.0 * bend)
+
     @property
     def reads(self) -> frozenset[str]:
         """What the parameters read of a datum."""

@@ -83,7 +83,7 @@ def nash_policy(preference: ArrayLike) -> NashPolicy:
 def _program(goal: Floats, p: Floats) -> Floats:
     """min goal'pi over the policies with P(pi > j) >= 1/2 for every j."""
     n = len(p)
-    options = {"primal_feasibility_tolerance": SHARP, "dual_feasibility_tolerance": SHARP}
+    options: Any = {"primal_feasibility_tolerance": SHARP, "dual_feasibility_tolerance": SHARP}
     found = linprog(
         goal, A_ub=0.5 - p.T, b_ub=np.zeros(n), A_eq=np.ones((1, n)), b_eq=[1.0], bounds=(0, 1), options=options
     )

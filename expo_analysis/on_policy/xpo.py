@@ -33,6 +33,7 @@ not, that every response, or some member of every group, wins now and then.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,7 +118,7 @@ def _by_program(w: Floats, reference: Floats) -> Mask:
     best: tuple[float, Mask] | None = None
     for k in range(n):
         bounds = [(0.0, 0.0 if y == k else None) for y in range(n)] + [(0.0, None)] * m
-        found = linprog(np.r_[np.zeros(n), w[i, j]], rows, np.zeros(m), equal, [1.0], bounds)
+        found: Any = linprog(np.r_[np.zeros(n), w[i, j]], rows, np.zeros(m), equal, [1.0], bounds)
         s = found.x[:n]
         for level in np.unique(s)[:-1]:
             members = s > level

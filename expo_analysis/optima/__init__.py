@@ -1,7 +1,18 @@
 """Exact optima with proven error bounds."""
 
-from .solution import Path, Solution
+from .restricted import restricted_optima, restricted_values
+from .solution import Certificate, Path, Solution, Status
 from .solution import Path as SolutionPath
 from .solve import solve, solve_path
 
-__all__ = ["Path", "Solution", "SolutionPath", "solve", "solve_path"]
+__all__ = [
+    "Certificate",
+    "Path",
+    "Solution",
+    "SolutionPath",
+    "Status",
+    "restricted_optima",
+    "restricted_values",
+    "solve",
+    "solve_path",
+]

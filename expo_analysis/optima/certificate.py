@@ -110,13 +110,13 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
         errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
         if other is not None:
             errors = dataclasses.replace(errors, at_responses=errors.at_responses + other.at_responses)
-        r = _radius(m, np.exp(2 * stretch) * errors.reach(change))
+        r = radius(m, np.exp(2 * stretch) * errors.reach(change))
         # by currents: what the step changes in those of a pair, and how much it may take from the pairs' weights
         k = np.maximum(m, 0.0 if problem.target is None else 2.0)
         moved = k * np.ptp(direction, axis=0)
         changed = np.abs((local.curvature + blur) * drop) * moved * np.exp(moved) / 2
         if other is None:
-            r = np.fmin(r, _radius(k, np.exp(moved) * errors.potential(changed)))
+            r = np.fmin(r, radius(k, np.exp(moved) * errors.potential(changed)))
         else:  # nothing but its M is known of its Hessian, whose edges might be negative where rounding hides it
             r = np.where((local.curvature >= blur).all(axis=0), r, np.nan)
     if step:
@@ -226,7 +226,7 @@ class PairRounding:
         return cls(*found)
 
 
-def _radius(k: Floats, first: Floats) -> Floats:
+def radius(k: Floats, first: Floats) -> Floats:
     """-log(1 - k first) / k, and ``first`` itself for k = 0; nan where k first >= 1."""
     return np.where(k > 0, -np.log1p(-np.where(k * first < 1, k * first, np.nan)) / np.where(k > 0, k, 1.0), first)
 
@@ -260,7 +260,7 @@ class Errors:
         """At x (n, B), for the Laplacian H of these ``weights``. slope: of the pairs, whose sums the gradient has."""
         gradient = gradient - gradient.mean(axis=0)
         resistance = resistances(elimination)[pairs(problem.n)]
-        currents, at_responses = _rounding(problem, x, slope, rounding)
+        currents, at_responses = rounding_errors(problem, x, slope, rounding)
         potential = elimination.solve(gradient)
         return cls(gradient, potential, weights, resistance, currents, at_responses)
 
@@ -297,7 +297,7 @@ class Errors:
         return np.asarray(to_hub.min(axis=0))
 
 
-def _rounding(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding) -> tuple[Floats, Floats]:
+def rounding_errors(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding) -> tuple[Floats, Floats]:
     """Rounding of the gradient: currents along pairs, (n(n-1)/2, B), and what belongs to single responses, (n, B)."""
     n = problem.n
     high, low = pairs(n)

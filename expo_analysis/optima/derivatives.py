@@ -94,11 +94,8 @@ def expand(problem: Problem, x: Floats) -> Expansion:
     gradient = incidence(problem.n) @ slope
     if not problem.only_pairs:
         first, rows, cross, total, losses = _policy_derivatives(problem, x)
-        gradient, curvature = gradient + first, curvature - cross
-        policy = softmax(x)
-        gradient = gradient - policy * total
-        shared = rows - (rows.sum(axis=0) + total) / 2 * policy
-        curvature = curvature + policy[high] * shared[low] + shared[high] * policy[low]
+        own, bend = through_softmax(softmax(x), first, rows, total)
+        gradient, curvature = gradient + own, curvature - cross + bend
     if problem.target is not None:
         # a cross-entropy, whose Hessian in the logits is the sum of its weights times diag(pi) - pi pi'
         policy = softmax(x)
@@ -112,6 +109,13 @@ def expand(problem: Problem, x: Floats) -> Expansion:
             weight = weight + seen
         curvature = curvature + (weight * policy)[high] * policy[low]
     return Expansion(gradient, curvature, slope, losses)
+
+
+def through_softmax(policy: Floats, first: Floats, rows: Floats, total: Floats) -> tuple[Floats, Floats]:
+    """Gradient in the logits, and Hessian weights but for -A_ij; a = ``first``, r = ``rows``, sum(a) = ``total``."""
+    high, low = pairs(len(policy))
+    shared = rows - (rows.sum(axis=0) + total) / 2 * policy
+    return first - policy * total, policy[high] * shared[low] + shared[high] * policy[low]
 
 
 def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats | None]:

@@ -24,27 +24,10 @@ def formula_error(problem: Problem, x: Floats) -> Floats:
     if not (problem.is_formula and problem.facts.convex and problem.divergence is None):
         return np.full(problem.size, np.nan)
     x = x - (x.max(axis=0) + x.min(axis=0)) / 2
-    edges, n = problem.edges, problem.n
-    log_policy = log_softmax(x)
-    policy = np.exp(log_policy)
-    local = expand(problem, x)
-    m = np.broadcast_to(np.asarray(problem.concordance, dtype=np.float64), x.shape[1:])
-    error, size, bend = formula_rounding_of_ends(problem, log_policy)
-    weight = problem.weight
-
-    def at_ends(values: tuple[Floats, Floats]) -> Floats:
-        return np.asarray(edges.to_winner @ (weight * values[0]) + edges.to_loser @ (weight * values[1]))
-
-    count = n + len(edges.winner)
-    own = at_ends(error) + 2 * UNIT * count * at_ends(size)
-    # what all share: the sum of a, and the rounding of pi
-    total = own.sum(axis=0) + 2 * UNIT * count * at_ends(size).sum(axis=0)
-    logs = 8 + count + np.abs(log_policy) + 2 * np.abs(x)
-    per_response = own + policy * (total + 2 * UNIT * logs * at_ends(size).sum(axis=0))
-    per_response = per_response + target_rounding(problem, x)
-    high, low = pairs(n)
-    blur = edges.to_pair @ (weight * bend) + (policy[high] + policy[low]) * (weight * bend).sum(axis=0)
-    curvature = local.curvature * (1 - 1e-6) - 16 * UNIT * blur
+    n, m = problem.n, np.broadcast_to(np.asarray(problem.concordance, dtype=np.float64), x.shape[1:])
+    policy, local = np.exp(log_softmax(x)), expand(problem, x)
+    per_response, blur = rounding_of_formula(problem, x)
+    curvature = local.curvature * (1 - 1e-6) - blur
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         elimination = eliminate(np.maximum(curvature, 0.0))
         resistance = resistances(elimination)
@@ -57,3 +40,23 @@ def formula_error(problem: Problem, x: Floats) -> Floats:
         r = r + 4 * UNIT * (np.abs(x).max(axis=0) + n)  # log-softmax
     proven = np.isfinite(r) & (curvature >= 0).all(axis=0)
     return np.where(proven, policy_error(policy, np.where(proven, r, np.nan)), np.nan)
+
+
+def rounding_of_formula(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
+    """Errors of the gradient in the logits x (n, B), by response, and of the Hessian's weights, by `pairs`."""
+    edges, n, log_policy = problem.edges, problem.n, log_softmax(x)
+    policy, weight = np.exp(log_policy), problem.weight
+    error, size, bend = formula_rounding_of_ends(problem, log_policy)
+
+    def at_ends(values: tuple[Floats, Floats]) -> Floats:
+        return np.asarray(edges.to_winner @ (weight * values[0]) + edges.to_loser @ (weight * values[1]))
+
+    count = n + len(edges.winner)
+    own = at_ends(error) + 2 * UNIT * count * at_ends(size)
+    # what all share: the sum of a, and the rounding of pi
+    total = own.sum(axis=0) + 2 * UNIT * count * at_ends(size).sum(axis=0)
+    logs = 8 + count + np.abs(log_policy) + 2 * np.abs(x)
+    per_response = own + policy * (total + 2 * UNIT * logs * at_ends(size).sum(axis=0))
+    high, low = pairs(n)
+    blur = edges.to_pair @ (weight * bend) + (policy[high] + policy[low]) * (weight * bend).sum(axis=0)
+    return per_response + target_rounding(problem, x), 16 * UNIT * blur

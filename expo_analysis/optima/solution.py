@@ -48,6 +48,10 @@ class Certificate(StrEnum):
     """Nothing."""
 
 
+RESTRICTED = ("weights", "weight_bounds", "total", "direction")
+"""What solutions over restricted policies have, and others have not."""
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The optimum of one objective on a bandit; fields have one entry per prompt where the bandit has prompts.
@@ -63,6 +67,13 @@ class Solution:
     error_bound: a proven bound on the 1-norm distance of ``policy`` from the true minimiser (from the described member
         where it is not unique), rounding included; nan where none is proven.
     iterations: Newton steps taken; 0 for closed forms.
+
+    Over restricted policies, theta = base + features w (None for all policies):
+
+    weights: w, (d,); where it is not unique, the one of least norm.
+    weight_bounds: proven bounds on the errors of w, (d,); nan where none is proven.
+    total: the objective that w minimises, the sum over prompts of prompt_weights * value, and decay |w|^2/2.
+    direction: of w, (d,), along which the loss falls for ever where there is no minimiser; nan where there is one.
     """
 
     objective: Objective
@@ -75,6 +86,10 @@ class Solution:
     error_bound: Any
     iterations: Any
     certificate: Any = None
+    weights: Floats | None = None
+    weight_bounds: Floats | None = None
+    total: Any = None
+    direction: Floats | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """One row per prompt and response: lam, prompt, response, policy, reference, optimal, status, ..."""
@@ -85,6 +100,9 @@ class Solution:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for name in ("bandit", "log_policy"):
             fields.pop(name)
+        for name in RESTRICTED:
+            if fields[name] is None:
+                del fields[name]
         objective = fields.pop("objective")
         options = {k: v for k, v in dataclasses.asdict(objective).items() if isinstance(v, (int, float, str))}
         return {"objective": objective.name, "options": options, **{k: plain(v) for k, v in fields.items()}}
@@ -105,6 +123,10 @@ class Path:
     error_bound: Floats
     iterations: Any
     certificate: Any = None
+    weights: Floats | None = None
+    weight_bounds: Floats | None = None
+    total: Any = None
+    direction: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.lams)
@@ -113,7 +135,9 @@ class Path:
         """The `Solution` at ``lams[index]``."""
         rows = (self.policies, self.log_policies, self.value, self.status, self.message, self.error_bound)
         objective = self.objective.with_lam(float(self.lams[index]))
-        return Solution(objective, self.bandit, *(row[index] for row in (*rows, self.iterations, self.certificate)))
+        own = [None if (row := getattr(self, name)) is None else row[index] for name in RESTRICTED]
+        found = (row[index] for row in (*rows, self.iterations, self.certificate))
+        return Solution(objective, self.bandit, *found, *own)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""

@@ -19,11 +19,14 @@ from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.risk import refuse_coupled, risk
+from .alike import alike
 from .certificate import UNIT
 from .found import Found
 from .methods import NAMES, solve_problem
 from .problem import Problem
 from .recession import Structure
+from .restricted import NAMES as RESTRICTED_NAMES
+from .restricted import LogLinearClass, Reward, RewardLikelihood, WholeClass, along_lambdas
 from .solution import Certificate, Path, Solution, Status
 from .structure import data_of, decided, describe, structures
 
@@ -35,15 +38,31 @@ BLOCK = 1 << 18
 not to count, and little enough for caches to help and for memory to be used again."""
 
 
-def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solution:
-    """The exact optimum of an objective on every prompt of a bandit.
+def solve(
+    objective: Objective,
+    bandit: Bandit,
+    method: str = "auto",
+    *,
+    features: ArrayLike | None = None,
+    base: ArrayLike | None = None,
+    decay: float = 0.0,
+) -> Solution:
+    r"""The exact optimum of an objective on every prompt of a bandit, over all policies or over restricted ones.
+
+    With ``features`` F the policies are softmax(theta), theta(x, y) = base(x, y) + F[x, y] @ w: all prompts share w,
+    and w minimises  sum_x prompt_weights[x] J_x + decay/2 |w|^2,  J_x being the objective on prompt x.
 
     Args:
         method: ``"auto"`` takes the first that applies of ``"closed_form"``, ``"newton"`` (needs convexity in the
             logits) and ``"multistart"``; naming one insists on it.
+        features: F, shape (prompts, n, d), or (n, d) for one prompt or for the same on every prompt.
+        base: theta at w = 0, the shape of the reference; log pi_ref by default.
+        decay: weight decay, at least 0.
 
     Returns:
         A `Solution`; its status and message say what was found, and ``error_bound`` how far from the truth it can be.
+        With features it has ``weights``, w. What is convex in the logits is proven as over all policies; other losses
+        are proven for d = 1, and searched for beyond.
 
     Raises:
         TypeError, ValueError: naming the argument. A problem without a minimiser is not an error but a status.
@@ -53,22 +72,36 @@ def solve(objective: Objective, bandit: Bandit, method: str = "auto") -> Solutio
         >>> bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
         >>> ea.solve(ea.EXPO(lam=1.0), bandit).policy.round(8)
         array([0.47097182, 0.37611929, 0.15290889])
+        >>> ea.solve(ea.EXPO(lam=1.0), bandit, features=[[1.0], [0.0], [-1.0]]).weights.round(6)
+        array([0.217213])
     """
-    _check(objective, bandit, method)
+    _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
     if np.ndim(objective.lam) != 0:
         raise ValueError("lam must be one number for solve; use solve_path for several")
+    restricted = LogLinearClass.of(bandit, features, base, decay)
+    if restricted is not None:
+        return _restricted(objective, bandit, np.array([objective.lam]), method, restricted)[0]
     flat = _solve(objective, bandit, np.array([objective.lam]), method)
     shape = bandit.reference.shape
     log_policy = flat.log_policy.reshape(shape)
     return Solution(objective, bandit, np.exp(log_policy), log_policy, **flat.verdicts(shape[:-1]))
 
 
-def solve_path(objective: Objective, bandit: Bandit, lams: ArrayLike, method: str = "auto") -> Path:
+def solve_path(
+    objective: Objective,
+    bandit: Bandit,
+    lams: ArrayLike,
+    method: str = "auto",
+    *,
+    features: ArrayLike | None = None,
+    base: ArrayLike | None = None,
+    decay: float = 0.0,
+) -> Path:
     """Optima for every lambda in ``lams``, shape (L,), positive and finite; all are solved in one batch.
 
     The objective's own ``lam`` is not used. See `solve`.
     """
-    _check(objective, bandit, method)
+    _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
     try:
         values = np.array(lams, dtype=np.float64)
     except (TypeError, ValueError):
@@ -77,19 +110,56 @@ def solve_path(objective: Objective, bandit: Bandit, lams: ArrayLike, method: st
         raise ValueError(f"lams must have shape (L,) with L >= 1, got {values.shape}")
     if not ((values > 0) & (values < np.inf)).all():
         raise ValueError("lams must be positive and finite")
-    flat = _solve(objective, bandit, values, method)
-    shape = (len(values), *bandit.reference.shape)
+    restricted = LogLinearClass.of(bandit, features, base, decay)
+    return (
+        _over_all(objective, bandit, values, method)
+        if restricted is None
+        else _restricted(objective, bandit, values, method, restricted)
+    )
+
+
+def _over_all(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> Path:
+    flat = _solve(objective, bandit, lams, method)
+    shape = (len(lams), *bandit.reference.shape)
     log_policies = flat.log_policy.reshape(shape)
-    return Path(objective, bandit, values, np.exp(log_policies), log_policies, **flat.verdicts(shape[:-1]))
+    return Path(objective, bandit, lams, np.exp(log_policies), log_policies, **flat.verdicts(shape[:-1]))
 
 
-def _check(objective: Any, bandit: Any, method: str) -> None:
+def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str, restricted: LogLinearClass) -> Path:
+    """Over log-linear policies; where these are all policies, the optimum over all with its w."""
+    shares = np.atleast_1d(bandit.prompt_weights)
+    whole = WholeClass.of(restricted, shares) if method == "auto" else None
+    if whole is not None:
+        path = _over_all(objective, bandit, lams, method)
+        if (np.asarray(path.status) == Status.OPTIMAL).all() and np.isfinite(path.log_policies).all():
+            return whole.described(path, shares)
+    reward = _reward(bandit) if isinstance(objective, RewardObjective) else None
+    found = along_lambdas(objective, bandit, lams, restricted, method, reward)
+    shape, own = (len(lams), *bandit.reference.shape), (len(lams), *bandit.reference.shape[:-1])
+    prompts = found.status.shape[1]
+    message, steps = (np.repeat(x[:, None], prompts, axis=1) for x in (found.message, found.steps))
+    by_prompt: tuple[Any, ...] = (found.value, found.status, message, found.bound, steps, found.certificate)
+    verdicts = [x.reshape(own) for x in by_prompt]
+    more: list[Any] = [found.weights, found.weight_bounds, found.total, found.direction]
+    log_policies = found.log_policy.reshape(shape)
+    return Path(objective, bandit, lams, np.exp(log_policies), log_policies, *verdicts, *more)
+
+
+def _reward(bandit: Bandit) -> Reward:
+    """r* = log pi*; of counts the Bradley-Terry fit, prompt by prompt."""
+    if bandit.optimal is not None:
+        return Reward.of(np.log(np.atleast_2d(bandit.optimal)))
+    fit = _solve(RewardLikelihood(1.0), bandit, np.ones(1), "auto")
+    return Reward.of(fit.log_policy, np.where(fit.status == Status.OPTIMAL, fit.error_bound, np.nan))
+
+
+def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
     if not isinstance(bandit, Bandit):
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
-    if method not in NAMES:
-        raise ValueError(f"method must be one of {list(NAMES)}, got {method!r}")
+    if method not in names:
+        raise ValueError(f"method must be one of {list(names)}, got {method!r}")
     if not isinstance(objective, (PairObjective, RewardObjective)):
         raise TypeError(f"objective must be a loss of pairs or a reward, got {type(objective).__name__}")
     refuse_coupled(objective)
@@ -162,7 +232,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
     data = data_of(bandit)
-    for own in _alike(objective, lams, data):
+    for own in alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
         _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
     lost = flat.status == Status.NO_MINIMISER
@@ -172,17 +242,6 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     if (np.isnan(flat.value) & ~lost).any():
         flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
     return flat
-
-
-def _alike(objective: Objective, lams: Floats, data: Datum) -> list[Indices]:
-    """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
-    found: dict[Any, list[int]] = {}
-    for place, lam in enumerate(lams.tolist()):
-        facts = objective.with_lam(lam).facts_at(data)
-        signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
-        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
-        found.setdefault((*known, bool(facts.likelihood)), []).append(place)
-    return [np.array(places) for places in found.values()]
 
 
 def _solve_alike(

@@ -92,7 +92,7 @@ def facts(trainer: Any, dataset_name: str | None = None) -> Iterator[tuple[str, 
     mixture, rules, args = trainer.mixture, trainer.rules, trainer.args
     yield "loss", f"`{mixture}`"
     yield "λ", ", ".join(f"{objective.lam:g} ({objective.name})" for _, objective in mixture.given)
-    how = ", ".join(f"{term.aggregation} ({term.objective.name})" for term in mixture.terms)
+    how = ", ".join(f"{term.aggregation} ({term.label or term.objective.name})" for term in mixture.terms)
     yield "from tokens to responses", how
     if rules.estimator is not None:
         along = " along reference samples" if rules.on_samples else ""

@@ -32,11 +32,13 @@ class Term:
     """One summand: ``weight`` times the objective on log-probabilities that ``aggregation`` makes.
 
     aggregation: ``"sum"`` or ``"mean"``; for `SFT` also ``"token_mean"``, the mean over all tokens of all responses.
+    label: what it is called where it is a part of an objective; empty where it is one.
     """
 
     weight: float
     objective: PairObjective
     aggregation: str
+    label: str = ""
 
     def __post_init__(self) -> None:
         accepted = (*AGGREGATIONS, TOKEN_MEAN) if has_formula_of(self.objective, SFT) else AGGREGATIONS
@@ -146,7 +148,11 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     rest = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if not own)
     averaged = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if own)
     preference = Summands(objective.lam, Sum(tuple(rest)), objective.regulariser)
-    return [Term(1.0, preference, "sum"), Term(1.0, Summands(objective.lam, Sum(tuple(averaged))), "mean")]
+    likelihoods, name = Summands(objective.lam, Sum(tuple(averaged))), objective.name
+    return [
+        Term(1.0, preference, "sum", f"preference of {name}"),
+        Term(1.0, likelihoods, "mean", f"likelihood of {name}"),
+    ]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ on the mean over prompts. Early stopping has no such theorem: `search` finds cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,13 @@ from numpy.typing import ArrayLike
 
 from ..._progress import Progress, silent
 from ..._rounding import all_rounded, significant
-from ..._types import Floats
+from ..._types import Floats, Indices, Mask
 from ...bandit import Bandit
 from ...divergences import kl
 from ...losses import DPO, EXPO, RLHF, BradleyTerry, Objective
+from ...optima import Status, restricted_optima, restricted_values
 from ..optimisers import SGD, Adam, Optimiser
 from ..policies import Tabular
-from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 
 N, PROMPTS = 4, 3
@@ -117,40 +117,56 @@ class Reached:
     agreeing: float
 
 
-def optima(problems: Problems, restrictions: Restrictions, strength: Floats, lam: float, draws: int) -> Reached:
-    """The optima of RLHF, DPO and EXPO, and the best fit, on ``restrictions`` of each strength in turn.
+@dataclass(frozen=True)
+class Constraint:
+    """B log-linear classes of policies: features (B, prompts, n, d), decay, and which parameters may differ from 0."""
+
+    features: Floats
+    decay: ArrayLike = 0.0
+    free: Mask | None = None
+
+    def starts(self, drawn: Sequence[Floats]) -> list[Floats]:
+        """Parameters (B, d), with zeros for those that are not free."""
+        return [start if self.free is None else np.where(self.free, start, 0.0) for start in drawn]
+
+
+def optima(
+    problems: Problems, bandit: Bandit, constraint: Constraint, strength: Floats, lam: float, draws: int
+) -> Reached:
+    """The optima of RLHF, DPO and EXPO, and the best fit, under a constraint of each strength in turn.
 
     RLHF starts from pi_ref, from the three other optima, and ``draws`` times from each of the `SPREADS`.
     """
     rng = np.random.default_rng(0)
-    found = {o.name: restricted_optima(o, restrictions) for o in (DPO(lam), EXPO(lam), BradleyTerry(1.0))}
-    width = restrictions.features.shape[-1]
-    starts: list[ArrayLike] = [0.0, *(x.w for x in found.values())]
-    starts += [s * rng.standard_normal((restrictions.size, width)) for s in SPREADS * draws]
-    found["rlhf"] = restricted_optima(RLHF(lam), restrictions, starts)
-    missed = [name for name, x in found.items() if name != "rlhf" and not x.converged.all()]
+    features, decay = constraint.features, constraint.decay
+    found = {o.name: restricted_optima(o, bandit, features, decay) for o in (DPO(lam), EXPO(lam), BradleyTerry(1.0))}
+    missed = [name for name, x in found.items() if not (x.status == Status.OPTIMAL).all()]
     if missed:
         raise RuntimeError(f"no restricted optimum was reached by {missed}")
+    size, width = len(features), features.shape[-1]
+    starts = [np.zeros((size, width)), *(x.weights for x in found.values())]
+    starts += constraint.starts([s * rng.standard_normal((size, width)) for s in SPREADS * draws])
+    found["rlhf"] = restricted_optima(RLHF(lam), bandit, features, decay, starts=starts)
 
     shape = (len(strength), *problems.reference.shape)
     log_policies = {name: x.log_policy.reshape(shape) for name, x in found.items()}
     fit = log_policies.pop("bradley_terry")
-    regret = {
-        name: (restrictions.value(RLHF(lam), found[name].w) - found["rlhf"].value).reshape(shape[:2])
-        for name in log_policies
-    }
-    return Reached(strength, log_policies, fit, regret, found["rlhf"].agreeing.mean())
+    costs = {name: restricted_values(RLHF(lam), bandit, features, x.weights, decay) for name, x in found.items()}
+    regret = {name: (costs[name] - costs["rlhf"]).reshape(shape[:2]) for name in log_policies}
+    return Reached(strength, log_policies, fit, regret, float(found["rlhf"].agreeing.mean()))
+
+
+def repeated(problems: Problems, row: Indices, pairs: str) -> Bandit:
+    """The prompts of the problems ``row``, all in one bandit."""
+    return Bandit(problems.reference[row].reshape(-1, N), problems.optimal[row].reshape(-1, N), pairs)
 
 
 def weight_decay(problems: Problems, pairs: str, lam: float, draws: int = 1) -> Reached:
     """All policies, one logit per response, with (decay/2) |logits - those of pi_ref|^2 in every objective."""
     count = len(problems.reference)
     row = np.tile(np.arange(count), len(DECAYS))
-    features = np.broadcast_to(np.eye(N), (len(row), 1, N, N))
-    restrictions = Restrictions(
-        problems.reference[row], problems.optimal[row], features, pairs, np.repeat(DECAYS, count)
-    )
-    return optima(problems, restrictions, DECAYS, lam, draws)
+    constraint = Constraint(np.broadcast_to(np.eye(N), (len(row), 1, N, N)), np.repeat(DECAYS, count))
+    return optima(problems, repeated(problems, row, pairs), constraint, DECAYS, lam, draws)
 
 
 def few_features(problems: Problems, pairs: str, lam: float, draws: int = 3) -> Reached:
@@ -164,8 +180,8 @@ def few_features(problems: Problems, pairs: str, lam: float, draws: int = 3) -> 
     columns = (drawn - drawn.mean(axis=2, keepdims=True)).reshape(count, prompts * n, enough)
     features = np.linalg.qr(columns).Q.reshape(drawn.shape) * np.sqrt(prompts * n)
     free = np.arange(enough) < np.repeat(sizes, count)[:, None]
-    restrictions = Restrictions(problems.reference[row], problems.optimal[row], features[row], pairs, 0.0, free)
-    return optima(problems, restrictions, sizes.astype(float), lam, draws)
+    constraint = Constraint(np.where(free[:, None, None], features[row], 0.0), free=free)
+    return optima(problems, repeated(problems, row, pairs), constraint, sizes.astype(float), lam, draws)
 
 
 def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[tuple[float, Reached]]:

@@ -28,11 +28,10 @@ from ..._rounding import all_rounded
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, Objective
-from ...optima import solve
+from ...optima import restricted_optima, solve
 from ..autoregressive import Transformer
 from ..optimisers import SGD, Adam
 from ..policies import LogLinear, Policy, Tabular
-from ..restricted import Restrictions, restricted_optima
 from ..training import Training, train
 from ..trajectory import Trajectory, kinds_of
 
@@ -225,14 +224,15 @@ def optima(count: int) -> pd.DataFrame:
     settings = [(s, 0.1) for s in SIMILARITIES] + [(SIMILARITY, lam) for lam in LAMS if lam != 0.1]
     features = np.concatenate([similar_features(np.random.default_rng(2), count, PROMPTS, N, s) for s, _ in settings])
     row = np.tile(np.arange(count), len(settings))
-    problems = Restrictions(reference[row], optimal[row], features, compared(N, ((0, 1),)))
+    bandit = Bandit(reference[row].reshape(-1, N), optimal[row].reshape(-1, N), compared(N, ((0, 1),)))
     lam = np.repeat([lam for _, lam in settings], count)
     rows = []
     for cls in LOSSES:
-        found = restricted_optima(cls(lam), problems)
+        found = restricted_optima(cls(lam), bandit, features)
         shape = (len(settings), count, PROMPTS, N)
         change = np.exp(found.log_policy).reshape(shape) - reference
         pair = change[..., :2].sum(axis=-1)
+        settled = np.array([np.isfinite(bound).all() for bound in found.bound]).reshape(shape[:2])
         for k, (similarity, one) in enumerate(settings):
             rows.append(
                 {
@@ -242,7 +242,7 @@ def optima(count: int) -> pd.DataFrame:
                     "share_displaced": (change[k, ..., :2] < -1e-9).all(axis=-1).mean(),
                     "mass_lost": np.maximum(-pair[k], 0.0).mean(),
                     "unseen_gained": -pair[k].mean(),
-                    "share_converged": found.converged.reshape(shape[:2])[k].mean(),
+                    "share_converged": settled[k].mean(),
                 }
             )
     return pd.DataFrame(rows)
