@@ -314,6 +314,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ea.Bandit(REFERENCE, OPTIMAL, responses=["a", None, "c"]),
         "responses must have no missing names, got None",
     ),
+    "a name that is nan": (
+        lambda: ea.Bandit(REFERENCE, OPTIMAL, responses=["a", float("nan"), "c"]),
+        "responses must have no missing names, got nan",
+    ),
     "two levels": (
         lambda: ea.Bandit.from_counts("uniform", pd.crosstab([GAMES.w, GAMES.l], GAMES.l)),
         r"counts must have one level of labels, got the levels \['w', 'l'\]",

@@ -281,6 +281,8 @@ def test_what_is_text_stays_text(write: Write, tmp_path: Path) -> None:
 def test_lines_are_the_files(tmp_path: Path) -> None:
     """Empty lines count, as an editor counts them."""
     path = tmp_path / "b.jsonl"
+    path.write_bytes(b'{"winner": "a", "loser": "b"}\r\n\r\n{"winner": "b", "loser": "a"}\r\n')
+    assert np.sum(ea.read_bandit(path, "uniform").counts) == 2
     for text, message in (
         ('{"winner": "a", "loser": "b"}\n\n{"winner": "a"}', "row 3: loser must not be empty"),
         ('{"winner": "a", "loser": "b"}\n\n{"winner": "a", "loser"}', "malformed JSON: .* in row 3"),
@@ -378,10 +380,13 @@ def test_references_of_comparisons(write: Write) -> None:
         assert bandit.responses == ("c", "b", "a")
         np.testing.assert_array_equal(bandit.reference, [0.5, 0.3, 0.2])
         np.testing.assert_array_equal(bandit.counts, [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    shared = frame("response,reference", ("c", 0.5), ("b", 0.3), ("a", 0.2))
     for kind in (".csv", ".json", ".parquet", ".tsv.gz"):
-        file = write(f"r{kind}", frame("response,reference", ("c", 0.5), ("b", 0.3), ("a", 0.2)))
+        file = write(f"r{kind}", shared)
         found = ea.read_bandit(write("w.csv", wins), file)
         assert found.responses == ("c", "b", "a") and found.reference.tolist() == [0.5, 0.3, 0.2]
+    with pytest.raises(ValueError, match=r"w\.csv: row 2: loser must be one of 'c', 'b', 'a', as in .*r\.csv, got 'd'"):
+        ea.read_bandit(write("w.csv", frame("prompt,winner,loser", ("p", "a", "d"))), write("r.csv", shared))
     numbered = frame("winner,loser", (0, 1), (1, 2))
     assert ea.Bandit.from_comparisons(REFERENCE, numbered).responses is None
     for given, reference, message in (

@@ -103,7 +103,7 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path}: is not a whole gzip file: {error}") from None
     if not text.strip():
         raise ValueError(f"{path}: is empty")
-    return text.replace("\r\n", "\n")
+    return text
 
 
 def _json(path: Path, text: str, where: str) -> Any:
