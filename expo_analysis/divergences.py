@@ -145,7 +145,8 @@ def kl_terms(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
         series = small**2 * (1 / 2 + small * (1 / 6 + small * (1 / 24 + small * (1 / 120 + small / 720))))
         terms = np.exp(log_p) * np.where(near, series, np.expm1(x) - x)
         terms = np.where(x > 600, np.exp(log_q), terms)  # there e^x overflows, and is all there is
-        return np.where(np.isneginf(x), np.inf, np.where(np.isnan(x), 0.0, terms))
+        without_mass = np.isneginf(log_p) & np.isneginf(log_q)
+        return np.where(np.isneginf(x), np.inf, np.where(without_mass, 0.0, terms))
 
 
 def total_variation(p: Array, q: Array) -> Array:

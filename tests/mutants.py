@@ -202,8 +202,8 @@ MUTANTS = (
     Mutant(
         "gradient without the normalisation of the softmax",
         "optima/derivatives.py",
-        "gradient = gradient - policy * total",
-        "gradient = gradient - total / problem.n",
+        "return first - policy * total,",
+        "return first - total / len(policy),",
         "test_optima_numerics.py::test_expansion_against_torch_on_the_whole_objective[explicit_po-reverse_kl]",
     ),
     Mutant(

@@ -16,6 +16,7 @@ from transformers import TrainerCallback  # isort: skip
 from trl import DPOTrainer  # isort: skip
 
 
+@pytest.mark.slow
 def test_variants_differ_in_what_is_compared_only(tmp_path: Path) -> None:
     losses, known = {}, {}
     for name, variant in lm.VARIANTS.items():

@@ -173,6 +173,7 @@ def test_signals_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_trainer_of_ones_own_ends_by_signals(number: signal.Signals, tmp_path: Path) -> None:
     """In a program of one's own a signal is not swallowed."""
     program = f"""
@@ -280,7 +281,7 @@ def test_args_of_another_kind(tmp_path: Path) -> None:
         PreferenceTrainer(tiny.llama(0), ea.DPO(LAM), 3, train_dataset=tiny.pairs(4))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["trl", "transformers"])
+@pytest.mark.parametrize("name", [pytest.param("trl", marks=pytest.mark.slow), "transformers"])
 def test_another_version_is_warned_of_where_it_is_imported(name: str) -> None:
     module = {"trl": "expo_analysis.llm.training._trl", "transformers": "expo_analysis.llm"}[name]
     program = f"""

@@ -89,6 +89,7 @@ def test_ddp(alone: dict[str, Any], tmp_path: Path) -> None:
     compare(found, alone, "DistributedDataParallel")
 
 
+@pytest.mark.slow
 def test_fsdp2(alone: dict[str, Any], tmp_path: Path) -> None:
     found = launch(tmp_path, "fsdp2", OBJECTIVES)
     assert all(value["gradient"] is not None for value in found.values())

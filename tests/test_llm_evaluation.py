@@ -82,6 +82,7 @@ def test_rewards_of_one_token_responses_against_enumeration() -> None:
     assert ours["explicit/agreement"] == pytest.approx(((np.sign(gaps * margins) + 1) / 2).mean())
 
 
+@pytest.mark.slow
 def test_longer_responses_against_enumeration() -> None:
     policy, reference = model(1), model(0)
     ours = found(policy, reference, 2, 1500)

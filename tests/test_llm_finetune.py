@@ -86,6 +86,7 @@ def test_a_recipe_from_the_command_line(model: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(model: Path, tmp_path: Path) -> None:
     """As ``python -m expo_analysis.llm.finetune``, which is what accelerate launches."""
     command = [sys.executable, "-m", "expo_analysis.llm.finetune", *write(tmp_path, model), "--json"]

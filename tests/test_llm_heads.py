@@ -336,6 +336,7 @@ def test_a_model_that_is_placed_part_by_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loss", [ea.DPO(LAM), ea.EXPO(LAM)], ids=["dpo", "expo"])
 @pytest.mark.parametrize("given", [True, False], ids=["reference given", "derived"])
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_compiled_models(loss: Any, given: bool, tmp_path: Path) -> None:
     found = []
     for compiled in (True, False):

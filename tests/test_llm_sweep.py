@@ -137,6 +137,7 @@ def tiny_kl(p: Any, q: Any, prompt: list[int], ends: list[int], left: int = 4) -
     return total
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_was(
     ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

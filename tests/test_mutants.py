@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,15 @@ def test_without_mutants_every_named_test_passes(copy: Path) -> None:
     assert f"{len(tests)} passed" in done.stdout
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+FAST = MUTANTS[::5]
+"""Each takes a process of its own: these on every run, all of them among the slow tests."""
+
+
+def cases() -> list[Any]:
+    return [pytest.param(m, id=m.name, marks=[] if m in FAST else pytest.mark.slow) for m in MUTANTS]
+
+
+@pytest.mark.parametrize("mutant", cases())
 def test_mutant_is_caught(mutant: Mutant, copy: Path) -> None:
     plant(copy, mutant)
     done = run(copy, mutant.test)

@@ -92,7 +92,16 @@ ROUNDING = "rounding"
 """Tag of cells whose picture shows rounding errors, which differ from one processor to the next."""
 
 
-@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = ("01_losses", "02_exact_optima")
+"""The others take half a minute each, and are among the slow tests."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS
+    ],
+)
 def committed(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Any]]:
     yield request.param, nbformat.read(request.param, as_version=4)
 

@@ -71,6 +71,7 @@ def test_an_audit_tells_what_it_asks() -> None:
     assert set(told.task) == {""}
 
 
+@pytest.mark.slow
 def test_many_audits_tell_each_of_its_own() -> None:
     """Here and in processes: each loss is a task that ends at 1, and those that cannot be judged end at once."""
     told = Recorder()

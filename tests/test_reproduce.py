@@ -402,6 +402,7 @@ def test_progress_goes_from_0_to_1(run):
     assert all(run[2].what)
 
 
+@pytest.mark.slow
 def test_running_again_writes_the_same_bytes(run, tmp_path):
     # in a process with other threads and other hashes, over what an earlier run left behind
     (tmp_path / "interpolation.csv").write_text("old")

@@ -9,7 +9,6 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.simulators import SGD, Adam, LogLinear, NGram, Pairs, Tabular, Training, draw_pairs, train
-from expo_analysis.simulators.restricted import Restrictions
 
 BANDIT = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
 PAIRS = draw_pairs(BANDIT, 10, 2)
@@ -168,17 +167,12 @@ def test_inputs_are_copied_and_fields_are_frozen() -> None:
     """What a caller goes on to do with an array changes nothing, and what is kept cannot be written to."""
     policy = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
     whole = {"winner": np.array([[0, 1]]), "loser": np.array([[1, 2]]), "prompt": np.array([[0, 1]])}
-    size, features, free = np.array([2]), np.ones((2, 3, 4)), np.ones((1, 4), dtype=bool)
-    decay = np.array([0.1])
+    size, features = np.array([2]), np.ones((2, 3, 4))
     made = {
         "pairs": (Pairs(policy, **whole, size=size, optimal=policy), {**whole, "size": size, "reference": policy}),
         "tabular": (Tabular(policy), {"initial_policy": policy}),
         "log-linear": (LogLinear(policy, features), {"base": policy, "features": features}),
         "n-gram": (NGram(3, 1, 2, initial_policy=policy), {"initial_policy": policy}),
-        "restrictions": (
-            Restrictions(policy[None], policy[None], features[None], decay=decay, free=free),
-            {"reference": policy, "features": features, "decay": decay, "free": free},
-        ),
     }
     for name, (holder, given) in made.items():
         for field, array in given.items():

@@ -103,7 +103,14 @@ def test_an_optimum_on_the_boundary_is_out_of_reach() -> None:
     assert (excess > 0).any() and excess.max() < 2e-4
 
 
-@pytest.mark.parametrize(("name", "problem"), [(name, problem) for name in KINKED for problem in PROBLEMS])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        pytest.param(name, problem, marks=[] if problem == "counts" else pytest.mark.slow)
+        for name in KINKED
+        for problem in PROBLEMS
+    ],
+)
 def test_losses_with_kinks_reach_the_optimum(name: str, problem: str) -> None:
     """To 1e-6: to 1e-8 where kinks fix the optimum, and 2e-7 for `DPOP` with a small penalty.
 

@@ -33,7 +33,17 @@ from expo_analysis.terms import (
 )
 
 from .planted.expo import FalselyConvex, WrongInverse
-from .planted.terms import FALSE_ATOMS, FALSE_DATA, FALSE_PSIS, Cancelling, Written, claimed, logistic, statistic
+from .planted.terms import (
+    FALSE_ATOMS,
+    FALSE_DATA,
+    FALSE_PSIS,
+    Cancelling,
+    Written,
+    claimed,
+    logistic,
+    statistic,
+    written,
+)
 
 DATUM = {
     name: torch.tensor(np.log(np.random.default_rng(0).uniform(0.05, 0.9, (4, 30, 15)))[k])
@@ -101,13 +111,13 @@ def test_in_any_unit(unit):
 @pytest.mark.parametrize("name", FALSE_ATOMS)
 def test_what_is_false_of_an_atom_is_refuted(name):
     atom, message = FALSE_ATOMS[name]
-    objective = Written(1.0, lambda lam: Logistic()(lam * statistic(atom)))
+    objective = written(1.0, lambda lam: Logistic()(lam * statistic(atom)))
     assert re.search(message, refuted_terms(objective, DATUM)), refuted_terms(objective, DATUM)
 
 
 @pytest.mark.parametrize("atom", [Atom("w"), *(atom for _, atom in (*hbar.parts, *ea.terms.log_odds.parts))], ids=str)
 def test_nothing_true_of_an_atom_is_refuted(atom):
-    assert refuted_terms(Written(1.0, lambda lam: Logistic()(statistic(atom))), DATUM) == ""
+    assert refuted_terms(written(1.0, lambda lam: Logistic()(statistic(atom))), DATUM) == ""
 
 
 @pytest.mark.parametrize("name", FALSE_DATA)
@@ -121,9 +131,9 @@ def test_data_read_what_they_name_of_the_reference_and_nothing_else(name, where)
             "weight": data * Logistic()(h),
         }[where]
 
-    false = Written(1.0, lambda lam: made(FALSE_DATA[name]))
+    false = written(1.0, lambda lam: made(FALSE_DATA[name]))
     assert re.search("that data in it read .* is false", refuted_terms(false, DATUM))
-    assert refuted_terms(Written(1.0, lambda lam: made(reference_log_ratio)), DATUM) == ""
+    assert refuted_terms(written(1.0, lambda lam: made(reference_log_ratio)), DATUM) == ""
 
 
 def test_divergences():
@@ -137,7 +147,7 @@ def test_divergences():
 
 def test_a_refuted_loss_goes_on_without_its_facts():
     """What its own solver calls proven with a tenth of M rests on nothing; without it no bound is given."""
-    false = Written(1.0, lambda lam: claimed(self_concordance=0.1)(h), True)
+    false = written(1.0, lambda lam: claimed(self_concordance=0.1)(h), True)
     found = inspect(false)
     assert isinstance(found.objective, Unclaimed)
     assert "self_concordance = 0.1 is false" in found.remarks[0]
@@ -145,7 +155,7 @@ def test_a_refuted_loss_goes_on_without_its_facts():
     assert np.isfinite(ea.solve(false, bandit).error_bound)
     left = ea.solve(found.objective, bandit)
     assert left.status == "best_found" and np.isnan(left.error_bound)
-    assert not inspect(Written(1.0, lambda lam: claimed()(h), True)).remarks
+    assert not inspect(written(1.0, lambda lam: claimed()(h), True)).remarks
 
 
 @dataclass(frozen=True)
@@ -159,13 +169,13 @@ class Forgetful(Written):
 
 def test_a_gradient_is_compared_with_values_at_every_lambda():
     """At lambda 1 this one is right."""
-    found = inspect(Forgetful(1.0, lambda lam: Logistic()(h), True))
+    found = inspect(Forgetful(1.0, written(1.0, lambda lam: Logistic()(h)).formula, True))
     assert found.objective is None
     assert re.fullmatch("at lambda = .*, its gradient by torch is not the slope of its values", found.remarks[0])
 
 
 def test_digits_that_are_lost_are_no_wrong_gradient():
     """Neither cancelling nor a loss that overflows: both have their gradients, to what digits they have."""
-    assert inspect(Cancelling(1.0, lambda lam: Logistic()(h), True)).remarks == ()
-    assert inspect(Written(1.0, lambda lam: Exponential()(lam * hbar))).remarks == ()
-    assert inspect(Written(1.0, lambda lam: Logistic()(lam * hbar) + Linear()(log_pi_w))).remarks == ()
+    assert inspect(Cancelling(1.0, written(1.0, lambda lam: Logistic()(h)).formula, True)).remarks == ()
+    assert inspect(written(1.0, lambda lam: Exponential()(lam * hbar))).remarks == ()
+    assert inspect(written(1.0, lambda lam: Logistic()(lam * hbar) + Linear()(log_pi_w))).remarks == ()

@@ -20,20 +20,30 @@ from .known import COERCIVE, DPO, EXPO, Planted, answers, but
 
 @dataclass(frozen=True)
 class Written(ea.PairObjective):
-    """Terms made of lambda by a function, with or without lam KL(pi_ref || pi)."""
+    """Terms made of lambda by the function of this number in `FORMULAS`, with or without lam KL(pi_ref || pi)."""
 
-    made: Callable[[Any], Sum]
+    formula: int
     anchored: bool = False
 
     name = "written"
 
     @property
     def terms(self):
-        return self.made(self.lam)
+        return FORMULAS[self.formula](self.lam)
 
     @property
     def regulariser(self):
         return ForwardKL() if self.anchored else None
+
+
+FORMULAS: list[Callable[[Any], Sum]] = []
+"""By number, so that a loss is what its repr says, in another process too."""
+
+
+def written(lam: float, made: Callable[[Any], Sum], anchored: bool = False) -> Written:
+    """A loss made of lambda by a function."""
+    FORMULAS.append(made)
+    return Written(lam, len(FORMULAS) - 1, anchored)
 
 
 def logistic(m):
@@ -218,12 +228,12 @@ def clipped(m):
 
 PLANTED = (
     Planted(
-        "terms: EXPO", Written(1.0, lambda lam: claimed()(h), True), EXPO, "it is EXPO", decided="strong_interpolation"
+        "terms: EXPO", written(1.0, lambda lam: claimed()(h), True), EXPO, "it is EXPO", decided="strong_interpolation"
     ),
-    Planted("terms: DPO", Written(1.0, lambda lam: claimed()(lam * hbar)), DPO, "it is DPO", decided="existence"),
+    Planted("terms: DPO", written(1.0, lambda lam: claimed()(lam * hbar)), DPO, "it is DPO", decided="existence"),
     Planted(
         "terms: false M",
-        Written(1.0, lambda lam: claimed(self_concordance=0.1)(h), True),
+        written(1.0, lambda lam: claimed(self_concordance=0.1)(h), True),
         EXPO,
         "it is EXPO",
         remark=r"self_concordance = 0\.1 is false",
@@ -231,7 +241,7 @@ PLANTED = (
     ),
     Planted(
         "terms: false slopes",
-        Written(1.0, lambda lam: claimed(slopes=(-1.0, 1.0))(lam * hbar)),
+        written(1.0, lambda lam: claimed(slopes=(-1.0, 1.0))(lam * hbar)),
         DPO,
         "it is DPO",
         remark=r"slopes = \(-1, 1\) is false",
@@ -239,7 +249,7 @@ PLANTED = (
     ),
     Planted(
         "terms: false log-odds",
-        Written(1.0, lambda lam: claimed(log_odds_scale=2.0)(lam * hbar)),
+        written(1.0, lambda lam: claimed(log_odds_scale=2.0)(lam * hbar)),
         DPO,
         "it is DPO",
         remark="log_odds_scale is false",
@@ -247,7 +257,7 @@ PLANTED = (
     ),
     Planted(
         "terms: a bump far out",
-        Written(1.0, lambda lam: Stated(bumped, **TRUE)(h), True),
+        written(1.0, lambda lam: Stated(bumped, **TRUE)(h), True),
         answers("", "preservation strong_interpolation"),
         "where lambda is small, a log-ratio of 25 costs least, whatever pi* is",
         remark="psi is convex is false",
@@ -255,7 +265,7 @@ PLANTED = (
     ),
     Planted(
         "terms: clipped",
-        Written(1.0, lambda lam: Stated(clipped, **TRUE)(h), True),
+        written(1.0, lambda lam: Stated(clipped, **TRUE)(h), True),
         answers("", "strong_interpolation"),
         "log-ratios beyond 5 count as 5",
         remark="psi is convex is false",
@@ -263,7 +273,7 @@ PLANTED = (
     ),
     Planted(
         "terms: a formula that is not theirs",
-        OtherFormula(1.0, lambda lam: Logistic()(h), True),
+        OtherFormula(1.0, written(1.0, lambda lam: Logistic()(h)).formula, True),
         but(
             {**EXPO, **COERCIVE},
             fails="preservation first_step improvement strong_interpolation",
@@ -274,7 +284,7 @@ PLANTED = (
     ),
     Planted(
         "terms: a formula that loses digits",
-        Cancelling(1.0, lambda lam: Logistic()(h), True),
+        Cancelling(1.0, written(1.0, lambda lam: Logistic()(h)).formula, True),
         EXPO,
         "it is EXPO, to ten digits",
         slow=True,

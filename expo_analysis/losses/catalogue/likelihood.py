@@ -130,7 +130,7 @@ class ORPO(PairObjective):
     r"""Odds-ratio preference optimisation: -log pi_w - lam log sigma(log odds_w - log odds_l), odds = pi/(1 - pi).
 
     The tabular form takes every response to have length 1; for sequences pi is the geometric mean over tokens. A
-    certain response, log pi = 0, has infinite odds: they saturate, see `expo_analysis._array.log_odds`.
+    certain response, log pi = 0, has infinite odds: they saturate, see `expo_analysis.numerics.log_odds`.
 
     Not convex in the logits once there are three responses: a response's log-odds are concave in them.
 
