@@ -510,6 +510,7 @@ def test_peak_memory_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not summary.STATUS.exists(), reason="only Linux says what one process has had")
+@pytest.mark.slow
 def test_peak_memory_is_not_that_of_the_process_that_started_it() -> None:
     """Linux' getrusage is: a child of one that had much would seem to have had as much."""
     program = (

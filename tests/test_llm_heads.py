@@ -392,6 +392,7 @@ def test_the_largest_tensor_does_not_grow_with_length(estimator: str, tmp_path: 
     assert largest == [max(chunk * vocabulary, weights)] * 2
 
 
+@pytest.mark.slow
 def test_resident_memory_does_not_grow_with_the_number_of_tokens() -> None:
     """Token-wise KL over 32,000 words, in processes of their own: what the operating system sees at the peak."""
     found = {}

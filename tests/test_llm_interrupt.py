@@ -126,6 +126,7 @@ def one_of_two(rank: int, store: str, results: Any) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_all_processes_stop_after_the_same_step(tmp_path: Path) -> None:
     """Though one of them alone got the signal: the others would wait for it for ever."""
     context = multiprocessing.get_context("spawn")

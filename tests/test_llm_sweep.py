@@ -22,6 +22,8 @@ from expo_analysis.llm.models import load_model, load_tokenizer  # isort: skip
 from expo_analysis.llm.sweep import Method, Sweep  # isort: skip
 from expo_analysis.results import write_result  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["good", "bad", "food", "is", "the", "not"]
 METHODS = (Method("dpo"), Method("expo", "token_kl"))
 

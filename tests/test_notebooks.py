@@ -92,7 +92,7 @@ ROUNDING = "rounding"
 """Tag of cells whose picture shows rounding errors, which differ from one processor to the next."""
 
 
-QUICK = ("01_losses", "02_exact_optima")
+QUICK = ("01_losses",)
 """The others take half a minute each, and are among the slow tests."""
 
 

@@ -19,6 +19,8 @@ from expo_analysis.plots.style import LOOKS
 from expo_analysis.simulations.finite_data import show
 from expo_analysis.simulators import Asymptotics, asymptotics
 
+pytestmark = pytest.mark.slow
+
 experiment = import_module("expo_analysis.simulators.experiments.finite_data")
 
 OPTIMAL, REFERENCE = np.array([0.6, 0.3, 0.1]), np.array([0.4, 0.4, 0.2])
