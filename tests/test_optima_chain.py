@@ -1,4 +1,4 @@
-"""The chain behind EXPO (THEORY, section 7): its kernel, and what follows from it for the optimum."""
+"""The chain behind EXPO (docs/theory.md): its kernel, and what follows from it for the optimum."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ sublevel sets (in policies) iff R > 0 for all d but constants. With S_t = {i: s_
     R(d) = integral over t > 0 of  beta cut(S_t) - alpha pi_ref(S_t)  dt,
 
 as (s_i - s_j)+ is the measure of the t with i in S_t, j not in S_t. Both equivalences follow, "only if" by s the
-indicator of S. QED. (THEORY, section 9, stated the first with "<"; at equality f is bounded all the same.)
+indicator of S. QED. (At equality f is bounded, and a minimiser may or may not exist.)
 
 For two responses, S = {2} and no comparison won by 2, the condition fails for every alpha > 0: XPO needs what EXPO does
 not, that every response, or some member of every group, wins now and then.
