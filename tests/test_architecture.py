@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def imported(source: str, package: tuple[str, ...]) -> set[str]:
     return found
 
 
+@cache
 def imported_by(path: Path) -> set[str]:
     return imported(path.read_text(), ("expo_analysis", *path.relative_to(PACKAGE).parts[:-1]))
 

@@ -91,6 +91,7 @@ def test_tables_of_ratios() -> None:
     assert "Three responses" in text
 
 
+@pytest.mark.slow
 def test_the_plain_loop_trains_as_train_does() -> None:
     """Equal results are what the comparison of their times rests on; the loop goes on where it was."""
     from benchmarks import training

@@ -58,6 +58,7 @@ def kill_and_resume(whole: Any, kills: list[tuple[str, int]], name: str) -> None
     assert curve(out) == expected
 
 
+@pytest.mark.slow
 def test_killed_while_it_saves(whole: Any) -> None:
     kill_and_resume(whole, [("optimizer.pt", 9)], "once")
 

@@ -115,6 +115,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.slow
 def test_settings_that_are_carried_over(name: str, tmp_path: Path) -> None:
     compare(tmp_path, **SETTINGS[name])
 

@@ -368,6 +368,7 @@ def llava(seed: int = 0) -> Any:
 @pytest.mark.parametrize("chat", [False, True], ids=["standard", "conversational"])
 @pytest.mark.parametrize("loss", [ea.DPO(LAM), ea.EXPO(LAM)], ids=["dpo", "expo"])
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_train_vlm_text_only_data(loss: Any, chat: bool, tmp_path: Path) -> None:
     """The losses of its language model alone."""
     found = []

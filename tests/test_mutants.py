@@ -50,7 +50,7 @@ def test_without_mutants_every_named_test_passes(copy: Path) -> None:
     assert f"{len(tests)} passed" in done.stdout
 
 
-FAST = MUTANTS[::8]
+FAST = MUTANTS[::13]
 """Each takes a process of its own: these on every run, all of them among the slow tests."""
 
 

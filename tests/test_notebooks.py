@@ -181,6 +181,7 @@ def test_the_kernel_is_the_one_that_runs_the_tests(tmp_path: Path) -> None:
     [("while True:\n    pass", {"most_work": 3.0}), ("import time\ntime.sleep(600)", {"longest_rest": 2.0})],
     ids=["never done", "asleep"],
 )
+@pytest.mark.slow
 def test_a_notebook_that_hangs_is_given_up(tmp_path: Path, source: str, limits: dict[str, float]) -> None:
     """By the work it does, or does not do, and not by the time that passes, of which a busy machine takes more."""
     path = tmp_path / "hangs.ipynb"

@@ -139,6 +139,7 @@ def test_nothing_is_cropped(figures, name):
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf"])
+@pytest.mark.slow
 def test_rendering_again_gives_the_same_bytes(convergence_frames, kind):
     first, second = (render(plots.convergence(*convergence_frames), kind) for _ in range(2))
     assert first == second

@@ -23,6 +23,8 @@ from expo_analysis.simulators.experiments.constraints import (
     weight_decay,
 )
 
+pytestmark = pytest.mark.slow
+
 MODULE = importlib.import_module("expo_analysis.simulators.experiments.constraints")  # the package has the function
 COUNT = 20
 

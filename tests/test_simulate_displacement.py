@@ -23,6 +23,8 @@ from expo_analysis.simulators.experiments.displacement import (
     worlds,
 )
 
+pytestmark = pytest.mark.slow
+
 MODULE = importlib.import_module("expo_analysis.simulators.experiments.displacement")
 EXAMPLE = Bandit(REFERENCE, OPTIMAL, compared(5, COMPARED))
 WORKED = [0.24516129, 0.15483871, 0.27874016, 0.17125984, 0.15]

@@ -175,6 +175,7 @@ def kept_marginal(marginal: Floats) -> Floats:
         ("own_responses", "reference", False),
     ],
 )
+@pytest.mark.slow
 def test_a_step_of_training_moves_by_the_right_gradient_on_average(name: str, pairs: str, unbiased: bool) -> None:
     """Many data sets of one pair, one small step of SGD on each: its mean against that with the exact regulariser."""
     sets, lr, lam = 4000, 1e-6, 10.0

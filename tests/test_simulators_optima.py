@@ -11,6 +11,8 @@ from expo_analysis.simulators import SGD, Adam, LogLinear, Tabular, Training, tr
 
 from .definitions import CASES, Case
 
+pytestmark = pytest.mark.slow
+
 LAMS = (0.3, 1.0, 3.0)
 KINKED = ("hinge", "slic", "dpop", "dpop_light")
 """Losses with kinks: a subgradient does not vanish at the minimiser, and steps of a given length jump about it."""

@@ -66,6 +66,7 @@ def test_each_step_is_that_of_torch(name: str) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", ["momentum", "adam, decay", "adamw"])
+@pytest.mark.slow
 def test_training_with_a_schedule_is_that_of_torch(name: str, schedule: str) -> None:
     """The whole of `train` on a population, against autograd and torch.optim with torch's own scheduler."""
     ours, peer = PEERS[name]

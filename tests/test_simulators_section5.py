@@ -32,6 +32,7 @@ RECORDED = 1e-6
 
 
 @pytest.mark.parametrize(("name", "loss"), ENDS)
+@pytest.mark.slow
 def test_training_with_the_authors_settings_ends_where_their_script_ended(name: str, loss: str) -> None:
     """On the same pairs in the same order, in every recorded probability.
 

@@ -48,6 +48,7 @@ LAST_PLACES = 2e-14
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.slow
 def test_a_row_is_what_it_is_alone(setting: Training) -> None:
     """Over losses of one and of several kinds, lambdas and data sets. The order without shuffling is the data's."""
     objectives = [ea.DPO(0.1), ea.EXPO(1.0), ea.DPO(10.0), ea.IPO(0.5), ea.EXPO(0.1), ea.DPO(1.0, label_smoothing=0.2)]
