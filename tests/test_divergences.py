@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import itertools
 import math
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -56,6 +57,16 @@ def test_kl_of_what_has_no_mass() -> None:
     assert kl(np.array([0.0, -1e5]), certain) == math.inf
     assert kl(certain, np.array([0.0, -1e5])) == 0.0
     assert total_variation(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 1.0
+
+
+@pytest.mark.parametrize("of", [np.asarray, torch.as_tensor])
+def test_what_is_not_known_is_not_taken_for_no_mass(of: Any) -> None:
+    """-inf on both sides adds nothing, but nan on either stays nan, for one entry and for all."""
+    known, gone = np.log([0.25, 0.75]), np.array([-np.inf, 0.0])
+    assert float(kl(of(gone), of(gone))) == 0
+    for lost in (np.array([np.nan, known[1]]), np.full(2, np.nan), np.array([-np.inf, np.nan])):
+        for pair in ((lost, known), (known, lost), (lost, lost), (lost, gone), (gone, lost)):
+            assert np.isnan(float(kl(*map(of, pair)))), pair
 
 
 def test_kl_and_total_variation_broadcast_and_take_tensors() -> None:
