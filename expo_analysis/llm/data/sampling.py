@@ -120,7 +120,7 @@ def draw(
         eos_token_id=list(ends) or None,
         pad_token_id=pad,
     )
-    with torch.no_grad(), evaluating(model), _without_defaults(model):
+    with torch.no_grad(), without_dropout(model), _without_defaults(model):
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -242,7 +242,7 @@ def compare(
 
 def _log_probs(model: Any, ids: Tensor) -> Tensor:
     """log pi(. | all tokens before) at every position but the first: shape (rows, positions - 1, V)."""
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), without_dropout(model):
         # what pads a row is to its right, where the tokens before do not see it
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     logits = logits[:, -ids.shape[1] :][:, :-1]  # prompt-learning adapters put virtual tokens in front
@@ -268,8 +268,8 @@ def _batches(
 
 
 @contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Without dropout, whatever the model's mode."""
+def without_dropout(model: Any) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards in what it was before."""
     was_training = model.training
     model.eval()
     try:

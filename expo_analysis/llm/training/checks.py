@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.sampling import without_dropout
 from .collator import REF_COLUMNS, ROWS
-from .head import LOGITS, Ask, Way, base_of, candidates, without_dropout
+from .head import LOGITS, Ask, Way, base_of, candidates
 from .scores import at_least_float32
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.sampling import without_dropout
 from .checks import beginnings, choose_way, first_pair, start_tolerance
 from .collator import REF_COLUMNS
-from .head import Ask, Way, without_dropout
+from .head import Ask, Way
 from .logs import tell
 from .reference import ADAPTER_OFF, ReferencePolicy
 from .scores import Reference

@@ -9,12 +9,10 @@ to the model's own forward pass, and `checks.choose_way` takes the first that gi
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import itertools
 import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,14 +214,3 @@ def _gathered(head: Any, states: Tensor) -> tuple[Tensor, Tensor | None]:
     finally:
         handle.remove()
     return caught[0]
-
-
-@contextlib.contextmanager
-def without_dropout(model: Any) -> Iterator[None]:
-    """Evaluation mode, and afterwards what it was before."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -26,7 +26,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from .head import without_dropout
+from ..data.sampling import without_dropout
 
 GIVEN, COPY, ADAPTER_OFF, FIRST_ADAPTER = "given", "copy", "adapter off", "first adapter"
 REF_ADAPTER = "ref"
