@@ -14,7 +14,8 @@ psi                               psi(m)
 ``Exponential()``                 exp(-m)
 ``Sigmoid()``                     sigma(m)
 ``SquaredSigmoid(target, miss)``  (sigma(m) - target)^2, miss = 1 - target
-``BernoulliKL(eps)``              KL of (sigma(m), sigma(-m)) from (1 - eps, eps)
+``TargetKL(goal)``                KL(Bernoulli(sigma(goal)) || Bernoulli(sigma(m)))
+``BernoulliKL(goal)``             KL(Bernoulli(sigma(m)) || Bernoulli(sigma(goal)))
 ``Modulated(tau)``                logistic for m < 0, exponential for m > 0
 ``Stated(function, ...)``         any function of numpy arrays and torch tensors, with what you know of it
 ================================  ================================================================================
@@ -28,11 +29,14 @@ statistic                   of a pair of a winner w and a loser l
 ``linked(divergence)``      f'(u_w) - f'(u_l)
 ``log_odds``                log-odds of the winner minus those of the loser
 ``shortfall_w``             min(log u_w, 0)
+``powered(alpha)``          (1 - pi_w^-alpha)/alpha minus the same of the loser
+``per_token(statistic)``    the same of log-probabilities averaged over a response's tokens
 ==========================  ===================================================================================
 
 Statistics are added to each other and scaled by numbers; numbers are taken from them; terms are added and weighted.
-Numbers may be `Data`, functions of what comes with a pair, such as ``reference_log_ratio``. ``str()`` writes terms as a
-formula, and `formula` an objective.
+Numbers may be `Data`, functions of what comes with a pair: ``reference_log_ratio``, ``reward_gap``, ``reward_w``,
+``length_l`` and so on, with ordinary arithmetic, and ``data.map(function)`` of any function of arrays. ``str()`` writes
+terms as a formula, and `formula` an objective.
 
 Example:
     >>> from dataclasses import dataclass
@@ -51,7 +55,15 @@ Example:
     True
 """
 
-from .losses.data import Data, reference_log_ratio
+from .losses.data import (
+    Data,
+    length_l,
+    length_w,
+    reference_log_ratio,
+    reward_gap,
+    reward_l,
+    reward_w,
+)
 from .losses.notation import formula
 from .losses.psi import (
     BernoulliKL,
@@ -65,6 +77,7 @@ from .losses.psi import (
     Square,
     SquaredSigmoid,
     Stated,
+    TargetKL,
 )
 from .losses.statistics import (
     Atom,
@@ -77,6 +90,8 @@ from .losses.statistics import (
     log_pi_w,
     log_u_l,
     log_u_w,
+    per_token,
+    powered,
     shortfall_w,
 )
 from .losses.terms import Sum, Term
@@ -97,16 +112,24 @@ __all__ = [
     "Stated",
     "Statistic",
     "Sum",
+    "TargetKL",
     "Term",
     "formula",
     "h",
     "hbar",
+    "length_l",
+    "length_w",
     "linked",
     "log_odds",
     "log_pi_l",
     "log_pi_w",
     "log_u_l",
     "log_u_w",
+    "per_token",
+    "powered",
     "reference_log_ratio",
+    "reward_gap",
+    "reward_l",
+    "reward_w",
     "shortfall_w",
 ]

@@ -78,7 +78,7 @@ PSIS = {
     "exponential": Exponential(),
     "sigmoid": Sigmoid(),
     "squared sigmoid": SquaredSigmoid(0.7, 0.3),
-    "bernoulli": BernoulliKL(0.01),
+    "bernoulli": BernoulliKL(np.log(99.0)),
     "modulated": Modulated(0.05),
     "mildly modulated": Modulated(2.0),
     "fourth power": Stated(fourth_power, (-math.inf, math.inf), convex=True, lower_bound=0.0, decay=(0.0, 0.0)),

@@ -231,7 +231,7 @@ class MyEXO(ea.PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return BernoulliKL(1e-3)(self.lam * hbar)
+        return BernoulliKL(np.log((1 - 1e-3) / 1e-3))(self.lam * hbar)
 
 
 @dataclass(frozen=True)

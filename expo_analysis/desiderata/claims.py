@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, risk
+from ..losses.data import LOG_PROBABILITIES
 from .problems import FAMILIES
 from .psi_statements import FAR, NEAR, derivative, sags
 from .statements import refuted_divergence, refuted_terms
@@ -21,29 +22,31 @@ LAMS = 10.0 ** np.arange(-6, 9)
 
 SHAPE = (3, len(LAMS))
 
-NAMES = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
 
+def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[torch.Tensor]:
+    """What ``pair_loss`` is given, plain pairs first, then unlikely ones: (count, SHAPE[1]) each.
 
-def pairs_to_try(count: int, seed: int = 0) -> list[torch.Tensor]:
-    """log pi_w, log pi_l and the same under pi_ref, plain ones first, then unlikely ones: (count, SHAPE[1]) each."""
+    log pi_w, log pi_l, the same under pi_ref, and rewards or lengths from 1 on, where the loss reads them.
+    """
     rng = np.random.default_rng(seed)
     width = np.geomspace(0.1, 20.0, count)[:, None]
-    return [torch.tensor(-width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for _ in range(4)]
+    logs = [torch.tensor(-width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for _ in LOG_PROBABILITIES]
+    return logs + [torch.tensor(np.ceil(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))) for _ in objective.data]
 
 
 def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
     """What numbers refute at these lambdas, in words. plain: the same loss, of which nothing is known."""
     facts = objective.facts
     found: list[str] = []
-    at = pairs_to_try(SHAPE[0], seed=1)
+    at = pairs_to_try(objective, SHAPE[0], seed=1)
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
-    swapped, shifted = [*at[:2], at[3], at[2]], [at[0] - 0.7, at[1] - 0.7, *at[2:]]
+    swapped, shifted = [*at[:2], at[3], at[2], *at[4:]], [at[0] - 0.7, at[1] - 0.7, *at[2:]]
     if not facts.needs_reference and any(_differ(one, at, swapped) for one in everywhere):
         found.append("needs_reference = False is false: its values change with the reference")
     if facts.log_ratio_only and any(_differ(one, at, shifted) for one in everywhere):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
     if objective.is_made_of_terms:
-        datum = dict(zip(NAMES, at, strict=True))
+        datum = dict(zip((*LOG_PROBABILITIES, *objective.data), at, strict=True))
         of_terms = (refuted_terms(one, datum) for one in everywhere if one.is_made_of_terms)
         found += [claim for claim in of_terms if claim][:1]
     links = [] if facts.regulariser is not None or facts.link is None else [facts.link]
@@ -73,7 +76,8 @@ def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torc
 
 def _of_log_ratio(objective: PairObjective) -> Callable[[torch.Tensor], torch.Tensor]:
     """The loss as a function of log pi_w/pi_l, under an even reference."""
-    return lambda x: objective.pair_loss(x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
+    data = [torch.ones(1, dtype=torch.float64) for _ in objective.data]
+    return lambda x: objective.pair_loss(x, *(torch.zeros_like(x) for _ in range(3)), *(d.expand_as(x) for d in data))
 
 
 def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence[float], lam: float) -> bool:

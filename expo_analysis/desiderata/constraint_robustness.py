@@ -96,8 +96,12 @@ class PreferenceFormula(PairObjective):
     of: PairObjective
     name: ClassVar[str] = "preference_formula"
 
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        return self.of.with_lam(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+    @property
+    def data(self) -> tuple[str, ...]:
+        return self.of.data
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array, *data: Array) -> Array:
+        return self.of.with_lam(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l, *data)
 
 
 def preferences_alone(objective: Objective, lam: Any) -> PairObjective:

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective
+from ..losses.responses import pair_data
 from .outcome import case_numbers
 from .problems import FAMILIES, pi_star
 from .search import Case, case_code
@@ -50,7 +51,10 @@ def _parts(objective: Objective, bandit: Bandit, log_policy: np.ndarray) -> np.n
     log_reference = torch.from_numpy(np.log(bandit.reference))
     ends = [log_reference[:, end] for end in (winner, loser)]
     own = [torch.tensor(log_policy[:, end]).requires_grad_(True) for end in (winner, loser)]
-    slopes = torch.autograd.grad(objective.pair_loss(*own, *ends).sum(), own, allow_unused=True, create_graph=True)
+    data = [torch.from_numpy(x) for x in pair_data(objective, bandit, (winner, loser))]
+    slopes = torch.autograd.grad(
+        objective.pair_loss(*own, *ends, *data).sum(), own, allow_unused=True, create_graph=True
+    )
     total = np.zeros(len(bandit.reference))
     for slope, end in zip(slopes, own, strict=True):
         if slope is not None:

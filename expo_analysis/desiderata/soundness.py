@@ -86,7 +86,7 @@ def _described(error: Exception) -> str:
 def _broken(objective: PairObjective, lam: float) -> str:
     """What is wrong with the loss's values or derivatives at one lambda; empty where nothing is."""
     own = objective.with_lam(lam)
-    points = pairs_to_try(SHAPE[0])
+    points = pairs_to_try(objective, SHAPE[0])
     inputs = [x.clone().requires_grad_(True) for x in points[:2]]
     given = [x.detach().clone() for x in points]
     result = own.pair_loss(*inputs, *points[2:])
@@ -157,7 +157,7 @@ def _broken_regulariser(objective: PairObjective) -> str:
 
 def _accepts_arrays(objective: PairObjective, lams: Floats) -> bool:
     """Whether ``lam`` may be an array over the last axis, with the values that single lambdas give."""
-    points = pairs_to_try(SHAPE[0])
+    points = pairs_to_try(objective, SHAPE[0])
     try:
         together = objective.with_lam(torch.tensor(lams)).pair_loss(*points)
         alone = [objective.with_lam(float(lam)).pair_loss(*points)[:, k] for k, lam in enumerate(lams)]

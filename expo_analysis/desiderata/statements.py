@@ -54,7 +54,7 @@ def _assembled(terms: Sum, datum: dict[str, torch.Tensor]) -> torch.Tensor:
         statistic = term.statistic
         inside: Any = 0.0
         for coefficient, atom in statistic.parts:
-            inside = inside + coefficient * _atom_at(atom, datum[f"logp_{atom.slot}"], datum[f"ref_logp_{atom.slot}"])
+            inside = inside + coefficient * atom.of(datum)
         scale, centre, offset = (evaluate(x, datum) for x in (statistic.scale, statistic.centre, statistic.offset))
         total = total + evaluate(term.weight, datum) * bound(term.psi, datum).value(scale * (inside - centre) - offset)
     return total
@@ -73,7 +73,7 @@ def _refuted_data(term: Term, datum: dict[str, torch.Tensor]) -> str:
     for value in (*own, term.weight, term.statistic.scale, term.statistic.centre, term.statistic.offset):
         if not isinstance(value, Data):
             continue
-        known = {name: datum[name] for name in value.reads if name.startswith("ref_")}
+        known = {name: datum[name] for name in value.reads if not name.startswith("logp_")}
         try:
             same = not _differs(torch.as_tensor(value(datum)), torch.as_tensor(value(known)))
         except KeyError:

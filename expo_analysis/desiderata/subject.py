@@ -161,8 +161,12 @@ class Unclaimed(PairObjective):
     def claims(self) -> Claims:
         return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
 
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        given = (logp_w, logp_l, ref_logp_w, ref_logp_l)
+    @property
+    def data(self) -> tuple[str, ...]:
+        return self.of.data
+
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array, *data: Array) -> Array:
+        given = (logp_w, logp_l, ref_logp_w, ref_logp_l, *data)
         if not self.one_lambda_at_a_time or np.ndim(self.lam) == 0:
             return self.of.with_lam(self.lam).pair_loss(*given)
         xp = namespace(logp_w)

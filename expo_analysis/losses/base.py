@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -20,7 +20,7 @@ from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence
 from ..numerics import exp, namespace
-from .data import Datum
+from .data import LOG_PROBABILITIES, RESPONSE_DATA, Datum
 from .facts import Claims, Facts, StatedFacts, anything
 from .psi import Logistic
 from .statistics import linked
@@ -136,16 +136,32 @@ class PairObjective(Objective):
         """The explicit divergence from the reference, weighted by lam; None where there is none."""
         return None
 
-    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Array:
-        """The formula of `loss`, on checked arguments; that of ``terms``, where they are what the loss is made of."""
+    def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array, *data: Array) -> Array:
+        """The formula of `loss`, on checked arguments; that of ``terms``, where they are what the loss is made of.
+
+        A formula of one's own that reads rewards or lengths has further arguments, some of `RESPONSE_DATA`.
+        """
         terms = self.terms
         if terms is None:
             raise TypeError(f"terms of {type(self).__name__} must be a sum of terms, got None")
-        value = terms.value(_datum(logp_w, logp_l, ref_logp_w, ref_logp_l))
+        named = zip((*LOG_PROBABILITIES, *self.data), (logp_w, logp_l, ref_logp_w, ref_logp_l, *data), strict=True)
+        value = terms.value(dict(named))
         for slot, logp in (("logp_w", logp_w), ("logp_l", logp_l)):
             if slot not in terms.reads:  # so that torch finds a derivative, 0, in what the loss does not read
                 value = value + 0.0 * logp
         return value
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """What the loss reads beside log-probabilities, in `pair_loss`'s order, such as ``("reward_l", "reward_w")``.
+
+        Raises:
+            TypeError: ``pair_loss`` has an argument that is none of `RESPONSE_DATA`.
+        """
+        if self.states_terms:
+            terms = self.terms
+            return () if terms is None else tuple(sorted(terms.reads.difference(LOG_PROBABILITIES)))
+        return _further_arguments(type(self))
 
     @property
     def claims(self) -> Claims:
@@ -184,13 +200,20 @@ class PairObjective(Objective):
         return Facts(self.terms, self.regulariser, datum)
 
     def loss(
-        self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
+        self,
+        logp_w: Array,
+        logp_l: Array,
+        ref_logp_w: Array | None = None,
+        ref_logp_l: Array | None = None,
+        **data: Array,
     ) -> Array:
         """One loss per pair, unreduced.
 
         Args:
             logp_w, logp_l: log pi(winner), log pi(loser): numpy arrays or torch tensors of one shape and dtype.
             ref_logp_w, ref_logp_l: the same under pi_ref; may be left out where ``facts.needs_reference`` is False.
+            data: what else the loss reads (see ``data``), such as ``reward_w`` and ``reward_l``, of the same shape.
+                Lengths may be left out: then log-probabilities are those of one token, or averages over the tokens.
 
         Returns:
             An array of the same kind, shape and dtype, differentiable by torch.
@@ -208,15 +231,27 @@ class PairObjective(Objective):
             for name, value in (("ref_logp_w", ref_logp_w), ("ref_logp_l", ref_logp_l)):
                 if value is None:
                     raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
-        given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
+        read = self.data
+        one = {name: logp_w * 0.0 + 1.0 for name in read if name.startswith("length_") and name not in data}
+        data = {**data, **one}
+        if set(read) != set(data):
+            missing, extra = sorted(set(read) - set(data)), sorted(set(data) - set(read))
+            wrong = f"{missing[0]} must be given" if missing else f"{extra[0]} is not read"
+            raise TypeError(f"{wrong}: {type(self).__name__} reads {' and '.join(read) or 'log-probabilities alone'}")
+        given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l, **data}
         check_same_shape(**{name: value for name, value in given.items() if value is not None})
-        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l, *(data[name] for name in read))
 
     def one_per_pair(
-        self, logp_w: Array, logp_l: Array, ref_logp_w: Array | None = None, ref_logp_l: Array | None = None
+        self,
+        logp_w: Array,
+        logp_l: Array,
+        ref_logp_w: Array | None = None,
+        ref_logp_l: Array | None = None,
+        *data: Array,
     ) -> Array:
         """`pair_loss`, of which only the shape is checked: for callers that have checked their arguments."""
-        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l, *data)
         if getattr(result, "shape", None) != logp_w.shape:
             raise ValueError(
                 f"{type(self).__name__} must return one loss per pair, shape {tuple(logp_w.shape)}; "
@@ -229,8 +264,18 @@ NOTHING = Claims(convex=False, closed_form=False, needs_reference=True, log_rati
 """Nothing but that the loss may read all that it is given: true of every loss, and enough for every tool here."""
 
 
-def _datum(logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array) -> Mapping[str, Array]:
-    return {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
+@lru_cache(maxsize=256)
+def _further_arguments(kind: type[PairObjective]) -> tuple[str, ...]:
+    """The names of what a formula of its own reads beside log-probabilities; what has a default is an option."""
+    stated = list(inspect.signature(kind.pair_loss).parameters.values())[1 + len(LOG_PROBABILITIES) :]
+    names = tuple(p.name for p in stated if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty)
+    for name in names:
+        if name not in RESPONSE_DATA:
+            raise TypeError(
+                f"pair_loss of {kind.__name__} has an argument {name!r}; beside log-probabilities a loss may read "
+                f"{', '.join(RESPONSE_DATA)}"
+            )
+    return names
 
 
 def _agrees(objective: PairObjective) -> bool:
@@ -257,11 +302,13 @@ def _agree_at(objective: PairObjective, lams: tuple[float, ...]) -> bool:
     rng = np.random.default_rng(0)
     wide = anything()
     usual = {name: -rng.exponential(np.repeat([0.1, 1.0, 10.0], 70)[:, None]) for name in wide}
+    usual |= {name: 1.0 - usual[name] for name in RESPONSE_DATA}
+    read = (*LOG_PROBABILITIES, *objective.data)
     for datum in (wide, usual):
         ours = np.asarray(terms.value(datum)) + 0.0 * objective.lam
         try:
             theirs = values(
-                objective.with_lam(tensor(objective.lam)).pair_loss, *(x + 0.0 * ours for x in datum.values())
+                objective.with_lam(tensor(objective.lam)).pair_loss, *(datum[name] + 0.0 * ours for name in read)
             )
         except Exception:  # a formula of somebody else's may raise anything, and will do so again where it is used
             return False

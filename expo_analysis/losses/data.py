@@ -11,7 +11,13 @@ from .._symbols import Symbol
 from .._types import Array
 
 Datum = Mapping[str, Array]
-"""What a batch of data carries, by name: ``logp_w``, ``logp_l``, ``ref_logp_w``, ``ref_logp_l``."""
+"""What a batch of data carries, by name: `LOG_PROBABILITIES`, and what a loss reads beside them."""
+
+LOG_PROBABILITIES = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
+"""What every datum carries: log pi and log pi_ref of winner and loser."""
+
+RESPONSE_DATA = ("length_l", "length_w", "reward_l", "reward_w")
+"""What a loss may read beside them: numbers of tokens, and rewards."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +89,11 @@ reference_log_ratio = Data(
     lambda datum: datum["ref_logp_w"] - datum["ref_logp_l"], frozenset({"ref_logp_w", "ref_logp_l"})
 )
 """log(pi_ref,w / pi_ref,l) of a pair."""
+
+length_l, length_w, reward_l, reward_w = (
+    Data(lambda datum, name=name: datum[name], frozenset({name})) for name in RESPONSE_DATA
+)
+"""Numbers of tokens, and known rewards or noisy scores, of winner and loser."""
+
+reward_gap = reward_w - reward_l
+"""r_w - r_l."""

@@ -16,6 +16,7 @@ in the scores s = mu(u) if its psis are, for whatever mu.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +25,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..divergences import Divergence, ReverseKL
-from .data import Datum, evaluate
+from .data import LOG_PROBABILITIES, Data, Datum, evaluate
 from .psi import Linear, Psi, Slopes, Square
 from .stated import seen_decay
-from .statistics import Linked, Statistic, is_number
+from .statistics import Linked, Statistic, is_number, of_even_lengths
 from .terms import Sum, Term, bound
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ class Facts:
     couples_pairs = False
 
     def __init__(self, terms: Sum, regulariser: Divergence | None, datum: Datum | None = None) -> None:
-        self.terms, self.regulariser, self.reads = terms.merged, regulariser, terms.reads
         self.datum = anything() if datum is None else datum
+        even = (dataclasses.replace(t, statistic=of_even_lengths(t.statistic, self.datum)) for t in terms)
+        self.terms, self.regulariser, self.reads = Sum(tuple(even)).merged, regulariser, terms.reads
 
     @cached_property
     def needs_reference(self) -> bool:
@@ -208,6 +210,8 @@ class Facts:
         """c, where c (x_w - x_l) = log p/(1-p) minimises the expected loss of every pair, or None."""
         if self._steps is None or self.likelihood or len({_reads_reference(t.statistic) for t in self.bound}) != 1:
             return None
+        if any(isinstance(t.weight, Data) or t.psi.reads or isinstance(t.statistic.scale, Data) for t in self.terms):
+            return None  # what differs between the two directions of a pair moves its minimum
         found: list[Any] = []
         for term, step in self._steps:
             plain = is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
@@ -260,14 +264,23 @@ class StatedFacts(Facts):
         if ends is None:
             return None
         one = self.objective.with_lam(1.0)
-        return seen_decay(lambda x: one.pair_loss(x, 0.0 * x, 0.0 * x, 0.0 * x), ends)
+        others = range(len(LOG_PROBABILITIES) - 1 + len(one.data))
+        return seen_decay(lambda x: one.pair_loss(x, *(0.0 * x + (k > 2) for k in others)), ends)
 
 
 def anything() -> Datum:
-    """Log-probabilities of a few pairs, from likely to hardly possible, in every order; shape (pairs, 1)."""
+    """Log-probabilities of a few pairs, from likely to hardly possible, in every order, and as varied rewards.
+
+    The shape is (pairs, 1). Responses are of one token: log-probabilities are then what a loss takes them for, even if
+    somebody has averaged them before.
+    """
     levels = -np.array([1e-3, 1.0, 30.0, 700.0])
     grid = np.stack(np.meshgrid(levels, levels), axis=0).reshape(2, -1, 1)
-    return {"logp_w": grid[0], "logp_l": grid[1], "ref_logp_w": grid[1], "ref_logp_l": grid[0]}
+    rewards, one = grid[::-1], np.ones_like(grid[0])
+    return {
+        **{"logp_w": grid[0], "logp_l": grid[1], "ref_logp_w": grid[1], "ref_logp_l": grid[0]},
+        **{"length_l": one, "length_w": one, "reward_l": rewards[0], "reward_w": rewards[1]},
+    }
 
 
 def largest(values: list[Any]) -> Any:

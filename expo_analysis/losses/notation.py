@@ -26,8 +26,9 @@ from .psi import (
     Square,
     SquaredSigmoid,
     Stated,
+    TargetKL,
 )
-from .statistics import Atom, Linked, LogOdds, LogRatioToReference, Shortfall, Statistic
+from .statistics import Atom, Linked, LogOdds, LogRatioToReference, PerToken, Powered, Shortfall, Statistic
 from .terms import Sum, Term, bound
 
 GREEK = {
@@ -125,7 +126,7 @@ def _link(objective: PairObjective) -> str:
 def written_sum(terms: Sum) -> str:
     """Terms one after the other, with their signs."""
     first, *others = (written_term(term) for term in terms)
-    return str(first) + "".join(f" {'-' if term.minus else '+'} {abs(term)}" for term in others)
+    return str(first) + "".join(f" - {text[1:]}" if (text := str(term))[0] == "-" else f" + {text}" for term in others)
 
 
 def written_term(term: Term) -> Symbol:
@@ -184,6 +185,8 @@ class _Reference(Symbol):
 _DATUM: Any = {
     **{f"logp_{slot}": Symbol(f"log π_{slot}") for slot in "wl"},
     **{f"ref_logp_{slot}": _Reference(f"log π_ref,{slot}") for slot in "wl"},
+    **{f"reward_{slot}": Symbol(f"r_{slot}") for slot in "wl"},
+    **{f"length_{slot}": Symbol(f"|{slot}|") for slot in "wl"},
 }
 
 
@@ -212,7 +215,19 @@ ATOMS: dict[type[Atom], Callable[[Any], Symbol]] = {
     Linked: lambda atom: Symbol(f"f'(u_{atom.slot})"),
     LogOdds: lambda atom: Symbol(f"log odds_{atom.slot}"),
     Shortfall: lambda atom: -Symbol(f"[-log u_{atom.slot}]₊"),
+    Powered: lambda atom: (1 - Symbol(f"π_{atom.slot}^(-{symbol(atom.alpha)})")) / symbol(atom.alpha),
+    PerToken: lambda atom: _per_token(atom.atom),
 }
+
+
+def _per_token(atom: Atom) -> Symbol:
+    """An atom of log π/|y|."""
+    length = Symbol(f"|{atom.slot}|")
+    if isinstance(atom, Powered):
+        return (1 - Symbol(f"π_{atom.slot}^(-{symbol(atom.alpha) / length})")) / symbol(atom.alpha)
+    if isinstance(atom, LogOdds):
+        return Symbol(f"log odds(π_{atom.slot}^(1/{length}))")
+    return written_atom(atom) / length if type(atom) in (Atom, LogRatioToReference) else written_atom(atom)
 
 
 # ----------------------------------------------------------------------------------------------------------------- psis
@@ -233,6 +248,7 @@ PSIS: dict[type[Psi], Callable[..., Symbol]] = {
     Sigmoid: lambda m: m.of("σ"),
     Exponential: lambda m: (-m).of("exp"),
     SquaredSigmoid: lambda m, target, miss: (m.of("σ") - target) ** 2,
-    BernoulliKL: lambda m, eps: Symbol(f"KL(({m.of('σ')}, {(-m).of('σ')}) ‖ ({1 - eps}, {eps}))"),
+    BernoulliKL: lambda m, goal: Symbol(f"KL({m.of('σ')} ‖ {goal.of('σ')})"),
+    TargetKL: lambda m, goal: Symbol(f"KL({goal.of('σ')} ‖ {m.of('σ')})"),
     Modulated: lambda m, tau: -(-m / tau).of("σ") * m.of("log σ") + (m / tau).of("σ") * (-m).of("exp"),
 }

@@ -32,6 +32,7 @@ __all__ = [
     "Square",
     "SquaredSigmoid",
     "Stated",
+    "TargetKL",
 ]
 
 
@@ -268,32 +269,63 @@ class SquaredSigmoid(Psi):
 
 @dataclass(frozen=True, eq=False)
 class BernoulliKL(Psi):
-    r"""KL((q, 1-q) || (1-eps, eps)), q = sigma(m): least at m = log((1-eps)/eps), and bounded."""
+    r"""KL(Bernoulli(sigma(m)) || Bernoulli(sigma(goal))): least, 0, at m = goal, and bounded."""
 
-    eps: Any = 1e-3
-
-    @property
-    def _goal(self) -> float:
-        return math.log1p(-self.eps) - math.log(self.eps)
+    goal: Any = 0.0
 
     def value(self, m: Array) -> Array:
-        kept = sigmoid(m) * (log_sigmoid(m) - math.log1p(-self.eps))
-        return kept + sigmoid(-m) * (log_sigmoid(-m) - math.log(self.eps))
+        goal = self.goal + 0.0 * m
+        kept = sigmoid(m) * (log_sigmoid(m) - log_sigmoid(goal))
+        return kept + sigmoid(-m) * (log_sigmoid(-m) - log_sigmoid(-goal))
 
     def derivatives(self, m: Array) -> tuple[Array, Array]:
-        # d/dq is the log-odds of q, which are m, minus those of 1 - eps
+        # d/dq is the log-odds of q, which are m, minus those of the goal
         up, down = sigmoid(m), sigmoid(-m)
-        beyond = m - self._goal
+        beyond = m - self.goal
         return up * down * beyond, up * down * ((down - up) * beyond + 1)
 
     def least(self, low: Array, high: Array) -> Array:
-        return self.value(np.clip(self._goal, low, high))  # psi falls up to there, and rises from there on
+        return self.value(np.clip(self.goal, low, high))  # psi falls up to there, and rises from there on
 
     def third(self, low: Array, high: Array) -> Array:
-        return _peak(low, high) * (2 + np.maximum(np.abs(low - self._goal), np.abs(high - self._goal)))
+        return _peak(low, high) * (2 + np.maximum(np.abs(low - self.goal), np.abs(high - self.goal)))
 
     slopes = (0.0, 0.0)
     decay = (0.9, 0.9)  # as |m| exp(-|m|)
+    lower_bound = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TargetKL(Psi):
+    r"""KL(Bernoulli(sigma(goal)) || Bernoulli(sigma(m))): logistic with the soft target sigma(goal), less its entropy.
+
+    Convex, least, 0, at m = goal; the logistic loss -log sigma(m) for goal -> inf.
+    """
+
+    goal: Any = 0.0
+
+    @property
+    def _logistic(self) -> Logistic:
+        return Logistic(sigmoid(self.goal), sigmoid(-self.goal))
+
+    def value(self, m: Array) -> Array:
+        goal = self.goal + 0.0 * m
+        kept = sigmoid(goal) * (log_sigmoid(goal) - log_sigmoid(m))
+        return kept + sigmoid(-goal) * (log_sigmoid(-goal) - log_sigmoid(-m))
+
+    def derivatives(self, m: Array) -> tuple[Array, Array]:
+        return self._logistic.derivatives(m)
+
+    def slope_size(self, m: Array) -> Array:
+        return self._logistic.slope_size(m)
+
+    @property
+    def slopes(self) -> Slopes:
+        return self._logistic.slopes
+
+    decay = (1.0, 1.0)
+    convex = True
+    self_concordance = 1.0
     lower_bound = 0.0
 
 

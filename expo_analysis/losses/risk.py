@@ -8,13 +8,14 @@ from .._types import Array
 from ..bandit import Bandit
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
+from .responses import pair_data, reward_of
 
 
 def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
     r"""The objective's value on each prompt, sum_ij wins_ij loss(i beats j) + lam D(pi, pi_ref).
 
     The same number is the population risk (weights from p*), the empirical risk (weights from counts), and for `RLHF`
-    E_pi[-r] + lam D_f, with r = log pi* unless ``reward`` is given.
+    E_pi[-r] + lam D_f, with the bandit's own rewards, or else r = log pi*, unless ``reward`` is given.
 
     Args:
         log_policy: log pi, shape (..., n), broadcasting against the bandit's policies; numpy, or torch for autograd.
@@ -35,9 +36,10 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     log_reference = xp.broadcast_to(like(np.log(bandit.reference)), shape)
     if isinstance(objective, RewardObjective):
         if reward is None:
-            if bandit.optimal is None:
+            stated = reward_of(bandit)
+            if stated is None:
                 raise ValueError("reward must be given for RLHF on win counts, where pi* is not known")
-            reward = like(np.log(bandit.optimal))
+            reward = like(stated)
         return xp.sum(objective.reward_terms(log_policy, reward), axis=-1) + objective.lam * objective.regulariser(
             log_policy, log_reference
         )
@@ -49,7 +51,11 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
-    weighted = like(weight) * xp.moveaxis(objective.loss(*ends), 0, -1)
+    data = {
+        name: xp.broadcast_to(xp.moveaxis(like(value), -1, 0), (len(winner), *shape[:-1]))
+        for name, value in zip(objective.data, pair_data(objective, bandit, (winner, loser)), strict=True)
+    }
+    weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
         weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))
     total = xp.sum(weighted, axis=-1)

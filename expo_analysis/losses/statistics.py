@@ -16,6 +16,8 @@ if their sum is positive, convex if it is negative. [ours, elementary]
 ``linked(D)``       mu(u_w) - mu(u_l), mu = f' of a divergence
 ``log_odds``        log-odds of the winner minus those of the loser, odds = pi/(1 - pi)
 ``shortfall_w``     min(log u_w, 0)
+``powered(a)``      (1 - pi_w^-a)/a minus the same of the loser
+``per_token(m)``    another, of log pi/|y| and log pi_ref/|y|
 ==================  ===============================================================================================
 """
 
@@ -30,8 +32,8 @@ import numpy as np
 from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence, ReverseKL
+from ..numerics import exp, log_odds_ceiling, namespace
 from ..numerics import log_odds as log_odds_of
-from ..numerics import log_odds_ceiling, namespace
 from .data import Data, Datum, evaluate
 
 SLOTS = ("w", "l")
@@ -58,6 +60,20 @@ class Atom:
     def derivatives(self, logp: Array, ref_logp: Array) -> tuple[Any, Any]:
         """First and second derivative in log pi, of numpy arrays."""
         return 1.0, 0.0
+
+    def of(self, datum: Datum) -> Array:
+        """`value` for a batch of data."""
+        return self.value(datum[f"logp_{self.slot}"], datum[f"ref_logp_{self.slot}"] if self.relative else None)
+
+    def derivatives_of(self, datum: Datum) -> tuple[Any, Any]:
+        """`derivatives` for a batch of data."""
+        return self.derivatives(datum[f"logp_{self.slot}"], datum[f"ref_logp_{self.slot}"])
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What it reads of a datum, by name."""
+        own = {f"logp_{self.slot}"}
+        return frozenset(own | {f"ref_logp_{self.slot}"} if self.relative else own)
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,60 @@ class Shortfall(Atom):
         return np.where(ref_logp - logp > 0, 1.0, 0.0), 0.0
 
 
+@dataclass(frozen=True)
+class Powered(Atom):
+    """(1 - pi^-alpha) / alpha, which is log pi at alpha = 0 and rises for every alpha. [Box and Cox 1964, at -alpha]"""
+
+    alpha: float
+    plain: ClassVar[bool] = False
+
+    @property
+    def curvature(self) -> str:  # type: ignore[override]
+        # pi^-alpha is the exponential of a convex function for alpha >= 0
+        return "concave" if self.alpha >= 0 else "unknown"
+
+    def value(self, logp: Array, ref_logp: Array) -> Array:
+        if self.alpha == 0:
+            return logp
+        return namespace(logp).expm1(-self.alpha * logp) / -self.alpha
+
+    def derivatives(self, logp: Array, ref_logp: Array) -> tuple[Any, Any]:
+        slope = exp(-self.alpha * logp)
+        return slope, -self.alpha * slope
+
+
+@dataclass(frozen=True)
+class PerToken(Atom):
+    """Another atom of log pi/|y| and log pi_ref/|y|, the means over the tokens of a response of length |y|."""
+
+    atom: Atom
+    plain: ClassVar[bool] = False
+
+    @property
+    def relative(self) -> bool:  # type: ignore[override]
+        return self.atom.relative
+
+    @property
+    def curvature(self) -> str:  # type: ignore[override]
+        return self.atom.curvature
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.atom.reads | {f"length_{self.slot}"}
+
+    def of(self, datum: Datum) -> Array:
+        return self.atom.of(self._means(datum))
+
+    def derivatives_of(self, datum: Datum) -> tuple[Any, Any]:
+        length, own = datum[f"length_{self.slot}"], (f"logp_{self.slot}", f"ref_logp_{self.slot}")
+        first, second = self.atom.derivatives(*(datum[name] / length for name in own))
+        return first / length, second / length**2
+
+    def _means(self, datum: Datum) -> Datum:
+        length = datum[f"length_{self.slot}"]
+        return {**datum, **{name: datum[name] / length for name in self.atom.reads}}
+
+
 @dataclass(frozen=True, eq=False)
 class Statistic:
     """scale (sum_k c_k atom_k - centre) - offset; ``parts`` are pairs (c_k, atom_k) with c_k fixed numbers.
@@ -140,8 +210,7 @@ class Statistic:
     def _combined(self, datum: Datum) -> Array:
         total: Any = None
         for coefficient, atom in self.parts:
-            reference = datum[f"ref_logp_{atom.slot}"] if atom.relative else None
-            value = atom.value(datum[f"logp_{atom.slot}"], reference)
+            value = atom.of(datum)
             if total is None:
                 total = value if coefficient == 1 else coefficient * value
             elif coefficient == -1:
@@ -159,8 +228,7 @@ class Statistic:
     @property
     def reads(self) -> frozenset[str]:
         """What it reads of a datum, by name."""
-        found = {f"logp_{atom.slot}" for _, atom in self.parts}
-        found |= {f"ref_logp_{atom.slot}" for _, atom in self.parts if atom.relative}
+        found: set[str] = set().union(*(atom.reads for _, atom in self.parts))
         for value in (self.scale, self.centre, self.offset):
             found |= value.reads if isinstance(value, Data) else set()
         return frozenset(found)
@@ -241,6 +309,35 @@ log_u_w, log_u_l = (Statistic(((1.0, LogRatioToReference(slot)),)) for slot in S
 h, hbar = log_pi_w - log_pi_l, log_u_w - log_u_l
 log_odds = Statistic(((1.0, LogOdds("w")), (-1.0, LogOdds("l"))))
 shortfall_w = Statistic(((1.0, Shortfall("w")),))
+
+
+def powered(alpha: float) -> Statistic:
+    """(1 - pi_w^-alpha)/alpha - (1 - pi_l^-alpha)/alpha; `h` at alpha = 0."""
+    return h if is_number(alpha, 0) else Statistic(((1.0, Powered("w", alpha)), (-1.0, Powered("l", alpha))))
+
+
+def per_token(statistic: Statistic) -> Statistic:
+    """The same of log-probabilities averaged over the tokens of their response, as in SimPO: log pi/|y| for log pi."""
+    return dataclasses.replace(statistic, parts=tuple((c, PerToken(atom.slot, atom)) for c, atom in statistic.parts))
+
+
+def of_means(statistic: Statistic) -> Statistic:
+    """The same without `PerToken`, for log-probabilities that are averages over tokens already."""
+    parts = tuple((c, atom.atom if isinstance(atom, PerToken) else atom) for c, atom in statistic.parts)
+    return dataclasses.replace(statistic, parts=parts)
+
+
+def of_even_lengths(statistic: Statistic, datum: Datum) -> Statistic:
+    """The same without `PerToken` where all lengths are equal, and known to be: far more is known of it."""
+    per = [atom for _, atom in statistic.parts if isinstance(atom, PerToken)]
+    if not per:
+        return statistic
+    lengths = [datum[f"length_{atom.slot}"] for atom in per]
+    least, most = min(float(x.min()) for x in lengths), max(float(x.max()) for x in lengths)
+    if least < most or not (least == 1 or all(atom.atom.plain for atom in per)):
+        return statistic
+    parts = tuple((c / least, a.atom) if isinstance(a, PerToken) else (c, a) for c, a in statistic.parts)
+    return dataclasses.replace(statistic, parts=parts)
 
 
 def linked(divergence: Divergence) -> Statistic:

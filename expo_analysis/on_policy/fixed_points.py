@@ -39,6 +39,7 @@ from .._checks import check_number, check_whole
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective
+from ..losses.responses import at_ends, response_data
 
 RESTS = 1e-10
 """Each entry of the gradient, relative to the sum of the moduli of its parts, at which training counts as at rest."""
@@ -96,6 +97,12 @@ class OnPolicy:
         return torch.from_numpy(i), torch.from_numpy(j)
 
     @cached_property
+    def data(self) -> dict[str, Tensor]:
+        """What else the loss reads of these pairs."""
+        values = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(self.objective, self.bandit).items()}
+        return dict(zip(self.objective.data, at_ends(self.objective, values, self.ends), strict=True))
+
+    @cached_property
     def preferred(self) -> Tensor:
         """2 p(i > j) of these pairs."""
         i, j = self.ends
@@ -111,7 +118,7 @@ class OnPolicy:
         """What L(theta; w) of logits (n,) is a sum of: each pair's weighted loss, and the regulariser."""
         i, j = self.ends
         logp, ref = theta.log_softmax(-1), self.log_reference
-        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j])
+        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j], **self.data)
         if self.objective.regulariser is None:
             return parts
         return torch.cat([parts, (self.objective.lam * self.objective.regulariser(logp, ref))[None]])

@@ -225,7 +225,7 @@ def _term_derivatives(problem: Problem, term: Term, log_policy: Floats) -> tuple
     first = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
     second = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
     for coefficient, atom in term.statistic.parts:
-        d, dd = atom.derivatives(datum[f"logp_{atom.slot}"], datum[f"ref_logp_{atom.slot}"])
+        d, dd = atom.derivatives_of(datum)
         first[atom.slot] = first[atom.slot] + coefficient * d
         second[atom.slot] = second[atom.slot] + coefficient * dd
     slope, bend = weight * scale * slope, weight * scale**2 * bend

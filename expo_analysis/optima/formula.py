@@ -15,10 +15,11 @@ def formula(problem: Problem) -> Callable[..., Any]:
     """A bare formula's loss of each edge as a function of log pi at its two ends, in torch."""
     objective = problem.objective
     assert isinstance(objective, PairObjective)
-    read = problem.edges.ends if problem.facts.needs_reference else ()
-    reference = [tensor(problem.log_reference[end]) for end in read]
+    needed = problem.facts.needs_reference or objective.data
+    given: list[Any] = [tensor(problem.log_reference[end]) if needed else None for end in problem.edges.ends]
+    given += [tensor(problem.datum[name]) for name in objective.data]
     loss = objective.with_lam(tensor(problem.lam)).one_per_pair
-    return lambda logp_w, logp_l: loss(logp_w, logp_l, *reference)
+    return lambda logp_w, logp_l: loss(logp_w, logp_l, *given)
 
 
 def losses(problem: Problem, logp: Floats) -> Floats:

@@ -18,6 +18,7 @@ The chain rule from there to the logits is written here, once, for all of them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -28,10 +29,11 @@ from .._autograd import slope_and_bend, tensor
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..divergences import Divergence, ForwardKL
-from ..losses.base import Objective, PairObjective
+from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
 from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
 from ..losses.psi import Logistic, Psi
+from ..losses.responses import at_ends, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
 from .edges import Edges
@@ -101,9 +103,10 @@ class Problem:
     log_reference: (n, B), normalised over the n responses. log_mass: (B,), the logarithm of what they are normalised
     by; None where they are all responses. pull: (B,), lam times the mass of these responses under pi_ref, where forward
     KL is the regulariser; else None. likelihood: (n, B), the weights of -log pi_i; None where there are none. link:
-    where x are scores, the divergence whose mu they are; None where x are logits. optimal: (n, B), pi* normalised over
-    the n responses; None where it is not known. responses: (n, B), the numbers that the bandit has for them. exists:
-    (B,), whether a minimiser is known to exist.
+    where x are scores, the divergence whose mu they are; None where x are logits. log_optimal: (n, B), log pi*
+    normalised over the n responses, or of `RLHF` the reward; None where it is not known. responses: (n, B), the numbers
+    that the bandit has for them. exists: (B,), whether a minimiser is known to exist. of_responses: what else the loss
+    reads of each response (see `losses.responses`), (n, B) each.
     """
 
     objective: Objective
@@ -115,11 +118,12 @@ class Problem:
     pull: Floats | None = None
     likelihood: Floats | None = None
     link: Divergence | None = None
-    optimal: Floats | None = None
+    log_optimal: Floats | None = None
     responses: Indices | None = None
     exists: Mask | None = None
+    of_responses: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
     ARRAYS: ClassVar[tuple[str, ...]] = (
-        *("weight", "log_reference", "log_mass", "pull", "likelihood", "optimal", "responses", "exists"),
+        *("weight", "log_reference", "log_mass", "pull", "likelihood", "log_optimal", "responses", "exists"),
     )
     """Fields with the batch as their last axis."""
 
@@ -155,7 +159,7 @@ class Problem:
     @cached_property
     def datum(self) -> Datum:
         """What parameters of terms may depend on."""
-        return _reference_datum(self.edges, self.log_reference, self.log_mass)
+        return _datum(self.objective, self.edges, self.log_reference, self.log_mass, self.of_responses)
 
     @cached_property
     def parts(self) -> tuple[PairPart, ...]:
@@ -284,10 +288,12 @@ class Problem:
 
         reference = own(bandit.reference.reshape(-1, n)[rows].T)
         mass = reference.sum(axis=0)
-        optimal = None if bandit.optimal is None else own(bandit.optimal.reshape(-1, n)[rows].T)
+        of_responses = {
+            kind: own(values.reshape(-1, n)[rows].T) for kind, values in response_data(objective, bandit).items()
+        }
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
         edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
-        facts = objective.facts_at(_reference_datum(edges, log_reference, log_mass))
+        facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
         pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
         return cls(
             objective,
@@ -299,9 +305,10 @@ class Problem:
             pull=lam * mass if pulls else None,
             likelihood=None if likelihood is None else own(likelihood.T),
             link=facts.link if facts.psis_convex else None,
-            optimal=None if optimal is None else optimal / optimal.sum(axis=0),
+            log_optimal=_log_optimal(objective, bandit, lambda values: own(values.reshape(-1, n)[rows].T)),
             responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
             exists=exists,
+            of_responses=of_responses,
         )
 
     def in_logits(self) -> Problem:
@@ -320,11 +327,12 @@ class Problem:
             for name in self.ARRAYS
         }
         objective = self.objective.with_lam(self.lam[columns])
-        datum = _reference_datum(self.edges, changes["log_reference"], changes["log_mass"])
+        of_responses = {kind: values.take(columns, axis=-1) for kind, values in self.of_responses.items()}
+        datum = _datum(objective, self.edges, changes["log_reference"], changes["log_mass"], of_responses)
         # whether a formula agrees with terms is not to be found out once more
         stated = StatedFacts(objective) if isinstance(objective, PairObjective) and self.is_formula else None
         facts = stated or objective.facts_at(datum)
-        taken = dataclasses.replace(self, objective=objective, facts=facts, **changes)
+        taken = dataclasses.replace(self, objective=objective, facts=facts, of_responses=of_responses, **changes)
         for name in ("reference", "target"):  # what is known need not be computed again
             if vars(self).get(name) is not None:
                 vars(taken)[name] = vars(self)[name].take(columns, axis=1)
@@ -333,10 +341,30 @@ class Problem:
         return taken
 
 
-def _reference_datum(edges: Edges, log_reference: Floats, log_mass: Floats | None) -> Datum:
+def _datum(
+    objective: Objective,
+    edges: Edges,
+    log_reference: Floats,
+    log_mass: Floats | None,
+    of_responses: Mapping[str, Floats],
+) -> Datum:
     """What parameters of terms may depend on, (E, B) each: log pi_ref over all responses, of a part of them too."""
     whole = log_reference if log_mass is None else log_reference + log_mass
-    return {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
+    datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
+    names = objective.data if isinstance(objective, PairObjective) else ()
+    return datum | dict(zip(names, at_ends(objective, dict(of_responses), edges.ends), strict=True))
+
+
+def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:
+    """Of RLHF the reward, and of others log pi*, of the responses that ``own`` takes; None where it is not known."""
+    if isinstance(objective, RewardObjective) and bandit.rewards is not None:
+        reward = reward_of(bandit)
+        assert reward is not None
+        return own(reward)
+    if bandit.optimal is None:
+        return None
+    optimal = own(bandit.optimal)
+    return np.asarray(np.log(optimal / optimal.sum(axis=0)))
 
 
 def states_derivatives(psi: Psi) -> bool:

@@ -18,6 +18,7 @@ from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
+from ..losses.responses import reward_of
 from ..losses.risk import refuse_coupled, risk
 from .alike import alike
 from .certificate import UNIT
@@ -146,9 +147,10 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
 
 
 def _reward(bandit: Bandit) -> Reward:
-    """r* = log pi*; of counts the Bradley-Terry fit, prompt by prompt."""
-    if bandit.optimal is not None:
-        return Reward.of(np.log(np.atleast_2d(bandit.optimal)))
+    """The bandit's rewards, else r* = log pi*; of counts the Bradley-Terry fit, prompt by prompt."""
+    stated = reward_of(bandit)
+    if stated is not None:
+        return Reward.of(np.atleast_2d(stated))
     fit = _solve(RewardLikelihood(1.0), bandit, np.ones(1), "auto")
     return Reward.of(fit.log_policy, np.where(fit.status == Status.OPTIMAL, fit.error_bound, np.nan))
 
@@ -231,7 +233,7 @@ class _Flat:
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
-    data = data_of(bandit)
+    data = data_of(objective, bandit)
     for own in alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
         _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
@@ -285,7 +287,7 @@ def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> 
     """The objective at each policy, from log-probabilities, which do not underflow."""
     shape = (len(lams), *bandit.reference.shape)
     log_policy, reward = (x.reshape(shape) for x in (flat.log_policy, flat.reward))
-    fitted = isinstance(objective, RewardObjective) and bandit.optimal is None
+    fitted = isinstance(objective, RewardObjective) and reward_of(bandit) is None
     values = [
         _risk(objective.with_lam(lam), bandit, log_policy[k], reward[k] if fitted else None)
         for k, lam in enumerate(lams)

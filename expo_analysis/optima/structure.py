@@ -24,6 +24,7 @@ from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, Rever
 from ..losses.base import Objective, RewardObjective
 from ..losses.data import Datum
 from ..losses.facts import Facts
+from ..losses.responses import response_data, reward_of
 from .recession import Structure, parts_of, whole, with_recession, with_signed_recession
 from .solution import Status
 
@@ -45,11 +46,15 @@ class Structures:
     assumed: bool = False
 
 
-def data_of(bandit: Bandit) -> Datum:
-    """What parameters of terms may depend on: log pi_ref of winner and loser of all ordered pairs, (prompts, n, n)."""
-    log_reference = np.log(bandit.reference.reshape(-1, bandit.n))
-    full = np.broadcast_to(log_reference[:, :, None], (*log_reference.shape, bandit.n))
-    return {"ref_logp_w": full, "ref_logp_l": np.swapaxes(full, -1, -2)}
+def data_of(objective: Objective, bandit: Bandit) -> Datum:
+    """What parameters of terms may depend on: log pi_ref, rewards, lengths of ordered pairs, (prompts, n, n) each."""
+    n = bandit.n
+    known = {"ref_logp": np.log(bandit.reference), **response_data(objective, bandit)}
+    datum = {}
+    for kind, values in known.items():
+        of_winner = np.broadcast_to(values.reshape(-1, n)[:, :, None], (values.size // n, n, n))
+        datum |= {f"{kind}_w": of_winner, f"{kind}_l": np.swapaxes(of_winner, -1, -2)}
+    return datum
 
 
 def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) -> Structures:
@@ -195,7 +200,7 @@ def _splits(objective: Objective, facts: Facts, bandit: Bandit) -> bool:
     then do not see each other either. A loss of scores splits in these, if every score is some policy's.
     """
     if isinstance(objective, RewardObjective):
-        return bandit.optimal is None  # a reward that is given ranks all responses
+        return reward_of(bandit) is None  # a reward that is given ranks all responses
     if facts.link is not None and facts.psis_convex:
         return bool(facts.link.mu_at_zero == -np.inf)
     if not (facts.regulariser is None or type(facts.regulariser) is ForwardKL):

@@ -14,6 +14,8 @@ from .._checks import check_number, check_option, check_policy, check_whole
 from .._frozen import set_fields
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
+from ..bandit.arrays import of_responses
+from ..bandit.labels import Names
 
 DESIGNS = ("pairs", "uniform", "reference")
 """Where the two responses of a comparison come from, see `draw_pairs`."""
@@ -27,7 +29,9 @@ class Pairs:
         reference: pi_ref, shape (n,) or (prompts, n).
         winner, loser, prompt: shape (N,) for one data set, or (data sets, N); one prompt needs no ``prompt``.
         size: how many of the N belong to each data set, shape (data sets,); the rest is padding. Default: all.
-        optimal: pi*, where it is known; shape of ``reference``. Nothing but `Trajectory`'s distances reads it.
+        optimal: pi*, where it is known; shape of ``reference``. Distances of a `Trajectory` are to it, and log pi* is
+            the reward where none is stated.
+        rewards, lengths: of each response, as for `Bandit`; the shape of ``reference``.
 
     As attributes all have every axis: prompts and data sets, even where there is one.
 
@@ -41,6 +45,8 @@ class Pairs:
     prompt: Annotated[Indices, "data_sets pairs"]
     size: Annotated[Indices, "data_sets"]
     optimal: Annotated[Floats, "prompts n"] | None
+    rewards: Annotated[Floats, "prompts n"] | None
+    lengths: Annotated[Floats, "prompts n"] | None
 
     def __init__(
         self,
@@ -50,11 +56,16 @@ class Pairs:
         prompt: ArrayLike | None = None,
         size: ArrayLike | None = None,
         optimal: ArrayLike | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
     ) -> None:
         policy = check_policy("reference", reference, least=2)
         best = None if optimal is None else check_policy("optimal", optimal)
         if best is not None and best.shape != policy.shape:
             raise ValueError(f"optimal must have the shape of reference, {policy.shape}; got {best.shape}")
+        given = {"rewards": rewards, "lengths": lengths}
+        names = Names.found(None, None, {"reference": reference, **given}, {})
+        own = {name: of_responses(name, x, policy.shape, names) for name, x in given.items()}
         policy, best = np.atleast_2d(policy), None if best is None else np.atleast_2d(best)
         won = _indices("winner", winner, policy.shape[1])
         lost = _indices("loser", loser, policy.shape[1])
@@ -70,7 +81,8 @@ class Pairs:
             )
         if (won == lost)[_used(won, sizes)].any():
             raise ValueError("loser must differ from winner: a response is not compared with itself")
-        set_fields(self, reference=policy, winner=won, loser=lost, prompt=asked, size=sizes.copy(), optimal=best)
+        of = {name: None if x is None else np.atleast_2d(x) for name, x in own.items()}
+        set_fields(self, reference=policy, winner=won, loser=lost, prompt=asked, size=sizes.copy(), optimal=best, **of)
 
     @property
     def data_sets(self) -> int:
@@ -88,7 +100,8 @@ class Pairs:
 
     def bandit(self, data_set: int = 0) -> Bandit:
         """One data set as win counts, for the exact optimum of what training minimises."""
-        return Bandit.from_counts(self.reference, self.counts[data_set])
+        own = {"rewards": self.rewards, "lengths": self.lengths}
+        return Bandit.from_counts(self.reference, self.counts[data_set], **own)
 
 
 def draw_pairs(
@@ -147,7 +160,7 @@ def draw_pairs(
     # padding repeats a data set from its start
     filled = [[np.resize(x, size.max()) for x in one] for one in found]
     winner, loser, prompt = np.moveaxis(np.array(filled), 1, 0)
-    return Pairs(bandit.reference, winner, loser, prompt, size, bandit.optimal)
+    return Pairs(bandit.reference, winner, loser, prompt, size, bandit.optimal, bandit.rewards, bandit.lengths)
 
 
 Sampler = Callable[[np.random.Generator, Indices], tuple[Indices, Indices]]

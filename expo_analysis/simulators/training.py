@@ -25,6 +25,7 @@ from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
+from ..losses.responses import at_ends, response_data, reward_of
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
@@ -141,7 +142,7 @@ def train(
         objectives: any of the catalogue but AOT, or one's own; those that differ in lam only share one computation.
         policy: what is trained, see `simulators.policies`.
         data: a `Bandit`, exact or counted, for full gradients; `Pairs` for batches of pairs, or full gradients too.
-        reward: r for `RLHF`, shape (n,), (prompts, n) or (data sets, prompts, n). Default: log pi*.
+        reward: r for `RLHF`, shape (n,), (prompts, n) or (data sets, prompts, n). Default: the data's, else log pi*.
         validation: data of the same kind for ``patience``.
         progress: called as ``progress(done, total)`` with numbers of steps.
 
@@ -158,7 +159,7 @@ def train(
     held_out = None if validation is None else whole(validation)
     reference = np.atleast_2d(data.reference)
     optimal = None if data.optimal is None else np.atleast_2d(data.optimal)
-    rewards = _rewards(chosen, reward, optimal, (sets, *reference.shape))
+    rewards = _rewards(chosen, reward, data, (sets, *reference.shape))
 
     groups = _groups(chosen)
     steps = training.epochs
@@ -173,7 +174,8 @@ def train(
     done = 0
     with one_thread():
         for group in groups:
-            task = _Task([chosen[i] for i in group], policy, reference, rewards, sets, training)
+            own = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(chosen[group[0]], data).items()}
+            task = _Task([chosen[i] for i in group], policy, reference, rewards, own, sets, training)
             base = done
 
             def advance(step: int, base: int = base) -> None:
@@ -214,6 +216,7 @@ class _Task:
         policy: Policy,
         reference: Floats,
         rewards: Tensor,
+        of_responses: dict[str, Tensor],
         sets: int,
         training: Training,
     ) -> None:
@@ -224,7 +227,7 @@ class _Task:
         self.policy = policy
         self.training = training
         self.log_reference = torch.from_numpy(np.log(reference))
-        self.rewards = rewards
+        self.rewards, self.of_responses = rewards, of_responses
         self.parameters = policy.start().expand(*self.shape, -1).clone()
         if training.estimator == "token_kl":
             self.conditionals = policy.conditionals(self.log_reference)
@@ -251,7 +254,9 @@ class _Task:
         if objective.facts.needs_reference:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         weight = self._own(batch, read) if self.training.on_policy else batch.weight
-        total = (weight * objective.loss(*read)).sum(dim=-1)
+        data = zip(objective.data, at_ends(objective, self.of_responses, (batch.winner, batch.loser)), strict=True)
+        own = {name: value.expand(*self.shape, -1) for name, value in data}
+        total = (weight * objective.loss(*read, **own)).sum(dim=-1)
         if regulariser is None:
             return total
         if estimator == "exact":
@@ -425,7 +430,7 @@ def _groups(objectives: list[Objective]) -> list[list[int]]:
 
 
 def _rewards(
-    objectives: list[Objective], reward: ArrayLike | None, optimal: Floats | None, shape: tuple[int, ...]
+    objectives: list[Objective], reward: ArrayLike | None, data: Bandit | Pairs, shape: tuple[int, ...]
 ) -> Tensor:
     """r, in a shape that broadcasts to (data sets, prompts, n); empty where no objective reads it."""
     if not any(isinstance(objective, RewardObjective) for objective in objectives):
@@ -433,9 +438,10 @@ def _rewards(
             raise ValueError("reward is used by RLHF only, and no objective is RLHF")
         return torch.empty(0)
     if reward is None:
-        if optimal is None:
+        stated = reward_of(data)
+        if stated is None:
             raise ValueError("reward must be given for RLHF where pi* is not known")
-        return torch.from_numpy(np.log(optimal))
+        return torch.from_numpy(np.atleast_2d(stated))
     values = np.asarray(reward, dtype=np.float64)
     try:
         return torch.from_numpy(np.broadcast_to(values, shape).copy())

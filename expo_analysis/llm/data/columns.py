@@ -15,6 +15,31 @@ NAMED = (*COLUMNS, "system", "tools", *TOKEN_COLUMNS, *SAMPLE_COLUMNS)
 SYSTEM, JOINED = "__system__", "__joined__"
 """What a column of system messages is called once it was asked for, as one called system may be anything."""
 
+SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("reward_chosen", "reward_rejected"),
+    ("chosen_reward", "rejected_reward"),
+    ("margin",),
+)
+"""Columns of both responses' rewards, or of their difference, for losses that read them; the first that are there."""
+
+
+def score_columns(name: str, columns: Collection[str], reader: str) -> tuple[str, ...]:
+    """Those of `SCORES` that a data set has.
+
+    Raises:
+        ValueError: it has none, or one response's alone.
+    """
+    for pair in SCORES:
+        if set(pair) <= set(columns):
+            return pair
+    alone = next((column for pair in SCORES for column in pair if column in columns), None)
+    listed = ", ".join(" and ".join(pair) for pair in SCORES)
+    found = f"it has {alone!r} alone" if alone else f"its columns are {list(columns)}"
+    raise ValueError(f"{name} must have rewards, which {reader} reads, in the columns {listed}; {found}")
+
+
 SYNONYMS = {
     "prompt": ("question", "instruction", "query", "input", "problem", "conversations", "conversation"),
     "chosen": ("chosen_response", "response_chosen", "chosen_messages", "preferred", "preferred_response", "accepted"),

@@ -18,7 +18,7 @@ from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_
 from .passing import make_all, make_stream
 from .readers import read_split
 from .report import ON_BAD_ROWS, DataReport, Problem
-from .rows import MADE, MASKS, ROW_NUMBER, RowMaker, kept_features
+from .rows import MADE, MASKS, NUMBERS, ROW_NUMBER, RowMaker, kept_features
 from .table import ORIGIN, as_json_text, place_of, to_dataset
 from .tokens import Encoder, tokenizer_digest
 
@@ -174,11 +174,11 @@ class PreferenceData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of all tokens and masks, in their order; empty for a stream, whose rows are not known beforehand."""
+        """A digest of all that is trained on, in its order; empty for a stream, whose rows are not known beforehand."""
         if not isinstance(self.rows, Dataset):
             return ""
         digest = hashlib.sha256()
-        columns = [c for c in (*TOKEN_COLUMNS, *MASKS, "sample_ids") if c in self.rows.column_names]
+        columns = [c for c in (*TOKEN_COLUMNS, *MASKS, "sample_ids", *NUMBERS) if c in self.rows.column_names]
         digest.update(repr(columns).encode())
         for batch in self.rows.select_columns(columns).with_format("arrow").iter(1000):
             for column in columns:

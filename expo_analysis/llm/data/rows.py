@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Features, Json, List, Value
 
 from .checks import check_pair, check_samples
-from .columns import NAMED, TOKEN_COLUMNS
+from .columns import NAMED, SCORES, TOKEN_COLUMNS
 from .conversation import assistant, kind_of
 from .forms import Pair, Remark, field_of, pair_of, template_arguments
 from .report import BadField, Place
@@ -24,7 +24,7 @@ ROW_NUMBER = "row_number"
 MADE = (*TOKEN_COLUMNS, *MASKS, "sample_ids", ROW_NUMBER)
 """The columns of `PreferenceData`, besides those that are kept."""
 
-NUMBERS = ("weight", "margin", "score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps")
+NUMBERS = ("weight", *(column for pair in SCORES for column in pair), "ref_chosen_logps", "ref_rejected_logps")
 """Columns that hold a finite number, where they are to be kept."""
 
 PROBLEM, REMARKS, KIND, MASKED = "__problem__", "__remarks__", "__kind__", "__masked__"

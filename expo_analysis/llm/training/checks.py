@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.sampling import without_dropout
-from .collator import REF_COLUMNS, ROWS
+from .collator import NUMBERS, ROWS
 from .head import LOGITS, Ask, Way, base_of, candidates
 from .scores import at_least_float32
 
@@ -50,7 +50,7 @@ def first_pair(batch: dict[str, Any]) -> dict[str, Any]:
     """The chosen and the rejected response of a batch's first pair, and its log-probabilities of the reference."""
     pairs = len(batch["input_ids"]) // 2
     rows = {name: batch[name][[0, pairs]] for name in ROWS}
-    return rows | {name: batch[name][:1] for name in REF_COLUMNS if name in batch}
+    return rows | {name: batch[name][:1] for name in NUMBERS if name in batch}
 
 
 def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:

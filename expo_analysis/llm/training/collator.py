@@ -9,13 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..data.columns import SCORES
+
 ROWS = ("input_ids", "attention_mask", "completion_mask")
 """What a batch has of every response after its prompt."""
 REF_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 Sequence = tuple[list[int], list[int], list[int] | None]
 """Tokens of a prompt and of a response, and which of the latter count; None where all do."""
-NUMBERS = (*REF_COLUMNS, "weight")
+NUMBERS = (*REF_COLUMNS, "weight", *(column for pair in SCORES for column in pair))
 """Columns of one number for each pair, which a batch has under the same name."""
+
+
+def rewards_of(batch: dict[str, Any], like: Tensor) -> Tensor:
+    """The rewards of both responses, (2, B), that came with the data; of a difference that of the rejected is 0."""
+    columns = next(pair for pair in SCORES if set(pair) <= set(batch))
+    chosen, *rejected = (torch.tensor(batch[name], dtype=like.dtype, device=like.device) for name in columns)
+    return torch.stack([chosen, *(rejected or [torch.zeros_like(chosen)])])
 
 
 @dataclass

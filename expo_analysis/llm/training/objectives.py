@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...divergences import Divergence
-from ...losses import IPO, ORPO, SFT, PairObjective, SimPO
+from ...losses import IPO, SFT, PairObjective
 from ...losses.base import check_number, check_option
 from ...losses.facts import is_likelihood
+from ...losses.statistics import PerToken, of_means
 from ...losses.terms import Sum
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 
-AVERAGED: dict[Any, str] = {
-    SimPO: "its paper averages log-probabilities over tokens (arXiv 2405.14734, eq. 4)",
-    ORPO: "its paper averages log-probabilities over tokens (arXiv 2403.07691, eq. 3)",
-    IPO: "its authors average log-ratios over tokens, says TRL; the paper's formula has none",
-}
-"""Objectives that take means over tokens, unless another aggregation is asked for, and on whose authority."""
+IPO_IS_AVERAGED = "its authors average log-ratios over tokens, says TRL; the paper's formula has none"
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,11 @@ class Mixture:
     @property
     def needs_reference(self) -> bool:
         return any(term.objective.claims.needs_reference for term in self.terms)
+
+    @property
+    def data(self) -> frozenset[str]:
+        """What is read beside log-probabilities, as `PairObjective.data`."""
+        return frozenset().union(*(term.objective.data for term in self.terms))
 
     @property
     def couples_pairs(self) -> bool:
@@ -137,9 +138,11 @@ def _pairs(given: Any) -> Iterator[tuple[float, PairObjective]]:
 
 def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     """The terms of one objective: those of its definition, unless an aggregation is asked for."""
+    if averages(objective):
+        return [Term(1.0, OfMeans(objective.lam, objective), aggregation or "mean", objective.name)]
     if aggregation is not None:
         return [Term(1.0, objective, aggregation)]
-    if any(has_formula_of(objective, kind) for kind in AVERAGED):
+    if has_formula_of(objective, IPO):
         return [Term(1.0, objective, "mean")]
     if not _both(objective):
         return [Term(1.0, objective, "sum")]
@@ -172,6 +175,29 @@ class Summands(PairObjective):
         return self.kept
 
 
+@dataclass(frozen=True)
+class OfMeans(PairObjective):
+    """An objective that divides log-probabilities by lengths, as one of log-probabilities that are means already."""
+
+    of: PairObjective
+    name: ClassVar[str] = "of_means"
+
+    @property
+    def terms(self) -> Sum:
+        assert self.of.terms is not None
+        return Sum(tuple(dataclasses.replace(t, statistic=of_means(t.statistic)) for t in self.of.terms))
+
+    @property
+    def regulariser(self) -> Divergence | None:
+        return self.of.regulariser
+
+
+def averages(objective: PairObjective) -> bool:
+    """Whether its terms read log-probabilities divided by lengths."""
+    terms = objective.terms if objective.states_terms else None
+    return terms is not None and any(isinstance(atom, PerToken) for t in terms for _, atom in t.statistic.parts)
+
+
 def likelihood(objective: PairObjective) -> tuple[bool, ...]:
     """Of each of its terms, whether it is a likelihood, a straight line in log-probabilities; () of a bare formula."""
     if not objective.is_made_of_terms or objective.terms is None:
@@ -186,9 +212,9 @@ def _both(objective: PairObjective) -> bool:
 
 def _notes(objective: PairObjective) -> list[str]:
     name = type(objective).__name__
-    for kind, why in AVERAGED.items():
-        if has_formula_of(objective, kind):
-            return [f"{name} on means over tokens: {why}. aggregation='sum' takes sums instead"]
+    if averages(objective) or has_formula_of(objective, IPO):
+        why = "so its formula has it" if averages(objective) else IPO_IS_AVERAGED
+        return [f"{name} on means over tokens: {why}. aggregation='sum' takes sums instead"]
     if _both(objective):
         return [f"{name}: its preference term sums log-probabilities over tokens, its likelihood averages them"]
     if objective.name == "kto" and getattr(objective, "reference_point", None) == 0:

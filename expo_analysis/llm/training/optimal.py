@@ -6,6 +6,11 @@ from typing import Any
 
 import torch
 
+from .collator import NUMBERS, REF_COLUMNS
+
+SCORED = tuple(name for name in NUMBERS if name not in REF_COLUMNS)
+"""Columns of a pair's rewards and its weight."""
+
 
 def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
     r"""Norm of the objective's gradient at the model as it is, if its own preferences were the truth.
@@ -35,7 +40,7 @@ def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
     model.zero_grad()
     size = trainer.args.per_device_train_batch_size
     columns = [c for c in ("prompt_ids", "chosen_ids", "rejected_ids", "sample_ids") if c in rows.column_names]
-    columns += [c for c in ("chosen_mask", "rejected_mask") if c in rows.column_names]
+    columns += [c for c in ("chosen_mask", "rejected_mask", *SCORED) if c in rows.column_names]
     for start in range(0, len(rows), size):
         examples = list(rows.select_columns(columns).select(range(start, min(start + size, len(rows)))))
         batch = trainer.on_device(trainer.data_collator(examples + [_swapped(example) for example in examples]))
@@ -55,8 +60,5 @@ def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
 def _swapped(example: dict[str, Any]) -> dict[str, Any]:
     """The same pair with chosen and rejected in each other's place."""
     sides = {"chosen": "rejected", "rejected": "chosen"}
-    found = {}
-    for name, value in example.items():
-        side, rest = name.split("_", 1)
-        found[f"{sides.get(side, side)}_{rest}"] = value
-    return found
+    other = {name: "_".join(sides.get(part, part) for part in name.split("_")) for name in example}
+    return {other[name]: -value if name == "margin" else value for name, value in example.items()}

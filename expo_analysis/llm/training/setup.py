@@ -12,8 +12,9 @@ from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
+from ..data.columns import score_columns
 from . import modelling
-from .collator import NUMBERS, REF_COLUMNS
+from .collator import REF_COLUMNS
 from .config import PreferenceConfig
 from .identity import weights_fingerprint
 from .logs import tell
@@ -153,7 +154,9 @@ class DataRoom:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
         columns = PreferenceData.columns_of(rows)
-        kept = [column for column in NUMBERS if column in columns and column not in REF_COLUMNS]
+        kept = ["weight"] if "weight" in columns else []
+        if self.rules.reads_rewards:
+            kept += score_columns(name, columns, str(self.rules.mixture))
         if self.args.use_ref_columns:
             missing = [column for column in REF_COLUMNS if column not in columns]
             if missing:

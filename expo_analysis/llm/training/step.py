@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
 from .checks import arguments_of, labels_of
-from .collator import REF_COLUMNS, ROWS, with_samples
+from .collator import REF_COLUMNS, ROWS, rewards_of, with_samples
 from .head import Ask, Way
 from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
@@ -57,6 +57,11 @@ class Rules:
     def uses_samples(self) -> bool:
         """Whether a batch must have samples of the reference."""
         return self.estimator == "reference_samples" or self.on_samples
+
+    @property
+    def reads_rewards(self) -> bool:
+        """Whether a batch must have rewards of both responses."""
+        return any(name.startswith("reward_") for name in self.mixture.data)
 
     @property
     def reads_reference(self) -> bool:
@@ -185,7 +190,7 @@ def batch_losses(
 
     weights = _pair_weights(rules, batch, outputs, mask[chosen_and_rejected])[:, keep]
     kept = (sums[:, keep], None if ref_sums is None else ref_sums[:, keep], lengths[:, keep])
-    losses, likelihood = _preference(rules.mixture, *kept, weights[0])
+    losses, likelihood = _preference(rules.mixture, *kept, _data(rules, batch, kept[0], kept[2], keep), weights[0])
     regulariser, token_kls = _regulariser(rules, outputs, sums, mask, keep)
     both = torch.cat([keep, keep + everyone])
     how = next((term.aggregation for term in rules.mixture.terms if term.aggregation != TOKEN_MEAN), "sum")
@@ -213,6 +218,14 @@ def batch_losses(
     )
 
 
+def _data(rules: Rules, batch: Batch, sums: Tensor, lengths: Tensor, keep: Tensor) -> dict[str, Tensor]:
+    """What losses may read beside log-probabilities, (B,) each, by name."""
+    found = dict(zip(("length_w", "length_l"), lengths.to(sums.dtype), strict=True))
+    if rules.reads_rewards:
+        found |= zip(("reward_w", "reward_l"), rewards_of(batch, sums)[:, keep], strict=True)
+    return found
+
+
 def _pair_weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: Tensor) -> Tensor:
     """Two weights of each pair, (2, B): of the data's column, and of the pair's own probability (WPO).
 
@@ -230,7 +243,12 @@ def _pair_weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: 
 
 
 def _preference(
-    mixture: Mixture, sums: Tensor, ref_sums: Tensor | None, lengths: Tensor, weights: Tensor
+    mixture: Mixture,
+    sums: Tensor,
+    ref_sums: Tensor | None,
+    lengths: Tensor,
+    data: dict[str, Tensor],
+    weights: Tensor,
 ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """The sum of all terms for each pair, (B,), and those that are means over all tokens."""
     total, likelihood = torch.zeros_like(sums[0]), None
@@ -243,7 +261,8 @@ def _preference(
         if term.objective.claims.needs_reference:
             assert ref_sums is not None
             references = tuple(scale(ref_sums, lengths, term.aggregation))
-        total = total + term.weight * term.objective.loss(logps[0], logps[1], *references)
+        own = {name: data[name] for name in term.objective.data}
+        total = total + term.weight * term.objective.loss(logps[0], logps[1], *references, **own)
     return total, likelihood
 
 

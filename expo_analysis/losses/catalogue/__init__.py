@@ -9,15 +9,16 @@ from ..._checks import check_option
 from ..base import Objective
 from .aot import AOT
 from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
-from .dpo import DPO
+from .dpo import DPO, PRO, CalDPO, DPOShift, LengthNormalisedDPO, PessimisticDPO
 from .dpop import DPOP
 from .expo import EXPO, SPO, ExplicitPO, RegressionEXPO
 from .fdpo import FDPO, ChiPO
 from .hinge import Hinge, SLiC
 from .ipo import IPO
-from .likelihood import CPO, ORPO, RPO, SFT, BradleyTerry, SimPO
+from .likelihood import CPO, ORPO, RPO, SFT, AlphaPO, BradleyTerry, SimPER, SimPO
 from .nonconvex import EXO, DiscoPOP
 from .qpo import QPO
+from .rewards import MADPO, ODPO, REBEL, RewardAwarePO, RewardDistillation
 from .rlhf import RLHF
 
 __all__ = [
@@ -32,9 +33,13 @@ __all__ = [
     "FDPO",
     "IPO",
     "KTO",
+    "MADPO",
     "NCA",
+    "ODPO",
     "ORPO",
+    "PRO",
     "QPO",
+    "REBEL",
     "RLHF",
     "RPO",
     "SFT",
@@ -42,13 +47,21 @@ __all__ = [
     "SPPO",
     "APODown",
     "APOZero",
+    "AlphaPO",
     "BradleyTerry",
+    "CalDPO",
     "ChiPO",
+    "DPOShift",
     "DiscoPOP",
     "ExplicitPO",
     "Hinge",
+    "LengthNormalisedDPO",
+    "PessimisticDPO",
     "RegressionEXPO",
+    "RewardAwarePO",
+    "RewardDistillation",
     "SLiC",
+    "SimPER",
     "SimPO",
     "objective",
 ]
@@ -58,7 +71,9 @@ CATALOGUE: dict[str, type[Objective]] = {
     for cls in (
         *(RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO, SPO),
         *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
-        *(SFT, BradleyTerry, CPO, SimPO, ORPO),
+        *(PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
+        *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
+        *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO),
         *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
     )
 }

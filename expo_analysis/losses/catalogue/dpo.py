@@ -1,13 +1,14 @@
-"""DPO and its label-smoothed forms."""
+"""DPO, its label-smoothed forms, and DPO with a change or a term more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...divergences import Divergence, ForwardKL
 from ..base import PairObjective, check_number
-from ..psi import Logistic
-from ..statistics import hbar
+from ..psi import Logistic, Square
+from ..statistics import hbar, log_u_l, log_u_w, per_token
 from ..terms import Sum
 
 
@@ -46,3 +47,116 @@ class DPO(PairObjective):
         eps = self.label_smoothing
         kept, flipped = ((1 - eps) / (1 - 2 * eps), -eps / (1 - 2 * eps)) if self.robust else (1 - eps, eps)
         return Logistic(kept, flipped)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class PessimisticDPO(PairObjective):
+    r"""DPO's term with EXPO's regulariser: -log sigma(beta hbar) + lam KL(pi_ref || pi).
+
+    Args:
+        beta: DPO's own trade-off, > 0; lam weighs the regulariser, whose pessimism keeps pi from leaving pi_ref.
+
+    Convex in the logits, and one minimiser for every data set: DPO's term is convex, and KL(pi_ref || pi) strictly so
+    and coercive. [ours]
+
+    Source: Fisch et al. 2024 (arXiv 2405.19316), its pessimistic form, whose own text was not read; the divergence is
+    the one of `EXPO`.
+    """
+
+    beta: float = 0.1
+    name: ClassVar[str] = "pessimistic_dpo"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("beta", self.beta, 0.0)
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.beta * hbar)
+
+    @property
+    def regulariser(self) -> Divergence:
+        return ForwardKL()
+
+
+@dataclass(frozen=True)
+class LengthNormalisedDPO(PairObjective):
+    r"""DPO on averages over tokens: -log sigma(lam (log u_w/|w| - log u_l/|l|)), |y| a response's number of tokens.
+
+    It wants far larger lam than DPO: open-instruct's scripts have 5. TRL: ``"sigmoid_norm"``.
+
+    Source: the public code of TRL and of open-instruct (``dpo_norm``); lengths of 1 give `DPO`.
+    """
+
+    name: ClassVar[str] = "length_normalised_dpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * per_token(hbar))
+
+
+@dataclass(frozen=True)
+class DPOShift(PairObjective):
+    r"""DPO that takes the loser less seriously: -log sigma(lam (log u_w - shift log u_l)).
+
+    Args:
+        shift: in (0, 1]; 1 is `DPO`, and less keeps winners from losing probability. The paper's code has 1 by default
+            and lets it go linearly between 0.5 and 1 in training.
+
+    Convex in the logits: the margin is concave in them for shift <= 1. [ours]
+
+    Source: Yang et al. 2025 (arXiv 2502.07599), f(lambda) there, in the form of its public code (DPO-Shift).
+    """
+
+    shift: float = 0.75
+    name: ClassVar[str] = "dpo_shift"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("shift", self.shift, 0.0, 1.0, high_too=True)
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * (log_u_w - self.shift * log_u_l))
+
+
+@dataclass(frozen=True)
+class CalDPO(PairObjective):
+    r"""Calibrated DPO: -log sigma(hbar) + strength [(log u_w - 1/(2 lam))^2 + (log u_l + 1/(2 lam))^2].
+
+    Args:
+        strength: of the calibration, > 0; 1/2 in the authors' code. Without the first term it is `SPPO`.
+
+    Source: Xiao et al. 2024 (arXiv 2412.14516), in the form of its public code (tengxiao1/Cal-DPO), with beta = lam.
+    """
+
+    strength: float = 0.5
+    name: ClassVar[str] = "cal_dpo"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("strength", self.strength, 0.0)
+
+    @property
+    def terms(self) -> Sum:
+        goal = 0.5 / self.lam
+        return Logistic()(hbar) + self.strength * (Square()(log_u_w - goal) + Square()(log_u_l + goal))
+
+
+@dataclass(frozen=True)
+class PRO(PairObjective):
+    r"""Proximalized preference optimisation of a pair: -log sigma(lam hbar) + K(lam log u_w) + K(lam log u_l).
+
+    K(m) = -[log sigma(m) + log sigma(-m)]/2 pulls each response to its reference. The paper compares with a third
+    response too, all others together, whose reward lam log u its experiments set to 0: that form is this one.
+
+    Source: arXiv 2505.23316 (its displayed formulas could not be read; the pair form is that of third-party code, which
+    agrees with the inline ones).
+    """
+
+    name: ClassVar[str] = "pro"
+
+    @property
+    def terms(self) -> Sum:
+        held = Logistic(0.5, 0.5)
+        return Logistic()(self.lam * hbar) + held(self.lam * log_u_w) + held(self.lam * log_u_l)

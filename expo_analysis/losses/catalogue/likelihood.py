@@ -1,7 +1,7 @@
 """Losses that are, or contain, a likelihood: of the winner, of the comparison, or of both.
 
-A response here has one log-probability. Papers average some of these terms over a response's tokens; that is settled
-before a loss is called, and in the tabular case every response has length 1 and nothing changes.
+Papers average some of these terms over a response's tokens: log pi/|y| stands for log pi there. Where no lengths are
+given responses have one token each, or log-probabilities are averages before a loss is called.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from ..._checks import check_number
 from ..base import PairObjective
-from ..psi import Linear, Logistic
-from ..statistics import h, hbar, log_odds, log_pi_w
+from ..psi import Exponential, Linear, Logistic
+from ..statistics import h, hbar, log_odds, log_pi_l, log_pi_w, per_token, powered
 from ..terms import Sum
 
 NLL = Linear(-1.0)(log_pi_w)
@@ -54,13 +54,13 @@ class BradleyTerry(PairObjective):
 
 @dataclass(frozen=True)
 class SimPO(PairObjective):
-    r"""-log sigma(lam h - gamma), h = log pi_w/pi_l, the log-probabilities averaged over tokens.
+    r"""-log sigma(lam (log pi_w/|w| - log pi_l/|l|) - gamma): averages over tokens, and no reference.
 
     Args:
         gamma: target margin of the rewards, >= 0. TRL (its CPO trainer's ``"simpo"``) calls it ``simpo_gamma``.
 
-    The tabular form takes every response to have length 1. On the population gamma > 0 pushes the margins beyond
-    Bradley-Terry's, by up to gamma/lam where both orders occur.
+    With responses of one length, gamma > 0 pushes the population's margins beyond Bradley-Terry's, by up to gamma/lam
+    where both orders occur. With several lengths the loss is not convex in the logits.
 
     Source: Meng et al. 2024 (arXiv 2405.14734), eq. 6, with beta = lam.
     """
@@ -74,7 +74,49 @@ class SimPO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return Logistic()(self.lam * h - self.gamma)
+        return Logistic()(self.lam * per_token(h) - self.gamma)
+
+
+@dataclass(frozen=True)
+class AlphaPO(PairObjective):
+    r"""SimPO with another shape of reward: -log sigma(lam (g(w) - g(l)) - gamma), g(y) = (1 - pi_y^(-alpha/|y|))/alpha.
+
+    Args:
+        alpha: any number; 0 is `SimPO`. Positive ones make the reward steeper where probabilities are small.
+        gamma: target margin, >= 0.
+
+    Source: Gupta et al. 2025 (arXiv 2501.03884), in the form of TRL's ``"alphapo"``, whose documentation quotes the
+    paper's alpha = 0.25, beta = 2.5, gamma = 0.1.
+    """
+
+    alpha: float = 0.25
+    gamma: float = 0.1
+    name: ClassVar[str] = "alpha_po"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("alpha", self.alpha)
+        check_number("gamma", self.gamma, 0.0, low_too=True)
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * per_token(powered(self.alpha)) - self.gamma)
+
+
+@dataclass(frozen=True)
+class SimPER(PairObjective):
+    r"""-pi_w^(1/|w|) + pi_l^(1/|l|): the inverse perplexities of loser and winner; no reference, and lam takes no part.
+
+    With responses of one token it is linear in the policy: an optimum has all mass on one response. [ours]
+
+    Source: Xiao et al. 2025, SimPER (ICLR), in the form of its public code (tengxiao1/SimPER).
+    """
+
+    name: ClassVar[str] = "simper"
+
+    @property
+    def terms(self) -> Sum:
+        return Exponential()(-per_token(log_pi_l)) - Exponential()(-per_token(log_pi_w))
 
 
 @dataclass(frozen=True)
@@ -129,8 +171,8 @@ class RPO(PairObjective):
 class ORPO(PairObjective):
     r"""Odds-ratio preference optimisation: -log pi_w - lam log sigma(log odds_w - log odds_l), odds = pi/(1 - pi).
 
-    The tabular form takes every response to have length 1; for sequences pi is the geometric mean over tokens. A
-    certain response, log pi = 0, has infinite odds: they saturate, see `expo_analysis.numerics.log_odds`.
+    For sequences pi is the geometric mean over tokens, pi^(1/|y|). A certain response, log pi = 0, has infinite odds:
+    they saturate, see `expo_analysis.numerics.log_odds`.
 
     Not convex in the logits once there are three responses: a response's log-odds are concave in them.
 
@@ -141,4 +183,4 @@ class ORPO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return NLL + self.lam * Logistic()(log_odds)
+        return Linear(-1.0)(per_token(log_pi_w)) + self.lam * Logistic()(per_token(log_odds))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..._checks import check_number
+from ..._symbols import Symbol
 from ..base import PairObjective
 from ..psi import BernoulliKL, Modulated
 from ..statistics import hbar
@@ -34,7 +36,9 @@ class EXO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return BernoulliKL(self.label_smoothing)(self.lam * hbar)
+        odds = (1 - self.label_smoothing) / self.label_smoothing
+        goal = odds.of("log") if isinstance(odds, Symbol) else math.log(odds)
+        return BernoulliKL(goal)(self.lam * hbar)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ NAME = "closed_form"
 
 def accepts(problem: Problem) -> bool:
     """pi* is known, and c (x_w - x_l) = log p*/(1-p*) minimises every pair's expected loss (`Facts.log_odds_scale`)."""
-    known = problem.optimal is not None and problem.facts.log_odds_scale is not None
+    known = problem.log_optimal is not None and problem.facts.log_odds_scale is not None
     own = not any(part.relative for part in (*problem.merged, *problem.parts))  # of log pi itself
     logits = problem.only_pairs and problem.target is None and own
     return known and (problem.link is not None or logits)
@@ -22,8 +22,7 @@ def accepts(problem: Problem) -> bool:
 
 def solve(problem: Problem) -> Found:
     """x = log pi* / c."""
-    assert problem.optimal is not None
+    assert problem.log_optimal is not None
     scale = problem.facts.log_odds_scale
-    log_optimal = np.log(problem.optimal)
-    error = 2 * UNIT * (np.abs(log_optimal) + 1) / np.abs(scale)
-    return policy_of_scores(problem, log_optimal / scale, error)
+    error = 2 * UNIT * (np.abs(problem.log_optimal) + 1) / np.abs(scale)
+    return policy_of_scores(problem, problem.log_optimal / scale, error)

@@ -16,7 +16,7 @@ import numpy as np
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective, RewardObjective
 from ..certificate import last_step
-from ..derivatives import expand, log_softmax, value
+from ..derivatives import expand, log_softmax, softmax, value
 from ..formula_certificate import formula_error
 from ..found import VANISHED, Found, judged
 from ..laplacian import eliminate
@@ -43,7 +43,7 @@ NAME = "newton"
 def accepts(problem: Problem) -> bool:
     """Convex in logits or scores, with a known self-concordance."""
     convex = problem.facts.convex if problem.link is None else problem.facts.psis_convex
-    given = isinstance(problem.objective, RewardObjective) and problem.optimal is not None  # a reward needs no fit
+    given = isinstance(problem.objective, RewardObjective) and problem.log_optimal is not None  # a reward needs no fit
     return convex and problem.concordance is not None and not given
 
 
@@ -99,8 +99,8 @@ def start(problem: Problem) -> Floats:
 
 def preferred(problem: Problem) -> Floats:
     """pi*, or for counts a rough guess at it: the share of wins, mixed with the reference."""
-    if problem.optimal is not None:
-        return problem.optimal
+    if problem.log_optimal is not None:
+        return softmax(problem.log_optimal)
     wins = problem.edges.to_winner @ problem.weight
     total = wins.sum(axis=0)
     return np.asarray((wins / np.where(total > 0, total, 1.0) + problem.reference) / 2)

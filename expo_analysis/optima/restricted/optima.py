@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, RewardObjective
+from ...losses.responses import reward_of
 from ..alike import alike
 from ..structure import data_of
 from .arguments import LogLinearClass
@@ -92,7 +93,7 @@ class Classes:
     ) -> RestrictedOptima:
         """Every problem by the first method that accepts it; see `solve_family`."""
         parts = []
-        groups = alike(objective, lam, data_of(self.bandit))
+        groups = alike(objective, lam, data_of(objective, self.bandit))
         for rows in groups:
             own = None if starts is None else [start[rows] for start in starts]
             parts.append(self._take(rows)._solve_alike(objective, lam[rows], method, own, reward))
@@ -205,5 +206,5 @@ def _batch(
         weights / weights.sum(axis=1, keepdims=True),
         np.broadcast_to(decays, (batch,)),
     )
-    reward = Reward.of(np.log(np.asarray(bandit.optimal))) if isinstance(objective, RewardObjective) else None
+    reward = Reward.of(np.atleast_2d(np.asarray(reward_of(bandit)))) if isinstance(objective, RewardObjective) else None
     return classes, np.broadcast_to(np.asarray(objective.lam, dtype=np.float64), (batch,)), reward

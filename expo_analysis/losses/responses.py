@@ -1,0 +1,78 @@
+"""What a bandit knows of its responses beside their probabilities, for the losses that read it: rewards and lengths."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from .._types import Floats, Policies
+from .base import Objective, PairObjective
+
+
+class Responses(Protocol):
+    """What a `Bandit`, and pairs that were drawn from one, know of responses."""
+
+    @property
+    def reference(self) -> Policies: ...
+    @property
+    def optimal(self) -> Policies | None: ...
+    @property
+    def rewards(self) -> Policies | None: ...
+    @property
+    def lengths(self) -> Policies | None: ...
+
+
+def reward_of(bandit: Responses) -> Policies | None:
+    """r(x, y), (..., n): the rewards that the bandit states, else r* = log pi*; None where there are neither.
+
+    Raises:
+        ValueError: some rewards are stated, and some are not known.
+    """
+    if bandit.rewards is not None:
+        unknown = np.argwhere(np.isnan(bandit.rewards))
+        if len(unknown):
+            at = tuple(unknown[0].tolist())
+            raise ValueError(
+                f"bandit must have a reward for every response, but that at {at if len(at) > 1 else at[0]} is not known"
+            )
+        return bandit.rewards
+    return None if bandit.optimal is None else np.log(bandit.optimal)
+
+
+def response_data(objective: Objective, bandit: Responses) -> dict[str, Floats]:
+    """What the loss reads of each response beside its probabilities, ``"reward"`` or ``"length"``: (..., n) each.
+
+    Rewards are those of `reward_of`. A bandit that states no lengths has responses of one token each.
+
+    Raises:
+        ValueError: the loss reads rewards, and the bandit has none.
+    """
+    read = {name.rsplit("_", 1)[0] for name in objective.data} if isinstance(objective, PairObjective) else set()
+    found: dict[str, Floats] = {}
+    if "length" in read:
+        found["length"] = np.ones(bandit.reference.shape) if bandit.lengths is None else bandit.lengths
+    if "reward" in read:
+        rewards = reward_of(bandit)
+        if rewards is None:
+            raise ValueError(
+                f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
+            )
+        found["reward"] = rewards
+    return found
+
+
+def at_ends(objective: Objective, values: dict[str, Any], ends: tuple[Any, Any]) -> list[Any]:
+    """The loss's ``data`` of pairs, in its order, from the ``values`` of `response_data`, (n, ...) each.
+
+    ends: indices of winners and losers on the first axis.
+    """
+    read = objective.data if isinstance(objective, PairObjective) else ()
+    places = dict(zip("wl", ends, strict=True))
+    return [values[kind][places[slot]] for kind, slot in (name.rsplit("_", 1) for name in read)]
+
+
+def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) -> list[Floats]:
+    """The loss's ``data`` of pairs of responses, in its order: (..., pairs) each, for ``ends`` on the last axis."""
+    values = {kind: np.moveaxis(x, -1, 0) for kind, x in response_data(objective, bandit).items()}
+    return [np.moveaxis(x, 0, -1) for x in at_ends(objective, values, ends)]
