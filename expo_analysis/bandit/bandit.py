@@ -52,8 +52,8 @@ class Bandit:
             proportion to the number of comparisons.
         responses, prompt_names: their names, distinct, of any type that hashes.
         rewards: r(x, y) of each response, known or a noisy score, the shape of ``reference`` or (n,) for all prompts;
-            nan where one is not known. No loss reads rewards or lengths yet.
-        lengths: of each response, in tokens; positive, the same shapes.
+            nan where one is not known. Losses that read rewards take log pi* where there are none.
+        lengths: of each response, in tokens; positive, the same shapes. Without, responses have one token each.
 
     pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
     prompts as its index and responses as its columns, a DataFrame of pairs winners as its index and losers as its
@@ -65,7 +65,8 @@ class Bandit:
         reference, pairs, prompt_weights: as above, normalised. optimal: as above; None for counts and for preferences
             that are stated. counts, ties: for `from_counts`, else None; in ``counts`` a tie is half a win each.
             stated_preference: for `from_preferences`, else None. responses, prompt_names: tuples, or None where
-            nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None.
+            nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None. liked,
+            disliked: for `from_labels` and `from_scores`, else None; ``counts`` and ``pairs`` are then diagonal.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
@@ -84,6 +85,8 @@ class Bandit:
     prompt_names: Labels | None
     rewards: Policies | None
     lengths: Policies | None
+    liked: Policies | None = field(init=False)
+    disliked: Policies | None = field(init=False)
     counts: PairMatrices | None = field(init=False)
     ties: PairMatrices | None = field(init=False)
     stated_preference: PairMatrices | None = field(init=False)
@@ -197,6 +200,107 @@ class Bandit:
         return found
 
     @classmethod
+    def from_labels(
+        cls,
+        reference: ArrayLike | None,
+        liked: ArrayLike,
+        disliked: ArrayLike,
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Single responses with a label, thumbs up or down, instead of pairs: how often each was liked and disliked.
+
+        For losses in which winner and loser stand apart, f(winner) + g(loser), such as KTO and BCO: they become the
+        mean over labels of f where a response was liked and of g where it was not.
+
+        Args:
+            liked, disliked: counts or weights, the shape of ``reference``, non-negative.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> thumbs = ea.Bandit.from_labels([0.5, 0.3, 0.2], liked=[8, 1, 0], disliked=[2, 4, 5])
+            >>> ea.solve(ea.BCO(1.0), thumbs).policy.round(3)
+            array([0.919, 0.06 , 0.021])
+        """
+        return cls._of_singles(
+            reference,
+            {"liked": liked, "disliked": disliked},
+            prompt_weights,
+            responses,
+            prompt_names,
+            {"rewards": rewards, "lengths": lengths},
+        )
+
+    @classmethod
+    def from_scores(
+        cls,
+        reference: ArrayLike | None,
+        rewards: ArrayLike,
+        counts: ArrayLike | None = None,
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Single responses with a score each, for losses that fit a policy to rewards response by response.
+
+        Args:
+            rewards: of each response, the shape of ``reference``.
+            counts: how often each response is among the data; by default once.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> scored = ea.Bandit.from_scores([0.5, 0.3, 0.2], rewards=[1.0, 0.0, 2.0])
+            >>> ea.solve(ea.AStarPO(1.0), scored).policy.round(3)
+            array([0.425, 0.094, 0.462])
+        """
+        seen = np.ones(np.shape(rewards)) if counts is None else counts
+        return cls._of_singles(
+            reference,
+            {"counts": seen},
+            prompt_weights,
+            responses,
+            prompt_names,
+            {"rewards": rewards, "lengths": lengths},
+        )
+
+    @classmethod
+    def _of_singles(
+        cls,
+        reference: ArrayLike | None,
+        weights: dict[str, ArrayLike],
+        prompt_weights: ArrayLike | None,
+        responses: Iterable[Hashable] | None,
+        prompt_names: Iterable[Hashable] | None,
+        own: dict[str, ArrayLike | None],
+    ) -> Bandit:
+        """A bandit of single responses; weights: those of liked and disliked ones, or one for both."""
+        names = Names.found(responses, prompt_names, {"reference": reference, **weights, **own}, {}, prompt_weights)
+        policy = reference_policy(reference, names, policies=weights)
+        given = [of_responses(name, value, policy.shape, names, zero=True) for name, value in weights.items()]
+        seen = np.asarray(sum(x for x in given if x is not None))
+        if not seen.any():
+            raise ValueError(f"{' and '.join(weights)} must hold at least one response")
+        diagonal = seen[..., None] * np.eye(policy.shape[-1])
+        made = cls.__new__(cls)
+        made._settle(
+            names,
+            policy,
+            normalise(diagonal),
+            prompt_weights,
+            own,
+            seen.sum(axis=-1),
+            counts=diagonal,
+            singles=(given[0], given[-1]),
+        )
+        return made
+
+    @classmethod
     def from_preferences(
         cls,
         reference: ArrayLike | None,
@@ -243,6 +347,7 @@ class Bandit:
         counts: PairMatrices | None = None,
         ties: PairMatrices | None = None,
         stated_preference: PairMatrices | None = None,
+        singles: tuple[Policies | None, Policies | None] = (None, None),
     ) -> None:
         """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
         weights = prompt_distribution(prompt_weights, reference.shape[:-1], default_weights, names)
@@ -256,6 +361,8 @@ class Bandit:
             responses=kept.responses,
             prompt_names=kept.prompts,
             **{name: of_responses(name, value, reference.shape, names) for name, value in own.items()},
+            liked=singles[0],
+            disliked=singles[1],
             counts=counts,
             ties=ties,
             stated_preference=stated_preference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,12 @@ class Responses(Protocol):
     def rewards(self) -> Policies | None: ...
     @property
     def lengths(self) -> Policies | None: ...
+    @property
+    def liked(self) -> Policies | None: ...
+    @property
+    def disliked(self) -> Policies | None: ...
+    @property
+    def counts(self) -> Floats | None: ...
 
 
 def reward_of(bandit: Responses) -> Policies | None:
@@ -40,29 +47,41 @@ def reward_of(bandit: Responses) -> Policies | None:
     return None if bandit.optimal is None else np.log(bandit.optimal)
 
 
-def response_data(objective: Objective, bandit: Responses) -> dict[str, Floats]:
-    """What the loss reads of each response beside its probabilities, ``"reward"`` or ``"length"``: (..., n) each.
+def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(None)) -> dict[str, Floats]:
+    """What the loss reads of each response beside its probabilities, by name: (n, prompts) each.
 
-    Rewards are those of `reward_of`. A bandit that states no lengths has responses of one token each.
+    Names are ``"reward"``, ``"length"`` and those that the loss derives itself (`PairObjective.derived`). Rewards are
+    those of `reward_of`. A bandit that states no lengths has responses of one token each.
+
+    Args:
+        prompts: indices of prompts; the objective's lambda is one number, or one for each of them.
 
     Raises:
         ValueError: the loss reads rewards, and the bandit has none.
     """
-    read = {name.rsplit("_", 1)[0] for name in objective.data} if isinstance(objective, PairObjective) else set()
-    found: dict[str, Floats] = {}
-    if "length" in read:
-        found["length"] = np.ones(bandit.reference.shape) if bandit.lengths is None else bandit.lengths
-    if "reward" in read:
-        rewards = reward_of(bandit)
-        if rewards is None:
-            raise ValueError(
-                f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
-            )
-        found["reward"] = rewards
-    return found
+    if not (isinstance(objective, PairObjective) and objective.data):
+        return {}
+    shape = np.atleast_2d(bandit.reference).shape
+    stated = {"ref_logp": np.log(bandit.reference)}
+    stated["length"] = np.ones(shape) if bandit.lengths is None else bandit.lengths
+    rewards = reward_of(bandit) if objective.reads_rewards else None
+    if rewards is not None:
+        stated["reward"] = rewards
+    elif objective.reads_rewards:
+        raise ValueError(
+            f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
+        )
+    known = {kind: values.reshape(shape)[prompts].T for kind, values in stated.items()}
+    if bandit.liked is not None and bandit.disliked is not None and bandit.counts is not None:
+        seen = np.diagonal(bandit.counts, axis1=-2, axis2=-1)
+        for kind, part in (("liked", bandit.liked), ("disliked", bandit.disliked)):
+            share = part / np.where(seen > 0, seen, 1.0)
+            known[kind] = share.reshape(shape)[prompts].T
+    known |= objective.derived(known)
+    return {kind: known[kind] for kind in {name.rsplit("_", 1)[0] for name in objective.data}}
 
 
-def at_ends(objective: Objective, values: dict[str, Any], ends: tuple[Any, Any]) -> list[Any]:
+def at_ends(objective: Objective, values: Mapping[str, Any], ends: tuple[Any, Any]) -> list[Any]:
     """The loss's ``data`` of pairs, in its order, from the ``values`` of `response_data`, (n, ...) each.
 
     ends: indices of winners and losers on the first axis.
@@ -74,5 +93,5 @@ def at_ends(objective: Objective, values: dict[str, Any], ends: tuple[Any, Any])
 
 def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) -> list[Floats]:
     """The loss's ``data`` of pairs of responses, in its order: (..., pairs) each, for ``ends`` on the last axis."""
-    values = {kind: np.moveaxis(x, -1, 0) for kind, x in response_data(objective, bandit).items()}
-    return [np.moveaxis(x, 0, -1) for x in at_ends(objective, values, ends)]
+    batch = bandit.reference.shape[:-1]
+    return [x.T.reshape(*batch, -1) for x in at_ends(objective, response_data(objective, bandit), ends)]

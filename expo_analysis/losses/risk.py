@@ -9,6 +9,7 @@ from ..bandit import Bandit
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
 from .responses import pair_data, reward_of
+from .unpaired import on
 
 
 def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
@@ -48,6 +49,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if reward is not None:
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     refuse_coupled(objective)
+    objective = on(bandit, objective)
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))

@@ -99,7 +99,8 @@ class OnPolicy:
     @cached_property
     def data(self) -> dict[str, Tensor]:
         """What else the loss reads of these pairs."""
-        values = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(self.objective, self.bandit).items()}
+        known = response_data(self.objective, self.bandit)
+        values = {kind: torch.from_numpy(x[:, 0].copy()) for kind, x in known.items()}
         return dict(zip(self.objective.data, at_ends(self.objective, values, self.ends), strict=True))
 
     @cached_property

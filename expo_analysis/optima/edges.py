@@ -48,10 +48,11 @@ class Edges:
 
     @cached_property
     def net(self) -> csr_array:
-        """The same, edges counting negative whose winner is the low end of the pair."""
+        """The same, edges counting negative whose winner is the low end of the pair, and not where both are one."""
         high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
-        sign = np.where(self.winner > self.loser, 1.0, -1.0)
-        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+        sign = np.sign(self.winner - self.loser).astype(np.float64)
+        pair = np.where(high > low, high * (high - 1) // 2 + low, 0)  # a single response is no pair
+        return self._sums(pair, sign, self.n * (self.n - 1) // 2)
 
     @cached_property
     def upward(self) -> csr_array:

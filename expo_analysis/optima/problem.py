@@ -288,9 +288,7 @@ class Problem:
 
         reference = own(bandit.reference.reshape(-1, n)[rows].T)
         mass = reference.sum(axis=0)
-        of_responses = {
-            kind: own(values.reshape(-1, n)[rows].T) for kind, values in response_data(objective, bandit).items()
-        }
+        of_responses = {kind: own(values) for kind, values in response_data(objective, bandit, rows).items()}
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
         edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
         facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
@@ -352,7 +350,7 @@ def _datum(
     whole = log_reference if log_mass is None else log_reference + log_mass
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
     names = objective.data if isinstance(objective, PairObjective) else ()
-    return datum | dict(zip(names, at_ends(objective, dict(of_responses), edges.ends), strict=True))
+    return datum | dict(zip(names, at_ends(objective, of_responses, edges.ends), strict=True))
 
 
 def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:

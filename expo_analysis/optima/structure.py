@@ -49,10 +49,10 @@ class Structures:
 def data_of(objective: Objective, bandit: Bandit) -> Datum:
     """What parameters of terms may depend on: log pi_ref, rewards, lengths of ordered pairs, (prompts, n, n) each."""
     n = bandit.n
-    known = {"ref_logp": np.log(bandit.reference), **response_data(objective, bandit)}
-    datum = {}
+    known = {"ref_logp": np.log(bandit.reference.reshape(-1, n).T), **response_data(objective, bandit)}
+    datum: dict[str, Floats] = {}
     for kind, values in known.items():
-        of_winner = np.broadcast_to(values.reshape(-1, n)[:, :, None], (values.size // n, n, n))
+        of_winner = np.broadcast_to(values.T[:, :, None], (values.shape[1], n, n))
         datum |= {f"{kind}_w": of_winner, f"{kind}_l": np.swapaxes(of_winner, -1, -2)}
     return datum
 

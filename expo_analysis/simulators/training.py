@@ -174,8 +174,7 @@ def train(
     done = 0
     with one_thread():
         for group in groups:
-            own = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(chosen[group[0]], data).items()}
-            task = _Task([chosen[i] for i in group], policy, reference, rewards, own, sets, training)
+            task = _Task([chosen[i] for i in group], policy, reference, rewards, data, sets, training)
             base = done
 
             def advance(step: int, base: int = base) -> None:
@@ -216,7 +215,7 @@ class _Task:
         policy: Policy,
         reference: Floats,
         rewards: Tensor,
-        of_responses: dict[str, Tensor],
+        data: Bandit | Pairs,
         sets: int,
         training: Training,
     ) -> None:
@@ -227,7 +226,10 @@ class _Task:
         self.policy = policy
         self.training = training
         self.log_reference = torch.from_numpy(np.log(reference))
-        self.rewards, self.of_responses = rewards, of_responses
+        self.rewards = rewards
+        each = [response_data(objective, data) for objective in objectives]
+        # (responses of all prompts, O): what a loss derives may depend on lambda
+        self.of_responses = {k: torch.from_numpy(np.stack([x[k].T.reshape(-1) for x in each], -1)) for k in each[0]}
         self.parameters = policy.start().expand(*self.shape, -1).clone()
         if training.estimator == "token_kl":
             self.conditionals = policy.conditionals(self.log_reference)
@@ -255,7 +257,7 @@ class _Task:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         weight = self._own(batch, read) if self.training.on_policy else batch.weight
         data = zip(objective.data, at_ends(objective, self.of_responses, (batch.winner, batch.loser)), strict=True)
-        own = {name: value.expand(*self.shape, -1) for name, value in data}
+        own = {name: value.movedim(-1, 0).expand(*self.shape, -1) for name, value in data}
         total = (weight * objective.loss(*read, **own)).sum(dim=-1)
         if regulariser is None:
             return total

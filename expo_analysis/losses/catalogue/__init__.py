@@ -20,6 +20,7 @@ from .nonconvex import EXO, DiscoPOP
 from .qpo import QPO
 from .rewards import MADPO, ODPO, REBEL, RewardAwarePO, RewardDistillation
 from .rlhf import RLHF
+from .scored import QRPO, AStarPO
 
 __all__ = [
     "AOT",
@@ -39,6 +40,7 @@ __all__ = [
     "ORPO",
     "PRO",
     "QPO",
+    "QRPO",
     "REBEL",
     "RLHF",
     "RPO",
@@ -47,6 +49,7 @@ __all__ = [
     "SPPO",
     "APODown",
     "APOZero",
+    "AStarPO",
     "AlphaPO",
     "BradleyTerry",
     "CalDPO",
@@ -73,7 +76,7 @@ CATALOGUE: dict[str, type[Objective]] = {
         *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
         *(PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
         *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
-        *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO),
+        *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO, AStarPO, QRPO),
         *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
     )
 }
