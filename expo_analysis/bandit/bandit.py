@@ -7,7 +7,7 @@ The preferences p* of a population follow from pi*, or are any others, which no 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +29,7 @@ from .arrays import (
 )
 from .display import summary, table
 from .labels import Labels, Names
+from .rankings import Choices, choices_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,7 @@ class Bandit:
             stated_preference: for `from_preferences`, else None. responses, prompt_names: tuples, or None where
             nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None. liked,
             disliked: for `from_labels` and `from_scores`, else None; ``counts`` and ``pairs`` are then diagonal.
+            choices: for `from_rankings`, else None.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
@@ -87,6 +89,7 @@ class Bandit:
     lengths: Policies | None
     liked: Policies | None = field(init=False)
     disliked: Policies | None = field(init=False)
+    choices: Choices | None = field(init=False)
     counts: PairMatrices | None = field(init=False)
     ties: PairMatrices | None = field(init=False)
     stated_preference: PairMatrices | None = field(init=False)
@@ -270,6 +273,62 @@ class Bandit:
         )
 
     @classmethod
+    def from_rankings(
+        cls,
+        reference: ArrayLike | None,
+        rankings: Sequence[Sequence[Hashable]],
+        *,
+        sets: Sequence[Iterable[Hashable]] | None = None,
+        weights: ArrayLike | None = None,
+        prompts: Sequence[Hashable] | None = None,
+        prompt_weights: ArrayLike | None = None,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Rankings of several responses, best first; or the best few, or the best one, of a set.
+
+        Listwise losses (`PlackettLuceDPO` ...) read them as they are; losses of pairs read all pairs of a ranking, each
+        with the ranking's weight.
+
+        Args:
+            rankings: of names, or of numbers where nothing names responses.
+            sets: for each ranking the responses that it was made from; those that it does not list come behind all
+                that it does, in no order. Default: those that it lists.
+            weights: of each ranking; default 1.
+            prompts: of each ranking, a name or a number, for a bandit with prompts.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> tastes = ea.Bandit.from_rankings([0.5, 0.3, 0.2], [[0, 1, 2], [2, 0, 1], [1], [2]], sets=4 * [range(3)])
+            >>> ea.solve(ea.PlackettLuceEXPO(0.1), tastes).policy.round(3)
+            array([0.28 , 0.271, 0.449])
+        """
+        own = {"rewards": rewards, "lengths": lengths}
+        if isinstance(reference, str) or reference is None:
+            seen = responses if responses is not None else dict.fromkeys(one for order in rankings for one in order)
+            responses = list(seen)
+        names = Names.found(responses, prompt_names, {"reference": reference, **own}, {}, prompt_weights)
+        policy = reference_policy(reference, names)
+        several = policy.ndim == 2
+        own_names = names.responses if names.responses is not None else tuple(range(policy.shape[-1]))
+        own_prompts = names.prompts if names.prompts is not None else tuple(range(len(policy)))
+        choices, above = choices_of(rankings, sets, weights, prompts, own_names, own_prompts if several else None)
+        made = cls.__new__(cls)
+        made._settle(
+            names,
+            policy,
+            normalise(above + np.swapaxes(above, -1, -2)),
+            prompt_weights,
+            own,
+            above.sum(axis=(-1, -2)),
+            counts=above,
+            choices=choices,
+        )
+        return made
+
+    @classmethod
     def _of_singles(
         cls,
         reference: ArrayLike | None,
@@ -348,6 +407,7 @@ class Bandit:
         ties: PairMatrices | None = None,
         stated_preference: PairMatrices | None = None,
         singles: tuple[Policies | None, Policies | None] = (None, None),
+        choices: Choices | None = None,
     ) -> None:
         """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
         weights = prompt_distribution(prompt_weights, reference.shape[:-1], default_weights, names)
@@ -363,6 +423,7 @@ class Bandit:
             **{name: of_responses(name, value, reference.shape, names) for name, value in own.items()},
             liked=singles[0],
             disliked=singles[1],
+            choices=choices,
             counts=counts,
             ties=ties,
             stated_preference=stated_preference,

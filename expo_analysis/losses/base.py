@@ -106,11 +106,14 @@ class PairObjective(Objective):
     """An objective whose preference term is a loss of (winner, loser) log-probabilities.
 
     risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
+    ``listwise``: whether -log sigma(s_w - s_l), the loss of a pair, becomes -log softmax(s)_w on choices among several.
 
     A loss says what it is in one of two ways. ``terms``, a sum of psi(statistic), is all that solvers, proofs and the
     trainer need: what is known of the loss is derived from it. ``pair_loss``, a bare formula, may be anything; of it
     nothing is assumed but what ``claims`` states.
     """
+
+    listwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,10 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     refuse_coupled(objective)
     objective = on(bandit, objective)
+    if objective.listwise and bandit.choices is not None:
+        total = _of_choices(objective, bandit, log_policy, log_reference)
+        regulariser = objective.regulariser
+        return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
@@ -73,3 +77,18 @@ def refuse_coupled(objective: Objective) -> None:
             f"objective must be a loss of single pairs: {type(objective).__name__} couples the pairs of a batch and "
             "has no risk over weighted pairs; call its loss on a batch of pairs instead"
         )
+
+
+def _of_choices(objective: PairObjective, bandit: Bandit, log_policy: Array, log_reference: Array) -> Array:
+    """The weighted sum of -log softmax(s)_c over choices, the loss of a pair being -log sigma(s_w - s_l)."""
+    assert objective.terms is not None and bandit.choices is not None
+    xp, data = namespace(log_policy), bandit.choices
+    (term,) = objective.facts.terms
+    score = term.statistic.scale * (log_policy - log_reference if objective.facts.needs_reference else log_policy)
+    blocked = xp.asarray(np.where(data.members, 0.0, -np.inf), dtype=score.dtype)
+    among = score[..., None, :] + blocked
+    top = xp.max(among, axis=-1, keepdims=True)
+    total = xp.log(xp.sum(xp.exp(among - top), axis=-1)) + top[..., 0]
+    loss = total - xp.take(score, xp.asarray(data.chosen), axis=-1)
+    weight = xp.asarray(data.weight, dtype=score.dtype)
+    return xp.sum(weight * xp.where(weight > 0, loss, 0.0 * weight), axis=-1)

@@ -57,6 +57,8 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
         total = total + merged.logistic.value(merged.margin(at[high] - at[low])).sum(axis=0)
+    if problem.choices is not None:
+        total = total + problem.choices.value(problem.at(x, problem.choices.relative))
     for part in problem.parts:
         at = problem.at(x, part.relative)
         psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
@@ -128,6 +130,8 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
     edges = problem.edges
     slope: Any = None
     bend: Any = None
+    if problem.choices is not None:
+        slope, bend = problem.choices.derivatives(problem.at(x, problem.choices.relative))
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
         first, second = merged.derivatives(at[high] - at[low])
@@ -152,6 +156,9 @@ def gradient_size(problem: Problem, x: Floats) -> Floats:
     edges, weight = problem.edges, problem.weight
     to_ends = edges.to_winner + edges.to_loser
     size = np.zeros_like(x)
+    if problem.choices is not None:
+        slope, _ = problem.choices.derivatives(problem.at(x, problem.choices.relative))
+        size = size + abs(incidence(problem.n)) @ np.abs(slope)
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
         of_pairs = np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))

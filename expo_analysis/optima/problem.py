@@ -31,11 +31,12 @@ from ..bandit import Bandit
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
-from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
+from ..losses.facts import Facts, StatedFacts, is_likelihood, of_link, of_log_ratio
 from ..losses.psi import Logistic, Psi
 from ..losses.responses import at_ends, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
+from .choices import ChoicePart
 from .edges import Edges
 
 
@@ -106,7 +107,8 @@ class Problem:
     where x are scores, the divergence whose mu they are; None where x are logits. log_optimal: (n, B), log pi*
     normalised over the n responses, or of `RLHF` the reward; None where it is not known. responses: (n, B), the numbers
     that the bandit has for them. exists: (B,), whether a minimiser is known to exist. of_responses: what else the loss
-    reads of each response (see `losses.responses`), (n, B) each.
+    reads of each response (see `losses.responses`), (n, B) each. choices: of one response among several, in the place
+    of pairs.
     """
 
     objective: Objective
@@ -122,6 +124,7 @@ class Problem:
     responses: Indices | None = None
     exists: Mask | None = None
     of_responses: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    choices: ChoicePart | None = None
     ARRAYS: ClassVar[tuple[str, ...]] = (
         *("weight", "log_reference", "log_mass", "pull", "likelihood", "log_optimal", "responses", "exists"),
     )
@@ -202,6 +205,8 @@ class Problem:
         return self.link is not None or of_log_ratio(term.statistic) is not None
 
     def _pair_parts(self) -> list[PairPart]:
+        if self.choices is not None:
+            return []
         return [self._part(place, term) for place, term in enumerate(self.facts.terms) if self._is_pair(term)]
 
     @cached_property
@@ -307,6 +312,7 @@ class Problem:
             responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
             exists=exists,
             of_responses=of_responses,
+            choices=_choices(objective, facts, bandit, rows, labels, degree.shape),
         )
 
     def in_logits(self) -> Problem:
@@ -330,7 +336,10 @@ class Problem:
         # whether a formula agrees with terms is not to be found out once more
         stated = StatedFacts(objective) if isinstance(objective, PairObjective) and self.is_formula else None
         facts = stated or objective.facts_at(datum)
-        taken = dataclasses.replace(self, objective=objective, facts=facts, of_responses=of_responses, **changes)
+        choices = None if self.choices is None else self.choices.take(columns)
+        taken = dataclasses.replace(
+            self, objective=objective, facts=facts, of_responses=of_responses, choices=choices, **changes
+        )
         for name in ("reference", "target"):  # what is known need not be computed again
             if vars(self).get(name) is not None:
                 vars(taken)[name] = vars(self)[name].take(columns, axis=1)
@@ -351,6 +360,33 @@ def _datum(
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
     names = objective.data if isinstance(objective, PairObjective) else ()
     return datum | dict(zip(names, at_ends(objective, of_responses, edges.ends), strict=True))
+
+
+def _choices(
+    objective: Objective, facts: Facts, bandit: Bandit, rows: Any, labels: Indices, shape: tuple[int, int]
+) -> ChoicePart | None:
+    """The choices of a bandit's rankings among the responses ``labels``, for a loss that reads them."""
+    data = bandit.choices
+    if data is None or not (isinstance(objective, PairObjective) and objective.listwise):
+        return None
+    (term,) = facts.terms
+    own = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, shape)
+    members = data.members[:, own]  # (choices, n, B)
+    place = np.full((bandit.n, shape[1]), -1)
+    np.put_along_axis(place, own, np.arange(len(own))[:, None], axis=0)
+    chosen = place[data.chosen]
+    there = (chosen >= 0) & (members.sum(axis=1) > 1)
+    weight = np.where(there, data.weight.reshape(-1, len(data.chosen))[rows].T, 0.0)
+    used = (weight > 0).any(axis=1)
+    members = members | ~there[:, None]  # of weight 0, and yet with something to sum over
+    slope = term.statistic.scale
+    return ChoicePart(
+        slope,
+        of_link(term.statistic) is None and facts.needs_reference,
+        np.maximum(chosen, 0)[used],
+        members[used],
+        weight[used],
+    )
 
 
 def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:

@@ -16,6 +16,7 @@ from .fdpo import FDPO, ChiPO
 from .hinge import Hinge, SLiC
 from .ipo import IPO
 from .likelihood import CPO, ORPO, RPO, SFT, AlphaPO, BradleyTerry, SimPER, SimPO
+from .listwise import PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO
 from .nonconvex import EXO, DiscoPOP
 from .qpo import QPO
 from .rewards import MADPO, ODPO, REBEL, RewardAwarePO, RewardDistillation
@@ -60,6 +61,9 @@ __all__ = [
     "Hinge",
     "LengthNormalisedDPO",
     "PessimisticDPO",
+    "PlackettLuce",
+    "PlackettLuceDPO",
+    "PlackettLuceEXPO",
     "RegressionEXPO",
     "RewardAwarePO",
     "RewardDistillation",
@@ -76,6 +80,7 @@ CATALOGUE: dict[str, type[Objective]] = {
         *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
         *(PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
         *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
+        *(PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO),
         *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO, AStarPO, QRPO),
         *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
     )
