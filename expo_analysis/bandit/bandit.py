@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,7 +29,7 @@ from .arrays import (
 )
 from .display import summary, table
 from .labels import Labels, Names
-from .rankings import Choices, choices_of
+from .rankings import Choices, Triples, choices_of, triples_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ class Bandit:
             stated_preference: for `from_preferences`, else None. responses, prompt_names: tuples, or None where
             nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None. liked,
             disliked: for `from_labels` and `from_scores`, else None; ``counts`` and ``pairs`` are then diagonal.
-            choices: for `from_rankings`, else None.
+            choices: for `from_rankings`, triples: for `from_triples`; else None.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
@@ -90,6 +90,7 @@ class Bandit:
     liked: Policies | None = field(init=False)
     disliked: Policies | None = field(init=False)
     choices: Choices | None = field(init=False)
+    triples: Triples | None = field(init=False)
     counts: PairMatrices | None = field(init=False)
     ties: PairMatrices | None = field(init=False)
     stated_preference: PairMatrices | None = field(init=False)
@@ -305,27 +306,74 @@ class Bandit:
             >>> ea.solve(ea.PlackettLuceEXPO(0.1), tastes).policy.round(3)
             array([0.28 , 0.271, 0.449])
         """
+        listed = [*rankings, *(sets or [])]
+        names, policy, own_names, own_prompts = cls._named(reference, listed, responses, prompt_names, prompt_weights)
+        choices, above = choices_of(rankings, sets, weights, prompts, own_names, own_prompts)
         own = {"rewards": rewards, "lengths": lengths}
-        if isinstance(reference, str) or reference is None:
-            seen = responses if responses is not None else dict.fromkeys(one for order in rankings for one in order)
-            responses = list(seen)
-        names = Names.found(responses, prompt_names, {"reference": reference, **own}, {}, prompt_weights)
+        return cls._of_wins(names, policy, above, prompt_weights, own, choices=choices)
+
+    @classmethod
+    def from_triples(
+        cls,
+        reference: ArrayLike | None,
+        triples: Sequence[Sequence[Hashable]],
+        *,
+        weights: ArrayLike | None = None,
+        prompts: Sequence[Hashable] | None = None,
+        prompt_weights: ArrayLike | None = None,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """A third response beside each winner and loser: (third, winner, loser), which `WRPO` and `TPO` read.
+
+        Losses of pairs read winner and loser. Other arguments are those of `from_rankings`.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> fused = ea.Bandit.from_triples([0.1, 0.5, 0.4], [(0, 1, 2), (0, 2, 1)], weights=[3, 1])
+            >>> ea.solve(ea.DPO(1.0), fused).policy.round(3)
+            array([0.1  , 0.711, 0.189])
+        """
+        names, policy, own_names, own_prompts = cls._named(reference, triples, responses, prompt_names, prompt_weights)
+        found, wins = triples_of(triples, weights, prompts, own_names, own_prompts)
+        own = {"rewards": rewards, "lengths": lengths}
+        return cls._of_wins(names, policy, wins, prompt_weights, own, triples=found)
+
+    @classmethod
+    def _named(
+        cls,
+        reference: ArrayLike | None,
+        listed: Iterable[Iterable[Hashable]],
+        responses: Iterable[Hashable] | None,
+        prompt_names: Iterable[Hashable] | None,
+        prompt_weights: ArrayLike | None,
+    ) -> tuple[Names, Policies, Sequence[Hashable], Sequence[Hashable] | None]:
+        """Names, the reference, and by which names (or numbers) rows of data call responses and prompts."""
+        if responses is None and (isinstance(reference, str) or reference is None):
+            seen = dict.fromkeys(one for row in listed for one in row)
+            numbers = [one for one in seen if isinstance(one, int)]
+            responses = sorted(numbers) if len(numbers) == len(seen) else list(seen)
+        names = Names.found(responses, prompt_names, {"reference": reference}, {}, prompt_weights)
         policy = reference_policy(reference, names)
-        several = policy.ndim == 2
-        own_names = names.responses if names.responses is not None else tuple(range(policy.shape[-1]))
-        own_prompts = names.prompts if names.prompts is not None else tuple(range(len(policy)))
-        choices, above = choices_of(rankings, sets, weights, prompts, own_names, own_prompts if several else None)
+        own = range(policy.shape[-1]) if names.responses is None else names.responses
+        prompts = range(len(policy)) if names.prompts is None else names.prompts
+        return names, policy, tuple(own), tuple(prompts) if policy.ndim == 2 else None
+
+    @classmethod
+    def _of_wins(
+        cls,
+        names: Names,
+        policy: Policies,
+        wins: PairMatrices,
+        prompt_weights: ArrayLike | None,
+        own: dict[str, ArrayLike | None],
+        **data: Any,
+    ) -> Bandit:
         made = cls.__new__(cls)
-        made._settle(
-            names,
-            policy,
-            normalise(above + np.swapaxes(above, -1, -2)),
-            prompt_weights,
-            own,
-            above.sum(axis=(-1, -2)),
-            counts=above,
-            choices=choices,
-        )
+        pairs = normalise(wins + np.swapaxes(wins, -1, -2))
+        made._settle(names, policy, pairs, prompt_weights, own, wins.sum(axis=(-1, -2)), counts=wins, **data)
         return made
 
     @classmethod
@@ -408,6 +456,7 @@ class Bandit:
         stated_preference: PairMatrices | None = None,
         singles: tuple[Policies | None, Policies | None] = (None, None),
         choices: Choices | None = None,
+        triples: Triples | None = None,
     ) -> None:
         """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
         weights = prompt_distribution(prompt_weights, reference.shape[:-1], default_weights, names)
@@ -424,6 +473,7 @@ class Bandit:
             liked=singles[0],
             disliked=singles[1],
             choices=choices,
+            triples=triples,
             counts=counts,
             ties=ties,
             stated_preference=stated_preference,
@@ -460,6 +510,15 @@ class Bandit:
         wins = 2 * self.preference
         wins *= self.pairs
         return wins
+
+    @property
+    def label_shares(self) -> dict[str, Floats]:
+        """``"liked"`` and ``"disliked"``, the shares of each response's labels, (..., n); empty without labels."""
+        if self.liked is None or self.disliked is None or self.counts is None:
+            return {}
+        seen = np.diagonal(self.counts, axis1=-2, axis2=-1)
+        parts = {"liked": self.liked, "disliked": self.disliked}
+        return {name: part / np.where(seen > 0, seen, 1.0) for name, part in parts.items()}
 
     @cached_property
     def edges(self) -> tuple[Indices, Indices, Floats]:

@@ -1,4 +1,4 @@
-"""Rankings and choices among several responses."""
+"""Rankings, choices among several responses, and triples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .._checks import as_floats, check_shape
 from .._types import Floats, Indices, Mask, PairMatrices
 
-__all__ = ["Choices"]
+__all__ = ["Choices", "Triples"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,15 @@ class Choices:
     members: Mask
     weight: Floats
 
-    @property
-    def rests(self) -> Mask:
-        """(C, n): the others."""
-        others = self.members.copy()
-        others[np.arange(len(self.chosen)), self.chosen] = False
-        return others
+
+@dataclass(frozen=True, eq=False)
+class Triples:
+    """A third response beside a winner and a loser: (T,) each; weight: (..., T), summing to one over each prompt."""
+
+    third: Indices
+    winner: Indices
+    loser: Indices
+    weight: Floats
 
 
 def choices_of(
@@ -86,7 +89,39 @@ def choices_of(
     return choices, above[0] if row is None else above
 
 
-def _known(places: dict[Any, int], name: Hashable, ranking: int, what: str) -> int:
+def _known(places: dict[Any, int], name: Hashable, number: int, what: str, of: str = "ranking") -> int:
     if name not in places:
-        raise ValueError(f"ranking {ranking} has the {what} {name!r}; accepted: {list(places)}")
+        raise ValueError(f"{of} {number} has the {what} {name!r}; accepted: {list(places)}")
     return places[name]
+
+
+def triples_of(
+    triples: Sequence[Sequence[Hashable]],
+    weights: ArrayLike | None,
+    prompts: Sequence[Hashable] | None,
+    names: Sequence[Hashable],
+    prompt_names: Sequence[Hashable] | None,
+) -> tuple[Triples, PairMatrices]:
+    """The triples, and how often each response beat each other one, (..., n, n), by weight.
+
+    Raises:
+        ValueError: naming the triple by its number.
+    """
+    for k, triple in enumerate(triples):
+        if isinstance(triple, str) or len(triple) != 3:
+            raise ValueError(f"triple {k} must be (third, winner, loser), got {triple!r}")
+    pairs = [(winner, loser) for _, winner, loser in triples]
+    _, wins = choices_of(pairs, None, weights, prompts, names, prompt_names)
+    place = {name: k for k, name in enumerate(names)}
+    at = np.array([[_known(place, one, k, "response", "triple") for one in t] for k, t in enumerate(triples)])
+    weight = np.ones(len(triples)) if weights is None else as_floats("weights", weights)
+    distinct, which = np.unique(at, axis=0, return_inverse=True)
+    row = np.zeros(len(triples), dtype=np.intp)
+    if prompt_names is not None and prompts is not None:
+        row = np.array([{name: k for k, name in enumerate(prompt_names)}[x] for x in prompts])
+    shares = np.zeros((1 if prompt_names is None else len(prompt_names), len(distinct)))
+    np.add.at(shares, (row, which.reshape(-1)), weight)
+    total = shares.sum(axis=1, keepdims=True)
+    shares = shares / np.where(total > 0, total, 1.0)
+    third, winner, loser = distinct.T
+    return Triples(third, winner, loser, shares[0] if prompt_names is None else shares), wins

@@ -30,8 +30,11 @@ def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[to
     """
     rng = np.random.default_rng(seed)
     width = np.geomspace(0.1, 20.0, count)[:, None]
-    logs = [torch.tensor(-width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for _ in LOG_PROBABILITIES]
-    return logs + [torch.tensor(np.ceil(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))) for _ in objective.data]
+    found = []
+    for name in (*LOG_PROBABILITIES, *objective.data):
+        drawn = width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))
+        found.append(torch.tensor(-drawn if "logp" in name else np.ceil(drawn)))
+    return found
 
 
 def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:

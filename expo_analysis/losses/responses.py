@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._types import Floats, Policies
+from .._types import Floats, Indices, Policies
+from ..bandit import Bandit
 from .base import Objective, PairObjective
+from .statistics import SLOTS, THIRD
 
 
 class Responses(Protocol):
@@ -22,12 +24,6 @@ class Responses(Protocol):
     def rewards(self) -> Policies | None: ...
     @property
     def lengths(self) -> Policies | None: ...
-    @property
-    def liked(self) -> Policies | None: ...
-    @property
-    def disliked(self) -> Policies | None: ...
-    @property
-    def counts(self) -> Floats | None: ...
 
 
 def reward_of(bandit: Responses) -> Policies | None:
@@ -72,26 +68,36 @@ def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(
             f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
         )
     known = {kind: values.reshape(shape)[prompts].T for kind, values in stated.items()}
-    if bandit.liked is not None and bandit.disliked is not None and bandit.counts is not None:
-        seen = np.diagonal(bandit.counts, axis1=-2, axis2=-1)
-        for kind, part in (("liked", bandit.liked), ("disliked", bandit.disliked)):
-            share = part / np.where(seen > 0, seen, 1.0)
-            known[kind] = share.reshape(shape)[prompts].T
+    if isinstance(bandit, Bandit):
+        known |= {kind: share.reshape(shape)[prompts].T for kind, share in bandit.label_shares.items()}
     known |= objective.derived(known)
-    return {kind: known[kind] for kind in {name.rsplit("_", 1)[0] for name in objective.data}}
+    return {kind: known[kind] for kind in {name.rsplit("_", 1)[0] for name in objective.data} - {"logp"}}
 
 
-def at_ends(objective: Objective, values: Mapping[str, Any], ends: tuple[Any, Any]) -> list[Any]:
-    """The loss's ``data`` of pairs, in its order, from the ``values`` of `response_data`, (n, ...) each.
+def at_ends(objective: Objective, values: Mapping[str, Any], ends: tuple[Any, ...]) -> dict[str, Any]:
+    """The loss's ``data`` of pairs, in its order, from ``values`` of responses by name, (n, ...) each.
 
-    ends: indices of winners and losers on the first axis.
+    Names without values are left out.
+
+    Args:
+        values: of `response_data`, and perhaps ``"logp"``.
+        ends: indices of winners, losers and, where there are some, third responses on the first axis.
     """
     read = objective.data if isinstance(objective, PairObjective) else ()
-    places = dict(zip("wl", ends, strict=True))
-    return [values[kind][places[slot]] for kind, slot in (name.rsplit("_", 1) for name in read)]
+    places = dict(zip((*SLOTS, THIRD), (*ends, ends[0])[:3], strict=True))
+    parts = {name: name.rsplit("_", 1) for name in read}
+    return {name: values[kind][places[slot]] for name, (kind, slot) in parts.items() if kind in values}
 
 
-def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) -> list[Floats]:
-    """The loss's ``data`` of pairs of responses, in its order: (..., pairs) each, for ``ends`` on the last axis."""
-    batch = bandit.reference.shape[:-1]
-    return [x.T.reshape(*batch, -1) for x in at_ends(objective, response_data(objective, bandit), ends)]
+def reads_third(objective: Objective) -> bool:
+    """Whether the loss reads a third response beside winner and loser."""
+    return isinstance(objective, PairObjective) and any(name.endswith(f"_{THIRD}") for name in objective.data)
+
+
+def edges_of(objective: Objective, bandit: Bandit) -> tuple[Indices, Indices, Indices, Floats]:
+    """(winner, loser, third, weight) of a bandit's data, as `Bandit.edges`; the third is the winner on plain pairs."""
+    if bandit.triples is not None and reads_third(objective):
+        triples = bandit.triples
+        return triples.winner, triples.loser, triples.third, triples.weight
+    winner, loser, weight = bandit.edges
+    return winner, loser, winner, weight

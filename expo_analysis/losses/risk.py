@@ -8,7 +8,7 @@ from .._types import Array
 from ..bandit import Bandit
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
-from .responses import pair_data, reward_of
+from .responses import at_ends, edges_of, response_data, reward_of
 from .unpaired import on
 
 
@@ -54,12 +54,16 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         total = _of_choices(objective, bandit, log_policy, log_reference)
         regulariser = objective.regulariser
         return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
-    winner, loser, weight = bandit.edges
+    *edges, weight = edges_of(objective, bandit)
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
-    ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
+    ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in edges[:2])
+    # (n, ...) each, the responses first
+    known = response_data(objective, bandit)
+    values = {kind: like(x.reshape(bandit.n, *bandit.reference.shape[:-1])) for kind, x in known.items()}
+    values["logp"] = xp.moveaxis(log_policy, -1, 0)
     data = {
-        name: xp.broadcast_to(xp.moveaxis(like(value), -1, 0), (len(winner), *shape[:-1]))
-        for name, value in zip(objective.data, pair_data(objective, bandit, (winner, loser)), strict=True)
+        name: xp.broadcast_to(value, (len(edges[0]), *shape[:-1]))
+        for name, value in at_ends(objective, values, tuple(edges)).items()
     }
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from .._types import Array
 from ..bandit import Bandit
 from ..divergences import Divergence
-from .base import Objective, PairObjective
+from .base import PairObjective
 from .data import of_datum
 from .terms import Sum
-
-O = TypeVar("O", bound=Objective)  # noqa: E741
 
 SHARES = {"w": of_datum("liked_w"), "l": of_datum("disliked_l")}
 """Which share of a response's labels are those of a winner, or of a loser."""
@@ -64,8 +61,6 @@ class Unpaired(PairObjective):
         return self.of.derived(known)
 
 
-def on(bandit: Bandit, objective: O) -> O | Unpaired:
+def on(bandit: Bandit, objective: PairObjective) -> PairObjective:
     """The objective as it is, or as one of single responses, where the bandit has these instead of pairs."""
-    if bandit.liked is None or not isinstance(objective, PairObjective) or isinstance(objective, Unpaired):
-        return objective
-    return Unpaired(objective.lam, dataclasses.replace(objective))
+    return objective if bandit.liked is None or isinstance(objective, Unpaired) else Unpaired(objective.lam, objective)

@@ -74,5 +74,5 @@ class ChoicePart:
     def take(self, columns: Indices) -> ChoicePart:
         """The same at these positions of the batch."""
         slope = self.slope if np.ndim(self.slope) == 0 else np.take(self.slope, columns, axis=-1)
-        chosen, members, weight = (x.take(columns, axis=-1) for x in (self.chosen, self.members, self.weight))
-        return ChoicePart(slope, self.relative, chosen, members, weight)
+        chosen, members = self.chosen.take(columns, axis=-1), self.members.take(columns, axis=-1)
+        return ChoicePart(slope, self.relative, chosen, members, self.weight.take(columns, axis=-1))

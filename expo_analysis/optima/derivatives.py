@@ -80,8 +80,7 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
 
 
 def _datum(problem: Problem, log_policy: Floats) -> Datum:
-    ends = dict(zip("wl", problem.edges.ends, strict=True))
-    return {**problem.datum, **{f"logp_{slot}": log_policy[end] for slot, end in ends.items()}}
+    return {**problem.datum, **{f"logp_{slot}": log_policy[end] for slot, end in problem.edges.by_slot.items()}}
 
 
 def expand(problem: Problem, x: Floats) -> Expansion:
@@ -181,8 +180,8 @@ def gradient_size(problem: Problem, x: Floats) -> Floats:
         first = formula.at_ends(problem, log_policy)[1]
         own = own + edges.to_winner @ np.abs(weight * first[0]) + edges.to_loser @ np.abs(weight * first[1])
     for term in problem.general:
-        dw, dl, *_ = _term_derivatives(problem, term, log_policy)
-        own = own + edges.to_winner @ np.abs(weight * dw) + edges.to_loser @ np.abs(weight * dl)
+        for slot, d in _term_derivatives(problem, term, log_policy)[0].items():
+            own = own + edges.to(slot) @ np.abs(weight * d)
     if problem.divergence is not None:
         own = own + problem.lam * np.abs(problem.divergence.derivatives(log_policy, problem.log_reference)[0])
     return np.asarray(size + own + softmax(x) * own.sum(axis=0))
@@ -214,7 +213,13 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
         losses, first, second = formula.at_ends(problem, log_policy)
         add(first[0], first[1], second[0][0], second[0][1], second[1][1])
     for term in problem.general:
-        add(*_term_derivatives(problem, term, log_policy))
+        first_t, second_t = _term_derivatives(problem, term, log_policy)
+        for slot, d in first_t.items():
+            a, total = a + edges.to(slot) @ (weight * d), total + (weight * d).sum(axis=0)
+        for (slot, other), dd in second_t.items():
+            rows = rows + edges.to(slot) @ (weight * dd)
+            if slot != other:
+                cross = cross + edges.between(slot, other) @ (weight * dd) / 2
     if problem.divergence is not None:
         lam = problem.lam
         first_d, second_d = problem.divergence.derivatives(log_policy, problem.log_reference)
@@ -222,19 +227,22 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
     return a, rows, cross, total, losses
 
 
-def _term_derivatives(problem: Problem, term: Term, log_policy: Floats) -> tuple[Floats, ...]:
-    """f_w, f_l, f_ww, f_wl and f_ll of weight psi(m), m a combination of atoms: the chain rule, (E, B) each."""
+def _term_derivatives(
+    problem: Problem, term: Term, log_policy: Floats
+) -> tuple[dict[str, Floats], dict[tuple[str, str], Floats]]:
+    """First and second derivatives of weight psi(m) in log pi of each slot, (E, B) each: the chain rule."""
     datum = _datum(problem, log_policy)
     place = problem.facts.terms.terms.index(term)
     psi, margin = bound(term.psi, datum), term.statistic.value(datum)
     slope, bend = problem.of_psi(psi, place, margin)
     scale, weight = evaluate(term.statistic.scale, datum), evaluate(term.weight, datum)
-    first = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
-    second = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
     for coefficient, atom in term.statistic.parts:
         d, dd = atom.derivatives_of(datum)
-        first[atom.slot] = first[atom.slot] + coefficient * d
-        second[atom.slot] = second[atom.slot] + coefficient * dd
+        first[atom.slot] = first.get(atom.slot, 0.0) + coefficient * d
+        second[atom.slot] = second.get(atom.slot, 0.0) + coefficient * dd
     slope, bend = weight * scale * slope, weight * scale**2 * bend
-    w, l = first["w"], first["l"]  # noqa: E741
-    return slope * w, slope * l, bend * w**2 + slope * second["w"], bend * w * l, bend * l**2 + slope * second["l"]
+    crossed = {(s, t): bend * first[s] * first[t] for s in first for t in first}
+    own = {(s, s): crossed[s, s] + slope * second[s] for s in first}
+    return {s: slope * d for s, d in first.items()}, crossed | own

@@ -33,7 +33,7 @@ from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
 from ..losses.facts import Facts, StatedFacts, is_likelihood, of_link, of_log_ratio
 from ..losses.psi import Logistic, Psi
-from ..losses.responses import at_ends, response_data, reward_of
+from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
 from .choices import ChoicePart
@@ -282,7 +282,8 @@ class Problem:
 
         wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
         labels = members
-        if (degree[:-1] < degree[1:]).any():
+        triples = bandit.triples if reads_third(objective) else None
+        if triples is None and (degree[:-1] < degree[1:]).any():
             order = np.argsort(-degree, axis=0, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, None], 0), order[None], 1)
             labels = members[order]
@@ -295,14 +296,19 @@ class Problem:
         mass = reference.sum(axis=0)
         of_responses = {kind: own(values) for kind, values in response_data(objective, bandit, rows).items()}
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
-        edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+        if triples is None:
+            edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+            weight = wins[edges.winner, edges.loser]
+        else:
+            edges = Edges(n, triples.winner, triples.loser, triples.third)
+            weight = triples.weight.reshape(-1, len(triples.third))[rows].T
         facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
         pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
         return cls(
             objective,
             facts,
             edges,
-            wins[edges.winner, edges.loser],
+            weight,
             log_reference,
             log_mass,
             pull=lam * mass if pulls else None,
@@ -358,8 +364,7 @@ def _datum(
     """What parameters of terms may depend on, (E, B) each: log pi_ref over all responses, of a part of them too."""
     whole = log_reference if log_mass is None else log_reference + log_mass
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
-    names = objective.data if isinstance(objective, PairObjective) else ()
-    return datum | dict(zip(names, at_ends(objective, of_responses, edges.ends), strict=True))
+    return datum | at_ends(objective, {**of_responses, "ref_logp": whole}, tuple(edges.by_slot.values()))
 
 
 def _choices(

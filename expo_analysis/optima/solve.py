@@ -135,7 +135,7 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
         path = _over_all(objective, bandit, lams, method)
         if (np.asarray(path.status) == Status.OPTIMAL).all() and np.isfinite(path.log_policies).all():
             return whole.described(path, shares)
-    objective = on(bandit, objective)
+    objective = on(bandit, objective) if isinstance(objective, PairObjective) else objective
     reward = _reward(bandit) if isinstance(objective, RewardObjective) else None
     found = along_lambdas(objective, bandit, lams, restricted, method, reward)
     shape, own = (len(lams), *bandit.reference.shape), (len(lams), *bandit.reference.shape[:-1])
@@ -233,7 +233,7 @@ class _Flat:
 
 
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
-    objective = on(bandit, objective)
+    objective = on(bandit, objective) if isinstance(objective, PairObjective) else objective
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
     data = data_of(objective, bandit)

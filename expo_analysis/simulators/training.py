@@ -25,7 +25,7 @@ from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
-from ..losses.responses import at_ends, response_data, reward_of
+from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
@@ -256,8 +256,10 @@ class _Task:
         if objective.facts.needs_reference:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         weight = self._own(batch, read) if self.training.on_policy else batch.weight
-        data = zip(objective.data, at_ends(objective, self.of_responses, (batch.winner, batch.loser)), strict=True)
-        own = {name: value.movedim(-1, 0).expand(*self.shape, -1) for name, value in data}
+        data = at_ends(objective, self.of_responses, (batch.winner, batch.loser))
+        own = {name: value.movedim(-1, 0).expand(*self.shape, -1) for name, value in data.items()}
+        if reads_third(objective):  # pairs have none of their own
+            own |= {"logp_t": read[0]} | ({"ref_logp_t": read[2]} if "ref_logp_t" in objective.data else {})
         total = (weight * objective.loss(*read, **own)).sum(dim=-1)
         if regulariser is None:
             return total

@@ -22,6 +22,7 @@ from .qpo import QPO
 from .rewards import MADPO, ODPO, REBEL, RewardAwarePO, RewardDistillation
 from .rlhf import RLHF
 from .scored import QRPO, AStarPO
+from .triples import TPO, WRPO
 
 __all__ = [
     "AOT",
@@ -48,6 +49,8 @@ __all__ = [
     "SFT",
     "SPO",
     "SPPO",
+    "TPO",
+    "WRPO",
     "APODown",
     "APOZero",
     "AStarPO",
@@ -82,6 +85,7 @@ CATALOGUE: dict[str, type[Objective]] = {
         *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
         *(PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO),
         *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO, AStarPO, QRPO),
+        *(WRPO, TPO),
         *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
     )
 }
