@@ -11,7 +11,6 @@ from .bandit import RaggedBandit as RaggedBandit
 from .bandit import win_classes as win_classes
 from .bandit.files import read_bandit as read_bandit
 from .bandit.files import read_ragged_bandit as read_ragged_bandit
-from .bandit.labelled import read_labels as read_labels
 from .desiderata import DESIDERATA as DESIDERATA
 from .desiderata import ReportCard as ReportCard
 from .desiderata import ReportCards as ReportCards
