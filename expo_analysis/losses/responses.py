@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._types import Floats, Policies
+from .._autograd import values
+from .._types import Floats, Mask, Policies
 from .base import Objective, PairObjective
 
 
@@ -21,7 +22,6 @@ class Responses(Protocol):
     def rewards(self) -> Policies | None: ...
     @property
     def lengths(self) -> Policies | None: ...
-
 
 def reward_of(bandit: Responses) -> Policies | None:
     """r(x, y), (..., n): the rewards that the bandit states, else r* = log pi*; None where there are neither.
@@ -56,7 +56,7 @@ def response_data(objective: Objective, bandit: Responses) -> dict[str, Floats]:
         rewards = reward_of(bandit)
         if rewards is None:
             raise ValueError(
-                f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
+                f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])"
             )
         found["reward"] = rewards
     return found
@@ -76,3 +76,44 @@ def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) ->
     """The loss's ``data`` of pairs of responses, in its order: (..., pairs) each, for ``ends`` on the last axis."""
     values = {kind: np.moveaxis(x, -1, 0) for kind, x in response_data(objective, bandit).items()}
     return [np.moveaxis(x, 0, -1) for x in at_ends(objective, values, ends)]
+
+
+def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
+    """Raise where the rewards or lengths of a pair are none that the loss has a value for.
+
+    Args:
+        compared: (..., n, n), whether i ever beats j.
+
+    Raises:
+        ValueError: the loss of such a pair is nan at the reference, and so everywhere.
+    """
+    if not (isinstance(objective, PairObjective) and objective.data):
+        return
+    n = bandit.reference.shape[-1]
+    prompt, winner, loser = np.nonzero(compared.reshape(-1, n, n))
+    own = {kind: np.atleast_2d(x) for kind, x in response_data(objective, bandit).items()}
+    log_reference = np.log(np.atleast_2d(bandit.reference))
+    ends = ((prompt, winner), (prompt, loser))
+    data = at_ends(objective, own, ends)
+    logs = [log_reference[end] for end in ends]
+    undefined = np.isnan(values(objective.with_lam(1.0).one_per_pair, *logs, *logs, *data))
+    if undefined.any():
+        k = int(np.argmax(undefined))
+        one, other = (_called(bandit, "responses", int(i[k])) for i in (winner, loser))
+        where = f" on prompt {_called(bandit, 'prompt_names', int(prompt[k]))}" if bandit.reference.ndim > 1 else ""
+        found = " and ".join(f"{name} = {x[k]:g}" for name, x in zip(objective.data, data, strict=True))
+        raise ValueError(
+            f"bandit must have {'s and '.join(own)}s that {_class_name(objective)} has a value for; it is nan where "
+            f"response {one} beats {other}{where}, with {found}"
+        )
+
+
+def _called(bandit: Responses, kind: str, index: int) -> str:
+    """A response or a prompt by its name, else by its number."""
+    names = getattr(bandit, kind, None)
+    return str(index) if names is None else repr(names[index])
+
+
+def _class_name(objective: Objective) -> str:
+    """The class of the loss; of one that stands for another, that of the other."""
+    return type(getattr(objective, "of", objective)).__name__

@@ -8,7 +8,7 @@ from .._types import Array
 from ..bandit import Bandit
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
-from .responses import pair_data, reward_of
+from .responses import at_ends, refuse_undefined, response_data, reward_of
 
 
 def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
@@ -48,13 +48,15 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if reward is not None:
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     refuse_coupled(objective)
+    refuse_undefined(objective, bandit, bandit.wins > 0)
     winner, loser, weight = bandit.edges
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
-    data = {
-        name: xp.broadcast_to(xp.moveaxis(like(value), -1, 0), (len(winner), *shape[:-1]))
-        for name, value in zip(objective.data, pair_data(objective, bandit, (winner, loser)), strict=True)
+    own = {
+        kind: xp.moveaxis(xp.broadcast_to(like(values), shape), -1, 0)
+        for kind, values in response_data(objective, bandit).items()
     }
+    data = dict(zip(objective.data, at_ends(objective, own, (winner, loser)), strict=True))
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
         weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))

@@ -32,7 +32,7 @@ import numpy as np
 from .._symbols import Symbol
 from .._types import Array
 from ..divergences import Divergence, ReverseKL
-from ..numerics import exp, log_odds_ceiling, namespace
+from ..numerics import exp, expm1, log_odds_ceiling, namespace
 from ..numerics import log_odds as log_odds_of
 from .data import Data, Datum, evaluate
 
@@ -148,7 +148,7 @@ class Powered(Atom):
     def value(self, logp: Array, ref_logp: Array) -> Array:
         if self.alpha == 0:
             return logp
-        return namespace(logp).expm1(-self.alpha * logp) / -self.alpha
+        return expm1(-self.alpha * logp) / -self.alpha
 
     def derivatives(self, logp: Array, ref_logp: Array) -> tuple[Any, Any]:
         slope = exp(-self.alpha * logp)
