@@ -262,7 +262,7 @@ def _solve_alike(
     target = reference if found.target is None else found.target
 
     def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        flat.begin(columns[at], *describe(objective, structure, held, signed))
+        flat.begin(columns[at], *describe(objective, structure, held, signed, bandit, int(prompt[at[0]])))
         masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:

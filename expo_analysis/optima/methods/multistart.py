@@ -69,7 +69,7 @@ def solve(problem: Problem) -> Found:
     return Found(log_policy, nothing, searched.steps, status, certificate, message, np.zeros(size, dtype=bool))
 
 
-def _verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) -> tuple[Status, Certificate, str]:
+def _verdict(problem: Problem, found: LocalMinima, vanished: str, b: int) -> tuple[Status, Certificate, str]:
     agreeing = f"{found.agreeing[b]} of {found.starts} starts"
     if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
         text = f"several policies reach the lowest value found ({agreeing}); one of them is returned"
