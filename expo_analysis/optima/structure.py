@@ -238,19 +238,17 @@ def describe(
             "mass as the reference does"
         )
     if len(structure.components) > 1:
+        parts = _names(structure.components, names)
         if held and not notes:
             expo = objective.facts_at(None).likelihood == {}
             mass = "keeps its mass under the reference" if expo else "has a mass of its own at the minimiser"
-            return (
-                Status.OPTIMAL,
-                f"the comparison graph has components {_names(structure.components, names)}; each {mass}",
-            )
+            return Status.OPTIMAL, f"the comparison graph has components {parts}; each {mass}"
         alone = [c for (c, *rest) in structure.components if not rest]
         unseen = f" (responses {called(alone, names)} are in no comparison)" if alone else ""
         if not held:
             notes.append(
-                f"the comparison graph has components {_names(structure.components, names)}{unseen}, whose total masses the "
-                "objective leaves open; the policy returned keeps each at its mass under the reference"
+                f"the comparison graph has components {parts}{unseen}, whose total masses the objective leaves open; "
+                "the policy returned keeps each at its mass under the reference"
             )
     status = Status.NO_MINIMISER if structure.lost else Status.NOT_UNIQUE if notes else Status.OPTIMAL
     return status, "; ".join(notes) or "the minimiser"

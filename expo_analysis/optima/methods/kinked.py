@@ -113,8 +113,8 @@ def _verdict(
     why += [f"responses {unseen} are in no comparison, and the others can use their mass"] * bool(unseen)
     if why:
         text = (
-            f"no minimiser: {', '.join(why)}; the loss falls as the probability of responses {every} tends to 0, and the "
-            "policy is that limit"
+            f"no minimiser: {', '.join(why)}; the loss falls as the probability of responses {every} tends to 0, and "
+            "the policy is that limit"
         )
         return Status.NO_MINIMISER, Certificate.THEOREM, text
     if not found.unique:
