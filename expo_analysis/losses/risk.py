@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .._types import Array
@@ -54,7 +56,8 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         total = _of_choices(objective, bandit, log_policy, log_reference)
         regulariser = objective.regulariser
         return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
-    refuse_undefined(objective, bandit, bandit.wins > 0)
+    if objective.data:
+        _refuse_once(objective.with_lam(1.0), bandit)
     winner, loser, third, weight = edges_of(objective, bandit)
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
@@ -71,6 +74,11 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if objective.regulariser is not None:
         total = total + objective.lam * objective.regulariser(log_policy, log_reference)
     return total
+
+
+@lru_cache(maxsize=64)
+def _refuse_once(objective: PairObjective, bandit: Bandit) -> None:
+    refuse_undefined(objective, bandit, bandit.wins > 0)
 
 
 def refuse_coupled(objective: Objective) -> None:
