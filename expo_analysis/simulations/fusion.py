@@ -38,7 +38,7 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             loss is DPO, the source's response is in no datum, and its probability is left open: `solve` says
             {at[0.0].replace("_", " ")}. **[ours]**""",
             f"""*Training* is stopped before that limit, or is not: after {middle} steps of gradient descent the
-            source's response has {then[0.03]:.2g} at a = 0.03, {then[0.1]:.2g} at a = 0.1 and {then[0.3]:.2g} at a = 0.3; after
+            source's response has {then[0.03]:.2g}, {then[0.1]:.2g} and {then[0.3]:.2g} at a = 0.03, 0.1 and 0.3; after
             {steps[-1]:,} at least {end[[0.03, 0.1, 0.3]].min():.3g}. At a = 0.1 it has more than half from step
             {half:,} on; before that its mass falls for a while, as the normaliser takes from it what the better
             response gains. At a = 0 it ends at {end[0.0]:.1g}, by nothing but that. **[ours]**""",

@@ -37,9 +37,9 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""*Noise.* Each datum has a reward of its own, r plus noise, and one policy serves all. The squared
             distance asks for the mean of the differences, and so does the forward KL, whose gradient
             σ'(λh̄)(λh̄ − η Δr) is zero at the mean too: they differ by no more than {max(forward, 1e-9):.0e}. The
-            backward KL asks for the mean of σ(η Δr), which noise pulls towards 1/2: at a standard deviation of {largest:g} its optimum is
-            {means.loc[largest, "backward_kl"]:.2f} from the one for r, the others' {means.loc[largest, "squared"]:.2f},
-            which more data would remove and not the former. **[ours]**""",
+            backward KL asks for the mean of σ(η Δr), which noise pulls towards 1/2: at a standard deviation of
+            {largest:g} its optimum is {means.loc[largest, "backward_kl"]:.2f} from the one for r, the others'
+            {means.loc[largest, "squared"]:.2f}, which more data would remove and not the former. **[ours]**""",
             f"""*Restricted policies.* With one feature that cannot follow the reward the three have optima of their
             own, by up to {spread:.2f} in expected reward. At λ = {low:g} RLHF earns {reward.loc[low, "rlhf"]:.2f}, the
             three {reward.loc[low, "squared"]:.2f}: for small λ they fit differences of rewards, not an expectation. The
