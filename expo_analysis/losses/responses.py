@@ -36,7 +36,7 @@ def reward_of(bandit: Responses) -> Policies | None:
             raise ValueError(
                 f"bandit must have a reward for every response, but that at {at if len(at) > 1 else at[0]} is not known"
             )
-        return bandit.rewards
+        return np.array(bandit.rewards)  # which may be written to, or torch warns of it
     return None if bandit.optimal is None else np.log(bandit.optimal)
 
 
@@ -51,7 +51,7 @@ def response_data(objective: Objective, bandit: Responses) -> dict[str, Floats]:
     read = {name.rsplit("_", 1)[0] for name in objective.data} if isinstance(objective, PairObjective) else set()
     found: dict[str, Floats] = {}
     if "length" in read:
-        found["length"] = np.ones(bandit.reference.shape) if bandit.lengths is None else bandit.lengths
+        found["length"] = np.ones(bandit.reference.shape) if bandit.lengths is None else np.array(bandit.lengths)
     if "reward" in read:
         rewards = reward_of(bandit)
         if rewards is None:
@@ -96,15 +96,18 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
     ends = ((prompt, winner), (prompt, loser))
     data = at_ends(objective, own, ends)
     logs = [log_reference[end] for end in ends]
-    undefined = np.isnan(values(objective.with_lam(1.0).one_per_pair, *logs, *logs, *data))
+    loss = objective.with_lam(1.0).one_per_pair
+    with np.errstate(all="ignore"):  # functions of data in terms may take numpy's arrays only, formulas torch's
+        found = loss(*logs, *logs, *data) if objective.states_terms else values(loss, *logs, *logs, *data)
+    undefined = np.isnan(found)
     if undefined.any():
         k = int(np.argmax(undefined))
         one, other = (_called(bandit, "responses", int(i[k])) for i in (winner, loser))
         where = f" on prompt {_called(bandit, 'prompt_names', int(prompt[k]))}" if bandit.reference.ndim > 1 else ""
-        found = " and ".join(f"{name} = {x[k]:g}" for name, x in zip(objective.data, data, strict=True))
+        numbers = " and ".join(f"{name} = {x[k]:g}" for name, x in zip(objective.data, data, strict=True))
         raise ValueError(
             f"bandit must have {'s and '.join(own)}s that {_class_name(objective)} has a value for; it is nan where "
-            f"response {one} beats {other}{where}, with {found}"
+            f"response {one} beats {other}{where}, with {numbers}"
         )
 
 
