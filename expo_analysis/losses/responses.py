@@ -40,7 +40,7 @@ def reward_of(bandit: Responses) -> Policies | None:
             raise ValueError(
                 f"bandit must have a reward for every response, but that at {at if len(at) > 1 else at[0]} is not known"
             )
-        return bandit.rewards
+        return np.array(bandit.rewards)  # which may be written to, or torch warns of it
     return None if bandit.optimal is None else np.log(bandit.optimal)
 
 
@@ -120,7 +120,10 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
     ends = ((winner, prompt), (loser, prompt))
     data = at_ends(objective, {**known, "logp": log_reference, "ref_logp": log_reference}, ends)
     logs = [log_reference[end] for end in ends]
-    undefined = np.isnan(values(objective.one_per_pair, *logs, *logs, *data.values()))
+    with np.errstate(all="ignore"):  # functions of data in terms may take numpy's arrays only, formulas torch's
+        given = (*logs, *logs, *data.values())
+        loss = objective.one_per_pair
+        undefined = np.isnan(loss(*given) if objective.states_terms else values(loss, *given))
     if undefined.any():
         k = int(np.argmax(undefined))
         one, other = (_called(bandit, "responses", int(i[k])) for i in (winner, loser))
