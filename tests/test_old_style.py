@@ -83,8 +83,8 @@ def test_a_formula_restated_has_the_bits_of_its_parent(written: Any) -> None:
 def test_a_formula_with_claims_is_proven_too() -> None:
     """Status and certificate are the same, and no bound is violated or says nothing.
 
-    What is measured at each end of a pair is a larger error than what is known of a log-ratio, a few hundred times where
-    one response hangs by a thread: it would be thousands if every end's error had to pass the thread.
+    What is measured at each end of a pair is a larger error than what is known of a log-ratio, a few hundred times
+    where one response hangs by a thread; it would be thousands if every end's error had to pass the thread.
     """
     larger = []
     for bandit, lam in drawn():

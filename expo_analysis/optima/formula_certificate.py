@@ -2,9 +2,9 @@ r"""The error bound for convex losses that read log pi_w and log pi_l apart, of 
 
 With f the loss of a pair, and g the gradient by the chain rule of `problem.expand`, whose entries add up to 0: let one
 response, the hub, have what the others leave. Then an error of size e_i of g_i is a current from i to the hub j, and
-costs at most e_i sqrt(R_ij) in the norm sqrt(g' H^+ g). The Hessian's edge weights must not be negative, as the elimination never subtracts. The
-derivatives of a bare formula are by torch; what they are off by is taken to be a few roundings of their size or M, or
-what is measured, whichever is larger (see `measured`). [ours]
+costs at most e_i sqrt(R_ij) in the norm sqrt(g' H^+ g). The Hessian's edge weights must not be negative, as the
+elimination never subtracts. The derivatives of a bare formula are by torch; what they are off by is taken to be a few
+roundings of their size or M, or what is measured, whichever is larger (see `measured`). [ours]
 """
 
 from __future__ import annotations
