@@ -112,3 +112,28 @@ def test_what_is_not_of_this_form_is_searched_for() -> None:
         assert ea.solve(objective, bandit).certificate == "search"
     own, known = (ea.solve(ea.ExplicitPO(0.1, d), bandit).policy for d in (Own(), "reverse_kl"))
     np.testing.assert_allclose(own, known, rtol=1e-8)
+
+
+def test_where_derivatives_underflow_it_says_so() -> None:
+    """A chain 0 > 1 > 2 under reverse KL: the derivatives in pi agree at the optimum, where log pi_2 is -1e7."""
+    counts, lam = [[0, 5, 3], [0, 0, 4], [0, 0, 0]], mp.mpf(0.03)
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], counts)
+    solution = ea.solve(ea.ExplicitPO(0.03, "reverse_kl"), bandit)
+    assert (solution.status, solution.certificate) == ("failed", "none")
+    assert "a minimiser exists" in solution.message and "responses [2] have fallen below 1e-290" in solution.message
+    with mp.workdps(50):
+        w, ref = oracles.wins(bandit), oracles.reference_of(bandit)
+
+        def slopes(share: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
+            """dF/dpi_0 and dF/dpi_1 of F = sum w log(1 + pi_l/pi_w) + lam KL, where pi_2 is nothing beside pi_1."""
+            first = -w[0, 1] * share / (1 - share) + lam * (mp.log((1 - share) / ref[0]) + 1)
+            return first, w[0, 1] + lam * (mp.log(share / ref[1]) + 1)
+
+        def difference(y: mp.mpf) -> mp.mpf:
+            return slopes(mp.exp(y))[1] - slopes(mp.exp(y))[0]
+
+        second = mp.exp(mp.findroot(difference, mp.mpf(solution.log_policy[1])))
+        pressure = w[0, 2] / (1 - second) + w[1, 2] / second
+        third = (slopes(second)[0] - pressure) / lam - 1 + mp.log(ref[2])
+        assert int(third / mp.log(10)) == -5_192_971
+        assert oracles.distance(solution.policy, [1 - second, second, mp.mpf(0)]) < 2e-13
