@@ -6,6 +6,8 @@ from . import on_policy as on_policy
 from . import paper as paper
 from . import simulators as simulators
 from . import terms as terms
+from .accuracy import implicit_reward_accuracy as implicit_reward_accuracy
+from .accuracy import reward_accuracy as reward_accuracy
 from .bandit import Bandit as Bandit
 from .bandit import RaggedBandit as RaggedBandit
 from .bandit import win_classes as win_classes
