@@ -181,13 +181,24 @@ def one_token_model(logits: np.ndarray, dtype: torch.dtype) -> OneTokenModel:
     return OneTokenModel(config, torch.tensor(logits, dtype=dtype)).to(dtype)
 
 
-def bandit_pairs(counts: np.ndarray) -> Dataset:
-    """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end."""
+def bandit_pairs(counts: np.ndarray, rewards: np.ndarray | None = None) -> Dataset:
+    """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end.
+
+    rewards: (prompts, K), for the columns ``score_chosen`` and ``score_rejected``.
+    """
     rows = [(p, i, j) for (p, i, j), count in np.ndenumerate(counts) for _ in range(int(count))]
     return Dataset.from_dict(
         {
             "prompt": [[{"role": "user", "content": f"prompt{p}"}] for p, _, _ in rows],
             "chosen": [[{"role": "assistant", "content": f"arm{i}"}] for _, i, _ in rows],
             "rejected": [[{"role": "assistant", "content": f"arm{j}"}] for _, _, j in rows],
+            **(
+                {}
+                if rewards is None
+                else {
+                    "score_chosen": [rewards[p, i] for p, i, _ in rows],
+                    "score_rejected": [rewards[p, j] for p, _, j in rows],
+                }
+            ),
         }
     )

@@ -247,9 +247,7 @@ def _lengths_of(objective: Any) -> list[str]:
 
 @each_per_token
 @given(logs=own.log_probs(lowest=-20.0, highest=-1e-3), of_both=lengths, lam=st.floats(0.05, 20.0))
-def test_lengths_divide_log_probabilities(
-    name: str, logs: Arrays, of_both: list[tuple[int, int]], lam: float
-) -> None:
+def test_lengths_divide_log_probabilities(name: str, logs: Arrays, of_both: list[tuple[int, int]], lam: float) -> None:
     """Sums and lengths give what means give by themselves, and what the formula of means gives."""
     long_w, long_l = (np.array(x, dtype=float)[: len(logs[0])] for x in zip(*of_both, strict=True))
     means = tuple(x / length for x, length in zip(logs, (long_w, long_l, long_w, long_l), strict=True))

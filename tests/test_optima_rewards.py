@@ -68,13 +68,13 @@ def random_bandits() -> dict[str, ea.Bandit]:
         "its own pi*": ea.Bandit(*policies[2:]),
         "a chain": ea.Bandit(*policies[:2], problems.pairs(rng, 4, "sparse", decades=2.0), rewards=rng.normal(size=4)),
         "prompts": ea.Bandit(np.stack(policies[:2]), np.stack(policies[2:]), rewards=rng.normal(size=(2, 4))),
-        "one row for all prompts": ea.Bandit(np.stack(policies[:2]), np.stack(policies[2:]), rewards=rng.normal(size=4)),
+        "one row for all prompts": ea.Bandit(
+            np.stack(policies[:2]), np.stack(policies[2:]), rewards=rng.normal(size=4)
+        ),
         "counts": ea.Bandit.from_counts(problems.policy(rng, 5, 0.02), counts, rewards=rng.normal(size=5)),
         "the lower reward always wins": ea.Bandit.from_counts(policies[0], one_sided, rewards=[0.0, 0.5, 1.0, 2.0]),
         "large rewards": ea.Bandit(*policies[:2], rewards=[1000.0, 1003.0, 1001.0, 999.0]),
-        "preferences of their own": ea.Bandit.from_preferences(
-            policies[1], _cyclic(), rewards=rng.normal(size=4)
-        ),
+        "preferences of their own": ea.Bandit.from_preferences(policies[1], _cyclic(), rewards=rng.normal(size=4)),
     }
 
 
@@ -335,7 +335,9 @@ def test_a_formula_without_a_value_is_refused_too() -> None:
             return reward_w**0.5 * (logp_l - logp_w)
 
     bandit = ea.Bandit([0.5, 0.5], [0.7, 0.3], rewards=[4.0, -1.0])
-    with pytest.raises(ValueError, match="Root has a value for; it is nan where response 1 beats 0, with reward_w = -1"):
+    with pytest.raises(
+        ValueError, match="Root has a value for; it is nan where response 1 beats 0, with reward_w = -1"
+    ):
         ea.solve(Root(1.0), bandit)
 
 

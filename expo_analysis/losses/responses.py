@@ -23,6 +23,7 @@ class Responses(Protocol):
     @property
     def lengths(self) -> Policies | None: ...
 
+
 def reward_of(bandit: Responses) -> Policies | None:
     """r(x, y), (..., n): the rewards that the bandit states, else r* = log pi*; None where there are neither.
 

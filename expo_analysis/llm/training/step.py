@@ -221,7 +221,9 @@ def batch_losses(
 def _data(rules: Rules, batch: Batch, sums: Tensor, lengths: Tensor, keep: Tensor) -> dict[str, Tensor]:
     """What losses may read beside log-probabilities, (B,) each, by name."""
     found = dict(zip(("length_w", "length_l"), lengths.to(sums.dtype), strict=True))
-    rewards = zip(("reward_w", "reward_l"), rewards_of(batch, sums)[:, keep], strict=True) if rules.reads_rewards else ()
+    rewards = (
+        zip(("reward_w", "reward_l"), rewards_of(batch, sums)[:, keep], strict=True) if rules.reads_rewards else ()
+    )
     return found | dict(rewards)
 
 
