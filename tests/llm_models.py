@@ -103,6 +103,12 @@ def pairs(rows: int = 16, seed: int = 0, longest: int = 6, samples: int = 0, cha
     return Dataset.from_dict(columns)
 
 
+def scores(rows: int, seed: int = 3) -> list[list[float]]:
+    """Rewards of the chosen and of the rejected responses, in any order."""
+    found: list[list[float]] = np.random.default_rng(seed).normal(size=(2, rows)).tolist()
+    return found
+
+
 def settings(folder: Path, **given: Any) -> dict[str, Any]:
     """Arguments of a config that trains a tiny model exactly: float32, no checkpoints, no dropout."""
     return {

@@ -242,7 +242,7 @@ NOT_CONVEX = {
 def test_whatever_is_not_claimed_convex_has_a_witness() -> None:
     """QPO makes no claim for any psi and mu; the squared hinge with mu = log is in fact convex.
 
-    ORPO and AlphaPO are convex for two responses and not for three, see below; what couples pairs has no risk to be convex.
+    ORPO and AlphaPO are convex for two responses and not for three, see below; what couples pairs has no risk at all.
     """
     assert set(NOT_CONVEX) | {"qpo_squared_hinge", "orpo", "alpha_po"} | set(BATCH_CASES) == {
         name for name, case in CASES.items() if not case(1.0).claims.convex

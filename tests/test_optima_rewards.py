@@ -188,7 +188,7 @@ def test_madpo_beyond_its_closed_form(p: float, gap: float, lam: float) -> None:
 @settings(max_examples=60)
 @given(p=st.floats(0.02, 0.98), gap=st.floats(-4.0, 4.0), lam=st.floats(0.2, 5.0))
 def test_odpo_moves_the_margin_by_the_gap(p: float, gap: float, lam: float) -> None:
-    """The offset r_w - r_l is that of the pair's order: antisymmetric, so that lam hbar = log p/(1-p) + alpha (r_i - r_j).
+    """The offset r_w - r_l is that of the pair's order: antisymmetric, and lam hbar = log p/(1-p) + alpha (r_i - r_j).
 
     With an offset D that is the same whoever wins, x = e^(lam hbar) would be the positive root of
     (1-p) x^2 + (1-2p) e^D x - p = 0; a formula of one's own has that one.
@@ -311,7 +311,9 @@ def test_a_pair_that_the_loss_has_no_value_for() -> None:
             use()
         assert str(caught.value) == message
     plain = ea.Bandit([0.5, 0.5], [0.7, 0.3], rewards=[0.5, 0.5])
-    with pytest.raises(ValueError, match="it is nan where response 0 beats 1, with reward_l = 0.5 and reward_w = 0.5$"):
+    with pytest.raises(
+        ValueError, match=r"it is nan where response 0 beats 1, with reward_l = 0\.5 and reward_w = 0.5$"
+    ):
         ea.solve(objective, plain)
 
 

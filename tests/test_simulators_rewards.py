@@ -211,5 +211,5 @@ def test_data_that_training_cannot_use() -> None:
     message = "it is nan where response 2 beats 1 on prompt 1, with reward_l = 3 and reward_w = 1$"
     with pytest.raises(ValueError, match=message):
         train(log, TABULAR, reversed_pair, short)
-    with pytest.raises(ValueError, match="it is nan where response .* beats .*, with reward_l"):
+    with pytest.raises(ValueError, match=r"it is nan where response .* beats .*, with reward_l"):
         fixed_points(log, ea.Bandit(REFERENCE[0], OPTIMAL[0], rewards=REWARDS[0]))

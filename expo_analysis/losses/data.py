@@ -90,9 +90,7 @@ reference_log_ratio = Data(
 )
 """log(pi_ref,w / pi_ref,l) of a pair."""
 
-length_l, length_w, reward_l, reward_w = (
-    Data(lambda datum, name=name: datum[name], frozenset({name})) for name in RESPONSE_DATA
-)
+length_l, length_w, reward_l, reward_w = (Data(operator.itemgetter(name), frozenset({name})) for name in RESPONSE_DATA)
 """Numbers of tokens, and known rewards or noisy scores, of winner and loser."""
 
 reward_gap = reward_w - reward_l

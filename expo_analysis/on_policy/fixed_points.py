@@ -235,8 +235,8 @@ def _root(function: Callable[[Tensor], Tensor], start: Floats) -> Floats | None:
 def _judged(problem: OnPolicy, logits: Tensor) -> FixedPoint | None:
     """What is known of a fixed point; None unless the gradient of every response is 0 to rounding.
 
-    Where a response is hardly ever drawn its gradient is small without being at rest: each is measured by its parts, and
-    by what a step in the logits does to it, as all parts vanish where a regression fits every pair.
+    Where a response is hardly ever drawn its gradient is small without being at rest: each is measured by its parts,
+    and by what a step in the logits does to it, as all parts vanish where a regression fits every pair.
     """
     gradient = problem.gradient(logits)
     log_policy = logits.log_softmax(-1)

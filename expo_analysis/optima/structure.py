@@ -50,7 +50,7 @@ def data_of(objective: Objective, bandit: Bandit) -> Datum:
     """What parameters of terms may depend on: log pi_ref, rewards, lengths of ordered pairs, (prompts, n, n) each."""
     n = bandit.n
     known = {"ref_logp": np.log(bandit.reference), **response_data(objective, bandit)}
-    datum = {}
+    datum: dict[str, Floats] = {}
     for kind, values in known.items():
         of_winner = np.broadcast_to(values.reshape(-1, n)[:, :, None], (values.size // n, n, n))
         datum |= {f"{kind}_w": of_winner, f"{kind}_l": np.swapaxes(of_winner, -1, -2)}

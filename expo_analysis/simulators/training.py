@@ -164,7 +164,7 @@ def train(
     counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
     groups = _groups(chosen)
     for group in groups:
-        refuse_undefined(chosen[group[0]], data, (counts > 0).any(axis=0))
+        refuse_undefined(chosen[group[0]], data, np.asarray((counts > 0).any(axis=0)))
     steps = training.epochs
     if isinstance(data, Pairs) and training.batch is not None:
         steps *= steps_per_epoch(data, training.batch)

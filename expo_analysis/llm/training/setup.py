@@ -213,10 +213,10 @@ def check_rewards(mixture: Mixture, name: str, data: PreferenceData, columns: tu
             f"{name} must have rewards that {mixture} has a value for; it is nan at "
             f"{data.where(data.rows[ROW_NUMBER][at])}, with {numbers}"
         )
-    if len(columns) == 1 and not torch.equal(losses, mixture.values_of(rewards + 1.0)):
+    if len(columns) == 1 and not torch.allclose(losses, mixture.values_of(rewards + 1.0), rtol=1e-6, atol=1e-6):
         raise ValueError(
-            f"{name} must have rewards of both responses, as {mixture} does not read their difference alone; its column "
-            f"{columns[0]!r} has no more"
+            f"{name} must have rewards of both responses, as {mixture} does not read their difference alone; its "
+            f"column {columns[0]!r} has no more"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..._checks import check_number
 from ..._symbols import Symbol
@@ -36,7 +36,7 @@ class EXO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        odds = (1 - self.label_smoothing) / self.label_smoothing
+        odds: Any = (1 - self.label_smoothing) / self.label_smoothing
         goal = odds.of("log") if isinstance(odds, Symbol) else math.log(odds)
         return BernoulliKL(goal)(self.lam * hbar)
 

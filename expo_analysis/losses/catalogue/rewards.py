@@ -153,7 +153,7 @@ class MADPO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return reward_gap.map(self.weight) * Logistic()(self.lam * hbar)
+        return Logistic()(self.lam * hbar) * reward_gap.map(self.weight)
 
     def weight(self, gap: Array) -> Array:
         """The weight of pairs with these r_w - r_l."""
