@@ -3,8 +3,8 @@
     torchrun --nproc_per_node 2 -m tests.llm_distributed OUT.json HOW PER_DEVICE OBJECTIVE ...
 
 HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
-objective is "dpo", "mpo", "stream", "derived", "precomputed", or an estimator of EXPO's regulariser. The data are
-uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
+objective is "dpo", "mpo", "stream", "derived", "precomputed", "rewards", or an estimator of EXPO's regulariser. The
+data are uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def objective(name: str) -> tuple[Any, dict[str, Any]]:
     """The objective and settings of the config that go with it."""
     if name in ("dpo", "stream", "derived"):
         return ea.DPO(0.3), {}
+    if name == "rewards":  # beside a loss of means over tokens
+        return [(1.0, ea.MADPO(0.3)), (0.5, ea.REBEL(0.7)), (1.0, ea.LengthNormalisedDPO(2.0))], {}
     if name == "precomputed":
         return ea.DPO(0.3), {"precompute_ref_log_probs": True}
     if name == "mpo":
@@ -88,9 +90,16 @@ def objective(name: str) -> tuple[Any, dict[str, Any]]:
     return ea.EXPO(0.3), {"regulariser_estimator": name}
 
 
-GIVEN = ("dpo", "mpo", "token_kl", "stream")
+GIVEN = ("dpo", "mpo", "token_kl", "stream", "rewards")
 HAVE_REFERENCE = (*GIVEN, "derived")
 """Those with a second model, which is given, or a copy of the first."""
+
+
+def scored(data: Any) -> Any:
+    """With a reward of each response, of any sign and order."""
+    for column, values in zip(("score_chosen", "score_rejected"), tiny.scores(len(data)), strict=True):
+        data = data.add_column(column, values)
+    return data
 
 
 def train(how: str, per_device: int, name: str) -> dict[str, Any]:
@@ -100,6 +109,8 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
     dtype = torch.float64 if how in ("plain", "fsdp2") else torch.float32
     gradients = Gradients()
     data, evaluated = tiny.pairs(ROWS, samples=2), tiny.pairs(EVALUATED, seed=7, samples=2)
+    if name == "rewards":
+        data, evaluated = scored(data), scored(evaluated)
     if name == "stream":
         data, evaluated = data.to_iterable_dataset(), evaluated.to_iterable_dataset()
     with tempfile.TemporaryDirectory() as folder:

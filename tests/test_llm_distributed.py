@@ -18,7 +18,9 @@ from . import llm_distributed, llm_models
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 """Of the processes: one that torch aborts, which has been seen once, says where it was."""
-OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed")
+OBJECTIVES = (
+    *("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed", "rewards"),
+)
 
 
 def launch(folder: Path, how: str, names: tuple[str, ...], **environment: str) -> dict[str, Any]:

@@ -113,7 +113,7 @@ DATA = {
     **{"length_l": RNG.integers(1, 6, 200).astype(float), "length_w": RNG.integers(1, 6, 200).astype(float)},
     **dict(zip(("reward_l", "reward_w"), np.sort(RNG.normal(size=(2, 200)), axis=0), strict=True)),
 }
-"""Lengths that differ, and rewards of which the winner's is the higher one, as a logarithm of their difference needs."""
+"""Lengths that differ, and rewards of which the winner's is the higher one, as their logarithm needs."""
 LAM = 0.7
 
 
