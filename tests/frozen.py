@@ -1,4 +1,4 @@
-"""What a fork server loads last: garbage collections of its forks then leave out, and do not copy, what it has loaded."""
+"""What a fork server loads last: its forks' garbage collections then leave out, and do not copy, what it has loaded."""
 
 import gc
 
