@@ -56,6 +56,7 @@ class Warm:
         names = done.stdout.rpartition("libraries")[2].split()
         if done.returncode or not names:
             raise RuntimeError(f"the tests cannot be loaded:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        self.names = {line for line in done.stdout.splitlines() if "::" in line}  # of the tests that there are
         os.environ["OMP_NUM_THREADS"] = "1"  # as the server starts
         self._context = multiprocessing.get_context("forkserver")
         libraries = [name for name in names if name.split(".")[0] not in OURS | PYTESTS]
