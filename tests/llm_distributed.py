@@ -10,6 +10,7 @@ data are uneven: the last batch of an epoch, and those of evaluation, do not giv
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -151,6 +152,15 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
         "gradient": gradients.first,
         "has_reference": trainer.ref_model is not None,
     }
+
+
+def in_one_of_two(rank: int, port: int, errors: str, *arguments: str) -> None:
+    """What ``torchrun`` makes of a process, for one that was forked and need not load torch."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    main(*arguments)
 
 
 def main(out: str, how: str, per_device: str, *names: str) -> None:
