@@ -46,7 +46,7 @@ DECAYS = np.geomspace(1e-4, 10.0, 11)
 DECAY_LAMS = (0.1, 1.0, 10.0)
 
 REWARDS = ("linear", "quadratic")
-"""The true reward in the features: of the class that is fitted, or with as much of a quadratic part."""
+"""The true reward in the features: of the class that is fitted, or with a quadratic part as large as the linear."""
 SHIFTS = ("none", "prompts", "responses")
 NEWTON = ("dpo", "conservative_dpo", "ipo", "expo", "rpo", "cpo", "bradley_terry", "simpo", "sft")
 """Losses that are convex in the logits and smooth."""
