@@ -193,7 +193,7 @@ class PreferenceTrainer(Trainer):
         if not batches:
             return batches, None
         mark_repeated(batches[-1], self.accelerator, self.args.dataloader_drop_last)
-        return batches, StepTotals.of(batches, self.accelerator, device)
+        return batches, StepTotals.of(batches, self.accelerator, device, self.rules.links)
 
     def pair_losses(self, model: Any, inputs: Batch) -> StepResult:
         """Loss and metrics of the pairs of a batch, not reduced. The batch is one of `PreferenceCollator`."""
