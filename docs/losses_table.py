@@ -22,6 +22,12 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
         ", robust": {"label_smoothing": 0.1, "robust": True},
     },
     "regression_expo": {"": {}, " by cross-entropy": {"criterion": "cross_entropy"}},
+    "reward_aware_po": {
+        "": {},
+        " with distance forward_kl": {"distance": "forward_kl"},
+        " with squared": {"distance": "squared"},
+    },
+    "odpo": {"": {}, " with scale log": {"scale": "log"}},
     "kto": {"": {"reference_point": 1.0}},
     "bco": {"": {"reference_point": 1.0}},
 }
@@ -33,7 +39,10 @@ BY_HAND = {
 }
 """Bare formulas, of which nothing is known but that they are functions."""
 
-OTHER_TRAINERS = {"cpo": "(CPO trainer)", "simpo": "(CPO trainer)", "orpo": "(ORPO trainer)", "kto": "(KTO trainer)"}
+OTHER_TRAINERS = {
+    **dict.fromkeys(("cpo", "simpo", "alpha_po"), "(CPO trainer)"),
+    **{"orpo": "(ORPO trainer)", "kto": "(KTO trainer)"},
+}
 
 M_OF_LAMBDA = {"0": lambda lam: 0.0, "1": lambda lam: 1.0, "λ": lambda lam: lam, "max(1, λ)": lambda lam: max(1.0, lam)}
 
@@ -43,7 +52,8 @@ HEAD = ("name", "class, options", "per pair", "TRL", "reads", "convex", "M", "so
 def table() -> str:
     """The rows, in the order of the catalogue."""
     lines = [HEAD, tuple("---" for _ in HEAD), *(row(name) for name in ea.CATALOGUE)]
-    return "\n".join(f"| {' | '.join(cells)} |".replace("  ", " ").replace("*", r"\*") for cells in lines)
+    escaped = ([cell.replace("*", r"\*").replace("|", r"\|") for cell in cells] for cells in lines)
+    return "\n".join(f"| {' | '.join(cells)} |".replace("  ", " ") for cells in escaped)
 
 
 def row(name: str) -> tuple[str, ...]:

@@ -105,6 +105,7 @@ class Case:
     highest: the largest log-probability at which the plain formula is not infinite.
     kinks: whether the slopes jump where pi = pi_ref.
     bend: the size that second derivatives reach at lam = 1/2, where it is more than 1.
+    rewards: whether loss and slopes have two further arguments, reward_l and reward_w.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Case:
     highest: float = 0.0
     kinks: bool = False
     bend: float = 1.0
+    rewards: bool = False
 
     def __call__(self, lam: Any) -> Any:
         return ea.objective(self.name, lam, **self.options)
@@ -310,6 +312,43 @@ def _orpo() -> Case:
     )
 
 
+def _cal_dpo(options: dict[str, Any], c: float) -> Case:
+    return _one_by_one(
+        "cal_dpo",
+        options,
+        lambda lam, x, y: softplus(y - x) + c * ((x - 1 / (2 * lam)) ** 2 + (y + 1 / (2 * lam)) ** 2),
+        lambda lam, x, y: -sigma(y - x) + 2 * c * (x - 1 / (2 * lam)),
+        lambda lam, x, y: sigma(y - x) + 2 * c * (y + 1 / (2 * lam)),
+        steep=False,
+        bend=2 * c,
+    )
+
+
+def _dpo_shift(options: dict[str, Any], f: float) -> Case:
+    return _one_by_one(
+        "dpo_shift",
+        options,
+        lambda lam, x, y: softplus(-lam * (x - f * y)),
+        lambda lam, x, y: -lam * sigma(-lam * (x - f * y)),
+        lambda lam, x, y: lam * f * sigma(-lam * (x - f * y)),
+    )
+
+
+def _alpha_po(alpha: float, gamma: float) -> Case:
+    def pull(lam: mp.mpf, x: mp.mpf, y: mp.mpf) -> mp.mpf:
+        """sigma(gamma - lam (g(x) - g(y))), g(x) = (1 - e^(-alpha x))/alpha, whose derivative is e^(-alpha x)."""
+        return sigma(gamma - lam * (mp.exp(-alpha * y) - mp.exp(-alpha * x)) / alpha)
+
+    return _one_by_one(
+        "alpha_po",
+        {"alpha": alpha, "gamma": gamma},
+        lambda lam, x, y: softplus(gamma - lam * (mp.exp(-alpha * y) - mp.exp(-alpha * x)) / alpha),
+        lambda lam, x, y: -lam * mp.exp(-alpha * x) * pull(lam, x, y),
+        lambda lam, x, y: lam * mp.exp(-alpha * y) * pull(lam, x, y),
+        relative=False,
+    )
+
+
 def _explicit(name: str, options: dict[str, Any]) -> Case:
     return _own(name, options, lambda lam, h, p_ref: softplus(-h), lambda lam, h, p_ref: -sigma(-h))
 
@@ -389,6 +428,28 @@ PAIR_CASES: dict[str, Case] = {
     "dpop": _dpop({}, 50.0),
     "dpop_light": _dpop({"penalty": 0.5}, 0.5),
     "rpo": _with_likelihood("rpo", {"alpha": 0.25}, 0.25, True),
+    "pessimistic_dpo": _family(
+        "pessimistic_dpo",
+        {"beta": 0.5},
+        lambda lam, m: softplus(-m / 2),
+        lambda lam, m: -sigma(-m / 2) / 2,
+        steep=False,
+    ),
+    "length_normalised_dpo": _logistic("length_normalised_dpo", {}),
+    "dpo_shift": _dpo_shift({"shift": 0.5}, 0.5),
+    "dpo_shift_none": _dpo_shift({"shift": 1.0}, 1.0),
+    "cal_dpo": _cal_dpo({}, 0.5),
+    "cal_dpo_strong": _cal_dpo({"strength": 2.0}, 2.0),
+    "pro": _one_by_one(
+        "pro",
+        {},
+        lambda lam, x, y: (
+            softplus(lam * (y - x))
+            + (softplus(lam * x) + softplus(-lam * x) + softplus(lam * y) + softplus(-lam * y)) / 2
+        ),
+        lambda lam, x, y: lam * (-sigma(lam * (y - x)) + (sigma(lam * x) - sigma(-lam * x)) / 2),
+        lambda lam, x, y: lam * (sigma(lam * (y - x)) + (sigma(lam * y) - sigma(-lam * y)) / 2),
+    ),
     "sft": _one_by_one(
         "sft",
         {},
@@ -414,6 +475,17 @@ PAIR_CASES: dict[str, Case] = {
         lambda lam, x, y: -lam * sigma(lam * (y - x) + 1.5),
         lambda lam, x, y: lam * sigma(lam * (y - x) + 1.5),
         relative=False,
+    ),
+    "alpha_po": _alpha_po(0.25, 0.5),
+    "alpha_po_negative": _alpha_po(-0.5, 0.0),
+    "simper": _one_by_one(
+        "simper",
+        {},
+        lambda lam, x, y: mp.exp(y) - mp.exp(x),
+        lambda lam, x, y: -mp.exp(x),
+        lambda lam, x, y: mp.exp(y),
+        relative=False,
+        steep=False,
     ),
     "orpo": _orpo(),
     "kto": _kto("kto", {}),
@@ -446,7 +518,98 @@ PAIR_CASES: dict[str, Case] = {
         steep=False,
     ),
 }
-"""Every objective of the catalogue that is a loss of single pairs, with every option."""
+"""Every objective of the catalogue that is a loss of single pairs and their log-probabilities, with every option."""
+
+# ------------------------------------------------------------------------------------- pair losses that read rewards
+
+Gap = Callable[[mp.mpf, mp.mpf, mp.mpf], mp.mpf]
+
+
+def _of_rewards(
+    name: str, options: dict[str, Any], value: Gap, slope: Gap, steep: bool = True, bend: float = 1.0
+) -> Case:
+    """A function of lam, hbar and g = r_w - r_l, and its derivative in hbar; loss(lam, *logs, reward_l, reward_w)."""
+
+    def arguments(lam: Any, *given: Any) -> tuple[mp.mpf, mp.mpf, mp.mpf]:
+        logp_w, logp_l, ref_w, ref_l, reward_l, reward_w = (mp.mpf(x) for x in given)
+        return mp.mpf(lam), logp_w - logp_l - (ref_w - ref_l), reward_w - reward_l
+
+    def slopes(*args: Any) -> tuple[mp.mpf, mp.mpf]:
+        s = slope(*arguments(*args))
+        return s, -s
+
+    return Case(name, options, lambda *args: value(*arguments(*args)), slopes, steep, bend=bend, rewards=True)
+
+
+def bernoulli_kl(a: mp.mpf, b: mp.mpf) -> mp.mpf:
+    """KL(Bernoulli(sigma(a)) || Bernoulli(sigma(b)))."""
+    return sigma(a) * (softplus(-b) - softplus(-a)) + sigma(-a) * (softplus(b) - softplus(a))
+
+
+def _squared(name: str, options: dict[str, Any], eta: float = 1.0, by: str = "lam") -> Case:
+    """(lam m - eta g)^2, or that divided by lam^2."""
+    one = (lambda lam: lam**2) if by == "hbar" else (lambda lam: mp.mpf(1))
+    return _of_rewards(
+        name,
+        options,
+        lambda lam, m, g: (lam * m - eta * g) ** 2 / one(lam),
+        lambda lam, m, g: 2 * lam * (lam * m - eta * g) / one(lam),
+    )
+
+
+def madpo_amplification(gap: Any, tau: Any, most: Any, least: Any, rate: Any) -> mp.mpf:
+    """c(|g|), 1 at tau."""
+    k = (most - 1) / (1 - least)
+    return least + (most - least) / (1 + k * mp.exp(rate * (abs(gap) - tau)))
+
+
+def madpo_weight(gap: Any, tau: Any, most: Any, least: Any, rate: Any) -> mp.mpf:
+    if gap <= -tau:
+        return mp.mpf(1)
+    return sigma(madpo_amplification(gap, tau, most, least, rate) * gap) / sigma(gap)
+
+
+def _madpo(options: dict[str, Any], tau: float, most: float, least: float, rate: float) -> Case:
+    own = tuple(map(mp.mpf, (tau, most, least, rate)))
+    return _of_rewards(
+        "madpo",
+        options,
+        lambda lam, m, g: madpo_weight(g, *own) * softplus(-lam * m),
+        lambda lam, m, g: -madpo_weight(g, *own) * lam * sigma(-lam * m),
+    )
+
+
+def _odpo(options: dict[str, Any], alpha: float, f: Callable[[mp.mpf], mp.mpf] = lambda g: g) -> Case:
+    return _of_rewards(
+        "odpo",
+        options,
+        lambda lam, m, g: softplus(alpha * f(g) - lam * m),
+        lambda lam, m, g: -lam * sigma(alpha * f(g) - lam * m),
+    )
+
+
+REWARD_CASES: dict[str, Case] = {
+    "reward_aware_po": _of_rewards(
+        "reward_aware_po",
+        {"eta": 0.75},
+        lambda lam, m, g: bernoulli_kl(mp.mpf(0.75) * g, lam * m),
+        lambda lam, m, g: lam * (sigma(lam * m) - sigma(mp.mpf(0.75) * g)),
+    ),
+    "reward_aware_po_squared": _squared("reward_aware_po", {"distance": "squared", "eta": 1.5}, 1.5),
+    "reward_aware_po_forward": _of_rewards(
+        "reward_aware_po",
+        {"distance": "forward_kl"},
+        lambda lam, m, g: bernoulli_kl(lam * m, g),
+        lambda lam, m, g: lam * _bell(lam * m) * (lam * m - g),
+    ),
+    "rebel": _squared("rebel", {}, by="hbar"),
+    "reward_distillation": _squared("reward_distillation", {}),
+    "odpo": _odpo({"alpha": 0.5}, 0.5),
+    "odpo_log": _odpo({"scale": "log", "alpha": 2.0}, 2.0, mp.log),
+    "madpo": _madpo({}, 2.0, 2.0, 0.5, 1.0),
+    "madpo_other": _madpo({"tau": 1.0, "most": 3.0, "least": 0.25, "rate": 4.0}, 1.0, 3.0, 0.25, 4.0),
+}
+"""Every loss of the catalogue that reads rewards, with every option."""
 
 BATCH_CASES: dict[str, Case] = {
     "aot": Case("aot", {"label_smoothing": 0.125}),
@@ -457,6 +620,7 @@ BATCH_CASES: dict[str, Case] = {
 CASES: dict[str, Case] = {
     **{f"rlhf_{name}": Case("rlhf", g.options) for name, g in GENERATORS.items()},
     **PAIR_CASES,
+    **REWARD_CASES,
     **BATCH_CASES,
 }
 """Every objective of the catalogue with every option."""

@@ -75,11 +75,12 @@ def win_counts(draw: st.DrawFn, n: int, kind: str = "plenty") -> np.ndarray:
 
 
 @st.composite
-def count_bandits(draw: st.DrawFn, max_n: int = 8, kinds: tuple[str, ...] = COUNTS) -> Bandit:
-    """Bandits of observed win counts."""
+def count_bandits(draw: st.DrawFn, max_n: int = 8, kinds: tuple[str, ...] = COUNTS, rewards: bool = False) -> Bandit:
+    """Bandits of observed win counts, and of ``rewards`` between -3 and 3."""
     kind = draw(st.sampled_from(kinds))
     n = draw(st.integers(3 if kind == "unseen" else 2, max_n))
-    return Bandit.from_counts(draw(policies(n)), draw(win_counts(n, kind)))
+    known = draw(st.lists(st.floats(-3.0, 3.0), min_size=n, max_size=n)) if rewards else None
+    return Bandit.from_counts(draw(policies(n)), draw(win_counts(n, kind)), rewards=known)
 
 
 @st.composite

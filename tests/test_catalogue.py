@@ -19,7 +19,7 @@ import expo_analysis as ea
 from expo_analysis.losses.base import Claims
 
 from . import strategies as own
-from .definitions import BATCH_CASES, CASES, GENERATORS, PAIR_CASES, Case
+from .definitions import BATCH_CASES, CASES, GENERATORS, PAIR_CASES, REWARD_CASES, Case
 
 EPS = float(np.finfo(np.float64).eps)
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -132,6 +132,14 @@ def test_a_new_loss_may_leave_its_claims_out() -> None:
     np.testing.assert_allclose(solution.policy, ea.solve(ea.DPO(0.5), bandit).policy, atol=1e-9)
 
 
+def one_sided(bandit: ea.Bandit) -> ea.Bandit:
+    """Counts in which whoever comes first wins, and has the higher reward."""
+    counts = np.triu(np.ones((bandit.n, bandit.n)), 1)
+    shape = bandit.reference.shape
+    rewards = np.broadcast_to(-np.arange(bandit.n), shape)
+    return ea.Bandit.from_counts(bandit.reference, np.broadcast_to(counts, (*shape, bandit.n)), rewards=rewards)
+
+
 SOLVED = {name: case for name, case in CASES.items() if not case(1.0).claims.couples_pairs}
 
 
@@ -139,6 +147,8 @@ SOLVED = {name: case for name, case in CASES.items() if not case(1.0).claims.cou
 def test_a_path_is_its_solutions(case: Case) -> None:
     """Formulas take an array of lambdas; and nothing is optimal that a small step improves on."""
     bandit = ea.Bandit([[0.4, 0.4, 0.2], [0.3, 0.3, 0.4]], [[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    if case is REWARD_CASES["odpo_log"]:  # of rewards that go with the labels
+        bandit = one_sided(bandit)
     lams = [0.3, 2.0]
     path = ea.solve_path(case(1.0), bandit, lams)
     rng = np.random.default_rng(0)
@@ -157,6 +167,8 @@ def test_a_path_is_its_solutions(case: Case) -> None:
 
 
 def in_logits(objective: ea.Objective, bandit: ea.Bandit, theta: torch.Tensor) -> torch.Tensor:
+    if getattr(objective, "scale", "") == "log":
+        bandit = one_sided(bandit)
     return ea.risk(objective, bandit, torch.log_softmax(theta, dim=-1))
 
 
@@ -166,8 +178,8 @@ def hessian(objective: ea.Objective, bandit: ea.Bandit, theta: list[float]) -> n
 
 @st.composite
 def problems(draw: st.DrawFn, max_n: int = 6) -> tuple[ea.Bandit, list[float]]:
-    """A bandit (any graph, or counts) and logits."""
-    bandit = draw(st.one_of(own.bandits(max_n=max_n, smallest=1e-4), own.count_bandits(max_n=max_n)))
+    """A bandit (any graph, or counts with rewards) and logits."""
+    bandit = draw(st.one_of(own.bandits(max_n=max_n, smallest=1e-4), own.count_bandits(max_n=max_n, rewards=True)))
     return bandit, draw(st.lists(st.floats(-8.0, 8.0), min_size=bandit.n, max_size=bandit.n))
 
 
@@ -218,6 +230,13 @@ NOT_CONVEX = {
     "bco_shifted": (0.99, 0.1, 2.0, 3.0),
     "nca": (0.9, 0.1, -1.0, 2.0),
     "sppo": (0.001, 0.01, 0.0, 3.0),
+    "cal_dpo": (0.001, 0.01, 0.0, 3.0),
+    "cal_dpo_strong": (0.001, 0.01, 0.0, 3.0),
+    "pro": (0.999, 0.01, 2.0, 3.0),
+    "alpha_po": (0.5, 0.1, 3.0, 3.0),
+    "alpha_po_negative": (0.5, 0.5, 3.0, 3.0),
+    "simper": (0.5, 0.9, -2.0, 1.0),
+    "reward_aware_po_forward": (0.5, 0.9, -2.0, 1.0),
 }
 
 
@@ -317,6 +336,14 @@ def test_self_concordance_comes_with_convexity() -> None:
 POINT = tuple(np.array([x]) for x in (-1.25, -0.5, -0.75, -2.5))
 
 
+DATA = {"reward_w": np.array([1.5]), "reward_l": np.array([0.25]), "length_w": np.ones(1), "length_l": np.ones(1)}
+
+
+def loss_at(objective: ea.PairObjective, *logs: np.ndarray) -> np.ndarray:
+    """With what else the loss reads."""
+    return objective.loss(*logs, **{name: DATA[name] for name in objective.data})
+
+
 @each_case
 def test_needs_reference(case: Case) -> None:
     objective = case(0.7)
@@ -326,9 +353,9 @@ def test_needs_reference(case: Case) -> None:
         assert values[0] != values[1]
         assert objective.claims.needs_reference
     elif objective.claims.needs_reference:
-        assert objective.loss(*POINT) != objective.loss(*other)
+        assert loss_at(objective, *POINT) != loss_at(objective, *other)
     else:
-        assert objective.loss(*POINT) == objective.loss(*other) == objective.loss(*POINT[:2])
+        assert loss_at(objective, *POINT) == loss_at(objective, *other) == loss_at(objective, *POINT[:2])
 
 
 @each_case
@@ -338,11 +365,11 @@ def test_log_ratio_only(case: Case) -> None:
     if not isinstance(objective, ea.PairObjective):
         assert not objective.claims.log_ratio_only
         return
-    moved = objective.loss(POINT[0] - 1, POINT[1] - 1, *POINT[2:])
+    moved = loss_at(objective, POINT[0] - 1, POINT[1] - 1, *POINT[2:])
     if objective.claims.log_ratio_only:
-        assert moved == objective.loss(*POINT)
+        assert moved == loss_at(objective, *POINT)
     elif case is not PAIR_CASES["qpo_squared_hinge"] and not objective.claims.couples_pairs:
-        assert abs(moved - objective.loss(*POINT)) > 1e-3
+        assert abs(moved - loss_at(objective, *POINT)) > 1e-3
 
 
 @each_case
@@ -352,7 +379,7 @@ def test_regulariser(case: Case) -> None:
     if case.name in ("rlhf", "explicit_po"):
         (generator,) = (g for g in GENERATORS.values() if g.options == case.options)
         assert objective.regulariser == generator.divergence
-    elif case.name in ("expo", "slic"):
+    elif case.name in ("expo", "slic", "pessimistic_dpo"):
         assert objective.regulariser == ea.ForwardKL()
     elif case.name == "spo":
         assert objective.regulariser == ea.ReverseKL()
@@ -415,7 +442,7 @@ def slope_of_psi(objective: Any, margin: float) -> float:
 def test_the_family_is_as_large_as_it_was() -> None:
     """What is derived may become too timid, and then the tests below would be of nothing."""
     names = {case.name for case in QUASICONVEX.values()}
-    assert names == {"dpo", "ipo", "fdpo", "hinge", "chi_po"}
+    assert names == {"dpo", "ipo", "fdpo", "hinge", "chi_po", "length_normalised_dpo"}
     assert set(QUASICONVEX) - set(SMOOTH) == {"hinge"}
 
 

@@ -88,7 +88,7 @@ def _catalogue_rows() -> dict[str, list[str]]:
     """Cells of the table of losses, by name."""
     text = (ROOT / "docs/losses.md").read_text(encoding="utf-8").split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.M)
-    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+    return {name: [cell.strip() for cell in re.split(r"(?<!\\)\|", cells)] for name, cells in rows}
 
 
 def _losses_table() -> ModuleType:

@@ -31,7 +31,10 @@ from expo_analysis.terms import (
     reference_log_ratio,
 )
 
-FUNCTIONS = {"log σ": log_expit, "σ": expit, "exp": np.exp}
+FUNCTIONS = {
+    **{"log σ": log_expit, "σ": expit, "exp": np.exp, "log": np.log},
+    **{"log odds": lambda p: np.log(p / (1 - p)), "weight": ea.MADPO(1.0).weight},
+}
 
 
 class Reader:
@@ -39,8 +42,8 @@ class Reader:
 
     def __init__(self, text, values):
         names = sorted([*FUNCTIONS, *values], key=len, reverse=True)
-        pattern = "|".join(map(re.escape, [*names, "KL(("]))
-        self.tokens = re.findall(rf"{pattern}|\d+\.?\d*|[½¼]|\]₊|[-+*/()\[\],²‖]", text)
+        pattern = "|".join(map(re.escape, [*names, "KL("]))
+        self.tokens = re.findall(rf"{pattern}|\d+\.?\d*|[½¼]|\]₊|\^\(|[-+*/()\[\],²‖]", text)
         assert "".join(self.tokens).replace(" ", "") == text.replace(" ", ""), (text, self.tokens)
         self.values = values
 
@@ -73,7 +76,7 @@ class Reader:
         elif token == "[":
             value = np.maximum(0, self.sum())
             self.take("]₊")
-        elif token == "KL((":
+        elif token == "KL(":
             value = self.divergence()
         elif token in FUNCTIONS:
             self.take("(")
@@ -83,16 +86,18 @@ class Reader:
             value = {"½": 0.5, "¼": 0.25}[token]
         else:
             value = self.values[token] if token in self.values else float(token)
+        if self.next == "^(" and self.take():
+            value = value ** self.sum()
+            self.take(")")
         return value**2 if self.next == "²" and self.take() else value
 
     def divergence(self):
-        ends = []
-        for end in (",", ")", "‖", "(", ",", ")", ")"):
-            if end in (",", ")") and len(ends) < 4:
-                ends.append(self.sum())
-            self.take(end)
-        p, not_p, q, not_q = ends
-        return p * np.log(p / q) + not_p * np.log(not_p / not_q)
+        """KL of two probabilities, each with its complement."""
+        p = self.sum()
+        self.take("‖")
+        q = self.sum()
+        self.take(")")
+        return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
 
 
 def read(text, **values):
@@ -104,6 +109,11 @@ def read(text, **values):
 
 RNG = np.random.default_rng(0)
 POINTS = np.log(RNG.uniform(0.05, 0.9, (4, 200)))
+DATA = {
+    **{"length_l": RNG.integers(1, 6, 200).astype(float), "length_w": RNG.integers(1, 6, 200).astype(float)},
+    **dict(zip(("reward_l", "reward_w"), np.sort(RNG.normal(size=(2, 200)), axis=0), strict=True)),
+}
+"""Lengths that differ, and rewards of which the winner's is the higher one, as a logarithm of their difference needs."""
 LAM = 0.7
 
 
@@ -113,7 +123,7 @@ def values(objective, points=POINTS):
     found = {"λ": LAM, "h": won - lost, "h̄": won - lost - ref_won + ref_lost, "h_ref": ref_won - ref_lost}
     for slot, logp, ref in (("w", won, ref_won), ("l", lost, ref_lost)):
         found |= {f"log π_{slot}": logp, f"log u_{slot}": logp - ref, f"-log u_{slot}": ref - logp}
-        found[f"log odds_{slot}"] = logp - np.log1p(-np.exp(logp))
+        found |= {f"π_{slot}": np.exp(logp), f"|{slot}|": DATA[f"length_{slot}"], f"r_{slot}": DATA[f"reward_{slot}"]}
         link = objective.facts.link
         if link is not None:
             found[f"f'(u_{slot})"] = link.mu(logp - ref)
@@ -131,6 +141,12 @@ OPTIONS = {
     "discopop": ({"tau": 0.3},),
     "dpop": ({"penalty": 3.0},),
     "rpo": ({"alpha": 0.3},),
+    "pessimistic_dpo": ({"beta": 0.3},),
+    "dpo_shift": ({}, {"shift": 0.4}, {"shift": 1.0}),
+    "cal_dpo": ({}, {"strength": 2.5}),
+    "alpha_po": ({}, {"alpha": -0.7, "gamma": 0.4}, {"alpha": 0.0}),
+    "reward_aware_po": ({}, {"eta": 0.3}, {"distance": "forward_kl", "eta": 0.3}, {"distance": "squared", "eta": 2.0}),
+    "odpo": ({}, {"alpha": 0.3}, {"scale": "log"}),
     "cpo": ({"alpha": 2.5},),
     "simpo": ({}, {"gamma": 0.0}, {"gamma": 1.3}),
     "kto": ({}, {"desirable_weight": 2.0, "undesirable_weight": 0.4, "reference_point": 0.3}),
@@ -144,7 +160,7 @@ MADE_OF_TERMS = [case for case in CASES if case[0] not in ("rlhf", "qpo", "aot")
 def test_a_formula_is_the_loss(name, options):
     """With symbols, and with numbers; whatever stands behind the loss of a pair names the divergence."""
     objective = ea.objective(name, LAM, **options)
-    expected = objective.loss(*POINTS)
+    expected = objective.loss(*POINTS, **{name: DATA[name] for name in objective.data})
     pair, _, divergence = formula(objective).partition(" + λ KL" if name != "explicit_po" else " + λ D_f")
     pair = pair.partition(", f'")[0]
     np.testing.assert_allclose(read(pair, **values(objective)), expected, rtol=1e-12, atol=1e-12)
@@ -177,6 +193,11 @@ def test_the_reader_sees_a_wrong_formula():
         ("-log σ(λ(f'(u_w) - f'(u_l))), f'(u) = u + log u", ea.ChiPO(0.1)),
         ("E_π[-log π*] + λ D_f(π ‖ π_ref)", ea.RLHF(0.1)),
         ("ℓ(log π_w, log π_l, log π_ref,w, log π_ref,l)", ea.QPO(0.1, abs, abs)),
+        ("-log σ(βh̄) + λ KL(π_ref ‖ π)", ea.PessimisticDPO(0.1)),
+        ("-log σ(λ(log u_w/|w| - log u_l/|l|))", ea.LengthNormalisedDPO(0.1)),
+        ("(λh̄ - (r_w - r_l))²", ea.RewardDistillation(0.1)),
+        ("-log σ(λh̄ - α log(r_w - r_l))", ea.ODPO(0.1, scale="log")),
+        ("KL(σ(η(r_w - r_l)) ‖ σ(λh̄))", ea.RewardAwarePO(0.1)),
         ("(f'(u_w) - f'(u_l) - 1/(2λ))²", ea.with_divergence(ea.IPO(0.1), "forward_kl")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.numerics import sigmoid
+from expo_analysis.numerics import exp, log_sigmoid, sigmoid
 from expo_analysis.terms import (
     BernoulliKL,
     Data,
+    Exponential,
     Linear,
     Logistic,
     Modulated,
@@ -25,14 +26,21 @@ from expo_analysis.terms import (
     Square,
     SquaredSigmoid,
     Sum,
+    TargetKL,
     h,
     hbar,
     linked,
     log_odds,
+    log_pi_l,
     log_pi_w,
     log_u_l,
     log_u_w,
+    per_token,
+    powered,
     reference_log_ratio,
+    reward_gap,
+    reward_l,
+    reward_w,
     shortfall_w,
 )
 from expo_analysis.terms import Hinge as HingePsi
@@ -70,6 +78,19 @@ THE_CATALOGUES: dict[str, Callable[[Any], ea.PairObjective]] = {
     "MyBCO": lambda lam: ea.BCO(lam, -0.75),
     "MyNCA": lambda lam: ea.NCA(lam),
     "MySPPO": lambda lam: ea.SPPO(lam),
+    "MyPessimisticDPO": lambda lam: ea.PessimisticDPO(lam, beta=0.25),
+    "MyLengthNormalisedDPO": lambda lam: ea.LengthNormalisedDPO(lam),
+    "MyDPOShift": lambda lam: ea.DPOShift(lam, shift=0.5),
+    "MyCalDPO": lambda lam: ea.CalDPO(lam, strength=2.0),
+    "MyPRO": lambda lam: ea.PRO(lam),
+    "MyAlphaPOLoss": lambda lam: ea.AlphaPO(lam, alpha=0.5),
+    "MySimPER": lambda lam: ea.SimPER(lam),
+    "MyRewardAwarePO": lambda lam: ea.RewardAwarePO(lam, eta=0.5),
+    "MyForwardRewardAwarePO": lambda lam: ea.RewardAwarePO(lam, "forward_kl"),
+    "MyREBEL": lambda lam: ea.REBEL(lam),
+    "MyRewardDistillation": lambda lam: ea.RewardDistillation(lam),
+    "MyODPO": lambda lam: ea.ODPO(lam, alpha=0.5),
+    "MyMADPO": lambda lam: ea.MADPO(lam),
 }
 
 
@@ -80,6 +101,16 @@ def target(lam: Any) -> Data:
 
 def miss(lam: Any) -> Data:
     return lam / (1 + lam) * (-reference_log_ratio).map(sigmoid)
+
+
+def madpo_weight(gap: Any) -> Any:
+    """MADPO's, from its formula, at its own options; by logarithms, as there, so that the bits are the same.
+
+    A function of numpy's arrays alone will do for a solver.
+    """
+    c = 0.5 + 1.5 / (1 + 2 * exp(abs(gap) - 2.0))
+    ratio = exp(log_sigmoid(c * gap) - log_sigmoid(gap))
+    return np.where(gap > -2.0, ratio, 1.0)
 
 
 @dataclass(frozen=True)
@@ -276,7 +307,7 @@ class MySimPO(ea.PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return Logistic()(self.lam * h - 0.5)
+        return Logistic()(self.lam * per_token(h) - 0.5)
 
 
 @dataclass(frozen=True)
@@ -303,7 +334,7 @@ class MyORPO(ea.PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return Linear(-1)(log_pi_w) + self.lam * Logistic()(log_odds)
+        return Linear(-1)(per_token(log_pi_w)) + self.lam * Logistic()(per_token(log_odds))
 
 
 @dataclass(frozen=True)
@@ -360,23 +391,151 @@ class MySPPO(ea.PairObjective):
         return Square()(log_u_w - 0.5 / self.lam) + Square()(log_u_l + 0.5 / self.lam)
 
 
+@dataclass(frozen=True)
+class MyPessimisticDPO(ea.PairObjective):
+    name = "my_pessimisticdpo"
+
+    regulariser = ea.ForwardKL()
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(0.25 * hbar)
+
+
+@dataclass(frozen=True)
+class MyLengthNormalisedDPO(ea.PairObjective):
+    name = "my_lengthnormaliseddpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * per_token(hbar))
+
+
+@dataclass(frozen=True)
+class MyDPOShift(ea.PairObjective):
+    name = "my_dposhift"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * (log_u_w - 0.5 * log_u_l))
+
+
+@dataclass(frozen=True)
+class MyCalDPO(ea.PairObjective):
+    name = "my_caldpo"
+
+    @property
+    def terms(self) -> Sum:
+        goal = 0.5 / self.lam
+        return Logistic()(hbar) + 2 * (Square()(log_u_w - goal) + Square()(log_u_l + goal))
+
+
+@dataclass(frozen=True)
+class MyPRO(ea.PairObjective):
+    name = "my_pro"
+
+    @property
+    def terms(self) -> Sum:
+        held = Logistic(0.5, 0.5)
+        return Logistic()(self.lam * hbar) + held(self.lam * log_u_w) + held(self.lam * log_u_l)
+
+
+@dataclass(frozen=True)
+class MyAlphaPOLoss(ea.PairObjective):
+    name = "my_alphapoloss"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * per_token(powered(0.5)) - 0.1)
+
+
+@dataclass(frozen=True)
+class MySimPER(ea.PairObjective):
+    name = "my_simper"
+
+    @property
+    def terms(self) -> Sum:
+        return Exponential()(-per_token(log_pi_l)) - Exponential()(-per_token(log_pi_w))
+
+
+@dataclass(frozen=True)
+class MyRewardAwarePO(ea.PairObjective):
+    name = "my_rewardawarepo"
+
+    @property
+    def terms(self) -> Sum:
+        return TargetKL(0.5 * reward_gap)(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyForwardRewardAwarePO(ea.PairObjective):
+    name = "my_forwardrewardawarepo"
+
+    @property
+    def terms(self) -> Sum:
+        return BernoulliKL(1.0 * (reward_w - reward_l))(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyREBEL(ea.PairObjective):
+    name = "my_rebel"
+
+    @property
+    def terms(self) -> Sum:
+        return Square()(hbar - reward_gap / self.lam)
+
+
+@dataclass(frozen=True)
+class MyRewardDistillation(ea.PairObjective):
+    name = "my_rewarddistillation"
+
+    @property
+    def terms(self) -> Sum:
+        return Square()(self.lam * hbar - reward_gap)
+
+
+@dataclass(frozen=True)
+class MyODPO(ea.PairObjective):
+    name = "my_odpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar - 0.5 * reward_gap)
+
+
+@dataclass(frozen=True)
+class MyMADPO(ea.PairObjective):
+    name = "my_madpo"
+
+    @property
+    def terms(self) -> Sum:
+        return reward_gap.map(madpo_weight) * Logistic()(self.lam * hbar)
+
+
 MINE = {name: globals()[name] for name in THE_CATALOGUES}
 LAMS = np.array([0.03, 1.0, 30.0])
 
 
 def bandits() -> dict[str, ea.Bandit]:
-    """Populations of two, three and five responses and of two prompts; counts, separable ones and islands too."""
+    """Populations of two, three and five responses and of two prompts; counts, separable ones and islands too.
+
+    Counts and prompts state rewards, which elsewhere are log pi*, and prompts lengths too.
+    """
     rng = np.random.default_rng(0)
     separable = [[0, 3, 1, 0], [1, 0, 2, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
     islands = [[0, 3, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 2, 1], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]
+
+    def counted(n: int, counts: Any) -> ea.Bandit:
+        return ea.Bandit.from_counts(problems.policy(rng, n, 0.05), counts, rewards=rng.normal(size=n))
+
     two = [problems.policy(rng, 3, 0.05) for _ in range(4)]
     return {
         "two": problems.bandit(rng, 2, "uniform", 0.05),
         "five": problems.bandit(rng, 5, "sparse", 0.05),
-        "prompts": ea.Bandit(np.stack(two[:2]), np.stack(two[2:])),
-        "counts": ea.Bandit.from_counts(problems.policy(rng, 4, 0.05), problems.strongly_connected_counts(rng, 4, 20)),
-        "separable": ea.Bandit.from_counts(problems.policy(rng, 4, 0.05), separable),
-        "islands": ea.Bandit.from_counts(problems.policy(rng, 5, 0.05), islands),
+        "prompts": ea.Bandit(np.stack(two[:2]), np.stack(two[2:]), rewards=rng.normal(size=(2, 3)), lengths=[1, 4, 9]),
+        "counts": counted(4, problems.strongly_connected_counts(rng, 4, 20)),
+        "separable": counted(4, separable),
+        "islands": counted(5, islands),
     }
 
 
@@ -400,7 +559,9 @@ def test_same_terms_same_facts(name: str) -> None:
     assert mine.claims == theirs.claims
     assert mine.facts.link == theirs.facts.link
     logs = np.log(np.random.default_rng(0).dirichlet(np.ones(6), 4))
-    np.testing.assert_array_equal(mine.loss(*logs), theirs.loss(*logs))
+    assert mine.data == theirs.data
+    data = {name: np.random.default_rng(1).integers(1, 9, 6).astype(float) for name in mine.data}
+    np.testing.assert_array_equal(mine.loss(*logs, **data), theirs.loss(*logs, **data))
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -128,6 +128,8 @@ class Bandit:
         prompt_names: Iterable[Hashable] | None = None,
         rewards: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
+        choices: Choices | None = None,
+        triples: Triples | None = None,
     ) -> Bandit:
         """A data set: ``counts[..., i, j]`` is how often i beat j, or the sum of the weights of these comparisons.
 
@@ -142,6 +144,8 @@ class Bandit:
 
         Args:
             ties: ``ties[..., i, j]`` = ``ties[..., j, i]`` is how often i and j tied; the shapes of ``counts``.
+            choices, triples: what the counts are made of, for losses that read it; see `from_rankings` and
+                `from_triples`.
 
         Example:
             >>> import expo_analysis as ea
@@ -156,7 +160,18 @@ class Bandit:
         won, drawn = win_counts(counts, ties, policy.shape, names)
         pairs = normalise(won + np.swapaxes(won, -1, -2))
         made = cls.__new__(cls)
-        made._settle(names, policy, pairs, prompt_weights, own, won.sum(axis=(-1, -2)), counts=won, ties=drawn)
+        made._settle(
+            names,
+            policy,
+            pairs,
+            prompt_weights,
+            own,
+            won.sum(axis=(-1, -2)),
+            counts=won,
+            ties=drawn,
+            choices=choices,
+            triples=triples,
+        )
         return made
 
     @classmethod

@@ -12,7 +12,7 @@ from .._types import Floats
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, risk
 from ..losses.data import LOG_PROBABILITIES
-from .problems import FAMILIES
+from .problems import FAMILIES, counted
 from .psi_statements import FAR, NEAR, derivative, sags
 from .statements import refuted_divergence, refuted_terms
 from .subject import Subject, Unclaimed
@@ -26,14 +26,15 @@ SHAPE = (3, len(LAMS))
 def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[torch.Tensor]:
     """What ``pair_loss`` is given, plain pairs first, then unlikely ones: (count, SHAPE[1]) each.
 
-    log pi_w, log pi_l, the same under pi_ref, and rewards or lengths from 1 on, where the loss reads them.
+    log pi_w, log pi_l, the same under pi_ref, and where the loss reads them rewards, whole numbers from 1 on, and
+    lengths of 1, as in all bandits of an audit.
     """
     rng = np.random.default_rng(seed)
     width = np.geomspace(0.1, 20.0, count)[:, None]
     found = []
     for name in (*LOG_PROBABILITIES, *objective.data):
-        drawn = width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))
-        found.append(torch.tensor(-drawn if "logp" in name else np.ceil(drawn)))
+        drawn = torch.tensor(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))
+        found.append(-drawn if "logp" in name else torch.ones_like(drawn) if "length" in name else drawn.ceil())
     return found
 
 
@@ -140,7 +141,7 @@ def _sagging(objective: Objective, lam: float) -> str:
         one_sided = np.zeros((2, n, n))
         one_sided[0, 0, 1:] = one_sided[1, 1:, 0] = 1.0
         reference = np.full(n, 1 / n)
-        bandits = [Bandit.from_counts(np.stack([reference] * 2), one_sided), Bandit(reference[None], _uneven(n)[None])]
+        bandits = [counted(objective, np.stack([reference] * 2), one_sided), Bandit(reference[None], _uneven(n)[None])]
         for unit in units:
             x = torch.cat([-FAR.flip(0), NEAR, FAR]) * unit
             theta = torch.cat([x[:, None], torch.tensor(others).expand(len(x), -1)], -1)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Mask
-from ..bandit import Bandit
 from ..losses import BradleyTerry, RewardObjective
+from .problems import counted, rewards_written
 from .runaway import runs_away
 from .subject import Subject
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -45,7 +45,8 @@ def judge(subject: Subject) -> Verdict:
         if not subject.fast:
             counts = counts[: 6 * n]
         size, references = len(counts), REFERENCES[n]
-        bandit = Bandit.from_counts(np.repeat(references, size, axis=0), np.tile(counts, (len(references), 1, 1)))
+        tiled = np.tile(counts, (len(references), 1, 1))
+        bandit = counted(subject.objective, np.repeat(references, size, axis=0), tiled)
         optima = subject.optima(bandit, LAMS)
         tried += optima.status.size
         proven += int((optima.exists & (np.isfinite(optima.bound))).sum())
@@ -78,7 +79,7 @@ def _counterexample(
         subject = replace(subject, objective=BradleyTerry(1.0), expression="ea.BradleyTerry(1.0)")
     for k in np.flatnonzero(gone.any(axis=0))[:4]:
         order = sorted(np.flatnonzero(gone[:, k]), key=lambda i: abs(np.log(LAMS[i])))
-        lam, bandit = LAMS[order[0]], Bandit.from_counts(reference, counts[k])
+        lam, bandit = LAMS[order[0]], counted(subject.objective, reference, counts[k])
         fall = runs_away(subject, bandit, lam)
         if fall is None:
             continue
@@ -87,7 +88,8 @@ def _counterexample(
             [
                 f"import torch\n{subject.imports}",
                 "",
-                f"lam, bandit = {lam!r}, ea.Bandit.from_counts(reference={reference}, counts={wins})",
+                f"lam = {lam!r}",
+                f"bandit = ea.Bandit.from_counts(reference={reference}, counts={wins}{rewards_written(bandit)})",
                 f"tilts = {fall.tilts}",
                 f"paths = [np.log(bandit.reference) + tilt * np.array({fall.direction}) for tilt in tilts]",
                 "paths = [torch.tensor(x).log_softmax(-1) for x in paths]",

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._types import Floats
 from ..bandit import Bandit
+from ..losses import Objective, PairObjective
 
 Generator = np.random.Generator
 
@@ -34,6 +36,18 @@ def pi_star(bandit: Bandit) -> Floats:
     if bandit.optimal is None:
         raise ValueError("bandit must be a population: win counts have no pi*")
     return bandit.optimal
+
+
+def counted(objective: Objective, reference: ArrayLike, counts: Floats, rewards: ArrayLike | None = None) -> Bandit:
+    """Win counts; for a loss that reads rewards these too, 0, -1, -2, ... in the order of the responses by default."""
+    reads = isinstance(objective, PairObjective) and any(name.startswith("reward_") for name in objective.data)
+    stated = -np.arange(counts.shape[-1]) if rewards is None else rewards
+    return Bandit.from_counts(reference, counts, rewards=stated if reads else None)
+
+
+def rewards_written(bandit: Bandit) -> str:
+    """Its rewards as a further argument in Python; nothing where it states none."""
+    return "" if bandit.rewards is None else f", rewards={bandit.rewards.tolist()}"
 
 
 def single(bandit: Bandit, prompt: int) -> Bandit:

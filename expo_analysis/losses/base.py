@@ -253,15 +253,16 @@ class PairObjective(Objective):
                 if value is None:
                     raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
         read = self.data
-        one = {name: logp_w * 0.0 + 1.0 for name in read if name.startswith("length_") and name not in data}
-        data = {**data, **one}
-        if set(read) != set(data):
-            missing, extra = sorted(set(read) - set(data)), sorted(set(data) - set(read))
+        lengths = {name for name in read if name.startswith("length_")}
+        left_out = set() if lengths & set(data) else lengths
+        missing, extra = sorted(set(read) - left_out - set(data)), sorted(set(data) - set(read))
+        if missing or extra:
             wrong = f"{missing[0]} must be given" if missing else f"{extra[0]} is not read"
             raise TypeError(f"{wrong}: {type(self).__name__} reads {' and '.join(read) or 'log-probabilities alone'}")
-        given = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l, **data}
-        check_same_shape(**{name: value for name, value in given.items() if value is not None})
-        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l, *(data[name] for name in read))
+        own = {"logp_w": logp_w, "logp_l": logp_l, "ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
+        check_same_shape(**{name: value for name, value in own.items() if value is not None}, **data)
+        one = namespace(logp_w).ones_like(logp_w) if left_out else None
+        return self.one_per_pair(logp_w, logp_l, ref_logp_w, ref_logp_l, *(data.get(name, one) for name in read))
 
     def one_per_pair(
         self,

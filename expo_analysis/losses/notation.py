@@ -227,7 +227,7 @@ ATOMS: dict[type[Atom], Callable[[Any], Symbol]] = {
     Linked: lambda atom: Symbol(f"f'(u_{atom.slot})"),
     LogOdds: lambda atom: Symbol(f"log odds_{atom.slot}"),
     Shortfall: lambda atom: -Symbol(f"[-log u_{atom.slot}]₊"),
-    Powered: lambda atom: (1 - Symbol(f"π_{atom.slot}^(-{symbol(atom.alpha)})")) / symbol(atom.alpha),
+    Powered: lambda atom: _powered(atom, symbol(1)),
     PerToken: lambda atom: _per_token(atom.atom),
 }
 
@@ -235,11 +235,19 @@ ATOMS: dict[type[Atom], Callable[[Any], Symbol]] = {
 def _per_token(atom: Atom) -> Symbol:
     """An atom of log π/|y|."""
     length = Symbol(f"|{atom.slot}|")
-    if isinstance(atom, Powered):
-        return (1 - Symbol(f"π_{atom.slot}^(-{symbol(atom.alpha) / length})")) / symbol(atom.alpha)
-    if isinstance(atom, LogOdds):
+    if type(atom) is Powered:
+        return _powered(atom, length)
+    if type(atom) is LogOdds:
         return Symbol(f"log odds(π_{atom.slot}^(1/{length}))")
-    return written_atom(atom) / length if type(atom) in (Atom, LogRatioToReference) else written_atom(atom)
+    if type(atom) is Linked:
+        return Symbol(f"f'(u_{atom.slot}^(1/{length}))")
+    if type(atom) in (Atom, LogRatioToReference, Shortfall):  # which take a factor out
+        return written_atom(atom) / length
+    return written_atom(atom).of("per_token")
+
+
+def _powered(atom: Powered, length: Symbol) -> Symbol:
+    return 1 / symbol(atom.alpha) * (1 - Symbol(f"π_{atom.slot}^({-symbol(atom.alpha) / length})"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- psis

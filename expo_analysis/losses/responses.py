@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._types import Floats, Indices, Policies
+from .._autograd import values
+from .._types import Floats, Indices, Mask, Policies
 from ..bandit import Bandit
 from .base import Objective, PairObjective
 from .statistics import SLOTS, THIRD
@@ -39,7 +40,7 @@ def reward_of(bandit: Responses) -> Policies | None:
             raise ValueError(
                 f"bandit must have a reward for every response, but that at {at if len(at) > 1 else at[0]} is not known"
             )
-        return bandit.rewards
+        return np.array(bandit.rewards)  # which may be written to, or torch warns of it
     return None if bandit.optimal is None else np.log(bandit.optimal)
 
 
@@ -64,9 +65,7 @@ def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(
     if rewards is not None:
         stated["reward"] = rewards
     elif objective.reads_rewards:
-        raise ValueError(
-            f"bandit must state rewards, which {type(objective).__name__} reads: Bandit(..., rewards=[...])"
-        )
+        raise ValueError(f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])")
     known = {kind: values.reshape(shape)[prompts].T for kind, values in stated.items()}
     if isinstance(bandit, Bandit):
         known |= {kind: share.reshape(shape)[prompts].T for kind, share in bandit.label_shares.items()}
@@ -101,3 +100,47 @@ def edges_of(objective: Objective, bandit: Bandit) -> tuple[Indices, Indices, In
         return triples.winner, triples.loser, triples.third, triples.weight
     winner, loser, weight = bandit.edges
     return winner, loser, winner, weight
+
+
+def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
+    """Raise where the rewards or lengths of a pair are none that the loss has a value for.
+
+    Args:
+        compared: (..., n, n), whether i ever beats j.
+
+    Raises:
+        ValueError: the loss of such a pair is nan at the reference, and so everywhere.
+    """
+    if not (isinstance(objective, PairObjective) and objective.data):
+        return
+    objective, n = objective.with_lam(1.0), bandit.reference.shape[-1]
+    prompt, winner, loser = np.nonzero(compared.reshape(-1, n, n))
+    log_reference = np.log(bandit.reference.reshape(-1, n).T)
+    known = response_data(objective, bandit)
+    ends = ((winner, prompt), (loser, prompt))
+    data = at_ends(objective, {**known, "logp": log_reference, "ref_logp": log_reference}, ends)
+    logs = [log_reference[end] for end in ends]
+    with np.errstate(all="ignore"):  # functions of data in terms may take numpy's arrays only, formulas torch's
+        given = (*logs, *logs, *data.values())
+        loss = objective.one_per_pair
+        undefined = np.isnan(loss(*given) if objective.states_terms else values(loss, *given))
+    if undefined.any():
+        k = int(np.argmax(undefined))
+        one, other = (_called(bandit, "responses", int(i[k])) for i in (winner, loser))
+        where = f" on prompt {_called(bandit, 'prompt_names', int(prompt[k]))}" if bandit.reference.ndim > 1 else ""
+        found = " and ".join(f"{name} = {x[k]:g}" for name, x in data.items())
+        raise ValueError(
+            f"bandit must have {'s and '.join(known)}s that {_class_name(objective)} has a value for; it is nan where "
+            f"response {one} beats {other}{where}, with {found}"
+        )
+
+
+def _called(bandit: Responses, kind: str, index: int) -> str:
+    """A response or a prompt by its name, else by its number."""
+    names = getattr(bandit, kind, None)
+    return str(index) if names is None else repr(names[index])
+
+
+def _class_name(objective: Objective) -> str:
+    """The class of the loss; of one that stands for another, that of the other."""
+    return type(getattr(objective, "of", objective)).__name__

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .._types import Array
 from ..bandit import Bandit
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
-from .responses import at_ends, edges_of, response_data, reward_of
+from .responses import at_ends, edges_of, refuse_undefined, response_data, reward_of
 from .unpaired import on
 
 
@@ -54,17 +56,17 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
         total = _of_choices(objective, bandit, log_policy, log_reference)
         regulariser = objective.regulariser
         return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
-    *edges, weight = edges_of(objective, bandit)
+    if objective.data:
+        _refuse_once(objective.with_lam(1.0), bandit)
+    winner, loser, third, weight = edges_of(objective, bandit)
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
-    ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in edges[:2])
-    # (n, ...) each, the responses first
-    known = response_data(objective, bandit)
-    values = {kind: like(x.reshape(bandit.n, *bandit.reference.shape[:-1])) for kind, x in known.items()}
-    values["logp"] = xp.moveaxis(log_policy, -1, 0)
-    data = {
-        name: xp.broadcast_to(value, (len(edges[0]), *shape[:-1]))
-        for name, value in at_ends(objective, values, tuple(edges)).items()
+    ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
+    of_responses = {
+        kind: xp.moveaxis(xp.broadcast_to(like(x.T.reshape(bandit.reference.shape)), shape), -1, 0)
+        for kind, x in response_data(objective, bandit).items()
     }
+    of_responses["logp"] = xp.moveaxis(log_policy, -1, 0)
+    data = at_ends(objective, of_responses, (winner, loser, third))
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
         weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))
@@ -72,6 +74,11 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if objective.regulariser is not None:
         total = total + objective.lam * objective.regulariser(log_policy, log_reference)
     return total
+
+
+@lru_cache(maxsize=64)
+def _refuse_once(objective: PairObjective, bandit: Bandit) -> None:
+    refuse_undefined(objective, bandit, bandit.wins > 0)
 
 
 def refuse_coupled(objective: Objective) -> None:

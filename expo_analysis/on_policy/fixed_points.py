@@ -39,7 +39,7 @@ from .._checks import check_number, check_whole
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective
-from ..losses.responses import at_ends, response_data
+from ..losses.responses import at_ends, refuse_undefined, response_data
 
 RESTS = 1e-10
 """Each entry of the gradient, relative to the sum of the moduli of its parts, at which training counts as at rest."""
@@ -85,6 +85,7 @@ class OnPolicy:
             raise ValueError(f"bandit must hold one prompt, got {self.bandit.prompts}: take them one by one")
         if self.bandit.counts is not None:
             raise ValueError("bandit must state preferences, as new pairs are drawn all the time; it holds win counts")
+        refuse_undefined(self.objective, self.bandit, self.bandit.wins > 0)
 
     @cached_property
     def log_reference(self) -> Tensor:

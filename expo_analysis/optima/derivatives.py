@@ -151,29 +151,36 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
 
 def gradient_size(problem: Problem, x: Floats) -> Floats:
     """The sum of the moduli of what the gradient in x is a sum of, (n, B): its rounding is a few units of that."""
+    between, own = gradient_sizes(problem, x)
+    return np.asarray(abs(incidence(problem.n)) @ between + own)
+
+
+def gradient_sizes(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
+    """Of `gradient_size` what flows along `laplacian.pairs`, from one end to the other, and what belongs to responses.
+
+    (n(n-1)/2, B) and (n, B). The rounding of the former cancels in a sum over both ends.
+    """
     high, low = pairs(problem.n)
     edges, weight = problem.edges, problem.weight
-    to_ends = edges.to_winner + edges.to_loser
-    size = np.zeros_like(x)
+    between, size = np.zeros((len(high), problem.size)), np.zeros_like(x)
     if problem.choices is not None:
         slope, _ = problem.choices.derivatives(problem.at(x, problem.choices.relative))
-        size = size + abs(incidence(problem.n)) @ np.abs(slope)
+        between = between + np.abs(slope)
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
-        of_pairs = np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))
-        size = size + abs(incidence(problem.n)) @ of_pairs
+        between = between + np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))
     for part in problem.parts:
         at = problem.at(x, part.relative)
         margin = part.margin(at[edges.winner] - at[edges.loser])
         stated = states_derivatives(part.psi)
         own = part.psi.slope_size(margin) if stated else np.abs(problem.of_psi(part.psi, part.place, margin)[0])
-        size = size + to_ends @ (np.abs(part.weight * part.slope) * own)
+        between = between + edges.to_pair @ (np.abs(part.weight * part.slope) * own)
     if problem.is_formula and problem.facts.log_ratio_only:
-        size = size + to_ends @ (weight * np.abs(formula.in_log_ratio(problem, x)[1]))
+        between = between + edges.to_pair @ (weight * np.abs(formula.in_log_ratio(problem, x)[1]))
     if problem.target is not None:
         size = size + problem.target + problem.target.sum(axis=0) * softmax(x)
     if problem.only_pairs:
-        return np.asarray(size)
+        return between, size
     log_policy = log_softmax(x)
     own = np.zeros_like(x)
     if problem.is_formula and not problem.facts.log_ratio_only:
@@ -184,7 +191,7 @@ def gradient_size(problem: Problem, x: Floats) -> Floats:
             own = own + edges.to(slot) @ np.abs(weight * d)
     if problem.divergence is not None:
         own = own + problem.lam * np.abs(problem.divergence.derivatives(log_policy, problem.log_reference)[0])
-    return np.asarray(size + own + softmax(x) * own.sum(axis=0))
+    return between, size + own + softmax(x) * own.sum(axis=0)
 
 
 def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats | None]:

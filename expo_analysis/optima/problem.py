@@ -28,6 +28,7 @@ import numpy as np
 from .._autograd import slope_and_bend, tensor
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
+from ..bandit.labels import Labels
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
@@ -108,7 +109,7 @@ class Problem:
     normalised over the n responses, or of `RLHF` the reward; None where it is not known. responses: (n, B), the numbers
     that the bandit has for them. exists: (B,), whether a minimiser is known to exist. of_responses: what else the loss
     reads of each response (see `losses.responses`), (n, B) each. choices: of one response among several, in the place
-    of pairs.
+    of pairs. names: of the bandit's responses, for messages.
     """
 
     objective: Objective
@@ -125,6 +126,7 @@ class Problem:
     exists: Mask | None = None
     of_responses: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
     choices: ChoicePart | None = None
+    names: Labels | None = None
     ARRAYS: ClassVar[tuple[str, ...]] = (
         *("weight", "log_reference", "log_mass", "pull", "likelihood", "log_optimal", "responses", "exists"),
     )
@@ -318,6 +320,7 @@ class Problem:
             responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
             exists=exists,
             of_responses=of_responses,
+            names=bandit.responses,
             choices=_choices(objective, facts, bandit, rows, labels, degree.shape),
         )
 

@@ -18,7 +18,7 @@ from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
-from ..losses.responses import reward_of
+from ..losses.responses import refuse_undefined, reward_of
 from ..losses.risk import refuse_coupled, risk
 from ..losses.unpaired import on
 from .alike import alike
@@ -167,6 +167,7 @@ def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> 
     if not isinstance(objective, (PairObjective, RewardObjective)):
         raise TypeError(f"objective must be a loss of pairs or a reward, got {type(objective).__name__}")
     refuse_coupled(objective)
+    refuse_undefined(objective, bandit, bandit.wins > 0)
 
 
 @dataclass
@@ -261,7 +262,7 @@ def _solve_alike(
     target = reference if found.target is None else found.target
 
     def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        flat.begin(columns[at], *describe(objective, structure, held, signed))
+        flat.begin(columns[at], *describe(objective, structure, held, signed, bandit, int(prompt[at[0]])))
         masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:

@@ -5,12 +5,14 @@ from .convergence import convergence
 from .displacement import displacement
 from .estimators import estimators
 from .finite_data import finite_data
+from .fusion import fusion
 from .interpolation import interpolation
 from .language_model import lm_displacement, lm_frontier, lm_preservation
 from .misspecified import misspecified
 from .on_policy import on_policy
 from .preservation import preservation
 from .report_table import report_table
+from .reward_aware import reward_aware
 from .section5 import section5
 from .simplex import simplex
 
@@ -20,6 +22,7 @@ __all__ = [
     "displacement",
     "estimators",
     "finite_data",
+    "fusion",
     "interpolation",
     "lm_displacement",
     "lm_frontier",
@@ -28,6 +31,7 @@ __all__ = [
     "on_policy",
     "preservation",
     "report_table",
+    "reward_aware",
     "section5",
     "simplex",
 ]

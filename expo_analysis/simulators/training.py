@@ -25,7 +25,7 @@ from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
-from ..losses.responses import at_ends, reads_third, response_data, reward_of
+from ..losses.responses import at_ends, reads_third, refuse_undefined, response_data, reward_of
 from ..losses.risk import refuse_coupled
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
@@ -161,7 +161,10 @@ def train(
     optimal = None if data.optimal is None else np.atleast_2d(data.optimal)
     rewards = _rewards(chosen, reward, data, (sets, *reference.shape))
 
+    counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
     groups = _groups(chosen)
+    for group in groups:
+        refuse_undefined(chosen[group[0]], data, np.asarray((counts > 0).any(axis=0)))
     steps = training.epochs
     if isinstance(data, Pairs) and training.batch is not None:
         steps *= steps_per_epoch(data, training.batch)
@@ -183,7 +186,6 @@ def train(
             run = _run(task, data, held_out, looks, steps, advance)
             log_policies[group], values[group], final[group], stopped[group] = run
             done += steps
-    counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
     return Trajectory(
         objectives=tuple(chosen),
         steps=looks,

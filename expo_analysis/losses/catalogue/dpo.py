@@ -85,7 +85,7 @@ class LengthNormalisedDPO(PairObjective):
 
     It wants far larger lam than DPO: open-instruct's scripts have 5. TRL: ``"sigmoid_norm"``.
 
-    Source: the public code of TRL and of open-instruct (``dpo_norm``); lengths of 1 give `DPO`.
+    Source: the public code of TRL and open-instruct, the latter's ``dpo_norm``; lengths of 1 give `DPO`.
     """
 
     name: ClassVar[str] = "length_normalised_dpo"
@@ -150,8 +150,8 @@ class PRO(PairObjective):
     K(m) = -[log sigma(m) + log sigma(-m)]/2 pulls each response to its reference. The paper compares with a third
     response too, all others together, whose reward lam log u its experiments set to 0: that form is this one.
 
-    Source: arXiv 2505.23316 (its displayed formulas could not be read; the pair form is that of third-party code, which
-    agrees with the inline ones).
+    Source: PRO 2025 (arXiv 2505.23316); its displayed formulas could not be read, and the pair form is that of
+    third-party code, which agrees with the inline ones.
     """
 
     name: ClassVar[str] = "pro"

@@ -134,8 +134,8 @@ class MADPO(PairObjective):
     Args:
         tau: > 0. most: > 1. least: in (0, 1). rate: > 0, how fast c falls.
 
-    Source: arXiv 2510.05342, in the form of its public code (``MADPOLoss``), whose defaults these are; the paper's own
-    text was not read.
+    Source: MADPO 2025 (arXiv 2510.05342), in the form of its public code (``MADPOLoss``), whose defaults these are; the
+    paper's own text was not read.
     """
 
     tau: float = 2.0

@@ -28,6 +28,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..._types import Floats, Indices, Mask
+from ...bandit.labels import called
 from ...divergences import ReverseKL
 from ..found import Found, judged
 from ..problem import Problem
@@ -75,7 +76,7 @@ def solve(problem: Problem) -> Found:
             result.message[b] = "the linear program of the scores was not solved"
         elif len(found.groups[b]) > 1:
             groups = sorted(sorted(problem.responses[list(group), b].tolist()) for group in found.groups[b])
-            names = ", ".join(map(str, groups))
+            names = ", ".join(called(group, problem.names) for group in groups)
             how = "some of them without bound" if found.unbounded[b] else "within bounds"
             result.status[b] = Status.NOT_UNIQUE
             result.message[b] = (
