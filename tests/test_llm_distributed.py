@@ -1,4 +1,4 @@
-"""One process with 8 pairs and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
+"""One process with 8 rows and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from . import llm_distributed, llm_models
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 """Of the processes: one that torch aborts, which has been seen once, says where it was."""
-OBJECTIVES = ("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed")
+OBJECTIVES = (
+    *("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed"),
+    *llm_distributed.KINDS,
+)
 
 
 def launch(folder: Path, how: str, names: tuple[str, ...], **environment: str) -> dict[str, Any]:

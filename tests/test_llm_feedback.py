@@ -190,3 +190,206 @@ def test_lists_have_the_tabular_loss(name: str, tmp_path: Path) -> None:
     alike = [*RANKINGS[:3], (1, [2, 3, 0, 1], [3, 2, 1, 0])]
     rows, bandit = lists(RANKINGS if OBJECTIVES[name].listwise else alike)
     check_keystone(OBJECTIVES[name], rows, bandit(), tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- responses of many tokens
+
+
+def many_tokens(objective: Any, rows: list[Row], folder: Path, **given: Any) -> PreferenceTrainer:
+    """A trainer of a small Llama, whose batch are all rows."""
+    live = objective.claims.needs_reference and not {"precompute_ref_log_probs", "use_ref_columns"} & set(given)
+    return PreferenceTrainer(
+        tiny.llama(0).double(),
+        objective,
+        PreferenceConfig(**tiny.settings(folder, per_device_train_batch_size=len(rows)) | given),
+        ref_model=tiny.llama(1).double() if live else None,
+        train_dataset=rows,
+        processing_class=tiny.tokenizer(),
+    )
+
+
+def result_of(trainer: PreferenceTrainer) -> Any:
+    """Of one batch of all rows, in their order."""
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    return trainer.pair_losses(trainer.model, batch)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("objective", [ea.DPO(0.5), ea.SimPO(0.5), ea.REBEL(0.5), ea.CPO(0.5)], ids=lambda x: x.name)
+def test_a_list_is_all_of_its_pairs(objective: Any, tmp_path: Path) -> None:
+    """Lists of two to four responses of unequal lengths: losses and metrics of their pairs, weighted."""
+    rows, pairs = tiny.feedback("lists", 6), []
+    for row in rows:
+        score, said = row["scores"], row["responses"]
+        ranked = sorted(range(len(score)), key=lambda k, score=score: -score[k])
+        own = [(a, b) for place, a in enumerate(ranked) for b in ranked[place + 1 :]]
+        pairs += [
+            {"prompt": row["prompt"], "weight": 1 / len(own), "chosen": said[a], "rejected": said[b]}
+            | {"score_chosen": score[a], "score_rejected": score[b]}
+            for a, b in own
+        ]
+    whole, split = (result_of(many_tokens(objective, data, tmp_path)) for data in (rows, pairs))
+    assert len(whole.pairs(1.0)) == 6 < len(split.pairs(1.0)) == sum({2: 1, 3: 3, 4: 6}[len(r["scores"])] for r in rows)
+    close(whole.loss(1.0, 0.0) * 6, split.loss(1.0, 0.0) * len(pairs))
+    links, one = whole.links, split.values
+    weight = torch.tensor([pair["weight"] for pair in pairs], dtype=torch.float64)
+    margins = one.rewards[: len(pairs)] - one.rewards[len(pairs) :]
+    above, below = whole.metrics()["rewards/margins"]
+    close(above / below, (weight * margins).sum() / 6)
+    assert sum(links.share.tolist()) == pytest.approx(6)
+
+
+def test_rankings_of_a_best_few(tmp_path: Path) -> None:
+    """The best two of four: a choice among four and one among three; all but the pair of the others are pairs."""
+    row = tiny.feedback("lists", 3)[2] | {"ranking": [3, 1]}
+    del row["scores"]
+    result = result_of(many_tokens(ea.PlackettLuceDPO(0.5), [row], tmp_path))
+    scores = 0.5 * (result.logps["policy"] - result.logps["reference"])
+    by_hand = torch.logsumexp(scores, 0) - scores[3] + torch.logsumexp(scores[[0, 1, 2]], 0) - scores[1]
+    close(result.pairs(1.0), by_hand[None])
+    assert sorted(zip(*result.links.ends[:2].tolist(), strict=True)) == [(1, 0), (1, 2), (3, 0), (3, 1), (3, 2)]
+
+
+def test_metrics_of_labels_are_by_label(tmp_path: Path) -> None:
+    rows = tiny.feedback("labels", 7)
+    result = result_of(many_tokens(ea.KTO(0.5), rows, tmp_path))
+    found = {name: (a / b).item() for name, (a, b) in result.metrics().items()}
+    liked = torch.tensor([row["label"] for row in rows])
+    assert len(result.logps["policy"]) == 7  # one row of the forward pass for each response
+    moved = result.logps["policy"] - result.logps["reference"]
+    for side, own in (("chosen", moved[liked]), ("rejected", moved[~liked])):
+        assert found[f"mass/{side}"] == pytest.approx(own.mean().item(), rel=1e-12)
+        assert found[f"rewards/{side}"] == pytest.approx(0.5 * own.mean().item(), rel=1e-12)
+    assert not {"rewards/accuracies", "mass/both_fell", "rewards/third"} & set(found)
+
+
+def test_labels_of_one_kind_have_no_other_metrics(tmp_path: Path) -> None:
+    rows = [row | {"label": "good"} for row in tiny.feedback("labels", 4)]
+    trainer = many_tokens(ea.KTO(0.5), rows, tmp_path, max_steps=1)
+    trainer.train()
+    (logged, _) = trainer.state.log_history
+    assert "rewards/chosen" in logged
+    assert not {"rewards/rejected", "logps/rejected", "mass/rejected", "rewards/margins"} & set(logged)
+
+
+def test_margins_of_labels_are_the_difference_of_means(tmp_path: Path) -> None:
+    trainer = many_tokens(ea.KTO(0.5), tiny.feedback("labels", 6), tmp_path, max_steps=1)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["rewards/margins"] == pytest.approx(logged["rewards/chosen"] - logged["rewards/rejected"])
+
+
+def test_a_third_response_counts_and_is_measured(tmp_path: Path) -> None:
+    rows = tiny.feedback("triples", 5)
+    result = result_of(many_tokens(ea.WRPO(0.5, alpha=0.3), rows, tmp_path))
+    moved = (result.logps["policy"] - result.logps["reference"]).view(3, 5)  # chosen, rejected, third
+    by_hand = -torch.nn.functional.logsigmoid(0.5 * (0.3 * moved[2] + 0.7 * moved[0] - moved[1]))
+    close(result.pairs(1.0), by_hand)
+    above, below = result.metrics()["mass/third"]
+    close(above / below, moved[2].mean())
+
+
+def test_a_third_response_that_no_loss_reads_costs_nothing(tmp_path: Path) -> None:
+    trainer = many_tokens(ea.DPO(0.5), tiny.feedback("triples", 5), tmp_path)
+    assert len(trainer.data_collator(list(trainer.train_dataset))["input_ids"]) == 10
+
+
+KINDS: dict[str, Any] = {
+    "triples": ea.WRPO(0.5),
+    "labels": ea.BCO(0.5),
+    "scores": ea.QRPO(0.5),
+    "lists": ea.PlackettLuceDPO(0.5),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_references_are_the_live_ones(kind: str, tmp_path: Path) -> None:
+    """Computed beforehand, in batches of two, and given in the columns of the data."""
+    rows, names = tiny.feedback(kind, 5), {"lists": "responses", "triples": "chosen"}
+    kept = {"precompute_ref_log_probs": True, "precompute_ref_batch_size": 2}
+    ready = many_tokens(KINDS[kind], rows, tmp_path, **kept)
+    columns = [name for name in ready.train_dataset.column_names if name.startswith("ref_")]
+    assert f"ref_{names.get(kind, 'completion')}_logps" in columns and len(columns) == (3 if kind == "triples" else 1)
+    found = result_of(ready)
+    close(found.logps["reference"], found.logps["policy"])  # the reference is the model as it was given
+    stored = [row | {name: ready.train_dataset[k][name] for name in columns} for k, row in enumerate(rows)]
+    given = result_of(many_tokens(KINDS[kind], stored, tmp_path, use_ref_columns=True))
+    close(given.pairs(1.0), found.pairs(1.0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_have_the_names_of_the_columns(kind: str, tmp_path: Path) -> None:
+    rows = tiny.feedback(kind, 5)
+    trainer = many_tokens(KINDS[kind], rows, tmp_path, per_device_eval_batch_size=2)
+    found, logps = (
+        trainer.predict(rows).predictions,
+        result_of(trainer).links.by_side(result_of(trainer).logps["policy"]),
+    )
+    for side, expected in logps.items():
+        values = found[f"policy_{side}_logps"]
+        width = values.shape[1:] and slice(0, expected.shape[1])
+        np.testing.assert_allclose(values[:, width] if width else values, expected.detach().numpy(), rtol=1e-10)
+    if kind == "lists":
+        counts = [len(row["responses"]) for row in rows]
+        assert (found["policy_responses_logps"] != -100).sum(axis=1).tolist() == counts
+
+
+def test_a_value_or_a_quantile_stands_for_scores_of_the_reference(tmp_path: Path) -> None:
+    rows = tiny.feedback("scores", 6)
+
+    def value(row: Row) -> float:
+        return 0.8 * float(np.log(np.mean(np.exp(np.array(row["reference_scores"]) / 0.8))))
+
+    def quantile(row: Row) -> float:
+        return float(np.mean(np.array(row["reference_scores"]) <= row["score"]))
+
+    for objective, made in ((ea.AStarPO(0.5, beta=0.8), value), (ea.QRPO(0.5), quantile)):
+        own = [{k: v for k, v in row.items() if k != "reference_scores"} for row in rows]
+        own = [row | {made.__name__: made(before)} for row, before in zip(own, rows, strict=True)]
+        found, expected = (result_of(many_tokens(objective, data, tmp_path)).pairs(1.0) for data in (own, rows))
+        close(found, expected)
+        assert found.std() > 1e-3
+
+
+def test_scores_of_the_reference_serve_pairs_and_lists(tmp_path: Path) -> None:
+    """A pair, as a list of two, has the mean of both responses' losses."""
+    rows = [row for row in tiny.feedback("lists", 9) if len(row["responses"]) == 2]
+    ordered = [sorted(zip(row["scores"], row["responses"], strict=True), reverse=True) for row in rows]
+    pairs = [
+        {"prompt": row["prompt"], "reference_scores": row["scores"], "chosen": best[1], "rejected": worst[1]}
+        | {"chosen_score": best[0], "rejected_score": worst[0]}
+        for row, (best, worst) in zip(rows, ordered, strict=True)
+    ]
+    singles = [
+        {"prompt": row["prompt"], "reference_scores": row["scores"], "completion": text, "score": score}
+        for row in rows
+        for text, score in zip(row["responses"], row["scores"], strict=True)
+    ]
+    for objective in (ea.AStarPO(0.5), ea.QRPO(0.5, partition="exact")):
+        of = [result_of(many_tokens(objective, data, tmp_path)).pairs(1.0) for data in (rows, pairs, singles)]
+        close(of[0], of[1])
+        close(of[0], of[2].view(-1, 2).mean(dim=1))
+
+
+def test_weights_of_lists_are_weights_of_rows(tmp_path: Path) -> None:
+    rows = tiny.feedback("lists", 4)
+    plain = result_of(many_tokens(ea.PlackettLuceDPO(0.5), rows, tmp_path)).pairs(1.0)
+    given = [row | {"weight": float(k)} for k, row in enumerate(rows)]
+    close(result_of(many_tokens(ea.PlackettLuceDPO(0.5), given, tmp_path)).pairs(1.0), plain * torch.arange(4))
+
+
+@pytest.mark.parametrize("estimator", ["own_responses", "token_kl", "reference_samples"])
+def test_a_regulariser_averages_over_a_list(estimator: str, tmp_path: Path) -> None:
+    """Each of its responses counts alike, in whatever order they stand."""
+    rows = [row | {"reference_samples": ["w1 w2", "w3"]} for row in tiny.feedback("lists", 6)]
+    turned = [row | {name: row[name][::-1] for name in ("responses", "scores")} for row in rows]
+    objective = ea.PlackettLuceEXPO(0.5)
+    given = {"regulariser_estimator": estimator}
+    found, other = (result_of(many_tokens(objective, data, tmp_path, **given)) for data in (rows, turned))
+    close(found.regulariser, other.regulariser)
+    if estimator == "own_responses":
+        parts = found.logps["policy"].split([len(row["responses"]) for row in rows])
+        close(found.regulariser, torch.stack([-part.mean() for part in parts]))

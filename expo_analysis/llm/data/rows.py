@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,12 +153,13 @@ class RowMaker:
 
     def _given(self, row: Mapping[str, Any]) -> Tokens:
         """Tokens that come with the row."""
-        given = {name: self._ids(name, ids) for name, ids in self.feedback.values(row, "_ids").items()}
+        ids = self.feedback.values(row, "_ids")
+        given = {name: self._ids(re.sub(r"^\w+", r"\g<0>_ids", name), value) for name, value in ids.items()}
         tokens = Tokens(self._ids("prompt_ids", row["prompt_ids"]), given, {})
         masks = dict.fromkeys(given)
         if self.prepared and all(row.get(name) is not None for name in self.feedback.masks):
             masks = self.feedback.values(row, "_mask")
-        tokens.masks = {name: list(masks[name] or [1] * len(ids)) for name, ids in given.items()}
+        tokens.masks = {name: list(masks[name] or [1] * len(own)) for name, own in given.items()}
         prompt = row.get("prompt")
         if prompt is not None and not self.prepared:
             self._check_prompt(row, prompt, tokens.prompt)

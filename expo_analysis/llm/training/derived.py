@@ -49,7 +49,7 @@ def derived_data(
     if not kinds:
         return {}
     if kinds <= set(batch):  # numbers of prompts, which count for all of their responses
-        return {kind: torch.tensor(batch[kind]).to(like)[links.owner] for kind in kinds}
+        return {kind: like.new_tensor(batch[kind])[links.owner] for kind in kinds}
     if links.feedback == SINGLES and "quantile" in batch:
         found = _from_quantiles(objective, ("quantile",), np.array(batch["quantile"]))
         if found is not None:

@@ -82,7 +82,7 @@ def _choice_losses(objective: PairObjective, links: Links, logps: Tensor, refere
         among = own.flip(0).logcumsumexp(dim=0).flip(0)
         choices = min(ranked, len(own) - 1)  # the last of all has nobody to be chosen from
         found.append((among - own)[:choices].sum())
-    return torch.stack(found) if found else logps.new_zeros(0)
+    return torch.stack(found) if found else logps[:0]  # which still has a gradient, of zero
 
 
 def _known(mixture: Mixture, links: Links, lengths: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ def _known(mixture: Mixture, links: Links, lengths: Tensor, batch: Mapping[str, 
     found = {"length": lengths}
     if links.feedback == SINGLES:
         one = torch.ones_like(lengths)
-        liked = one if links.liked is None else torch.tensor(batch["label"]).to(lengths)
+        liked = one if links.liked is None else lengths.new_tensor(batch["label"])
         found |= {"liked": liked, "disliked": one if links.liked is None else 1 - liked}
     if mixture.reads_rewards:
         rewards = None

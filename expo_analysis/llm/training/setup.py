@@ -153,12 +153,13 @@ class DataRoom:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
         columns = PreferenceData.columns_of(rows)
-        kind = feedback_for(name, columns, self.rules)
-        kept = columns_for(name, columns, kind, self.rules.mixture)
+        called = PreferenceData.called(name, rows)
+        kind = feedback_for(called, columns, self.rules)
+        kept = columns_for(called, columns, kind, self.rules.mixture)
         if self.args.use_ref_columns:
             missing = [column for column in kind.ref_columns if column not in columns]
             if missing:
-                raise ValueError(f"{name} must have the column {missing[0]!r}, which use_ref_columns asks for")
+                raise ValueError(f"{called} must have the column {missing[0]!r}, which use_ref_columns asks for")
             kept += kind.ref_columns
         elif any(column in columns for column in kind.ref_columns):
             tell(f"{name}: its columns {', '.join(kind.ref_columns)} are not used; use_ref_columns=True takes them")
