@@ -1,4 +1,4 @@
-"""One process with 8 pairs and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
+"""One process with 8 rows and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHAND
 """Of the processes: one that torch aborts, which has been seen once, says where it was."""
 OBJECTIVES = (
     *("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed", "rewards"),
+    *llm_distributed.KINDS,
 )
 
 

@@ -97,7 +97,7 @@ def test_padding_is_on_the_right_where_positions_are_learned(tmp_path: Path) -> 
 
     trainer = make(ea.DPO(LAM), tmp_path, model=gpt2(), ref_model=gpt2(1), data=tiny.pairs(6))
     rows = list(trainer.train_dataset)
-    whole = trainer.engine.losses(trainer.model, trainer.data_collator(rows)).logps["policy"]
+    whole = trainer.engine.losses(trainer.model, trainer.data_collator(rows)).logps["policy"].view(2, -1)
     for place, row in enumerate(rows):
         alone = logps_of(trainer.model, trainer.data_collator([row]))[:, 0]
         torch.testing.assert_close(whole[:, place].double(), alone, rtol=1e-5, atol=1e-5)

@@ -29,8 +29,7 @@ class Unpaired(PairObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        terms = self.of.terms if self.of.is_made_of_terms else None
-        if terms is None or any(len({atom.slot for _, atom in t.statistic.parts}) > 1 for t in terms):
+        if not stands_apart(self.of):
             raise ValueError(
                 f"bandit must hold pairs for {type(self.of).__name__}, which compares two responses; on labels or "
                 "scores of single responses there are losses such as KTO, BCO, SFT, AStarPO and QRPO"
@@ -59,6 +58,12 @@ class Unpaired(PairObjective):
 
     def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
         return self.of.derived(known)
+
+
+def stands_apart(objective: PairObjective) -> bool:
+    """Whether each of its terms reads one response of a pair, the winner or the loser."""
+    terms = objective.terms if objective.is_made_of_terms else None
+    return terms is not None and all(len({atom.slot for _, atom in t.statistic.parts}) == 1 for t in terms)
 
 
 def on(bandit: Bandit, objective: PairObjective) -> PairObjective:

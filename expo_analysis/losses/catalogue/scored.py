@@ -72,9 +72,8 @@ class QRPO(PairObjective):
         return True
 
     def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
-        xp, reward = namespace(known["reward"]), known["reward"]
-        at_most = xp.astype(reward[None] <= reward[:, None], reward.dtype)
-        quantile = xp.sum(at_most * exp(known["ref_logp"])[None], axis=1)
+        quantile = known["quantile"] if "quantile" in known else _at_most(known["reward"], known["ref_logp"])
+        xp = namespace(quantile)
         if self.partition == "exact":
             log_z = _log_mean_exp(known["ref_logp"], quantile / self.lam)
         else:
@@ -85,6 +84,13 @@ class QRPO(PairObjective):
 def of_each(objective: PairObjective, goal_w: Data, goal_l: Data) -> Sum:
     """The mean over both responses of [lam log u - goal]^2."""
     return (Square()(objective.lam * log_u_w - goal_w) + Square()(objective.lam * log_u_l - goal_l)) * 0.5
+
+
+def _at_most(reward: Array, ref_logp: Array) -> Array:
+    """The share of the reference with a reward of at most each one's."""
+    xp = namespace(reward)
+    at_most = xp.astype(reward[None] <= reward[:, None], reward.dtype)
+    return xp.sum(at_most * exp(ref_logp)[None], axis=1)
 
 
 def _log_mean_exp(log_weight: Array, x: Array) -> Array:
