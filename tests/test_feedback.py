@@ -356,7 +356,7 @@ def test_wrong_triples() -> None:
         ea.Bandit.from_triples(REFERENCE, [(7, 1, 2)])
 
 
-# ------------------------------------------------------------------------------------------------- others' fits of pairs
+# ------------------------------------------------------------------------------------------------ others' fits of pairs
 
 
 def season(seed: int) -> pd.DataFrame:
@@ -369,7 +369,7 @@ def season(seed: int) -> pd.DataFrame:
 
 
 def design(matches: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A row for each match and outcome: the difference of indicators, the outcome, its weight; a tie is half of each."""
+    """A row for each match and outcome: the difference of indicators, the outcome, its weight; a tie is half each."""
     teams = sorted({*matches.home_team, *matches.away_team})
     rows, won, weight = [], [], []
     for home, away, x, y, w in matches.itertuples(index=False):

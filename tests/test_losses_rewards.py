@@ -100,7 +100,7 @@ def test_the_definitions_slopes_are_their_derivatives(case: Case) -> None:
         lam = float(rng.uniform(0.1, 3))
         with digits:
             for k, exact in enumerate(case.slopes(lam, *point)):
-                found = mp.diff(lambda x, k=k: case.loss(lam, *point[:k], x, *point[k + 1 :]), point[k])
+                found = mp.diff(lambda x, k=k, lam=lam, at=point: case.loss(lam, *at[:k], x, *at[k + 1 :]), point[k])
                 assert mp.almosteq(found, exact, 1e-12, 1e-12)
 
 
