@@ -426,7 +426,7 @@ def test_without_a_closed_form_none_is_taken(case: Case) -> None:
     except ValueError as error:
         assert "method 'closed_form' is not available" in str(error)
     else:
-        assert solution.iterations > 0
+        assert solution.iterations > 0 or solution.status == "no_minimiser"
 
 
 # ---------------------------------------------------------------------------------------------------- psi

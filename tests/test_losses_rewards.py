@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mpmath as mp
@@ -100,7 +101,9 @@ def test_the_definitions_slopes_are_their_derivatives(case: Case) -> None:
         lam = float(rng.uniform(0.1, 3))
         with digits:
             for k, exact in enumerate(case.slopes(lam, *point)):
-                found = mp.diff(lambda x, k=k, lam=lam, at=point: case.loss(lam, *at[:k], x, *at[k + 1 :]), point[k])
+                before, after = point[:k], point[k + 1 :]
+                loss_of = partial(lambda lam, before, after, x: case.loss(lam, *before, x, *after), lam, before, after)
+                found = mp.diff(loss_of, point[k])
                 assert mp.almosteq(found, exact, 1e-12, 1e-12)
 
 

@@ -53,7 +53,7 @@ class Bandit:
             proportion to the number of comparisons.
         responses, prompt_names: their names, distinct, of any type that hashes.
         rewards: r(x, y) of each response, known or a noisy score, the shape of ``reference`` or (n,) for all prompts;
-            nan where one is not known. Losses that read rewards take log pi* where there are none.
+            nan where one is not known. Losses that read rewards take these, `RLHF` too, and without any log pi*.
         lengths: of each response, in tokens; positive, the same shapes. Without, responses have one token each.
 
     pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
