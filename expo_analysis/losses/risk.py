@@ -8,6 +8,7 @@ import numpy as np
 
 from .._types import Array
 from ..bandit import Bandit
+from ..bandit.rankings import Choices
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
 from .responses import at_ends, edges_of, refuse_undefined, response_data, reward_of
@@ -53,7 +54,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     refuse_coupled(objective)
     objective = on(bandit, objective)
     if objective.listwise and bandit.choices is not None:
-        total = _of_choices(objective, bandit, log_policy, log_reference)
+        total = loss_of_choices(objective, bandit.choices, log_policy, log_reference)
         regulariser = objective.regulariser
         return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
     if objective.data:
@@ -90,10 +91,9 @@ def refuse_coupled(objective: Objective) -> None:
         )
 
 
-def _of_choices(objective: PairObjective, bandit: Bandit, log_policy: Array, log_reference: Array) -> Array:
-    """The weighted sum of -log softmax(s)_c over choices, the loss of a pair being -log sigma(s_w - s_l)."""
-    assert objective.terms is not None and bandit.choices is not None
-    xp, data = namespace(log_policy), bandit.choices
+def loss_of_choices(objective: PairObjective, data: Choices, log_policy: Array, log_reference: Array) -> Array:
+    """The weighted sum of -log softmax(s)_c over choices, the loss of a pair being -log sigma(s_w - s_l); (...)."""
+    xp = namespace(log_policy)
     (term,) = objective.facts.terms
     score = term.statistic.scale * (log_policy - log_reference if objective.facts.needs_reference else log_policy)
     blocked = xp.asarray(np.where(data.members, 0.0, -np.inf), dtype=score.dtype)

@@ -26,7 +26,8 @@ from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
 from ..losses.responses import at_ends, reads_third, refuse_undefined, response_data, reward_of
-from ..losses.risk import refuse_coupled
+from ..losses.risk import loss_of_choices, refuse_coupled
+from ..losses.unpaired import on
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
 from .policies import Policy
@@ -152,9 +153,10 @@ def train(
     Raises:
         TypeError, ValueError: naming the argument that is wrong and what is accepted.
     """
-    chosen = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    given = [objectives] if isinstance(objectives, Objective) else list(objectives)
     training = Training() if training is None else training
-    _check(chosen, policy, data, training, validation)
+    _check(given, policy, data, training, validation)
+    chosen = [on(data, x) if isinstance(data, Bandit) and isinstance(x, PairObjective) else x for x in given]
     sets = data.data_sets if isinstance(data, Pairs) else 1
     held_out = None if validation is None else whole(validation)
     reference = np.atleast_2d(data.reference)
@@ -187,7 +189,7 @@ def train(
             log_policies[group], values[group], final[group], stopped[group] = run
             done += steps
     return Trajectory(
-        objectives=tuple(chosen),
+        objectives=tuple(given),
         steps=looks,
         log_policies=log_policies,
         values=values,
@@ -227,6 +229,7 @@ class _Task:
         self.objective = objectives[0].with_lam(lams[:, None, None])
         self.policy = policy
         self.training = training
+        self.choices = data.choices if isinstance(data, Bandit) else None
         self.log_reference = torch.from_numpy(np.log(reference))
         self.rewards = rewards
         each = [response_data(objective, data) for objective in objectives]
@@ -246,6 +249,8 @@ class _Task:
             return (batch.prompts * (value + self.lam[..., None] * kept)).sum(dim=-1)
 
         assert isinstance(objective, PairObjective)
+        if self.choices is not None and objective.listwise:
+            return self._of_choices(policy.log_policy(parameters), batch)
         regulariser = objective.regulariser
         ends = torch.cat([batch.winner, batch.loser], dim=-1)
         if regulariser is not None and estimator == "exact":
@@ -260,8 +265,10 @@ class _Task:
         weight = self._own(batch, read) if self.training.on_policy else batch.weight
         data = at_ends(objective, self.of_responses, (batch.winner, batch.loser))
         own = {name: value.movedim(-1, 0).expand(*self.shape, -1) for name, value in data.items()}
-        if reads_third(objective):  # pairs have none of their own
-            own |= {"logp_t": read[0]} | ({"ref_logp_t": read[2]} if "ref_logp_t" in objective.data else {})
+        if reads_third(objective):
+            third = batch.third.expand(*self.shape, -1)
+            known = {"logp_t": policy.log_probs(parameters, third), "ref_logp_t": self.log_reference.take(third)}
+            own |= {name: value for name, value in known.items() if name in objective.data}
         total = (weight * objective.loss(*read, **own)).sum(dim=-1)
         if regulariser is None:
             return total
@@ -269,6 +276,16 @@ class _Task:
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
         return total + self.lam * (batch.weight * estimate).sum(dim=-1)
+
+    def _of_choices(self, log_policy: Tensor, batch: Batch) -> Tensor:
+        """The objective of rankings, read as they are, (O, S); log_policy (O, S, prompts, n)."""
+        assert self.choices is not None and isinstance(self.objective, PairObjective)
+        lam = self.lam[..., None]
+        reference = self.log_reference.expand_as(log_policy)
+        value = loss_of_choices(self.objective.with_lam(lam[..., None]), self.choices, log_policy, reference)
+        if self.objective.regulariser is not None:
+            value = value + lam * self.objective.regulariser(log_policy, reference)
+        return (batch.prompts * value).sum(dim=-1)
 
     def _own(self, batch: Batch, read: list[Tensor]) -> Tensor:
         """The weights of pairs that the policy draws, (O, S, B), each prompt's adding up to its share; constants."""

@@ -113,10 +113,8 @@ def facts(trainer: Any, dataset_name: str | None = None) -> Iterator[tuple[str, 
     )
     size = args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
     rate = f"learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value})"
-    yield (
-        "training",
-        f"{trainer.state.global_step} steps, {rate}, {size} {trainer.data.feedback.name} a step, seed {args.seed}",
-    )
+    rows = f"{size} {trainer.data.feedback.name} a step"
+    yield "training", f"{trainer.state.global_step} steps, {rate}, {rows}, seed {args.seed}"
     yield "versions", ", ".join(f"{name} {version}" for name in LIBRARIES if (version := _version(name)))
 
 
