@@ -114,7 +114,7 @@ def _ahead(losses: pd.DataFrame) -> str:
 
 def _names(rows: pd.DataFrame) -> str:
     found = [loss_name(loss) for loss in dict.fromkeys(rows["loss"])]
-    return ", ".join(found) or "none"
+    return "; ".join(found) or "none"
 
 
 def _range(values: Any) -> str:

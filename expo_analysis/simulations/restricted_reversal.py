@@ -30,7 +30,11 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
     moved: Any = classes.groupby(["pairs", "loss"])["reverses"].agg(["min", "max"])
     spread = float((moved["max"] - moved["min"])[[("uniform", "expo"), ("uneven", "expo"), ("uniform", "dpo")]].max())
     compared = classes[(classes["lam"] == LAM) & (classes["classes"] == largest)]
-    worst: Any = compared.loc[compared.groupby("pairs")["less_reward"].idxmax()].set_index("pairs")
+    most: Any = compared.loc[compared.groupby("pairs")["less_reward"].idxmax()]
+    worst = [
+        f"{loss_label(loss)} with {pairs} pairs ({x:.1%})"
+        for pairs, loss, x in most[["pairs", "loss", "less_reward"]].to_numpy()
+    ]
 
     def rewards(loss: str) -> str:
         return ", ".join(f"{at.loc[(loss, lam), 'reward']:.4f}" for lam in lams)
@@ -67,13 +71,12 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             {of("dpo", "reverses", "uneven")} with uneven ones, EXPO in {of("expo", "reverses")} and
             {of("expo", "reverses", "uneven")}; with less reward than π_ref end {of("dpo", "less_reward")} and
             {of("dpo", "less_reward", "uneven")} for DPO, {of("expo", "less_reward")} and
-            {of("expo", "less_reward", "uneven")} for EXPO, most often of all losses solved everywhere
-            {loss_label(worst.loc["uniform", "loss"])} ({worst.loc["uniform", "less_reward"]:.1%}) and
-            {loss_label(worst.loc["uneven", "loss"])} ({worst.loc["uneven", "less_reward"]:.1%}). RLHF never ends with
-            less. Whether a convex loss ψ(λh̄) reverses depends neither on ψ nor on λ, so that DPO and IPO do on the
-            same classes; nor does λ decide it for EXPO (shares of the three at different λ differ by at most
-            {spread:.2g}). How much reward goes depends on λ: DPO at λ = {lams[0]:g} ends below π_ref in
-            {of("dpo", "less_reward", lam=lams[0])}, more often than it reverses, since it overshoots. **[ours]**""",
+            {of("expo", "less_reward", "uneven")} for EXPO, most often, among losses that are convex and smooth,
+            {" and ".join(worst)}. RLHF never ends with less. Whether a convex loss ψ(λh̄) reverses depends neither on
+            ψ nor on λ, so that DPO and IPO do on the same classes; nor does λ decide it for EXPO (shares of the three
+            at different λ differ by at most {spread:.2g}). How much reward goes depends on λ: DPO at λ = {lams[0]:g}
+            ends below π_ref in {of("dpo", "less_reward", lam=lams[0])}, more often than it reverses, since it
+            overshoots. **[ours]**""",
             f"""*What the restriction does, and what it does not.* Over all policies RLHF and DPO never have less
             reward than π_ref; IPO has in {of("ipo", "less_reward_free")} of the classes, EXPO in
             {of("expo", "less_reward_free")} (uneven pairs: {of("expo", "less_reward_free", "uneven")}), because it
@@ -82,15 +85,14 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             {of("expo", "farther_free", "uneven")} here), DPO is in {of("dpo", "farther_free")}. In classes of one
             parameter the theorem is gone: EXPO is farther in {of("expo", "farther")} (uneven pairs:
             {of("expo", "farther", "uneven")}), DPO in {of("dpo", "farther")} ({of("dpo", "farther", "uneven")}), IPO
-            in {of("ipo", "farther")} ({of("ipo", "farther", "uneven")}). So EXPO stays nearer to π\\* than DPO does,
-            and loses reward more often. **[ours]**""",
+            in {of("ipo", "farther")} ({of("ipo", "farther", "uneven")}). **[ours]**""",
         ),
         plots.restricted_reversal(paths, thresholds, classes, LAM),
     )
 
 
 def _names(losses: list[str]) -> str:
-    return ", ".join(loss_label(loss) for loss in losses)
+    return "; ".join(loss_label(loss) for loss in losses)
 
 
 def _odd(at: Any, lams: list[float]) -> str:
