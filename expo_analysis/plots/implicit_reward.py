@@ -117,10 +117,10 @@ def _tokens(axes: Axes, rows: pd.DataFrame) -> None:
             _dots(axes, part.loc[keys], np.arange(len(keys)) + 0.12 * (1 - 2 * k), colour, marker)
     axes.axvline(0, color=INK, linewidth=1.0)
     axes.set_yticks(np.arange(len(keys)), [rf"$\beta = {lam:g}$" for _, lam in keys])
-    for k, truth in enumerate(truths[::-1]):
-        axes.text(
-            0.02, (len(lams) * (k + 1) - 0.45) / len(keys), f"$r^*$ of the {truth} class", transform=axes.transAxes
-        )
-        axes.axhline(len(lams) * k - 0.5, color=INK, linewidth=0.6)
+    for k, truth in enumerate(truths):  # on the side without points
+        x, side = ((0.98, "right"), (0.03, "left"))[k]
+        y = len(lams) * (len(truths) - 1 - k) + (len(lams) - 1) / 2
+        axes.text(x, y, f"$r^*$ of the\n{truth} class", transform=axes.get_yaxis_transform(), ha=side, va="center")
+    axes.axhline(len(lams) - 0.5, color=INK, linewidth=0.6)
     axes.set(xlabel="gap (points)", ylim=(-0.6, len(keys) - 0.4))
     axes.set_title("DPO, normalised token by token", fontsize=11)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,7 +22,7 @@ def restricted_reversal(paths: pd.DataFrame, thresholds: pd.DataFrame, classes: 
 
     Args:
         paths: columns ``loss``, ``lam``, ``weight``, ``reward``. thresholds: ``loss``, ``lam``, ``low``, ``high``.
-        classes: ``pairs``, ``loss``, ``lam``, ``classes``, ``less_reward``, ``less_reward_free``, ``farther``.
+        classes: ``pairs``, ``loss``, ``lam``, and ``less_reward`` and ``farther``, each with _low, _high and _free.
         lam: at which weights and losses are compared.
     """
     figure = Figure(figsize=(13, 13.5), layout="constrained")
@@ -79,8 +81,7 @@ def _shares(axes: Axes, classes: pd.DataFrame, order: list[str], column: str) ->
     for pairs, (_, colour, marker) in KINDS.items():
         own = classes[classes["pairs"] == pairs].set_index("loss").loc[order]
         place = np.arange(len(order)) + (0.14 if pairs == "uniform" else -0.14)
-        half = 1.96 * np.sqrt(own[column] * (1 - own[column]) / own["classes"])
-        axes.errorbar(
-            own[column], place, xerr=half, color=colour, marker=marker, markersize=5, linestyle="none", elinewidth=1.2
-        )
+        error = np.abs(own[[f"{column}_low", f"{column}_high"]].to_numpy().T - own[column].to_numpy())
+        style: dict[str, Any] = {"markersize": 5, "linestyle": "none", "elinewidth": 1.2}
+        axes.errorbar(own[column], place, xerr=error, color=colour, marker=marker, **style)
         axes.plot(own[f"{column}_free"], place, color=colour, marker="|", markersize=11, linestyle="none")

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax, stdtrit
 
 from ..._progress import Progress, part, silent
 from ..._rounding import all_rounded
@@ -54,7 +54,7 @@ KINKED = ("hinge", "slic")
 """Losses with kinks, which are solved one by one."""
 SEARCHED = ("fdpo", "chi_po", "regression_expo", "spo", "exo", "discopop", "orpo", "bco", "nca", "sppo")
 """Losses that are searched, from pi_ref and from the reward model's fit."""
-SHARES = {**dict.fromkeys(NEWTON, 1.0), **dict.fromkeys(KINKED, 0.12), **dict.fromkeys(SEARCHED, 0.4)}
+SHARES = {**dict.fromkeys(NEWTON, 1.0), **dict.fromkeys(KINKED, 0.12), **dict.fromkeys(SEARCHED, 0.3)}
 """Of the worlds in which a loss is fitted, since some take long."""
 MARGIN = 2.0
 """Standard deviation of differences of the true reward in training."""
@@ -190,8 +190,8 @@ class Evaluation:
 
 
 def with_interval(name: str, values: Floats) -> dict[str, float]:
-    """The mean over worlds and its 95% interval."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    """The mean over worlds and its 95% interval, by Student's distribution."""
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return {name: values.mean(), f"{name}_low": values.mean() - half, f"{name}_high": values.mean() + half}
 
 

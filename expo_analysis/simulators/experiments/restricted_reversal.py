@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from ..._progress import Progress, part, silent
 from ..._rounding import all_rounded
@@ -53,6 +55,8 @@ WITH_KINKS = ("hinge", "slic", "dpop")
 FREE = ("rlhf", "dpo", "ipo", "fdpo", "expo", "rpo", "sft", "bradley_terry", "cpo", "simpo")
 """Losses that are also solved over all policies."""
 PAIRS = ("uniform", "uneven")
+DRAWN_SHARES = ("less_reward", "farther")
+"""Shares with 95% intervals."""
 DECADES = 4
 """Over which uneven weights of pairs are spread."""
 LEAST = 0.01
@@ -131,7 +135,7 @@ def restricted_reversal(full: bool = False, progress: Progress = silent) -> dict
 
     ``restricted_reversal``: the example, one row per loss, lambda and weight of the pair that dominates: t, E[r*] and
     KL(pi ‖ pi*); by lambda at `WEIGHT`, by weight at `LAM`. All proven; "not_unique" is what is so far out that
-    rounding cannot tell one t from another.
+    rounding cannot tell one t from another (nan).
     ``restricted_reversal_thresholds``: one row per loss and lambda: ``low`` and ``high``, between which weights the
     optimum reverses (nan: nowhere), and t and E[r*] at `WEIGHT`.
     ``restricted_reversal_classes``: one row per kind of pairs, loss and lambda: shares of random classes whose optimum
@@ -174,7 +178,7 @@ def example_table() -> pd.DataFrame:
                         "loss": name,
                         "lam": lam,
                         "weight": weight,
-                        "t": found.weights[:, 0],
+                        "t": np.where(found.status[:, 0] == Status.OPTIMAL, found.weights[:, 0], np.nan),
                         "reward": np.exp(log_policy) @ REWARD,
                         "kl_policy_optimal": kl(log_policy, np.log(classes.optimal)),
                         "status": found.status[:, 0],
@@ -237,14 +241,24 @@ def moved(found: RestrictedOptima) -> Floats:
 
 def classes_table(full: bool, progress: Progress = silent) -> pd.DataFrame:
     """``restricted_reversal_classes``."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     jobs = list(_jobs(full))
     for k, (pairs, name, lam, count) in enumerate(jobs):
         classes = random_classes(CLASSES, pairs).first(count)
-        shares = {column: hit.mean() for column, hit in judged(classes, objective(name, lam)).items()}
-        rows.append({"pairs": pairs, "loss": name, "lam": lam, "classes": count, **shares})
+        row: dict[str, Any] = {"pairs": pairs, "loss": name, "lam": lam, "classes": count}
+        for column, hit in judged(classes, objective(name, lam)).items():
+            row[column] = hit.mean()
+            if column in DRAWN_SHARES:
+                row[f"{column}_low"], row[f"{column}_high"] = interval(int(hit.sum()), count)
+        rows.append(row)
         progress((k + 1) / len(jobs))
     return pd.DataFrame(rows)
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share."""
+    low, high = binomtest(hits, count).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def _jobs(full: bool) -> Iterator[tuple[str, str, float, int]]:
