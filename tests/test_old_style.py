@@ -92,6 +92,7 @@ def test_a_formula_with_claims_is_proven_too() -> None:
         assert (mine.status, mine.certificate) == (theirs.status, theirs.certificate)
         if theirs.status != "optimal":
             continue
+        assert mine.iterations == theirs.iterations  # the same method from the same start
         assert np.abs(mine.policy - theirs.policy).sum() <= theirs.error_bound + 1e-15
         assert theirs.error_bound <= mine.error_bound < 1e-10
         larger.append(mine.error_bound / theirs.error_bound)
