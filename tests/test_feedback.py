@@ -18,6 +18,7 @@ from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
 import expo_analysis as ea
+from expo_analysis import simulators
 
 REFERENCE = np.array([0.5, 0.3, 0.15, 0.05])
 
@@ -515,3 +516,27 @@ def test_json_objects_of_each_kind(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as caught:
             read(**keys)
         assert str(caught.value).startswith(f"{path}: ")
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+RANKED = ea.Bandit.from_rankings(REFERENCE, [[0, 1, 2], [2, 0, 1], [3, 1], [1, 3, 0]])
+TRIPLED = ea.Bandit.from_triples(REFERENCE, [(0, 1, 2), (0, 2, 1), (3, 1, 0), (1, 0, 3), (2, 3, 1), (3, 2, 0)])
+TRAINED: dict[str, tuple[list[Any], ea.Bandit]] = {
+    "lists": ([ea.PlackettLuceEXPO(0.5), ea.PlackettLuceEXPO(0.1)], RANKED),
+    "lists, relative": ([ea.PlackettLuceDPO(1.0)], RANKED),
+    "pairs of lists": ([ea.EXPO(0.5), ea.DPO(1.0)], RANKED),
+    "labels": ([ea.BCO(1.0), ea.BCO(0.5)], ea.Bandit.from_labels(REFERENCE, [3, 1, 0.5, 2], [1, 2, 4, 0.3])),
+    "scores": ([ea.AStarPO(1.0), ea.AStarPO(0.5)], ea.Bandit.from_scores(REFERENCE, [1, 0, 2, -1])),
+    "triples": ([ea.WRPO(1.0, 0.3), ea.WRPO(0.5, 0.3)], TRIPLED),
+}
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_training_ends_where_solve_says(kind: str) -> None:
+    """Several lambdas at once, on every kind of feedback: full gradients in a table."""
+    objectives, bandit = TRAINED[kind]
+    training = simulators.Training(simulators.SGD(1.0), epochs=4000)
+    trajectory = simulators.train(objectives, simulators.Tabular(bandit.reference), bandit, training)
+    for k, objective in enumerate(objectives):
+        np.testing.assert_allclose(trajectory.final[k, 0, 0], ea.solve(objective, bandit).policy, atol=1e-7)
