@@ -8,7 +8,7 @@ import numpy as np
 
 from .._autograd import values
 from .._types import Floats, Mask, Policies
-from .base import Objective, PairObjective
+from .base import Objective, PairObjective, RewardObjective
 
 
 class Responses(Protocol):
@@ -80,14 +80,17 @@ def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) ->
 
 
 def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
-    """Raise where the rewards or lengths of a pair are none that the loss has a value for.
+    """Raise where the bandit lacks what the loss reads, or where that is nothing that the loss has a value for.
 
     Args:
         compared: (..., n, n), whether i ever beats j.
 
     Raises:
-        ValueError: the loss of such a pair is nan at the reference, and so everywhere.
+        ValueError: there are no rewards, or one is not known; or the loss of such a pair is nan at the reference, and
+            so everywhere.
     """
+    if isinstance(objective, RewardObjective):
+        reward_of(bandit)
     if not (isinstance(objective, PairObjective) and objective.data):
         return
     n = bandit.reference.shape[-1]
