@@ -27,6 +27,15 @@ def rewards_of(batch: dict[str, Any], like: Tensor) -> Tensor:
     return torch.stack([chosen, *(rejected or [torch.zeros_like(chosen)])])
 
 
+def data_of(batch: dict[str, Any], lengths: Tensor, rewards: bool) -> dict[str, Tensor]:
+    """What losses may read beside log-probabilities, (B,) each, by name: lengths, (2, B), and rewards if asked for.
+
+    A response of which nothing counts has a length of 1, as in `aggregation.scale`: its sums are 0.
+    """
+    found = dict(zip(("length_w", "length_l"), lengths.clamp(min=1), strict=True))
+    return found | (dict(zip(("reward_w", "reward_l"), rewards_of(batch, lengths), strict=True)) if rewards else {})
+
+
 @dataclass
 class PreferenceCollator:
     """Pads pairs to a batch: the chosen responses, each after its prompt, then the rejected ones.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
 from .checks import arguments_of, labels_of
-from .collator import REF_COLUMNS, ROWS, rewards_of, with_samples
+from .collator import REF_COLUMNS, ROWS, data_of, with_samples
 from .head import Ask, Way
 from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
@@ -190,7 +190,9 @@ def batch_losses(
 
     weights = _pair_weights(rules, batch, outputs, mask[chosen_and_rejected])[:, keep]
     kept = (sums[:, keep], None if ref_sums is None else ref_sums[:, keep], lengths[:, keep])
-    losses, likelihood = _preference(rules.mixture, *kept, _data(rules, batch, kept[0], kept[2], keep), weights[0])
+    data = data_of(batch, lengths.to(sums.dtype), rules.reads_rewards)
+    own = {name: value[keep] for name, value in data.items()}
+    losses, likelihood = _preference(rules.mixture, *kept, own, weights[0])
     regulariser, token_kls = _regulariser(rules, outputs, sums, mask, keep)
     both = torch.cat([keep, keep + everyone])
     how = next((term.aggregation for term in rules.mixture.terms if term.aggregation != TOKEN_MEAN), "sum")
@@ -216,15 +218,6 @@ def batch_losses(
         values=values,
         logps={"policy": sums} if ref_sums is None else {"policy": sums, "reference": ref_sums},
     )
-
-
-def _data(rules: Rules, batch: Batch, sums: Tensor, lengths: Tensor, keep: Tensor) -> dict[str, Tensor]:
-    """What losses may read beside log-probabilities, (B,) each, by name."""
-    found = dict(zip(("length_w", "length_l"), lengths.to(sums.dtype), strict=True))
-    rewards = (
-        zip(("reward_w", "reward_l"), rewards_of(batch, sums)[:, keep], strict=True) if rules.reads_rewards else ()
-    )
-    return found | dict(rewards)
 
 
 def _pair_weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: Tensor) -> Tensor:
