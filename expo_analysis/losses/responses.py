@@ -123,4 +123,5 @@ def _called(bandit: Responses, kind: str, index: int) -> str:
 
 def _class_name(objective: Objective) -> str:
     """The class of the loss; of one that stands for another, that of the other."""
-    return type(getattr(objective, "of", objective)).__name__
+    of = getattr(objective, "of", None)
+    return type(of if isinstance(of, Objective) else objective).__name__
