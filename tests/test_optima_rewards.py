@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -12,8 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis.cli import app
 from expo_analysis.terms import (
     Hinge,
     Linear,
@@ -315,6 +319,39 @@ def test_a_pair_that_the_loss_has_no_value_for() -> None:
         ValueError, match=r"it is nan where response 0 beats 1, with reward_l = 0\.5 and reward_w = 0.5$"
     ):
         ea.solve(objective, plain)
+
+
+COUNTS = {"reference": [0.5, 0.5], "counts": [[0, 3], [1, 0]]}
+COMMANDS: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "no rewards": (["rebel"], COUNTS, "bandit must state rewards, which REBEL reads"),
+    "one is not known": (["rlhf"], COUNTS | {"rewards": [1.0, None]}, "bandit must have a reward for every response"),
+    "no value": (
+        ["odpo", "--option", "scale=log"],
+        COUNTS | {"rewards": [1.0, 0.5]},
+        "bandit must have rewards that ODPO has a value for; it is nan where response 1 beats 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("loss", "file", "message"), COMMANDS.values(), ids=COMMANDS)
+def test_the_command_says_it_in_one_sentence(
+    loss: list[str], file: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Which names the file, and there is no traceback."""
+    path = tmp_path / "bandit.json"
+    path.write_text(json.dumps(file))
+    done = CliRunner().invoke(app, ["solve", *loss, "--lam", "0.5", "--bandit", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {path}: {message}") and done.stderr.count("\n") == 1
+
+
+def test_the_command_takes_rewards_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "bandit.json"
+    path.write_text(json.dumps(COUNTS | {"rewards": [0.0, 1.0]}))
+    done = CliRunner().invoke(app, ["solve", "rebel", "--lam", "2", "--bandit", str(path), "--json"])
+    assert done.exit_code == 0
+    expected = [1 / (1 + math.exp(x)) for x in (0.5, -0.5)]
+    assert json.loads(done.stdout)["policy"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_pair_that_is_never_compared_may_have_any_rewards() -> None:

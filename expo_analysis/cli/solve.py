@@ -123,6 +123,7 @@ def solve(
     where there is no minimiser; "parameters" where the file names them.
     """
     with bad_input():
+        from ..losses.responses import refuse_undefined
         from ..optima import solve_path
         from ..own_file import in_own_file
         from .parsing import parse_bandit, parse_features, parse_lams, parse_loss
@@ -132,6 +133,11 @@ def solve(
         with remarks():
             problems = parse_bandit(reference, optimal, pairs, bandit, ties)
             restricted = parse_features(features, problems)
+        for one in problems:
+            try:
+                refuse_undefined(chosen, one.bandit, one.bandit.wins > 0)
+            except ValueError as error:
+                raise ValueError(f"{bandit}: {error}" if bandit else str(error)) from None
         given: dict[str, Any] = {} if decay == 0 else {"decay": decay}
         given |= {} if restricted is None else {"features": restricted.features, "base": restricted.base}
     # a loss of one's own may raise anything

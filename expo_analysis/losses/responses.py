@@ -10,7 +10,7 @@ import numpy as np
 from .._autograd import values
 from .._types import Floats, Indices, Mask, Policies
 from ..bandit import Bandit
-from .base import Objective, PairObjective
+from .base import Objective, PairObjective, RewardObjective
 from .statistics import SLOTS, THIRD
 
 
@@ -103,14 +103,17 @@ def edges_of(objective: Objective, bandit: Bandit) -> tuple[Indices, Indices, In
 
 
 def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
-    """Raise where the rewards or lengths of a pair are none that the loss has a value for.
+    """Raise where the bandit lacks what the loss reads, or where that is nothing that the loss has a value for.
 
     Args:
         compared: (..., n, n), whether i ever beats j.
 
     Raises:
-        ValueError: the loss of such a pair is nan at the reference, and so everywhere.
+        ValueError: there are no rewards, or one is not known; or the loss of such a pair is nan at the reference, and
+            so everywhere.
     """
+    if isinstance(objective, RewardObjective):
+        reward_of(bandit)
     if not (isinstance(objective, PairObjective) and objective.data):
         return
     objective, n = objective.with_lam(1.0), bandit.reference.shape[-1]
@@ -143,4 +146,5 @@ def _called(bandit: Responses, kind: str, index: int) -> str:
 
 def _class_name(objective: Objective) -> str:
     """The class of the loss; of one that stands for another, that of the other."""
-    return type(getattr(objective, "of", objective)).__name__
+    of = getattr(objective, "of", None)
+    return type(of if isinstance(of, Objective) else objective).__name__
