@@ -21,7 +21,7 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave what the imports made (a million objects, which stay) out of all later garbage collections: transformers
+    """Leave what the imports made, which stays anyway, out of all later garbage collections: transformers
     asks for one after each training, and it took as long as the training of a tiny model."""
     gc.collect()
     gc.freeze()

@@ -3,14 +3,15 @@
     torchrun --nproc_per_node 2 -m tests.llm_distributed OUT.json HOW PER_DEVICE OBJECTIVE ...
 
 HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
-objective is "dpo", "mpo", "stream", "derived", "precomputed", an estimator of EXPO's regulariser, or one of `KINDS`, of
-other data than pairs. The data are uneven: the last batch of an epoch, and those of evaluation, do not give both
-processes as many rows.
+objective is "dpo", "mpo", "stream", "derived", "precomputed", "rewards", an estimator of EXPO's regulariser, or one of
+`KINDS`, of other data than pairs. The data are uneven: the last batch of an epoch, and those of evaluation, do not give
+both processes as many rows.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -83,6 +84,8 @@ def objective(name: str) -> tuple[Any, dict[str, Any]]:
         return KINDS[name]
     if name in ("dpo", "stream", "derived"):
         return ea.DPO(0.3), {}
+    if name == "rewards":  # beside a loss of means over tokens
+        return [(1.0, ea.MADPO(0.3)), (0.5, ea.REBEL(0.7)), (1.0, ea.LengthNormalisedDPO(2.0))], {}
     if name == "precomputed":
         return ea.DPO(0.3), {"precompute_ref_log_probs": True}
     if name == "mpo":
@@ -98,9 +101,16 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "triples": (ea.WRPO(0.3), {}),
 }
 
-GIVEN = ("labels", "triples", "dpo", "mpo", "token_kl", "stream")
+GIVEN = ("labels", "triples", "dpo", "mpo", "token_kl", "stream", "rewards")
 HAVE_REFERENCE = (*GIVEN, "derived")
 """Those with a second model, which is given, or a copy of the first."""
+
+
+def scored(data: Any) -> Any:
+    """With a reward of each response, of any sign and order."""
+    for column, values in zip(("score_chosen", "score_rejected"), tiny.scores(len(data)), strict=True):
+        data = data.add_column(column, values)
+    return data
 
 
 def train(how: str, per_device: int, name: str) -> dict[str, Any]:
@@ -110,6 +120,8 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
     dtype = torch.float64 if how in ("plain", "fsdp2") else torch.float32
     gradients = Gradients()
     data, evaluated = tiny.pairs(ROWS, samples=2), tiny.pairs(EVALUATED, seed=7, samples=2)
+    if name == "rewards":
+        data, evaluated = scored(data), scored(evaluated)
     if name in KINDS:
         kind = name.split()[-1]
         data, evaluated = tiny.feedback(kind, ROWS), tiny.feedback(kind, EVALUATED, seed=7)
@@ -153,6 +165,15 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
         "gradient": gradients.first,
         "has_reference": trainer.ref_model is not None,
     }
+
+
+def in_one_of_two(rank: int, port: int, errors: str, *arguments: str) -> None:
+    """What ``torchrun`` makes of a process, for one that was forked and need not load torch."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    main(*arguments)
 
 
 def main(out: str, how: str, per_device: str, *names: str) -> None:

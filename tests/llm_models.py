@@ -103,6 +103,12 @@ def pairs(rows: int = 16, seed: int = 0, longest: int = 6, samples: int = 0, cha
     return Dataset.from_dict(columns)
 
 
+def scores(rows: int, seed: int = 3) -> list[list[float]]:
+    """Rewards of the chosen and of the rejected responses, in any order."""
+    found: list[list[float]] = np.random.default_rng(seed).normal(size=(2, rows)).tolist()
+    return found
+
+
 def feedback(kind: str, rows: int = 16, seed: int = 0) -> list[dict[str, Any]]:
     """Random words as other data than pairs: "triples", "labels", "scores", or "lists" of two to four responses."""
     rng = np.random.default_rng(seed)
@@ -199,13 +205,24 @@ def one_token_model(logits: np.ndarray, dtype: torch.dtype) -> OneTokenModel:
     return OneTokenModel(config, torch.tensor(logits, dtype=dtype)).to(dtype)
 
 
-def bandit_pairs(counts: np.ndarray) -> Dataset:
-    """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end."""
+def bandit_pairs(counts: np.ndarray, rewards: np.ndarray | None = None) -> Dataset:
+    """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end.
+
+    rewards: (prompts, K), for the columns ``score_chosen`` and ``score_rejected``.
+    """
     rows = [(p, i, j) for (p, i, j), count in np.ndenumerate(counts) for _ in range(int(count))]
     return Dataset.from_dict(
         {
             "prompt": [[{"role": "user", "content": f"prompt{p}"}] for p, _, _ in rows],
             "chosen": [[{"role": "assistant", "content": f"arm{i}"}] for _, i, _ in rows],
             "rejected": [[{"role": "assistant", "content": f"arm{j}"}] for _, _, j in rows],
+            **(
+                {}
+                if rewards is None
+                else {
+                    "score_chosen": [rewards[p, i] for p, i, _ in rows],
+                    "score_rejected": [rewards[p, j] for p, _, j in rows],
+                }
+            ),
         }
     )

@@ -39,7 +39,7 @@ import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -104,6 +104,16 @@ class Coverage:
         tests = [test for *_, test in sorted(order)]
         total = [0.0, *accumulate(self.time(test) for test in tests)]
         return [test for test, before in zip(tests, total, strict=False) if before < limit]
+
+    def among(self, names: set[str]) -> Coverage:
+        """What is left of it if only these tests are there: it may have been kept from an earlier time."""
+        files = {name.split("::")[0] for name in names}
+        lines = {
+            file: {line: [test for test in tests if test in names or test in files] for line, tests in by.items()}
+            for file, by in self.lines.items()
+        }
+        whole = {file: [test for test in tests if test in names or test in files] for file, tests in self.files.items()}
+        return replace(self, lines=lines, files=whole)
 
     def time(self, test: str) -> float:
         """The seconds that a test takes, or all tests of a file."""
@@ -296,9 +306,11 @@ def examine(
     def one(mutant: Mutant) -> str:
         tree = free.get()
         try:
-            return verdict(warm, tree, mutant, coverage, limit)
+            found = verdict(warm, tree, mutant, coverage, limit)
         finally:
             free.put(tree)
+        print(f"{found}: {mutant}", flush=True)
+        return found
 
     with ThreadPoolExecutor(len(trees)) as pool:
         return list(track(pool.map(one, mutants), "mutants", total=len(mutants)))
@@ -327,7 +339,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = equivalent()
         aside = [m for m in mutants if (m.file, m.old, m.new) in known]
         mutants = [m for m in mutants if m not in aside]
-        verdicts = examine(Warm(trees[0], given.tests), trees, mutants, coverage, given.limit) if mutants else []
+        verdicts = []
+        if mutants:
+            warm = Warm(trees[0], given.tests)
+            verdicts = examine(warm, trees, mutants, coverage.among(warm.names), given.limit)
     return report(given, mutants, verdicts, len(aside))
 
 

@@ -20,6 +20,7 @@ from scipy.optimize import linprog
 import expo_analysis as ea
 
 from . import oracles, problems
+from .definitions import madpo_weight
 
 LAMS = (1e-10, 1e-6, 1e-3, 0.1, 1.0, 30.0, 1e3, 1e6, 1e10)
 Policy = list[mp.mpf]
@@ -275,6 +276,49 @@ def shifted_square(lam: float) -> tuple[Any, Any]:
     return lambda i, j, m: 2 * (m - goal), lambda i, j, m: mp.mpf(2)
 
 
+def gaps(bandit: ea.Bandit) -> Callable[[int, int], mp.mpf]:
+    """r_i - r_j, of the bandit's rewards or of log pi*, in the digits that are worked in."""
+    if bandit.rewards is None:
+        rewards = [mp.log(mp.mpf(float(p))) for p in bandit.optimal]
+    else:
+        rewards = [mp.mpf(float(r)) for r in bandit.rewards]
+    return lambda i, j: rewards[i] - rewards[j]
+
+
+def to_rewards(bandit: ea.Bandit) -> tuple[Any, Any]:
+    """psi' and psi'' of (m - (r_i - r_j))^2."""
+    gap = gaps(bandit)
+    return lambda i, j, m: 2 * (m - gap(i, j)), lambda i, j, m: mp.mpf(2)
+
+
+def soft_target(bandit: ea.Bandit, eta: float) -> tuple[Any, Any]:
+    """psi' and psi'' of the KL of sigma(m) from sigma(eta (r_i - r_j)), this first."""
+    gap = gaps(bandit)
+    return (
+        lambda i, j, m: oracles.sigma(m) - oracles.sigma(eta * gap(i, j)),
+        lambda i, j, m: oracles.sigma(m) * oracles.sigma(-m),
+    )
+
+
+def with_offset(bandit: ea.Bandit) -> tuple[Any, Any]:
+    """psi' and psi'' of -log sigma(m - (r_i - r_j))."""
+    gap = gaps(bandit)
+    return (
+        lambda i, j, m: -oracles.sigma(gap(i, j) - m),
+        lambda i, j, m: oracles.sigma(m - gap(i, j)) * oracles.sigma(gap(i, j) - m),
+    )
+
+
+def with_weight(bandit: ea.Bandit) -> tuple[Any, Any]:
+    """psi' and psi'' of -weight(r_i - r_j) log sigma(m), MADPO's weight at its own options."""
+    gap = gaps(bandit)
+    weight = {(i, j): madpo_weight(gap(i, j), 2, 2, mp.mpf(0.5), 1) for i in range(bandit.n) for j in range(bandit.n)}
+    return (
+        lambda i, j, m: -weight[i, j] * oracles.sigma(-m),
+        lambda i, j, m: weight[i, j] * oracles.sigma(m) * oracles.sigma(-m),
+    )
+
+
 class Mixed(ea.PairObjective):
     """A user's own: EXPO with a winner's likelihood beside it."""
 
@@ -323,6 +367,17 @@ LOSSES: dict[str, tuple[Any, Any]] = {
         ea.ChiPO,  # log u + u = v
         by_root(lambda v: mp.lambertw(mp.exp(v)).real, lambda ref: 1 + 1 / min(ref) - mp.log(min(ref))),
     ),
+    "rpo, squared": (
+        lambda lam: ea.RewardAwarePO(lam, "squared"),
+        lambda b, lam: Convex(*to_rewards(b), mp.mpf(lam), True, no_target(b), True),
+    ),
+    "rpo, backward": (
+        lambda lam: ea.RewardAwarePO(lam, eta=0.75),
+        lambda b, lam: Convex(*soft_target(b, 0.75), mp.mpf(lam), True, no_target(b)),
+    ),
+    "odpo": (ea.ODPO, lambda b, lam: Convex(*with_offset(b), mp.mpf(lam), True, no_target(b))),
+    "madpo": (ea.MADPO, lambda b, lam: Convex(*with_weight(b), mp.mpf(lam), True, no_target(b))),
+    "pessimistic dpo": (ea.PessimisticDPO, lambda b, lam: Convex(*logistic(), mp.mpf(0.1), True, _pulled(b, lam))),
     "sft": (ea.SFT, lambda b, lam: Convex(*logistic(0, 0), mp.mpf(1), False, won(b, 1.0))),
     "slic": (ea.SLiC, slic),
     "hinge": (ea.Hinge, hinge),
@@ -351,6 +406,19 @@ next to it."""
 
 WITHOUT_BOUND = SEARCHED | {"explicit, alpha 2", "hinge"}
 """Where no error bound is known at all."""
+
+
+READ_REWARDS = ("rpo, squared", "rpo, backward", "odpo", "madpo")
+
+
+def stated(name: str, bandit: ea.Bandit, rng: np.random.Generator) -> ea.Bandit:
+    """With rewards of a few units, for a loss that reads them: of every data set, and of half the populations."""
+    if name not in READ_REWARDS or (bandit.counts is None and rng.random() < 0.5):
+        return bandit
+    known = {"rewards": rng.normal(size=bandit.n) * 10 ** rng.uniform(-2, 1)}
+    if bandit.counts is not None:
+        return ea.Bandit.from_counts(bandit.reference, bandit.counts, **known)
+    return ea.Bandit(bandit.reference, bandit.optimal, bandit.pairs, **known)
 
 
 def fixed() -> Iterator[tuple[str, ea.Bandit, int]]:
@@ -451,18 +519,18 @@ class Tally:
 
 def fixed_problems(name: str, share: float = 1.0) -> Tally:
     """All of `fixed` at all `LAMS`; a share of them, evenly."""
-    tally = Tally()
+    tally, rng = Tally(), np.random.default_rng(0)
     every = [(where, bandit, digits, lam) for where, bandit, digits in fixed() for lam in LAMS]
     for where, bandit, digits, lam in every[:: max(1, round(1 / share))]:
-        tally.add(name, bandit, lam, where, digits)
+        tally.add(name, stated(name, bandit, rng), lam, where, digits)
     return tally
 
 
 def random_problems(name: str, count: int, wild: bool = True) -> Tally:
     """``count`` of `drawn`."""
-    tally = Tally()
+    tally, rng = Tally(), np.random.default_rng(0)
     for k, (bandit, lam) in enumerate(drawn(name, count, wild)):
-        tally.add(name, bandit, lam, f"random {k}", 90 if wild else 50)
+        tally.add(name, stated(name, bandit, rng), lam, f"random {k}", 90 if wild else 50)
     return tally
 
 

@@ -19,7 +19,7 @@ from .llm_trainers import LAM, batch_of, first_log, make, token_distributions
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer, aggregate  # isort: skip
 from expo_analysis.llm.training.aggregation import scale, shared_length_weights  # isort: skip
-from expo_analysis.llm.training.objectives import AVERAGED, describe, make_mixture  # isort: skip
+from expo_analysis.llm.training.objectives import describe, make_mixture  # isort: skip
 
 
 def log_sigmoid(x: Any) -> Any:
@@ -56,6 +56,28 @@ FORMULAS: dict[str, tuple[Any, Any]] = {
             -w / nw - LAM * log_sigmoid(torch.log(1 / torch.expm1(-w / nw)) - torch.log(1 / torch.expm1(-y / ny)))
         ),
     ),
+    "length_normalised_dpo": (
+        ea.LengthNormalisedDPO(LAM),
+        lambda w, y, rw, ry, nw, ny: -log_sigmoid(LAM * ((w - rw) / nw - (y - ry) / ny)),
+    ),
+    "alpha_po": (
+        ea.AlphaPO(LAM, alpha=0.5, gamma=0.2),
+        lambda w, y, rw, ry, nw, ny: (
+            -log_sigmoid(LAM * (torch.exp(-0.5 * y / ny) - torch.exp(-0.5 * w / nw)) / 0.5 - 0.2)
+        ),
+    ),
+    "simper": (ea.SimPER(LAM), lambda w, y, rw, ry, nw, ny: torch.exp(y / ny) - torch.exp(w / nw)),
+    # sums
+    "dpo_shift": (
+        ea.DPOShift(LAM, shift=0.5),
+        lambda w, y, rw, ry, nw, ny: -log_sigmoid(LAM * (w - rw - 0.5 * (y - ry))),
+    ),
+    "cal_dpo": (
+        ea.CalDPO(LAM),
+        lambda w, y, rw, ry, nw, ny: (
+            -log_sigmoid(w - rw - y + ry) + 0.5 * ((w - rw - 0.5 / LAM) ** 2 + (y - ry + 0.5 / LAM) ** 2)
+        ),
+    ),
     # a sum and a mean
     "cpo": (ea.CPO(LAM, alpha=0.5), lambda w, y, rw, ry, nw, ny: -log_sigmoid(LAM * (w - y)) - 0.5 * w / nw),
     "rpo": (ea.RPO(LAM, alpha=2.0), lambda w, y, rw, ry, nw, ny: -log_sigmoid(LAM * (w - y - rw + ry)) - 2 * w / nw),
@@ -74,7 +96,7 @@ def test_each_objective_as_its_paper_aggregates(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("how", ["sum", "mean"])
-@pytest.mark.parametrize("name", ["ipo", "simpo", "cpo", "rpo", "dpo"])
+@pytest.mark.parametrize("name", ["ipo", "simpo", "cpo", "rpo", "dpo", "length_normalised_dpo"])
 def test_an_aggregation_that_is_asked_for_wins(name: str, how: str, tmp_path: Path) -> None:
     objective, _ = FORMULAS[name]
     reference = tiny.llama(1) if objective.claims.needs_reference else None
@@ -90,8 +112,11 @@ def test_an_aggregation_that_is_asked_for_wins(name: str, how: str, tmp_path: Pa
 
 def test_what_was_chosen_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for objective, words in (
-        (ea.SimPO(LAM), "SimPO on means over tokens: its paper averages"),
-        (ea.ORPO(LAM), "ORPO on means over tokens"),
+        (ea.SimPO(LAM), "SimPO on means over tokens: so its formula has it"),
+        (ea.ORPO(LAM), "ORPO on means over tokens: so its formula has it"),
+        (ea.AlphaPO(LAM), "AlphaPO on means over tokens: so its formula has it"),
+        (ea.SimPER(LAM), "SimPER on means over tokens: so its formula has it"),
+        (ea.LengthNormalisedDPO(LAM), "LengthNormalisedDPO on means over tokens: so its formula has it"),
         (ea.IPO(LAM), "IPO on means over tokens: its authors average"),
         (ea.CPO(LAM), "CPO: its preference term sums log-probabilities over tokens, its likelihood averages them"),
         (ea.KTO(LAM), "KTO with reference_point = 0: it is not estimated from the batch"),
@@ -115,7 +140,44 @@ def test_a_formula_of_ones_own_is_not_taken_for_its_parents(tmp_path: Path) -> N
             return (logp_w - logp_l) ** 2
 
     assert [term.aggregation for term in make_mixture(Mine(LAM), None).terms] == ["sum"]
-    assert all(make_mixture(kind(LAM), None).terms[0].aggregation == "mean" for kind in AVERAGED)
+    for kind in (ea.IPO, ea.SimPO, ea.ORPO, ea.AlphaPO, ea.SimPER, ea.LengthNormalisedDPO):
+        assert [term.aggregation for term in make_mixture(kind(LAM), None).terms] == ["mean"]
+
+
+@dataclass(frozen=True)
+class OneMean(ea.PairObjective):
+    """DPO of sums beside a likelihood that is averaged over tokens, as Pang et al. have it: both in one formula."""
+
+    name = "one_mean"
+
+    @property
+    def terms(self) -> Any:
+        t = ea.terms
+        return t.Logistic()(self.lam * t.hbar) + 2.0 * t.Linear(-1.0)(t.per_token(t.log_pi_w))
+
+
+@dataclass(frozen=True)
+class ByLengths(ea.PairObjective):
+    """The same as a bare formula."""
+
+    name = "by_lengths"
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any, length_w: Any) -> Any:
+        return -log_sigmoid(self.lam * (logp_w - logp_l - ref_logp_w + ref_logp_l)) - 2 * logp_w / length_w
+
+
+def test_a_formula_with_sums_and_means(tmp_path: Path) -> None:
+    """Only what is divided by lengths is averaged; in all of it, where that is asked for."""
+    _, formula = FORMULAS["rpo"]
+    for kind in (OneMean, ByLengths):
+        trainer = make(kind(LAM), tmp_path, ref_model=tiny.llama(1))
+        torch.testing.assert_close(losses_of(trainer), formula(*plain(trainer)), rtol=1e-5, atol=1e-5)
+    for how in ("mean", "sum"):
+        trainer = make(OneMean(LAM), tmp_path, ref_model=tiny.llama(1), aggregation=how)
+        w, y, rw, ry, nw, ny = plain(trainer)
+        nw, ny = (nw, ny) if how == "mean" else (1.0, 1.0)
+        expected = -log_sigmoid(LAM * ((w - rw) / nw - (y - ry) / ny)) - 2 * w / nw
+        torch.testing.assert_close(losses_of(trainer), expected, rtol=1e-5, atol=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------------- mixtures
@@ -302,6 +364,10 @@ def trl_trainer(kind: str) -> tuple[Any, Any]:
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "cpo": (ea.CPO(LAM, alpha=1.0), {"cpo_alpha": 1.0}),
     "simpo": (ea.SimPO(LAM, gamma=0.5), {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": 0.5}),
+    "alphapo": (
+        ea.AlphaPO(LAM, alpha=0.25, gamma=0.5),
+        {"loss_type": "alphapo", "cpo_alpha": 0.0, "simpo_gamma": 0.5, "alpha": 0.25},
+    ),
     "orpo": (ea.ORPO(LAM), {}),
 }
 

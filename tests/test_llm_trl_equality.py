@@ -87,15 +87,16 @@ def of(loss_type: str) -> dict[str, Any]:
     return {"loss_type": [loss_type], "names": names, **smoothing, **slower}
 
 
-@pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
+@pytest.mark.parametrize(
+    ("loss_type", "how"), [("sigmoid", "full"), ("sigmoid", "lora"), ("sigmoid", "precomputed"), ("ipo", "full")]
+)
 def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(tmp_path, how, **of(loss_type))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
-@pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x not in ("sigmoid", "ipo")])
+@pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x != "sigmoid"])
 def test_the_other_losses(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(tmp_path, how, **of(loss_type))
 
@@ -143,8 +144,18 @@ MIXTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("coefficient", [None, 0.5, 0.0], ids=["its own", "0.5", "off"])
-@pytest.mark.parametrize("name", MIXTURES)
+COEFFICIENTS = {"its own": None, "0.5": 0.5, "off": 0.0}
+QUICK = set(zip(MIXTURES, COEFFICIENTS, strict=True))  # each once; the other six cases are slow
+
+
+@pytest.mark.parametrize(
+    ("name", "coefficient"),
+    [
+        pytest.param(name, value, id=f"{name}-{kind}", marks=() if (name, kind) in QUICK else pytest.mark.slow)
+        for name in MIXTURES
+        for kind, value in COEFFICIENTS.items()
+    ],
+)
 def test_mixtures_of_experts(name: str, coefficient: float | None, tmp_path: Path) -> None:
     """With their load-balancing loss, at the model's own coefficient or another one."""
     if coefficient is None and Version("1.13") > TRL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mpmath as mp
@@ -78,7 +79,7 @@ def test_value_gradient_and_curvature_of_the_definition(case: Case, data: st.Dat
     with digits:
         for k, point in enumerate(zip(*logs, *known, strict=True)):
             value, *slopes = case.loss(lam, *point), *case.slopes(lam, *point)
-            bend = mp.diff(lambda x: case.slopes(lam, x, *point[1:])[0], point[0])  # noqa: B023
+            bend = mp.diff(lambda x, lam=lam, rest=point[1:]: case.slopes(lam, x, *rest)[0], point[0])
             # what a rounding of an argument does: psi' of the reward's part is of the size of psi' in lam hbar
             steep = (max(map(abs, slopes)) + lam) * (1 + 1 / mp.mpf(lam))
             if case.name == "odpo" and case.options.get("scale") == "log":
@@ -100,7 +101,9 @@ def test_the_definitions_slopes_are_their_derivatives(case: Case) -> None:
         lam = float(rng.uniform(0.1, 3))
         with digits:
             for k, exact in enumerate(case.slopes(lam, *point)):
-                found = mp.diff(lambda x, k=k: case.loss(lam, *point[:k], x, *point[k + 1 :]), point[k])
+                before, after = point[:k], point[k + 1 :]
+                loss_of = partial(lambda lam, before, after, x: case.loss(lam, *before, x, *after), lam, before, after)
+                found = mp.diff(loss_of, point[k])
                 assert mp.almosteq(found, exact, 1e-12, 1e-12)
 
 
@@ -169,7 +172,7 @@ def test_rebel_is_squared_reward_aware_po_is_distillation(pair: tuple[Arrays, Ar
 
 @given(pair=pairs(size=4.0), lam=st.floats(0.05, 5.0))
 def test_reward_aware_po_tends_to_dpo(pair: tuple[Arrays, Arrays], lam: float) -> None:
-    """Backward KL at eta -> inf: DPO of whichever response has the higher reward, and even odds where they are equal."""
+    """Backward KL at eta -> inf: DPO of whichever response has the higher reward, and even odds where they tie."""
     logs, (low, high) = pair
     swapped = (logs[1], logs[0], logs[3], logs[2])
     dpo, other = (ea.DPO(lam).loss(*x) for x in (logs, swapped))
@@ -328,16 +331,16 @@ def test_rewards_that_are_missing_or_of_no_use(case: Case) -> None:
 
 
 def test_data_that_a_loss_does_not_read() -> None:
-    with pytest.raises(TypeError, match="^reward_w is not read: DPO reads log-probabilities alone$"):
+    with pytest.raises(TypeError, match=r"^reward_w is not read: DPO reads log-probabilities alone$"):
         ea.DPO(1.0).loss(*HAND, reward_w=AHEAD[1])
-    with pytest.raises(TypeError, match="^reward_l is not read: SimPO reads length_l and length_w$"):
+    with pytest.raises(TypeError, match=r"^reward_l is not read: SimPO reads length_l and length_w$"):
         ea.SimPO(1.0).loss(*HAND, reward_l=AHEAD[0])
 
 
 @each_per_token
 def test_one_length_alone(name: str) -> None:
     """Not taken for a pair of which the other has one token."""
-    with pytest.raises(TypeError, match="^length_l must be given: .* reads length_l and length_w$"):
+    with pytest.raises(TypeError, match=r"^length_l must be given: .* reads length_l and length_w$"):
         ea.objective(name, 1.0).loss(*HAND, length_w=np.array([3.0]))
 
 

@@ -130,6 +130,7 @@ def test_order_and_limit() -> None:
     mutant = mutation.Mutant("room.py", 9, "NumberReplacer", 0, "", "")
     every = ["b.py::two", "a.py::four", "a.py::one[1]", "b.py::three", "c.py", "a.py::one[2]"]
     assert coverage.tests(mutant) == every  # the second case of one comes last, a whole file takes 9 s
+    assert coverage.among({"b.py::two", "c.py::six"}).tests(mutant) == ["b.py::two", "c.py"]
     assert coverage.tests(mutant, limit=1.0) == every[:3] and coverage.tests(mutant, limit=2.0) == every[:4]
 
 

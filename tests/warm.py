@@ -56,9 +56,11 @@ class Warm:
         names = done.stdout.rpartition("libraries")[2].split()
         if done.returncode or not names:
             raise RuntimeError(f"the tests cannot be loaded:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        self.names = {line for line in done.stdout.splitlines() if "::" in line}  # of the tests that there are
         os.environ["OMP_NUM_THREADS"] = "1"  # as the server starts
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([name for name in names if name.split(".")[0] not in OURS | PYTESTS])
+        libraries = [name for name in names if name.split(".")[0] not in OURS | PYTESTS]
+        self._context.set_forkserver_preload([*libraries, "tests.frozen"])
 
     def pytest(self, tree: Path, tests: Sequence[str], *options: str, seconds: float | None = None) -> Outcome:
         """Run the tests in the tree, and end them after so many seconds."""
@@ -103,7 +105,8 @@ def _run(tree: Path, listed: Path, failed: Path, output: Path, options: Sequence
     try:
         import pytest
 
-        status = int(pytest.main([*OPTIONS, *options, f"@{listed}"], plugins=[_Failures(failed)]))
+        plain = ["-p", "no:xdist", "-p", "no:cov"]
+        status = int(pytest.main([*OPTIONS, *plain, *options, f"@{listed}"], plugins=[_Failures(failed)]))
     except BaseException:
         traceback.print_exc()
         status = 3

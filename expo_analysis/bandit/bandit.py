@@ -53,7 +53,7 @@ class Bandit:
             proportion to the number of comparisons.
         responses, prompt_names: their names, distinct, of any type that hashes.
         rewards: r(x, y) of each response, known or a noisy score, the shape of ``reference`` or (n,) for all prompts;
-            nan where one is not known. Losses that read rewards take log pi* where there are none.
+            nan where one is not known. Losses that read rewards take these, `RLHF` too, and without any log pi*.
         lengths: of each response, in tokens; positive, the same shapes. Without, responses have one token each.
 
     pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
@@ -366,10 +366,14 @@ class Bandit:
         prompt_weights: ArrayLike | None,
     ) -> tuple[Names, Policies, Sequence[Hashable], Sequence[Hashable] | None]:
         """Names, the reference, and by which names (or numbers) rows of data call responses and prompts."""
-        if responses is None and (isinstance(reference, str) or reference is None):
+        even = reference is None or (isinstance(reference, str) and reference == "uniform")
+        if responses is None and even:
             seen = dict.fromkeys(one for row in listed for one in row)
             numbers = [one for one in seen if isinstance(one, int)]
             responses = sorted(numbers) if len(numbers) == len(seen) else list(seen)
+        responses = None if responses is None else list(responses)
+        if even and responses:
+            reference = np.full(len(responses), 1 / len(responses))
         names = Names.found(responses, prompt_names, {"reference": reference}, {}, prompt_weights)
         policy = reference_policy(reference, names)
         own = range(policy.shape[-1]) if names.responses is None else names.responses
@@ -388,7 +392,8 @@ class Bandit:
     ) -> Bandit:
         made = cls.__new__(cls)
         pairs = normalise(wins + np.swapaxes(wins, -1, -2))
-        made._settle(names, policy, pairs, prompt_weights, own, wins.sum(axis=(-1, -2)), counts=wins, **data)
+        shares = data["choices"].total if "choices" in data else wins.sum(axis=(-1, -2))
+        made._settle(names, policy, pairs, prompt_weights, own, shares, counts=wins, **data)
         return made
 
     @classmethod

@@ -55,7 +55,7 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
         if key not in accepted:
             beside = f" beside {kind}" if kind in data else ""
             raise ValueError(f"{path}: unknown key {key!r}{beside}; accepted: {sorted(accepted)}")
-    for key in (kind, "reference"):
+    for key in (kind, "reference", *(("disliked",) if kind == "liked" else ())):
         if key not in data:
             also = " (or counts)" if key == "optimal" else ""
             raise ValueError(f"{path}: the key {key!r}{also} is missing")

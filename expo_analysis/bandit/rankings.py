@@ -20,12 +20,13 @@ class Choices:
     """Choices of one response among several; a ranking is a choice of its first, of its second among the rest, ...
 
     chosen: (C,). members: (C, n), who was to be chosen from, the chosen one too. weight: (..., C), a number for each
-    prompt; the weights of a prompt's rankings sum to one.
+    prompt; the weights of a prompt's rankings sum to one. total: (...), what they summed to.
     """
 
     chosen: Indices
     members: Mask
     weight: Floats
+    total: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ def choices_of(
     found: dict[tuple[int, bytes], Floats] = {}
     for k, ranking in enumerate(rankings):
         x = 0 if row is None or prompts is None else _known(row, prompts[k], k, "prompt")
+        if isinstance(ranking, str):
+            raise ValueError(f"ranking {k} must be a sequence of responses, best first, got {ranking!r}")
         order = [_known(place, one, k, "response") for one in ranking]
         present = {*order} if sets is None else {_known(place, one, k, "response") for one in sets[k]}
         if len({*order}) < len(order) or not {*order} <= present or len(present) < 2 or not order:
@@ -85,6 +88,7 @@ def choices_of(
         np.array([chosen for chosen, _ in found]),
         np.array([np.frombuffer(members, dtype=bool) for _, members in found]),
         each[:, 0] if row is None else each.T,
+        totals.sum() if row is None else totals,
     )
     return choices, above[0] if row is None else above
 

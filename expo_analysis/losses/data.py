@@ -93,7 +93,7 @@ reference_log_ratio = Data(
 
 def of_datum(name: str) -> Data:
     """What a datum carries under this name."""
-    return Data(lambda datum: datum[name], frozenset({name}))
+    return Data(operator.itemgetter(name), frozenset({name}))
 
 
 length_l, length_w, reward_l, reward_w = map(of_datum, RESPONSE_DATA)

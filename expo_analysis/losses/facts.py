@@ -280,6 +280,7 @@ def anything() -> Datum:
     return {
         **{"logp_w": grid[0], "logp_l": grid[1], "ref_logp_w": grid[1], "ref_logp_l": grid[0]},
         **{"length_l": one, "length_w": one, "reward_l": rewards[0], "reward_w": rewards[1]},
+        **{"liked_w": 0.5 * one, "disliked_l": 0.5 * one},
         **{"logp_t": grid[0][::-1], "ref_logp_t": grid[1][::-1]},
     }
 

@@ -42,7 +42,7 @@ from ..losses import PairObjective
 from ..losses.responses import at_ends, refuse_undefined, response_data
 
 RESTS = 1e-10
-"""Each entry of the gradient, relative to the sum of the moduli of its parts, at which training counts as at rest."""
+"""Each entry of the gradient, relative to the moduli of its parts and slopes, at which training counts as at rest."""
 SAME = 1e-6
 """Two fixed points are one where no log-ratio to the other is off by more."""
 
@@ -236,17 +236,18 @@ def _root(function: Callable[[Tensor], Tensor], start: Floats) -> Floats | None:
 def _judged(problem: OnPolicy, logits: Tensor) -> FixedPoint | None:
     """What is known of a fixed point; None unless the gradient of every response is 0 to rounding.
 
-    Where a response is hardly ever drawn its gradient is small without being at rest: each is measured by its parts.
+    Where a response is hardly ever drawn its gradient is small without being at rest: each is measured by its parts,
+    and by what a step in the logits does to it, as all parts vanish where a regression fits every pair.
     """
     gradient = problem.gradient(logits)
     log_policy = logits.log_softmax(-1)
     weights = problem.weights(log_policy)
     slopes = torch.func.jacrev(problem.parts)(logits, weights)
-    if not (gradient.abs() <= RESTS * slopes.abs().sum(dim=0)).all():
+    bend = torch.func.jacrev(problem.gradient)(logits)
+    if not (gradient.abs() <= RESTS * (slopes.abs().sum(dim=0) + bend.abs().sum(dim=1))).all():
         return None
     basis = _centred(len(logits))
-    moves = basis.T @ torch.func.jacrev(problem.gradient)(logits).numpy() @ basis
-    stable = bool((np.linalg.eigvals(moves).real > 0).all())
+    stable = bool((np.linalg.eigvals(basis.T @ bend.numpy() @ basis).real > 0).all())
     matrix = np.zeros((len(logits), len(logits)))
     matrix[problem.ends] = weights
     return FixedPoint(log_policy.numpy(), float(gradient.abs().max()), stable, matrix)

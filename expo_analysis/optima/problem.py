@@ -200,8 +200,9 @@ class Problem:
 
     @cached_property
     def concordance(self) -> Any:
-        """M in x, as `Facts.self_concordance`; None where none is known."""
-        return self.facts.self_concordance if self.link is None else self.facts.score_concordance
+        """M in x, as `Facts.self_concordance`, the largest of all pairs; None where none is known."""
+        known = self.facts.self_concordance if self.link is None else self.facts.score_concordance
+        return known.max(axis=0) if np.ndim(known) == 2 else known
 
     def _is_pair(self, term: Term) -> bool:
         return self.link is not None or of_log_ratio(term.statistic) is not None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._types import Floats, Indices, Mask
-from ..bandit import Bandit
+from ..bandit import Bandit, RaggedBandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.responses import refuse_undefined, reward_of
@@ -160,6 +160,10 @@ def _reward(bandit: Bandit) -> Reward:
 def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
+    if isinstance(bandit, RaggedBandit):
+        raise TypeError(
+            "bandit must be a Bandit; solve the parts of a RaggedBandit: [solve(loss, part) for part in it]"
+        )
     if not isinstance(bandit, Bandit):
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
     if method not in names:

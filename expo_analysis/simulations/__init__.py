@@ -14,8 +14,10 @@ from . import (
     estimators,
     finite_data,
     fusion,
+    implicit_reward,
     misspecified,
     on_policy,
+    restricted_reversal,
     reward_aware,
     section5,
 )
@@ -34,6 +36,8 @@ SIMULATIONS: dict[str, Simulation] = {
     "on_policy": on_policy.SIMULATION,
     "reward_aware": reward_aware.SIMULATION,
     "fusion": fusion.SIMULATION,
+    "implicit_reward": implicit_reward.SIMULATION,
+    "restricted_reversal": restricted_reversal.SIMULATION,
 }
 
 

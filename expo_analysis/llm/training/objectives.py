@@ -72,6 +72,13 @@ class Mixture:
         """What is read beside log-probabilities, as `PairObjective.data`."""
         return frozenset().union(*(term.objective.data for term in self.terms))
 
+    def values_of(self, rewards: Any) -> Any:
+        """Losses of pairs of certain responses of one token with these rewards, (2, B): nan where they have none."""
+        certain, one = 0.0 * rewards[0], 0.0 * rewards[0] + 1.0
+        data = {"reward_w": rewards[0], "reward_l": rewards[1], "length_w": one, "length_l": one}
+        read = [term.objective for term in self.terms if term.objective.data and data.keys() >= {*term.objective.data}]
+        return sum((loss.one_per_pair(*[certain] * 4, *(data[n] for n in loss.data)) for loss in read), certain)
+
     @property
     def reads_rewards(self) -> bool:
         """Whether rewards are read, or what is derived of them."""
@@ -161,7 +168,7 @@ def _pairs(given: Any) -> Iterator[tuple[float, PairObjective]]:
 
 def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     """The terms of one objective: those of its definition, unless an aggregation is asked for."""
-    if averages(objective):
+    if averages(objective, partly=aggregation is not None):
         return [Term(1.0, OfMeans(objective.lam, objective), aggregation or "mean", objective.name)]
     if aggregation is not None:
         return [Term(1.0, objective, aggregation)]
@@ -228,10 +235,11 @@ class OfMeans(Part):
         return self.of.regulariser
 
 
-def averages(objective: PairObjective) -> bool:
-    """Whether its terms read log-probabilities divided by lengths."""
+def averages(objective: PairObjective, partly: bool = False) -> bool:
+    """Whether its terms read log-probabilities divided by lengths, and no others; or ``partly`` such."""
     terms = objective.terms if objective.states_terms else None
-    return terms is not None and any(isinstance(atom, PerToken) for t in terms for _, atom in t.statistic.parts)
+    found = [] if terms is None else [isinstance(atom, PerToken) for t in terms for _, atom in t.statistic.parts]
+    return bool(found) and (any(found) if partly else all(found))
 
 
 def likelihood(objective: PairObjective) -> tuple[bool, ...]:
