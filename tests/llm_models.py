@@ -205,24 +205,30 @@ def one_token_model(logits: np.ndarray, dtype: torch.dtype) -> OneTokenModel:
     return OneTokenModel(config, torch.tensor(logits, dtype=dtype)).to(dtype)
 
 
-def bandit_pairs(counts: np.ndarray, rewards: np.ndarray | None = None) -> Dataset:
+def bandit_pairs(
+    counts: np.ndarray, rewards: np.ndarray | None = None, samples: list[list[float]] | None = None
+) -> Dataset:
     """A row for every win of counts (prompts, K, K), as conversations: their template adds no token at the end.
 
-    rewards: (prompts, K), for the columns ``score_chosen`` and ``score_rejected``.
+    rewards: (prompts, K), for the columns ``score_chosen`` and ``score_rejected``; samples: the ``reference_scores`` of
+    each prompt.
     """
     rows = [(p, i, j) for (p, i, j), count in np.ndenumerate(counts) for _ in range(int(count))]
-    return Dataset.from_dict(
-        {
-            "prompt": [[{"role": "user", "content": f"prompt{p}"}] for p, _, _ in rows],
-            "chosen": [[{"role": "assistant", "content": f"arm{i}"}] for _, i, _ in rows],
-            "rejected": [[{"role": "assistant", "content": f"arm{j}"}] for _, _, j in rows],
-            **(
-                {}
-                if rewards is None
-                else {
-                    "score_chosen": [rewards[p, i] for p, i, _ in rows],
-                    "score_rejected": [rewards[p, j] for p, _, j in rows],
-                }
-            ),
-        }
-    )
+    columns: dict[str, list[Any]] = {
+        "prompt": [[{"role": "user", "content": f"prompt{p}"}] for p, _, _ in rows],
+        "chosen": [[{"role": "assistant", "content": f"arm{i}"}] for _, i, _ in rows],
+        "rejected": [[{"role": "assistant", "content": f"arm{j}"}] for _, _, j in rows],
+    }
+    if rewards is not None:
+        columns["score_chosen"] = [rewards[p, i] for p, i, _ in rows]
+        columns["score_rejected"] = [rewards[p, j] for p, _, j in rows]
+    if samples is not None:
+        columns["reference_scores"] = [samples[p] for p, _, _ in rows]
+    return Dataset.from_dict(columns)
+
+
+def reference_scores(rewards: np.ndarray, reference: np.ndarray, count: int = 20) -> list[list[float]]:
+    """Rewards of ``count`` responses of each prompt, each among them as often as the reference (prompts, K) has it."""
+    times = np.rint(count * reference).astype(int)
+    assert np.allclose(times, count * reference)  # nothing is estimated then
+    return [np.repeat(own, k).tolist() for own, k in zip(rewards, times, strict=True)]

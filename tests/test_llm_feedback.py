@@ -26,11 +26,7 @@ ARMS, LAM = 4, 0.7
 REFERENCE = np.array([[0.4, 0.3, 0.2, 0.1], [0.15, 0.25, 0.35, 0.25]])
 POLICY = np.random.default_rng(1).normal(size=(2, ARMS))
 REWARDS = np.random.default_rng(2).normal(size=(2, ARMS))
-SAMPLES = [
-    [x for x, p in zip(r, q, strict=True) for _ in range(round(20 * p))]
-    for r, q in zip(REWARDS, REFERENCE, strict=True)
-]
-"""Rewards of 20 responses of each prompt, among which each is as often as the reference says: nothing is estimated."""
+SAMPLES = tiny.reference_scores(REWARDS, REFERENCE)
 
 OPTIONS: dict[str, dict[str, Any]] = {"exo": {"label_smoothing": 0.01}, "fdpo": {}}
 OBJECTIVES = {

@@ -352,3 +352,24 @@ def test_wrpo_trains_smollm2(tmp_path: Path) -> None:
     first, last = (summary["metrics"]["loss"][key] for key in ("first", "last"))
     assert last < first - 0.01  # at the start it is log 2
     assert first == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_scores_that_a_loss_has_no_value_for(tmp_path: Path) -> None:
+    """ODPO's logarithm of a reward gap, on a list that is ranked against its scores; found before training."""
+    rows = [
+        row | {"ranking": [1, 0], "scores": [0.0, 1.0, -1.0, -2.0][: len(row["scores"])]}
+        for row in tiny.feedback("lists", 4)
+    ]
+    rows[2]["scores"][:2] = [1.0, 0.5]
+    write_jsonl(tmp_path / "lists.jsonl", rows)
+    with pytest.raises(
+        ValueError, match=r"train_dataset must have rewards .* nan at .*lists.jsonl: row 2 .*scores = \[1"
+    ):
+        open_trainer(tmp_path / "lists.jsonl", ea.ODPO(0.5, scale="log"))
+
+
+def test_a_difference_of_rewards_is_not_enough_to_derive_from(tmp_path: Path) -> None:
+    rows = [row | {"margin": 1.0, "value": 0.3} for row in tiny.feedback("triples", 4)]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    with pytest.raises(ValueError, match=r"must have rewards of both responses, from which AStarPO.*'margin' has no"):
+        open_trainer(tmp_path / "pairs.jsonl", ea.AStarPO(0.5))

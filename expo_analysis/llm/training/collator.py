@@ -56,10 +56,10 @@ class PreferenceCollator:
     Returns (of a call, on a list of B rows of `PreferenceData`):
         ``input_ids``, ``attention_mask`` and ``completion_mask``, shape (R, T), the last one being 1 for the tokens
         that count; R is 2 B of pairs, 3 B of triples, B of single responses, and all responses of all lists, one list
-        after the other; ``feedback``, which of these it is; ``rows``, the rows' numbers (B,); the columns of `NUMBERS`
-        that the rows have, lists of B floats or lists; of lists ``ranking``, and ``sizes``, how many responses each
-        has; ``sample_input_ids`` and so on, shape (B K, T'), where they have ``sample_ids``: the K samples of each
-        row, row by row; ``counted`` (B,), false for rows that only fill up a batch, where some do.
+        after the other; ``feedback``, which of these it is, unless it is pairs; ``rows``, the rows' numbers (B,); the
+        columns of `NUMBERS` that the rows have, lists of B floats or lists; of lists ``ranking``, and ``sizes``, how
+        many responses each has; ``sample_input_ids`` and so on, shape (B K, T'), where they have ``sample_ids``: the K
+        samples of each row, row by row; ``counted`` (B,), false for rows that only fill up a batch, where some do.
 
     Example:
         >>> rows = [{"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8, 9]}]
@@ -82,7 +82,8 @@ class PreferenceCollator:
             batch |= {"sizes": list(map(len, each)), "ranking": [list(row["ranking"]) for row in examples]}
         else:
             batch |= self._padded([own[side] for side in range(len(kind.sides)) for own in each])
-        batch["feedback"] = kind.name
+        if kind != PAIRS:
+            batch["feedback"] = kind.name
         for name in (*kind.numbers, *kind.vectors):
             if name in first:  # not a tensor: DeepSpeed would round it to bfloat16
                 values = [row[name] for row in examples]

@@ -9,6 +9,7 @@ beta Var(exp(r/beta))/(2 m E[exp(r/beta)]^2), and QRPO's quantile is the share o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor
 from ..._types import Floats
 from ...losses import PairObjective
 from ..data.feedback import SINGLES
-from .links import Links
+from .collator import rewards_of
+from .links import Links, feedback_in
 
 STATED = {"logp", "ref_logp", "length", "reward", "liked", "disliked"}
 """What a loss reads of responses without deriving it."""
@@ -36,16 +38,31 @@ def suffices(objective: PairObjective, columns: Collection[str]) -> bool:
     return kinds <= set(columns) or _from_quantiles(objective, columns, np.array([0.5])) is not None
 
 
-def derived_data(
-    objective: PairObjective, links: Links, known: Mapping[str, Tensor], batch: Mapping[str, Any]
-) -> dict[str, Tensor]:
+def rewards_in(batch: Mapping[str, Any], responses: int) -> Tensor | None:
+    """The rewards of all responses of a batch, (R,), in float64; None where it has none.
+
+    Of a third response there is none, and no loss reads one.
+    """
+    kind = feedback_in(batch)
+    if kind.listed:
+        scores = [score for own in batch.get("scores", []) for score in own]
+    elif kind == SINGLES:
+        scores = batch.get("score", [])
+    else:
+        of_pairs = rewards_of(batch, torch.zeros(0, dtype=torch.float64)).flatten().tolist()
+        scores = of_pairs + [math.nan] * (responses - len(of_pairs))
+    return torch.tensor(scores, dtype=torch.float64) if scores else None
+
+
+def derived_data(objective: PairObjective, links: Links, batch: Mapping[str, Any], like: Tensor) -> dict[str, Tensor]:
     """What a loss derives, for all responses of a batch, (R,) each.
 
     Args:
         links: of the whole batch.
-        known: what the data say of each response; the losses' dtype is that of its ``length``.
+        like: has the dtype of the losses, which is not that of the comparisons: a score is at most its equal among
+            ``reference_scores``, however coarsely the model computes.
     """
-    kinds, like = derived_kinds(objective), known["length"]
+    kinds = derived_kinds(objective)
     if not kinds:
         return {}
     if kinds <= set(batch):  # numbers of prompts, which count for all of their responses
@@ -54,7 +71,9 @@ def derived_data(
         found = _from_quantiles(objective, ("quantile",), np.array(batch["quantile"]))
         if found is not None:
             return {kind: torch.tensor(found[kind]).to(like) for kind in kinds}
-    rewards = known["reward"].double().cpu().numpy()
+    known = rewards_in(batch, len(links.rows))
+    assert known is not None  # it was asked for with the data
+    rewards = known.numpy()
     owner, parts = links.owner.cpu().numpy(), {kind: np.full(len(rewards), np.nan) for kind in kinds}
     for example, scores in enumerate(batch["reference_scores"]):
         own = owner == example
@@ -69,7 +88,7 @@ def _from_quantiles(objective: PairObjective, columns: Collection[str], quantile
     if "quantile" not in columns:
         return None
     try:
-        return {kind: np.asarray(x)[0] for kind, x in objective.derived({"quantile": quantiles[None]}).items()}
+        return {kind: np.array(x)[0] for kind, x in objective.derived({"quantile": quantiles[None]}).items()}
     except KeyError:
         return None
 

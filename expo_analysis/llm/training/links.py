@@ -8,7 +8,7 @@ a single response is both, and labels say which of the two counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,9 +51,9 @@ class Links:
     def of_batch(cls, batch: Mapping[str, Any], scored: bool = False) -> Links:
         """Those of a batch of `PreferenceCollator`; ``scored`` where labels do not count."""
         kind = feedback_in(batch)
-        rows = torch.arange(len(batch["input_ids"]))
         if kind == LISTS:
-            return _of_lists(batch["ranking"], batch["sizes"], rows)
+            return cls.of_lists(batch["ranking"], batch["sizes"])
+        rows = torch.arange(len(batch["input_ids"]))
         count = len(rows) // len(kind.sides)
         each = rows[:count]
         parts = list(rows.view(len(kind.sides), count))
@@ -64,11 +64,35 @@ class Links:
         share = torch.ones(count, dtype=torch.float64)
         return cls(kind, count, rows, each.repeat(len(parts)), ends, each, share, liked)
 
+    @classmethod
+    def of_lists(cls, rankings: Sequence[Sequence[int]], sizes: Sequence[int]) -> Links:
+        """Every response that has a rank beats those after it, and those without a rank."""
+        ends: list[tuple[int, int]] = []
+        of: list[int] = []
+        share: list[float] = []
+        orders, rows = [], torch.arange(sum(sizes))
+        start = 0
+        for example, (ranking, size) in enumerate(zip(rankings, sizes, strict=True)):
+            order = [*ranking, *(k for k in range(size) if k not in ranking)]
+            pairs = [(a, b) for place, a in enumerate(ranking) for b in order[place + 1 :]]
+            ends += [(start + a, start + b) for a, b in pairs]
+            of += [example] * len(pairs)
+            share += [1 / len(pairs)] * len(pairs)
+            orders.append((rows[[start + k for k in order]], len(ranking)))
+            start += size
+        winner, loser = torch.tensor(ends).T
+        owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        shares = torch.tensor(share, dtype=torch.float64)
+        places, each = torch.stack([winner, loser, winner]), torch.tensor(of)
+        return cls(LISTS, len(sizes), rows, owner, places, each, shares, None, tuple(orders))
+
     def to(self, device: torch.device) -> Links:
+        real = torch.float32 if device.type == "mps" else torch.float64
         return replace(
             self,
-            **{name: getattr(self, name).to(device) for name in ("rows", "owner", "ends", "of", "share")},
-            liked=None if self.liked is None else self.liked.to(device),
+            **{name: getattr(self, name).to(device) for name in ("rows", "owner", "ends", "of")},
+            share=self.share.to(real).to(device),
+            liked=None if self.liked is None else self.liked.to(real).to(device),
             orders=tuple((places.to(device), ranked) for places, ranked in self.orders),
         )
 
@@ -132,34 +156,3 @@ class Links:
 def feedback_in(batch: Mapping[str, Any]) -> Feedback:
     """The kind of a batch's examples."""
     return KINDS[batch.get("feedback", PAIRS.name)]
-
-
-def _of_lists(rankings: list[list[int]], sizes: list[int], rows: Tensor) -> Links:
-    """Every response that has a rank beats those after it, and those without a rank."""
-    ends: list[tuple[int, int]] = []
-    of: list[int] = []
-    share: list[float] = []
-    orders = []
-    start = 0
-    for example, (ranking, size) in enumerate(zip(rankings, sizes, strict=True)):
-        order = [*ranking, *(k for k in range(size) if k not in ranking)]
-        pairs = [(a, b) for place, a in enumerate(ranking) for b in order[place + 1 :]]
-        ends += [(start + a, start + b) for a, b in pairs]
-        of += [example] * len(pairs)
-        share += [1 / len(pairs)] * len(pairs)
-        orders.append((rows[[start + k for k in order]], len(ranking)))
-        start += size
-    winner, loser = torch.tensor(ends).T
-    owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    shares = torch.tensor(share, dtype=torch.float64)
-    return Links(
-        LISTS,
-        len(sizes),
-        rows,
-        owner,
-        torch.stack([winner, loser, winner]),
-        torch.tensor(of),
-        shares,
-        None,
-        tuple(orders),
-    )

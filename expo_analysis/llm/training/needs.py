@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import torch
+from datasets import Dataset
+from torch import Tensor
+
 from ...losses.unpaired import stands_apart
+from ..data import PreferenceData
 from ..data.columns import score_columns
-from ..data.feedback import LABEL, PAIRS, REFERENCE_SCORES, SINGLES, TRIPLES, VALUE, Feedback, feedback_of
+from ..data.feedback import LABEL, LISTS, PAIRS, REFERENCE_SCORES, SINGLES, TRIPLES, VALUE, Feedback, feedback_of
+from ..data.rows import ROW_NUMBER
 from .aggregation import TOKEN_MEAN
+from .collator import rewards_of
 from .derived import derived_kinds, suffices
+from .links import Links
 from .objectives import Mixture
 
 
@@ -76,10 +84,59 @@ def columns_for(name: str, columns: Collection[str], kind: Feedback, mixture: Mi
     found += [REFERENCE_SCORES] if from_scores else []
     if from_scores or any(part.startswith("reward_") for part in mixture.data):
         if kind in (PAIRS, TRIPLES):
-            found += score_columns(name, columns, str(mixture))
+            scores = score_columns(name, columns, str(mixture))
+            if derive and len(scores) == 1:
+                raise ValueError(
+                    f"{name} must have rewards of both responses, from which {mixture} derives more; its column "
+                    f"{scores[0]!r} has no more than their difference"
+                )
+            found += scores
         else:
             found += _there(name, columns, "score" if kind == SINGLES else "scores", mixture)
     return found
+
+
+def check_rewards(name: str, data: PreferenceData, mixture: Mixture) -> None:
+    """Raise where a loss can do nothing with the rewards of a data set; of a stream they are not known yet.
+
+    Raises:
+        ValueError: naming the data set and the row that has no loss, or the difference that stands for two rewards.
+    """
+    reads = any(part.startswith("reward_") for part in mixture.data)
+    if not reads or data.feedback == SINGLES or not isinstance(data.rows, Dataset):
+        return
+    columns: tuple[str, ...] = ("scores",)
+    if data.feedback == LISTS:
+        rewards, rows = _rewards_of_lists(data.rows["scores"][:], data.rows["ranking"][:])
+    else:
+        columns = score_columns(name, data.rows.column_names, str(mixture))
+        like = torch.zeros(1, dtype=torch.float64)
+        rewards = rewards_of({column: data.rows[column][:] for column in columns}, like)
+        rows = list(range(len(data)))
+    losses = mixture.values_of(rewards)
+    if losses.isnan().any():
+        at = rows[int(losses.isnan().nonzero()[0])]
+        numbers = " and ".join(f"{column} = {_shown(data.rows[column][at])}" for column in columns)
+        raise ValueError(
+            f"{name} must have rewards that {mixture} has a value for; it is nan at "
+            f"{data.where(data.rows[ROW_NUMBER][at])}, with {numbers}"
+        )
+    if columns == ("margin",) and not torch.allclose(losses, mixture.values_of(rewards + 1.0), rtol=1e-6, atol=1e-6):
+        raise ValueError(
+            f"{name} must have rewards of both responses, as {mixture} does not read their difference alone; its "
+            f"column {columns[0]!r} has no more"
+        )
+
+
+def _rewards_of_lists(scores: list[list[float]], rankings: list[list[int]]) -> tuple[Tensor, list[int]]:
+    """Rewards of all pairs of all lists, (2, P), and the list of each."""
+    flat = torch.tensor([score for own in scores for score in own], dtype=torch.float64)
+    links = Links.of_lists(rankings, list(map(len, scores)))
+    return flat[links.ends[:2]], links.of.tolist()
+
+
+def _shown(value: float | list[float]) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _there(name: str, columns: Collection[str], column: str, mixture: Mixture) -> list[str]:

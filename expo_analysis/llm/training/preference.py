@@ -10,10 +10,9 @@ from torch import Tensor
 
 from ...losses import PairObjective
 from ...losses.responses import at_ends
-from ..data.feedback import LISTS, PAIRS, SINGLES, TRIPLES
+from ..data.feedback import LISTS, SINGLES
 from .aggregation import TOKEN_MEAN, scale
-from .collator import rewards_of
-from .derived import derived_data
+from .derived import derived_data, rewards_in
 from .links import Links
 from .objectives import Mixture
 
@@ -55,7 +54,7 @@ def preference_losses(
         if links.feedback == LISTS and term.objective.listwise:
             each = _choice_losses(term.objective, links, logps, references)
         else:
-            data = known | derived_data(term.objective, everyone, known, batch)
+            data = known | derived_data(term.objective, everyone, batch, known["length"])
             each = _comparison_losses(term.objective, links, logps, references, data)
         total = total + term.weight * each
     return total, likelihood
@@ -92,16 +91,5 @@ def _known(mixture: Mixture, links: Links, lengths: Tensor, batch: Mapping[str, 
         one = torch.ones_like(lengths)
         liked = one if links.liked is None else lengths.new_tensor(batch["label"])
         found |= {"liked": liked, "disliked": one if links.liked is None else 1 - liked}
-    if mixture.reads_rewards:
-        rewards = None
-        if links.feedback == SINGLES and "score" in batch:
-            rewards = batch["score"]
-        elif links.feedback == LISTS and "scores" in batch:
-            rewards = [score for scores in batch["scores"] for score in scores]
-        if rewards is not None:
-            found["reward"] = torch.tensor(rewards, dtype=lengths.dtype, device=lengths.device)
-        elif links.feedback in (PAIRS, TRIPLES):
-            of_pair = rewards_of(batch, lengths).flatten()
-            beside = of_pair.new_full((len(lengths) - len(of_pair),), torch.nan)  # no loss reads a third one's
-            found["reward"] = torch.cat([of_pair, beside])
-    return found
+    rewards = rewards_in(batch, len(lengths)) if mixture.reads_rewards else None
+    return found if rewards is None else found | {"reward": rewards.to(lengths)}

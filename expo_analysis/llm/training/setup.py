@@ -7,22 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
-from ..data.columns import score_columns
-from ..data.feedback import PAIRS
-from ..data.rows import ROW_NUMBER
 from . import modelling
-from .collator import rewards_of
 from .config import PreferenceConfig
 from .identity import weights_fingerprint
 from .logs import tell
-from .needs import columns_for, feedback_for
+from .needs import check_rewards, columns_for, feedback_for
 from .objectives import Mixture, make_mixture
 from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
 from .regulariser import CONSERVES, resolve_estimator
@@ -162,8 +156,6 @@ class DataRoom:
         called = PreferenceData.called(name, rows)
         kind = feedback_for(called, columns, self.rules)
         kept = columns_for(called, columns, kind, self.rules.mixture)
-        reads = kind == PAIRS and any(name.startswith("reward_") for name in self.rules.mixture.data)
-        scores = score_columns(called, columns, str(self.rules.mixture)) if reads else ()
         if self.args.use_ref_columns:
             missing = [column for column in kind.ref_columns if column not in columns]
             if missing:
@@ -185,8 +177,7 @@ class DataRoom:
             keep_columns=kept,
             num_proc=self.args.dataset_num_proc,
         )
-        if scores:
-            check_rewards(self.rules.mixture, name, data, scores)
+        check_rewards(name, data, self.rules.mixture)
         self.known[name] = data
         for line in data.report.lines():
             tell(line)
@@ -199,30 +190,6 @@ class DataRoom:
         if isinstance(given, Mapping) and not isinstance(given, PreferenceData):
             return {key: self.read(f"{name}[{key!r}]", rows) for key, rows in given.items()}
         return self.read(name, given)
-
-
-def check_rewards(mixture: Mixture, name: str, data: PreferenceData, columns: tuple[str, ...]) -> None:
-    """Raise where a loss can do nothing with the rewards of a data set; of a stream they are not known yet.
-
-    Raises:
-        ValueError: naming the data set and the row that has no loss, or the difference that stands for two rewards.
-    """
-    if not isinstance(data.rows, Dataset):
-        return
-    rewards = rewards_of({column: data.rows[column][:] for column in columns}, torch.zeros(1, dtype=torch.float64))
-    losses = mixture.values_of(rewards)
-    if losses.isnan().any():
-        at = int(losses.isnan().nonzero()[0])
-        numbers = " and ".join(f"{column} = {data.rows[column][at]:g}" for column in columns)
-        raise ValueError(
-            f"{name} must have rewards that {mixture} has a value for; it is nan at "
-            f"{data.where(data.rows[ROW_NUMBER][at])}, with {numbers}"
-        )
-    if len(columns) == 1 and not torch.allclose(losses, mixture.values_of(rewards + 1.0), rtol=1e-6, atol=1e-6):
-        raise ValueError(
-            f"{name} must have rewards of both responses, as {mixture} does not read their difference alone; its "
-            f"column {columns[0]!r} has no more"
-        )
 
 
 def each(given: Any, make: Callable[[PreferenceData], Any]) -> Any:
