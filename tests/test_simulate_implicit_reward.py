@@ -205,15 +205,14 @@ def test_tables(tables: dict[str, pd.DataFrame]) -> None:
     losses, sizes, decay, _ = tables.values()
     dpo = losses[losses["loss"] == "dpo"]
     assert len(dpo) == 12 and (dpo["largest_gap"] == 0).all()
-    means = losses.set_index(["reward", "shift", "loss"])["accuracy"]
-    for reward in experiment.REWARDS:
-        for shift in experiment.SHIFTS:
-            assert (means[reward, shift] <= means[reward, shift, "best"].iloc[0]).all()
+    for _, own in losses[losses["worlds"] == 16].groupby(["reward", "shift"]):  # the same worlds
+        best = own.loc[own["loss"] == "best", "accuracy"].item()
+        assert len(own) > 20 and (own["accuracy"] <= best).all()
     same = losses[losses["loss"].isin(["dpo", "ipo", "conservative_dpo", "hinge", "sft"])]
     assert (same.groupby(["reward", "shift", "loss"])["accuracy"].agg(np.ptp) < 1e-3).all()  # lambda is a unit there
     linear = sizes[(sizes["reward"] == "linear") & (sizes["loss"] == "explicit") & (sizes["shift"] == "none")]
     assert linear["accuracy"].iloc[-1] > linear["accuracy"].iloc[0]
-    held = decay.set_index(["reward", "shift", "loss", "lam", "decay"])["accuracy"]
+    held = decay.set_index(["reward", "shift", "loss", "lam", "decay"])["accuracy"].sort_index()
     ratio = experiment.DECAYS[1] / experiment.DECAYS[0]
     steps = round(np.log(100) / np.log(ratio))
     np.testing.assert_allclose(ratio**steps, 100)
