@@ -1,6 +1,7 @@
 """The command line: what it prints where, and how it ends."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -434,3 +435,22 @@ def test_a_process_draws_the_figures(tmp_path):
     assert written
     assert all(path.is_file() for path in written)
     assert {path.suffix for path in written} >= {".png", ".pdf", ".csv", ".md"}
+
+
+# -------------------------------------------------------------------------------------------------------------- losses
+
+
+def test_losses_are_those_of_the_catalogue_with_the_options_of_each():
+    listed = document("losses")
+    assert list(listed) == list(ea.CATALOGUE)
+    for name, entry in listed.items():
+        cls = ea.CATALOGUE[name]
+        assert entry["class"] == cls.__name__
+        assert set(entry["options"]) == set(inspect.signature(cls).parameters) - {"lam"}
+        assert entry["summary"] and "TRL:" not in entry["summary"]
+        assert " ".join(cls.__doc__.split()).startswith(entry["summary"])
+    lines = invoke("losses").stdout.splitlines()
+    width = max(map(len, listed))
+    for line, (name, entry) in zip(lines, listed.items(), strict=True):
+        options = f" [{', '.join(entry['options'])}]" if entry["options"] else ""
+        assert line == name.ljust(width) + "  " + entry["summary"] + options

@@ -161,6 +161,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "prompt: it is text that no user says in what chosen and rejected have",
     ),
     "one repeats": (ASKED | {"chosen": WHOLE["chosen"]}, "chosen: it repeats the prompt, and rejected does not"),
+    "repeats and ends": (
+        ASKED | {"chosen": ASKED["prompt"], "rejected": [*ASKED["prompt"], *ASKED["rejected"]]},
+        "chosen: all of its messages begin the other response too, which leaves no response",
+    ),
     "nothing": (PLAIN | {"chosen": None}, r"chosen: it is missing \(None\)"),
     "a number": (PLAIN | {"chosen": 7}, "chosen: it must be text or a list of messages, got a number, 7"),
     "a truth value": (PLAIN | {"chosen": True}, "chosen: it must be .*, got a truth value, True"),

@@ -142,6 +142,8 @@ def test_rows_say_what_happened(tmp_path: Path) -> None:
     counts = made.counts
     assert counts["pairs"] == len(made.rows) == 15 - counts["pairs_skipped_equal"] - counts["pairs_skipped_empty"]
     assert counts["expected_reward"] == pytest.approx(made.responses["score"].mean())
+    assert counts["reward_standard_deviation"] == pytest.approx(np.std(made.responses["score"]), rel=1e-12)
+    assert counts["reward_standard_deviation"] > 0
     assert counts["tokens"] == sum(made.responses["tokens"])
     assert counts["this_run"]["responses_sampled"] == 20
     # the pad token may be drawn as any other, and leaves nothing in the text

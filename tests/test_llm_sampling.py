@@ -130,6 +130,17 @@ def test_temperature_and_nucleus() -> None:
     assert chi_square(counts, truncated / truncated.sum()) > 1e-3
 
 
+def test_without_a_nucleus_the_last_token_can_be_drawn() -> None:
+    """Though all others, rounded, have a probability of 1 or more: none is left out by rounding."""
+    exceeded = []
+    for count in range(1, 60):
+        scores = torch.tensor([[0.0] * count + [-17.0]])
+        draw_one = sampling.InverseTransform(torch.tensor([[1 - 2.0**-53]], dtype=torch.float64))
+        assert draw_one(torch.zeros(1, 1, dtype=torch.long), scores).argmax().item() == count
+        exceeded.append(scores.log_softmax(dim=-1).exp()[0, :-1].double().sum().item() >= 1)
+    assert any(exceeded)
+
+
 def test_nucleus_by_hand() -> None:
     given = torch.tensor([[0.1, 0.4, 0.2, 0.3]])
     for top_p, kept in ((0.4, [1]), (0.41, [1, 3]), (0.7, [1, 3]), (0.75, [1, 2, 3]), (1.0, [0, 1, 2, 3])):

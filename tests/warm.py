@@ -21,10 +21,6 @@ from typing import Any
 
 OPTIONS = ("-q", "-m", "not slow", "-p", "no:cacheprovider")
 OURS = {"expo_analysis", "tests"}
-# Plugins, and what pytest rewrites as it loads it, are loaded by pytest itself.
-PYTESTS = set(
-    ["pytest", "_pytest", "py", "pluggy", "xdist", "pytest_cov", "hypothesis", "_hypothesis_pytestplugin", "anyio"]
-)
 LIST_OF_LIBRARIES = """
 import pytest, sys
 pytest.main(["--collect-only", *sys.argv[1:]])
@@ -59,8 +55,10 @@ class Warm:
         self.names = {line for line in done.stdout.splitlines() if "::" in line}  # of the tests that there are
         os.environ["OMP_NUM_THREADS"] = "1"  # as the server starts
         self._context = multiprocessing.get_context("forkserver")
-        libraries = [name for name in names if name.split(".")[0] not in OURS | PYTESTS]
+        libraries = [name for name in names if name.split(".")[0] not in OURS]
         self._context.set_forkserver_preload([*libraries, "tests.frozen"])
+        if (first := self.pytest(tree, sorted(self.names)[:1], "--collect-only")).status != 0:
+            raise RuntimeError(f"the forks do not run:\n{first.output}")
 
     def pytest(self, tree: Path, tests: Sequence[str], *options: str, seconds: float | None = None) -> Outcome:
         """Run the tests in the tree, and end them after so many seconds."""
@@ -105,7 +103,8 @@ def _run(tree: Path, listed: Path, failed: Path, output: Path, options: Sequence
     try:
         import pytest
 
-        plain = ["-p", "no:xdist", "-p", "no:cov"]
+        # Asserts of plugins that are loaded already are not rewritten, which matters to nobody.
+        plain = ["-p", "no:xdist", "-p", "no:cov", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         status = int(pytest.main([*OPTIONS, *plain, *options, f"@{listed}"], plugins=[_Failures(failed)]))
     except BaseException:
         traceback.print_exc()
