@@ -309,3 +309,16 @@ def test_numbers_where_terms_take_no_symbols():
 def test_arrays_in_short():
     assert str(ea.DPO(0.1).with_lam(np.array([0.1, 0.2])).terms) == "-log σ([0.1, 0.2] h̄)"
     assert str(ea.DPO(0.1).with_lam(np.linspace(0, 1, 99) + 1).terms) == "-log σ([1., ..., 2.] h̄)"
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        (0.5 * Square()(h), "½ h²"),
+        (-0.5 * Square()(h), "-½ h²"),
+        (2 * Square()(h), "2 h²"),
+        (Logistic()(0.5 * h) / 0.5, "-2 log σ(h/2)"),
+    ],
+)
+def test_a_weight_stands_in_front(terms, text):
+    assert str(terms) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
+from expo_analysis.terms import Logistic, Square, hbar, log_odds, shortfall_w
 
 from . import strategies as own
 
@@ -143,3 +145,30 @@ def test_multistart_does_not_call_a_kink_a_minimum() -> None:
     bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
     for objective in (ea.SLiC(0.5), ea.DPOP(0.1)):
         assert ea.solve(objective, bandit, method="multistart").status == "failed"
+
+
+def test_what_only_looks_like_dpop_is_searched_for() -> None:
+    """DPOP's statistic under another psi, and another statistic under DPOP's psi: the method for DPOP takes neither."""
+
+    @dataclass(frozen=True)
+    class SquaredDPOP(ea.PairObjective):
+        name = "squared_dpop"
+
+        @property
+        def terms(self) -> Any:
+            return Square()(self.lam * (hbar + 5.0 * shortfall_w) - 0.25)
+
+    @dataclass(frozen=True)
+    class OddsRatio(ea.PairObjective):
+        name = "odds_ratio"
+
+        @property
+        def terms(self) -> Any:
+            return Logistic()(self.lam * log_odds)
+
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    dpop = ea.solve(ea.DPOP(0.5, penalty=5.0), bandit)
+    for objective in (SquaredDPOP(0.5), OddsRatio(0.5)):
+        solution = ea.solve(objective, bandit)
+        assert solution.certificate in ("search", "none")
+        assert solution.value <= float(ea.risk(objective, bandit, dpop.log_policy)) + 1e-9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from expo_analysis.optima.laplacian import eliminate, pairs, resistances
 from expo_analysis.optima.methods.multistart import multistart
 from expo_analysis.optima.methods.newton import newton
 from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.scores import policy_of_scores
 
 from . import problems
 
@@ -228,3 +230,17 @@ def test_starts_do_not_depend_on_the_batch() -> None:
         alone = ea.Bandit(bandit.reference[x], bandit.optimal[x], bandit.pairs[x])
         found = multistart(_problem(objective, alone), [])
         np.testing.assert_allclose(log_softmax(found.theta)[:, 0], log_softmax(together.theta)[:, x], atol=1e-7)
+
+
+def test_a_policy_is_as_near_as_its_logits_can_be_off() -> None:
+    """Each logit off by its error, up or down: no policy is farther than the bound, and some are half as far."""
+    rng = np.random.default_rng(4)
+    for n in (2, 3, 4):
+        bandit = problems.bandit(rng, n, "uniform", 1e-2)
+        problem = problems.problem(ea.EXPO(1.0), bandit)
+        x, error = rng.standard_normal((n, 1)), np.full((n, 1), 1e-3)
+        found = policy_of_scores(problem, x, error)
+        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=n))).T
+        moved = np.exp(log_softmax(x + signs * error))
+        reached = np.abs(moved - np.exp(found.log_policy)).sum(axis=0).max()
+        assert reached <= found.bound[0] <= 2 * reached

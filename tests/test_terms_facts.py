@@ -393,3 +393,23 @@ def test_a_wider_rule_of_self_concordance_would_be_false() -> None:
     ):
         assert Facts(known, None).self_concordance == m
         assert largest_contradiction(Beyond(known))[1] <= m * (1 + 1e-4) + 1e-6
+
+
+def test_opposite_logistic_terms_are_one() -> None:
+    """1.25 f(m) - 0.25 f(-m), f = -log sigma, is robust DPO's; of two terms, one of them negative, nothing is known."""
+
+    @dataclass(frozen=True)
+    class Robust(ea.PairObjective):
+        name = "mine"
+
+        @property
+        def terms(self) -> Sum:
+            margin = self.lam * hbar
+            return 1.25 * Logistic()(margin) - 0.25 * Logistic()(-margin)
+
+    mine, theirs = Robust(0.5), ea.DPO(0.5, label_smoothing=1 / 6, robust=True)
+    assert mine.facts.convex and mine.facts.self_concordance == theirs.facts.self_concordance == 0.5
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    found = ea.solve(mine, bandit)
+    assert found.status == "optimal" and found.error_bound < 1e-13
+    np.testing.assert_allclose(found.policy, ea.solve(theirs, bandit).policy, rtol=1e-12)

@@ -86,7 +86,7 @@ def _choice_losses(objective: PairObjective, links: Links, logps: Tensor, refere
 
 def _known(mixture: Mixture, links: Links, lengths: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """What the data say of all responses of the batch, beside log-probabilities, by name."""
-    found = {"length": lengths}
+    found = {"length": lengths.clamp(min=1)}  # as in `aggregation.scale`: where nothing counts, sums are 0
     if links.feedback == SINGLES:
         one = torch.ones_like(lengths)
         liked = one if links.liked is None else lengths.new_tensor(batch["label"])

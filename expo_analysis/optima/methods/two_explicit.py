@@ -48,8 +48,12 @@ def solve(problem: Problem) -> Found:
             end[open_] *= 4
     (lowest, noise_low), (highest, noise_high) = _slope(problem, low), _slope(problem, high)
     inside = (lowest <= 0) & (highest >= 0)
-    found = elementwise.find_root(  # type: ignore[call-overload]
-        lambda t, index: _slope(problem.take(index.astype(np.intp)), t)[0],
+
+    def slope(t: Floats, index: Floats) -> Floats:
+        return _slope(problem.take(index.astype(np.intp)), t)[0]
+
+    found = elementwise.find_root(
+        slope,
         (np.where(inside, low, -1.0), np.where(inside, high, 1.0)),
         args=(column,),
         tolerances={"xatol": 0.0, "xrtol": UNIT, "fatol": 0.0, "frtol": 0.0},
