@@ -23,6 +23,7 @@ STEPS = 9
 
 class Part(Enum):
     BANDITS = "bandits"
+    OWN_LOSSES = "own-losses"
     LANGUAGE_MODELS = "language-models"
 
 
@@ -34,11 +35,11 @@ def main(
         Path | None, typer.Option(help="The Markdown report; what it has of other parts stays there.")
     ] = None,
     only: Annotated[
-        Part | None, typer.Option(help="Run this part, and leave the other as it is in the report.")
+        Part | None, typer.Option(help="Run this part, and leave the others as they are in the report.")
     ] = None,
 ) -> None:
     """Compare this package with scipy's BFGS and optimistix' Newton on random EXPO problems, with a torch loop, and
-    with TRL's DPOTrainer on SmolLM2.
+    with TRL's DPOTrainer on SmolLM2; and its own losses with the same ones as a user writes them.
 
     Example: python -m benchmarks --quick
     """
@@ -62,9 +63,11 @@ def main(
             target.write_text(report.with_part(before, part), encoding="utf-8")
             console.print(f"Written to {target}")
 
-    if only != Part.LANGUAGE_MODELS:
+    if only in (None, Part.BANDITS):
         keep(_bandits(quick, command, console))
-    if only != Part.BANDITS:
+    if only in (None, Part.OWN_LOSSES):
+        keep(_own_losses(quick, command, console))
+    if only in (None, Part.LANGUAGE_MODELS):
         model = language_model.TINY if quick else language_model.SMOLLM2
         lacking = language_model.missing(model)
         if lacking is None:
@@ -101,6 +104,16 @@ def _bandits(quick: bool, command: str, console: Console) -> str:
                 )
         console.print(report.table(title, tables[title]))
     return report.markdown(tables, command, load, _training(quick, console))
+
+
+def _own_losses(quick: bool, command: str, console: Console) -> str:
+    """The part of the report on losses that a user writes from terms."""
+    from . import own_losses, report
+
+    load = os.getloadavg()[0]
+    lines = own_losses.lines(own_losses.compare(2 if quick else 15, 10 if quick else 1))
+    console.print(report.lines_table("Losses of one's own", lines))
+    return report.own_losses_markdown(lines, command, load)
 
 
 def _language_models(model: str, repeats: int, command: str, console: Console) -> str:

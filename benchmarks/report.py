@@ -14,7 +14,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import language_model, optimistix_newton, scipy_bfgs
+from . import language_model, optimistix_newton, own_losses, scipy_bfgs
 from .measure import OURS, Row
 from .training import CLIP, Growth, Sweep
 
@@ -137,6 +137,13 @@ def language_model_markdown(
             language_model.notes(row, model),
         ]
     )
+
+
+def own_losses_markdown(lines: Lines, command: str, load: float) -> str:
+    """The part on losses that a user writes from terms."""
+    packages = ("expo-analysis", "numpy", "scipy")
+    table = _section("Against the catalogue's of the same formula, λ = 0.1", lines)
+    return "\n".join([_heading("Benchmarks of losses of one's own", command, load, packages), table, own_losses.NOTES])
 
 
 def with_part(report: str, part: str) -> str:

@@ -6,7 +6,7 @@ The face of it, everything else is found from there:
     DPO, IPO, EXPO, RLHF, ...               losses; `CATALOGUE` has all of them, and `objective` makes one by its name
     solve, solve_path                       exact optima with proven bounds: a Solution, a SolutionPath
     audit, audit_many                       a ReportCard for a loss
-    risk                                    the objective of a policy
+    risk, implicit_reward_accuracy          the objective of a policy; how often its reward prefers what is preferred
     terms, losses, divergences, numerics    to write a loss of one's own
     paper, simulators, llm                  the paper's experiments, training of small policies, language models
     on_policy                               pairs that the policy draws itself: fixed points, games, XPO

@@ -6,12 +6,13 @@ from . import on_policy as on_policy
 from . import paper as paper
 from . import simulators as simulators
 from . import terms as terms
+from .accuracy import implicit_reward_accuracy as implicit_reward_accuracy
+from .accuracy import reward_accuracy as reward_accuracy
 from .bandit import Bandit as Bandit
 from .bandit import RaggedBandit as RaggedBandit
 from .bandit import win_classes as win_classes
 from .bandit.files import read_bandit as read_bandit
 from .bandit.files import read_ragged_bandit as read_ragged_bandit
-from .bandit.labelled import read_labels as read_labels
 from .desiderata import DESIDERATA as DESIDERATA
 from .desiderata import ReportCard as ReportCard
 from .desiderata import ReportCards as ReportCards

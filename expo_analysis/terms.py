@@ -26,6 +26,7 @@ statistic                   of a pair of a winner w and a loser l
 ``h``, ``hbar``             log pi_w/pi_l, and the same minus log pi_ref,w/pi_ref,l
 ``log_pi_w``, ``log_pi_l``  log-probabilities
 ``log_u_w``, ``log_u_l``    log u = log pi/pi_ref
+``log_pi_t``, ``log_u_t``   both of a third response that data may have; on pairs it is the winner
 ``linked(divergence)``      f'(u_w) - f'(u_l)
 ``log_odds``                log-odds of the winner minus those of the loser
 ``shortfall_w``             min(log u_w, 0)
@@ -87,8 +88,10 @@ from .losses.statistics import (
     linked,
     log_odds,
     log_pi_l,
+    log_pi_t,
     log_pi_w,
     log_u_l,
+    log_u_t,
     log_u_w,
     per_token,
     powered,
@@ -122,8 +125,10 @@ __all__ = [
     "linked",
     "log_odds",
     "log_pi_l",
+    "log_pi_t",
     "log_pi_w",
     "log_u_l",
+    "log_u_t",
     "log_u_w",
     "per_token",
     "powered",

@@ -3,6 +3,9 @@
 ``pytest --hypothesis-profile=explore`` draws others, and more of them; what it finds is printed as an example to add.
 """
 
+import gc
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -15,3 +18,10 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("fixed"), derandomize=False, max_examples=500)
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what the imports made, which stays anyway, out of all later garbage collections: transformers
+    asks for one after each training, and it took as long as the training of a tiny model."""
+    gc.collect()
+    gc.freeze()

@@ -467,6 +467,16 @@ PAIR_CASES: dict[str, Case] = {
         lambda lam, x, y: lam * sigma(lam * (y - x)),
         relative=False,
     ),
+    "plackett_luce": _one_by_one(
+        "plackett_luce",
+        {},
+        lambda lam, x, y: softplus(lam * (y - x)),
+        lambda lam, x, y: -lam * sigma(lam * (y - x)),
+        lambda lam, x, y: lam * sigma(lam * (y - x)),
+        relative=False,
+    ),
+    "plackett_luce_dpo": _logistic("plackett_luce_dpo", {}),
+    "plackett_luce_expo": _explicit("plackett_luce_expo", {}),
     "cpo": _with_likelihood("cpo", {"alpha": 2.0}, 2.0, False),
     "simpo": _one_by_one(
         "simpo",
@@ -624,3 +634,6 @@ CASES: dict[str, Case] = {
     **BATCH_CASES,
 }
 """Every objective of the catalogue with every option."""
+
+OF_MORE_THAN_PAIRS = {"a_star_po", "qrpo", "wrpo", "tpo"}
+"""Losses that read a prompt's other responses or a third one: test_feedback.py has their definitions."""

@@ -3,13 +3,15 @@
     torchrun --nproc_per_node 2 -m tests.llm_distributed OUT.json HOW PER_DEVICE OBJECTIVE ...
 
 HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
-objective is "dpo", "mpo", "stream", "derived", "precomputed", "rewards", or an estimator of EXPO's regulariser. The
-data are uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
+objective is "dpo", "mpo", "stream", "derived", "precomputed", "rewards", an estimator of EXPO's regulariser, or one of
+`KINDS`, of other data than pairs. The data are uneven: the last batch of an epoch, and those of evaluation, do not give
+both processes as many rows.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -78,6 +80,8 @@ class Gradients(TrainerCallback):
 
 def objective(name: str) -> tuple[Any, dict[str, Any]]:
     """The objective and settings of the config that go with it."""
+    if name in KINDS:
+        return KINDS[name]
     if name in ("dpo", "stream", "derived"):
         return ea.DPO(0.3), {}
     if name == "rewards":  # beside a loss of means over tokens
@@ -90,7 +94,14 @@ def objective(name: str) -> tuple[Any, dict[str, Any]]:
     return ea.EXPO(0.3), {"regulariser_estimator": name}
 
 
-GIVEN = ("dpo", "mpo", "token_kl", "stream", "rewards")
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lists": (ea.PlackettLuceEXPO(0.3), {"regulariser_estimator": "own_responses"}),
+    "stored lists": (ea.DPO(0.3), {"precompute_ref_log_probs": True}),
+    "labels": ([ea.KTO(0.3), ea.SFT(0.3)], {"aggregation": ["sum", "token_mean"]}),
+    "triples": (ea.WRPO(0.3), {}),
+}
+
+GIVEN = ("labels", "triples", "dpo", "mpo", "token_kl", "stream", "rewards")
 HAVE_REFERENCE = (*GIVEN, "derived")
 """Those with a second model, which is given, or a copy of the first."""
 
@@ -111,6 +122,9 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
     data, evaluated = tiny.pairs(ROWS, samples=2), tiny.pairs(EVALUATED, seed=7, samples=2)
     if name == "rewards":
         data, evaluated = scored(data), scored(evaluated)
+    if name in KINDS:
+        kind = name.split()[-1]
+        data, evaluated = tiny.feedback(kind, ROWS), tiny.feedback(kind, EVALUATED, seed=7)
     if name == "stream":
         data, evaluated = data.to_iterable_dataset(), evaluated.to_iterable_dataset()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,6 +165,15 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
         "gradient": gradients.first,
         "has_reference": trainer.ref_model is not None,
     }
+
+
+def in_one_of_two(rank: int, port: int, errors: str, *arguments: str) -> None:
+    """What ``torchrun`` makes of a process, for one that was forked and need not load torch."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    main(*arguments)
 
 
 def main(out: str, how: str, per_device: str, *names: str) -> None:

@@ -204,9 +204,8 @@ FILES = {
         lines({"instruction": "a", "chosen_response": "b", "rejected_response": "c"}),
         message="set columns to prompt=instruction,chosen=chosen_response,rejected=rejected_response",
     ),
-    "labels.jsonl": File(
-        lines({"prompt": "Q0", "completion": "A0", "label": False}),
-        message="they are single responses with a label, and no pairs",
+    "completions.jsonl": File(
+        lines({"prompt": "Q0", "completion": "A0"}), message="they are single responses, and no pairs"
     ),
     "hh.jsonl": File(
         lines(*HH), message="rows 0, 1 and 4 (the first in line 1), chosen: all of it begins the other response"

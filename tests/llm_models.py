@@ -109,6 +109,24 @@ def scores(rows: int, seed: int = 3) -> list[list[float]]:
     return found
 
 
+def feedback(kind: str, rows: int = 16, seed: int = 0) -> list[dict[str, Any]]:
+    """Random words as other data than pairs: "triples", "labels", "scores", or "lists" of two to four responses."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for row in range(rows):
+        count = 2 + row % 3 if kind == "lists" else 3
+        texts = [f"{WORDS[k]} " + " ".join(rng.choice(WORDS, size=1 + (row + k) % 4)) for k in range(count)]
+        scores = rng.normal(size=count).tolist()
+        own: dict[str, dict[str, Any]] = {
+            "triples": {"chosen": texts[0], "rejected": texts[1], "third": texts[-1]},
+            "labels": {"completion": texts[0], "label": row % 3 == 0},
+            "scores": {"completion": texts[0], "score": scores[0], "reference_scores": scores[1:]},
+            "lists": {"responses": texts, "scores": scores, "reference_scores": scores},
+        }
+        found.append({"prompt": f"{rng.choice(WORDS)} {rng.choice(WORDS)} "} | own[kind])
+    return found
+
+
 def settings(folder: Path, **given: Any) -> dict[str, Any]:
     """Arguments of a config that trains a tiny model exactly: float32, no checkpoints, no dropout."""
     return {

@@ -13,8 +13,11 @@
    ``True`` for ``False``, a sign or ``not`` removed, ``break`` for ``continue``, a loop of no round, and the reverse
    of these. What would crash at once (``>>`` of floats, a dataclass without its decorator) is left out, as killing
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
-3. Each mutant is planted in a copy, and its tests run, the shortest first, until one fails: then it is killed; so it is
-   when they take longer than three times their usual time and a minute. A mutant that no test fails survives.
+3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
+   usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
+   it; otherwise its verdict is ``unclear``. One case of each test comes before further cases, and short ones before
+   long ones; ``--limit`` runs only the first so many seconds of the tests. A mutant that no test fails survives. The
+   libraries are loaded once (warm.py), as that takes longer than most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
    aside by name in equivalent_mutants.toml, each with its reason.
 """
@@ -24,7 +27,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import os
+import math
 import random
 import re
 import shutil
@@ -33,16 +36,20 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
 from rich.progress import track
+
+from .warm import OPTIONS, Warm, environment
 
 ROOT = Path(__file__).parents[1]
 ARITHMETIC = "Add|Sub|Mul|Div"
@@ -74,16 +81,45 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The tests that run each line of each file, those of a whole file, and the seconds that each test takes."""
+    """The tests that run each line of each file, those of a whole file, the seconds that each test takes with its
+    fixtures, and the tests that fail as they are, which kill nothing."""
 
     lines: dict[str, dict[int, list[str]]]
     files: dict[str, list[str]]
     seconds: dict[str, float]
+    failing: list[str] = field(default_factory=list)
 
-    def tests(self, mutant: Mutant) -> list[str]:
-        """The tests of the mutant's line, the shortest first; those of its file if the line runs at import only."""
+    def tests(self, mutant: Mutant, limit: float = math.inf) -> list[str]:
+        """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
+        one case of each test first, the short ones before the long ones, and those of a file that take about the same
+        time together, as they may share a fixture."""
         found = self.lines.get(mutant.file, {}).get(mutant.line) or self.files.get(mutant.file, [])
-        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+        cases: Counter[str] = Counter()
+        order = []
+        for test in sorted(set(found) - set(self.failing), key=self.time):
+            function = test.split("[")[0]
+            octave = math.ceil(math.log2(max(self.time(test), 0.1)))
+            order.append((cases[function], octave, test.split("::")[0], test))
+            cases[function] += 1
+        tests = [test for *_, test in sorted(order)]
+        total = [0.0, *accumulate(self.time(test) for test in tests)]
+        return [test for test, before in zip(tests, total, strict=False) if before < limit]
+
+    def among(self, names: set[str]) -> Coverage:
+        """What is left of it if only these tests are there: it may have been kept from an earlier time."""
+        files = {name.split("::")[0] for name in names}
+        lines = {
+            file: {line: [test for test in tests if test in names or test in files] for line, tests in by.items()}
+            for file, by in self.lines.items()
+        }
+        whole = {file: [test for test in tests if test in names or test in files] for file, tests in self.files.items()}
+        return replace(self, lines=lines, files=whole)
+
+    def time(self, test: str) -> float:
+        """The seconds that a test takes, or all tests of a file."""
+        if "::" in test:
+            return self.seconds.get(test, 0.0)
+        return sum(seconds for name, seconds in self.seconds.items() if name.split("::")[0] == test)
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
@@ -184,24 +220,21 @@ def copy_of_the_tree(target: Path) -> Path:
     return target
 
 
-def pytest(tree: Path, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-    """pytest in the copy, which comes first on the path, with one thread."""
-    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout)
-
-
 def measure(tree: Path, rooms: Sequence[str], tests: Sequence[str], workers: int) -> Coverage:
-    """Run the tests once with coverage; RuntimeError if one of them fails."""
+    """Run the tests once with coverage; RuntimeError if they do not run to their end."""
     report = tree / "durations.xml"
     cover = [f"--cov={room.removesuffix('.py')}" for room in rooms]
-    done = pytest(
-        tree, *tests, "-n", str(workers), *cover, "--cov-context=test", "--cov-report=", f"--junitxml={report}",
-        "-o", "junit_duration_report=call",
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the tests fail as they are:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
-    return read_coverage(tree, report)
+    command = [
+        sys.executable, "-m", "pytest", *OPTIONS, *tests, "-n", str(workers), *cover, "--cov-context=test",
+        "--cov-report=", f"--junitxml={report}", "-o", "junit_duration_report=total",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"the tests do not run to their end:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    coverage = read_coverage(tree, report)
+    if coverage.failing:
+        print(f"tests that fail as they are kill nothing:\n{done.stdout[-6000:]}", flush=True)
+    return coverage
 
 
 def read_coverage(tree: Path, report: Path) -> Coverage:
@@ -211,9 +244,12 @@ def read_coverage(tree: Path, report: Path) -> Coverage:
     from coverage import CoverageData
 
     seconds = {}
+    failing = []
     for case in ElementTree.parse(report).iter("testcase"):
-        file = case.get("classname", "").replace(".", "/") + ".py"
-        seconds[f"{file}::{case.get('name')}"] = float(case.get("time", 0))
+        node = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+        seconds[node] = float(case.get("time", 0))
+        if any(case.find(kind) is not None for kind in ("failure", "error")):
+            failing.append(node)
     data = CoverageData(str(tree / ".coverage"))
     data.read()
     lines: dict[str, dict[int, list[str]]] = {}
@@ -223,7 +259,7 @@ def read_coverage(tree: Path, report: Path) -> Coverage:
         by_line = data.contexts_by_lineno(name)
         lines[file] = {line: sorted(set(_nodes(contexts))) for line, contexts in by_line.items()}
         files[file] = sorted({node for nodes in lines[file].values() for node in nodes})
-    return Coverage(lines, files, seconds)
+    return Coverage(lines, files, seconds, failing)
 
 
 def _nodes(contexts: Sequence[str]) -> Iterator[str]:
@@ -233,30 +269,35 @@ def _nodes(contexts: Sequence[str]) -> Iterator[str]:
         yield node if phase == "run" else node.split("::")[0]
 
 
-def verdict(tree: Path, mutant: Mutant, coverage: Coverage) -> str:
-    """``killed``, ``killed by time``, ``survived`` or ``not covered``, after the mutant's tests ran in the copy."""
-    tests = coverage.tests(mutant)
+def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: float = math.inf) -> str:
+    """``killed``, ``killed by time``, ``survived``, ``not covered`` or ``unclear``, after the tests ran in the copy."""
+    tests = coverage.tests(mutant, limit)
     if not tests:
         return "not covered"
     path = tree / mutant.file
     source = path.read_text()
     text = mutated(path, mutant.operator, mutant.occurrence)
     assert text is not None
-    chosen = tree / "chosen_tests.txt"
-    chosen.write_text("\n".join(tests))
-    usual = sum(sum(s for t, s in coverage.seconds.items() if t.split("::")[0] == test) if "::" not in test else
-                coverage.seconds.get(test, 0.0) for test in tests)  # fmt: skip
+    options = ["-x", "--tb=no", *(f"--deselect={test}" for test in coverage.failing)]
+    seconds = PATIENCE + 3 * sum(coverage.time(test) for test in tests)
     try:
         path.write_text(text)
-        code = pytest(tree, "-x", "--tb=no", f"@{chosen}", timeout=PATIENCE + 3 * usual).returncode
-    except subprocess.TimeoutExpired:
-        return "killed by time"
+        planted = warm.pytest(tree, tests, *options, seconds=seconds)
     finally:
         path.write_text(source)
-    return "survived" if code == 0 else "killed"
+    if planted.status == 0:
+        return "survived"
+    by_time = planted.status is None
+    # What fails without the mutant, or is not found with it, says nothing.
+    without = warm.pytest(tree, tests if by_time else planted.failed or tests[:1], *options, seconds=seconds)
+    if without.status != 0 or planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return "unclear"
+    return "killed by time" if by_time else "killed"
 
 
-def examine(trees: Sequence[Path], mutants: Sequence[Mutant], coverage: Coverage) -> list[str]:
+def examine(
+    warm: Warm, trees: Sequence[Path], mutants: Sequence[Mutant], coverage: Coverage, limit: float = math.inf
+) -> list[str]:
     """The verdict of each mutant; one worker a copy of the tree."""
     free: SimpleQueue[Path] = SimpleQueue()
     for tree in trees:
@@ -265,9 +306,11 @@ def examine(trees: Sequence[Path], mutants: Sequence[Mutant], coverage: Coverage
     def one(mutant: Mutant) -> str:
         tree = free.get()
         try:
-            return verdict(tree, mutant, coverage)
+            found = verdict(warm, tree, mutant, coverage, limit)
         finally:
             free.put(tree)
+        print(f"{found}: {mutant}", flush=True)
+        return found
 
     with ThreadPoolExecutor(len(trees)) as pool:
         return list(track(pool.map(one, mutants), "mutants", total=len(mutants)))
@@ -283,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draw", type=int, default=200, help="number of mutants (200)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw (a new one each time)")
     parser.add_argument("--tests", nargs="+", default=["tests"], help="files of tests that may kill (all)")
+    parser.add_argument("--limit", type=float, default=math.inf, help="seconds of tests a mutant (all)")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (2)")
     parser.add_argument("--coverage", type=Path, help="JSON file that keeps what step 1 found, for the next draw")
     parser.add_argument("--output", type=Path, help="JSON file for the verdicts")
@@ -295,7 +339,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = equivalent()
         aside = [m for m in mutants if (m.file, m.old, m.new) in known]
         mutants = [m for m in mutants if m not in aside]
-        verdicts = examine(trees, mutants, coverage)
+        verdicts = []
+        if mutants:
+            warm = Warm(trees[0], given.tests)
+            verdicts = examine(warm, trees, mutants, coverage.among(warm.names), given.limit)
     return report(given, mutants, verdicts, len(aside))
 
 
@@ -307,7 +354,7 @@ def _coverage(given: argparse.Namespace, tree: Path) -> Coverage:
     if given.coverage and given.coverage.exists():
         kept = json.loads(given.coverage.read_text())
         lines = {file: {int(line): tests for line, tests in by.items()} for file, by in kept["lines"].items()}
-        return Coverage(lines, kept["files"], kept["seconds"])
+        return Coverage(lines, kept["files"], kept["seconds"], kept["failing"])
     print("running the tests once, with coverage", flush=True)
     coverage = measure(tree, given.rooms, given.tests, given.workers)
     if given.coverage:

@@ -17,7 +17,7 @@ LAYERS = (
     {"numerics", "_autograd", "_errors", "_symbols"},
     {"_checks"},
     {"_array", "bandit", "divergences"},
-    {"losses", "bandit_files"},
+    {"losses", "bandit_files", "accuracy"},
     {"optima", "bandit_io", "own_loss", "paper", "terms"},
     {"on_policy"},
     {"simulators", "llm", "tables"},

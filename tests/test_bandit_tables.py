@@ -237,8 +237,8 @@ WRONG: dict[str, tuple[pd.DataFrame, str]] = {
     "a winner twice": (frame("winner,a,b", ("a", 0, 2), ("a", 0, 2)), "row {1}: this winner came before, got 'a'"),
     "no name": (frame("prompt,winner,loser", ("p", "a", "b"), ("p", "", "b")), "row {1}: winner must not be empty"),
     "thumbs": (
-        frame("response,label", ("a", "true"), ("b", "false")),
-        "holds labels of single responses (thumbs up or down), which the solver cannot use yet: read_labels reads them",
+        frame("response,label", ("a", "true"), ("b", "maybe")),
+        "row {1}: label must be true or false, 1 or 0, up or down, good or bad, got 'maybe'",
     ),
     "policies": (
         frame("response,reference,optimal,reward", ("a", "0.5", "0.5", "1"), ("b", "0.5", "0.5", "high")),
@@ -600,29 +600,20 @@ def test_json_of_every_key(tmp_path: Path) -> None:
 
 
 def test_labels_of_single_responses_are_read(write: Write) -> None:
-    found = ea.read_labels(FILES / "thumbs.csv")
+    found = ea.read_bandit(FILES / "thumbs.csv", "uniform")
     given = pd.read_csv(FILES / "thumbs.csv")
-    assert found.prompt_names == tuple(given.prompt.unique()) and found.responses == tuple(given.completion.unique())
-    for x, prompt in enumerate(given.prompt.unique()):
-        for y, response in enumerate(given.completion.unique()):
+    assert set(found.prompt_names) == set(given.prompt) and set(found.responses) == set(given.completion)
+    for x, prompt in enumerate(found.prompt_names):
+        for y, response in enumerate(found.responses):
             own = given[(given.prompt == prompt) & (given.completion == response)].label
-            assert (found.ups[x, y], found.downs[x, y]) == (own.sum(), (~own).sum())
+            assert (found.liked[x, y], found.disliked[x, y]) == (own.sum(), (~own).sum())
     rows = [("a", True), ("a", False), ("b", True)]
     for kind in FORMATS:
-        labels = ea.read_labels(write(f"t{kind}", frame("response,label", *rows)))
-        assert (labels.ups.tolist(), labels.downs.tolist()) == ([1, 1], [1, 0])
-    weighted = ea.read_labels(write("t.csv", frame("response,label,weight", ("a", "up", 0.5), ("a", "Bad", 2))))
-    assert (weighted.ups.tolist(), weighted.downs.tolist()) == ([0.5], [2])
-    for kind in (".csv", ".json", ".parquet"):
-        path = write(f"w{kind}", frame("response,label", ("a", "up"), ("b", "maybe")))
-        with pytest.raises(ValueError) as caught:
-            ea.read_labels(path)
-        row = FORMATS[kind][1] + 1
-        assert str(caught.value) == (
-            f"{path}: row {row}: label must be true or false, 1 or 0, up or down, good or bad, got 'maybe'"
-        )
-    with pytest.raises(ValueError, match="the name of a file of labels must end in"):
-        ea.read_labels("labels.txt")
+        labels = ea.read_bandit(write(f"t{kind}", frame("response,label", *rows)), "uniform")
+        assert (labels.liked.tolist(), labels.disliked.tolist()) == ([1, 1], [1, 0])
+    weighted = frame("response,label,weight", ("a", "up", 0.5), ("a", "Bad", 2), ("b", "up", 1))
+    labels = ea.read_bandit(write("t.csv", weighted), "uniform")
+    assert (labels.liked.tolist(), labels.disliked.tolist()) == ([0.5, 1], [2, 0])
 
 
 def test_names_of_parts_reach_the_command_line() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from benchmarks import ours, scipy_bfgs
+import expo_analysis as ea
+from benchmarks import ours, own_losses, scipy_bfgs
 from benchmarks.problems import Problems, softmax
 
 from .recorder import Recorder
@@ -51,6 +52,19 @@ def test_scipy_agrees(problems: Problems) -> None:
     assert seconds > 0
     assert told.fractions == [4 / 6, 1.0]
     np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), atol=1e-6)
+
+
+def test_own_losses_are_the_catalogues() -> None:
+    rows = own_losses.compare(1, share=4_000)
+    assert [row.loss for row in rows] == list(own_losses.LOSSES)
+    assert all(row.same and row.own > [0] and row.ours > [0] for row in rows)
+    assert all(row.cells[-1] == "yes" and len(row.cells) == len(own_losses.HEADER) for row in rows)
+
+
+def test_other_losses_are_not_called_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = own_losses.LOSSES["DPO"][1]
+    monkeypatch.setattr(own_losses, "LOSSES", {"IPO": (ea.IPO, own, 5)})
+    assert not own_losses.compare(1)[0].same
 
 
 def test_optimistix_agrees(problems: Problems) -> None:

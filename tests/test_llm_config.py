@@ -78,15 +78,27 @@ def test_a_cpu_is_chosen_where_there_is_nothing_else(tmp_path: Path) -> None:
     assert plain.gradient_checkpointing and plain.learning_rate == 1e-6
 
 
-def test_importing_the_trainer_needs_no_trl() -> None:
+UNTESTED = """
+import importlib.metadata, sys, warnings
+sys.modules["trl"] = {trl}
+version = importlib.metadata.version
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import torch, transformers, datasets
+    importlib.metadata.version = lambda of: "99.0" if of == {name!r} else version(of)
+    from {module} import {what}
+print([str(one.message)[:40] for one in seen if type(one.message).__name__ == "UntestedVersion"])
+{then}
+"""
+
+
+def test_importing_the_trainer_needs_no_trl_and_warns_of_another_transformers() -> None:
     """TRL is for the command line's recipes."""
-    program = (
-        "import sys; sys.modules['trl'] = None\n"
-        "from expo_analysis.llm import PreferenceTrainer, PreferenceConfig\n"
-        "PreferenceConfig('out'); print('made')"
-    )
+    made = {"trl": None, "name": "transformers", "module": "expo_analysis.llm", "what": "PreferenceConfig"}
+    program = UNTESTED.format(**made, then="PreferenceConfig('out'); print('made')")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "made\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "transformers 99.0 was not tested" in done.stdout and done.stdout.endswith("made\n")
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -281,21 +293,12 @@ def test_args_of_another_kind(tmp_path: Path) -> None:
         PreferenceTrainer(tiny.llama(0), ea.DPO(LAM), 3, train_dataset=tiny.pairs(4))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", [pytest.param("trl", marks=pytest.mark.slow), "transformers"])
-def test_another_version_is_warned_of_where_it_is_imported(name: str) -> None:
-    module = {"trl": "expo_analysis.llm.training._trl", "transformers": "expo_analysis.llm"}[name]
-    program = f"""
-import importlib.metadata, warnings
-version = importlib.metadata.version
-with warnings.catch_warnings(record=True) as seen:
-    warnings.simplefilter("always")
-    import torch, transformers, datasets
-    importlib.metadata.version = lambda of: "99.0" if of == {name!r} else version(of)
-    import {module}
-print([str(one.message)[:40] for one in seen if type(one.message).__name__ == "UntestedVersion"])
-"""
+@pytest.mark.slow
+def test_another_trl_is_warned_of_where_it_is_imported() -> None:
+    module = "expo_analysis.llm.training._trl"
+    program = UNTESTED.replace('sys.modules["trl"] = {trl}\n', "").format(name="trl", module=module, what="*", then="")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f"{name} 99.0 was not tested" in done.stdout
+    assert "trl 99.0 was not tested" in done.stdout
 
 
 @pytest.mark.parametrize("by_name", [False, True])

@@ -312,7 +312,7 @@ def test_a_prompt_that_all_responses_repeat_is_refused() -> None:
     ):
         read([row(k) for k in range(3)])
     some = read([row(0), row(1), GOOD])
-    assert some.report.remarks == {"have a prompt that both responses repeat": 2}
+    assert some.report.remarks == {"have a prompt that all of their responses repeat": 2}
     for prompt, counts in (("p", False), ("1234567", False), ("12345678", True)):
         short = read([{"prompt": prompt, "chosen": f"{prompt}ick", "rejected": f"{prompt}ear"}, GOOD])
         assert bool(short.report.remarks) == counts

@@ -393,7 +393,7 @@ HINTS: dict[str, tuple[list[str], str]] = {
         ".*set columns to chosen=chosen_messages,rejected=rejected_messages$",
     ),
     "misspelled": (["prompt", "choosen", "rejected"], "'chosen', .*; is 'choosen' meant to be it\\?$"),
-    "labels": (["prompt", "completion", "label"], ".*they are single responses with a label, and no pairs$"),
+    "completions": (["prompt", "completion"], ".*they are single responses, and no pairs$"),
     "answers": (["instruction", "output", "generator"], ".*they are single responses, and no pairs$"),
     "winner": (
         ["question", "response_a", "response_b", "winner"],

@@ -1,10 +1,12 @@
-"""One process with 8 pairs and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
+"""One process with 8 rows and two with 4 each take the same steps: DDP, FSDP2, and DeepSpeed ZeRO-2 (slow)."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHAND
 """Of the processes: one that torch aborts, which has been seen once, says where it was."""
 OBJECTIVES = (
     *("own_responses", "reference_samples", "token_kl", "dpo", "mpo", "stream", "derived", "precomputed", "rewards"),
+    *llm_distributed.KINDS,
 )
 
 
@@ -52,11 +55,6 @@ def launch(folder: Path, how: str, names: tuple[str, ...], **environment: str) -
     return json.loads(out.read_text())
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, Any]:
-    return {name: llm_distributed.train("plain", 8, name) for name in OBJECTIVES}
-
-
 SIGNS = ("rewards/accuracies", "mass/both_fell")
 TIMES = ("runtime", "per_second", "preparation_time", "epoch")
 
@@ -85,17 +83,41 @@ def compare(two: dict[str, Any], one: dict[str, Any], kind: str, close: float = 
             np.testing.assert_allclose(found["gradient"], expected["gradient"], rtol=0, atol=1e-5 * scale)
 
 
-def test_ddp(alone: dict[str, Any], tmp_path: Path) -> None:
-    found = launch(tmp_path, "plain", OBJECTIVES)
-    assert all(value["gradient"] is not None for value in found.values())
-    compare(found, alone, "DistributedDataParallel")
+def fork(folder: Path, how: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """What two forks of one server, which has loaded everything once, made of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.llm_killed", "tests.llm_distributed", "tests.frozen"])
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    out, errors = str(folder / "out.json"), [folder / f"errors{rank}" for rank in (0, 1)]
+    processes = [
+        context.Process(
+            target=llm_distributed.in_one_of_two, args=(rank, port, str(errors[rank]), out, how, "4", *names)
+        )
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=600)
+    said = "".join(file.read_text()[-4000:] for file in errors)
+    assert [process.exitcode for process in processes] == [0, 0], said
+    return json.loads(Path(out).read_text())
+
+
+@pytest.mark.parametrize("names", [("token_kl", "mpo", "stream"), pytest.param(OBJECTIVES, marks=pytest.mark.slow)])
+def test_ddp(names: tuple[str, ...], tmp_path: Path) -> None:
+    found = fork(tmp_path, "plain", names)
+    assert set(found) == set(names) and all(value["gradient"] is not None for value in found.values())
+    compare(found, {name: llm_distributed.train("plain", 8, name) for name in names}, "DistributedDataParallel")
 
 
 @pytest.mark.slow
-def test_fsdp2(alone: dict[str, Any], tmp_path: Path) -> None:
+def test_fsdp2(tmp_path: Path) -> None:
     found = launch(tmp_path, "fsdp2", OBJECTIVES)
     assert all(value["gradient"] is not None for value in found.values())
-    compare(found, alone, "FSDP")
+    compare(found, {name: llm_distributed.train("plain", 8, name) for name in OBJECTIVES}, "FSDP")
 
 
 @pytest.mark.slow

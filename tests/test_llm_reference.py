@@ -77,7 +77,9 @@ def test_a_copy_stays_behind(tmp_path: Path) -> None:
     trainer.train()
     assert trainer.ref_model.model.embed_tokens.weight is model.model.embed_tokens.weight
     assert not any(parameter.requires_grad for parameter in trainer.ref_model.parameters())
-    torch.testing.assert_close(trainer.engine.ref_logps(trainer.model, batch).double(), before, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        trainer.engine.ref_logps(trainer.model, batch).double().view(2, -1), before, rtol=0, atol=1e-5
+    )
     assert (logps_of(trainer.model, batch) - before).abs().max() > 0.1
 
 
@@ -95,7 +97,7 @@ def test_an_adapter_that_changes_the_weights_beneath(init: Any, given: str, tmp_
     batch = batch_of(trainer)
     trainer.train()
     assert first_log(trainer)["loss"] == LOG2
-    found = trainer.engine.ref_logps(trainer.model, batch).double()
+    found = trainer.engine.ref_logps(trainer.model, batch).double().view(2, -1)
     torch.testing.assert_close(found, logps_of(before, batch), rtol=0, atol=1e-4)
     assert (logps_of(trainer.model, batch) - found).abs().max() > 0.01
 
@@ -115,7 +117,7 @@ def test_an_adapter_that_was_trained_before_is_its_own_reference(how: str, tmp_p
     if how == "token_kl":
         assert first_log(trainer)["kl/reference_policy"] < 1e-6
     else:
-        found = trainer.engine.ref_logps(trainer.model, batch).double()
+        found = trainer.engine.ref_logps(trainer.model, batch).double().view(2, -1)
         torch.testing.assert_close(found, logps_of(before, batch), rtol=0, atol=1e-4)
         assert first_log(trainer)["loss"] == LOG2
     trained = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
@@ -151,7 +153,7 @@ def test_the_reference_has_no_dropout(how: str, tmp_path: Path) -> None:
         logits = before(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
         torch.testing.assert_close(ref, logits[batch["completion_mask"][:, 1:] == 1].log_softmax(-1))
     else:
-        found = trainer.engine.ref_logps(trainer.model, batch).double()
+        found = trainer.engine.ref_logps(trainer.model, batch).double().view(2, -1)
         torch.testing.assert_close(found, logps_of(before, batch), rtol=0, atol=1e-5)
     assert trainer.model.training  # and the policy is left as it was
     policy = [trainer.engine.losses(trainer.model, batch).logps["policy"] for _ in range(2)]
@@ -272,7 +274,7 @@ def test_float64_is_stored_in_float64(tmp_path: Path) -> None:
     model = tiny.llama(0).double()
     trainer = make(ea.DPO(LAM), tmp_path, model=model, precompute_ref_log_probs=True, **STILL)
     batch = batch_of(trainer)
-    found = trainer.engine.ref_logps(trainer.model, batch)
+    found = trainer.engine.ref_logps(trainer.model, batch).view(2, -1)
     torch.testing.assert_close(found, logps_of(tiny.llama(0).double(), batch), rtol=0, atol=1e-12)
 
 

@@ -19,7 +19,7 @@ from expo_analysis.llm.training.checkpoints import SENTINEL, latest_checkpoint, 
 def run(arguments: list[str], **given: Any) -> int:
     """The exit code of a new process; a server has imported everything once, and forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.llm_killed"])
+    context.set_forkserver_preload(["tests.llm_killed", "tests.llm_distributed", "tests.frozen"])
     process = context.Process(target=llm_killed.train, args=(arguments,), kwargs=given)
     process.start()
     process.join(timeout=900)

@@ -21,7 +21,6 @@ from .llm_trainers import LAM, batch_of, loss_and_gradient, make, saved, token_d
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm import finetune, smollm2  # isort: skip
 from expo_analysis.llm.data.report import BadRows  # isort: skip
-from expo_analysis.llm.training.collator import data_of  # isort: skip
 
 ROWS = 8
 CHOSEN, REJECTED = np.random.default_rng(0).normal(size=(2, ROWS)).round(3)
@@ -183,15 +182,6 @@ def test_a_margin_is_no_reward(tmp_path: Path) -> None:
     message = "train_dataset must have rewards of both responses, as Weighted.* does not read their difference alone"
     with pytest.raises(ValueError, match=message):
         trainer_of(Weighted(LAM), tmp_path, data(margin=CHOSEN - REJECTED))
-
-
-def test_lengths_and_rewards_that_a_loss_is_given() -> None:
-    """A response of which nothing counts is of length 1, so that its sum, 0, is divided by something."""
-    lengths = torch.tensor([[3.0, 0.0], [2.0, 5.0]])
-    found = data_of({"margin": [0.5, -1.0]}, lengths, rewards=True)
-    expected = {"length_w": [3, 1], "length_l": [2, 5], "reward_w": [0.5, -1], "reward_l": [0, 0]}
-    assert {name: value.tolist() for name, value in found.items()} == expected
-    assert set(data_of({}, lengths, rewards=False)) == {"length_w", "length_l"}
 
 
 # ---------------------------------------------------------------------------------------------------- training

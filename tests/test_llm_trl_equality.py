@@ -12,6 +12,7 @@ import pytest
 import torch
 from packaging.version import Version
 
+import expo_analysis as ea
 from expo_analysis.losses.trl import TRL_LOSSES
 
 from . import llm_models as tiny
@@ -21,6 +22,7 @@ from peft import LoraConfig  # isort: skip
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM  # isort: skip
 from transformers import Gemma2Config, Gemma2ForCausalLM, GptOssConfig, GptOssForCausalLM  # isort: skip
 from transformers import set_seed  # isort: skip
+import trl  # isort: skip
 from trl import DPOConfig, DPOTrainer  # isort: skip
 
 TRL = Version(importlib.metadata.version("trl"))
@@ -85,15 +87,16 @@ def of(loss_type: str) -> dict[str, Any]:
     return {"loss_type": [loss_type], "names": names, **smoothing, **slower}
 
 
-@pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
+@pytest.mark.parametrize(
+    ("loss_type", "how"), [("sigmoid", "full"), ("sigmoid", "lora"), ("sigmoid", "precomputed"), ("ipo", "full")]
+)
 def test_losses_over_twenty_steps(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(tmp_path, how, **of(loss_type))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["full", "lora", "precomputed"])
-@pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x not in ("sigmoid", "ipo")])
+@pytest.mark.parametrize("loss_type", [x for x in TRL_LOSSES if x != "sigmoid"])
 def test_the_other_losses(loss_type: str, how: str, tmp_path: Path) -> None:
     compare(tmp_path, how, **of(loss_type))
 
@@ -141,8 +144,18 @@ MIXTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("coefficient", [None, 0.5, 0.0], ids=["its own", "0.5", "off"])
-@pytest.mark.parametrize("name", MIXTURES)
+COEFFICIENTS = {"its own": None, "0.5": 0.5, "off": 0.0}
+QUICK = set(zip(MIXTURES, COEFFICIENTS, strict=True))  # each once; the other six cases are slow
+
+
+@pytest.mark.parametrize(
+    ("name", "coefficient"),
+    [
+        pytest.param(name, value, id=f"{name}-{kind}", marks=() if (name, kind) in QUICK else pytest.mark.slow)
+        for name in MIXTURES
+        for kind, value in COEFFICIENTS.items()
+    ],
+)
 def test_mixtures_of_experts(name: str, coefficient: float | None, tmp_path: Path) -> None:
     """With their load-balancing loss, at the model's own coefficient or another one."""
     if coefficient is None and Version("1.13") > TRL:
@@ -206,3 +219,23 @@ def test_changes_and_other_settings(tmp_path: Path) -> None:
         PreferenceConfig.from_trl(3)
     with pytest.raises(TypeError, match=r"got DPOConfig; PreferenceConfig\.from_trl\(args\) makes one of it"):
         PreferenceTrainer(tiny.llama(0), args=theirs, train_dataset=tiny.pairs(4), processing_class=tiny.tokenizer())
+
+
+def test_labels_are_trained_on_as_in_its_kto_trainer(tmp_path: Path) -> None:
+    """Its loss without an estimated reference point, with weights; a batch is all rows, whose order is its own."""
+    if not hasattr(trl, "KTOTrainer"):
+        pytest.skip("this TRL has its KTO trainer elsewhere")
+    settings = tiny.settings(tmp_path, max_steps=8, beta=0.3, learning_rate=5e-3, per_device_train_batch_size=16)
+    theirs = trl.KTOConfig(**settings, loss_type="apo_zero_unpaired", desirable_weight=1.5, undesirable_weight=0.5)
+    objective = ea.KTO(0.3, desirable_weight=1.5, undesirable_weight=0.5)
+    names = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")
+    found = []
+    for kind, args, given in ((PreferenceTrainer, None, (objective,)), (trl.KTOTrainer, theirs, ())):
+        own = args or PreferenceConfig(**settings)
+        data = tiny.Dataset.from_list(tiny.feedback("labels", 16))
+        common = {"ref_model": tiny.llama(1), "train_dataset": data, "processing_class": tiny.tokenizer()}
+        found.append(logs(kind(tiny.llama(0), *given, args=own, **common), names))
+    (mine, my_logs), (their_losses, their_logs) = found
+    np.testing.assert_allclose(mine, their_losses, rtol=1e-5, atol=1e-5)
+    assert len(mine) == 8 and abs(mine[-1] - mine[0]) > 1e-3
+    np.testing.assert_allclose(my_logs, their_logs, rtol=1e-3, atol=1e-4)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from . import mutation
+from .warm import Warm
 
 pytestmark = pytest.mark.slow  # with cosmic-ray and coverage, which `make test-slow` installs
 
@@ -68,20 +70,68 @@ def test_draws_are_reproducible_and_without_replacement(tree: Path) -> None:
 def test_verdicts(tree: Path) -> None:
     coverage = mutation.measure(tree, ["room"], ["tests"], 1)
     assert coverage.lines["room.py"][11] == ["tests/test_room.py", "tests/test_room.py::test_second"]
+    warm = Warm(tree, ["tests"])
     verdicts = {}
     for mutant in mutation.draw(tree, [Path("room.py")], 1000, 0):
-        verdicts.setdefault(mutant.line, set()).add(mutation.verdict(tree, mutant, coverage))
+        verdicts.setdefault(mutant.line, set()).add(mutation.verdict(warm, tree, mutant, coverage))
     assert verdicts[4] == verdicts[7] == verdicts[11] == {"killed"}  # lines 4 and 7 run at import only
     assert "survived" in verdicts[9]  # no test asks for more than 10, so that 10 may be 9 or 11
     assert (tree / "room.py").read_text() == SOURCE
     nowhere = mutation.Mutant("room.py", 10, "NumberReplacer", 0, "", "")
-    assert mutation.verdict(tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
+    assert mutation.verdict(warm, tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
 
 
-def test_tests_that_fail_as_they_are_are_refused(tree: Path) -> None:
-    (tree / "tests" / "test_room.py").write_text("def test_false():\n    assert False\n")
-    with pytest.raises(RuntimeError, match="fail as they are"):
-        mutation.measure(tree, ["room"], ["tests"], 1)
+def test_what_fails_as_it_is_kills_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tree / "tests" / "test_room.py"
+    file.write_text("from room import total\n\n\ndef test_false():\n    assert total(1) != total(1)\n")
+    coverage = mutation.measure(tree, ["room"], ["tests"], 1)
+    assert coverage.failing == ["tests/test_room.py::test_false"]
+    mutant = next(one for one in mutation.draw(tree, [Path("room.py")], 1000, 0) if one.line == 11)
+    warm = Warm(tree, ["tests"])
+    assert mutation.verdict(warm, tree, mutant, coverage) == "not covered"
+    unaware = replace(coverage, failing=[])
+    assert mutation.verdict(warm, tree, mutant, unaware) == "unclear"
+    # and so is what runs out of time without the mutant as well
+    file.write_text("import time\n\n\ndef test_false():\n    time.sleep(60)\n")
+    monkeypatch.setattr(mutation, "PATIENCE", 2.0)
+    assert mutation.verdict(warm, tree, mutant, unaware) == "unclear"
+
+
+def test_a_mutant_that_never_ends_is_killed_with_the_processes_that_it_started(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tree / "started"
+    (tree / "tests" / "test_room.py").write_text(f"""import subprocess
+from pathlib import Path
+
+from room import total
+
+
+def test_total():
+    if total(3, 4) != 0:
+        child = subprocess.Popen(["sleep", "1000"])
+        Path({str(started)!r}).write_text(str(child.pid))
+        child.wait()
+""")
+    coverage = mutation.Coverage({"room.py": {11: ["tests/test_room.py::test_total"]}}, {}, {})
+    mutant = next(one for one in mutation.draw(tree, [Path("room.py")], 1000, 0) if one.line == 11)
+    monkeypatch.setattr(mutation, "PATIENCE", 5.0)
+    assert mutation.verdict(Warm(tree, ["tests"]), tree, mutant, coverage) == "killed by time"
+    # A zombie has no command line left.
+    command = Path("/proc", started.read_text(), "cmdline")
+    assert not command.exists() or not command.read_bytes()
+
+
+def test_order_and_limit() -> None:
+    seconds = {"a.py::one[1]": 1.0, "a.py::one[2]": 1.5, "b.py::two": 0.1, "b.py::three": 3.0, "a.py::four": 0.2}
+    seconds |= {"c.py::five": 5.0, "c.py::six": 4.0}
+    tests = ["a.py::one[1]", "a.py::one[2]", "b.py::two", "b.py::three", "a.py::four", "c.py"]
+    coverage = mutation.Coverage({"room.py": {9: tests}}, {}, seconds)
+    mutant = mutation.Mutant("room.py", 9, "NumberReplacer", 0, "", "")
+    every = ["b.py::two", "a.py::four", "a.py::one[1]", "b.py::three", "c.py", "a.py::one[2]"]
+    assert coverage.tests(mutant) == every  # the second case of one comes last, a whole file takes 9 s
+    assert coverage.among({"b.py::two", "c.py::six"}).tests(mutant) == ["b.py::two", "c.py"]
+    assert coverage.tests(mutant, limit=1.0) == every[:3] and coverage.tests(mutant, limit=2.0) == every[:4]
 
 
 def test_equivalent_ones_are_of_lines_that_exist() -> None:

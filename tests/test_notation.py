@@ -114,6 +114,8 @@ DATA = {
     **dict(zip(("reward_l", "reward_w"), np.sort(RNG.normal(size=(2, 200)), axis=0), strict=True)),
 }
 """Lengths that differ, and rewards of which the winner's is the higher one, as their logarithm needs."""
+DATA |= {"logp_t": np.log(RNG.uniform(0.05, 0.9, 200)), "ref_logp_t": np.log(RNG.uniform(0.05, 0.9, 200))}
+DATA |= {name: RNG.normal(size=200) for name in ("value_w", "value_l", "goal_w", "goal_l")}
 LAM = 0.7
 
 
@@ -127,6 +129,8 @@ def values(objective, points=POINTS):
         link = objective.facts.link
         if link is not None:
             found[f"f'(u_{slot})"] = link.mu(logp - ref)
+    found |= {"log π_t": DATA["logp_t"], "log u_t": DATA["logp_t"] - DATA["ref_logp_t"]}
+    found |= {name: DATA[name] for name in ("value_w", "value_l", "goal_w", "goal_l")}
     options = {name: value for name, value in vars(objective).items() if isinstance(value, float) and name != "lam"}
     return found | {SYMBOLS.get(name, name): value for name, value in options.items()}
 
@@ -148,6 +152,8 @@ OPTIONS = {
     "reward_aware_po": ({}, {"eta": 0.3}, {"distance": "forward_kl", "eta": 0.3}, {"distance": "squared", "eta": 2.0}),
     "odpo": ({}, {"alpha": 0.3}, {"scale": "log"}),
     "cpo": ({"alpha": 2.5},),
+    "wrpo": ({}, {"alpha": 0.3}),
+    "tpo": ({"alpha": 0.6},),
     "simpo": ({}, {"gamma": 0.0}, {"gamma": 1.3}),
     "kto": ({}, {"desirable_weight": 2.0, "undesirable_weight": 0.4, "reference_point": 0.3}),
     "bco": ({}, {"reference_point": -0.8}),

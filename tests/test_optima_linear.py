@@ -22,7 +22,7 @@ from expo_analysis.losses.statistics import hbar
 from expo_analysis.losses.terms import Sum
 from expo_analysis.optima.methods.linear_program import linear_optimum
 
-from . import problems
+from . import oracles, problems, stress
 from . import strategies as own
 
 
@@ -74,6 +74,16 @@ def test_against_enumeration(bandit: ea.Bandit, lam: float) -> None:
         # the nearest of all: no nearer than any whole minimiser or a mixture of two
         mixtures = np.concatenate([(1 - t) * whole + t * whole[:1] for t in (0.0, 0.25, 0.5, 0.75)])
         assert (centred**2).sum() <= mixtures.var(axis=1).min() * bandit.n + 1e-6
+
+
+@pytest.mark.parametrize("thread", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_a_thread_fixes_what_it_ties(thread: float) -> None:
+    """Two groups of three that a pair of hardly any weight holds together: one whole vector is lowest, exactly."""
+    named = {name: bandit for name, bandit, _ in stress.fixed()}
+    bandit = named[f"a thread of {thread:g}"]
+    solution = ea.solve(ea.Hinge(0.5), bandit)
+    assert solution.status == "optimal"
+    assert oracles.distance(solution.policy, stress.hinge(bandit, 0.5)) < 1e-12
 
 
 COUNTS: dict[str, tuple[Any, str, list[float]]] = {

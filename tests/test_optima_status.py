@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import json
 import pickle
@@ -118,3 +119,27 @@ def test_the_worst_of_the_pieces_is_said() -> None:
     # beside a theorem about masses, an island whose optimum is a search's is a search's
     exo = ea.solve(ea.EXO(1.0), ea.Bandit.from_counts([0.25] * 4, counts))
     assert exo.status in ("not_unique", "best_found") and np.isnan(exo.error_bound)
+
+
+def test_what_is_found_stays_as_it_was_found() -> None:
+    solution = ea.solve(ea.EXPO(1.0), ea.Bandit([0.4, 0.6], [0.6, 0.4]))
+    path = ea.solve_path(ea.EXPO(1.0), ea.Bandit([0.4, 0.6], [0.6, 0.4]), [1.0])
+    for found in (solution, path):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            found.status = "optimal"  # type: ignore[misc]
+
+
+def test_iterations_are_the_steps_that_were_taken() -> None:
+    """At the minimiser itself: a step that shows it, and the last one, which carries the error bound."""
+    same = [0.2, 0.3, 0.5]
+    assert ea.solve(ea.EXPO(1.0), ea.Bandit(same, same)).iterations == 2
+    assert ea.solve(ea.EXPO(1.0), ea.Bandit([0.4, 0.6], [0.6, 0.4])).iterations == 0
+
+
+def test_each_piece_says_what_is_open_in_it() -> None:
+    """Ties within both of two components, and no comparison between them."""
+    counts = np.zeros((4, 4))
+    counts[0, 1] = counts[1, 0] = counts[2, 3] = counts[3, 2] = 1
+    message = ea.solve(ea.Hinge(1.0), ea.Bandit.from_counts([0.1, 0.2, 0.3, 0.4], counts)).message
+    for part in ("components [0, 1], [2, 3]", "between responses [0], [1]", "between responses [2], [3]"):
+        assert part in message

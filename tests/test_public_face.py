@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 FACE = {
     *("Bandit", "read_bandit", "solve", "solve_path", "Solution", "SolutionPath", "audit", "audit_many", "ReportCard"),
-    *("risk", "objective", "CATALOGUE", "DPO", "IPO", "EXPO", "RLHF"),
+    *("risk", "implicit_reward_accuracy", "objective", "CATALOGUE", "DPO", "IPO", "EXPO", "RLHF"),
     *("losses", "terms", "divergences", "numerics", "simulators", "paper", "llm"),
 }
 """The names of the docstring."""

@@ -12,6 +12,8 @@ import expo_analysis as ea
 from expo_analysis import CATALOGUE, DPO, EXPO, IPO, RLHF, Bandit, BradleyTerry, risk, solve
 from expo_analysis.losses import AOT, QPO
 from expo_analysis.optima import restricted_optima
+from expo_analysis.optima.alike import alike
+from expo_analysis.optima.structure import data_of
 from expo_analysis.simulators import SGD, Tabular, Training, train
 
 N, PROMPTS = 4, 2
@@ -327,3 +329,17 @@ def test_every_loss_of_pairs_can_be_trained_at_several_lambdas(name):
         (gradient,) = torch.autograd.grad(risk(made, bandit, torch.log_softmax(theta, -1)), theta)
         stepped = torch.log_softmax(theta - 0.1 * gradient, -1).detach()
         np.testing.assert_allclose(run.log_final[k, 0, 0], stepped, atol=1e-12)
+
+
+def test_what_is_known_of_a_loss_is_asked_once_a_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once a problem: a batch of thousands has few lambdas. Groups hold every place once, equal ones together."""
+    asked: list[float] = []
+    facts_at = DPO.facts_at
+    monkeypatch.setattr(DPO, "facts_at", lambda self, data: asked.append(self.lam) or facts_at(self, data))
+    lams = np.array([3.0, 0.1, 3.0, 0.1, 0.1, 7.0])
+    groups = alike(DPO(1.0), lams, data_of(DPO(1.0), Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])))
+    assert sorted(asked) == [0.1, 3.0, 7.0]
+    assert sorted(np.concatenate(groups).tolist()) == list(range(6))
+    for group in groups:
+        for lam in lams[group]:
+            assert set(np.flatnonzero(lams == lam)) <= set(group)

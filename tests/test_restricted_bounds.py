@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import mpmath as mp
 import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.optima.restricted import kinked
 
 from . import oracles, problems, restricted_oracle
 
@@ -88,3 +90,30 @@ def test_a_wrong_candidate_gets_a_larger_bound() -> None:
                 known = np.isfinite(bound)
                 assert (error <= np.where(known, bound, np.inf)).all()
                 assert size == 1e-2 or known.all()
+
+
+@pytest.mark.parametrize("name", ["slic", "hinge"])
+def test_what_the_bound_of_kinks_is_made_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L(w, tau) at the end is the objective, decay included, up to its gap; neither gap nor norm is negative."""
+    seen: list[tuple[float, ...]] = []
+    judged, largest_step = kinked._judged, kinked._largest_step
+
+    def judging(problem: Any, z: Any, tau: Any) -> Any:
+        seen.append((problem.at(z, tau).value,))
+        return judged(problem, z, tau)
+
+    def stepping(gap: float, norm: float, c: float) -> float:
+        seen.append((gap, norm))
+        return largest_step(gap, norm, c)
+
+    monkeypatch.setattr(kinked, "_judged", judging)
+    monkeypatch.setattr(kinked, "_largest_step", stepping)
+    rng = np.random.default_rng(3)
+    for _ in range(6):
+        bandit, features, _ = drawn(rng, decayed=True)
+        seen.clear()
+        solution = ea.solve(ea.objective(name, 0.5), bandit, features=features, decay=0.3)
+        (value,), (gap, norm) = seen[-2:]
+        assert 0 <= gap < 1e-6 and 0 < norm < 1e-6
+        assert np.abs(solution.weights).max() > 1e-2  # so that decay is some of it
+        assert abs(value - solution.total) <= gap + 1e-12 * (1 + abs(value))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.divergences import Divergence, ForwardKL
 from expo_analysis.numerics import exp, log_sigmoid, sigmoid
 from expo_analysis.terms import (
     BernoulliKL,
@@ -32,8 +33,10 @@ from expo_analysis.terms import (
     linked,
     log_odds,
     log_pi_l,
+    log_pi_t,
     log_pi_w,
     log_u_l,
+    log_u_t,
     log_u_w,
     per_token,
     powered,
@@ -91,6 +94,11 @@ THE_CATALOGUES: dict[str, Callable[[Any], ea.PairObjective]] = {
     "MyRewardDistillation": lambda lam: ea.RewardDistillation(lam),
     "MyODPO": lambda lam: ea.ODPO(lam, alpha=0.5),
     "MyMADPO": lambda lam: ea.MADPO(lam),
+    "MyPlackettLuce": lambda lam: ea.PlackettLuce(lam),
+    "MyPlackettLuceDPO": lambda lam: ea.PlackettLuceDPO(lam),
+    "MyPlackettLuceEXPO": lambda lam: ea.PlackettLuceEXPO(lam),
+    "MyWRPO": lambda lam: ea.WRPO(lam, alpha=0.25),
+    "MyTPO": lambda lam: ea.TPO(lam, alpha=0.5),
 }
 
 
@@ -512,6 +520,55 @@ class MyMADPO(ea.PairObjective):
         return reward_gap.map(madpo_weight) * Logistic()(self.lam * hbar)
 
 
+@dataclass(frozen=True)
+class MyPlackettLuce(ea.PairObjective):
+    name = "my_plackett_luce"
+    listwise = True
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * h)
+
+
+@dataclass(frozen=True)
+class MyPlackettLuceDPO(ea.PairObjective):
+    name = "my_plackett_luce_dpo"
+    listwise = True
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar)
+
+
+@dataclass(frozen=True)
+class MyPlackettLuceEXPO(ea.PairObjective):
+    name = "my_plackett_luce_expo"
+    listwise = True
+    terms = property(lambda self: Logistic()(h))
+
+    @property
+    def regulariser(self) -> Divergence:
+        return ForwardKL()
+
+
+@dataclass(frozen=True)
+class MyWRPO(ea.PairObjective):
+    name = "my_wrpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * (0.25 * log_u_t + 0.75 * log_u_w - log_u_l))
+
+
+@dataclass(frozen=True)
+class MyTPO(ea.PairObjective):
+    name = "my_tpo"
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * h) + 0.5 * Linear(-1.0)(log_pi_t)
+
+
 MINE = {name: globals()[name] for name in THE_CATALOGUES}
 LAMS = np.array([0.03, 1.0, 30.0])
 
@@ -570,7 +627,7 @@ def test_a_loss_is_ten_lines(name: str) -> None:
 
 
 def test_nothing_of_the_catalogue_is_left_out() -> None:
-    """But what has no terms: a reward, a loss of batches, and the family with any psi and mu."""
+    """But what has no terms: a reward, a loss of batches, the family with any psi and mu; and what derives data."""
     written = {type(make(1.0)) for make in THE_CATALOGUES.values()} | {ea.ExplicitPO}
-    assert set(ea.CATALOGUE.values()) - written == {ea.RLHF, ea.AOT, ea.QPO}
+    assert set(ea.CATALOGUE.values()) - written == {ea.RLHF, ea.AOT, ea.QPO, ea.AStarPO, ea.QRPO}
     assert all(cls(1.0).is_made_of_terms for cls in written)

@@ -145,8 +145,13 @@ def prompt_distribution(value: Any, shape: tuple[int, ...], default: PerPrompt |
     return np.asarray(weights / weights.sum())
 
 
-def of_responses(name: str, value: ArrayLike | None, shape: tuple[int, ...], names: Names) -> Policies | None:
-    """Rewards (finite, or nan where one is not known) or lengths (positive), one for each response; None as given."""
+def of_responses(
+    name: str, value: ArrayLike | None, shape: tuple[int, ...], names: Names, zero: bool = False
+) -> Policies | None:
+    """Rewards (finite, or nan where one is not known) or lengths (positive), one for each response; None as given.
+
+    zero: whether other numbers than rewards may be 0.
+    """
     if value is None:
         return None
     check_even(name, value)
@@ -155,7 +160,8 @@ def of_responses(name: str, value: ArrayLike | None, shape: tuple[int, ...], nam
     if name == "rewards":
         refuse("rewards must be finite, or nan where one is not known", array, np.isinf(array), names)
     else:
-        refuse(f"{name} must be positive and finite", array, ~(np.isfinite(array) & (array > 0)), names)
+        fits = np.isfinite(array) & ((array >= 0) if zero else (array > 0))
+        refuse(f"{name} must be {'non-negative' if zero else 'positive'} and finite", array, ~fits, names)
     return np.broadcast_to(array, shape).copy()
 
 

@@ -7,10 +7,10 @@ The preferences p* of a population follow from pi*, or are any others, which no 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +29,7 @@ from .arrays import (
 )
 from .display import summary, table
 from .labels import Labels, Names
+from .rankings import Choices, Triples, choices_of, triples_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class Bandit:
         responses, prompt_names: their names, distinct, of any type that hashes.
         rewards: r(x, y) of each response, known or a noisy score, the shape of ``reference`` or (n,) for all prompts;
             nan where one is not known. Losses that read rewards take these, `RLHF` too, and without any log pi*.
-        lengths: of each response, in tokens; positive, the same shapes.
+        lengths: of each response, in tokens; positive, the same shapes. Without, responses have one token each.
 
     pandas objects are taken by their labels: a Series of policies has responses as its index, a DataFrame of policies
     prompts as its index and responses as its columns, a DataFrame of pairs winners as its index and losers as its
@@ -65,7 +66,9 @@ class Bandit:
         reference, pairs, prompt_weights: as above, normalised. optimal: as above; None for counts and for preferences
             that are stated. counts, ties: for `from_counts`, else None; in ``counts`` a tie is half a win each.
             stated_preference: for `from_preferences`, else None. responses, prompt_names: tuples, or None where
-            nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None.
+            nothing names them (labels that are 0 ... n-1 are no names). rewards, lengths: as given, or None. liked,
+            disliked: for `from_labels` and `from_scores`, else None; ``counts`` and ``pairs`` are then diagonal.
+            choices: for `from_rankings`, triples: for `from_triples`; else None.
 
     Raises:
         ValueError: naming the argument, what was wrong with it and what is accepted.
@@ -84,6 +87,10 @@ class Bandit:
     prompt_names: Labels | None
     rewards: Policies | None
     lengths: Policies | None
+    liked: Policies | None = field(init=False)
+    disliked: Policies | None = field(init=False)
+    choices: Choices | None = field(init=False)
+    triples: Triples | None = field(init=False)
     counts: PairMatrices | None = field(init=False)
     ties: PairMatrices | None = field(init=False)
     stated_preference: PairMatrices | None = field(init=False)
@@ -121,6 +128,8 @@ class Bandit:
         prompt_names: Iterable[Hashable] | None = None,
         rewards: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
+        choices: Choices | None = None,
+        triples: Triples | None = None,
     ) -> Bandit:
         """A data set: ``counts[..., i, j]`` is how often i beat j, or the sum of the weights of these comparisons.
 
@@ -135,6 +144,8 @@ class Bandit:
 
         Args:
             ties: ``ties[..., i, j]`` = ``ties[..., j, i]`` is how often i and j tied; the shapes of ``counts``.
+            choices, triples: what the counts are made of, for losses that read it; see `from_rankings` and
+                `from_triples`.
 
         Example:
             >>> import expo_analysis as ea
@@ -149,7 +160,18 @@ class Bandit:
         won, drawn = win_counts(counts, ties, policy.shape, names)
         pairs = normalise(won + np.swapaxes(won, -1, -2))
         made = cls.__new__(cls)
-        made._settle(names, policy, pairs, prompt_weights, own, won.sum(axis=(-1, -2)), counts=won, ties=drawn)
+        made._settle(
+            names,
+            policy,
+            pairs,
+            prompt_weights,
+            own,
+            won.sum(axis=(-1, -2)),
+            counts=won,
+            ties=drawn,
+            choices=choices,
+            triples=triples,
+        )
         return made
 
     @classmethod
@@ -195,6 +217,215 @@ class Bandit:
                 "responses=[...]"
             )
         return found
+
+    @classmethod
+    def from_labels(
+        cls,
+        reference: ArrayLike | None,
+        liked: ArrayLike,
+        disliked: ArrayLike,
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Single responses with a label, thumbs up or down, instead of pairs: how often each was liked and disliked.
+
+        For losses in which winner and loser stand apart, f(winner) + g(loser), such as KTO and BCO: they become the
+        mean over labels of f where a response was liked and of g where it was not.
+
+        Args:
+            liked, disliked: counts or weights, the shape of ``reference``, non-negative.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> thumbs = ea.Bandit.from_labels([0.5, 0.3, 0.2], liked=[8, 1, 0], disliked=[2, 4, 5])
+            >>> ea.solve(ea.BCO(1.0), thumbs).policy.round(3)
+            array([0.919, 0.06 , 0.021])
+        """
+        return cls._of_singles(
+            reference,
+            {"liked": liked, "disliked": disliked},
+            prompt_weights,
+            responses,
+            prompt_names,
+            {"rewards": rewards, "lengths": lengths},
+        )
+
+    @classmethod
+    def from_scores(
+        cls,
+        reference: ArrayLike | None,
+        rewards: ArrayLike,
+        counts: ArrayLike | None = None,
+        prompt_weights: ArrayLike | None = None,
+        *,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Single responses with a score each, for losses that fit a policy to rewards response by response.
+
+        Args:
+            rewards: of each response, the shape of ``reference``.
+            counts: how often each response is among the data; by default once.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> scored = ea.Bandit.from_scores([0.5, 0.3, 0.2], rewards=[1.0, 0.0, 2.0])
+            >>> ea.solve(ea.AStarPO(1.0), scored).policy.round(3)
+            array([0.425, 0.094, 0.462])
+        """
+        seen = np.ones(np.shape(rewards)) if counts is None else counts
+        return cls._of_singles(
+            reference,
+            {"counts": seen},
+            prompt_weights,
+            responses,
+            prompt_names,
+            {"rewards": rewards, "lengths": lengths},
+        )
+
+    @classmethod
+    def from_rankings(
+        cls,
+        reference: ArrayLike | None,
+        rankings: Sequence[Sequence[Hashable]],
+        *,
+        sets: Sequence[Iterable[Hashable]] | None = None,
+        weights: ArrayLike | None = None,
+        prompts: Sequence[Hashable] | None = None,
+        prompt_weights: ArrayLike | None = None,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """Rankings of several responses, best first; or the best few, or the best one, of a set.
+
+        Listwise losses (`PlackettLuceDPO` ...) read them as they are; losses of pairs read all pairs of a ranking, each
+        with the ranking's weight.
+
+        Args:
+            rankings: of names, or of numbers where nothing names responses.
+            sets: for each ranking the responses that it was made from; those that it does not list come behind all
+                that it does, in no order. Default: those that it lists.
+            weights: of each ranking; default 1.
+            prompts: of each ranking, a name or a number, for a bandit with prompts.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> tastes = ea.Bandit.from_rankings([0.5, 0.3, 0.2], [[0, 1, 2], [2, 0, 1], [1], [2]], sets=4 * [range(3)])
+            >>> ea.solve(ea.PlackettLuceEXPO(0.1), tastes).policy.round(3)
+            array([0.28 , 0.271, 0.449])
+        """
+        listed = [*rankings, *(sets or [])]
+        names, policy, own_names, own_prompts = cls._named(reference, listed, responses, prompt_names, prompt_weights)
+        choices, above = choices_of(rankings, sets, weights, prompts, own_names, own_prompts)
+        own = {"rewards": rewards, "lengths": lengths}
+        return cls._of_wins(names, policy, above, prompt_weights, own, choices=choices)
+
+    @classmethod
+    def from_triples(
+        cls,
+        reference: ArrayLike | None,
+        triples: Sequence[Sequence[Hashable]],
+        *,
+        weights: ArrayLike | None = None,
+        prompts: Sequence[Hashable] | None = None,
+        prompt_weights: ArrayLike | None = None,
+        responses: Iterable[Hashable] | None = None,
+        prompt_names: Iterable[Hashable] | None = None,
+        rewards: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Bandit:
+        """A third response beside each winner and loser: (third, winner, loser), which `WRPO` and `TPO` read.
+
+        Losses of pairs read winner and loser. Other arguments are those of `from_rankings`.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> fused = ea.Bandit.from_triples([0.1, 0.5, 0.4], [(0, 1, 2), (0, 2, 1)], weights=[3, 1])
+            >>> ea.solve(ea.DPO(1.0), fused).policy.round(3)
+            array([0.1  , 0.711, 0.189])
+        """
+        names, policy, own_names, own_prompts = cls._named(reference, triples, responses, prompt_names, prompt_weights)
+        found, wins = triples_of(triples, weights, prompts, own_names, own_prompts)
+        own = {"rewards": rewards, "lengths": lengths}
+        return cls._of_wins(names, policy, wins, prompt_weights, own, triples=found)
+
+    @classmethod
+    def _named(
+        cls,
+        reference: ArrayLike | None,
+        listed: Iterable[Iterable[Hashable]],
+        responses: Iterable[Hashable] | None,
+        prompt_names: Iterable[Hashable] | None,
+        prompt_weights: ArrayLike | None,
+    ) -> tuple[Names, Policies, Sequence[Hashable], Sequence[Hashable] | None]:
+        """Names, the reference, and by which names (or numbers) rows of data call responses and prompts."""
+        even = reference is None or (isinstance(reference, str) and reference == "uniform")
+        if responses is None and even:
+            seen = dict.fromkeys(one for row in listed for one in row)
+            numbers = [one for one in seen if isinstance(one, int)]
+            responses = sorted(numbers) if len(numbers) == len(seen) else list(seen)
+        responses = None if responses is None else list(responses)
+        if even and responses:
+            reference = np.full(len(responses), 1 / len(responses))
+        names = Names.found(responses, prompt_names, {"reference": reference}, {}, prompt_weights)
+        policy = reference_policy(reference, names)
+        own = range(policy.shape[-1]) if names.responses is None else names.responses
+        prompts = range(len(policy)) if names.prompts is None else names.prompts
+        return names, policy, tuple(own), tuple(prompts) if policy.ndim == 2 else None
+
+    @classmethod
+    def _of_wins(
+        cls,
+        names: Names,
+        policy: Policies,
+        wins: PairMatrices,
+        prompt_weights: ArrayLike | None,
+        own: dict[str, ArrayLike | None],
+        **data: Any,
+    ) -> Bandit:
+        made = cls.__new__(cls)
+        pairs = normalise(wins + np.swapaxes(wins, -1, -2))
+        shares = data["choices"].total if "choices" in data else wins.sum(axis=(-1, -2))
+        made._settle(names, policy, pairs, prompt_weights, own, shares, counts=wins, **data)
+        return made
+
+    @classmethod
+    def _of_singles(
+        cls,
+        reference: ArrayLike | None,
+        weights: dict[str, ArrayLike],
+        prompt_weights: ArrayLike | None,
+        responses: Iterable[Hashable] | None,
+        prompt_names: Iterable[Hashable] | None,
+        own: dict[str, ArrayLike | None],
+    ) -> Bandit:
+        """A bandit of single responses; weights: those of liked and disliked ones, or one for both."""
+        names = Names.found(responses, prompt_names, {"reference": reference, **weights, **own}, {}, prompt_weights)
+        policy = reference_policy(reference, names, policies=weights)
+        given = [of_responses(name, value, policy.shape, names, zero=True) for name, value in weights.items()]
+        seen = np.asarray(sum(x for x in given if x is not None))
+        if not seen.any():
+            raise ValueError(f"{' and '.join(weights)} must hold at least one response")
+        diagonal = seen[..., None] * np.eye(policy.shape[-1])
+        made = cls.__new__(cls)
+        made._settle(
+            names,
+            policy,
+            normalise(diagonal),
+            prompt_weights,
+            own,
+            seen.sum(axis=-1),
+            counts=diagonal,
+            singles=(given[0], given[-1]),
+        )
+        return made
 
     @classmethod
     def from_preferences(
@@ -243,6 +474,9 @@ class Bandit:
         counts: PairMatrices | None = None,
         ties: PairMatrices | None = None,
         stated_preference: PairMatrices | None = None,
+        singles: tuple[Policies | None, Policies | None] = (None, None),
+        choices: Choices | None = None,
+        triples: Triples | None = None,
     ) -> None:
         """What every constructor ends with: fields that are converted and checked, and the prompts' weights."""
         weights = prompt_distribution(prompt_weights, reference.shape[:-1], default_weights, names)
@@ -256,6 +490,10 @@ class Bandit:
             responses=kept.responses,
             prompt_names=kept.prompts,
             **{name: of_responses(name, value, reference.shape, names) for name, value in own.items()},
+            liked=singles[0],
+            disliked=singles[1],
+            choices=choices,
+            triples=triples,
             counts=counts,
             ties=ties,
             stated_preference=stated_preference,
@@ -292,6 +530,15 @@ class Bandit:
         wins = 2 * self.preference
         wins *= self.pairs
         return wins
+
+    @property
+    def label_shares(self) -> dict[str, Floats]:
+        """``"liked"`` and ``"disliked"``, the shares of each response's labels, (..., n); empty without labels."""
+        if self.liked is None or self.disliked is None or self.counts is None:
+            return {}
+        seen = np.diagonal(self.counts, axis1=-2, axis2=-1)
+        parts = {"liked": self.liked, "disliked": self.disliked}
+        return {name: part / np.where(seen > 0, seen, 1.0) for name, part in parts.items()}
 
     @cached_property
     def edges(self) -> tuple[Indices, Indices, Floats]:

@@ -61,7 +61,9 @@ class Comparisons:
     """Comparisons one by one: labels of the first and the second, and the score of the first: 1, 1/2 or 0.
 
     at: the row of each. columns: where first and second stand. rewards: scores of first and second, or None. own:
-    whether each prompt has responses of its own.
+    whether each prompt has responses of its own. kind: ``"pairs"``, or ``"labels"`` or ``"scores"`` of single
+    responses, which are first and second. third: labels of a third response, or None. lists: rankings without ties,
+    best first, with the row of each; or None.
     """
 
     rows: Rows
@@ -74,6 +76,9 @@ class Comparisons:
     prompt: Any = None
     rewards: tuple[Floats, Floats] | None = None
     own: bool = False
+    kind: str = "pairs"
+    third: Any = None
+    lists: tuple[tuple[Sequence[Any], int], ...] | None = None
 
 
 def is_comparisons(rows: Rows) -> bool:
@@ -95,6 +100,8 @@ def comparisons_of(rows: Rows) -> Comparisons:
         found = _of_pair(rows, pairs[0])
     elif "ranking" in columns:
         found = _rankings(rows) if {"response", "rank"} & columns else _written_rankings(rows)
+    elif "third" in columns:
+        found = replace(_decided(rows, ("winner", "loser"), also=("third",)), third=rows["third"])
     else:
         found = _decided(rows, ("winner", "loser"))
     same = np.array([a == b for a, b in zip(found.first, found.second, strict=True)], dtype=bool)
@@ -105,13 +112,16 @@ def comparisons_of(rows: Rows) -> Comparisons:
 # ---------------------------------------------------------------------------------------------------------------- forms
 
 
-def _decided(rows: Rows, columns: tuple[str, str], optional: Sequence[str] = ()) -> Comparisons:
-    """The first beat the second."""
-    unread = rows.check_columns(columns, (*WEIGHTS, *optional), gaps=optional)
-    rows.check_names(*columns, "prompt")
-    _check_repeats(rows, columns, [*unread, *(name for name in optional if name in rows)])
+def _decided(
+    rows: Rows, columns: tuple[str, str], optional: Sequence[str] = (), also: Sequence[str] = ()
+) -> Comparisons:
+    """The first beat the second; ``also`` are other columns of responses."""
+    named = (*columns, *also)
+    unread = rows.check_columns(named, (*WEIGHTS, *optional), gaps=optional)
+    rows.check_names(*named, "prompt")
+    _check_repeats(rows, named, [*unread, *(name for name in optional if name in rows)])
     rows.check_no_count([] if "count" in rows else unread)
-    rows.remark(unread, *columns, *WEIGHTS, *optional)
+    rows.remark(unread, *named, *WEIGHTS, *optional)
     return _comparisons(rows, columns, np.ones(len(rows)))
 
 
@@ -175,15 +185,16 @@ def _rankings(rows: Rows) -> Comparisons:
     rows.check_distinct([*keys, "response"])
     rows.remark(unread, *required, *WEIGHTS)
     rank, group = rows.numbers("rank"), rows.frame.groupby(keys, sort=False).ngroup().to_numpy()
-    weight = _weight(rows)
+    weight = weight_of(rows)
     for name in ("count", "weight"):
         if name in rows:
             first = rows.frame.groupby(keys, sort=False)[name].transform("first").to_numpy(dtype=object)
             rows.refuse(rows[name] != first, f"{name} must be the same for all rows of a ranking", name)
     order = np.lexsort((rank, group))
-    one, other = [], []
+    one, other, lists = [], [], []
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         rows.refuse(np.arange(len(rows)) == members[0] if len(members) < 2 else [], "a ranking has one response only")
+        lists.append((rows["response"][members], int(members[0])))
         upper, lower = np.triu_indices(len(members), 1)
         one.append(members[upper])
         other.append(members[lower])
@@ -197,6 +208,7 @@ def _rankings(rows: Rows) -> Comparisons:
         np.where(rank[first_row] == rank[second_row], 0.5, 1.0),
         weight[first_row],
         rows.get("prompt", first_row),
+        lists=None if (rank[first_row] == rank[second_row]).any() else tuple(lists),
     )
 
 
@@ -207,7 +219,7 @@ def _written_rankings(rows: Rows) -> Comparisons:
     _check_repeats(rows, ("ranking",), unread)
     rows.remark(unread, "ranking", *WEIGHTS)
     rows.check_names("ranking", "prompt")
-    at, first, second, score = [], [], [], []
+    at, first, second, score, lists = [], [], [], [], []
     for row, cell in enumerate(rows["ranking"]):
         places = [[name.strip() for name in place.split("=")] for place in str(cell).split(">")]
         ranked = [(name, k) for k, place in enumerate(places) for name in place]
@@ -215,6 +227,7 @@ def _written_rankings(rows: Rows) -> Comparisons:
         bad = len(names) < 2 or "" in names or len(set(names)) < len(names)
         here = np.arange(len(rows)) == row if bad else []
         rows.refuse(here, "ranking must be two distinct names or more, as in 'a > b = c'", "ranking")
+        lists.append((names, row))
         for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
             at.append(row)
             first.append(names[i])
@@ -223,8 +236,17 @@ def _written_rankings(rows: Rows) -> Comparisons:
     where = np.array(at, dtype=np.intp)
     one, other = np.array(first, dtype=object), np.array(second, dtype=object)
     columns = ("ranking", "ranking")
+    tied = 0.5 in score
     return Comparisons(
-        rows, where, columns, one, other, np.array(score), _weight(rows)[where], rows.get("prompt", where)
+        rows,
+        where,
+        columns,
+        one,
+        other,
+        np.array(score),
+        weight_of(rows)[where],
+        rows.get("prompt", where),
+        lists=None if tied else tuple(lists),
     )
 
 
@@ -234,10 +256,11 @@ def _written_rankings(rows: Rows) -> Comparisons:
 def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Comparisons:
     """A comparison for each row."""
     first, second = (rows[name] for name in columns)
-    return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, _weight(rows), rows.get("prompt"))
+    return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, weight_of(rows), rows.get("prompt"))
 
 
-def _weight(rows: Rows) -> Floats:
+def weight_of(rows: Rows) -> Floats:
+    """The product of the columns ``count`` and ``weight``, or 1."""
     weight = np.ones(len(rows))
     for name in ("count", "weight"):
         if name in rows:

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from .._checks import check_option, check_policy
 from .bandit import Bandit
-from .comparisons import Comparisons, comparisons_of
+from .comparisons import Comparisons, comparisons_of, weight_of
 from .groups import Group, Groups, bandits_of
 from .labels import Names, listed
 from .ragged import RaggedBandit
+from .rankings import Choices, choices_of, triples_of
 from .rows import Rows, in_order, positions
 
 TIES = ("half", "drop")
@@ -105,11 +106,13 @@ def count(
             x = within[asked[used]]
         counted.append(_counts(data, used, x, group, known.source, ties))
     for group, own in zip(known.groups, counted, strict=True):
-        if len(known.groups) > 1 and not own["counts"].any() and own["ties"] is None:
+        some = any(np.any(own.get(name, 0)) for name in ("counts", "ties", "liked", "disliked"))
+        if len(known.groups) > 1 and not some:
             raise data.rows.error(
                 f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference"
             )
-    return bandits_of(known, counted, prompt_weights, make)
+    constructor = {"labels": "from_labels", "scores": "from_scores"}.get(data.kind, "from_counts")
+    return bandits_of(known, counted, prompt_weights, getattr(make, constructor))
 
 
 def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, ties: str) -> dict[str, Any]:
@@ -123,6 +126,8 @@ def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, tie
         sides.append(where)
     n = len(group.responses)
     shape = (n,) if group.prompts is None else (len(group.prompts), n)
+    if data.kind != "pairs":
+        return _singles(data, used, x, sides[0], shape)
     wins, drawn = np.zeros((*shape, n)), np.zeros((*shape, n))
     score, weight = data.score[used], data.weight[used]
     at = () if x is None else (x,)
@@ -131,6 +136,14 @@ def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, tie
     np.add.at(drawn, (*at, sides[0], sides[1]), weight * (score == 0.5))
     drawn = drawn + np.swapaxes(drawn, -1, -2)
     found: dict[str, Any] = {"counts": wins, "ties": drawn if ties == "half" and drawn.any() else None}
+    if data.third is not None:
+        third = positions(data.third[used], group.responses)
+        allowed = f"third must be one of {listed(group.responses)}, as in {source}"
+        data.rows.refuse(third < 0, allowed, "third", at=data.at[used])
+        rows = np.stack([third, *sides], axis=1).tolist()
+        found["triples"] = triples_of(rows, weight, None if x is None else x.tolist(), *_numbered(shape))[0]
+    if data.lists is not None:
+        found["choices"] = _choices(data, group, shape)
     if data.rewards is not None:
         total, times = np.zeros(shape), np.zeros(shape)
         for where, scores in zip(sides, data.rewards, strict=True):
@@ -140,6 +153,37 @@ def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, tie
             np.add.at(times, place, weight[given])
         found["rewards"] = np.where(times > 0, total / np.where(times > 0, times, 1.0), np.nan)
     return found
+
+
+def _numbered(shape: tuple[int, ...]) -> tuple[range, range | None]:
+    return range(shape[-1]), range(shape[0]) if len(shape) == 2 else None
+
+
+def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices:
+    """The choices of a group's rankings."""
+    assert data.lists is not None
+    prompt, weight = data.rows.get("prompt"), weight_of(data.rows)
+    place = {name: k for k, name in enumerate(group.responses)}
+    row = {name: k for k, name in enumerate(group.prompts or ())}
+    own = [(names, at) for names, at in data.lists if prompt is None or prompt[at] in row]
+    rankings = [[place[name] for name in names] for names, _ in own]
+    prompts = None if prompt is None else [row[prompt[at]] for _, at in own]
+    return choices_of(rankings, None, [weight[at] for _, at in own], prompts, *_numbered(shape))[0]
+
+
+def _singles(data: Comparisons, used: Any, x: Any, where: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Labels or scores of one group's single responses, ``where`` in it, on its prompts ``x``."""
+    at = (where,) if x is None else (x, where)
+    weight, score = data.weight[used], data.score[used]
+    liked, disliked = np.zeros(shape), np.zeros(shape)
+    np.add.at(liked, at, weight * score)
+    np.add.at(disliked, at, weight * (1 - score))
+    if data.kind == "labels":
+        return {"liked": liked, "disliked": disliked}
+    assert data.rewards is not None
+    total = np.zeros(shape)
+    np.add.at(total, at, weight * data.rewards[0][used])
+    return {"rewards": np.where(liked > 0, total / np.where(liked > 0, liked, 1.0), np.nan), "counts": liked}
 
 
 def _shared(source: str, responses: Sequence[Hashable], policy: Any, prompts: list[Any] | None) -> Groups:

@@ -22,6 +22,9 @@ PROMPTS, RESPONSES = 3, 10
 def summary(bandit: Bandit) -> str:
     """Sizes, where the preferences come from, which pairs are compared; names and policies, where they are short."""
     parts = [count(bandit.n, "response"), *([] if bandit.prompts is None else [count(bandit.prompts, "prompt")])]
+    if bandit.liked is not None:
+        seen = count(float(bandit.counts.sum()) if bandit.counts is not None else 0.0, "single response")
+        return f"{', '.join(parts)}, {seen} with a {'score' if bandit.liked is bandit.disliked else 'label'} each"
     if bandit.counts is not None:
         parts.append(f"win counts of {count(float(bandit.counts.sum()), 'comparison')}{_ties(bandit)}")
     else:
@@ -40,7 +43,9 @@ def summary(bandit: Bandit) -> str:
 def table(bandit: Bandit) -> str:
     """HTML: a row for each response, with its probabilities or its wins and losses, under the summary."""
     columns = {"reference": bandit.reference, "optimal": bandit.optimal}
-    if bandit.counts is not None:
+    if bandit.liked is not None:
+        columns |= {"liked": bandit.liked, "disliked": bandit.disliked}
+    elif bandit.counts is not None:
         columns |= {"wins": bandit.counts.sum(axis=-1), "losses": bandit.counts.sum(axis=-2)}
         columns |= {"ties": None if bandit.ties is None else bandit.ties.sum(axis=-1)}
     columns |= {"rewards": bandit.rewards, "lengths": bandit.lengths}

@@ -1,10 +1,13 @@
 """Reading a `Bandit` from a file: JSON, JSON Lines, CSV, TSV or Parquet, the texts also compressed (.gz).
 
-A JSON object holds a bandit; its keys are the arguments of `Bandit`, and where preferences come from is one of three:
+A JSON object holds a bandit; its keys are the arguments of `Bandit`, and where preferences come from is one of these:
 
 * ``{"reference": [...], "optimal": [...], "pairs": "uniform" | "reference" | [[...]]}``
 * ``{"reference": [...], "counts": [[...]], "ties": [[...]]}``
 * ``{"reference": [...], "preference": [[...]], "pairs": ...}``
+* ``{"reference": [...], "liked": [...], "disliked": [...]}`` of single responses, or with their ``rewards`` alone
+* ``{"reference": [...], "rankings": [[...], ...]}``, optionally with ``sets``, ``weights`` and ``ranking_prompts``
+* ``{"reference": [...], "triples": [[...], ...]}``, optionally with ``weights`` and ``triple_prompts``
 
 with the shapes of `Bandit`, and optionally ``prompt_weights``, ``responses`` and ``prompts`` (their names), ``rewards``
 and ``lengths``; ``reference`` may be ``"uniform"``. Prompts with different numbers of responses are a `RaggedBandit`.
@@ -17,7 +20,9 @@ Everything else is a table (a JSON array of objects and JSON Lines too), told ap
 * comparisons: wins, battles with ties, scored pairs, rankings; `comparisons` has their forms;
 * a table of counts: the first column is ``winner`` (or has no name), the other columns are the losers. This is what
   `pandas.crosstab(winner, loser).to_csv` writes; who has a row and no column, or the reverse, has 0 there;
-* labels of single responses, thumbs up or down: ``prompt, response, label``, see `labelled`.
+* labels of single responses, thumbs up or down: ``prompt, response, label``, or scores: ``prompt, response, score``;
+  see `labelled`;
+* triples: ``third, winner, loser``.
 
 Cells are text: ``NA``, ``007`` and dates stay what they are. Other columns, such as a date, are not read, which a
 warning says; rows may then repeat that differ in them. Refused are columns that may be meant to be read: a misspelt
@@ -43,7 +48,7 @@ from .crosstab import is_crosstab, read_crosstab
 from .formats import ENDINGS, ending, kind_of, read_json, read_rows, records
 from .groups import Groups, bandits_of, policies_of
 from .json_object import from_object
-from .labelled import is_labelled
+from .labelled import is_labelled, singles_of
 from .labels import Labels, listed
 from .ragged import RaggedBandit
 from .rows import Rows
@@ -131,7 +136,7 @@ def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | Ragged
             )
     else:
         rows = read_rows(path)
-    if rows is not None and (is_crosstab(rows) or is_comparisons(rows)):
+    if rows is not None and (is_crosstab(rows) or is_comparisons(rows) or is_labelled(rows)):
         return _from_comparisons(path, rows, reference, ties)
     if rows is not None:
         found = _from_policies(path, rows)
@@ -144,11 +149,6 @@ def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | Ragged
 
 
 def _from_policies(path: Path, rows: Rows) -> Bandit | RaggedBandit:
-    if is_labelled(rows):
-        raise ValueError(
-            f"{path}: holds labels of single responses (thumbs up or down), which the solver cannot use "
-            "yet: read_labels reads them"
-        )
     if not {"response", "reference", "optimal"} & set(rows.columns):
         raise ValueError(
             f"{path}: must have the columns 'winner', 'loser' (comparisons, which have other forms too) or 'response', "
@@ -163,11 +163,15 @@ def _from_policies(path: Path, rows: Rows) -> Bandit | RaggedBandit:
 
 def _from_comparisons(path: Path, rows: Rows, reference: Reference | None, ties: str) -> Bandit | RaggedBandit:
     """Of comparisons one by one, or of a table of counts."""
-    data = read_crosstab(rows) if is_crosstab(rows) else comparisons_of(rows)
+    if is_crosstab(rows):
+        data = read_crosstab(rows)
+    else:
+        data = comparisons_of(rows) if is_comparisons(rows) else singles_of(rows)
     if reference is None:
+        what = "win counts" if data.kind == "pairs" else data.kind
         raise ValueError(
-            f"{path}: win counts need a reference: probabilities, a CSV file with the columns response and reference, "
-            "or 'uniform'"
+            f"{path}: {what} need a reference: probabilities, a CSV file with the columns response and reference, or "
+            "'uniform'"
         )
     if isinstance(reference, (str, os.PathLike)) and reference != "uniform":
         known = _reference_file(Path(reference))

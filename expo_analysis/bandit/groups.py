@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,13 +98,12 @@ def bandits_of(
     groups: Groups,
     counts: Sequence[dict[str, Any]] | None = None,
     prompt_weights: ArrayLike | None = None,
-    make: type[Bandit] = Bandit,
+    make: Callable[..., Bandit] = Bandit.from_counts,
 ) -> Bandit | RaggedBandit:
     """The bandit of one group, or several as the parts of a `RaggedBandit`.
 
     Args:
-        counts: for each group the arguments ``counts``, ``ties``, ``rewards`` of `Bandit.from_counts`; without, the
-            groups' ``optimal`` is pi*.
+        counts: for each group the arguments of ``make`` but for its policies; without, the groups' ``optimal`` is pi*.
         prompt_weights: of all prompts, in the order of the groups; as `Bandit` and `RaggedBandit` take them.
     """
     made = []
@@ -114,8 +113,8 @@ def bandits_of(
         if len(groups.groups) > 1:  # a part is known by its names
             named = {"responses": group.responses, "prompt_names": group.prompts}
         if counts is None:
-            made.append(make(**group.values, **named, **own_weights))
+            made.append(Bandit(**group.values, **named, **own_weights))
         else:
             values = {name: value for name, value in group.values.items() if name != "optimal"}
-            made.append(make.from_counts(**(values | counts[k]), **named, **own_weights))
+            made.append(make(**(values | counts[k]), **named, **own_weights))
     return made[0] if len(made) == 1 else RaggedBandit(made, prompt_weights)

@@ -16,13 +16,29 @@ NAMES = {"responses": "responses", "prompts": "prompt_names"}
 """Keys that hold names, and the arguments that they are."""
 
 COMMON = ("prompt_weights", "responses", "prompts", "rewards", "lengths")
-KINDS = {"optimal": ("pairs",), "counts": ("ties",), "preference": ("pairs",)}
-"""Where preferences come from, one of these keys, and the keys that may stand beside it."""
+KINDS = {
+    "optimal": ("pairs",),
+    "counts": ("ties",),
+    "preference": ("pairs",),
+    "liked": ("disliked",),
+    "rankings": ("sets", "weights", "ranking_prompts"),
+    "triples": ("weights", "triple_prompts"),
+    "rewards": (),
+}
+"""Where preferences come from, the first of these keys that is there, and the keys that may stand beside it."""
+
+LISTS = {"rankings": "rankings", "sets": "sets", "triples": "triples"}
+LISTS |= {"ranking_prompts": "prompts", "triple_prompts": "prompts"}
+"""Keys that hold names or numbers of responses and prompts, and the arguments that they are."""
 
 MAKE: dict[str, Callable[..., Bandit]] = {
     "optimal": Bandit,
     "counts": Bandit.from_counts,
     "preference": Bandit.from_preferences,
+    "liked": Bandit.from_labels,
+    "rankings": Bandit.from_rankings,
+    "triples": Bandit.from_triples,
+    "rewards": Bandit.from_scores,
 }
 
 
@@ -32,13 +48,14 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
     Raises:
         ValueError: naming the file and the key.
     """
-    kind = next((key for key in ("counts", "preference") if key in data), "optimal")
+    kind = next((key for key in KINDS if key != "optimal" and key in data), "optimal")
+    kind = "optimal" if "optimal" in data else kind
     accepted = {"reference", kind, *KINDS[kind], *COMMON}
     for key in data:
         if key not in accepted:
             beside = f" beside {kind}" if kind in data else ""
             raise ValueError(f"{path}: unknown key {key!r}{beside}; accepted: {sorted(accepted)}")
-    for key in (kind, "reference"):
+    for key in (kind, "reference", *(("disliked",) if kind == "liked" else ())):
         if key not in data:
             also = " (or counts)" if key == "optimal" else ""
             raise ValueError(f"{path}: the key {key!r}{also} is missing")
@@ -46,6 +63,8 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
     for key, value in data.items():
         if key in NAMES:
             given[NAMES[key]] = _names(path, key, value)
+        elif key in LISTS:
+            given[LISTS[key]] = _labels(path, key, value, key in ("ranking_prompts", "triple_prompts"))
         elif isinstance(value, str) and not isinstance(value, Number) and key in ("pairs", "reference"):
             given[key] = value
         else:
@@ -111,3 +130,22 @@ def _names(path: Path, key: str, value: Any) -> Any:
     if key == "responses" and isinstance(value, list) and all(isinstance(item, list) for item in value):
         return [_names(path, key, item) for item in value]
     raise ValueError(f"{path}: {key} must be an array of names, got {kind_of(value)}")
+
+
+def _labels(path: Path, key: str, value: Any, flat: bool) -> Any:
+    """Names or numbers, or lists of them."""
+
+    def one(item: Any) -> Any:
+        if isinstance(item, Number) and str(item).isdecimal():
+            return int(item)
+        if isinstance(item, str) and not isinstance(item, Number):
+            return str(item)
+        raise ValueError(f"{path}: {key} must hold names or numbers of responses, but holds {kind_of(item)}")
+
+    rows = value if isinstance(value, list) else [value]
+    if flat:
+        return [one(item) for item in rows]
+    for k, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise ValueError(f"{path}: {key} must be an array of arrays, but entry {k} is {kind_of(row)}")
+    return [[one(item) for item in row] for row in rows]

@@ -261,3 +261,8 @@ def _positions(name: str, index: Any, labels: Labels, kind: str) -> list[int]:
         raise ValueError(f"{name} has no entry for the {kind} {listed(missing)}")
     where = {label: k for k, label in enumerate(_given(index))}
     return [where[label] for label in labels]
+
+
+def called(responses: Iterable[int], names: Labels | None) -> str:
+    """Responses in a message: ``[0, 2]``, or ``[anna, carl]`` where they have names."""
+    return "[" + ", ".join(str(i if names is None else names[i]) for i in responses) + "]"

@@ -49,8 +49,9 @@ def simulate(
         if as_json:
             typer.echo(json.dumps({"simulations": questions}, indent=2, ensure_ascii=False))
         else:
+            width = max(map(len, questions))
             for key, question in questions.items():
-                typer.echo(f"{key:16} {question}")
+                typer.echo(f"{key:{width}} {question}")
         return
     with bad_input():
         if name not in SIMULATIONS:

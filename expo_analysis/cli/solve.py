@@ -10,7 +10,7 @@ import typer
 
 from .errors import bad_input, remarks
 
-UNCHECKED = ("method ", "features ", "base ", "decay ")
+UNCHECKED = ("method ", "features ", "base ", "decay ", "bandit must ")
 """How messages begin about input that only `solve_path` checks."""
 
 
@@ -93,12 +93,15 @@ def solve(
             "reference" or a matrix), "prompt_weights", "responses" and "prompts" (names),
             "rewards", "lengths"; policies of several prompts are lists of lists
       JSON  {"reference": [...], "counts": [[...]]}: counts[i][j] is how often i beat j;
-            optionally with "ties"
+            optionally with "ties"; or instead of counts "rankings" (lists, best first), "triples"
+            (third, winner, loser), "liked" and "disliked" of single responses, or "rewards" alone
       table response,reference,optimal and, for several prompts, prompt
       table of comparisons, which needs --reference and may have prompt, count and weight:
             winner,loser | model_a,model_b,winner (model_a, model_b or tie) | home_team,
             away_team,home_score,away_score | chosen,rejected (also with scores) |
-            ranking,response,rank | ranking (as a > b = c); docs/bandits.md has all forms
+            ranking,response,rank | ranking (as a > b = c) | third,winner,loser; and single
+            responses with a label or a score: response,label | response,score;
+            docs/bandits.md has all forms
       table of counts, a row for each winner and a column for each loser; needs --reference
     A table is CSV, TSV, Parquet, JSON Lines or a JSON array of objects.
 

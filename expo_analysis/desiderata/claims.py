@@ -31,9 +31,11 @@ def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[to
     """
     rng = np.random.default_rng(seed)
     width = np.geomspace(0.1, 20.0, count)[:, None]
-    logs = [torch.tensor(-width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for _ in LOG_PROBABILITIES]
-    data = {name: np.ceil(width * rng.uniform(0.05, 1.0, (count, SHAPE[1]))) for name in objective.data}
-    return logs + [torch.tensor(x if name.startswith("reward_") else np.ones_like(x)) for name, x in data.items()]
+    found = []
+    for name in (*LOG_PROBABILITIES, *objective.data):
+        drawn = torch.tensor(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))
+        found.append(-drawn if "logp" in name else torch.ones_like(drawn) if "length" in name else drawn.ceil())
+    return found
 
 
 def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:

@@ -11,11 +11,10 @@ from scipy.special import log_softmax
 
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective
-from ..losses.responses import pair_data
 from .outcome import case_numbers
 from .problems import FAMILIES, pi_star
 from .search import Case, case_code
-from .subject import Subject
+from .subject import Subject, losses_of_pairs
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "first_step"
@@ -51,10 +50,8 @@ def _parts(objective: Objective, bandit: Bandit, log_policy: np.ndarray) -> np.n
     log_reference = torch.from_numpy(np.log(bandit.reference))
     ends = [log_reference[:, end] for end in (winner, loser)]
     own = [torch.tensor(log_policy[:, end]).requires_grad_(True) for end in (winner, loser)]
-    data = [torch.from_numpy(x) for x in pair_data(objective, bandit, (winner, loser))]
-    slopes = torch.autograd.grad(
-        objective.pair_loss(*own, *ends, *data).sum(), own, allow_unused=True, create_graph=True
-    )
+    losses = losses_of_pairs(objective, bandit, own, ends)
+    slopes = torch.autograd.grad(losses.sum(), own, allow_unused=True, create_graph=True)
     total = np.zeros(len(bandit.reference))
     for slope, end in zip(slopes, own, strict=True):
         if slope is not None:

@@ -14,10 +14,9 @@ from scipy.special import log_softmax
 from .._types import Floats, Mask
 from ..bandit import Bandit
 from ..losses import PairObjective
-from ..losses.responses import pair_data
 from ..optima.scores import from_scores
 from .problems import moderate
-from .subject import Optima, Subject, facts_of
+from .subject import Optima, Subject, facts_of, losses_of_pairs
 
 GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
     "a response in no pair": (3, ((0, 1),)),
@@ -97,14 +96,13 @@ def level(subject: Subject, bandit: Bandit, lam: float, log_policies: Floats, mo
     assert isinstance(objective, PairObjective)
     winner, loser, weight = bandit.edges
     log_reference = np.log(bandit.reference)
-    data = [torch.from_numpy(x) for x in pair_data(objective, bandit, (winner, loser))]
 
     def parts(at: Floats, along: Floats) -> Floats:
         """(count, parts): of the slope at ``at`` along ``along``, (count, n) both."""
         shift = along - (np.exp(at) * along).sum(axis=1, keepdims=True)
         ends = [torch.tensor(at[:, end]).requires_grad_(True) for end in (winner, loser)]
         reference = [torch.tensor(log_reference[end]).expand_as(ends[0]) for end in (winner, loser)]
-        losses = objective.pair_loss(*ends, *reference, *(x.expand_as(ends[0]) for x in data))
+        losses = losses_of_pairs(objective, bandit, ends, reference)
         slopes = torch.autograd.grad(losses.sum(), ends, allow_unused=True)
         found = [
             weight * slope.numpy() * shift[:, end]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, cast
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .._types import Array, Floats, Mask
 from ..bandit import Bandit
 from ..losses import Claims, Facts, Objective, PairObjective, RewardObjective, risk
+from ..losses.responses import at_ends, response_data
 from ..numerics import namespace
 from ..optima import solve_path
 from .problems import FAMILIES
@@ -137,6 +138,17 @@ class Subject:
         theta = torch.tensor(log_policy, requires_grad=True)
         (gradient,) = torch.autograd.grad(risk(self.at(lam), bandit, torch.log_softmax(theta, -1)).sum(), theta)
         return np.asarray(gradient.numpy())
+
+
+def losses_of_pairs(
+    objective: PairObjective, bandit: Bandit, logp: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The loss of each of a bandit's ``edges``, with what else it reads of them; winners and losers (..., edges)."""
+    winner, loser, _ = bandit.edges
+    known = at_ends(objective, response_data(objective, bandit), (winner, loser))
+    data = {name: torch.from_numpy(x.T.copy()).expand_as(logp[0]) for name, x in known.items()}
+    data |= {"logp_t": logp[0], "ref_logp_t": reference[0]}  # of a third response, which pairs do not have
+    return torch.as_tensor(objective.pair_loss(*logp, *reference, *(data[name] for name in objective.data)))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from datasets import Dataset
 from ..losses.base import check_option
 from .data import ON_BAD_ROWS, PreferenceData
 from .data.columns import TOKEN_COLUMNS, named, parse_columns
+from .data.feedback import PAIRS
 from .data.files import format_of
-from .data.forms import pair_of
+from .data.forms import example_of
 from .data.prompts import Prompt, read_prompts, shipped_prompts, tokenize
 from .data.readers import read_split
 from .data.table import ORIGIN, python_rows
@@ -126,7 +127,7 @@ def _prompts(name: str, tokenizer: Any, on_bad_rows: str) -> tuple[HeldOut, list
 
 def _pairs(name: str, rows: Dataset, tokenizer: Any, room: int | None, on_bad_rows: str) -> tuple[HeldOut, list[str]]:
     data = PreferenceData.from_rows(
-        rows, tokenizer, name=name, max_length=None, max_positions=room, on_bad_rows=on_bad_rows
+        rows, tokenizer, name=name, max_length=None, max_positions=room, on_bad_rows=on_bad_rows, feedback=PAIRS.name
     )
     raw = {_place(row): row for row in python_rows(rows)}
     places: dict[tuple[int, ...], int] = {}
@@ -150,8 +151,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, Any]:
 def _prompt(row: dict[str, Any], ids: list[int], tokenizer: Any) -> Prompt:
     """A prompt as a reward reads it: as the row has it, or what its tokens say."""
     if all(row.get(name) is not None for name in ("chosen", "rejected")):
-        prompt: Prompt = pair_of(
-            row, "prompt" not in row, str(tokenizer.chat_template or ""), lambda remark: None
-        ).prompt
+        template = str(tokenizer.chat_template or "")
+        prompt: Prompt = example_of(row, PAIRS, "prompt" not in row, template, lambda remark: None).prompt
         return prompt
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.console import Console
@@ -52,8 +51,8 @@ class ShowProgress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if self.bar is not None and logs and "loss" in logs:
-            right = logs.get("rewards/accuracies", math.nan)
-            self.bar.update(self.task, description=f"loss {float(logs['loss']):.4g}, accuracy {right:.0%}")
+            right = f", accuracy {logs['rewards/accuracies']:.0%}" if "rewards/accuracies" in logs else ""
+            self.bar.update(self.task, description=f"loss {float(logs['loss']):.4g}{right}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:

@@ -62,13 +62,15 @@ def gguf_file() -> Path:
 
 def convert_gguf(source: Path, target: Path) -> None:
     """Write the model and the tokenizer of a GGUF file to a folder, with weights in float32."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    # without dequantize=True, Trainer and save_pretrained refuse the model as "purely quantized"
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, dtype="float32", quantization_config=GgufConfig(dequantize=True)
-    )
+    more = {}
+    if hasattr(transformers, "GgufConfig"):  # before it was there, weights were dequantized anyway
+        # otherwise Trainer and save_pretrained refuse the model as "purely quantized"
+        more["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(**where, **more, dtype="float32")
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(**where).save_pretrained(target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -105,11 +106,14 @@ class PairObjective(Objective):
     """An objective whose preference term is a loss of (winner, loser) log-probabilities.
 
     risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
+    ``listwise``: whether -log sigma(s_w - s_l), the loss of a pair, becomes -log softmax(s)_w on choices among several.
 
     A loss says what it is in one of two ways. ``terms``, a sum of psi(statistic), is all that solvers, proofs and the
     trainer need: what is known of the loss is derived from it. ``pair_loss``, a bare formula, may be anything; of it
     nothing is assumed but what ``claims`` states.
     """
+
+    listwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,6 +166,23 @@ class PairObjective(Objective):
             terms = self.terms
             return () if terms is None else tuple(sorted(terms.reads.difference(LOG_PROBABILITIES)))
         return _further_arguments(type(self))
+
+    @property
+    def reads_rewards(self) -> bool:
+        """Whether the loss, or what it derives, reads rewards."""
+        return any(name.startswith("reward_") for name in self.data)
+
+    def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Further numbers of responses that the loss computes of a prompt's, such as a prompt's value, by name.
+
+        Args:
+            known: ``"ref_logp"``, ``"length"``, and ``"reward"`` where ``reads_rewards``; (n, prompts), lam may be
+                (prompts,).
+
+        Returns:
+            Arrays (n, prompts); the terms read ``NAME_w`` and ``NAME_l`` of them.
+        """
+        return {}
 
     @property
     def claims(self) -> Claims:

@@ -90,7 +90,13 @@ reference_log_ratio = Data(
 )
 """log(pi_ref,w / pi_ref,l) of a pair."""
 
-length_l, length_w, reward_l, reward_w = (Data(operator.itemgetter(name), frozenset({name})) for name in RESPONSE_DATA)
+
+def of_datum(name: str) -> Data:
+    """What a datum carries under this name."""
+    return Data(operator.itemgetter(name), frozenset({name}))
+
+
+length_l, length_w, reward_l, reward_w = map(of_datum, RESPONSE_DATA)
 """Numbers of tokens, and known rewards or noisy scores, of winner and loser."""
 
 reward_gap = reward_w - reward_l

@@ -28,7 +28,7 @@ from ..divergences import Divergence, ReverseKL
 from .data import LOG_PROBABILITIES, Data, Datum, evaluate
 from .psi import Linear, Psi, Slopes, Square
 from .stated import seen_decay
-from .statistics import Linked, Statistic, is_number, of_even_lengths
+from .statistics import SLOTS, Linked, Statistic, is_number, of_even_lengths
 from .terms import Sum, Term, bound
 
 if TYPE_CHECKING:
@@ -280,6 +280,8 @@ def anything() -> Datum:
     return {
         **{"logp_w": grid[0], "logp_l": grid[1], "ref_logp_w": grid[1], "ref_logp_l": grid[0]},
         **{"length_l": one, "length_w": one, "reward_l": rewards[0], "reward_w": rewards[1]},
+        **{"liked_w": 0.5 * one, "disliked_l": 0.5 * one},
+        **{"logp_t": grid[0][::-1], "ref_logp_t": grid[1][::-1]},
     }
 
 
@@ -292,16 +294,23 @@ def largest(values: list[Any]) -> Any:
 
 
 def is_likelihood(psi: Psi, statistic: Statistic) -> bool:
-    """Whether psi(statistic) is a straight line in log-probabilities that do not add up to a log-ratio."""
-    plain = all(atom.plain for _, atom in statistic.parts)
+    """Whether psi(statistic) is a straight line in a pair's log-probabilities that do not add up to a log-ratio."""
+    plain = all(atom.plain and atom.slot in SLOTS for _, atom in statistic.parts)
     return isinstance(psi, Linear) and plain and of_log_ratio(statistic) is None
 
 
 def of_log_ratio(statistic: Statistic) -> float | None:
     """c of a statistic that is c log pi_w/pi_l but for what does not depend on the policy; None for any other."""
-    if not all(atom.plain for _, atom in statistic.parts) or sum(c for c, _ in statistic.parts) != 0:
-        return None
-    return _winner_coefficient(statistic)
+    pair = all(atom.slot in SLOTS for _, atom in statistic.parts)
+    return _winner_coefficient(statistic) if pair and is_affine(statistic) else None
+
+
+def is_affine(statistic: Statistic) -> bool:
+    """Whether it is affine in the logits, whose normaliser cancels."""
+    if not all(atom.plain for _, atom in statistic.parts):
+        return False
+    total, size = (sum(f(c) for c, _ in statistic.parts) for f in (float, abs))
+    return abs(total) <= 1e-15 * size  # coefficients such as 0.1 and 1 - 0.1 are rounded
 
 
 def of_link(statistic: Statistic) -> Divergence | None:
@@ -330,7 +339,7 @@ def _reads_reference(statistic: Statistic) -> bool | None:
 
 def bend(statistic: Statistic, scale: Any) -> str:
     """``"affine"``, ``"concave"``, ``"convex"`` or ``"unknown"``: a statistic as a function of the logits."""
-    if of_log_ratio(statistic) is not None:
+    if is_affine(statistic):
         return "affine"
     plain = sum(c for c, atom in statistic.parts if atom.plain)
     others = [c for c, atom in statistic.parts if not atom.plain]

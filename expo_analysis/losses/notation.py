@@ -28,7 +28,18 @@ from .psi import (
     Stated,
     TargetKL,
 )
-from .statistics import Atom, Linked, LogOdds, LogRatioToReference, PerToken, Powered, Shortfall, Statistic
+from .statistics import (
+    SLOTS,
+    THIRD,
+    Atom,
+    Linked,
+    LogOdds,
+    LogRatioToReference,
+    PerToken,
+    Powered,
+    Shortfall,
+    Statistic,
+)
 from .terms import Sum, Term, bound
 
 GREEK = {
@@ -183,10 +194,11 @@ class _Reference(Symbol):
 
 
 _DATUM: Any = {
-    **{f"logp_{slot}": Symbol(f"log π_{slot}") for slot in "wl"},
-    **{f"ref_logp_{slot}": _Reference(f"log π_ref,{slot}") for slot in "wl"},
-    **{f"reward_{slot}": Symbol(f"r_{slot}") for slot in "wl"},
-    **{f"length_{slot}": Symbol(f"|{slot}|") for slot in "wl"},
+    **{f"logp_{slot}": Symbol(f"log π_{slot}") for slot in (*SLOTS, THIRD)},
+    **{f"ref_logp_{slot}": _Reference(f"log π_ref,{slot}") for slot in (*SLOTS, THIRD)},
+    **{f"reward_{slot}": Symbol(f"r_{slot}") for slot in SLOTS},
+    **{f"length_{slot}": Symbol(f"|{slot}|") for slot in SLOTS},
+    **{f"{kind}_{slot}": Symbol(f"{kind}_{slot}") for kind in ("value", "goal", "liked", "disliked") for slot in SLOTS},
 }
 
 

@@ -217,6 +217,9 @@ class Exponential(Psi):
         value = exp(-m)
         return -value, value
 
+    def third(self, low: Array, high: Array) -> Array:
+        return exp(-low)
+
     slopes = (-math.inf, 0.0)
     decay = (0.0, 1.0)
     convex = True

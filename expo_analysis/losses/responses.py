@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from .._autograd import values
-from .._types import Floats, Mask, Policies
+from .._types import Floats, Indices, Mask, Policies
+from ..bandit import Bandit
 from .base import Objective, PairObjective, RewardObjective
+from .statistics import SLOTS, THIRD
 
 
 class Responses(Protocol):
@@ -41,42 +44,62 @@ def reward_of(bandit: Responses) -> Policies | None:
     return None if bandit.optimal is None else np.log(bandit.optimal)
 
 
-def response_data(objective: Objective, bandit: Responses) -> dict[str, Floats]:
-    """What the loss reads of each response beside its probabilities, ``"reward"`` or ``"length"``: (..., n) each.
+def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(None)) -> dict[str, Floats]:
+    """What the loss reads of each response beside its probabilities, by name: (n, prompts) each.
 
-    Rewards are those of `reward_of`. A bandit that states no lengths has responses of one token each.
+    Names are ``"reward"``, ``"length"`` and those that the loss derives itself (`PairObjective.derived`). Rewards are
+    those of `reward_of`. A bandit that states no lengths has responses of one token each.
+
+    Args:
+        prompts: indices of prompts; the objective's lambda is one number, or one for each of them.
 
     Raises:
         ValueError: the loss reads rewards, and the bandit has none.
     """
-    read = {name.rsplit("_", 1)[0] for name in objective.data} if isinstance(objective, PairObjective) else set()
-    found: dict[str, Floats] = {}
-    if "length" in read:
-        found["length"] = np.ones(bandit.reference.shape) if bandit.lengths is None else np.array(bandit.lengths)
-    if "reward" in read:
-        rewards = reward_of(bandit)
-        if rewards is None:
-            raise ValueError(
-                f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])"
-            )
-        found["reward"] = rewards
-    return found
+    if not (isinstance(objective, PairObjective) and objective.data):
+        return {}
+    shape = np.atleast_2d(bandit.reference).shape
+    stated = {"ref_logp": np.log(bandit.reference)}
+    stated["length"] = np.ones(shape) if bandit.lengths is None else bandit.lengths
+    rewards = reward_of(bandit) if objective.reads_rewards else None
+    if rewards is not None:
+        stated["reward"] = rewards
+    elif objective.reads_rewards:
+        raise ValueError(f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])")
+    known = {kind: values.reshape(shape)[prompts].T for kind, values in stated.items()}
+    if isinstance(bandit, Bandit):
+        known |= {kind: share.reshape(shape)[prompts].T for kind, share in bandit.label_shares.items()}
+    known |= objective.derived(known)
+    return {kind: known[kind] for kind in {name.rsplit("_", 1)[0] for name in objective.data} - {"logp"}}
 
 
-def at_ends(objective: Objective, values: dict[str, Any], ends: tuple[Any, Any]) -> list[Any]:
-    """The loss's ``data`` of pairs, in its order, from the ``values`` of `response_data`, (n, ...) each.
+def at_ends(objective: Objective, values: Mapping[str, Any], ends: tuple[Any, ...]) -> dict[str, Any]:
+    """The loss's ``data`` of pairs, in its order, from ``values`` of responses by name, (n, ...) each.
 
-    ends: indices of winners and losers on the first axis.
+    Names without values are left out.
+
+    Args:
+        values: of `response_data`, and perhaps ``"logp"``.
+        ends: indices of winners, losers and, where there are some, third responses on the first axis.
     """
     read = objective.data if isinstance(objective, PairObjective) else ()
-    places = dict(zip("wl", ends, strict=True))
-    return [values[kind][places[slot]] for kind, slot in (name.rsplit("_", 1) for name in read)]
+    places = dict(zip((*SLOTS, THIRD), (*ends, ends[0])[:3], strict=True))
+    parts = {name: name.rsplit("_", 1) for name in read}
+    return {name: values[kind][places[slot]] for name, (kind, slot) in parts.items() if kind in values}
 
 
-def pair_data(objective: Objective, bandit: Responses, ends: tuple[Any, Any]) -> list[Floats]:
-    """The loss's ``data`` of pairs of responses, in its order: (..., pairs) each, for ``ends`` on the last axis."""
-    values = {kind: np.moveaxis(x, -1, 0) for kind, x in response_data(objective, bandit).items()}
-    return [np.moveaxis(x, 0, -1) for x in at_ends(objective, values, ends)]
+def reads_third(objective: Objective) -> bool:
+    """Whether the loss reads a third response beside winner and loser."""
+    return isinstance(objective, PairObjective) and any(name.endswith(f"_{THIRD}") for name in objective.data)
+
+
+def edges_of(objective: Objective, bandit: Bandit) -> tuple[Indices, Indices, Indices, Floats]:
+    """(winner, loser, third, weight) of a bandit's data, as `Bandit.edges`; the third is the winner on plain pairs."""
+    if bandit.triples is not None and reads_third(objective):
+        triples = bandit.triples
+        return triples.winner, triples.loser, triples.third, triples.weight
+    winner, loser, weight = bandit.edges
+    return winner, loser, winner, weight
 
 
 def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
@@ -93,25 +116,25 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
         reward_of(bandit)
     if not (isinstance(objective, PairObjective) and objective.data):
         return
-    n = bandit.reference.shape[-1]
+    objective, n = objective.with_lam(1.0), bandit.reference.shape[-1]
     prompt, winner, loser = np.nonzero(compared.reshape(-1, n, n))
-    own = {kind: np.atleast_2d(x) for kind, x in response_data(objective, bandit).items()}
-    log_reference = np.log(np.atleast_2d(bandit.reference))
-    ends = ((prompt, winner), (prompt, loser))
-    data = at_ends(objective, own, ends)
+    log_reference = np.log(bandit.reference.reshape(-1, n).T)
+    known = response_data(objective, bandit)
+    ends = ((winner, prompt), (loser, prompt))
+    data = at_ends(objective, {**known, "logp": log_reference, "ref_logp": log_reference}, ends)
     logs = [log_reference[end] for end in ends]
-    loss = objective.with_lam(1.0).one_per_pair
     with np.errstate(all="ignore"):  # functions of data in terms may take numpy's arrays only, formulas torch's
-        found = loss(*logs, *logs, *data) if objective.states_terms else values(loss, *logs, *logs, *data)
-    undefined = np.isnan(found)
+        given = (*logs, *logs, *data.values())
+        loss = objective.one_per_pair
+        undefined = np.isnan(loss(*given) if objective.states_terms else values(loss, *given))
     if undefined.any():
         k = int(np.argmax(undefined))
         one, other = (_called(bandit, "responses", int(i[k])) for i in (winner, loser))
         where = f" on prompt {_called(bandit, 'prompt_names', int(prompt[k]))}" if bandit.reference.ndim > 1 else ""
-        numbers = " and ".join(f"{name} = {x[k]:g}" for name, x in zip(objective.data, data, strict=True))
+        found = " and ".join(f"{name} = {x[k]:g}" for name, x in data.items())
         raise ValueError(
-            f"bandit must have {'s and '.join(own)}s that {_class_name(objective)} has a value for; it is nan where "
-            f"response {one} beats {other}{where}, with {numbers}"
+            f"bandit must have {'s and '.join(known)}s that {_class_name(objective)} has a value for; it is nan where "
+            f"response {one} beats {other}{where}, with {found}"
         )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .._types import Array
 from ..bandit import Bandit
+from ..bandit.rankings import Choices
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
-from .responses import at_ends, refuse_undefined, response_data, reward_of
+from .responses import at_ends, edges_of, refuse_undefined, response_data, reward_of
+from .unpaired import on
 
 
 def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array | None = None) -> Array:
@@ -48,15 +52,22 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     if reward is not None:
         raise ValueError(f"reward is not used by {type(objective).__name__}")
     refuse_coupled(objective)
-    refuse_undefined(objective, bandit, bandit.wins > 0)
-    winner, loser, weight = bandit.edges
+    objective = on(bandit, objective)
+    if objective.listwise and bandit.choices is not None:
+        total = loss_of_choices(objective, bandit.choices, log_policy, log_reference)
+        regulariser = objective.regulariser
+        return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
+    if objective.data:
+        _refuse_once(objective.with_lam(1.0), bandit)
+    winner, loser, third, weight = edges_of(objective, bandit)
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
-    own = {
-        kind: xp.moveaxis(xp.broadcast_to(like(values), shape), -1, 0)
-        for kind, values in response_data(objective, bandit).items()
+    of_responses = {
+        kind: xp.moveaxis(xp.broadcast_to(like(x.T.reshape(bandit.reference.shape)), shape), -1, 0)
+        for kind, x in response_data(objective, bandit).items()
     }
-    data = dict(zip(objective.data, at_ends(objective, own, (winner, loser)), strict=True))
+    of_responses["logp"] = xp.moveaxis(log_policy, -1, 0)
+    data = at_ends(objective, of_responses, (winner, loser, third))
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
         weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))
@@ -66,6 +77,11 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     return total
 
 
+@lru_cache(maxsize=64)
+def _refuse_once(objective: PairObjective, bandit: Bandit) -> None:
+    refuse_undefined(objective, bandit, bandit.wins > 0)
+
+
 def refuse_coupled(objective: Objective) -> None:
     """Raise where a loss couples the pairs of a batch, so that no weights of single pairs give a risk."""
     if isinstance(objective, PairObjective) and objective.facts.couples_pairs:
@@ -73,3 +89,17 @@ def refuse_coupled(objective: Objective) -> None:
             f"objective must be a loss of single pairs: {type(objective).__name__} couples the pairs of a batch and "
             "has no risk over weighted pairs; call its loss on a batch of pairs instead"
         )
+
+
+def loss_of_choices(objective: PairObjective, data: Choices, log_policy: Array, log_reference: Array) -> Array:
+    """The weighted sum of -log softmax(s)_c over choices, the loss of a pair being -log sigma(s_w - s_l); (...)."""
+    xp = namespace(log_policy)
+    (term,) = objective.facts.terms
+    score = term.statistic.scale * (log_policy - log_reference if objective.facts.needs_reference else log_policy)
+    blocked = xp.asarray(np.where(data.members, 0.0, -np.inf), dtype=score.dtype)
+    among = score[..., None, :] + blocked
+    top = xp.max(among, axis=-1, keepdims=True)
+    total = xp.log(xp.sum(xp.exp(among - top), axis=-1)) + top[..., 0]
+    loss = total - xp.take(score, xp.asarray(data.chosen), axis=-1)
+    weight = xp.asarray(data.weight, dtype=score.dtype)
+    return xp.sum(weight * xp.where(weight > 0, loss, 0.0 * weight), axis=-1)

@@ -120,7 +120,8 @@ class Psi(ABC):
             return np.full(np.shape(low), math.inf)
         bend = self.derivatives((low + high) / 2)[1]  # which grows by exp(m |step|) at most
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(bend > 0, m * bend * np.exp(m * (high - low) / 2), 0.0 * bend)
+            # a curvature that underflows in the middle says nothing of the ends; without any M there is none anywhere
+            return np.where(bend > 0, m * bend * np.exp(m * (high - low) / 2), np.where(m > 0, math.inf, 0.0 * bend))
 
     @property
     def reads(self) -> frozenset[str]:

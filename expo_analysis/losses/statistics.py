@@ -11,6 +11,7 @@ if their sum is positive, convex if it is negative. [ours, elementary]
 ==================  ===============================================================================================
 ``log_pi_w, _l``    log pi of winner and loser
 ``log_u_w, _l``     log u = log pi/pi_ref of winner and loser
+``log_pi_t, log_u_t``  both of a third response
 ``h``               log pi_w/pi_l, the policy's own log-ratio
 ``hbar``            log u_w/u_l, the log-ratio relative to the reference
 ``linked(D)``       mu(u_w) - mu(u_l), mu = f' of a divergence
@@ -38,6 +39,9 @@ from .data import Data, Datum, evaluate
 
 SLOTS = ("w", "l")
 """The responses of a pair: winner and loser."""
+
+THIRD = "t"
+"""A third response that a datum may have beside them, such as one of another model; on pairs it is the winner."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Atom:
 
     def derivatives_of(self, datum: Datum) -> tuple[Any, Any]:
         """`derivatives` for a batch of data."""
-        return self.derivatives(datum[f"logp_{self.slot}"], datum[f"ref_logp_{self.slot}"])
+        return self.derivatives(datum[f"logp_{self.slot}"], datum[f"ref_logp_{self.slot}"] if self.relative else None)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -178,8 +182,8 @@ class PerToken(Atom):
         return self.atom.of(self._means(datum))
 
     def derivatives_of(self, datum: Datum) -> tuple[Any, Any]:
-        length, own = datum[f"length_{self.slot}"], (f"logp_{self.slot}", f"ref_logp_{self.slot}")
-        first, second = self.atom.derivatives(*(datum[name] / length for name in own))
+        length = datum[f"length_{self.slot}"]
+        first, second = self.atom.derivatives_of(self._means(datum))
         return first / length, second / length**2
 
     def _means(self, datum: Datum) -> Datum:
@@ -306,6 +310,7 @@ def _plus(a: Any, b: Any) -> Any:
 
 log_pi_w, log_pi_l = (Statistic(((1.0, Atom(slot)),)) for slot in SLOTS)
 log_u_w, log_u_l = (Statistic(((1.0, LogRatioToReference(slot)),)) for slot in SLOTS)
+log_pi_t, log_u_t = Statistic(((1.0, Atom(THIRD)),)), Statistic(((1.0, LogRatioToReference(THIRD)),))
 h, hbar = log_pi_w - log_pi_l, log_u_w - log_u_l
 log_odds = Statistic(((1.0, LogOdds("w")), (-1.0, LogOdds("l"))))
 shortfall_w = Statistic(((1.0, Shortfall("w")),))

@@ -98,10 +98,10 @@ class OnPolicy:
         return torch.from_numpy(i), torch.from_numpy(j)
 
     @cached_property
-    def data(self) -> dict[str, Tensor]:
-        """What else the loss reads of these pairs."""
-        values = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(self.objective, self.bandit).items()}
-        return dict(zip(self.objective.data, at_ends(self.objective, values, self.ends), strict=True))
+    def known(self) -> dict[str, Tensor]:
+        """What else the loss reads of responses, (n,) each."""
+        found = response_data(self.objective, self.bandit)
+        return {kind: torch.from_numpy(x[:, 0].copy()) for kind, x in found.items()}
 
     @cached_property
     def preferred(self) -> Tensor:
@@ -119,7 +119,8 @@ class OnPolicy:
         """What L(theta; w) of logits (n,) is a sum of: each pair's weighted loss, and the regulariser."""
         i, j = self.ends
         logp, ref = theta.log_softmax(-1), self.log_reference
-        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j], **self.data)
+        data = at_ends(self.objective, {**self.known, "logp": logp}, (i, j))
+        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j], **data)
         if self.objective.regulariser is None:
             return parts
         return torch.cat([parts, (self.objective.lam * self.objective.regulariser(logp, ref))[None]])

@@ -1,6 +1,6 @@
 """Exact optima with proven error bounds."""
 
-from .restricted import restricted_optima, restricted_values
+from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
 from .solution import Path as SolutionPath
 from .solve import solve, solve_path
@@ -8,6 +8,7 @@ from .solve import solve, solve_path
 __all__ = [
     "Certificate",
     "Path",
+    "RestrictedOptima",
     "Solution",
     "SolutionPath",
     "Status",

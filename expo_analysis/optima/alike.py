@@ -13,10 +13,15 @@ from ..losses.data import Datum
 
 def alike(objective: Objective, lams: Floats, data: Datum) -> list[Indices]:
     """Places of lambdas at which the same is known of the objective: each is to be solved as it would be alone."""
+    known = {lam: _known(objective, lam, data) for lam in np.unique(lams).tolist()}
     found: dict[Any, list[int]] = {}
     for place, lam in enumerate(lams.tolist()):
-        facts = objective.with_lam(lam).facts_at(data)
-        signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
-        known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
-        found.setdefault((*known, bool(facts.likelihood)), []).append(place)
+        found.setdefault(known[lam], []).append(place)
     return [np.array(places) for places in found.values()]
+
+
+def _known(objective: Objective, lam: float, data: Datum) -> tuple[Any, ...]:
+    facts = objective.with_lam(lam).facts_at(data)
+    signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
+    known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
+    return *known, bool(facts.likelihood)

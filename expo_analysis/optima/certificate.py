@@ -197,6 +197,11 @@ class PairRounding:
             for k, term in enumerate(terms):
                 found[k] = found[k] + term
 
+        if problem.choices is not None:
+            at = problem.at(x, problem.choices.relative)
+            bend = problem.choices.derivatives(at)[1]
+            known = np.abs(x) + np.abs(problem.log_reference) + 2.0
+            add(0.0 * bend, 0.0 * bend, bend, 2 * UNIT * problem.choices.rounding(at, known))
         for merged in problem.merged:
             at = problem.at(x, merged.relative)
             scaled = merged.slope * merged.size

@@ -57,6 +57,8 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
         total = total + merged.logistic.value(merged.margin(at[high] - at[low])).sum(axis=0)
+    if problem.choices is not None:
+        total = total + problem.choices.value(problem.at(x, problem.choices.relative))
     for part in problem.parts:
         at = problem.at(x, part.relative)
         psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
@@ -78,8 +80,7 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
 
 
 def _datum(problem: Problem, log_policy: Floats) -> Datum:
-    ends = dict(zip("wl", problem.edges.ends, strict=True))
-    return {**problem.datum, **{f"logp_{slot}": log_policy[end] for slot, end in ends.items()}}
+    return {**problem.datum, **{f"logp_{slot}": log_policy[end] for slot, end in problem.edges.by_slot.items()}}
 
 
 def expand(problem: Problem, x: Floats) -> Expansion:
@@ -128,6 +129,8 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
     edges = problem.edges
     slope: Any = None
     bend: Any = None
+    if problem.choices is not None:
+        slope, bend = problem.choices.derivatives(problem.at(x, problem.choices.relative))
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
         first, second = merged.derivatives(at[high] - at[low])
@@ -148,37 +151,47 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
 
 def gradient_size(problem: Problem, x: Floats) -> Floats:
     """The sum of the moduli of what the gradient in x is a sum of, (n, B): its rounding is a few units of that."""
+    between, own = gradient_sizes(problem, x)
+    return np.asarray(abs(incidence(problem.n)) @ between + own)
+
+
+def gradient_sizes(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
+    """Of `gradient_size` what flows along `laplacian.pairs`, from one end to the other, and what belongs to responses.
+
+    (n(n-1)/2, B) and (n, B). The rounding of the former cancels in a sum over both ends.
+    """
     high, low = pairs(problem.n)
     edges, weight = problem.edges, problem.weight
-    to_ends = edges.to_winner + edges.to_loser
-    size = np.zeros_like(x)
+    between, size = np.zeros((len(high), problem.size)), np.zeros_like(x)
+    if problem.choices is not None:
+        slope, _ = problem.choices.derivatives(problem.at(x, problem.choices.relative))
+        between = between + np.abs(slope)
     for merged in problem.merged:
         at = problem.at(x, merged.relative)
-        of_pairs = np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))
-        size = size + abs(incidence(problem.n)) @ of_pairs
+        between = between + np.abs(merged.slope) * merged.logistic.slope_size(merged.margin(at[high] - at[low]))
     for part in problem.parts:
         at = problem.at(x, part.relative)
         margin = part.margin(at[edges.winner] - at[edges.loser])
         stated = states_derivatives(part.psi)
         own = part.psi.slope_size(margin) if stated else np.abs(problem.of_psi(part.psi, part.place, margin)[0])
-        size = size + to_ends @ (np.abs(part.weight * part.slope) * own)
+        between = between + edges.to_pair @ (np.abs(part.weight * part.slope) * own)
     if problem.is_formula and problem.facts.log_ratio_only:
-        size = size + to_ends @ (weight * np.abs(formula.in_log_ratio(problem, x)[1]))
+        between = between + edges.to_pair @ (weight * np.abs(formula.in_log_ratio(problem, x)[1]))
     if problem.target is not None:
         size = size + problem.target + problem.target.sum(axis=0) * softmax(x)
     if problem.only_pairs:
-        return np.asarray(size)
+        return between, size
     log_policy = log_softmax(x)
     own = np.zeros_like(x)
     if problem.is_formula and not problem.facts.log_ratio_only:
         first = formula.at_ends(problem, log_policy)[1]
         own = own + edges.to_winner @ np.abs(weight * first[0]) + edges.to_loser @ np.abs(weight * first[1])
     for term in problem.general:
-        dw, dl, *_ = _term_derivatives(problem, term, log_policy)
-        own = own + edges.to_winner @ np.abs(weight * dw) + edges.to_loser @ np.abs(weight * dl)
+        for slot, d in _term_derivatives(problem, term, log_policy)[0].items():
+            own = own + edges.to(slot) @ np.abs(weight * d)
     if problem.divergence is not None:
         own = own + problem.lam * np.abs(problem.divergence.derivatives(log_policy, problem.log_reference)[0])
-    return np.asarray(size + own + softmax(x) * own.sum(axis=0))
+    return between, size + own + softmax(x) * own.sum(axis=0)
 
 
 def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats | None]:
@@ -207,7 +220,13 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
         losses, first, second = formula.at_ends(problem, log_policy)
         add(first[0], first[1], second[0][0], second[0][1], second[1][1])
     for term in problem.general:
-        add(*_term_derivatives(problem, term, log_policy))
+        first_t, second_t = _term_derivatives(problem, term, log_policy)
+        for slot, d in first_t.items():
+            a, total = a + edges.to(slot) @ (weight * d), total + (weight * d).sum(axis=0)
+        for (slot, other), dd in second_t.items():
+            rows = rows + edges.to(slot) @ (weight * dd)
+            if slot != other:
+                cross = cross + edges.between(slot, other) @ (weight * dd) / 2
     if problem.divergence is not None:
         lam = problem.lam
         first_d, second_d = problem.divergence.derivatives(log_policy, problem.log_reference)
@@ -215,19 +234,22 @@ def _policy_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Fl
     return a, rows, cross, total, losses
 
 
-def _term_derivatives(problem: Problem, term: Term, log_policy: Floats) -> tuple[Floats, ...]:
-    """f_w, f_l, f_ww, f_wl and f_ll of weight psi(m), m a combination of atoms: the chain rule, (E, B) each."""
+def _term_derivatives(
+    problem: Problem, term: Term, log_policy: Floats
+) -> tuple[dict[str, Floats], dict[tuple[str, str], Floats]]:
+    """First and second derivatives of weight psi(m) in log pi of each slot, (E, B) each: the chain rule."""
     datum = _datum(problem, log_policy)
     place = problem.facts.terms.terms.index(term)
     psi, margin = bound(term.psi, datum), term.statistic.value(datum)
     slope, bend = problem.of_psi(psi, place, margin)
     scale, weight = evaluate(term.statistic.scale, datum), evaluate(term.weight, datum)
-    first = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
-    second = {"w": np.zeros_like(margin), "l": np.zeros_like(margin)}
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
     for coefficient, atom in term.statistic.parts:
         d, dd = atom.derivatives_of(datum)
-        first[atom.slot] = first[atom.slot] + coefficient * d
-        second[atom.slot] = second[atom.slot] + coefficient * dd
+        first[atom.slot] = first.get(atom.slot, 0.0) + coefficient * d
+        second[atom.slot] = second.get(atom.slot, 0.0) + coefficient * dd
     slope, bend = weight * scale * slope, weight * scale**2 * bend
-    w, l = first["w"], first["l"]  # noqa: E741
-    return slope * w, slope * l, bend * w**2 + slope * second["w"], bend * w * l, bend * l**2 + slope * second["l"]
+    crossed = {(s, t): bend * first[s] * first[t] for s in first for t in first}
+    own = {(s, s): crossed[s, s] + slope * second[s] for s in first}
+    return {s: slope * d for s, d in first.items()}, crossed | own

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from .._types import Floats, Indices, Mask
+from ..losses.statistics import THIRD
 
 
 @dataclass(frozen=True, eq=False)
 class Edges:
     """The ordered pairs (winner, loser), shape (E,) each, that carry weight among n responses.
 
+    third: of data that have a third response beside them; the winner by default.
     Its sparse matrices sum what belongs to edges, (E, B), over those that share an end or a pair.
     """
 
     n: int
     winner: Indices
     loser: Indices
+    third: Indices | None = None
 
     @classmethod
     def of(cls, support: Mask) -> Edges:
@@ -30,6 +33,22 @@ class Edges:
     @property
     def ends(self) -> tuple[Indices, Indices]:
         return self.winner, self.loser
+
+    @cached_property
+    def by_slot(self) -> dict[str, Indices]:
+        """The ends by the slot that statistics call them."""
+        return {"w": self.winner, "l": self.loser, THIRD: self.winner if self.third is None else self.third}
+
+    @cache  # noqa: B019 (edges are kept as long as their matrices)
+    def to(self, slot: str) -> csr_array:
+        """Sums over the edges of each response in this slot, (n, E)."""
+        end = self.by_slot[slot]
+        return self._sums(end, np.ones(len(end)), self.n)
+
+    @cache  # noqa: B019
+    def between(self, slot: str, other: str) -> csr_array:
+        """Sums over the edges whose responses in two slots are each of `laplacian.pairs`, (n(n-1)/2, E)."""
+        return abs(self._signed(self.by_slot[slot], self.by_slot[other]))
 
     @cached_property
     def to_winner(self) -> csr_array:
@@ -48,10 +67,14 @@ class Edges:
 
     @cached_property
     def net(self) -> csr_array:
-        """The same, edges counting negative whose winner is the low end of the pair."""
-        high, low = np.maximum(self.winner, self.loser), np.minimum(self.winner, self.loser)
-        sign = np.where(self.winner > self.loser, 1.0, -1.0)
-        return self._sums(high * (high - 1) // 2 + low, sign, self.n * (self.n - 1) // 2)
+        """The same, edges counting negative whose winner is the low end of the pair, and not where both are one."""
+        return self._signed(self.winner, self.loser)
+
+    def _signed(self, one: Indices, other: Indices) -> csr_array:
+        high, low = np.maximum(one, other), np.minimum(one, other)
+        sign = np.sign(one - other).astype(np.float64)
+        pair = np.where(high > low, high * (high - 1) // 2 + low, 0)  # a single response is no pair
+        return self._sums(pair, sign, self.n * (self.n - 1) // 2)
 
     @cached_property
     def upward(self) -> csr_array:

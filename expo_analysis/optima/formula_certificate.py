@@ -1,10 +1,10 @@
 r"""The error bound for convex losses that read log pi_w and log pi_l apart, of which a self-concordance is known.
 
-With f the loss of a pair, a = dF/dlog pi and the chain rule of `problem.expand`, an error of size e_i of a_i is a
-current into response i, and costs at most e_i max_j sqrt(R_ij) in the norm sqrt(g' H^+ g), as it is the mean of
-currents from i to each j. The Hessian's edge weights must not be negative, as the elimination never subtracts. The
-derivatives of a bare formula are by torch; what they are off by is taken to be a few roundings of their size or M, or
-what is measured, whichever is larger (see `measured`). [ours]
+With f the loss of a pair, and g the gradient by the chain rule of `problem.expand`, whose entries add up to 0: let one
+response, the hub, have what the others leave. Then an error of size e_i of g_i is a current from i to the hub j, and
+costs at most e_i sqrt(R_ij) in the norm sqrt(g' H^+ g). The Hessian's edge weights must not be negative, as the
+elimination never subtracts. The derivatives of a bare formula are by torch; what they are off by is taken to be a few
+roundings of their size or M, or what is measured, whichever is larger (see `measured`). [ours]
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ def formula_error(problem: Problem, x: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         elimination = eliminate(np.maximum(curvature, 0.0))
         resistance = resistances(elimination)
-        centred = local.gradient - local.gradient.mean(axis=0)
-        norm = np.sqrt(np.maximum((centred * elimination.solve(centred)).sum(axis=0), 0.0)) * (1 + 1e-6)
-        norm = norm + (per_response * np.sqrt(resistance).max(axis=1)).sum(axis=0)
+        cost = np.einsum("ijb,ib->jb", np.sqrt(resistance), per_response)
+        hub, column = np.nan_to_num(cost, nan=np.inf).argmin(axis=0), np.arange(problem.size)
+        gradient = local.gradient.copy()
+        gradient[hub, column] = 0.0
+        gradient[hub, column] = -gradient.sum(axis=0)
+        norm = np.sqrt(np.maximum((gradient * elimination.solve(gradient)).sum(axis=0), 0.0)) * (1 + 1e-6)
+        norm = norm + cost[hub, column]
         reach = np.sqrt(resistance.max(axis=(0, 1))) * norm
         delta = m * reach
         r = np.where(m > 0, -np.log1p(-np.where(delta < 1, delta, np.nan)) / np.where(m > 0, m, 1.0), reach)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Floats, Indices, Mask
+from ..bandit.labels import called
 from .problem import Problem
 from .solution import Certificate, Status
 
@@ -71,7 +72,8 @@ def texts(text: Any, size: int) -> NDArray[Any]:
     return found
 
 
-def named(problem: Problem, which: Mask, column: int | np.intp) -> list[int]:
-    """The bandit's numbers of the responses ``which`` (n, B), of one problem of the batch."""
+def named(problem: Problem, which: Mask, column: int | np.intp) -> str:
+    """The responses ``which`` (n, B) of one problem of the batch, as messages call them; empty where there are none."""
     assert problem.responses is not None
-    return sorted(problem.responses[which[:, column], column].tolist())
+    numbers = sorted(problem.responses[which[:, column], column].tolist())
+    return called(numbers, problem.names) if numbers else ""

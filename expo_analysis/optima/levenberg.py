@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from .._types import Floats, Indices, Mask
-from .derivatives import expand, gradient_size, value
-from .laplacian import Elimination, eliminate, ends, pairs
+from .derivatives import expand, gradient_sizes, pair_derivatives, value
+from .laplacian import Elimination, eliminate, ends, incidence, pairs
 from .problem import Problem
 
 MAX_STEPS = 300
@@ -188,10 +188,7 @@ def _at_minimum(problem: Problem, theta: Floats, unit: Floats) -> tuple[Mask, Ma
     near = ROUNDED_STEP * np.maximum(unit, 1.0)
     with np.errstate(all="ignore"):
         gradient, curvature, _ = derivatives_at(problem, theta)
-        degree, noise = _degrees(curvature), 4e-16 * gradient_size(problem, theta)
-        top, column = theta.argmax(axis=0), np.arange(theta.shape[1])
-        noise[top, column] = 0.0
-        noise[top, column] = noise.sum(axis=0)  # as its gradient is what the others leave
+        degree, noise = _degrees(curvature), gradient_noise(problem, theta)
         elimination = HeavyFirst.of(curvature, degree)
         reach = np.ptp(elimination.solve(-gradient), axis=0)
         # nor does it in numbers so small that they have lost their digits
@@ -199,6 +196,24 @@ def _at_minimum(problem: Problem, theta: Floats, unit: Floats) -> tuple[Mask, Ma
         stationary = (np.abs(gradient) <= np.maximum(1e-10 * degree, noise)).all(axis=0)
         reached = elimination.positive_definite & (reach <= near) & ~hidden
     return np.asarray(reached), np.asarray(stationary)
+
+
+def gradient_noise(problem: Problem, theta: Floats) -> Floats:
+    """What rounding may add to the gradient of `derivatives_at`, (n, B).
+
+    The likeliest response's is what the others leave. There what flows between two others cancels, but for the rounding
+    of sums that it is in: two hardly possible responses may well be compared far more often with one another.
+    """
+    n = problem.n
+    between, own = gradient_sizes(problem, theta)
+    noise = abs(incidence(n)) @ between + own
+    top, column = theta.argmax(axis=0), np.arange(theta.shape[1])
+    high, low = pairs(n)
+    at_top = (high[:, None] == top) | (low[:, None] == top)
+    crossing = np.where(at_top, between, n * np.abs(pair_derivatives(problem, theta)[0]))
+    own[top, column] = 0.0
+    noise[top, column] = crossing.sum(axis=0) + own.sum(axis=0)
+    return np.asarray(4e-16 * noise)
 
 
 @dataclass(frozen=True)

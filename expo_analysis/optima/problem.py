@@ -28,14 +28,16 @@ import numpy as np
 from .._autograd import slope_and_bend, tensor
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
+from ..bandit.labels import Labels
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
-from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
+from ..losses.facts import Facts, StatedFacts, is_likelihood, of_link, of_log_ratio
 from ..losses.psi import Logistic, Psi
-from ..losses.responses import at_ends, response_data, reward_of
+from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
+from .choices import ChoicePart
 from .edges import Edges
 
 
@@ -106,7 +108,8 @@ class Problem:
     where x are scores, the divergence whose mu they are; None where x are logits. log_optimal: (n, B), log pi*
     normalised over the n responses, or of `RLHF` the reward; None where it is not known. responses: (n, B), the numbers
     that the bandit has for them. exists: (B,), whether a minimiser is known to exist. of_responses: what else the loss
-    reads of each response (see `losses.responses`), (n, B) each.
+    reads of each response (see `losses.responses`), (n, B) each. choices: of one response among several, in the place
+    of pairs. names: of the bandit's responses, for messages.
     """
 
     objective: Objective
@@ -122,6 +125,8 @@ class Problem:
     responses: Indices | None = None
     exists: Mask | None = None
     of_responses: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    choices: ChoicePart | None = None
+    names: Labels | None = None
     ARRAYS: ClassVar[tuple[str, ...]] = (
         *("weight", "log_reference", "log_mass", "pull", "likelihood", "log_optimal", "responses", "exists"),
     )
@@ -203,6 +208,8 @@ class Problem:
         return self.link is not None or of_log_ratio(term.statistic) is not None
 
     def _pair_parts(self) -> list[PairPart]:
+        if self.choices is not None:
+            return []
         return [self._part(place, term) for place, term in enumerate(self.facts.terms) if self._is_pair(term)]
 
     @cached_property
@@ -278,7 +285,8 @@ class Problem:
 
         wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
         labels = members
-        if (degree[:-1] < degree[1:]).any():
+        triples = bandit.triples if reads_third(objective) else None
+        if triples is None and (degree[:-1] < degree[1:]).any():
             order = np.argsort(-degree, axis=0, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, None], 0), order[None], 1)
             labels = members[order]
@@ -289,18 +297,21 @@ class Problem:
 
         reference = own(bandit.reference.reshape(-1, n)[rows].T)
         mass = reference.sum(axis=0)
-        of_responses = {
-            kind: own(values.reshape(-1, n)[rows].T) for kind, values in response_data(objective, bandit).items()
-        }
+        of_responses = {kind: own(values) for kind, values in response_data(objective, bandit, rows).items()}
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
-        edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+        if triples is None:
+            edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+            weight = wins[edges.winner, edges.loser]
+        else:
+            edges = Edges(n, triples.winner, triples.loser, triples.third)
+            weight = triples.weight.reshape(-1, len(triples.third))[rows].T
         facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
         pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
         return cls(
             objective,
             facts,
             edges,
-            wins[edges.winner, edges.loser],
+            weight,
             log_reference,
             log_mass,
             pull=lam * mass if pulls else None,
@@ -310,6 +321,8 @@ class Problem:
             responses=np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, degree.shape),
             exists=exists,
             of_responses=of_responses,
+            names=bandit.responses,
+            choices=_choices(objective, facts, bandit, rows, labels, degree.shape),
         )
 
     def in_logits(self) -> Problem:
@@ -333,7 +346,10 @@ class Problem:
         # whether a formula agrees with terms is not to be found out once more
         stated = StatedFacts(objective) if isinstance(objective, PairObjective) and self.is_formula else None
         facts = stated or objective.facts_at(datum)
-        taken = dataclasses.replace(self, objective=objective, facts=facts, of_responses=of_responses, **changes)
+        choices = None if self.choices is None else self.choices.take(columns)
+        taken = dataclasses.replace(
+            self, objective=objective, facts=facts, of_responses=of_responses, choices=choices, **changes
+        )
         for name in ("reference", "target"):  # what is known need not be computed again
             if vars(self).get(name) is not None:
                 vars(taken)[name] = vars(self)[name].take(columns, axis=1)
@@ -352,8 +368,34 @@ def _datum(
     """What parameters of terms may depend on, (E, B) each: log pi_ref over all responses, of a part of them too."""
     whole = log_reference if log_mass is None else log_reference + log_mass
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
-    names = objective.data if isinstance(objective, PairObjective) else ()
-    return datum | dict(zip(names, at_ends(objective, dict(of_responses), edges.ends), strict=True))
+    return datum | at_ends(objective, {**of_responses, "ref_logp": whole}, tuple(edges.by_slot.values()))
+
+
+def _choices(
+    objective: Objective, facts: Facts, bandit: Bandit, rows: Any, labels: Indices, shape: tuple[int, int]
+) -> ChoicePart | None:
+    """The choices of a bandit's rankings among the responses ``labels``, for a loss that reads them."""
+    data = bandit.choices
+    if data is None or not (isinstance(objective, PairObjective) and objective.listwise):
+        return None
+    (term,) = facts.terms
+    own = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, shape)
+    members = data.members[:, own]  # (choices, n, B)
+    place = np.full((bandit.n, shape[1]), -1)
+    np.put_along_axis(place, own, np.arange(len(own))[:, None], axis=0)
+    chosen = place[data.chosen]
+    there = (chosen >= 0) & (members.sum(axis=1) > 1)
+    weight = np.where(there, data.weight.reshape(-1, len(data.chosen))[rows].T, 0.0)
+    used = (weight > 0).any(axis=1)
+    members = members | ~there[:, None]  # of weight 0, and yet with something to sum over
+    slope = term.statistic.scale
+    return ChoicePart(
+        slope,
+        of_link(term.statistic) is None and facts.needs_reference,
+        np.maximum(chosen, 0)[used],
+        members[used],
+        weight[used],
+    )
 
 
 def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._types import Floats, Indices, Mask
-from ..bandit import Bandit
+from ..bandit import Bandit, RaggedBandit
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.responses import refuse_undefined, reward_of
 from ..losses.risk import refuse_coupled, risk
+from ..losses.unpaired import on
 from .alike import alike
 from .certificate import UNIT
 from .found import Found
@@ -134,6 +135,7 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
         path = _over_all(objective, bandit, lams, method)
         if (np.asarray(path.status) == Status.OPTIMAL).all() and np.isfinite(path.log_policies).all():
             return whole.described(path, shares)
+    objective = on(bandit, objective) if isinstance(objective, PairObjective) else objective
     reward = _reward(bandit) if isinstance(objective, RewardObjective) else None
     found = along_lambdas(objective, bandit, lams, restricted, method, reward)
     shape, own = (len(lams), *bandit.reference.shape), (len(lams), *bandit.reference.shape[:-1])
@@ -158,6 +160,10 @@ def _reward(bandit: Bandit) -> Reward:
 def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
+    if isinstance(bandit, RaggedBandit):
+        raise TypeError(
+            "bandit must be a Bandit; solve the parts of a RaggedBandit: [solve(loss, part) for part in it]"
+        )
     if not isinstance(bandit, Bandit):
         raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
     if method not in names:
@@ -232,6 +238,7 @@ class _Flat:
 
 
 def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
+    objective = on(bandit, objective) if isinstance(objective, PairObjective) else objective
     prompts, n = bandit.prompts or 1, bandit.n
     flat = _Flat.empty(len(lams) * prompts, n)
     data = data_of(objective, bandit)
@@ -259,7 +266,7 @@ def _solve_alike(
     target = reference if found.target is None else found.target
 
     def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        flat.begin(columns[at], *describe(objective, structure, held, signed))
+        flat.begin(columns[at], *describe(objective, structure, held, signed, bandit, int(prompt[at[0]])))
         masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .._types import Floats, Indices, Mask
-from ..bandit import Bandit
+from ..bandit import Bandit, win_classes
+from ..bandit.labels import Labels, called
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
 from ..losses.data import Datum
@@ -49,10 +50,10 @@ class Structures:
 def data_of(objective: Objective, bandit: Bandit) -> Datum:
     """What parameters of terms may depend on: log pi_ref, rewards, lengths of ordered pairs, (prompts, n, n) each."""
     n = bandit.n
-    known = {"ref_logp": np.log(bandit.reference), **response_data(objective, bandit)}
+    known = {"ref_logp": np.log(bandit.reference.reshape(-1, n).T), **response_data(objective, bandit)}
     datum: dict[str, Floats] = {}
     for kind, values in known.items():
-        of_winner = np.broadcast_to(values.reshape(-1, n)[:, :, None], (values.size // n, n, n))
+        of_winner = np.broadcast_to(values.T[:, :, None], (values.shape[1], n, n))
         datum |= {f"{kind}_w": of_winner, f"{kind}_l": np.swapaxes(of_winner, -1, -2)}
     return datum
 
@@ -208,14 +209,17 @@ def _splits(objective: Objective, facts: Facts, bandit: Bandit) -> bool:
     return facts.log_ratio_only or not facts.general
 
 
-def describe(objective: Objective, structure: Structure, held: bool, signed: bool) -> tuple[Status, str]:
+def describe(
+    objective: Objective, structure: Structure, held: bool, signed: bool, bandit: Bandit, prompt: int
+) -> tuple[Status, str]:
     """Status and message that follow from the structure alone.
 
-    held: whether a cross-entropy tells components their masses. signed: whether costs have both signs.
+    held: whether a cross-entropy tells components their masses. signed: whether costs have both signs. prompt: one that
+    has the structure.
     """
-    notes = []
+    notes, names = [], bandit.responses
     if structure.lost:
-        lost = list(structure.lost)
+        lost = called(structure.lost, names)
         why = f"responses {lost} lose every comparison that could hold them up"
         if signed:
             why = (
@@ -226,26 +230,29 @@ def describe(objective: Objective, structure: Structure, held: bool, signed: boo
         notes.append(
             f"no minimiser: {why}, so the loss keeps falling as their probability tends to 0; the policy is that limit"
         )
+        if not (signed or held):
+            notes.append(str(win_classes(bandit, prompt)).removeprefix("no policy fits the wins: "))
     if len(structure.pieces) > len(structure.components):
         notes.append(
-            f"the data do not rank {_names(structure.pieces)} against each other: they share their component's "
+            f"the data do not rank {_names(structure.pieces, names)} against each other: they share their component's "
             "mass as the reference does"
         )
     if len(structure.components) > 1:
+        parts = _names(structure.components, names)
         if held and not notes:
             expo = objective.facts_at(None).likelihood == {}
             mass = "keeps its mass under the reference" if expo else "has a mass of its own at the minimiser"
-            return Status.OPTIMAL, f"the comparison graph has components {_names(structure.components)}; each {mass}"
+            return Status.OPTIMAL, f"the comparison graph has components {parts}; each {mass}"
         alone = [c for (c, *rest) in structure.components if not rest]
-        unseen = f" (responses {alone} are in no comparison)" if alone else ""
+        unseen = f" (responses {called(alone, names)} are in no comparison)" if alone else ""
         if not held:
             notes.append(
-                f"the comparison graph has components {_names(structure.components)}{unseen}, whose total masses the "
-                "objective leaves open; the policy returned keeps each at its mass under the reference"
+                f"the comparison graph has components {parts}{unseen}, whose total masses the objective leaves open; "
+                "the policy returned keeps each at its mass under the reference"
             )
     status = Status.NO_MINIMISER if structure.lost else Status.NOT_UNIQUE if notes else Status.OPTIMAL
     return status, "; ".join(notes) or "the minimiser"
 
 
-def _names(groups: Sequence[Sequence[int]]) -> str:
-    return ", ".join(str(list(group)) for group in groups)
+def _names(groups: Sequence[Sequence[int]], names: Labels | None) -> str:
+    return ", ".join(called(group, names) for group in groups)

@@ -13,6 +13,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from ..losses import CATALOGUE
+
 P = ParamSpec("P")
 
 PALETTE = sns.color_palette("colorblind").as_hex()
@@ -107,6 +109,11 @@ def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def losses_in(frame: pd.DataFrame) -> list[str]:
     """The losses of a frame, in the order of the legends."""
     return [loss for loss in LOOKS if (frame["loss"] == loss).any()]
+
+
+def loss_label(name: str) -> str:
+    """What a loss of the catalogue is called beside the others, where it may have no look of its own."""
+    return LOOKS[name].label if name in LOOKS else CATALOGUE[name].__name__
 
 
 def render(figure: Figure, kind: str) -> bytes:

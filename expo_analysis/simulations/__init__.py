@@ -8,7 +8,19 @@ from .._checks import check_option
 from .._files import made
 from .._progress import Progress, silent
 from ..results import write_result
-from . import constraints, displacement, estimators, finite_data, misspecified, on_policy, section5
+from . import (
+    constraints,
+    displacement,
+    estimators,
+    finite_data,
+    fusion,
+    implicit_reward,
+    misspecified,
+    on_policy,
+    restricted_reversal,
+    reward_aware,
+    section5,
+)
 from .running import run_all
 from .simulation import Simulation
 
@@ -22,6 +34,10 @@ SIMULATIONS: dict[str, Simulation] = {
     "estimators": estimators.SIMULATION,
     "misspecified": misspecified.SIMULATION,
     "on_policy": on_policy.SIMULATION,
+    "reward_aware": reward_aware.SIMULATION,
+    "fusion": fusion.SIMULATION,
+    "implicit_reward": implicit_reward.SIMULATION,
+    "restricted_reversal": restricted_reversal.SIMULATION,
 }
 
 

@@ -14,7 +14,7 @@ from .._threads import one_thread
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective, risk
-from ..losses.responses import pair_data
+from ..losses.responses import at_ends, edges_of, response_data
 from ..losses.risk import refuse_coupled
 from ..optima import solve
 
@@ -68,13 +68,13 @@ def asymptotics(objective: PairObjective, bandit: Bandit) -> Asymptotics:
         raise ValueError(f"bandit must have one minimiser of {objective.name}: {found.message}")
     theta = torch.from_numpy(found.log_policy)
     log_reference = torch.from_numpy(np.log(bandit.reference))
-    winner, loser, weight = bandit.edges
-    own = pair_data(objective, bandit, (winner, loser))
-    data = {name: torch.from_numpy(x) for name, x in zip(objective.data, own, strict=True)}
+    winner, loser, third, weight = edges_of(objective, bandit)
+    known = {kind: torch.from_numpy(x[:, 0].copy()) for kind, x in response_data(objective, bandit).items()}
 
     def losses(theta: torch.Tensor) -> torch.Tensor:
         log_policy = torch.log_softmax(theta, dim=-1)
         read = [log_policy, log_reference] if objective.facts.needs_reference else [log_policy]
+        data = at_ends(objective, {**known, "logp": log_policy}, (winner, loser, third))
         return torch.as_tensor(objective.loss(*(array[end] for array in read for end in (winner, loser)), **data))
 
     def total(theta: torch.Tensor) -> torch.Tensor:

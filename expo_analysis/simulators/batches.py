@@ -19,7 +19,8 @@ class Batch(NamedTuple):
     """What one step reads, with a leading axis for data sets.
 
     winner, loser: numbers of responses (see `policies`), (S, B). weight: (S, B), summing to one. prompts: the share of
-    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them.
+    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them. third:
+    numbers of third responses, (S, B); the winners where data have none.
     """
 
     winner: Tensor
@@ -27,6 +28,7 @@ class Batch(NamedTuple):
     weight: Tensor
     prompts: Tensor
     samples: Tensor
+    third: Tensor
 
 
 def steps_per_epoch(data: Pairs, size: int) -> int:
@@ -70,7 +72,8 @@ def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True,
         for x, upto in enumerate(np.cumsum(reference, axis=1)):
             y = np.searchsorted(upto, u[prompt == x], side="right")
             samples[prompt == x] = x * n + np.minimum(y, n - 1)
-    arrays = (split(prompt * n + winner), split(prompt * n + loser), weight, share, split(samples))
+    won = split(prompt * n + winner)
+    arrays = (won, split(prompt * n + loser), weight, share, split(samples), won)
     tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
     yield from map(Batch._make, zip(*tensors, strict=True))
 
@@ -88,14 +91,22 @@ def whole(data: Bandit | Pairs) -> Batch:
     """All the data as one batch of weighted pairs."""
     reference = np.atleast_2d(data.reference)
     prompts, n = reference.shape
-    if isinstance(data, Pairs):
-        weight = data.counts / np.asarray(data.size)[:, None, None, None]
+    share = np.reshape(1.0 if isinstance(data, Pairs) else data.prompt_weights, (-1, 1))
+    if isinstance(data, Bandit) and data.triples is not None:
+        weight = data.triples.weight.reshape(prompts, -1) * share
+        prompt, row = np.nonzero(weight > 0)
+        ends = [end[row] for end in (data.triples.winner, data.triples.loser, data.triples.third)]
+        weight = weight[prompt, row][None]
     else:
-        weight = (data.wins.reshape(prompts, n, n) * np.reshape(data.prompt_weights, (-1, 1, 1)))[None]
-    prompt, winner, loser = np.nonzero((weight > 0).any(axis=0))
-    share = weight.sum(axis=(-1, -2))
-    if isinstance(data, Bandit):  # a prompt may have no comparison, and is regularised all the same
-        share = np.reshape(data.prompt_weights, (1, -1))
-    first, second = (torch.from_numpy(prompt * n + end)[None] for end in (winner, loser))
-    nothing = torch.zeros((1, len(winner), 0), dtype=torch.int64)
-    return Batch(first, second, torch.from_numpy(weight[:, prompt, winner, loser]), torch.tensor(share), nothing)
+        counts = (
+            data.counts / np.asarray(data.size)[:, None, None, None]
+            if isinstance(data, Pairs)
+            else (data.wins.reshape(prompts, n, n) * share[..., None])[None]
+        )
+        prompt, winner, loser = np.nonzero((counts > 0).any(axis=0))
+        ends, weight = [winner, loser, winner], counts[:, prompt, winner, loser]
+    # a prompt may have no comparison, and is regularised all the same
+    share = counts.sum(axis=(-1, -2)) if isinstance(data, Pairs) else share.T
+    first, second, third = (torch.from_numpy(prompt * n + end)[None] for end in ends)
+    nothing = torch.zeros((1, len(prompt), 0), dtype=torch.int64)
+    return Batch(first, second, torch.from_numpy(weight), torch.tensor(share), nothing, third)

@@ -100,8 +100,8 @@ class Pairs:
 
     def bandit(self, data_set: int = 0) -> Bandit:
         """One data set as win counts, for the exact optimum of what training minimises."""
-        own = {"rewards": self.rewards, "lengths": self.lengths}
-        return Bandit.from_counts(self.reference, self.counts[data_set], **own)
+        counts = self.counts[data_set]
+        return Bandit.from_counts(self.reference, counts, rewards=self.rewards, lengths=self.lengths)
 
 
 def draw_pairs(

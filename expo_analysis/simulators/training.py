@@ -25,8 +25,9 @@ from .._types import Floats, Indices
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective, RewardObjective
 from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, reference_samples
-from ..losses.responses import at_ends, refuse_undefined, response_data, reward_of
-from ..losses.risk import refuse_coupled
+from ..losses.responses import at_ends, reads_third, refuse_undefined, response_data, reward_of
+from ..losses.risk import loss_of_choices, refuse_coupled
+from ..losses.unpaired import on
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
 from .policies import Policy
@@ -152,9 +153,10 @@ def train(
     Raises:
         TypeError, ValueError: naming the argument that is wrong and what is accepted.
     """
-    chosen = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    given = [objectives] if isinstance(objectives, Objective) else list(objectives)
     training = Training() if training is None else training
-    _check(chosen, policy, data, training, validation)
+    _check(given, policy, data, training, validation)
+    chosen = [on(data, x) if isinstance(data, Bandit) and isinstance(x, PairObjective) else x for x in given]
     sets = data.data_sets if isinstance(data, Pairs) else 1
     held_out = None if validation is None else whole(validation)
     reference = np.atleast_2d(data.reference)
@@ -177,8 +179,7 @@ def train(
     done = 0
     with one_thread():
         for group in groups:
-            own = {kind: torch.from_numpy(x).flatten() for kind, x in response_data(chosen[group[0]], data).items()}
-            task = _Task([chosen[i] for i in group], policy, reference, rewards, own, sets, training)
+            task = _Task([chosen[i] for i in group], policy, reference, rewards, data, sets, training)
             base = done
 
             def advance(step: int, base: int = base) -> None:
@@ -188,7 +189,7 @@ def train(
             log_policies[group], values[group], final[group], stopped[group] = run
             done += steps
     return Trajectory(
-        objectives=tuple(chosen),
+        objectives=tuple(given),
         steps=looks,
         log_policies=log_policies,
         values=values,
@@ -218,7 +219,7 @@ class _Task:
         policy: Policy,
         reference: Floats,
         rewards: Tensor,
-        of_responses: dict[str, Tensor],
+        data: Bandit | Pairs,
         sets: int,
         training: Training,
     ) -> None:
@@ -228,8 +229,12 @@ class _Task:
         self.objective = objectives[0].with_lam(lams[:, None, None])
         self.policy = policy
         self.training = training
+        self.choices = data.choices if isinstance(data, Bandit) else None
         self.log_reference = torch.from_numpy(np.log(reference))
-        self.rewards, self.of_responses = rewards, of_responses
+        self.rewards = rewards
+        each = [response_data(objective, data) for objective in objectives]
+        # (responses of all prompts, O): what a loss derives may depend on lambda
+        self.of_responses = {k: torch.from_numpy(np.stack([x[k].T.reshape(-1) for x in each], -1)) for k in each[0]}
         self.parameters = policy.start().expand(*self.shape, -1).clone()
         if training.estimator == "token_kl":
             self.conditionals = policy.conditionals(self.log_reference)
@@ -244,6 +249,8 @@ class _Task:
             return (batch.prompts * (value + self.lam[..., None] * kept)).sum(dim=-1)
 
         assert isinstance(objective, PairObjective)
+        if self.choices is not None and objective.listwise:
+            return self._of_choices(policy.log_policy(parameters), batch)
         regulariser = objective.regulariser
         ends = torch.cat([batch.winner, batch.loser], dim=-1)
         if regulariser is not None and estimator == "exact":
@@ -256,8 +263,12 @@ class _Task:
         if objective.facts.needs_reference:
             read += self.log_reference.take(ends).expand(*self.shape, -1).chunk(2, dim=-1)
         weight = self._own(batch, read) if self.training.on_policy else batch.weight
-        data = zip(objective.data, at_ends(objective, self.of_responses, (batch.winner, batch.loser)), strict=True)
-        own = {name: value.expand(*self.shape, -1) for name, value in data}
+        data = at_ends(objective, self.of_responses, (batch.winner, batch.loser))
+        own = {name: value.movedim(-1, 0).expand(*self.shape, -1) for name, value in data.items()}
+        if reads_third(objective):
+            third = batch.third.expand(*self.shape, -1)
+            known = {"logp_t": policy.log_probs(parameters, third), "ref_logp_t": self.log_reference.take(third)}
+            own |= {name: value for name, value in known.items() if name in objective.data}
         total = (weight * objective.loss(*read, **own)).sum(dim=-1)
         if regulariser is None:
             return total
@@ -265,6 +276,16 @@ class _Task:
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
         return total + self.lam * (batch.weight * estimate).sum(dim=-1)
+
+    def _of_choices(self, log_policy: Tensor, batch: Batch) -> Tensor:
+        """The objective of rankings, read as they are, (O, S); log_policy (O, S, prompts, n)."""
+        assert self.choices is not None and isinstance(self.objective, PairObjective)
+        lam = self.lam[..., None]
+        reference = self.log_reference.expand_as(log_policy)
+        value = loss_of_choices(self.objective.with_lam(lam[..., None]), self.choices, log_policy, reference)
+        if self.objective.regulariser is not None:
+            value = value + lam * self.objective.regulariser(log_policy, reference)
+        return (batch.prompts * value).sum(dim=-1)
 
     def _own(self, batch: Batch, read: list[Tensor]) -> Tensor:
         """The weights of pairs that the policy draws, (O, S, B), each prompt's adding up to its share; constants."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .conversation import Conversation, says_something, texts_of
-from .forms import Pair, Remark, Text
+from .forms import Example, Remark, Text
 from .report import BadField
 from .table import half_surrogate
 
-REPEATED = "have a prompt that both responses repeat"
+REPEATED = "have a prompt that all of their responses repeat"
 """A remark on single rows; where it is true of all, the prompt column is one too many (see `check_repetition`)."""
 
 LEAST_REPEATED = 8
 """Shorter prompts than this many characters may well begin a response by chance."""
 
 
-def check_pair(pair: Pair, end: str, controls: re.Pattern[str], remark: Remark) -> None:
-    """Raise for a pair that cannot be trained on, and remark on what is unusual.
+def check_example(example: Example, end: str, controls: re.Pattern[str], remark: Remark) -> None:
+    """Raise for a row that cannot be trained on, and remark on what is unusual.
 
     Args:
         end: the end token's text, which may stand at the end of a response of plain text.
@@ -28,22 +29,39 @@ def check_pair(pair: Pair, end: str, controls: re.Pattern[str], remark: Remark) 
     Raises:
         BadField: naming the field and what is wrong with it.
     """
-    for field in ("prompt", "chosen", "rejected"):
-        check_text(field, getattr(pair, field))
-    if pair.conversational:
-        _check_turns(pair, remark)
-    elif not pair.prompt.strip():
+    for field, text in {"prompt": example.prompt, **example.responses}.items():
+        check_text(field, text)
+    if example.conversational:
+        _check_turns(example, remark)
+    elif not example.prompt.strip():
         remark("have an empty prompt")
-    for field in ("chosen", "rejected"):
-        _check_says_something(field, getattr(pair, field), remark)
-    if pair.chosen == pair.rejected:
-        raise BadField("rejected", "it is the same as chosen, so that the pair says nothing")
-    for field in ("chosen", "rejected"):
-        check_controls(field, getattr(pair, field), end, controls, remark)
-    if any(map(controls.search, texts_of(pair.prompt))):
+    for field, response in example.responses.items():
+        _check_says_something(field, response, remark)
+    twice = first_repeated(example.responses)
+    if twice is not None:
+        later, earlier = twice
+        raise BadField(later, f"it is the same as {earlier}, so that the {of_several(later)} says nothing")
+    for field, response in example.responses.items():
+        check_controls(field, response, end, controls, remark)
+    if any(map(controls.search, texts_of(example.prompt))):
         remark("have special tokens inside the text of prompt")
-    if not pair.conversational:
-        _remark_on_repetition(pair, remark)
+    if not example.conversational:
+        _remark_on_repetition(example, remark)
+
+
+def first_repeated(responses: Mapping[str, Any]) -> tuple[str, str] | None:
+    """A response that is equal to an earlier one, and that one; a third response may be any of its pair's."""
+    names = [name for name in responses if name != "third"]
+    for place, later in enumerate(names):
+        for earlier in names[:place]:
+            if responses[later] == responses[earlier]:
+                return later, earlier
+    return None
+
+
+def of_several(name: str) -> str:
+    """What a response is one of."""
+    return "list" if name.startswith("responses[") else "pair"
 
 
 def check_text(field: str, value: Text) -> None:
@@ -65,15 +83,14 @@ def _is_conversation(text: str) -> bool:
     return all(isinstance(part, dict) and part.keys() & {"role", "from"} for part in found)
 
 
-def _check_turns(pair: Pair, remark: Remark) -> None:
-    for field in ("chosen", "rejected"):
-        response: Conversation = getattr(pair, field)
+def _check_turns(example: Example, remark: Remark) -> None:
+    for field, response in example.responses.items():
         last = response[-1]["role"]
         if last != "assistant":
             raise BadField(field, f"its last message is the {last}'s, and a response must end with the assistant's")
         if response[0]["role"] == "assistant":
-            check_asks("prompt", pair.prompt)
-    if any(message["role"] != "assistant" for message in [*pair.chosen, *pair.rejected]):
+            check_asks("prompt", example.prompt)
+    if any(message["role"] != "assistant" for response in example.responses.values() for message in response):
         remark("have turns of others inside a response; only the assistant's count")
 
 
@@ -89,9 +106,9 @@ def _check_says_something(field: str, response: Text, remark: Remark) -> None:
     empty = not (response.strip() if isinstance(response, str) else says_something(response[-1]))
     if not empty:
         return
-    if field == "chosen":
+    if field in ("chosen", "third"):
         raise BadField(field, "it is empty" if isinstance(response, str) else "its last message is empty")
-    remark("have an empty rejected response, which is its end token alone")
+    remark(f"have an empty {'rejected ' * (field == 'rejected')}response, which is its end token alone")
 
 
 def check_controls(field: str, response: Text, end: str, controls: re.Pattern[str], remark: Remark) -> None:
@@ -107,23 +124,23 @@ def check_controls(field: str, response: Text, end: str, controls: re.Pattern[st
                 remark(f"have a response that ends with {last}, after which the end token is put")
         if found:
             what = f"it has the control token {found[0].group()} inside its text; a text that means it must be given as"
-            raise BadField(field, f"{what} tokens, in the columns prompt_ids, chosen_ids and rejected_ids")
+            raise BadField(field, f"{what} tokens, in the columns prompt_ids and so on")
 
 
-def _remark_on_repetition(pair: Pair, remark: Remark) -> None:
-    prompt = pair.prompt.strip()
+def _remark_on_repetition(example: Example, remark: Remark) -> None:
+    prompt = example.prompt.strip()
     if len(prompt) >= LEAST_REPEATED and all(
-        response.lstrip().startswith(prompt) for response in (pair.chosen, pair.rejected)
+        response.lstrip().startswith(prompt) for response in example.responses.values()
     ):
         remark(REPEATED)
 
 
-def check_repetition(repeated: int, rows: int) -> BadField | None:
-    """What is wrong where all of several rows repeat their prompt."""
+def check_repetition(repeated: int, rows: int, field: str) -> BadField | None:
+    """What is wrong where all of several rows repeat their prompt in the responses of a column."""
     if repeated < rows:
         return None
     what = "it begins with the prompt, which would be trained on as a part of it; give the response alone, or no prompt"
-    return BadField("chosen", what)
+    return BadField(field, what)
 
 
 def check_samples(samples: Any, conversational: bool) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 COLUMNS = ("prompt", "chosen", "rejected")
 TOKEN_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 SAMPLE_COLUMNS = ("reference_samples", "reference_sample_ids")
-NAMED = (*COLUMNS, "system", "tools", *TOKEN_COLUMNS, *SAMPLE_COLUMNS)
+NAMED = (
+    *(*COLUMNS, "third", "completion", "label", "score", "responses", "ranking", "scores", "value", "quantile"),
+    *("reference_scores", "system", "tools", *TOKEN_COLUMNS, *SAMPLE_COLUMNS),
+)
 """What columns may be named as."""
 
 SYSTEM, JOINED = "__system__", "__joined__"
@@ -120,15 +123,19 @@ class Joined:
         return {JOINED: "\n".join(str(row[part]) for part in self.parts if row.get(part))}
 
 
-def check_columns(name: str, columns: Collection[str]) -> None:
-    """Raise unless a data set has pairs, with what may be meant by the columns that it has.
+def check_columns(name: str, columns: Collection[str], sides: Sequence[str] = ("chosen", "rejected")) -> None:
+    """Raise unless a data set has these responses, with what may be meant by the columns that it has.
 
     Args:
         name: what the data set is called in messages.
+        sides: of pairs or triples; what is no pair must have a prompt.
     """
-    if set(TOKEN_COLUMNS) <= set(columns):
+    if {"prompt_ids", *(f"{side}_ids" for side in sides)} <= set(columns):
         return
-    missing = [what for what in ("chosen", "rejected") if what not in columns]
+    if "chosen" not in sides:
+        require(name, columns, ("prompt", *sides))
+        return
+    missing = [what for what in sides if what not in columns]
     # a prompt that goes by another name would be lost if what both responses begin with were taken for it
     unnamed = [] if "prompt" in columns else _synonyms("prompt", columns, ())
     if missing or unnamed:

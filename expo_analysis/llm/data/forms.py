@@ -1,4 +1,4 @@
-"""The forms in which people write a pair, brought into one: a prompt, and two responses that continue or answer it.
+"""The forms in which people write a row, brought into one: a prompt, and responses that continue or answer it.
 
 ==========================================  =========================================================================
 prompt, chosen, rejected: text              taken as they are
@@ -7,6 +7,8 @@ prompt: text; the others conversations      the whole conversations are split wh
 prompt: a conversation; the others text     the text is said by the assistant
 no prompt                                   what both begin with is the prompt, as in TRL
 ==========================================  =========================================================================
+
+A third response is brought into the form of its pair. Single responses and lists need a prompt.
 
 Every change is counted, in a remark of the report.
 """
@@ -20,6 +22,7 @@ from typing import Any
 
 from .columns import SYSTEM
 from .conversation import Conversation, assistant, conversation, kind_of, shared_beginning
+from .feedback import PAIRS, TRIPLES, Feedback
 from .report import BadField
 
 Text = str | Conversation
@@ -28,13 +31,17 @@ Text = str | Conversation
 Remark = Callable[[str], None]
 
 
+REPEATS = "have responses that repeat the prompt, which is split off them"
+SAID = "have responses of plain text to a conversation, which are taken for the assistant's"
+ASKED = "have a prompt of plain text to conversations, which is taken for the user's"
+
+
 @dataclass
-class Pair:
-    """A row in the one form: ``prompt``, ``chosen`` and ``rejected`` are all text or all conversations."""
+class Example:
+    """A row in the one form: ``prompt`` and all ``responses``, by name, are text, or all are conversations."""
 
     prompt: Any
-    chosen: Any
-    rejected: Any
+    responses: dict[str, Any]
     samples: list[Any] = field(default_factory=list)
     template_arguments: dict[str, Any] = field(default_factory=dict)
 
@@ -43,8 +50,8 @@ class Pair:
         return not isinstance(self.prompt, str)
 
 
-def pair_of(row: Mapping[str, Any], implicit: bool, template: str, remark: Remark) -> Pair:
-    """A row's pair.
+def example_of(row: Mapping[str, Any], feedback: Feedback, implicit: bool, template: str, remark: Remark) -> Example:
+    """A row's prompt and responses.
 
     Args:
         row: the row as it was read.
@@ -55,21 +62,59 @@ def pair_of(row: Mapping[str, Any], implicit: bool, template: str, remark: Remar
     Raises:
         BadField: naming the field and what is wrong with it.
     """
-    fields = ("chosen", "rejected") if implicit else ("prompt", "chosen", "rejected")
-    values = {what: field_of(what, row.get(what), template, remark) for what in fields}
-    chosen, rejected = values["chosen"], values["rejected"]
+    given = {name: field_of(name, value, template, remark) for name, value in feedback.values(row).items()}
+    prompt = None if implicit else field_of("prompt", row.get("prompt"), template, remark)
+    if feedback in (PAIRS, TRIPLES):
+        made = _pair(prompt, given["chosen"], given["rejected"], remark)
+        beside = {name: response for name, response in given.items() if name not in PAIRS.sides}
+        made.responses |= _answers(made.prompt, beside, implicit, remark)
+    else:
+        assert prompt is not None
+        if isinstance(prompt, str) and not all(isinstance(response, str) for response in given.values()):
+            remark(ASKED)
+            prompt = [{"role": "user", "content": prompt}]
+        made = Example(prompt, _answers(prompt, given, False, remark))
+    _add_system(made, row.get(SYSTEM))
+    made.template_arguments = template_arguments(row)
+    return made
+
+
+def _pair(prompt: Text | None, chosen: Text, rejected: Text, remark: Remark) -> Example:
     if isinstance(chosen, str) != isinstance(rejected, str):
         chat, text = ("rejected", "chosen") if isinstance(chosen, str) else ("chosen", "rejected")
         raise BadField(chat, f"it is a conversation, while {text} of that row is plain text")
-    if not implicit:
-        pair = _together(values["prompt"], chosen, rejected, remark)
-    elif isinstance(chosen, str) and isinstance(rejected, str):
-        pair = _split_text(chosen, rejected, remark)
-    else:
-        pair = _split_conversations(chosen, rejected, remark)  # type: ignore[arg-type]  # both are: see above
-    _add_system(pair, row.get(SYSTEM))
-    pair.template_arguments = template_arguments(row)
-    return pair
+    if prompt is not None:
+        return _together(prompt, chosen, rejected, remark)
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return _split_text(chosen, rejected, remark)
+    return _split_conversations(chosen, rejected, remark)  # type: ignore[arg-type]  # both are: see above
+
+
+def _of_pair(prompt: Text, chosen: Text, rejected: Text) -> Example:
+    return Example(prompt, {"chosen": chosen, "rejected": rejected})
+
+
+def _answers(prompt: Text, given: Mapping[str, Text], implicit: bool, remark: Remark) -> dict[str, Text]:
+    """Responses in the form of a prompt, without it; ``implicit`` ones begin with it."""
+    found: dict[str, Text] = {}
+    for name, response in given.items():
+        if isinstance(prompt, str):
+            if not isinstance(response, str):
+                raise BadField(name, "it is a conversation, while the rest of that row is plain text")
+            if implicit and not response.startswith(prompt):
+                raise BadField(name, "it does not begin with what chosen and rejected begin with, which is the prompt")
+            found[name] = response[len(prompt) :] if implicit else response
+        elif isinstance(response, str):
+            remark(SAID)
+            found[name] = [assistant(response)]
+        else:
+            repeated = _repeated(prompt, response)
+            if repeated and not implicit:
+                remark(REPEATS)
+            if repeated == len(response):
+                raise BadField(name, "all of its messages begin the other response too, which leaves no response")
+            found[name] = response[repeated:]
+    return found
 
 
 def field_of(what: str, value: Any, template: str, remark: Remark) -> Text:
@@ -97,7 +142,7 @@ def template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"tools": tools or None, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _split_text(chosen: str, rejected: str, remark: Remark) -> Pair:
+def _split_text(chosen: str, rejected: str, remark: Remark) -> Example:
     """As `trl.extract_prompt`: up to the first difference, and not with the space before it."""
     shorter = min(len(chosen), len(rejected))
     place = next((k for k in range(shorter) if chosen[k] != rejected[k]), shorter)
@@ -111,16 +156,16 @@ def _split_text(chosen: str, rejected: str, remark: Remark) -> Pair:
     remark("have no prompt of their own: what both responses begin with is taken for it")
     if "\n\nAssistant:" in chosen:
         remark("are transcripts of Human and Assistant, which preparation 'hh' splits before the last answer")
-    return Pair(chosen[:place], chosen[place:], rejected[place:])
+    return _of_pair(chosen[:place], chosen[place:], rejected[place:])
 
 
-def _split_conversations(chosen: Conversation, rejected: Conversation, remark: Remark) -> Pair:
+def _split_conversations(chosen: Conversation, rejected: Conversation, remark: Remark) -> Example:
     shared = shared_beginning(chosen, rejected)
     if not shared:
         raise BadField("prompt", "there is none: chosen and rejected have no message in common that could be it")
     _check_rests(chosen, rejected, shared)
     remark("have no prompt of their own: what both responses begin with is taken for it")
-    return Pair(chosen[:shared], chosen[shared:], rejected[shared:])
+    return _of_pair(chosen[:shared], chosen[shared:], rejected[shared:])
 
 
 def _check_rests(chosen: Conversation, rejected: Conversation, shared: int) -> None:
@@ -129,23 +174,23 @@ def _check_rests(chosen: Conversation, rejected: Conversation, shared: int) -> N
             raise BadField(what, "all of its messages begin the other response too, which leaves no response")
 
 
-def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Pair:
+def _together(prompt: Text, chosen: Text, rejected: Text, remark: Remark) -> Example:
     if isinstance(chosen, str) or isinstance(rejected, str):
         if isinstance(prompt, str):
-            return Pair(prompt, chosen, rejected)
-        remark("have responses of plain text to a conversation, which are taken for the assistant's")
-        return Pair(prompt, [assistant(str(chosen))], [assistant(str(rejected))])
+            return _of_pair(prompt, chosen, rejected)
+        remark(SAID)
+        return _of_pair(prompt, [assistant(str(chosen))], [assistant(str(rejected))])
     if isinstance(prompt, str):
         return _whole_conversations(prompt, chosen, rejected, remark)
     repeated = [_repeated(prompt, response) for response in (chosen, rejected)]
     if all(repeated):
-        remark("have responses that repeat the prompt, which is split off them")
+        remark(REPEATS)
         prompt, chosen, rejected = prompt, chosen[repeated[0] :], rejected[repeated[1] :]
         _check_rests(chosen, rejected, 0)
     elif any(repeated):
         which, other = ("chosen", "rejected") if repeated[0] else ("rejected", "chosen")
         raise BadField(which, f"it repeats the prompt, and {other} does not")
-    return Pair(prompt, chosen, rejected)
+    return _of_pair(prompt, chosen, rejected)
 
 
 def _repeated(prompt: Conversation, response: Conversation) -> int:
@@ -155,27 +200,27 @@ def _repeated(prompt: Conversation, response: Conversation) -> int:
     return 1 if response[0] == prompt[-1] and response[0]["role"] == "user" else 0
 
 
-def _whole_conversations(prompt: str, chosen: Conversation, rejected: Conversation, remark: Remark) -> Pair:
+def _whole_conversations(prompt: str, chosen: Conversation, rejected: Conversation, remark: Remark) -> Example:
     shared = shared_beginning(chosen, rejected)
     asked = [message["content"].strip() for message in chosen[:shared] if message["role"] == "user"]
     if prompt.strip() in asked:
         _check_rests(chosen, rejected, shared)
         remark("have whole conversations beside a prompt of text; they are split where they part")
-        return Pair(chosen[:shared], chosen[shared:], rejected[shared:])
+        return _of_pair(chosen[:shared], chosen[shared:], rejected[shared:])
     if chosen[0]["role"] == rejected[0]["role"] == "assistant":
-        remark("have a prompt of plain text to conversations, which is taken for the user's")
-        return Pair([{"role": "user", "content": prompt}], chosen, rejected)
+        remark(ASKED)
+        return _of_pair([{"role": "user", "content": prompt}], chosen, rejected)
     raise BadField("prompt", "it is text that no user says in what chosen and rejected have in common")
 
 
-def _add_system(pair: Pair, system: Any) -> None:
+def _add_system(made: Example, system: Any) -> None:
     if system is None or (isinstance(system, str) and not system.strip()):
         return
     if not isinstance(system, str):
         raise BadField("system", f"it must be text, got {kind_of(system)}")
-    if not pair.conversational:
-        pair.prompt = [{"role": "user", "content": pair.prompt}]
-        pair.chosen, pair.rejected = [assistant(pair.chosen)], [assistant(pair.rejected)]
-    if pair.prompt[0]["role"] == "system":
+    if not made.conversational:
+        made.prompt = [{"role": "user", "content": made.prompt}]
+        made.responses = {name: [assistant(response)] for name, response in made.responses.items()}
+    if made.prompt[0]["role"] == "system":
         raise BadField("system", "the prompt has a system message already")
-    pair.prompt = [{"role": "system", "content": system}, *pair.prompt]
+    made.prompt = [{"role": "system", "content": system}, *made.prompt]

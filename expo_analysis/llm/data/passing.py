@@ -14,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from .checks import REPEATED, check_repetition
 from .report import BadField, BadRows, DataReport, Place, Problem, settle
-from .rows import KIND, MASKED, MASKS, NOTES, PROBLEM, REMARKS, RowMaker, note_of
+from .rows import KIND, MASKED, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
 
 
@@ -30,13 +30,13 @@ def make_all(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: st
         new_fingerprint=Hasher.hash((rows._fingerprint, maker.digest(), _code())),
     )
     report.rows = len(made)
-    problems, good = _examine(made, report)
+    problems, good = _examine(made, report, maker.feedback.sides[0])
     settle(report, problems, on_bad_rows)
     if len(good) < len(made):
         made = made.select(good)
     drop = list(NOTES)
     if not any(made[MASKED]):
-        drop += MASKS
+        drop += maker.feedback.masks
     return made.remove_columns(drop)
 
 
@@ -49,7 +49,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _examine(made: Dataset, report: DataReport) -> tuple[list[Problem], list[int]]:
+def _examine(made: Dataset, report: DataReport, field: str) -> tuple[list[Problem], list[int]]:
     """The problems, and the numbers of the rows that have none; their remarks go to the report."""
     notes = [PROBLEM, REMARKS, KIND, ORIGIN] + (["sample_ids"] if "sample_ids" in made.column_names else [])
     problems: list[Problem] = []
@@ -65,7 +65,7 @@ def _examine(made: Dataset, report: DataReport) -> tuple[list[Problem], list[int
             good.append(at)
             remarks.append((at, place, row[REMARKS]))
     repeated = sum(REPEATED in texts for _, _, texts in remarks)
-    if len(good) > 1 and (bad := check_repetition(repeated, len(good))) is not None:
+    if len(good) > 1 and (bad := check_repetition(repeated, len(good), field)) is not None:
         return [*problems, *(Problem.of(place, bad) for _, place, _ in remarks)], []
     for _, place, texts in remarks:
         for text in texts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,28 +13,29 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ...losses.base import check_option, check_whole
-from .columns import SAMPLE_COLUMNS, TOKEN_COLUMNS, check_columns, named, parse_columns, require
+from .columns import SAMPLE_COLUMNS, check_columns, parse_columns, require
+from .feedback import LABEL, LISTS, ORDERS, PAIRS, SINGLE_DATA, SINGLES, Feedback, feedback_of
+from .given import MARK, MARKED, Given, files_of
 from .passing import make_all, make_stream
 from .readers import read_split
 from .report import ON_BAD_ROWS, DataReport, Problem
-from .rows import MADE, MASKS, NUMBERS, ROW_NUMBER, RowMaker, kept_features
-from .table import ORIGIN, as_json_text, place_of, to_dataset
+from .rows import MADE, ROW_NUMBER, RowMaker, kept_features
+from .table import ORIGIN, place_of
 from .tokens import Encoder, tokenizer_digest
 
 SAMPLES = ("no", "needed")
-MARK = "tokens for expo_analysis by the tokenizer {}"
-MARKED = re.compile(MARK.format("([0-9a-f]{16})"))
 
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Pairs that can be trained on.
+    """Responses, and which of them are better, that can be trained on.
 
     name            what the data set is called in messages, such as ``"eval_dataset['a']"``
     rows            `Dataset`, or `IterableDataset` for streams, with the columns
-                    ``prompt_ids``, ``chosen_ids``, ``rejected_ids``: token ids, uncut;
-                    ``chosen_mask``, ``rejected_mask``: 1 for tokens that count as the response, 0 for those of others'
-                    turns inside of it; absent where all count;
+                    ``prompt_ids``, ``chosen_ids``, ``rejected_ids``: token ids, uncut; beside or instead of the latter
+                    ``third_ids``, ``completion_ids``, or lists, ``responses_ids``, and ``ranking`` (see `feedback`);
+                    ``chosen_mask`` and so on: 1 for tokens that count as the response, 0 for those of others' turns
+                    inside of it; absent where all count;
                     ``sample_ids``: lists of token ids, where reference samples were asked for;
                     ``row_number``: the row's number in its file, or in the data set as it was given;
                     and those that were to be kept
@@ -43,6 +43,7 @@ class PreferenceData:
     source          the file or files it came from, or its name
     tokenizer       a digest of the tokenizer
     max_length, max_positions   the limits that the rows were checked for
+    feedback        what kind they are
 
     Example:
         >>> data = PreferenceData.read("pairs.jsonl", tokenizer, max_length=512)  # doctest: +SKIP
@@ -56,6 +57,7 @@ class PreferenceData:
     tokenizer: str
     max_length: int | None
     max_positions: int | None = None
+    feedback: Feedback = PAIRS
 
     @classmethod
     def read(
@@ -86,6 +88,7 @@ class PreferenceData:
         max_positions: int | None = None,
         on_bad_rows: str = "error",
         reference_samples: str = "no",
+        feedback: str | None = None,
         keep_columns: Sequence[str] = (),
         columns: str | Mapping[str, str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -103,7 +106,9 @@ class PreferenceData:
             on_bad_rows: ``"error"`` refuses rows that cannot be trained on, ``"drop"`` leaves them out.
             reference_samples: ``"needed"`` makes ``sample_ids`` of the column ``reference_samples`` or
                 ``reference_sample_ids``; ``"no"`` leaves these alone.
-            keep_columns: further columns to keep; those of `rows.NUMBERS` must hold finite numbers.
+            feedback: one of `feedback.KINDS`; None takes pairs, single responses or lists, by the columns.
+            keep_columns: further columns to keep; those of `Feedback.numbers` must hold finite ones. Of single
+                responses label and score are kept where none of them is named.
             columns: which column is what, as in `parse_columns`.
             chat_template_kwargs: for the tokenizer's chat template.
             source: what the data set is called where its rows do not say which file they come from.
@@ -121,24 +126,32 @@ class PreferenceData:
         digest = tokenizer_digest(tokenizer)
         before: list[Problem] = []
         if isinstance(rows, PreferenceData):
-            if rows._serves(digest, max_length, max_positions, reference_samples, keep_columns):
+            same = rows._serves(digest, max_length, max_positions, reference_samples, keep_columns)
+            if same and feedback in (None, rows.feedback.name):
                 return replace(rows, name=name, report=replace(rows.report, name=name))
             before, source, rows = rows.report.dropped, source or rows.source, rows.rows
         given = Given.of(rows, name, source, parse_columns(columns))
-        check_columns(given.called, given.names)
+        kind = feedback_of(given.names, feedback)
+        check_columns(given.called, given.names, kind.sides)
+        if kind == LISTS and not set(ORDERS) & set(given.names):
+            raise ValueError(
+                f"{given.called} must have the column 'ranking' or 'scores'; its columns are {given.names}"
+            )
         require(given.called, given.names, keep_columns)
         if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(given.names):
             require(given.called, given.names, SAMPLE_COLUMNS[:1])
-        kept = [column for column in keep_columns if column not in MADE]
+        own = (LABEL, SINGLE_DATA[0]) if kind == SINGLES and not {LABEL, *SINGLE_DATA} & set(keep_columns) else ()
+        kept = [column for column in given.names if column in (*keep_columns, *own) and column not in MADE]
         maker = RowMaker(
+            kind,
             Encoder(tokenizer, dict(chat_template_kwargs or {})),
             "prompt" not in given.names,
             frozenset(given.json_columns),
-            given.are_of(digest),
+            given.are_of(digest, kind),
             max_length,
             max_positions,
             reference_samples == "needed",
-            kept_features(kept, given.rows.features or {}),
+            kept_features(kind, kept, given.rows.features or {}),
         )
         report = DataReport(name)
         make = make_stream if isinstance(given.rows, IterableDataset) else make_all
@@ -146,7 +159,7 @@ class PreferenceData:
         made.info.description = MARK.format(digest)
         report.dropped[:0] = before
         report.rows += len(before)
-        return cls(name, made, report, given.source, digest, max_length, max_positions)
+        return cls(name, made, report, given.source, digest, max_length, max_positions, kind)
 
     def _serves(
         self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
@@ -168,6 +181,12 @@ class PreferenceData:
         return [name for name in names if name != ORIGIN]
 
     @staticmethod
+    def called(name: str, rows: Any) -> str:
+        """What a data set is called in messages about its columns: its name, and the files that it comes from."""
+        source = rows.source if isinstance(rows, PreferenceData) else files_of(rows) or name
+        return name if source == name else f"{name} ({source})"
+
+    @staticmethod
     def is_prepared(rows: Any) -> bool:
         """Whether a data set is the ``rows`` of `PreferenceData`."""
         return isinstance(rows, Dataset | IterableDataset) and bool(MARKED.search(rows.info.description or ""))
@@ -178,7 +197,9 @@ class PreferenceData:
         if not isinstance(self.rows, Dataset):
             return ""
         digest = hashlib.sha256()
-        columns = [c for c in (*TOKEN_COLUMNS, *MASKS, "sample_ids", *NUMBERS) if c in self.rows.column_names]
+        kind = self.feedback
+        columns = [*kind.token_columns, *kind.masks, "sample_ids", *kind.numbers, *kind.vectors, "ranking"]
+        columns = [column for column in columns if column in self.rows.column_names]
         digest.update(repr(columns).encode())
         for batch in self.rows.select_columns(columns).with_format("arrow").iter(1000):
             for column in columns:
@@ -199,76 +220,3 @@ class PreferenceData:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What `PreferenceData.from_rows` was given, as a data set of `datasets`.
-
-    names           of its columns
-    json_columns    those that hold JSON text
-    source          as in `PreferenceData`
-    called          what the data set is called in messages about its columns
-    """
-
-    rows: Any
-    names: list[str]
-    json_columns: list[str]
-    source: str
-    called: str
-
-    @classmethod
-    def of(cls, rows: Any, name: str, source: str | None, columns: Mapping[str, str]) -> Given:
-        """Raises TypeError or ValueError for what is no data set, has no rows, or lacks one of ``columns``."""
-        rows, first = _opened(rows, name)
-        source = source or _sources(rows, first, name)
-        called = name if source == name else f"{name} ({source})"
-        rows, json_columns = as_json_text(rows)
-        if columns:
-            rows, first = _opened(named(rows, columns, called, list(first)), name)
-            rows, json_columns = as_json_text(rows)
-        return cls(rows, [column for column in first if column != ORIGIN], json_columns, source, called)
-
-    def are_of(self, tokenizer: str) -> bool:
-        """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.
-
-        Raises:
-            ValueError: if another tokenizer has made them.
-        """
-        made_by = set(MARKED.findall(self.rows.info.description or ""))
-        if made_by - {tokenizer}:
-            what = "has tokens of another tokenizer, or of another chat template"
-            raise ValueError(f"{self.called} {what}: give its texts instead")
-        return bool(made_by) and set(TOKEN_COLUMNS) <= set(self.names)
-
-
-def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
-    """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
-    if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
-        rows = to_dataset(rows)
-    if isinstance(rows, IterableDataset):
-        first = next(iter(rows), None)
-        if first is None:
-            raise ValueError(f"{name} must have rows, but it is empty")
-        return rows, first
-    if isinstance(rows, Dataset):
-        rows = rows.with_format(None)
-    else:
-        hint = ""
-        if isinstance(rows, Mapping):
-            hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
-        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
-        raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
-    if not len(rows):
-        raise ValueError(f"{name} must have rows, but it is empty")
-    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
-    return rows, dict.fromkeys(rows.column_names) | first
-
-
-def _sources(rows: Any, first: Mapping[str, Any], name: str) -> str:
-    """The files that rows come from, as far as that is known beforehand."""
-    if not first.get(ORIGIN):
-        return name
-    origins = rows[ORIGIN] if isinstance(rows, Dataset) else [first[ORIGIN]]
-    files = dict.fromkeys(value["file"] for value in origins if value and value["file"])
-    return " + ".join(files) or name

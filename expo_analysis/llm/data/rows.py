@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Features, Json, List, Value
 
-from .checks import check_pair, check_samples
-from .columns import NAMED, SCORES, TOKEN_COLUMNS
-from .conversation import assistant, kind_of
-from .forms import Pair, Remark, field_of, pair_of, template_arguments
+from .checks import check_example, check_samples
+from .columns import NAMED
+from .conversation import assistant
+from .feedback import KINDS, Feedback, check_count, checked, ranking_of
+from .forms import Example, Remark, example_of, field_of, template_arguments
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
-from .tokens import Encoder, Ids, check_lengths, encode, encode_samples, tokenizer_digest
+from .tokens import Encoder, Ids, Tokens, check_lengths, encode, encode_samples, tokenizer_digest
 
-MASKS = ("chosen_mask", "rejected_mask")
 ROW_NUMBER = "row_number"
 
-MADE = (*TOKEN_COLUMNS, *MASKS, "sample_ids", ROW_NUMBER)
+MADE = (
+    *dict.fromkeys(column for kind in KINDS.values() for column in (*kind.token_columns, *kind.masks)),
+    *("ranking", "sample_ids", ROW_NUMBER),
+)
 """The columns of `PreferenceData`, besides those that are kept."""
-
-NUMBERS = ("weight", *(column for pair in SCORES for column in pair), "ref_chosen_logps", "ref_rejected_logps")
-"""Columns that hold a finite number, where they are to be kept."""
 
 PROBLEM, REMARKS, KIND, MASKED = "__problem__", "__remarks__", "__kind__", "__masked__"
 NOTES = {
@@ -42,6 +42,7 @@ class RowMaker:
     """Called with a row and its number, as `datasets.Dataset.map` does it, perhaps in several processes.
 
     Args:
+        feedback: the kind of the rows.
         encoder: of the tokenizer.
         implicit: whether there is no column of prompts.
         json_columns: those that hold JSON text.
@@ -51,6 +52,7 @@ class RowMaker:
         keep: columns that are kept, with their features.
     """
 
+    feedback: Feedback
     encoder: Encoder
     implicit: bool
     json_columns: Collection[str]
@@ -61,30 +63,53 @@ class RowMaker:
     keep: Mapping[str, Any] = field(default_factory=dict)
 
     def features(self) -> Features:
-        tokens = List(Value("int32"))
-        ids = {name: tokens for name in TOKEN_COLUMNS} | {name: List(Value("int8")) for name in MASKS}
-        samples = {"sample_ids": List(tokens)} if self.samples else {}
-        return Features(
-            ids | samples | {ROW_NUMBER: Value("int64")} | dict(self.keep) | {ORIGIN: ORIGIN_FEATURES} | NOTES
-        )
+        kind, tokens, counts = self.feedback, List(Value("int32")), List(Value("int8"))
+        found: dict[str, Any] = {"prompt_ids": tokens}
+        found |= {name: List(tokens) if kind.listed else tokens for name in kind.token_columns[1:]}
+        found |= {name: List(counts) if kind.listed else counts for name in kind.masks}
+        found |= {"ranking": tokens} if kind.listed else {}
+        found |= {"sample_ids": List(tokens)} if self.samples else {}
+        return Features(found | {ROW_NUMBER: Value("int64")} | dict(self.keep) | {ORIGIN: ORIGIN_FEATURES} | NOTES)
 
     def __call__(self, row: Mapping[str, Any], number: int) -> dict[str, Any]:
         place = self.place(row, number)
         remarks: list[str] = []
-        made: dict[str, Any] = {name: [] for name in (*TOKEN_COLUMNS, *MASKS)} | {KIND: None, PROBLEM: None}
-        made |= {name: None for name in self.keep} | ({"sample_ids": []} if self.samples else {})
+        made: dict[str, Any] = {name: [] for name in (*self.feedback.token_columns, *self.feedback.masks)}
+        made |= {KIND: None, PROBLEM: None} | {name: None for name in self.keep}
+        made |= ({"ranking": []} if self.feedback.listed else {}) | ({"sample_ids": []} if self.samples else {})
+        masked = False
         try:
-            made |= self._tokens(row, remarks.append)
-            made |= {name: self._kept(name, row.get(name)) for name in self.keep}
+            tokens, kind = self._tokens(row, remarks.append)
+            masked = not all(map(all, tokens.masks.values()))
+            made |= self._columns(tokens) | self._beside(row, len(tokens.responses)) | {KIND: kind}
         except BadField as bad:
             made[PROBLEM] = note_of(bad)
-        masked = not all(all(made[name]) for name in MASKS)
         once = list(dict.fromkeys(remarks))  # a dictionary for its order
         return made | {ROW_NUMBER: place.row, ORIGIN: origin(place), REMARKS: once, MASKED: masked}
 
+    def _columns(self, tokens: Tokens) -> dict[str, Any]:
+        found = {"prompt_ids": tokens.prompt} | self.feedback.columns(tokens.responses, "_ids")
+        found |= self.feedback.columns(tokens.masks, "_mask")
+        return found | ({"sample_ids": tokens.samples} if self.samples else {})
+
+    def _beside(self, row: Mapping[str, Any], responses: int) -> dict[str, Any]:
+        """What else is kept of a row, checked."""
+        kind, checks = self.feedback, {*self.feedback.numbers, *self.feedback.vectors}
+        found: dict[str, Any] = {
+            name: checked(kind, name, self._decoded(name, row.get(name))) if name in checks else row.get(name)
+            for name in self.keep
+        }
+        if kind.listed:
+            given = {name: self._decoded(name, row.get(name)) for name in ("ranking", "scores")}
+            found["ranking"] = ranking_of(given, responses)
+            for name in ("scores", *kind.ref_columns):
+                if name in found:
+                    check_count(found[name], responses, name)
+        return found
+
     def digest(self) -> str:
         """Of all that what is made of a row depends on."""
-        settings = [self.implicit, sorted(self.json_columns), self.prepared, self.max_length]
+        settings = [self.feedback.name, self.implicit, sorted(self.json_columns), self.prepared, self.max_length]
         settings += [self.max_positions, self.samples, sorted(self.keep), self.encoder.template_arguments]
         return f"{tokenizer_digest(self.encoder.tokenizer)} {settings!r}"
 
@@ -94,7 +119,8 @@ class RowMaker:
             return place_of(row[ORIGIN])
         return Place(row[ROW_NUMBER] if self.prepared and ROW_NUMBER in row else number)
 
-    def _tokens(self, row: Mapping[str, Any], remark: Remark) -> dict[str, Any]:
+    def _tokens(self, row: Mapping[str, Any], remark: Remark) -> tuple[Tokens, str | None]:
+        """A row's tokens, and what they were made of; None where they came with the row."""
         unread = row.get(ORIGIN) or {}
         if unread.get("problem"):
             raise BadField(unread["field"], unread["problem"])
@@ -102,41 +128,47 @@ class RowMaker:
         for name in ("image", "images"):
             if row.get(name):
                 raise BadField(name, "it has an image; models of text only are trained here")
-        given = all(row.get(name) is not None for name in TOKEN_COLUMNS)
-        made = self._given(row) if given else self._written(row, remark)
-        check_lengths(made, self.max_length, self.max_positions, remark)
-        return made
+        given = all(row.get(name) is not None for name in self.feedback.token_columns)
+        tokens, kind = (self._given(row), None) if given else self._written(row, remark)
+        if self.feedback.listed and len(tokens.responses) < 2:
+            raise BadField(self.feedback.sides[0], "it must have at least two responses")
+        check_lengths(tokens, self.max_length, self.max_positions, remark)
+        return tokens, kind
 
     def _decoded(self, name: str, value: Any) -> Any:
         if value is not None and name in self.json_columns:
             return json.loads(value)
         return _unpadded(value) if name in NAMED else value
 
-    def _kept(self, name: str, value: Any) -> Any:
-        return number_of(name, self._decoded(name, value)) if name in NUMBERS else value
-
-    def _written(self, row: Mapping[str, Any], remark: Remark) -> dict[str, Any]:
+    def _written(self, row: Mapping[str, Any], remark: Remark) -> tuple[Tokens, str]:
         """The tokens of texts."""
-        pair = pair_of(row, self.implicit, self.encoder.template, remark)
-        check_pair(pair, self.encoder.end, self.encoder.controls, remark)
-        made = encode(pair, self.encoder, remark) | {KIND: "a conversation" if pair.conversational else "plain text"}
+        if self.feedback.listed and not self.feedback.values(row):
+            raise BadField(self.feedback.sides[0], "it must have at least two responses")
+        example = example_of(row, self.feedback, self.implicit, self.encoder.template, remark)
+        check_example(example, self.encoder.end, self.encoder.controls, remark)
+        tokens = encode(example, self.encoder, remark)
         if self.samples:
-            made["sample_ids"] = self._sample_ids(row, pair, made["prompt_ids"], remark)
-        return made
+            tokens.samples = self._sample_ids(row, example, tokens.prompt, remark)
+        return tokens, "a conversation" if example.conversational else "plain text"
 
-    def _given(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _given(self, row: Mapping[str, Any]) -> Tokens:
         """Tokens that come with the row."""
-        made: dict[str, Any] = {name: self._ids(name, row[name]) for name in TOKEN_COLUMNS}
-        for name, ids in zip(MASKS, TOKEN_COLUMNS[1:], strict=True):
-            mask = row.get(name) if self.prepared else None
-            made[name] = [1] * len(made[ids]) if mask is None else list(mask)
+        ids = self.feedback.values(row, "_ids")
+        given = {name: self._ids(re.sub(r"^\w+", r"\g<0>_ids", name), value) for name, value in ids.items()}
+        tokens = Tokens(self._ids("prompt_ids", row["prompt_ids"]), given, {})
+        masks = dict.fromkeys(given)
+        if self.prepared and all(row.get(name) is not None for name in self.feedback.masks):
+            masks = self.feedback.values(row, "_mask")
+        tokens.masks = {name: list(masks[name] or [1] * len(own)) for name, own in given.items()}
         prompt = row.get("prompt")
         if prompt is not None and not self.prepared:
-            self._check_prompt(row, prompt, made["prompt_ids"])
+            self._check_prompt(row, prompt, tokens.prompt)
         if self.samples:
-            pair = None if prompt is None else Pair(field_of("prompt", prompt, self.encoder.template, _nothing), [], [])
-            made["sample_ids"] = self._sample_ids(row, pair, made["prompt_ids"], _nothing)
-        return made
+            example = None
+            if prompt is not None:
+                example = Example(field_of("prompt", prompt, self.encoder.template, _nothing), {})
+            tokens.samples = self._sample_ids(row, example, tokens.prompt, _nothing)
+        return tokens
 
     def _ids(self, name: str, value: Any) -> Ids:
         if not isinstance(value, list) or not all(type(token) is int for token in value):
@@ -156,30 +188,32 @@ class RowMaker:
         if tokens != ids:
             raise BadField("prompt_ids", "they are not the prompt's tokens: were they made by another tokenizer?")
 
-    def _sample_ids(self, row: Mapping[str, Any], pair: Pair | None, prompt: Ids, remark: Remark) -> list[Ids]:
+    def _sample_ids(self, row: Mapping[str, Any], example: Example | None, prompt: Ids, remark: Remark) -> list[Ids]:
         given = row.get("sample_ids") if self.prepared else None
         if given is None:
             given = row.get("reference_sample_ids")
         if given is None:
-            return self._written_samples(row, pair, prompt, remark)
+            return self._written_samples(row, example, prompt, remark)
         if not isinstance(given, list) or not given:
             raise BadField("reference_sample_ids", "it must be a list of at least one response")
         if not all(given):
             raise BadField("reference_sample_ids", "one of them has no tokens")
         return [self._ids("reference_sample_ids", ids) for ids in given]
 
-    def _written_samples(self, row: Mapping[str, Any], pair: Pair | None, prompt: Ids, remark: Remark) -> list[Ids]:
+    def _written_samples(
+        self, row: Mapping[str, Any], example: Example | None, prompt: Ids, remark: Remark
+    ) -> list[Ids]:
         given = row.get("reference_samples")
         if not isinstance(given, list) or not given:
             raise BadField("reference_samples", "it must be a list of at least one response")
-        if pair is None:
+        if example is None:
             raise BadField("reference_samples", "they are text, and there is no text of the prompt before them")
         read = [field_of("reference_samples", sample, self.encoder.template, remark) for sample in given]
-        if pair.conversational:  # plain text is the assistant's, as in chosen and rejected
+        if example.conversational:  # plain text is the assistant's, as in chosen and rejected
             read = [[assistant(one)] if isinstance(one, str) else one for one in read]
-        check_samples(read, pair.conversational)
-        pair.samples = read
-        return encode_samples(pair, prompt, self.encoder, remark)
+        check_samples(read, example.conversational)
+        example.samples = read
+        return encode_samples(example, prompt, self.encoder, remark)
 
 
 def note_of(bad: BadField) -> dict[str, str]:
@@ -198,18 +232,9 @@ def _unpadded(value: Any) -> Any:
     return [_unpadded(part) for part in value] if isinstance(value, list) else value
 
 
-def number_of(name: str, value: Any) -> float:
-    """The value of a column of `NUMBERS`."""
-    try:
-        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise BadField(name, "it must be a finite number", f", got {kind_of(value)}: {value!r:.40}")
-    return number
-
-
-def kept_features(columns: Sequence[str], features: Mapping[str, Any]) -> dict[str, Any]:
+def kept_features(feedback: Feedback, columns: Sequence[str], features: Mapping[str, Any]) -> dict[str, Any]:
     """The features of columns that are to be kept."""
-    found = {name: Value("float64") if name in NUMBERS else features[name] for name in columns}
+    own: dict[str, Any] = dict.fromkeys(feedback.numbers, Value("float64"))
+    own |= dict.fromkeys(feedback.vectors, List(Value("float64")))
+    found = {name: own.get(name) or features[name] for name in columns}
     return {name: Json() if isinstance(feature, Json) else feature for name, feature in found.items()}

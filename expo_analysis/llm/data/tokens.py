@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from .checks import check_controls
+from .checks import check_controls, first_repeated
 from .conversation import Conversation
-from .forms import Pair, Remark, Text
+from .forms import Example, Remark, Text
 from .report import BadField
 
 Ids = list[int]
@@ -94,8 +95,18 @@ def common_beginning(first: Sequence[int], second: Sequence[int]) -> int:
     )
 
 
-def encode(pair: Pair, encoder: Encoder, remark: Remark) -> dict[str, Any]:
-    """``prompt_ids``, ``chosen_ids`` and ``rejected_ids`` of a pair, and ``chosen_mask``, ``rejected_mask``.
+@dataclass
+class Tokens:
+    """Token ids of a prompt and of its responses by name, and which of the latter count: 1, or 0 for others' turns."""
+
+    prompt: Ids
+    responses: dict[str, Ids]
+    masks: dict[str, Ids]
+    samples: list[Ids] = field(default_factory=list)
+
+
+def encode(example: Example, encoder: Encoder, remark: Remark) -> Tokens:
+    """The tokens of a row.
 
     Where the prompt's last tokens merge with a response's first ones, the response begins with the first token that is
     not the prompt's own.
@@ -103,13 +114,16 @@ def encode(pair: Pair, encoder: Encoder, remark: Remark) -> dict[str, Any]:
     Raises:
         BadField: where no token of a prompt is its own, and where the chat template leaves out a tool call.
     """
-    arguments = pair.template_arguments
-    if pair.conversational:
-        answer = pair.chosen[0]["role"] == pair.rejected[0]["role"] == "assistant"
-        prompt = encoder.conversation(pair.prompt, arguments, answer)
+    arguments = example.template_arguments
+    if example.conversational:
+        answer = all(response[0]["role"] == "assistant" for response in example.responses.values())
+        prompt = encoder.conversation(example.prompt, arguments, answer)
     else:
-        prompt = encoder.text(pair.prompt, remark)
-    whole = {side: encoder.response(pair.prompt, getattr(pair, side), arguments, remark) for side in SIDES}
+        prompt = encoder.text(example.prompt, remark)
+    whole = {
+        name: encoder.response(example.prompt, response, arguments, remark)
+        for name, response in example.responses.items()
+    }
     length = min(common_beginning(prompt, ids) for ids in whole.values())
     if prompt and not length:
         raise BadField("prompt", "its tokens merge with the first ones of a response, which leaves none of its own")
@@ -118,22 +132,19 @@ def encode(pair: Pair, encoder: Encoder, remark: Remark) -> dict[str, Any]:
             "that the chat template renders differently before a",
             "whose last tokens merge with those of a",
         )
-        remark(f"have a prompt {rendered if pair.conversational else merged} response")
-    found: dict[str, Any] = {"prompt_ids": prompt[:length]}
-    if pair.conversational:
-        _check_tool_calls("prompt", pair.prompt, prompt, encoder)
-    for side, ids in whole.items():
-        found[f"{side}_ids"] = ids[length:]
-        found[f"{side}_mask"] = [1] * (len(ids) - length)
-        if pair.conversational:
-            response = getattr(pair, side)
-            _check_tool_calls(side, response, ids[length:], encoder)
+        remark(f"have a prompt {rendered if example.conversational else merged} response")
+    found = Tokens(prompt[:length], {}, {})
+    if example.conversational:
+        _check_tool_calls("prompt", example.prompt, prompt, encoder)
+    for name, ids in whole.items():
+        found.responses[name] = ids[length:]
+        found.masks[name] = [1] * (len(ids) - length)
+        if example.conversational:
+            response = example.responses[name]
+            _check_tool_calls(name, response, ids[length:], encoder)
             if not answer or any(message["role"] != "assistant" for message in response):
-                found[f"{side}_mask"] = _turns(pair.prompt, response, arguments, ids, encoder, side)[length:]
+                found.masks[name] = _turns(example.prompt, response, arguments, ids, encoder, name)[length:]
     return found
-
-
-SIDES = ("chosen", "rejected")
 
 
 def _turns(
@@ -159,73 +170,73 @@ def _turns(
     return mask
 
 
-def _check_tool_calls(field: str, messages: Conversation, ids: Ids, encoder: Encoder) -> None:
+def _check_tool_calls(name: str, messages: Conversation, ids: Ids, encoder: Encoder) -> None:
     calls = [call for message in messages for call in message.get("tool_calls") or ()]
     if not calls:
         return
     text = encoder.tokenizer.decode(ids)
     for call in calls:
-        name = (call.get("function") or call).get("name") if isinstance(call, dict) else None
-        if not isinstance(name, str):
-            raise BadField(field, "a tool call must have a function with a name", f", got {call!r:.60}")
-        if name not in text:
-            raise BadField(field, "the tokenizer's chat template leaves out its tool calls")
+        called = (call.get("function") or call).get("name") if isinstance(call, dict) else None
+        if not isinstance(called, str):
+            raise BadField(name, "a tool call must have a function with a name", f", got {call!r:.60}")
+        if called not in text:
+            raise BadField(name, "the tokenizer's chat template leaves out its tool calls")
 
 
-def check_lengths(ids: dict[str, Any], max_length: int | None, max_positions: int | None, remark: Remark) -> None:
+def check_lengths(tokens: Tokens, max_length: int | None, max_positions: int | None, remark: Remark) -> None:
     """Raise for tokens that cannot be trained on within the limits.
 
     Args:
-        ids: as `encode` returns them, and ``sample_ids`` where there are any.
         max_length: longer sequences lose their end; None cuts nothing.
         max_positions: how many positions a model has that knows no others; None where there is no such limit.
     """
-    prompt, chosen, rejected = ids["prompt_ids"], ids["chosen_ids"], ids["rejected_ids"]
+    prompt, responses = tokens.prompt, tokens.responses
     room = None if max_length is None else max_length - len(prompt)
     if not prompt:
         raise BadField("prompt", "it has no tokens, so that nothing predicts a response's first one")
     if room is not None and room <= 0:
         what = f"it leaves no room for a response within max_length={max_length}"
         raise BadField("prompt", what, f": it has {len(prompt)} tokens")
-    for side in SIDES:
-        if not ids[f"{side}_ids"]:
-            raise BadField(side, "it has no tokens")
-        if not any(ids.get(f"{side}_mask", [1])[:room]):
-            raise BadField(side, f"none of the assistant's tokens are within max_length={max_length}")
-    if chosen == rejected:
-        raise BadField("rejected", "it has the same tokens as chosen")
-    if chosen[:room] == rejected[:room]:
-        raise BadField("rejected", f"it is the same as chosen within max_length={max_length}, and differs only after")
-    samples = ids.get("sample_ids") or []
+    for name, ids in responses.items():
+        if not ids:
+            raise BadField(name, "it has no tokens")
+        if not any(tokens.masks[name][:room]):
+            raise BadField(name, f"none of the assistant's tokens are within max_length={max_length}")
+    twice = first_repeated(responses)
+    if twice is not None:
+        raise BadField(twice[0], f"it has the same tokens as {twice[1]}")
+    twice = first_repeated({name: ids[:room] for name, ids in responses.items()})
+    if twice is not None:
+        what = f"it is the same as {twice[1]} within max_length={max_length}, and differs only after"
+        raise BadField(twice[0], what)
     if max_positions is not None:
-        _check_positions(ids, samples, max_length, max_positions)
+        _check_positions(tokens, max_length, max_positions)
     if room is not None:
-        if max(len(chosen), len(rejected)) > room:
+        if max(map(len, responses.values())) > room:
             remark(f"have a response that is cut at max_length={max_length}")
-        if any(len(sample) > room for sample in samples):
+        if any(len(sample) > room for sample in tokens.samples):
             remark(f"have a reference sample that is cut at max_length={max_length}")
 
 
-def _check_positions(ids: dict[str, Any], samples: Sequence[Ids], max_length: int | None, positions: int) -> None:
-    longest = len(ids["prompt_ids"])
-    sides = [(side, ids[f"{side}_ids"]) for side in SIDES] + [("reference_samples", sample) for sample in samples]
-    for field, response in sides:
-        length = longest + len(response)
+def _check_positions(tokens: Tokens, max_length: int | None, positions: int) -> None:
+    sides = [*tokens.responses.items(), *(("reference_samples", sample) for sample in tokens.samples)]
+    for name, response in sides:
+        length = len(tokens.prompt) + len(response)
         if length > positions and (max_length is None or max_length > positions):
             what = f"with its prompt it is longer than the model's {positions} positions; set max_length={positions}"
-            raise BadField(field, what, f": it has {length} tokens")
+            raise BadField(name, what, f": it has {length} tokens")
 
 
-def encode_samples(pair: Pair, prompt: Ids, encoder: Encoder, remark: Remark) -> list[Ids]:
+def encode_samples(example: Example, prompt: Ids, encoder: Encoder, remark: Remark) -> list[Ids]:
     """The tokens of reference samples after ``prompt``.
 
     Raises:
         BadField: where a sample's tokens merge with the prompt's, so that there is no telling where it begins.
     """
     found = []
-    for place, sample in enumerate(pair.samples):
+    for place, sample in enumerate(example.samples):
         check_controls("reference_samples", sample, encoder.end, encoder.controls, remark)
-        ids = encoder.response(pair.prompt, sample, pair.template_arguments, remark)
+        ids = encoder.response(example.prompt, sample, example.template_arguments, remark)
         if ids[: len(prompt)] != prompt:
             what = f"the tokens of response {place} merge with those of the prompt; give reference_sample_ids instead"
             raise BadField("reference_samples", what)

@@ -1,4 +1,4 @@
-"""Batches that several processes share: how many pairs a step has, and which rows only fill up and do not count.
+"""Batches that several processes share: how many examples a step has, and which rows only fill up and do not count.
 
 Every process gets as many rows. accelerate repeats rows of a data set at the end of a pass, and a stream is filled up
 here; neither is counted twice.
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from transformers import EvalPrediction
+
+from .links import Links
 
 FILLER = -1
 """The row number of a row that does not count."""
@@ -69,30 +71,38 @@ def mark_repeated(batch: dict[str, Any], accelerator: Any, drop_last: bool) -> N
     if accelerator.num_processes == 1 or "counted" in batch or not even or not state.end_of_dataloader:
         return
     if state.remainder > 0:  # so many rows of all processes' last batches are new
-        pairs = len(batch["input_ids"]) // 2
-        places = accelerator.process_index * pairs + torch.arange(pairs)
+        examples = len(batch["rows"])
+        places = accelerator.process_index * examples + torch.arange(examples)
         batch["counted"] = (places < state.remainder).to(batch["input_ids"].device)
 
 
 def tokens_in(batch: dict[str, Any]) -> int:
-    """How many tokens a batch's pairs have, prompts included, without those that only fill up."""
+    """How many tokens a batch's responses have, prompts included, without those that only fill up."""
     mask: Tensor = batch["attention_mask"]
-    counted = batch["counted"].repeat(2) if "counted" in batch else slice(None)
-    return int(mask[counted].sum())
+    if "counted" not in batch:
+        return int(mask.sum())
+    owner = Links.of_batch(batch).owner.to(mask.device)
+    return int(mask[batch["counted"].to(mask.device)[owner]].sum())
 
 
 @dataclass(frozen=True)
 class StepTotals:
-    """How many pairs, and tokens of chosen responses, a step has in all its micro-batches and processes."""
+    """How many examples, and tokens of chosen responses, a step has in all its micro-batches and processes."""
 
     pairs: float
     tokens: float
 
     @classmethod
-    def of(cls, batches: list[dict[str, Any]], accelerator: Any, device: torch.device) -> StepTotals:
-        totals = torch.zeros(2, dtype=torch.long, device=device)
+    def of(
+        cls, batches: list[dict[str, Any]], accelerator: Any, device: torch.device, links: Callable[[Any], Links]
+    ) -> StepTotals:
+        """Those of a step; ``links`` gives the links of a batch."""
+        totals = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         for batch in batches:
-            lengths = batch["completion_mask"][: len(batch["input_ids"]) // 2, 1:].sum(dim=1)
-            counted = batch["counted"] if "counted" in batch else torch.ones_like(lengths, dtype=torch.bool)
-            totals += torch.stack([counted.sum(), lengths[counted].sum()]).to(device)
+            lengths = batch["completion_mask"][:, 1:].sum(dim=1)
+            own = links(batch).to(lengths.device)
+            if "counted" in batch:
+                own = own.only(batch["counted"].to(lengths.device).nonzero()[:, 0])
+            tokens = (own.chosen.to(totals.dtype) * lengths[own.ends[0]]).sum()
+            totals += torch.stack([tokens.new_tensor(own.examples), tokens]).to(device)
         return cls(*add_up(totals, accelerator).tolist())

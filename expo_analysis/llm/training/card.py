@@ -63,7 +63,7 @@ def write(
         "",
         f"# {title}",
         "",
-        f"{_kind(trainer, base, on_hub)}, fine-tuned on preferences by expo-analysis. What was minimised, per pair:",
+        f"{_kind(trainer, base, on_hub)}, fine-tuned on preferences by expo-analysis. What was minimised, per row:",
         "",
         "| | |",
         "|---|---|",
@@ -106,14 +106,15 @@ def facts(trainer: Any, dataset_name: str | None = None) -> Iterator[tuple[str, 
     if rules.router_coef:
         yield "weight of the load-balancing loss", f"{rules.router_coef:g}"
     data = trainer.data
-    rows = f", {len(data.rows)} pairs" if hasattr(data.rows, "__len__") else ", a stream"
+    rows = f", {len(data.rows)} {data.feedback.name}" if hasattr(data.rows, "__len__") else ", a stream"
     yield (
         "data",
         (dataset_name or data.source) + rows + (f", fingerprint `{data.fingerprint}`" if data.fingerprint else ""),
     )
     size = args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
     rate = f"learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value})"
-    yield "training", f"{trainer.state.global_step} steps, {rate}, {size} pairs a step, seed {args.seed}"
+    rows = f"{size} {trainer.data.feedback.name} a step"
+    yield "training", f"{trainer.state.global_step} steps, {rate}, {rows}, seed {args.seed}"
     yield "versions", ", ".join(f"{name} {version}" for name in LIBRARIES if (version := _version(name)))
 
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..data.sampling import without_dropout
-from .collator import NUMBERS, ROWS
+from .collator import ROWS
 from .head import LOGITS, Ask, Way, base_of, candidates
+from .links import Links, feedback_in
 from .scores import at_least_float32
 
 
@@ -33,9 +34,10 @@ def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: 
     """
     bad, rows = (~torch.isfinite(losses)).nonzero().flatten().tolist(), batch["rows"].tolist()
     shown = ", ".join(f"{where(rows[place])}: {losses[place].item()}" for place in bad[:5])
+    fields = " or ".join(feedback_in(batch).sides)
     shown = shown or f"rows {rows}, whose losses are finite and whose mean is not"
     return (
-        f"the loss is not finite after step {step}, at {shown} (chosen or rejected of {name}). The weights are as they "
+        f"the loss is not finite after step {step}, at {shown} ({fields} of {name}). The weights are as they "
         "were before this step. Look at these rows, lower the learning rate or raise beta"
     )
 
@@ -46,16 +48,17 @@ AROUND = 16
 """How many positions before and after the beginning of a response are compared: few, as all have logits at once."""
 
 
-def first_pair(batch: dict[str, Any]) -> dict[str, Any]:
-    """The chosen and the rejected response of a batch's first pair, and its log-probabilities of the reference."""
-    pairs = len(batch["input_ids"]) // 2
-    rows = {name: batch[name][[0, pairs]] for name in ROWS}
-    return rows | {name: batch[name][:1] for name in NUMBERS if name in batch}
+def first_example(batch: dict[str, Any]) -> dict[str, Any]:
+    """The responses of a batch's first example, and its log-probabilities of the reference."""
+    own = (Links.of_batch(batch).owner == 0).to(batch["input_ids"].device)
+    rows = {name: batch[name][own] for name in ROWS}
+    kept = ("rows", "sizes", "ranking", *feedback_in(batch).ref_columns)
+    return rows | {"feedback": feedback_in(batch).name} | {name: batch[name][:1] for name in kept if name in batch}
 
 
 def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
-    """A few tokens of a batch's first pair, around the beginning of its responses."""
-    rows = first_pair(batch)
+    """A few tokens of a batch's first example, around the beginning of its responses."""
+    rows = first_example(batch)
     begin = int(rows["completion_mask"].argmax(dim=1).max())
     return {name: rows[name][:, max(0, begin - AROUND) : begin + AROUND] for name in ROWS}
 

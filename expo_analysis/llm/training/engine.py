@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..data.sampling import without_dropout
-from .checks import beginnings, choose_way, first_pair, start_tolerance
-from .collator import REF_COLUMNS
+from .checks import beginnings, choose_way, first_example, start_tolerance
 from .head import Ask, Way
+from .links import feedback_in
 from .logs import tell
 from .reference import ADAPTER_OFF, ReferencePolicy
 from .scores import Reference
@@ -20,6 +20,7 @@ from .step import (
     Rules,
     StepResult,
     batch_losses,
+    has_ref_logps,
     plain_rows,
     reference_states,
     rows_of,
@@ -62,7 +63,7 @@ class LossEngine:
             NotTheReference: at the start, where the reference should be the model and is not.
         """
         way = self.way("policy", model, batch)
-        if at_start and not self._checked and (REF_COLUMNS[0] in batch or not self.stored):
+        if at_start and not self._checked and (has_ref_logps(batch) or not self.stored):
             self._checked = True
             self.check_start(model, batch)
         reference = self._reference_states(model, batch) if self.rules.token_wise else None
@@ -71,24 +72,23 @@ class LossEngine:
         return batch_losses(self.rules, model, batch, way, reference, logps)
 
     def ref_logps(self, model: Any, batch: Batch) -> Tensor:
-        """log pi_ref of chosen and rejected responses, (2, B), summed over their tokens."""
-        if REF_COLUMNS[0] in batch:
+        """log pi_ref of all responses, (R,), summed over their tokens."""
+        if has_ref_logps(batch):
             return stored_ref_logps(batch, batch["input_ids"].device)
         return self.live_ref_logps(model, batch)
 
     def live_ref_logps(self, model: Any, batch: Batch) -> Tensor:
         """The same from the reference's own forward pass."""
         if self.reference is None:
-            raise ValueError(
-                f"the data must have the columns {list(REF_COLUMNS)}: there is no reference model beside them"
-            )
+            columns = list(feedback_in(batch).ref_columns)
+            raise ValueError(f"the data must have the columns {columns}: there is no reference model beside them")
         with self.reference.answering(model, self.accelerator.unwrap_model) as answering, self.accelerator.autocast():
             return self._logps(answering, plain_rows(batch), self.way("reference", answering, batch))
 
     def _logps(self, model: Any, rows: Batch, way: Way) -> Tensor:
         found = token_outputs(model, rows, Ask(way, self.rules.chunk))["log_probs"]
         mask = rows["completion_mask"][:, 1:].to(found.device) == 1
-        return sequence_logps(found, mask, self.rules.ld_alpha).view(2, -1)
+        return sequence_logps(found, mask, self.rules.ld_alpha)
 
     def _reference_states(self, model: Any, batch: Batch) -> Reference:
         assert self.reference is not None
@@ -112,20 +112,20 @@ class LossEngine:
         return max(torch.finfo(kind).eps for kind in {*(kinds or {torch.float32}), *([mixed] if mixed else [])})
 
     def check_start(self, model: Any, batch: Batch) -> None:
-        """Raise unless a reference that is the model itself gives the model's log-probabilities, on one pair.
+        """Raise unless a reference that is the model itself gives the model's log-probabilities, on one example.
 
         Raises:
             NotTheReference: with the largest difference, and what may have caused it.
         """
         if self.reference is None or not (self.stored or self.reference.derived):
             return
-        pair = first_pair(batch)
-        live = self.live_ref_logps(model, pair)
+        first = first_example(batch)
+        live = self.live_ref_logps(model, first)
         if self.stored:
-            expected = stored_ref_logps(pair, live.device)
+            expected = stored_ref_logps(first, live.device)
         else:
             with torch.no_grad(), without_dropout(model):
-                expected = self._logps(model, plain_rows(pair), self.ways["policy"])
+                expected = self._logps(model, plain_rows(first), self.ways["policy"])
         gap = (live.double() - expected.double()).abs().max()
         close = start_tolerance(live, self._rounding(self.accelerator.unwrap_model(model)))
         excess = self.accelerator.gather((gap - close).reshape(1)).max()

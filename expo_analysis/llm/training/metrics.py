@@ -8,6 +8,7 @@ loss                            the loss; of an evaluation set called a it is ev
 rewards/chosen, /rejected       lam log(pi/pi_ref); lam log pi for losses that do not read the reference (as in TRL's
                                 CPO trainer). TRL's ``beta`` is lam
 rewards/accuracies, /margins    how often, and by how much, the chosen response has the higher reward
+.../third                       the same of third responses
 logps/chosen, /rejected         log pi of the responses, aggregated as the loss is
 logits/chosen, /rejected        mean logit of the responses' tokens, over the vocabulary
 entropy, mean_token_accuracy    of the next-token distributions, on all responses and on the chosen ones
@@ -19,6 +20,10 @@ mass/both_fell                  share of pairs of which both responses have lost
 loss/preference, /regulariser   the two parts of the loss, the second before it is multiplied by lam
 aux_loss                        the load-balancing loss of a mixture of experts, before its coefficient
 ==============================  =======================================================================================
+
+Of lists all pairs count, each with its weight. Of single responses with labels ``chosen`` are the good ones and
+``rejected`` the others, and margins the difference of their means; of those with scores all are ``.../completion``. A
+mean over no response at all is left out of a log.
 
 Those with ``kl/`` and ``mass/`` need the reference's log-probabilities: they are there where the loss reads them, where
 its regulariser is token-wise, and where ``precompute_ref_log_probs`` is set (which costs one pass over the data, and no
@@ -39,6 +44,7 @@ import torch
 from torch import Tensor
 
 from ...numerics import exp
+from .links import Links
 
 Ratio = tuple[Tensor, Tensor]
 """Numerator and denominator of a mean: they add up over batches and processes."""
@@ -49,20 +55,22 @@ LIKELIHOOD = "_likelihood"
 
 @dataclass(frozen=True)
 class BatchValues:
-    """What the metrics of a batch of B pairs are made of; everything is detached.
+    """What the metrics of a batch with R responses are made of; everything is detached.
 
+    links                   the examples that count, B of them
     losses, regulariser     (B,), weighted, the latter None where there is none
-    logps, ref_logps        (2, B): log pi and log pi_ref of chosen and rejected, aggregated; the latter may be None
+    logps, ref_logps        (R,): log pi and log pi_ref of all responses, aggregated; the latter may be None
     reads_reference, lam    whether rewards are relative to the reference, and their scale
-    sequence_logps          (2, B): log pi, summed over tokens
+    sequence_logps          (R,): log pi, summed over tokens
     sequence_ref_logps      the same under pi_ref, or None where it is not known
-    lengths                 (2, B): numbers of tokens
-    entropy, mean_logits, is_top1   (2 B, T), per token
-    mask                    (2 B, T)
+    lengths                 (R,): numbers of tokens
+    entropy, mean_logits, is_top1   (R, T), per token
+    mask                    (R, T)
     token_kls               KL(pi_ref || pi), KL(pi || pi_ref) and length of each prefix that was compared, or None;
                             the first is None where the regulariser is another divergence
     """
 
+    links: Links
     losses: Tensor
     regulariser: Tensor | None
     logps: Tensor
@@ -80,7 +88,7 @@ class BatchValues:
 
     @property
     def rewards(self) -> Tensor:
-        """(2, B)."""
+        """(R,)."""
         if self.reads_reference and self.ref_logps is not None:
             return self.lam * (self.logps - self.ref_logps)
         return self.lam * self.logps
@@ -89,26 +97,35 @@ class BatchValues:
 def batch_metrics(values: BatchValues) -> dict[str, Ratio]:
     """The metrics of a batch, each as a numerator and a denominator."""
     found: dict[str, Ratio] = {}
-    rewards = values.rewards
-    for row, name in enumerate(("chosen", "rejected")):
-        found[f"rewards/{name}"] = mean(rewards[row])
-        found[f"logps/{name}"] = mean(values.logps[row])
-        found[f"logits/{name}"] = mean(values.mean_logits.chunk(2)[row], values.mask.chunk(2)[row])
-    margins = rewards[0] - rewards[1]
-    found["rewards/margins"] = mean(margins)
-    found["rewards/accuracies"] = mean((margins > 0).to(margins.dtype))
-    found["entropy"] = mean(values.entropy, values.mask)
-    found["mean_token_accuracy"] = mean(values.is_top1.chunk(2)[0].to(margins.dtype), values.mask.chunk(2)[0])
+    links, mask, rewards = values.links, values.mask, values.rewards
+    sides = {name: (at, weight.to(rewards)) for name, (at, weight) in links.sides().items()}
+    winner, loser = links.ends[:2]
+    share = links.share.to(rewards)
+    for name, (at, weight) in sides.items():
+        found[f"rewards/{name}"] = mean(rewards[at], weight)
+        found[f"logps/{name}"] = mean(values.logps[at], weight)
+        found[f"logits/{name}"] = mean(values.mean_logits[at], mask[at] * weight[:, None])
+    if links.compares:
+        margins = rewards[winner] - rewards[loser]
+        found["rewards/margins"] = mean(margins, share)
+        found["rewards/accuracies"] = mean((margins > 0).to(margins.dtype), share)
+    found["entropy"] = mean(values.entropy[links.rows], mask[links.rows])
+    at, weight = next(iter(sides.values()))
+    found["mean_token_accuracy"] = mean(values.is_top1[at].to(rewards.dtype), mask[at] * weight[:, None])
     found["loss/preference"] = mean(values.losses)
     if values.regulariser is not None:
         found["loss/regulariser"] = mean(values.regulariser)
     if values.sequence_ref_logps is not None:
         moved = values.sequence_logps - values.sequence_ref_logps
-        found["mass/chosen"], found["mass/rejected"] = mean(moved[0]), mean(moved[1])
-        found["mass/both_fell"] = mean((moved < 0).all(dim=0).to(moved.dtype))
-        ratio = exp(moved)
-        _add_kl(found, "reference_policy", -moved, values.lengths)
-        _add_kl(found, "policy_reference", ratio * moved - ratio + 1, values.lengths)
+        for name, (at, weight) in sides.items():
+            found[f"mass/{name}"] = mean(moved[at], weight)
+        if links.compares:
+            fell = (moved[winner] < 0) & (moved[loser] < 0)
+            found["mass/both_fell"] = mean(fell.to(moved.dtype), share.to(moved.dtype))
+        own, lengths = moved[links.rows], values.lengths[links.rows]
+        ratio = exp(own)
+        _add_kl(found, "reference_policy", -own, lengths)
+        _add_kl(found, "policy_reference", ratio * own - ratio + 1, lengths)
     if values.token_kls is not None:
         forward, reverse, lengths = values.token_kls
         if forward is not None:
@@ -122,11 +139,12 @@ def _add_kl(found: dict[str, Ratio], name: str, values: Tensor, lengths: Tensor)
     found[f"kl/{name}_per_token"] = (values.sum(), lengths.sum())
 
 
-def mean(values: Tensor, mask: Tensor | None = None) -> Ratio:
-    """Sum and number of the values, of those in the mask if there is one."""
-    if mask is None:
+def mean(values: Tensor, weights: Tensor | None = None) -> Ratio:
+    """Sum and number of the values, or their weighted sum and the sum of weights; at weight 0 they may be anything."""
+    if weights is None:
         return values.sum(), torch.tensor(values.numel(), device=values.device)
-    return torch.where(mask.bool(), values, values.new_zeros(())).sum(), mask.sum()
+    weights = weights.to(values.dtype)
+    return torch.where(weights > 0, values * weights, values.new_zeros(())).sum(), weights.sum()
 
 
 class Sums:
@@ -153,8 +171,10 @@ class Sums:
         """
         names = sorted(self._parts)
         above, below = add_up(torch.stack([self._parts[name] for name in names])).T.tolist()
-        found = {name: a / b if b else 0.0 for name, a, b in zip(names, above, below, strict=True)}
-        found["loss/preference"] += found.pop(LIKELIHOOD, 0.0)
+        found = {name: a / b for name, a, b in zip(names, above, below, strict=True) if b}
+        found["loss/preference"] = found.get("loss/preference", 0.0) + found.pop(LIKELIHOOD, 0.0)
+        if {"rewards/chosen", "rewards/rejected"} <= found.keys():  # single responses have no margins of their own
+            found.setdefault("rewards/margins", found["rewards/chosen"] - found["rewards/rejected"])
         found["loss"] = (
             found["loss/preference"]
             + strength * found.get("loss/regulariser", 0.0)

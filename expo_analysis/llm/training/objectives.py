@@ -8,16 +8,20 @@ preference term over tokens, and average those of their likelihood; so does any 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
+from ..._types import Array
 from ...divergences import Divergence
 from ...losses import IPO, SFT, PairObjective
 from ...losses.base import check_number, check_option
 from ...losses.facts import is_likelihood
+from ...losses.responses import reads_third
 from ...losses.statistics import PerToken, of_means
 from ...losses.terms import Sum
+from ...losses.unpaired import Unpaired
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 
 IPO_IS_AVERAGED = "its authors average log-ratios over tokens, says TRL; the paper's formula has none"
@@ -72,8 +76,27 @@ class Mixture:
         """Losses of pairs of certain responses of one token with these rewards, (2, B): nan where they have none."""
         certain, one = 0.0 * rewards[0], 0.0 * rewards[0] + 1.0
         data = {"reward_w": rewards[0], "reward_l": rewards[1], "length_w": one, "length_l": one}
-        read = [term.objective for term in self.terms if term.objective.data]
-        return sum(loss.one_per_pair(*[certain] * 4, *(data[name] for name in loss.data)) for loss in read)
+        read = [term.objective for term in self.terms if term.objective.data and data.keys() >= {*term.objective.data}]
+        return sum((loss.one_per_pair(*[certain] * 4, *(data[n] for n in loss.data)) for loss in read), certain)
+
+    @property
+    def reads_rewards(self) -> bool:
+        """Whether rewards are read, or what is derived of them."""
+        return any(term.objective.reads_rewards for term in self.terms)
+
+    @property
+    def reads_third(self) -> bool:
+        return any(reads_third(term.objective) for term in self.terms)
+
+    @cached_property
+    def unpaired(self) -> tuple[Term, ...]:
+        """The terms on single responses; see `losses.unpaired`."""
+        return tuple(
+            term
+            if term.aggregation == TOKEN_MEAN
+            else dataclasses.replace(term, objective=Unpaired(term.objective.lam, term.objective))
+            for term in self.terms
+        )
 
     @property
     def couples_pairs(self) -> bool:
@@ -157,8 +180,8 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
     of_likelihood = likelihood(objective)
     rest = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if not own)
     averaged = (t for t, own in zip(objective.terms, of_likelihood, strict=True) if own)
-    preference = Summands(objective.lam, Sum(tuple(rest)), objective.regulariser)
-    likelihoods, name = Summands(objective.lam, Sum(tuple(averaged))), objective.name
+    preference = Summands(objective.lam, objective, Sum(tuple(rest)), objective.regulariser)
+    likelihoods, name = Summands(objective.lam, objective, Sum(tuple(averaged))), objective.name
     return [
         Term(1.0, preference, "sum", f"preference of {name}"),
         Term(1.0, likelihoods, "mean", f"likelihood of {name}"),
@@ -166,7 +189,21 @@ def own_terms(objective: PairObjective, aggregation: str | None) -> list[Term]:
 
 
 @dataclass(frozen=True)
-class Summands(PairObjective):
+class Part(PairObjective):
+    """Something of an objective, which derives what that derives."""
+
+    of: PairObjective
+
+    @property
+    def reads_rewards(self) -> bool:
+        return self.of.reads_rewards
+
+    def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
+        return self.of.derived(known)
+
+
+@dataclass(frozen=True)
+class Summands(Part):
     """Some of the terms of an objective."""
 
     summands: Sum
@@ -183,10 +220,9 @@ class Summands(PairObjective):
 
 
 @dataclass(frozen=True)
-class OfMeans(PairObjective):
+class OfMeans(Part):
     """An objective that divides log-probabilities by lengths, as one of log-probabilities that are means already."""
 
-    of: PairObjective
     name: ClassVar[str] = "of_means"
 
     @property

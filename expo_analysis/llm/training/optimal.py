@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from .collator import NUMBERS, REF_COLUMNS
+from ..data.feedback import PAIRS
+from .collator import REF_COLUMNS
 
-SCORED = tuple(name for name in NUMBERS if name not in REF_COLUMNS)
+SCORED = tuple(name for name in (*PAIRS.numbers, *PAIRS.vectors) if name not in REF_COLUMNS)
 """Columns of a pair's rewards and its weight."""
 
 
@@ -25,13 +26,15 @@ def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
         rows: the ``rows`` of `PreferenceData`.
 
     Raises:
-        ValueError: for losses that couple the pairs of a batch, and for sharded models, whose gradients are not
-            in one place.
+        ValueError: for other rows than pairs, for losses that couple the pairs of a batch, and for sharded models,
+            whose gradients are not in one place.
     """
     if trainer.mixture.couples_pairs:
         raise ValueError(f"optimal_dataset is not used by {trainer.mixture}, which couples pairs")
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise ValueError("optimal_dataset must be left out under FSDP and DeepSpeed: gradients are sharded there")
+    if PAIRS.token_columns[1] not in rows.column_names or trainer.mixture.reads_third:
+        raise ValueError("optimal_dataset must hold pairs, which count in both orders")
     model = trainer.model
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.grad for parameter in trained]
@@ -46,8 +49,8 @@ def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
         batch = trainer.on_device(trainer.data_collator(examples + [_swapped(example) for example in examples]))
         with trainer.compute_loss_context_manager():
             result = trainer.pair_losses(model, batch)
-        logps = result.values.logps
-        weights = torch.sigmoid(logps[0] - logps[1])
+        logps = result.links.by_side(result.values.logps)
+        weights = torch.sigmoid(logps["chosen"] - logps["rejected"])
         ((weights * result.pairs(trainer.mixture.strength)).sum() / len(rows)).backward()
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))

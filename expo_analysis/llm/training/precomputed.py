@@ -22,8 +22,9 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .collator import REF_COLUMNS
+from ..data.feedback import Feedback
 from .identity import fingerprint, weights_fingerprint
+from .links import Links
 from .reference import COPY, FIRST_ADAPTER, prepare
 
 LIBRARIES = ("expo-analysis", "torch", "transformers", "peft")
@@ -58,17 +59,18 @@ def cache_key(**parts: Any) -> str:
 
 def with_ref_logps(
     dataset: Dataset,
+    feedback: Feedback,
     key: str,
     batches: Callable[[], Iterable[dict[str, Any]]],
     logps: Callable[[dict[str, Any]], Tensor],
     accelerator: Any,
 ) -> Dataset:
-    """The data set with the columns `REF_COLUMNS`, from the cache or computed now.
+    """The data set with `Feedback.ref_columns`, from the cache or computed now.
 
     Args:
         key: see `cache_key`; the main process's counts.
         batches: gives the batches of this process, in the data set's order.
-        logps: gives log pi_ref of a batch's responses, (2, B), summed over tokens.
+        logps: gives log pi_ref of a batch's responses, (R,), summed over tokens.
         accelerator: gathers what the processes found, without rows that only fill up batches.
     """
     shared = [key]
@@ -76,18 +78,31 @@ def with_ref_logps(
     path = cache_folder() / f"{shared[0]}.npy"
     known = [path.is_file()]
     broadcast_object_list(known, from_process=0)
+    sizes = [len(row) for row in dataset[feedback.token_columns[1]]] if feedback.listed else []
+    width = max(sizes, default=len(feedback.sides))
     if not known[0]:
-        found = [accelerator.gather_for_metrics(logps(batch).T.contiguous()).cpu() for batch in batches()]
+        tables = (_table(batch, logps(batch), width) for batch in batches())
+        found = [accelerator.gather_for_metrics(table).cpu() for table in tables]
         if accelerator.is_main_process:
             _write(path, torch.cat(found).double().numpy())
         accelerator.wait_for_everyone()
     values = np.load(path)
-    if values.shape != (len(dataset), 2):
+    if values.shape != (len(dataset), width):
         raise ValueError(f"{path} has {values.shape[0]} rows, and the data set {len(dataset)}: remove the file")
-    kept = dataset.remove_columns([name for name in REF_COLUMNS if name in dataset.column_names])
-    for place, name in enumerate(REF_COLUMNS):
+    kept = dataset.remove_columns([name for name in feedback.ref_columns if name in dataset.column_names])
+    if feedback.listed:
+        own = [row[:size].tolist() for row, size in zip(values, sizes, strict=True)]
+        return kept.add_column(feedback.ref_columns[0], own)
+    for place, name in enumerate(feedback.ref_columns):
         kept = kept.add_column(name, values[:, place].tolist())
     return kept
+
+
+def _table(batch: dict[str, Any], logps: Tensor, width: int) -> Tensor:
+    """Numbers of a batch's responses, (B, width), each example's own in a row; lists may be shorter."""
+    parts = list(Links.of_batch(batch).by_side(logps).values())
+    table = parts[0] if parts[0].ndim == 2 else torch.stack(parts, dim=1)
+    return torch.nn.functional.pad(table, (0, width - table.shape[1])).contiguous()
 
 
 def _write(path: Path, values: np.ndarray) -> None:
@@ -141,4 +156,8 @@ def precompute(trainer: Any, data: Any, size: int) -> Dataset:
     model = trainer.model
     if reference.model is None and trainer.is_deepspeed_enabled:
         model = prepare(model, accelerator)  # whole, or gathered part by part
-    return with_ref_logps(data.rows, key, batches, lambda batch: engine.live_ref_logps(model, batch), accelerator)
+
+    def logps(batch: dict[str, Any]) -> Tensor:
+        return engine.live_ref_logps(model, batch)
+
+    return with_ref_logps(data.rows, data.feedback, key, batches, logps, accelerator)

@@ -92,28 +92,14 @@ class TokenDivergence:
         return self.divergence(token_logp, ref_token_logp)
 
 
-def per_pair(
-    estimator: str,
-    logp_w: Tensor,
-    logp_l: Tensor,
-    logp_samples: Tensor | None = None,
-    divergence: Tensor | None = None,
-) -> Tensor:
-    """The regulariser's estimate for each pair, shape (B,).
+def per_response(estimator: str, values: Tensor) -> Tensor:
+    """The regulariser's estimate along each response, of those whose mean is that of an example, (R,).
 
     Args:
-        logp_w, logp_l: log pi of the pair's responses, shape (B,).
-        logp_samples: log pi of samples of the reference, shape (B, K).
-        divergence: sum_t of the token-wise divergence along K prefixes of each pair, shape (B, K): its two responses
-            or its samples of the reference. It is averaged over K.
+        values: of `own_responses` and `reference_samples` log pi of the example's responses, or of its samples of the
+            reference; of the others sum_t of the token-wise divergence along these.
     """
-    if estimator == "own_responses":
-        return own_responses(logp_w, logp_l)
-    if estimator == "reference_samples":
-        if logp_samples is None:
-            raise ValueError("logp_samples must be given to the estimator reference_samples")
-        return reference_samples(logp_samples)
     check_option("regulariser_estimator", estimator, ESTIMATORS)
-    if divergence is None:
-        raise ValueError(f"divergence must be given to the estimator {estimator}")
-    return divergence.mean(dim=1)
+    if estimator == "own_responses":
+        return own_responses(values, values)
+    return reference_samples(values[:, None]) if estimator == "reference_samples" else values

@@ -15,12 +15,14 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
 from ..data.columns import score_columns
+from ..data.feedback import PAIRS
 from ..data.rows import ROW_NUMBER
 from . import modelling
-from .collator import REF_COLUMNS, rewards_of
+from .collator import rewards_of
 from .config import PreferenceConfig
 from .identity import weights_fingerprint
 from .logs import tell
+from .needs import columns_for, feedback_for
 from .objectives import Mixture, make_mixture
 from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
 from .regulariser import CONSERVES, resolve_estimator
@@ -157,16 +159,18 @@ class DataRoom:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
         columns = PreferenceData.columns_of(rows)
-        kept = ["weight"] if "weight" in columns else []
-        scores = score_columns(name, columns, str(self.rules.mixture)) if self.rules.reads_rewards else ()
-        kept += scores
+        called = PreferenceData.called(name, rows)
+        kind = feedback_for(called, columns, self.rules)
+        kept = columns_for(called, columns, kind, self.rules.mixture)
+        reads = kind == PAIRS and any(name.startswith("reward_") for name in self.rules.mixture.data)
+        scores = score_columns(called, columns, str(self.rules.mixture)) if reads else ()
         if self.args.use_ref_columns:
-            missing = [column for column in REF_COLUMNS if column not in columns]
+            missing = [column for column in kind.ref_columns if column not in columns]
             if missing:
-                raise ValueError(f"{name} must have the column {missing[0]!r}, which use_ref_columns asks for")
-            kept += REF_COLUMNS
-        elif any(column in columns for column in REF_COLUMNS):
-            tell(f"{name}: its columns {', '.join(REF_COLUMNS)} are not used; use_ref_columns=True takes them")
+                raise ValueError(f"{called} must have the column {missing[0]!r}, which use_ref_columns asks for")
+            kept += kind.ref_columns
+        elif any(column in columns for column in kind.ref_columns):
+            tell(f"{name}: its columns {', '.join(kind.ref_columns)} are not used; use_ref_columns=True takes them")
         if self.all_columns:
             kept += [column for column in columns if column not in kept]
         data = PreferenceData.from_rows(
@@ -177,6 +181,7 @@ class DataRoom:
             max_positions=self.positions,
             on_bad_rows=self.args.on_bad_rows,
             reference_samples="needed" if self.rules.uses_samples else "no",
+            feedback=kind.name,
             keep_columns=kept,
             num_proc=self.args.dataset_num_proc,
         )

@@ -2,7 +2,7 @@ r"""What a batch's loss is: forward pass, reference, estimator, losses. Plain fu
 
     loss of a pair = sum_k w_k objective_k.loss(log pi_w, log pi_l, log pi_ref,w, log pi_ref,l)  +  lam * regulariser
 
-the very objectives that `expo_analysis.solve` solves.
+the very objectives that `expo_analysis.solve` solves. What stands for a pair where the data have none is in `links`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.feedback import Feedback
 from .aggregation import TOKEN_MEAN, aggregate, scale, shared_length_weights
 from .checks import arguments_of, labels_of
-from .collator import REF_COLUMNS, ROWS, data_of, with_samples
+from .collator import ROWS, with_samples
 from .head import Ask, Way
+from .links import Links, feedback_in
 from .metrics import LIKELIHOOD, BatchValues, Ratio, batch_metrics
 from .objectives import Mixture
-from .regulariser import TOKEN_WISE, TokenDivergence, per_pair
+from .preference import preference_losses
+from .regulariser import TOKEN_WISE, TokenDivergence, per_response
 from .scores import Reference
 
 Batch = dict[str, Any]
@@ -58,10 +61,9 @@ class Rules:
         """Whether a batch must have samples of the reference."""
         return self.estimator == "reference_samples" or self.on_samples
 
-    @property
-    def reads_rewards(self) -> bool:
-        """Whether a batch must have rewards of both responses."""
-        return any(name.startswith("reward_") for name in self.mixture.data)
+    def links(self, batch: Batch) -> Links:
+        """Which responses of a batch are compared."""
+        return Links.of_batch(batch, scored=self.mixture.reads_rewards)
 
     @property
     def reads_reference(self) -> bool:
@@ -71,14 +73,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a batch of B pairs that count gives.
+    """What a batch of B examples that count, such as pairs, gives.
 
     preference      (B,): the sum over terms, with their weights and those of the pairs
     regulariser     (B,) or None, weighted alike, not multiplied by lambda
     likelihood      of terms that are means over all tokens: weight times the sum of -log pi over tokens, and how many
     aux_loss        of the router, a mean over the batch's tokens, or None
     values          what metrics are made of
-    logps           log pi and, where it is known, log pi_ref of the responses of all pairs, summed over tokens: (2, B')
+    links           of the whole batch, with examples that do not count
+    logps           log pi and, where it is known, log pi_ref of all of its responses, summed over tokens: (R,)
     """
 
     preference: Tensor
@@ -86,6 +89,7 @@ class StepResult:
     likelihood: tuple[Tensor, Tensor] | None
     aux_loss: Tensor | None
     values: BatchValues
+    links: Links
     logps: dict[str, Tensor]
 
     def pairs(self, strength: float) -> Tensor:
@@ -112,21 +116,21 @@ class StepResult:
         return found
 
     def predictions(self) -> dict[str, Tensor]:
-        """log-probabilities of every pair's responses, (B',) each, by name."""
+        """log-probabilities of every example's responses, (B',) each or (B', K) of lists, by name."""
         return {
-            f"{who}_{side}_logps": row.detach()
-            for who, both in self.logps.items()
-            for side, row in zip(("chosen", "rejected"), both, strict=True)
+            f"{who}_{side}_logps": values.detach()
+            for who, logps in self.logps.items()
+            for side, values in self.links.by_side(logps).items()
         }
 
 
 def plain_rows(batch: Batch) -> Batch:
-    """The rows of chosen and rejected responses."""
+    """The rows of all responses."""
     return {name: batch[name] for name in ROWS}
 
 
 def rows_of(rules: Rules, batch: Batch) -> Batch:
-    """The rows of the forward pass: chosen, rejected, and samples of the reference where they are used."""
+    """The rows of the forward pass: responses, and samples of the reference where they are used."""
     return plain_rows(with_samples(batch, rules.pad_token_id) if rules.uses_samples else batch)
 
 
@@ -146,7 +150,7 @@ def reference_states(model: Any, rows: Batch, way: Way, copy_head: bool) -> Refe
 
 
 def sequence_logps(log_probs: Tensor, mask: Tensor, ld_alpha: float | None) -> Tensor:
-    """log pi of responses (2 B,), summed over their tokens, or with LD-DPO's weights."""
+    """log pi of responses (R,), summed over their tokens, or with LD-DPO's weights."""
     if ld_alpha is not None:
         log_probs = log_probs * shared_length_weights(mask, ld_alpha)
     return aggregate(log_probs, mask, "sum")
@@ -174,41 +178,37 @@ def batch_losses(
         model: the policy, wrapped or not, after `head.add_scores`.
         way: how its logits are made.
         reference: where the regulariser is token-wise.
-        ref_logps: gives log pi_ref of the responses, (2, B'), or None where nothing reads it, for all B' pairs.
+        ref_logps: gives log pi_ref of all responses, (R,), or None where nothing reads it.
     """
-    everyone = len(batch["input_ids"]) // 2
-    keep = batch["counted"].nonzero()[:, 0] if "counted" in batch else torch.arange(everyone)
+    everyone, responses = rules.links(batch), slice(0, len(batch["input_ids"]))
+    keep = batch["counted"].nonzero()[:, 0] if "counted" in batch else torch.arange(everyone.examples)
     rows = rows_of(rules, batch)
     outputs = token_outputs(model, rows, policy_ask(rules, way, reference))
     device = outputs["log_probs"].device
     keep, mask = keep.to(device), rows["completion_mask"][:, 1:].to(device) == 1
-    chosen_and_rejected = slice(0, 2 * everyone)
-    lengths = mask[chosen_and_rejected].sum(dim=1).view(2, everyone)
-    sums = sequence_logps(outputs["log_probs"][chosen_and_rejected], mask[chosen_and_rejected], rules.ld_alpha)
-    sums = sums.view(2, everyone)
-    ref_sums = None if ref_logps is None else ref_logps().to(sums).view(2, everyone)
+    everyone = everyone.to(device)
+    links, lengths = everyone.only(keep), mask[responses].sum(dim=1)
+    sums = sequence_logps(outputs["log_probs"][responses], mask[responses], rules.ld_alpha)
+    ref_sums = None if ref_logps is None else ref_logps().to(sums)
 
-    weights = _pair_weights(rules, batch, outputs, mask[chosen_and_rejected])[:, keep]
-    kept = (sums[:, keep], None if ref_sums is None else ref_sums[:, keep], lengths[:, keep])
-    data = data_of(batch, lengths.to(sums.dtype), rules.reads_rewards)
-    own = {name: value[keep] for name, value in data.items()}
-    losses, likelihood = _preference(rules.mixture, *kept, own, weights[0])
-    regulariser, token_kls = _regulariser(rules, outputs, sums, mask, keep)
-    both = torch.cat([keep, keep + everyone])
+    weights = _weights(rules, batch, outputs, mask[responses], everyone)[:, keep]
+    losses, likelihood = preference_losses(rules.mixture, everyone, keep, sums, ref_sums, lengths, batch, weights[0])
+    regulariser, token_kls = _regulariser(rules, outputs, mask, everyone, keep)
     how = next((term.aggregation for term in rules.mixture.terms if term.aggregation != TOKEN_MEAN), "sum")
     values = BatchValues(
+        links=links,
         losses=(weights.prod(dim=0) * losses).detach(),
         regulariser=None if regulariser is None else (weights[0] * regulariser).detach(),
-        logps=scale(kept[0], kept[2], how).detach(),
-        ref_logps=None if kept[1] is None else scale(kept[1], kept[2], how),
+        logps=scale(sums, lengths, how).detach(),
+        ref_logps=None if ref_sums is None else scale(ref_sums, lengths, how),
         reads_reference=rules.mixture.needs_reference,
         lam=rules.mixture.objective.lam,
-        sequence_logps=kept[0].detach(),
-        sequence_ref_logps=kept[1],
-        lengths=kept[2],
-        mask=mask[both],
+        sequence_logps=sums.detach(),
+        sequence_ref_logps=ref_sums,
+        lengths=lengths,
+        mask=mask[responses],
         token_kls=token_kls,
-        **{name: outputs[name][both].detach() for name in ("entropy", "mean_logits", "is_top1")},
+        **{name: outputs[name][responses].detach() for name in ("entropy", "mean_logits", "is_top1")},
     )
     return StepResult(
         preference=weights.prod(dim=0) * losses,
@@ -216,80 +216,69 @@ def batch_losses(
         likelihood=likelihood,
         aux_loss=outputs.get("aux_loss"),
         values=values,
+        links=everyone,
         logps={"policy": sums} if ref_sums is None else {"policy": sums, "reference": ref_sums},
     )
 
 
-def _pair_weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: Tensor) -> Tensor:
-    """Two weights of each pair, (2, B): of the data's column, and of the pair's own probability (WPO).
+def _weights(rules: Rules, batch: Batch, outputs: dict[str, Tensor], mask: Tensor, links: Links) -> Tensor:
+    """Two weights of each example, (2, B): of the data's column, and of a pair's own probability (WPO).
 
     WPO: pi(y|x)^(1/|y|) of both responses, each token's probability relative to its distribution's sum of squares.
     Source: Zhou et al. 2024, "WPO" (arXiv 2406.11827), eq. 2.
     """
     log_probs = outputs["log_probs"][: len(mask)].detach()
-    data = torch.ones_like(log_probs[: len(mask) // 2, 0])
+    data = log_probs.new_ones(links.examples)
     if "weight" in batch:
         data = torch.tensor(batch["weight"], dtype=data.dtype, device=data.device)
     if not rules.use_weighting:
         return torch.stack([data, torch.ones_like(data)])
     aligned = aggregate(log_probs - outputs["log_sum_squares"][: len(mask)], mask, "mean")
-    return torch.stack([data, aligned.view(2, -1).sum(dim=0).exp()])
-
-
-def _preference(
-    mixture: Mixture,
-    sums: Tensor,
-    ref_sums: Tensor | None,
-    lengths: Tensor,
-    data: dict[str, Tensor],
-    weights: Tensor,
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """The sum of all terms for each pair, (B,), and those that are means over all tokens."""
-    total, likelihood = torch.zeros_like(sums[0]), None
-    for term in mixture.terms:
-        if term.aggregation == TOKEN_MEAN:
-            likelihood = (-term.weight * (weights * sums[0]).sum(), lengths[0].sum())
-            continue
-        logps = scale(sums, lengths, term.aggregation)
-        references: tuple[Tensor, ...] = ()
-        if term.objective.claims.needs_reference:
-            assert ref_sums is not None
-            references = tuple(scale(ref_sums, lengths, term.aggregation))
-        own = {name: data[name] for name in term.objective.data}
-        total = total + term.weight * term.objective.loss(logps[0], logps[1], *references, **own)
-    return total, likelihood
+    return torch.stack([data, aligned[links.ends[:2]].sum(dim=0).exp()])
 
 
 def _regulariser(
-    rules: Rules, outputs: dict[str, Tensor], sums: Tensor, mask: Tensor, keep: Tensor
+    rules: Rules, outputs: dict[str, Tensor], mask: Tensor, everyone: Links, keep: Tensor
 ) -> tuple[Tensor | None, tuple[Tensor | None, Tensor, Tensor] | None]:
-    """The estimate for each pair that counts, (B,), and sums of token-wise KLs for the metrics."""
+    """The estimate for each example that counts, (B,), and sums of token-wise KLs for the metrics."""
     if rules.estimator is None:
         return None, None
-    pairs = sums.shape[1]
+    links, count = everyone.only(keep), len(everyone.rows)
     how = next(term.aggregation for term in rules.mixture.terms if term.objective.regulariser is not None)
-    logps = scale(sums, mask[: 2 * pairs].sum(dim=1).view(2, pairs), how)
-    samples, divergence, token_kls = None, None, None
-    beyond = slice(2 * pairs, None)
-    if rules.estimator == "reference_samples":
-        samples = aggregate(outputs["log_probs"][beyond], mask[beyond], how).view(pairs, -1)[keep]
+    # rows of the prefixes along which it is estimated: an example's own responses, or its samples
+    prefixes = slice(count, None) if rules.uses_samples else slice(0, count)
+
+    def of_those_that_count(values: Tensor) -> Tensor:
+        samples = values.view(everyone.examples, -1)[keep] if rules.uses_samples else values[links.rows]
+        return samples.flatten()
+
+    def mean(values: Tensor) -> Tensor:
+        return values.view(everyone.examples, -1)[keep].mean(dim=1) if rules.uses_samples else links.mean_of(values)
+
+    read = "divergence" if rules.token_wise else "log_probs"
+    own = aggregate(outputs[read][prefixes], mask[prefixes], how)
+    token_kls = None
     if rules.token_wise:
-        # rows of the prefixes that are compared, and for each pair K of them: its own two, or its samples
-        prefixes = beyond if rules.on_samples else slice(0, 2 * pairs)
-
-        def by_pair(values: Tensor) -> Tensor:
-            return (values.view(pairs, -1) if rules.on_samples else values.view(2, pairs).T)[keep]
-
-        divergence = by_pair(aggregate(outputs["divergence"][prefixes], mask[prefixes], how))
-        summed = [
-            by_pair(aggregate(outputs[name][prefixes].detach(), mask[prefixes], "sum")).flatten()
+        forward, reverse = (
+            of_those_that_count(aggregate(outputs[name][prefixes].detach(), mask[prefixes], "sum"))
             for name in ("divergence", "reverse_kl")
-        ]
-        lengths = by_pair(mask[prefixes].sum(dim=1)).flatten()
-        token_kls = (summed[0] if rules.estimator == "token_kl" else None, summed[1], lengths)
-    return per_pair(rules.estimator, logps[0][keep], logps[1][keep], samples, divergence), token_kls
+        )
+        lengths = of_those_that_count(mask[prefixes].sum(dim=1))
+        token_kls = (forward if rules.estimator == "token_kl" else None, reverse, lengths)
+    return mean(per_response(rules.estimator, own)), token_kls
+
+
+def has_ref_logps(batch: Batch) -> bool:
+    """Whether log pi_ref came with the data."""
+    return feedback_in(batch).ref_columns[0] in batch
 
 
 def stored_ref_logps(batch: Batch, device: torch.device) -> Tensor:
-    """log pi_ref that came with the data, (2, B)."""
-    return torch.tensor([batch[name] for name in REF_COLUMNS], dtype=torch.float64, device=device)
+    """log pi_ref that came with the data, (R,)."""
+    kind = feedback_in(batch)
+    columns = [torch.tensor(x, dtype=torch.float64) for name in kind.ref_columns for x in _parts(kind, batch[name])]
+    return torch.cat(columns).to(device)
+
+
+def _parts(kind: Feedback, values: list[Any]) -> list[Any]:
+    return values if kind.listed else [values]

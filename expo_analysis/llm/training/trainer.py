@@ -50,14 +50,14 @@ class PreferenceTrainer(Trainer):
             ``model`` as it is given (see `reference`): without the adapter that ``peft_config`` adds, with the adapter
             that it has as that is now, or a copy in memory. Where it is not needed there is none.
         train_dataset, eval_dataset: `PreferenceData`, or what `PreferenceData.from_rows` takes; checked first.
-            ``eval_dataset`` may be a dictionary of several. A column ``weight`` multiplies the losses of its pairs.
+            ``eval_dataset`` may be a dictionary of several. A column ``weight`` multiplies the losses of its rows.
         optimal_dataset: pairs of prompts whose reference is to count as already optimal. Before the first step the
             norm of the objective's gradient on them is measured and logged as ``optimal/grad_norm``; see `optimal`.
         processing_class: the tokenizer, or a processor that has one; if None, the one that is stored with the model.
         data_collator: a `PreferenceCollator`, or a subclass of it.
-        compute_metrics: as in `transformers.Trainer`; its predictions are a dictionary of arrays (pairs,):
-            ``policy_chosen_logps``, ``policy_rejected_logps``, and ``reference_...`` where they are known, summed over
-            tokens; its labels are the rows' numbers. So with `predict`.
+        compute_metrics: as in `transformers.Trainer`; its predictions are a dictionary of arrays (rows,), summed over
+            tokens: ``policy_chosen_logps`` and so on by column, and ``reference_...`` where they are known, (rows, K)
+            of lists, -100 beyond their ends; its labels are the rows' numbers. So with `predict`.
         quantization_config, peft_config: of `from_pretrained`, for a model given by name, and of PEFT.
         **kwargs: ``callbacks``, ``optimizers`` and others of `transformers.Trainer`.
 
@@ -193,7 +193,7 @@ class PreferenceTrainer(Trainer):
         if not batches:
             return batches, None
         mark_repeated(batches[-1], self.accelerator, self.args.dataloader_drop_last)
-        return batches, StepTotals.of(batches, self.accelerator, device)
+        return batches, StepTotals.of(batches, self.accelerator, device, self.rules.links)
 
     def pair_losses(self, model: Any, inputs: Batch) -> StepResult:
         """Loss and metrics of the pairs of a batch, not reduced. The batch is one of `PreferenceCollator`."""

@@ -16,10 +16,13 @@ from .fdpo import FDPO, ChiPO
 from .hinge import Hinge, SLiC
 from .ipo import IPO
 from .likelihood import CPO, ORPO, RPO, SFT, AlphaPO, BradleyTerry, SimPER, SimPO
+from .listwise import PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO
 from .nonconvex import EXO, DiscoPOP
 from .qpo import QPO
 from .rewards import MADPO, ODPO, REBEL, RewardAwarePO, RewardDistillation
 from .rlhf import RLHF
+from .scored import QRPO, AStarPO
+from .triples import TPO, WRPO
 
 __all__ = [
     "AOT",
@@ -39,14 +42,18 @@ __all__ = [
     "ORPO",
     "PRO",
     "QPO",
+    "QRPO",
     "REBEL",
     "RLHF",
     "RPO",
     "SFT",
     "SPO",
     "SPPO",
+    "TPO",
+    "WRPO",
     "APODown",
     "APOZero",
+    "AStarPO",
     "AlphaPO",
     "BradleyTerry",
     "CalDPO",
@@ -57,6 +64,9 @@ __all__ = [
     "Hinge",
     "LengthNormalisedDPO",
     "PessimisticDPO",
+    "PlackettLuce",
+    "PlackettLuceDPO",
+    "PlackettLuceEXPO",
     "RegressionEXPO",
     "RewardAwarePO",
     "RewardDistillation",
@@ -73,7 +83,9 @@ CATALOGUE: dict[str, type[Objective]] = {
         *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
         *(PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
         *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
-        *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO),
+        *(PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO),
+        *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO, AStarPO, QRPO),
+        *(WRPO, TPO),
         *(KTO, APOZero, APODown, BCO, NCA, SPPO, AOT),
     )
 }

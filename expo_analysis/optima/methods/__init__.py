@@ -19,11 +19,13 @@ from . import (
     newton,
     smoothing,
     squared_error,
+    two_explicit,
     two_responses,
 )
 
 METHODS: tuple[ModuleType, ...] = (
     two_responses,
+    two_explicit,
     cross_entropy,
     log_odds,
     least_squares,

@@ -13,7 +13,7 @@ NAME = "closed_form"
 
 def accepts(problem: Problem) -> bool:
     """No parts but weights of -log pi, none of which is zero."""
-    alone = problem.only_pairs and not (problem.is_formula or problem.merged or problem.parts)
+    alone = problem.only_pairs and not (problem.is_formula or problem.merged or problem.parts or problem.choices)
     return bool(alone and problem.target is not None and (problem.target > 0).all())
 
 

@@ -93,16 +93,15 @@ def _whole(one: KinkedProblem, found: KinkedOptimum, kept: Mask) -> tuple[Floats
     return x, True
 
 
-def _lost(problem: Problem, one: KinkedProblem, b: int) -> tuple[list[int], list[int], list[int]]:
-    """Responses that never win; those whose wins are of no use to them; those that are in no comparison."""
+def _lost(problem: Problem, one: KinkedProblem, b: int) -> list[str]:
+    """Responses that never win; those whose wins are of no use to them; those in no comparison; and all of them."""
     wins = one.edges.to_winner @ one.weight > 0
-    kinds = (one.falling & ~wins, one.falling & wins, ~one.compared)
-    never, useless, unseen = (named(problem, np.tile(kind[:, None], problem.size), b) for kind in kinds)
-    return never, useless, unseen
+    kinds = [one.falling & ~wins, one.falling & wins, ~one.compared]
+    return [named(problem, np.tile(kind[:, None], problem.size), b) for kind in (*kinds, np.any(kinds, axis=0))]
 
 
 def _verdict(
-    found: KinkedOptimum, is_open: bool, never: list[int], useless: list[int], unseen: list[int]
+    found: KinkedOptimum, is_open: bool, never: str, useless: str, unseen: str, every: str
 ) -> tuple[Status, Certificate, str]:
     if not found.optimal:
         return Status.FAILED, Certificate.NONE, "no point was found at which the conditions for a minimum hold"
@@ -114,8 +113,8 @@ def _verdict(
     why += [f"responses {unseen} are in no comparison, and the others can use their mass"] * bool(unseen)
     if why:
         text = (
-            f"no minimiser: {', '.join(why)}; the loss falls as the probability of responses "
-            f"{sorted(never + useless + unseen)} tends to 0, and the policy is that limit"
+            f"no minimiser: {', '.join(why)}; the loss falls as the probability of responses {every} tends to 0, and "
+            "the policy is that limit"
         )
         return Status.NO_MINIMISER, Certificate.THEOREM, text
     if not found.unique:

@@ -11,7 +11,7 @@ of differences,
 
 and the largest value of z_i - z_j among them is the length of a shortest path. Hence no further program is needed to
 tell whether the minimiser is unique, which differences are open, and whether they are bounded. Multipliers below
-`NEGLIGIBLE` times their pair's weight count as zero: weights that tie to within that are taken to tie.
+`NEGLIGIBLE` count as zero, and so do costs for the solver: weights that tie to 1e-14 of their sum are taken to tie.
 
 Where minimisers are many, the one nearest to the reference, with the least sum of squares of the scores around their
 mean, is found by least-distance programming (Lawson and Hanson 1974, ch. 23).
@@ -28,13 +28,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..._types import Floats, Indices, Mask
+from ...bandit.labels import called
 from ...divergences import ReverseKL
 from ..found import Found, judged
 from ..problem import Problem
 from ..scores import from_scores
 from ..solution import Certificate, Status
 
-NEGLIGIBLE = 1e-9
+WEIGHT, NEGLIGIBLE = 1e5, 1e-9
+"""The sum of all weights, and what is nothing beside it. The solver's own tolerance is 1e-10 at the finest: in units of
+their sum it would not see a thread of 1e-10."""
 SAME = 1e-7
 
 
@@ -75,7 +78,7 @@ def solve(problem: Problem) -> Found:
             result.message[b] = "the linear program of the scores was not solved"
         elif len(found.groups[b]) > 1:
             groups = sorted(sorted(problem.responses[list(group), b].tolist()) for group in found.groups[b])
-            names = ", ".join(map(str, groups))
+            names = ", ".join(called(group, problem.names) for group in groups)
             how = "some of them without bound" if found.unbounded[b] else "within bounds"
             result.status[b] = Status.NOT_UNIQUE
             result.message[b] = (
@@ -148,7 +151,7 @@ def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | N
     """
     used = np.flatnonzero(lines.weight[:, b] > 0)
     winner, loser, weight = lines.winner[used], lines.loser[used], lines.weight[used, b]
-    weight = weight / weight.sum()
+    weight = weight * (WEIGHT / weight.sum())
     slope, intercept = lines.slope[:, used, b], lines.intercept[:, used, b]
     unit = float(np.abs(slope).max())
     slope = slope / unit
@@ -163,11 +166,12 @@ def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | N
         b_ub=-intercept[piece, edge],
         bounds=bounds,
         method="highs-ds",
+        options={"dual_feasibility_tolerance": 1e-10, "primal_feasibility_tolerance": 1e-10},
     )
     if not solution.success:
         return None, unit
     z = np.asarray(solution.x)[:n]
-    active = NEGLIGIBLE * weight < -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
+    active = NEGLIGIBLE < -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
     left, right = _ranges(slope, intercept)
     low = np.where(active, left, -np.inf).max(axis=0)
     high = np.where(active, right, np.inf).min(axis=0)

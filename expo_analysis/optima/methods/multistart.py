@@ -15,7 +15,7 @@ from ...losses.base import PairObjective
 from ...losses.data import evaluate
 from ..derivatives import expand, log_softmax
 from ..found import VANISHED, Found, named, texts
-from ..levenberg import derivatives_at, levenberg
+from ..levenberg import TINY, derivatives_at, levenberg
 from ..problem import Problem
 from ..solution import Certificate, Status
 from .newton import preferred, start
@@ -61,15 +61,17 @@ def solve(problem: Problem) -> Found:
     size = problem.size
     status, certificate, message = texts(Status.FAILED, size), texts(Certificate.NONE, size), texts("", size)
     for b in range(size):
-        gone = named(problem, log_policy < np.log(VANISHED), b)
-        status[b], certificate[b], message[b] = _verdict(problem, searched, gone, b)
+        gone, under = (named(problem, log_policy < np.log(least), b) for least in (VANISHED, TINY))
+        status[b], certificate[b], message[b] = _verdict(problem, searched, gone, under, b)
     zero = np.array([status[b] == Status.BEST_FOUND and not searched.converged[b] for b in range(size)])
     log_policy[:, zero] = np.where(log_policy[:, zero] < np.log(VANISHED), -np.inf, log_policy[:, zero])
     nothing = np.full(size, np.nan)
     return Found(log_policy, nothing, searched.steps, status, certificate, message, np.zeros(size, dtype=bool))
 
 
-def _verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) -> tuple[Status, Certificate, str]:
+def _verdict(
+    problem: Problem, found: LocalMinima, vanished: str, under: str, b: int
+) -> tuple[Status, Certificate, str]:
     agreeing = f"{found.agreeing[b]} of {found.starts} starts"
     if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
         text = f"several policies reach the lowest value found ({agreeing}); one of them is returned"
@@ -85,7 +87,8 @@ def _verdict(problem: Problem, found: LocalMinima, vanished: list[int], b: int) 
         return Status.BEST_FOUND, Certificate.SEARCH, text
     ended = f"({found.steps[b]} steps)"
     if problem.exists is not None and problem.exists[b]:
-        text = f"a minimiser exists, but no search ended at it {ended}; the policy is the best point reached"
+        why = f", as responses {under} have fallen below {TINY:g}, where derivatives underflow" if under else ""
+        text = f"a minimiser exists, but no search ended at it {ended}{why}; the policy is the best point reached"
         return Status.FAILED, Certificate.NONE, text
     if vanished:
         text = (

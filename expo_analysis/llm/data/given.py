@@ -1,0 +1,94 @@
+"""A data set as it was given: opened, its columns named, and the files that it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+
+from .columns import named
+from .feedback import Feedback
+from .table import ORIGIN, as_json_text, to_dataset
+
+MARK = "tokens for expo_analysis by the tokenizer {}"
+MARKED = re.compile(MARK.format("([0-9a-f]{16})"))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `PreferenceData.from_rows` was given, as a data set of `datasets`.
+
+    names           of its columns
+    json_columns    those that hold JSON text
+    source          as in `PreferenceData`
+    called          what the data set is called in messages about its columns
+    """
+
+    rows: Any
+    names: list[str]
+    json_columns: list[str]
+    source: str
+    called: str
+
+    @classmethod
+    def of(cls, rows: Any, name: str, source: str | None, columns: Mapping[str, str]) -> Given:
+        """Raises TypeError or ValueError for what is no data set, has no rows, or lacks one of ``columns``."""
+        rows, first = _opened(rows, name)
+        source = source or files_of(rows, first) or name
+        called = name if source == name else f"{name} ({source})"
+        rows, json_columns = as_json_text(rows)
+        if columns:
+            rows, first = _opened(named(rows, columns, called, list(first)), name)
+            rows, json_columns = as_json_text(rows)
+        return cls(rows, [column for column in first if column != ORIGIN], json_columns, source, called)
+
+    def are_of(self, tokenizer: str, feedback: Feedback) -> bool:
+        """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.
+
+        Raises:
+            ValueError: if another tokenizer has made them.
+        """
+        made_by = set(MARKED.findall(self.rows.info.description or ""))
+        if made_by - {tokenizer}:
+            what = "has tokens of another tokenizer, or of another chat template"
+            raise ValueError(f"{self.called} {what}: give its texts instead")
+        return bool(made_by) and set(feedback.token_columns) <= set(self.names)
+
+
+def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
+    if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
+        rows = to_dataset(rows)
+    if isinstance(rows, IterableDataset):
+        first = next(iter(rows), None)
+        if first is None:
+            raise ValueError(f"{name} must have rows, but it is empty")
+        return rows, first
+    if isinstance(rows, Dataset):
+        rows = rows.with_format(None)
+    else:
+        hint = ""
+        if isinstance(rows, Mapping):
+            hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
+        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
+        raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
+    if not len(rows):
+        raise ValueError(f"{name} must have rows, but it is empty")
+    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
+    return rows, dict.fromkeys(rows.column_names) | first
+
+
+def files_of(rows: Any, first: Mapping[str, Any] | None = None) -> str:
+    """The files that rows come from, as far as that is known beforehand; empty where it is not.
+
+    Args:
+        first: the first row, where it has been read.
+    """
+    if isinstance(rows, Dataset):
+        origins = rows[ORIGIN] if ORIGIN in rows.column_names else []
+    else:
+        origins = [(first or {}).get(ORIGIN)]
+    return " + ".join(dict.fromkeys(value["file"] for value in origins if value and value["file"]))

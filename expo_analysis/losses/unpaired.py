@@ -1,0 +1,71 @@
+"""Losses of pairs on single responses that were liked or disliked: f(winner) + g(loser), taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._types import Array
+from ..bandit import Bandit
+from ..divergences import Divergence
+from .base import PairObjective
+from .data import of_datum
+from .terms import Sum
+
+SHARES = {"w": of_datum("liked_w"), "l": of_datum("disliked_l")}
+"""Which share of a response's labels are those of a winner, or of a loser."""
+
+
+@dataclass(frozen=True)
+class Unpaired(PairObjective):
+    """Terms of the winner where a response was liked, and terms of the loser where it was disliked.
+
+    Raises:
+        ValueError: a term reads both responses of a pair.
+    """
+
+    of: PairObjective
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not stands_apart(self.of):
+            raise ValueError(
+                f"bandit must hold pairs for {type(self.of).__name__}, which compares two responses; on labels or "
+                "scores of single responses there are losses such as KTO, BCO, SFT, AStarPO and QRPO"
+            )
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.of.name
+
+    def with_lam(self, lam: Any) -> Unpaired:
+        return Unpaired(lam, self.of.with_lam(lam))
+
+    @property
+    def terms(self) -> Sum:
+        assert self.of.terms is not None
+        parts = (Sum((t,)) * SHARES[t.statistic.parts[0][1].slot] for t in self.of.terms)
+        return Sum(tuple(term for part in parts for term in part))
+
+    @property
+    def regulariser(self) -> Divergence | None:
+        return self.of.regulariser
+
+    @property
+    def reads_rewards(self) -> bool:
+        return self.of.reads_rewards
+
+    def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
+        return self.of.derived(known)
+
+
+def stands_apart(objective: PairObjective) -> bool:
+    """Whether each of its terms reads one response of a pair, the winner or the loser."""
+    terms = objective.terms if objective.is_made_of_terms else None
+    return terms is not None and all(len({atom.slot for _, atom in t.statistic.parts}) == 1 for t in terms)
+
+
+def on(bandit: Bandit, objective: PairObjective) -> PairObjective:
+    """The objective as it is, or as one of single responses, where the bandit has these instead of pairs."""
+    return objective if bandit.liked is None or isinstance(objective, Unpaired) else Unpaired(objective.lam, objective)

@@ -1,0 +1,139 @@
+"""Two responses and an explicit divergence: one root, told in logits, against closed forms and fifty digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+
+from . import oracles
+
+MU: dict[str, tuple[Callable[[mp.mpf], mp.mpf], dict[str, float]]] = {
+    # f'(u) from its definition, and the divergence's options
+    "reverse_kl": (lambda u: mp.log(u) + 1, {}),
+    "jensen_shannon": (lambda u: mp.log(2 * u / (1 + u)), {}),
+    "alpha": (lambda u: 2 * (1 - 1 / mp.sqrt(u)), {"alpha": 0.5}),
+    "chi_square": (lambda u: 2 * (u - 1), {}),
+    "mixed_chi_square": (lambda u: mp.log(u) + u, {}),
+}
+
+
+def derivative(bandit: ea.Bandit, lam: float, mu: Any, t: mp.mpf) -> mp.mpf:
+    """dF/dt over pi_0 pi_1, t = log pi_1/pi_0, from the objective: -sum w log sigma + lam sum pi_ref f(pi/pi_ref)."""
+    w, ref = oracles.wins(bandit), oracles.reference_of(bandit)
+    up, down = oracles.sigma(t), oracles.sigma(-t)
+    return w[0, 1] / down - w[1, 0] / up + mp.mpf(lam) * (mu(up / ref[1]) - mu(down / ref[0]))
+
+
+def bandits() -> list[ea.Bandit]:
+    rng = np.random.default_rng(5)
+    drawn = []
+    for _ in range(6):
+        reference, optimal = ([p, 1 - p] for p in 10 ** rng.uniform(-6, -0.1, 2))
+        drawn.append(ea.Bandit(reference, optimal))
+    counts = ([[0, 4], [3, 0]], [[0, 1], [0, 0]], [[0, 0], [7, 0]])
+    return drawn + [ea.Bandit.from_counts([p, 1 - p], c) for p in (0.3, 0.999) for c in counts]
+
+
+@pytest.mark.parametrize("divergence", MU)
+def test_against_fifty_digits(divergence: str) -> None:
+    """Probabilities down to exp(-1e8), as log-probabilities; and no bound is violated."""
+    mu, options = MU[divergence]
+    told = 0
+    for bandit in bandits():
+        for lam in (1e-8, 1e-3, 0.1, 1.0, 1e4):
+            solution = ea.solve(ea.ExplicitPO(lam, divergence, **options), bandit)
+            assert (solution.status, solution.certificate) == ("optimal", "error_bound")
+            if np.isneginf(solution.log_policy).any():
+                continue
+            with mp.workdps(60):
+                t = mp.mpf(solution.log_policy[1]) - mp.mpf(solution.log_policy[0])
+                slack, share = mp.mpf(1e-12) * max(1, abs(t)), mp.mpf(solution.policy[1])
+                for side in (-1, 1):  # the derivative rises, so that its signs tell on which side the root is
+                    assert side * derivative(bandit, lam, mu, t + side * slack) > 0
+                    off = share + side * mp.mpf(solution.error_bound) / 2
+                    if 0 < off < 1:
+                        assert side * derivative(bandit, lam, mu, mp.log(off / (1 - off))) > 0
+            assert solution.error_bound < 1e-12
+            told += 1
+    assert told >= 40
+
+
+@pytest.mark.parametrize("lam", [0.1, 1e-3, 1e-6, 1e-10])
+def test_what_never_wins_falls_as_exp_of_one_over_lambda(lam: float) -> None:
+    """SPO, w = 1: the log-odds are those of the reference less 1/(lam pi_0), and exp(-1e10) is told."""
+    solution = ea.solve(ea.SPO(lam), ea.Bandit.from_counts([0.3, 0.7], [[0, 1], [0, 0]]))
+    log_odds = solution.log_policy[1] - solution.log_policy[0]
+    assert log_odds == pytest.approx(math.log(0.7 / 0.3) - 1 / (lam * solution.policy[0]), rel=1e-13)
+    assert solution.status == "optimal" and solution.error_bound < 1e-14
+
+
+@pytest.mark.parametrize("lose", [0, 1])
+def test_a_finite_slope_at_zero_may_leave_nothing(lose: int) -> None:
+    """Chi-square: at pi_i = 0 the objective rises with pi_i iff lam (mu(1/pi_ref,j) - mu(0)) <= w, and w = 1."""
+    reference, counts = np.array([0.3, 0.7]), np.zeros((2, 2))
+    counts[1 - lose, lose] = 1
+    edge = 1 / (2 * (1 / reference[1 - lose] - 1) + 2)
+    bandit = ea.Bandit.from_counts(reference, counts)
+    beyond, before = (ea.solve(ea.ExplicitPO(edge * x, "chi_square"), bandit) for x in (1 - 1e-9, 1 + 1e-9))
+    assert beyond.status == before.status == "optimal"
+    assert beyond.policy[lose] == 0 and np.isneginf(beyond.log_policy[lose]) and beyond.error_bound < 1e-14
+    assert f"responses [{lose}] have probability 0" in beyond.message
+    assert 0 < before.policy[lose] < 1e-8 and before.message == "the minimiser"
+
+
+def test_a_batch_is_its_members() -> None:
+    """Prompts, lambdas, the boundary and roots within at once."""
+    lams = np.array([1e-6, 1e-2, 1.0, 50.0])
+    reference = np.array([[0.3, 0.7], [0.9, 0.1], [0.5, 0.5]])
+    counts = np.array([[[0, 1], [0, 0]], [[0, 1], [3, 0]], [[0, 0], [2, 0]]])
+    path = ea.solve_path(ea.ExplicitPO(1.0, "chi_square"), ea.Bandit.from_counts(reference, counts), lams)
+    for k, lam in enumerate(lams):
+        for prompt in range(3):
+            one = ea.solve(ea.ExplicitPO(lam, "chi_square"), ea.Bandit.from_counts(reference[prompt], counts[prompt]))
+            np.testing.assert_allclose(path.log_policies[k, prompt], one.log_policy, rtol=1e-14)
+            assert path.message[k, prompt] == one.message
+
+
+def test_what_is_not_of_this_form_is_searched_for() -> None:
+    """A divergence of one's own may have a mu that is not its derivative, and soft steps need not have one root."""
+
+    class Own(ea.divergences.ReverseKL):
+        """KL(pi || pi_ref) by another name."""
+
+    bandit = ea.Bandit([0.3, 0.7], [0.6, 0.4])
+    for objective in (ea.ExplicitPO(0.1, Own()), ea.SPO(0.1, alpha=0.5)):
+        assert ea.solve(objective, bandit).certificate == "search"
+    own, known = (ea.solve(ea.ExplicitPO(0.1, d), bandit).policy for d in (Own(), "reverse_kl"))
+    np.testing.assert_allclose(own, known, rtol=1e-8)
+
+
+def test_where_derivatives_underflow_it_says_so() -> None:
+    """A chain 0 > 1 > 2 under reverse KL: the derivatives in pi agree at the optimum, where log pi_2 is -1e7."""
+    counts, lam = [[0, 5, 3], [0, 0, 4], [0, 0, 0]], mp.mpf(0.03)
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], counts)
+    solution = ea.solve(ea.ExplicitPO(0.03, "reverse_kl"), bandit)
+    assert (solution.status, solution.certificate) == ("failed", "none")
+    assert "a minimiser exists" in solution.message and "responses [2] have fallen below 1e-290" in solution.message
+    with mp.workdps(50):
+        w, ref = oracles.wins(bandit), oracles.reference_of(bandit)
+
+        def slopes(share: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
+            """dF/dpi_0 and dF/dpi_1 of F = sum w log(1 + pi_l/pi_w) + lam KL, where pi_2 is nothing beside pi_1."""
+            first = -w[0, 1] * share / (1 - share) + lam * (mp.log((1 - share) / ref[0]) + 1)
+            return first, w[0, 1] + lam * (mp.log(share / ref[1]) + 1)
+
+        def difference(y: mp.mpf) -> mp.mpf:
+            return slopes(mp.exp(y))[1] - slopes(mp.exp(y))[0]
+
+        second = mp.exp(mp.findroot(difference, mp.mpf(solution.log_policy[1])))
+        pressure = w[0, 2] / (1 - second) + w[1, 2] / second
+        third = (slopes(second)[0] - pressure) / lam - 1 + mp.log(ref[2])
+        assert int(third / mp.log(10)) == -5_192_971
+        assert oracles.distance(solution.policy, [1 - second, second, mp.mpf(0)]) < 2e-13

@@ -1,0 +1,122 @@
+"""pytest, run many times by processes that need not load torch, transformers and their like each time.
+
+``multiprocessing``'s fork server loads the libraries once; each run is a fork of it, in a tree of its choice, whose
+package and tests it loads afresh. What runs too long is ended together with all processes that it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+OPTIONS = ("-q", "-m", "not slow", "-p", "no:cacheprovider")
+OURS = {"expo_analysis", "tests"}
+# Plugins, and what pytest rewrites as it loads it, are loaded by pytest itself.
+PYTESTS = set(
+    ["pytest", "_pytest", "py", "pluggy", "xdist", "pytest_cov", "hypothesis", "_hypothesis_pytestplugin", "anyio"]
+)
+LIST_OF_LIBRARIES = """
+import pytest, sys
+pytest.main(["--collect-only", *sys.argv[1:]])
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+print("\\nlibraries", *(name for name, file in files.items() if "site-packages" in file))
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """pytest's exit status (None: it ran out of time; negative: a signal), the tests that failed, and its output."""
+
+    status: int | None
+    failed: list[str] = field(default_factory=list)
+    output: str = ""
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """That of tests in a tree: it comes first on the path, and there is one thread."""
+    return os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Warm:
+    """A fork server that has loaded what the tests load, less the package and the tests."""
+
+    def __init__(self, tree: Path, tests: Sequence[str]) -> None:
+        command = [sys.executable, "-W", "ignore", "-c", LIST_OF_LIBRARIES, *OPTIONS, *tests]
+        done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
+        names = done.stdout.rpartition("libraries")[2].split()
+        if done.returncode or not names:
+            raise RuntimeError(f"the tests cannot be loaded:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        self.names = {line for line in done.stdout.splitlines() if "::" in line}  # of the tests that there are
+        os.environ["OMP_NUM_THREADS"] = "1"  # as the server starts
+        self._context = multiprocessing.get_context("forkserver")
+        libraries = [name for name in names if name.split(".")[0] not in OURS | PYTESTS]
+        self._context.set_forkserver_preload([*libraries, "tests.frozen"])
+
+    def pytest(self, tree: Path, tests: Sequence[str], *options: str, seconds: float | None = None) -> Outcome:
+        """Run the tests in the tree, and end them after so many seconds."""
+        listed, failed, output = (tree / f"warm_{name}.txt" for name in ("tests", "failed", "output"))
+        listed.write_text("\n".join(tests))
+        failed.write_text("")
+        process = self._context.Process(target=_run, args=(tree, listed, failed, output, options))
+        process.start()
+        process.join(seconds)
+        status = process.exitcode
+        _end_all(process.pid)
+        process.join()
+        return Outcome(status, failed.read_text().splitlines(), output.read_text() if output.exists() else "")
+
+
+class _Failures:
+    """A plugin that writes the name of each test that fails."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            with self.file.open("a") as stream:
+                stream.write(report.nodeid + "\n")
+
+
+def _run(tree: Path, listed: Path, failed: Path, output: Path, options: Sequence[str]) -> None:
+    """The forked process."""
+    os.setsid()
+    with output.open("w") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    os.chdir(tree)
+    os.environ.update(environment(tree))
+    sys.dont_write_bytecode = True
+    sys.argv = ["pytest"]
+    sys.path[:] = [str(tree), *(entry for entry in sys.path if entry not in ("", str(Path(__file__).parents[1])))]
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    try:
+        import pytest
+
+        plain = ["-p", "no:xdist", "-p", "no:cov"]
+        status = int(pytest.main([*OPTIONS, *plain, *options, f"@{listed}"], plugins=[_Failures(failed)]))
+    except BaseException:
+        traceback.print_exc()
+        status = 3
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _end_all(group: int | None) -> None:
+    """End a process and what it started; nothing if all have ended."""
+    if group is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
