@@ -37,7 +37,7 @@ def bandit(rng: np.random.Generator, n: int, graph: str, smallest: float = 1e-6)
 def problem(objective: Objective, bandit: Bandit) -> Problem:
     """What the solvers make of an objective on all prompts and responses of a bandit, at the objective's own lambda."""
     count = bandit.prompts or 1
-    found = structures(objective, bandit, np.array([objective.lam]), data_of(bandit))
+    found = structures(objective, bandit, np.array([objective.lam]), data_of(objective, bandit))
     lam = np.full(count, objective.lam)
     return Problem.cut(objective, bandit, range(bandit.n), np.arange(count), lam, found.likelihood)
 

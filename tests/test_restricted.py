@@ -337,7 +337,7 @@ def test_what_is_known_of_a_loss_is_asked_once_a_lambda(monkeypatch: pytest.Monk
     facts_at = DPO.facts_at
     monkeypatch.setattr(DPO, "facts_at", lambda self, data: asked.append(self.lam) or facts_at(self, data))
     lams = np.array([3.0, 0.1, 3.0, 0.1, 0.1, 7.0])
-    groups = alike(DPO(1.0), lams, data_of(Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])))
+    groups = alike(DPO(1.0), lams, data_of(DPO(1.0), Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])))
     assert sorted(asked) == [0.1, 3.0, 7.0]
     assert sorted(np.concatenate(groups).tolist()) == list(range(6))
     for group in groups:
