@@ -76,6 +76,7 @@ def test_a_cpu_is_chosen_where_there_is_nothing_else(tmp_path: Path) -> None:
     assert plain.use_cpu and not plain.bf16 and plain.device.type == "cpu"
     assert asked.use_cpu and asked.bf16
     assert plain.gradient_checkpointing and plain.learning_rate == 1e-6
+    assert plain.logging_steps == 10 and plain.logging_nan_inf_filter is False
 
 
 UNTESTED = """

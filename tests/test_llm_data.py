@@ -20,6 +20,7 @@ from datasets import IterableDataset, concatenate_datasets  # isort: skip (needs
 from expo_analysis.llm import BadRows, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.data import PreferenceData, read_split  # isort: skip
 from expo_analysis.llm.data.table import half_surrogate, to_dataset  # isort: skip
+from expo_analysis.llm.data import tokens  # isort: skip
 from expo_analysis.llm.data.tokens import tokenizer_digest  # isort: skip
 
 TOKENIZER = byte_tokenizer()
@@ -668,3 +669,14 @@ def test_only_the_assistants_tokens_are_in_the_loss(tmp_path: Path) -> None:
     logged = next(entry for entry in made.state.log_history if "logps/chosen" in entry)["logps/chosen"]
     assert 0 < mask.sum() < len(chosen)
     assert logged == pytest.approx(float((logps.numpy() * mask).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("what", ["response", "reference sample"])
+def test_what_just_fits_is_not_cut(what: str) -> None:
+    for more, expected in ((0, []), (1, [f"have a {what} that is cut at max_length=5"])):
+        told: list[str] = []
+        ids = {"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8], "sample_ids": [[9]]}
+        longest = [8, *[7] * (2 + more)]
+        ids |= {"rejected_ids": longest} if what == "response" else {"sample_ids": [[9], longest]}
+        tokens.check_lengths(ids, 5, None, told.append)
+        assert told == expected
