@@ -76,6 +76,7 @@ def test_a_cpu_is_chosen_where_there_is_nothing_else(tmp_path: Path) -> None:
     assert plain.use_cpu and not plain.bf16 and plain.device.type == "cpu"
     assert asked.use_cpu and asked.bf16
     assert plain.gradient_checkpointing and plain.learning_rate == 1e-6
+    assert plain.logging_steps == 10 and plain.logging_nan_inf_filter is False
 
 
 UNTESTED = """
@@ -342,3 +343,24 @@ def test_one_process_speaks_for_all(
     monkeypatch.setattr(training_logs, "PartialState", lambda: SimpleNamespace(is_main_process=main))
     training_logs.tell("once")
     assert [record.message for record in caplog.records] == ["once"] * main
+
+
+def test_what_is_handed_from_part_to_part_is_frozen() -> None:
+    """Nothing on the way changes it; those that gather something, or are a user's settings, are named."""
+    import importlib
+    import pkgutil
+
+    import expo_analysis.cli
+    import expo_analysis.llm
+
+    thawed = set()
+    for package in (expo_analysis.llm, expo_analysis.cli):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for name, kind in vars(importlib.import_module(module.name)).items():
+                own = isinstance(kind, type) and kind.__module__ == module.name
+                if own and "__dataclass_params__" in vars(kind) and not kind.__dataclass_params__.frozen:
+                    thawed.add(name)
+    assert thawed == {
+        *("FinetuneArguments", "ReferencePolicy", "PreferenceConfig", "PreferenceCollator", "DataRoom"),
+        *("DataReport", "RowMaker", "Pair", "SkippedPairs", "Work"),
+    }

@@ -20,6 +20,7 @@ from datasets import IterableDataset, concatenate_datasets  # isort: skip (needs
 from expo_analysis.llm import BadRows, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.data import PreferenceData, read_split  # isort: skip
 from expo_analysis.llm.data.table import half_surrogate, to_dataset  # isort: skip
+from expo_analysis.llm.data import tokens  # isort: skip
 from expo_analysis.llm.data.tokens import tokenizer_digest  # isort: skip
 
 TOKENIZER = byte_tokenizer()
@@ -65,8 +66,12 @@ def test_problems_that_are_alike_are_one(tmp_path: Path) -> None:
         f"rejected: {number}, 3 in row 8 (9 of 10 rows)"
     ) in str(caught.value)
     kinds = [GOOD, *(GOOD | {"chosen": [said("a")] * k + [{"role": "x", "content": "y"}]} for k in range(7))]
-    with pytest.raises(BadRows, match=r"row 5, chosen: .*; \.\.\. \(7 of 8 rows\)"):
-        read(kinds)
+    for count in (5, 7):  # kinds, of which five are shown
+        with pytest.raises(BadRows) as caught:
+            read(kinds[: count + 1])
+        assert [f"row {k}, chosen" in str(caught.value) for k in range(8)] == [0 < k < 6 for k in range(8)]
+        assert f"{'; ...' if count > 5 else ''} ({count} of {count + 1} rows)" in str(caught.value)
+        assert ("..." in str(caught.value).partition(" rows)")[0]) == (count > 5)
 
 
 def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
@@ -668,3 +673,14 @@ def test_only_the_assistants_tokens_are_in_the_loss(tmp_path: Path) -> None:
     logged = next(entry for entry in made.state.log_history if "logps/chosen" in entry)["logps/chosen"]
     assert 0 < mask.sum() < len(chosen)
     assert logged == pytest.approx(float((logps.numpy() * mask).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("what", ["response", "reference sample"])
+def test_what_just_fits_is_not_cut(what: str) -> None:
+    for more, expected in ((0, []), (1, [f"have a {what} that is cut at max_length=5"])):
+        told: list[str] = []
+        ids = {"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8], "sample_ids": [[9]]}
+        longest = [8, *[7] * (2 + more)]
+        ids |= {"rejected_ids": longest} if what == "response" else {"sample_ids": [[9], longest]}
+        tokens.check_lengths(ids, 5, None, told.append)
+        assert told == expected

@@ -314,3 +314,14 @@ def test_how_fast_was_sampled() -> None:
     found = journal.Work(responses=3, tokens=30, seconds=4.0).to_dict()
     assert (found["tokens_per_second"], found["sampling_seconds"], found["responses_sampled"]) == (7.5, 4.0, 3)
     assert journal.Work().to_dict()["tokens_per_second"] is None
+
+
+def test_a_reward_is_tried_on_two_responses_to_one_prompt() -> None:
+    seen = []
+
+    def score(prompts: list[Any], responses: list[str]) -> list[float]:
+        seen.append((list(prompts), list(responses)))
+        return [0.0] * len(responses)
+
+    Reward("a", score).try_out(["first", "second"])
+    assert seen == [(["first", "first"], ["It is good.", ""])]

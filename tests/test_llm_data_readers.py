@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from . import llm_models as tiny
 
-from datasets import DatasetDict  # isort: skip (needs the environment of llm_models)
+from datasets import DatasetDict, Json, List, Value  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.data import read_split, read_splits, readers, table  # isort: skip (needs llm_models)
 from expo_analysis.llm.data.files import read_file  # isort: skip
 from expo_analysis.llm.data.report import Place  # isort: skip
@@ -441,3 +441,35 @@ def test_rows_keep_their_numbers_whatever_is_done(seed: int, tmp_path: Path) -> 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_file(tmp_path / "a.jsonl"))
+
+
+CALL = {"role": "user", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], Value("string")),
+        (["007", None], Value("string")),
+        ([True, None], Value("bool")),
+        ([1, None, 2**63 - 1, -(2**63)], Value("int64")),
+        ([1, 2**63], Json()),
+        ([-(2**63) - 1], Json()),
+        ([1, 2.5], Value("float64")),
+        ([2**53, 2.5, None], Value("float64")),
+        ([2**53 + 1, 2.5], Json()),
+        (["a", 1], Json()),
+        ([True, 1], Json()),
+        ([[1, 2], None, [3]], List(Value("int64"))),
+        ([[1, 2.5]], Json()),
+        ([[1, None]], Json()),
+        ([[CALL], [CALL, CALL]], List({"role": Value("string"), "content": Value("string")})),
+        ([[CALL, {**CALL, "name": "b"}]], Json()),
+        ([[{**CALL, "content": None}]], Json()),
+        ([{"a": 1}], Json()),
+        ([b"a"], None),
+    ],
+)
+def test_the_type_of_a_column_is_that_of_its_values(values: list[Any], expected: Any) -> None:
+    """The narrowest that holds each exactly."""
+    assert table.feature_of(values) == expected

@@ -25,7 +25,7 @@ from expo_analysis.llm.training.chunks import token_scores  # isort: skip
 from expo_analysis.llm.training.scores import Head, Reference, head_logits, measure  # isort: skip
 from expo_analysis.llm.training.regulariser import TokenDivergence  # isort: skip
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig  # isort: skip
-from transformers import LlamaForCausalLM  # isort: skip
+from transformers import LlamaForCausalLM, MixtralForCausalLM  # isort: skip
 
 # ------------------------------------------------------------------------------------------------------- in chunks
 
@@ -292,7 +292,7 @@ def test_adapters_of_every_kind(name: str, tied: bool, tmp_path: Path) -> None:
     trainer.model.eval()
     plain = LlamaForCausalLM.from_pretrained(tmp_path / "base").eval()
     with torch.no_grad():
-        result = trainer.engine.losses(trainer.model, batch)
+        result = trainer.engine.losses(trainer.model, batch, at_start=False)
         logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         logp = logits[:, -batch["input_ids"].shape[1] :][:, :-1].double().log_softmax(-1)
         ref, _, mask = token_distributions(plain, batch)
@@ -427,3 +427,29 @@ def test_saved_whole_a_model_is_loaded_by_its_class(tmp_path: Path) -> None:
     torch.save(trainer.model.state_dict(), file)
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+# ------------------------------------------------------------------------------------------------------ router's loss
+
+
+class WithoutAChoice(MixtralForCausalLM):
+    """Of a forward pass that always makes all logits."""
+
+    def forward(self, input_ids: torch.Tensor, output_router_logits: bool = False) -> Any:
+        return super().forward(input_ids, output_router_logits=output_router_logits)
+
+
+@pytest.mark.parametrize(("kind", "positions"), [(MixtralForCausalLM, 1), (WithoutAChoice, 5)])
+def test_a_routers_loss_needs_the_logits_of_one_position_only(kind: Any, positions: int) -> None:
+    """Which is what the model is asked for where it can be; states and loss are those of the whole pass."""
+    torch.manual_seed(0)
+    model = kind(llm_architectures.build("MixtralForCausalLM").config).eval()
+    ids = torch.arange(3, 13).view(2, 5)
+    whole = MixtralForCausalLM.forward(model, ids, output_router_logits=True, output_hidden_states=True)
+    made = []
+    handle = model.lm_head.register_forward_hook(lambda module, given, output: made.append(output.shape[1]))
+    states, aux_loss = head._states_and_aux(model, model.forward, ids)
+    handle.remove()
+    assert made == [positions]
+    torch.testing.assert_close(states, whole.hidden_states[-1])
+    torch.testing.assert_close(aux_loss, whole.aux_loss)

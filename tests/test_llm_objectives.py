@@ -27,7 +27,7 @@ def log_sigmoid(x: Any) -> Any:
 
 
 def losses_of(trainer: PreferenceTrainer) -> torch.Tensor:
-    return trainer.engine.losses(trainer.model, batch_of(trainer)).preference.detach().double()
+    return trainer.engine.losses(trainer.model, batch_of(trainer), at_start=False).preference.detach().double()
 
 
 def plain(trainer: PreferenceTrainer) -> tuple[Any, Any, Any, Any, Any, Any]:
@@ -226,7 +226,7 @@ def test_a_regulariser_in_a_mixture(tmp_path: Path) -> None:
     mixed = make([(2.0, ea.EXPO(LAM)), (0.5, ea.DPO(0.1))], tmp_path, ref_model=tiny.llama(1))
     alone = make(ea.EXPO(LAM), tmp_path, ref_model=tiny.llama(1))
     batch = batch_of(mixed)
-    both = [trainer.engine.losses(trainer.model, batch).regulariser for trainer in (mixed, alone)]
+    both = [trainer.engine.losses(trainer.model, batch, at_start=False).regulariser for trainer in (mixed, alone)]
     torch.testing.assert_close(both[0], both[1])
     dpo = losses_of(make(ea.DPO(0.1), tmp_path, ref_model=tiny.llama(1)))
     expected = 2 * losses_of(alone) + 0.5 * dpo + 2 * LAM * both[0].double()

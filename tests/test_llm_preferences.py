@@ -144,6 +144,10 @@ def test_rows_say_what_happened(tmp_path: Path) -> None:
     assert counts["expected_reward"] == pytest.approx(made.responses["score"].mean())
     assert counts["reward_standard_deviation"] == pytest.approx(np.std(made.responses["score"]), rel=1e-12)
     assert counts["reward_standard_deviation"] > 0
+    probabilities = [row["label_probability"] for row in made.rows]
+    assert 0 < counts["labels_for_the_less_probable"] < len(made.rows)
+    assert counts["labels_for_the_less_probable"] == sum(p < 0.5 for p in probabilities)
+    assert counts["mean_label_probability"] == pytest.approx(np.mean(probabilities), rel=1e-12)
     assert counts["tokens"] == sum(made.responses["tokens"])
     assert counts["this_run"]["responses_sampled"] == 20
     # the pad token may be drawn as any other, and leaves nothing in the text

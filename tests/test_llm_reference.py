@@ -156,7 +156,7 @@ def test_the_reference_has_no_dropout(how: str, tmp_path: Path) -> None:
         found = trainer.engine.ref_logps(trainer.model, batch).double().view(2, -1)
         torch.testing.assert_close(found, logps_of(before, batch), rtol=0, atol=1e-5)
     assert trainer.model.training  # and the policy is left as it was
-    policy = [trainer.engine.losses(trainer.model, batch).logps["policy"] for _ in range(2)]
+    policy = [trainer.engine.losses(trainer.model, batch, at_start=False).logps["policy"] for _ in range(2)]
     assert (policy[0] - policy[1]).abs().max() > 0.1  # it has dropout
 
 
@@ -173,7 +173,7 @@ def test_dropout_that_layers_keep_as_a_number_is_switched_off(tmp_path: Path) ->
     trainer = make(ea.DPO(LAM), tmp_path, model=OPTForCausalLM(config), **STILL)
     batch = batch_of(trainer)
     trainer.model.train()
-    policy = [trainer.engine.losses(trainer.model, batch).logps["policy"] for _ in range(2)]
+    policy = [trainer.engine.losses(trainer.model, batch, at_start=False).logps["policy"] for _ in range(2)]
     assert torch.equal(*policy)
 
 
@@ -368,3 +368,20 @@ def test_the_gradient_on_what_is_optimal_needs_no_stored_reference(tmp_path: Pat
     asked = make(ea.DPO(LAM), tmp_path, data=with_columns(tiny.pairs(4)), use_ref_columns=True, max_steps=1)
     with pytest.raises(ValueError, match=r"the data must have the columns \['ref_chosen_logps', 'ref_rej"):
         asked.first_step_gradient_norm(make(ea.DPO(LAM), tmp_path, **given)._optimal.rows)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_deepspeed_prepares_a_model_that_is_its_own_reference(
+    given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its log-probabilities are computed; a reference that is given is a model of its own."""
+    from expo_analysis.llm.training import precomputed
+
+    prepared: list[Any] = []
+    trainer = make(ea.DPO(LAM), tmp_path, ref_model=tiny.llama(1) if given else None)
+    monkeypatch.setattr(precomputed, "prepare", lambda model, accelerator: prepared.append(model) or model)
+    monkeypatch.setattr(trainer, "is_deepspeed_enabled", True)
+    monkeypatch.setattr(trainer.engine.reference, "model", trainer.engine.reference.model if given else None)
+    monkeypatch.setattr(trainer.engine, "live_ref_logps", lambda model, batch: torch.zeros(2, len(batch["rows"])))
+    precomputed.precompute(trainer, trainer.data, 4)
+    assert prepared == ([] if given else [trainer.model])

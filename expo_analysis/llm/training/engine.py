@@ -53,7 +53,7 @@ class LossEngine:
         self.ways: dict[str, Way] = {}
         self._checked = False
 
-    def losses(self, model: Any, batch: Batch, at_start: bool = False) -> StepResult:
+    def losses(self, model: Any, batch: Batch, *, at_start: bool) -> StepResult:
         """Loss and metrics of the pairs of a batch, not reduced.
 
         Args:
