@@ -108,7 +108,7 @@ def test_how_steep_a_divergence_has_to_be() -> None:
         kl = (1 - e) * np.log(2 * (1 - e)) + np.where(e > 0, e * np.log(2 * e), 0.0)
         loss = {alpha: np.log1p(np.exp(-alpha * ratio)) / alpha + 0.05 * kl for alpha in (0.5, 1.0)}
     assert loss[0.5].argmin() == 0 and loss[1.0].argmin() > 0
-    assert ea.solve(ea.SPO(0.05, alpha=1.0), bandit).status == "best_found"
+    assert ea.solve(ea.SPO(0.05, alpha=1.0), bandit).status == "optimal"
     without = ea.solve(ea.SPO(0.05, alpha=0.5), bandit)
     assert without.status == "no_minimiser" and without.certificate == "search"
 
