@@ -18,6 +18,7 @@ from . import llm_models as tiny
 from .llm_trainers import LAM, batch_of, first_log, make, token_distributions
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer, aggregate  # isort: skip
+from expo_analysis.llm.training import objectives  # isort: skip
 from expo_analysis.llm.training.aggregation import scale, shared_length_weights  # isort: skip
 from expo_analysis.llm.training.objectives import describe, make_mixture  # isort: skip
 
@@ -392,3 +393,18 @@ def test_the_losses_of_trls_other_trainers(name: str, tmp_path: Path) -> None:
         found.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
     assert first_log(ours)["loss"] == found[0][0]
+
+
+def test_a_formula_written_anew_is_another_loss() -> None:
+    """What is known of a class does not hold for one below it with another formula."""
+
+    class Renamed(ea.SimPO):
+        name = "renamed"
+
+    class Own(ea.SimPO):
+        def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+            return logp_l - logp_w
+
+    assert [objectives.has_formula_of(loss(1.0), ea.SimPO) for loss in (ea.SimPO, Renamed, Own, ea.DPO)] == [
+        *(True, True, False, False)
+    ]

@@ -22,7 +22,6 @@ from expo_analysis.llm.models import load_model, load_tokenizer  # isort: skip
 from expo_analysis.llm.sweep import Method, Sweep  # isort: skip
 from expo_analysis.results import write_result  # isort: skip
 
-pytestmark = pytest.mark.slow
 
 WORDS = ["good", "bad", "food", "is", "the", "not"]
 METHODS = (Method("dpo"), Method("expo", "token_kl"))
@@ -53,6 +52,7 @@ def models(small: Sweep) -> tuple[Any, Any]:
     return load_model(small.model), load_tokenizer(small.model)
 
 
+@pytest.mark.slow
 def test_every_run_has_its_rows(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     _, tables = ran
     key = ["loss", "estimator", "lam"]
@@ -70,6 +70,7 @@ def test_every_run_has_its_rows(ran: tuple[Path, dict[str, pd.DataFrame]], small
     assert (frontier["steps"] == frontier["steps"].iloc[0]).all() and (frontier["last_loss"] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_data_are_half_by_the_reward_and_half_by_the_reference(
     ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_data_are_half_by_the_reward_and_half_by_the_reference(
         assert row["label_probability"] == pytest.approx(1 / (1 + np.exp(-gap)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_fresh_responses_are_others_than_those_trained_on(
     ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep
 ) -> None:
@@ -98,6 +100,7 @@ def test_fresh_responses_are_others_than_those_trained_on(
     assert first != [one.ids for one in seen]
 
 
+@pytest.mark.slow
 def test_the_reference_has_neither_drift_nor_gain(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     model, tokenizer = models(small)
     world = worlds.World.read(ran[0] / "world.json")
@@ -154,12 +157,14 @@ def test_a_sweep_goes_on_where_it_was(
     pd.testing.assert_frame_equal(again["lm_preservation"], tables["lm_preservation"])
 
 
+@pytest.mark.slow
 def test_other_settings_need_another_folder(ran: tuple[Path, dict[str, pd.DataFrame]], small: Sweep) -> None:
     with pytest.raises(ValueError, match=r"has runs with other settings: choose another folder"):
         experiment.run_sweep(dataclasses.replace(small, seed=1), ran[0])
     assert (ran[0] / "dpo_0.1.json").exists()
 
 
+@pytest.mark.slow
 def test_what_is_shown_comes_from_the_tables(ran: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path) -> None:
     assert language_models.read_language_models(tmp_path) is None
     for result in language_models.show(ran[1]):
