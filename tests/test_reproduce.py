@@ -18,13 +18,16 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from rich.progress import Progress
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_softmax
+from typer.testing import CliRunner
 
 import expo_analysis as ea
 from expo_analysis import _files, language_models, paper
 from expo_analysis import results as results_module
 from expo_analysis import tables as table_functions
+from expo_analysis.cli import app
 from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
 from expo_analysis.results import Result
 from expo_analysis.simulations import SIMULATIONS, Simulation
@@ -604,3 +607,25 @@ def test_a_report_card_of_another_kind_is_refused_before_anything_is_written(tmp
     with pytest.raises(ValueError, match=message):
         reproduce(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report_card.csv"]
+
+
+def test_the_bar_of_the_command_is_full_at_the_end(monkeypatch, tmp_path):
+    """And says on the way which share is done, whatever a task counts to."""
+    bars = []
+
+    class Seen(Progress):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            bars.append(self)
+
+    def run(output, report, *, full):
+        report(1.5, 2.0, what="b")
+        assert bars[0].tasks[0].percentage == 75
+        report(1.0, what="a")
+        return []
+
+    monkeypatch.setattr("expo_analysis.cli.reproduce.Progress", Seen)
+    monkeypatch.setattr("expo_analysis.reproduce.reproduce", run)
+    result = CliRunner().invoke(app, ["reproduce", "--output", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert bars[0].finished
