@@ -20,8 +20,8 @@ MUTANTS = (
     Mutant(
         "flipped sign in DPO",
         "losses/catalogue/dpo.py",
-        "(self.lam * hbar)",
-        "(-self.lam * hbar)",
+        "(kept, flipped)(self.lam * hbar)",
+        "(kept, flipped)(-self.lam * hbar)",
         "test_losses.py::test_by_hand[DPO]",
     ),
     Mutant(

@@ -229,7 +229,7 @@ def test_the_constructors_have_the_public_arguments_and_no_others() -> None:
     own = ["responses", "prompt_names", "rewards", "lengths"]
     expected = {
         ea.Bandit: ["reference", "optimal", "pairs", "prompt_weights", *own],
-        ea.Bandit.from_counts: ["reference", "counts", "prompt_weights", "ties", *own],
+        ea.Bandit.from_counts: ["reference", "counts", "prompt_weights", "ties", *own, "choices", "triples"],
         ea.Bandit.from_comparisons: ["reference", "comparisons", "ties", "responses", "prompt_weights"],
         ea.Bandit.from_preferences: ["reference", "preference", "pairs", "prompt_weights", *own],
     }

@@ -72,7 +72,7 @@ def test_objective_by_name(case: Case) -> None:
 
 @pytest.mark.parametrize("name", ["DPO", "", "ppo", None])
 def test_unknown_names(name: Any) -> None:
-    with pytest.raises(ValueError, match=r"objective must be one of \['alpha_po', .*'wrpo'\], got"):
+    with pytest.raises(ValueError, match=r"objective must be one of \['a_star_po', .*'wrpo'\], got"):
         ea.objective(name, 1.0)
 
 
@@ -448,7 +448,7 @@ def slope_of_psi(objective: Any, margin: float) -> float:
 def test_the_family_is_as_large_as_it_was() -> None:
     """What is derived may become too timid, and then the tests below would be of nothing."""
     names = {case.name for case in QUASICONVEX.values()}
-    assert names == {"dpo", "ipo", "fdpo", "hinge", "chi_po", "length_normalised_dpo", "dpo_shift"}
+    assert names == {"dpo", "ipo", "fdpo", "hinge", "chi_po", "length_normalised_dpo", "dpo_shift", "plackett_luce_dpo"}
     assert "dpo_shift_none" in QUASICONVEX and "dpo_shift" not in QUASICONVEX  # DPO, without a shift
     assert set(QUASICONVEX) - set(SMOOTH) == {"hinge"}
 

@@ -362,5 +362,5 @@ def test_what_is_handed_from_part_to_part_is_frozen() -> None:
                     thawed.add(name)
     assert thawed == {
         *("FinetuneArguments", "ReferencePolicy", "PreferenceConfig", "PreferenceCollator", "DataRoom"),
-        *("DataReport", "RowMaker", "Pair", "SkippedPairs", "Work"),
+        *("DataReport", "RowMaker", "Example", "Tokens", "SkippedPairs", "Work"),
     }

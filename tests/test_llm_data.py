@@ -679,8 +679,8 @@ def test_only_the_assistants_tokens_are_in_the_loss(tmp_path: Path) -> None:
 def test_what_just_fits_is_not_cut(what: str) -> None:
     for more, expected in ((0, []), (1, [f"have a {what} that is cut at max_length=5"])):
         told: list[str] = []
-        ids = {"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8], "sample_ids": [[9]]}
         longest = [8, *[7] * (2 + more)]
-        ids |= {"rejected_ids": longest} if what == "response" else {"sample_ids": [[9], longest]}
-        tokens.check_lengths(ids, 5, None, told.append)
+        rejected, samples = (longest, [[9]]) if what == "response" else ([8], [[9], longest])
+        given = tokens.Tokens([5, 6], {"chosen": [7], "rejected": rejected}, {}, samples)
+        tokens.check_lengths(given, 5, None, told.append)
         assert told == expected

@@ -51,7 +51,7 @@ def margins(trainer: Any) -> torch.Tensor:
 
 
 def losses_of(trainer: Any) -> torch.Tensor:
-    return trainer.engine.losses(trainer.model, batch_of(trainer)).preference.detach().double()
+    return trainer.engine.losses(trainer.model, batch_of(trainer), at_start=False).preference.detach().double()
 
 
 def gaps(trainer: Any) -> torch.Tensor:

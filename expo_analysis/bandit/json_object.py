@@ -48,8 +48,8 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
     Raises:
         ValueError: naming the file and the key.
     """
-    kind = next((key for key in KINDS if key != "optimal" and key in data), "optimal")
-    kind = "optimal" if "optimal" in data else kind
+    stated = [key for key in KINDS if key in data]
+    kind = next((key for key in stated if key not in ("optimal", "rewards")), stated[0] if stated else "optimal")
     accepted = {"reference", kind, *KINDS[kind], *COMMON}
     for key in data:
         if key not in accepted:

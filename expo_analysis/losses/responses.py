@@ -66,7 +66,7 @@ def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(
         stated["reward"] = rewards
     elif objective.reads_rewards:
         raise ValueError(f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])")
-    known = {kind: values.reshape(shape)[prompts].T for kind, values in stated.items()}
+    known = {kind: np.array(values.reshape(shape)[prompts].T) for kind, values in stated.items()}
     if isinstance(bandit, Bandit):
         known |= {kind: share.reshape(shape)[prompts].T for kind, share in bandit.label_shares.items()}
     known |= objective.derived(known)

@@ -337,6 +337,8 @@ def of_even_lengths(statistic: Statistic, datum: Datum) -> Statistic:
     per = [atom for _, atom in statistic.parts if isinstance(atom, PerToken)]
     if not per:
         return statistic
+    if any(f"length_{atom.slot}" not in datum for atom in per):  # as `loss` takes it: responses of one token
+        return of_means(statistic)
     lengths = [datum[f"length_{atom.slot}"] for atom in per]
     least, most = min(float(x.min()) for x in lengths), max(float(x.max()) for x in lengths)
     if least < most or not (least == 1 or all(atom.atom.plain for atom in per)):

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from .._types import Floats, Indices, Mask
+from ..bandit import Bandit
+from ..losses.base import Objective, PairObjective
+from ..losses.facts import Facts, of_link
 from .laplacian import pairs
 
 
@@ -76,3 +79,30 @@ class ChoicePart:
         slope = self.slope if np.ndim(self.slope) == 0 else np.take(self.slope, columns, axis=-1)
         chosen, members = self.chosen.take(columns, axis=-1), self.members.take(columns, axis=-1)
         return ChoicePart(slope, self.relative, chosen, members, self.weight.take(columns, axis=-1))
+
+
+def choices_among(
+    objective: Objective, facts: Facts, bandit: Bandit, rows: Any, labels: Indices, shape: tuple[int, int]
+) -> ChoicePart | None:
+    """The choices of a bandit's rankings among the responses ``labels``, for a loss that reads them."""
+    data = bandit.choices
+    if data is None or not (isinstance(objective, PairObjective) and objective.listwise):
+        return None
+    (term,) = facts.terms
+    own = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, shape)
+    members = data.members[:, own]  # (choices, n, B)
+    place = np.full((bandit.n, shape[1]), -1)
+    np.put_along_axis(place, own, np.arange(len(own))[:, None], axis=0)
+    chosen = place[data.chosen]
+    there = (chosen >= 0) & (members.sum(axis=1) > 1)
+    weight = np.where(there, data.weight.reshape(-1, len(data.chosen))[rows].T, 0.0)
+    used = (weight > 0).any(axis=1)
+    members = members | ~there[:, None]  # of weight 0, and yet with something to sum over
+    slope = term.statistic.scale
+    return ChoicePart(
+        slope,
+        of_link(term.statistic) is None and facts.needs_reference,
+        np.maximum(chosen, 0)[used],
+        members[used],
+        weight[used],
+    )

@@ -32,12 +32,12 @@ from ..bandit.labels import Labels
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
-from ..losses.facts import Facts, StatedFacts, is_likelihood, of_link, of_log_ratio
+from ..losses.facts import Facts, StatedFacts, is_likelihood, of_log_ratio
 from ..losses.psi import Logistic, Psi
 from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
-from .choices import ChoicePart
+from .choices import ChoicePart, choices_among
 from .edges import Edges
 
 
@@ -322,7 +322,7 @@ class Problem:
             exists=exists,
             of_responses=of_responses,
             names=bandit.responses,
-            choices=_choices(objective, facts, bandit, rows, labels, degree.shape),
+            choices=choices_among(objective, facts, bandit, rows, labels, degree.shape),
         )
 
     def in_logits(self) -> Problem:
@@ -369,33 +369,6 @@ def _datum(
     whole = log_reference if log_mass is None else log_reference + log_mass
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
     return datum | at_ends(objective, {**of_responses, "ref_logp": whole}, tuple(edges.by_slot.values()))
-
-
-def _choices(
-    objective: Objective, facts: Facts, bandit: Bandit, rows: Any, labels: Indices, shape: tuple[int, int]
-) -> ChoicePart | None:
-    """The choices of a bandit's rankings among the responses ``labels``, for a loss that reads them."""
-    data = bandit.choices
-    if data is None or not (isinstance(objective, PairObjective) and objective.listwise):
-        return None
-    (term,) = facts.terms
-    own = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, shape)
-    members = data.members[:, own]  # (choices, n, B)
-    place = np.full((bandit.n, shape[1]), -1)
-    np.put_along_axis(place, own, np.arange(len(own))[:, None], axis=0)
-    chosen = place[data.chosen]
-    there = (chosen >= 0) & (members.sum(axis=1) > 1)
-    weight = np.where(there, data.weight.reshape(-1, len(data.chosen))[rows].T, 0.0)
-    used = (weight > 0).any(axis=1)
-    members = members | ~there[:, None]  # of weight 0, and yet with something to sum over
-    slope = term.statistic.scale
-    return ChoicePart(
-        slope,
-        of_link(term.statistic) is None and facts.needs_reference,
-        np.maximum(chosen, 0)[used],
-        members[used],
-        weight[used],
-    )
 
 
 def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:

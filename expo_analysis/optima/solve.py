@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._types import Floats, Indices, Mask
-from ..bandit import Bandit, RaggedBandit
+from ..bandit import Bandit, RaggedBandit, win_classes
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.responses import refuse_undefined, reward_of
@@ -266,7 +267,10 @@ def _solve_alike(
     target = reference if found.target is None else found.target
 
     def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        flat.begin(columns[at], *describe(objective, structure, held, signed, bandit, int(prompt[at[0]])))
+        orders = np.array([_order(bandit, int(prompt[k])) if structure.lost else "" for k in at], dtype=object)
+        for order in dict.fromkeys(orders.tolist()):
+            own = columns[at[orders == order]]
+            flat.begin(own, *describe(objective, structure, held, signed, bandit.responses, order))
         masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
             if len(responses) == 1:
@@ -289,6 +293,12 @@ def _solve_alike(
         for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
             structure = decided(objective, bandit, float(lam[place]), int(prompt[place]), data)
             assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
+
+
+@lru_cache(maxsize=4096)
+def _order(bandit: Bandit, prompt: int) -> str:
+    """Who is above whom where no policy fits the wins of a prompt."""
+    return str(win_classes(bandit, prompt)).removeprefix("no policy fits the wins: ")
 
 
 def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Floats, Indices, Mask
-from ..bandit import Bandit, win_classes
+from ..bandit import Bandit
 from ..bandit.labels import Labels, called
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
@@ -210,14 +210,14 @@ def _splits(objective: Objective, facts: Facts, bandit: Bandit) -> bool:
 
 
 def describe(
-    objective: Objective, structure: Structure, held: bool, signed: bool, bandit: Bandit, prompt: int
+    objective: Objective, structure: Structure, held: bool, signed: bool, names: Labels | None, order: str
 ) -> tuple[Status, str]:
     """Status and message that follow from the structure alone.
 
-    held: whether a cross-entropy tells components their masses. signed: whether costs have both signs. prompt: one that
-    has the structure.
+    held: whether a cross-entropy tells components their masses. signed: whether costs have both signs. names: of the
+    responses. order: who is above whom in the limit.
     """
-    notes, names = [], bandit.responses
+    notes = []
     if structure.lost:
         lost = called(structure.lost, names)
         why = f"responses {lost} lose every comparison that could hold them up"
@@ -230,8 +230,7 @@ def describe(
         notes.append(
             f"no minimiser: {why}, so the loss keeps falling as their probability tends to 0; the policy is that limit"
         )
-        if not (signed or held):
-            notes.append(str(win_classes(bandit, prompt)).removeprefix("no policy fits the wins: "))
+        notes += [order] if order and not (signed or held) else []
     if len(structure.pieces) > len(structure.components):
         notes.append(
             f"the data do not rank {_names(structure.pieces, names)} against each other: they share their component's "

@@ -126,7 +126,7 @@ def third_derivative(cells: Any, line: Line) -> Floats:
 
 def _of_terms(problem: Problem, log_policy: Floats, line: Line) -> Floats:
     total = np.zeros(line.x.shape[1])
-    datum = {**problem.datum, **{f"logp_{s}": log_policy[e] for s, e in zip("wl", problem.edges.ends, strict=True)}}
+    datum = {**problem.datum, **{f"logp_{s}": log_policy[e] for s, e in problem.edges.by_slot.items()}}
     for place, term in enumerate(problem.facts.terms):
         margin = term.statistic.value(datum)
         first, second, third = _of_statistic(problem, term.statistic, log_policy, line)
@@ -144,7 +144,7 @@ def _of_terms(problem: Problem, log_policy: Floats, line: Line) -> Floats:
 
 def _of_statistic(problem: Problem, statistic: Statistic, log_policy: Floats, line: Line) -> Sizes:
     """Of sum_k c_k atom_k, (E, C): log-probabilities together, so that the log-normaliser cancels where it does."""
-    ends = dict(zip("wl", problem.edges.ends, strict=True))
+    ends = problem.edges.by_slot
     plain = [(c, ends[atom.slot]) for c, atom in statistic.parts if atom.plain]
     total = sum(c for c, _ in plain)
     raised = sum((c * line.f[end] for c, end in plain), start=np.zeros((len(ends["w"]), line.x.shape[1])))

@@ -247,7 +247,7 @@ def _plain(problem: Problem, statistic: Any, log_policy: Floats) -> Floats:
     rest = dataclasses.replace(
         statistic, parts=tuple(p for p in statistic.parts if p[1].plain), scale=1.0, centre=0.0, offset=0.0
     )
-    ends = dict(zip("wl", problem.edges.ends, strict=True))
+    ends = problem.edges.by_slot
     return np.asarray(rest.value({**problem.datum, **{f"logp_{s}": log_policy[e] for s, e in ends.items()}}))
 
 

@@ -82,7 +82,7 @@ def tail_least(cells: Any, tail: Tail) -> Floats:
 
 def statistic_range(problem: Problem, statistic: Statistic, tail: Tail) -> Range:
     """Of a statistic over the tail, (E, C) each."""
-    ends, datum = dict(zip("wl", problem.edges.ends, strict=True)), problem.datum
+    ends, datum = problem.edges.by_slot, problem.datum
     plain = [(c, atom) for c, atom in statistic.parts if atom.plain]
     nothing = np.zeros((len(ends["w"]), tail.base.shape[1]))
     total = sum(c for c, _ in plain)
