@@ -27,8 +27,8 @@ MUTANTS = (
     Mutant(
         "lambda dropped from DPO",
         "losses/catalogue/dpo.py",
-        "(self.lam * hbar)",
-        "(hbar)",
+        "(kept, flipped)(self.lam * hbar)",
+        "(kept, flipped)(hbar)",
         "test_losses.py::test_by_hand[DPO, lam = 2]",
     ),
     Mutant(

@@ -569,7 +569,7 @@ def test_json_of_every_key(tmp_path: Path) -> None:
             r"prompt '1': optimal must have the shape of reference, \(1, 3\); got \(1, 2\)",
         ),
         ({**ragged, "optimal": ragged["reference"], "prompts": ["p"]}, "prompt_names must have an entry for each of 2"),
-        ({**names, "reference": "uniform"}, r"the key 'optimal' \(or counts\) is missing"),
+        ({"reference": "uniform", "responses": ["a", "b"]}, r"the key 'optimal' \(or counts\) is missing"),
         (
             {"reference": "even", "optimal": [0.5, 0.5]},
             "reference must be an array of numbers or 'uniform', got 'even'",

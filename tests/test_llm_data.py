@@ -681,6 +681,7 @@ def test_what_just_fits_is_not_cut(what: str) -> None:
         told: list[str] = []
         longest = [8, *[7] * (2 + more)]
         rejected, samples = (longest, [[9]]) if what == "response" else ([8], [[9], longest])
-        given = tokens.Tokens([5, 6], {"chosen": [7], "rejected": rejected}, {}, samples)
+        masks = {"chosen": [1], "rejected": [1] * len(rejected)}
+        given = tokens.Tokens([5, 6], {"chosen": [7], "rejected": rejected}, masks, samples)
         tokens.check_lengths(given, 5, None, told.append)
         assert told == expected
