@@ -428,6 +428,7 @@ PAIR_CASES: dict[str, Case] = {
     "dpop": _dpop({}, 50.0),
     "dpop_light": _dpop({"penalty": 0.5}, 0.5),
     "rpo": _with_likelihood("rpo", {"alpha": 0.25}, 0.25, True),
+    "aux_dpo": _logistic("aux_dpo", {}),
     "pessimistic_dpo": _family(
         "pessimistic_dpo",
         {"beta": 0.5},

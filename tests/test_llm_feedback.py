@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"exo": {"label_smoothing": 0.01}, "fdpo": 
 OBJECTIVES = {
     name: ea.objective(name, LAM, **OPTIONS.get(name, {}))
     for name, cls in ea.CATALOGUE.items()
-    if issubclass(cls, ea.PairObjective) and name not in ("aot", "qpo")
+    if issubclass(cls, ea.PairObjective) and not cls.auxiliary and name not in ("aot", "qpo")
 }
 WITH_REWARDS = {name: objective for name, objective in OBJECTIVES.items() if objective.reads_rewards}
 

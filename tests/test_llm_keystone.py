@@ -39,7 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "exo": {"label_smoothing": 0.01},
     "aot": {},
 }
-PAIRWISE = {name: cls for name, cls in ea.CATALOGUE.items() if issubclass(cls, ea.PairObjective)}
+PAIRWISE = {name: cls for name, cls in ea.CATALOGUE.items() if issubclass(cls, ea.PairObjective) and not cls.auxiliary}
 TRIPLES = ("wrpo", "tpo")
 """Losses that need a third response; test_llm_feedback.py has them."""
 

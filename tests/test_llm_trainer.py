@@ -351,6 +351,11 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "rlhf": (ea.RLHF(LAM), {}, "objective must be a loss of pairs.*RLHF has a reward"),
+    "aux_dpo": (
+        ea.AuxDPO(LAM),
+        {},
+        "objective must have no variables beside the model's, got AuxDPO",
+    ),
     "name": ("dpo", {}, "objective must be a loss of pairs.*got 'dpo'"),
     "lambdas": (ea.DPO(np.array([0.1, 0.2])), {}, "objective must have one number as lam"),
     "beta": (ea.DPO(LAM), {"beta": 0.4}, "beta must be the objective's lam, 0.3, or not be set; got 0.4"),

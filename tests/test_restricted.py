@@ -10,14 +10,15 @@ from scipy.special import expit, log_softmax
 
 import expo_analysis as ea
 from expo_analysis import CATALOGUE, DPO, EXPO, IPO, RLHF, Bandit, BradleyTerry, risk, solve
-from expo_analysis.losses import AOT, QPO
+from expo_analysis.losses import AOT, QPO, AuxDPO
 from expo_analysis.optima import restricted_optima
 from expo_analysis.optima.alike import alike
 from expo_analysis.optima.structure import data_of
 from expo_analysis.simulators import SGD, Tabular, Training, train
 
 N, PROMPTS = 4, 2
-NAMES = [name for name, cls in CATALOGUE.items() if cls not in (AOT, QPO)]
+NAMES = [name for name, cls in CATALOGUE.items() if cls not in (AOT, QPO, AuxDPO)]
+"""AuxDPO is in test_optima_auxiliary.py."""
 CONVEX = ["dpo", "ipo", "expo", "bradley_terry", "cpo", "rpo", "simpo", "sft", "slic", "dpop", "hinge"]
 
 

@@ -81,6 +81,7 @@ THE_CATALOGUES: dict[str, Callable[[Any], ea.PairObjective]] = {
     "MyBCO": lambda lam: ea.BCO(lam, -0.75),
     "MyNCA": lambda lam: ea.NCA(lam),
     "MySPPO": lambda lam: ea.SPPO(lam),
+    "MyAuxDPO": ea.AuxDPO,
     "MyPessimisticDPO": lambda lam: ea.PessimisticDPO(lam, beta=0.25),
     "MyLengthNormalisedDPO": lambda lam: ea.LengthNormalisedDPO(lam),
     "MyDPOShift": lambda lam: ea.DPOShift(lam, shift=0.5),
@@ -397,6 +398,16 @@ class MySPPO(ea.PairObjective):
     @property
     def terms(self) -> Sum:
         return Square()(log_u_w - 0.5 / self.lam) + Square()(log_u_l + 0.5 / self.lam)
+
+
+@dataclass(frozen=True)
+class MyAuxDPO(ea.PairObjective):
+    name = "my_auxdpo"
+    auxiliary = True
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar)
 
 
 @dataclass(frozen=True)

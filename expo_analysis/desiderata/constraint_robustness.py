@@ -13,7 +13,7 @@ losses whose terms it can enclose.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeGuard
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .._types import Array, Floats, Mask
 from ..bandit import Bandit
 from ..losses import RLHF, BradleyTerry, Objective, PairObjective, RewardObjective
 from ..losses.terms import Sum
-from ..optima import Status, restricted_optima, restricted_values
+from ..optima import Status, restricted_optima, restricted_values, stepped_optima
 from .problems import pi_star
 from .subject import Subject, facts_of
 from .verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
@@ -53,6 +53,8 @@ class Classes:
 
     def minimise(self, objective: Objective, decay: Floats | None = None) -> Floats:
         """The best w on each, (count,): infinite where there is no minimiser, nan where none was found."""
+        if has_auxiliary(objective):  # and classes without decay only
+            return stepped_optima(objective, self.bandit, self.features).weights[:, 0]
         held = self.decay if decay is None else decay
         with np.errstate(all="ignore"):  # losses may overflow where they have no minimiser
             found = restricted_optima(objective, self.bandit, self.features, held)
@@ -67,6 +69,11 @@ class Classes:
         with np.errstate(all="ignore"):
             value = restricted_values(objective, self.bandit, self.features, finite[:, None], self.decay)
         return np.where(np.isfinite(w), value, np.nan)
+
+
+def has_auxiliary(objective: Objective) -> TypeGuard[PairObjective]:
+    """Whether the loss has a variable for every response beside the policy's own."""
+    return isinstance(objective, PairObjective) and objective.auxiliary
 
 
 def twin(objective: Objective) -> RewardObjective:
@@ -140,9 +147,12 @@ def compare(subject: Subject, classes: Classes) -> Outcomes:
     low, high = np.minimum(w_fit, 0.0), np.maximum(w_fit, 0.0)
     with np.errstate(invalid="ignore"):
         outside = np.where(np.isfinite(w), np.maximum(np.maximum(low - w, w - high), 0.0), np.nan)
-    here = every.value(objective, w)
-    elsewhere = np.fmin(every.value(objective, w_rlhf), every.value(objective, np.clip(w, low, high)))
-    resolved = elsewhere - here > 1e-12 * (1 + np.abs(here))
+    if has_auxiliary(objective):  # w is one product of matrices
+        resolved = np.isfinite(w)
+    else:
+        here = every.value(objective, w)
+        elsewhere = np.fmin(every.value(objective, w_rlhf), every.value(objective, np.clip(w, low, high)))
+        resolved = elsewhere - here > 1e-12 * (1 + np.abs(here))
     shape = (len(LAMS), classes.count)
     parts: list[Any] = [w, w_rlhf, w_fit, regret, outside, resolved]
     return Outcomes(*(x.reshape(shape) for x in parts))
@@ -151,16 +161,17 @@ def compare(subject: Subject, classes: Classes) -> Outcomes:
 def classes_of(subject: Subject, count: int) -> Classes:
     """Random ones: three responses, round numbers, features from -1, 0 and 1."""
     rng = subject.rng(KEY)
+    decays = DECAYS[:1] if has_auxiliary(subject.objective) else DECAYS  # which auxiliary variables have none of
     found: list[tuple[Floats, Floats, Floats]] = []
-    while len(found) * len(DECAYS) < count:
+    while len(found) * len(decays) < count:
         reference, optimal = (np.round(rng.dirichlet([3.0] * 3, 2), 1) for _ in range(2))
         features = rng.integers(-1, 2, (2, 3)).astype(float)
         tidy = all((p > 0).all() and np.allclose(p.sum(axis=1), 1) for p in (reference, optimal))
         if tidy and (np.ptp(features, axis=1) > 0).all():
             found.append((reference, optimal, features))
-    reference, optimal, features = (np.repeat(parts, len(DECAYS), axis=0) for parts in zip(*found, strict=True))
+    reference, optimal, features = (np.repeat(parts, len(decays), axis=0) for parts in zip(*found, strict=True))
     bandit = Bandit(reference.reshape(-1, 3), optimal.reshape(-1, 3))
-    return Classes(bandit, features[..., None], np.tile(DECAYS, len(found)))
+    return Classes(bandit, features[..., None], np.tile(decays, len(found)))
 
 
 def judge(subject: Subject) -> Verdict:
@@ -171,9 +182,10 @@ def judge(subject: Subject) -> Verdict:
     outcomes = compare(subject, classes)
     regret, outside = outcomes.regret, outcomes.outside
     known = np.isfinite(regret) & np.isfinite(outside)
+    held = "with weight decay and without" if classes.decay.any() else "without weight decay"
     conditions = (
-        f"{classes.count} restricted classes: two prompts of three responses that share one parameter, with weight "
-        f"decay and without; λ from {LAMS[0]:g} to {LAMS[-1]:g}; the global minimum over that parameter"
+        f"{classes.count} restricted classes: two prompts of three responses that share one parameter, {held}; "
+        f"λ from {LAMS[0]:g} to {LAMS[-1]:g}; the global minimum over that parameter"
     )
     if not known.all():
         conditions += f"; {np.sum(~known)} of {known.size} have no minimiser and were left out"

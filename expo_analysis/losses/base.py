@@ -107,6 +107,7 @@ class PairObjective(Objective):
 
     risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
     ``listwise``: whether -log sigma(s_w - s_l), the loss of a pair, becomes -log softmax(s)_w on choices among several.
+    ``auxiliary``: whether over restricted policies the loss has a variable for every response beside the policy's own.
 
     A loss says what it is in one of two ways. ``terms``, a sum of psi(statistic), is all that solvers, proofs and the
     trainer need: what is known of the loss is derived from it. ``pair_loss``, a bare formula, may be anything; of it
@@ -114,6 +115,7 @@ class PairObjective(Objective):
     """
 
     listwise: ClassVar[bool] = False
+    auxiliary: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

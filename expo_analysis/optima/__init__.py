@@ -3,7 +3,7 @@
 from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
 from .solution import Path as SolutionPath
-from .solve import solve, solve_path
+from .solve import solve, solve_path, stepped_optima
 
 __all__ = [
     "Certificate",
@@ -16,4 +16,5 @@ __all__ = [
     "restricted_values",
     "solve",
     "solve_path",
+    "stepped_optima",
 ]

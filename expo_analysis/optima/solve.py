@@ -29,7 +29,8 @@ from .methods import NAMES, solve_problem
 from .problem import Problem
 from .recession import Structure
 from .restricted import NAMES as RESTRICTED_NAMES
-from .restricted import LogLinearClass, Reward, RewardLikelihood, WholeClass, along_lambdas
+from .restricted import LogLinearClass, RestrictedOptima, Reward, RewardLikelihood, WholeClass, along_lambdas, auxiliary
+from .restricted.optima import check_features
 from .solution import Certificate, Path, Solution, Status
 from .structure import data_of, decided, describe, structures
 
@@ -131,6 +132,9 @@ def _over_all(objective: Objective, bandit: Bandit, lams: Floats, method: str) -
 def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str, restricted: LogLinearClass) -> Path:
     """Over log-linear policies; where these are all policies, the optimum over all with its w."""
     shares = np.atleast_1d(bandit.prompt_weights)
+    if isinstance(objective, PairObjective) and objective.auxiliary:
+        auxiliary.refuse(restricted, shares, method, type(objective).__name__)
+        return auxiliary.along_path(_over_all(objective, bandit, lams, method), restricted, shares)
     whole = WholeClass.of(restricted, shares) if method == "auto" else None
     if whole is not None:
         path = _over_all(objective, bandit, lams, method)
@@ -147,6 +151,13 @@ def _restricted(objective: Objective, bandit: Bandit, lams: Floats, method: str,
     more: list[Any] = [found.weights, found.weight_bounds, found.total, found.direction]
     log_policies = found.log_policy.reshape(shape)
     return Path(objective, bandit, lams, np.exp(log_policies), log_policies, *verdicts, *more)
+
+
+def stepped_optima(objective: PairObjective, bandit: Bandit, features: Floats) -> RestrictedOptima:
+    """`restricted_optima` of a loss with auxiliary variables; lam is one number, or (B,), features are (B, P, n, d)."""
+    check_features(features, bandit)
+    lams, row = np.unique(np.broadcast_to(objective.lam, len(features)), return_inverse=True)
+    return auxiliary.of_batch(_over_all(objective, bandit, lams, "auto"), row, features)
 
 
 def _reward(bandit: Bandit) -> Reward:

@@ -56,6 +56,7 @@ LOOKS = {
     "fdpo": Look("f-DPO (Jensen–Shannon)", PALETTE[2], (0, (5, 1.5, 1.2, 1.5)), "D"),
     "expo": Look("EXPO, compositional", PALETTE[3], "-", "^"),
     "regression_expo": Look("EXPO, regression", PALETTE[4], (0, (9, 2)), "v"),
+    "aux_dpo": Look("AuxDPO", PALETTE[5], (0, (1.2, 1.2, 5, 1.2)), "P"),
     "rlhf": Look("RLHF", "0.15", (0, (3, 1.2, 1, 1.2, 1, 1.2)), "X"),
 }
 """By name in `expo_analysis.CATALOGUE`, in the order of the legends."""

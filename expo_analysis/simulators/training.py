@@ -30,7 +30,7 @@ from ..losses.risk import loss_of_choices, refuse_coupled
 from ..losses.unpaired import on
 from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
-from .policies import Policy
+from .policies import Policy, Tabular
 from .recording import recorded
 from .sampling import Pairs
 from .trajectory import Trajectory
@@ -489,6 +489,11 @@ def _check(
         if not isinstance(objective, (PairObjective, RewardObjective)):
             raise TypeError(f"objectives must be RLHF or pair objectives, got {type(objective).__name__}")
         refuse_coupled(objective)
+        if isinstance(objective, PairObjective) and objective.auxiliary and not isinstance(policy, Tabular):
+            raise TypeError(
+                f"policy must be Tabular for {type(objective).__name__}, whose auxiliary variables no restricted "
+                f"policy holds, got {type(policy).__name__}; solve(..., features=...) has them"
+            )
         if np.ndim(objective.lam) != 0:
             raise ValueError("objectives must have one lam each: give a list of objectives for several")
         if training.estimator != "exact":

@@ -289,6 +289,11 @@ def check_pairwise(objective: Any) -> PairObjective:
             f"objective must be a loss of pairs, such as EXPO(lam=0.1) or DPO(lam=0.1); got {shown}"
             + (": RLHF has a reward instead of pairs" if rlhf else "")
         )
+    if objective.auxiliary:
+        raise TypeError(
+            f"objective must have no variables beside the model's, got {type(objective).__name__}, which has one for "
+            "every response; over all policies it is DPO(lam)"
+        )
     if not isinstance(objective.lam, float):
         raise ValueError(f"objective must have one number as lam, got {objective.lam!r}")
     return objective

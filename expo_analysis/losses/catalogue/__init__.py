@@ -9,7 +9,7 @@ from ..._checks import check_option
 from ..base import Objective
 from .aot import AOT
 from .binary import BCO, KTO, NCA, SPPO, APODown, APOZero
-from .dpo import DPO, PRO, CalDPO, DPOShift, LengthNormalisedDPO, PessimisticDPO
+from .dpo import DPO, PRO, AuxDPO, CalDPO, DPOShift, LengthNormalisedDPO, PessimisticDPO
 from .dpop import DPOP
 from .expo import EXPO, SPO, ExplicitPO, RegressionEXPO
 from .fdpo import FDPO, ChiPO
@@ -55,6 +55,7 @@ __all__ = [
     "APOZero",
     "AStarPO",
     "AlphaPO",
+    "AuxDPO",
     "BradleyTerry",
     "CalDPO",
     "ChiPO",
@@ -81,7 +82,7 @@ CATALOGUE: dict[str, type[Objective]] = {
     for cls in (
         *(RLHF, DPO, IPO, FDPO, QPO, EXPO, RegressionEXPO, ExplicitPO, SPO),
         *(Hinge, SLiC, ChiPO, EXO, DiscoPOP, DPOP, RPO),
-        *(PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
+        *(AuxDPO, PessimisticDPO, LengthNormalisedDPO, DPOShift, CalDPO, PRO),
         *(SFT, BradleyTerry, CPO, SimPO, AlphaPO, SimPER, ORPO),
         *(PlackettLuce, PlackettLuceDPO, PlackettLuceEXPO),
         *(RewardAwarePO, REBEL, RewardDistillation, ODPO, MADPO, AStarPO, QRPO),

@@ -50,6 +50,30 @@ class DPO(PairObjective):
 
 
 @dataclass(frozen=True)
+class AuxDPO(PairObjective):
+    r"""DPO with auxiliary variables: -log sigma(lam [hbar + delta_w - delta_l]), minimised over pi and delta.
+
+    delta has a number for every response, in the null space of the matrix with columns s_x pi_ref(y|x) grad log
+    pi(y|x), the gradient at pi = pi_ref and s_x the prompts' shares: what it holds does not change, to first order, to
+    which policies of the class RLHF would go. Over all policies the null space holds no difference of two responses,
+    and this is `DPO`. Over restricted ones, as ``solve(AuxDPO(lam), bandit, features=F)`` has them, w is one natural
+    gradient step from pi_ref towards the reward that DPO fits over all policies: see
+    `expo_analysis.optima.restricted.auxiliary`. [ours]
+
+    Simulators and the trainer refuse it where policies are restricted: they hold no delta.
+
+    Source: Gopalan et al. 2025 (arXiv 2510.20413); its abstract and summaries of it were read, its text and code not.
+    """
+
+    name: ClassVar[str] = "aux_dpo"
+    auxiliary: ClassVar[bool] = True
+
+    @property
+    def terms(self) -> Sum:
+        return Logistic()(self.lam * hbar)
+
+
+@dataclass(frozen=True)
 class PessimisticDPO(PairObjective):
     r"""DPO's term with EXPO's regulariser: -log sigma(beta hbar) + lam KL(pi_ref || pi).
 

@@ -155,6 +155,13 @@ def along_lambdas(
     return classes.solve(objective, lams, method, None, reward)
 
 
+def check_features(features: Floats, bandit: Bandit) -> None:
+    """Raise ValueError unless they are (B, P, n, d), and the bandit has B P prompts of n responses."""
+    shape = np.shape(features)
+    if len(shape) != 4 or shape[2] != bandit.n or shape[0] * shape[1] != bandit.prompts:
+        raise ValueError(f"features must have shape (B, P, {bandit.n}, d) with B P = {bandit.prompts}, got {shape}")
+
+
 def restricted_optima(
     objective: Objective,
     bandit: Bandit,
@@ -190,10 +197,8 @@ def restricted_values(
 def _batch(
     objective: Objective, bandit: Bandit, features: Floats, decay: ArrayLike
 ) -> tuple[Classes, Floats, Reward | None]:
-    shape = np.shape(features)
-    if len(shape) != 4 or shape[2] != bandit.n or shape[0] * shape[1] != bandit.prompts:
-        raise ValueError(f"features must have shape (B, P, {bandit.n}, d) with B P = {bandit.prompts}, got {shape}")
-    batch, prompts, n, _ = shape
+    check_features(features, bandit)
+    batch, prompts, n, _ = features.shape
     decays = np.asarray(decay, dtype=np.float64)
     if decays.shape not in ((), (batch,)) or not ((decays >= 0) & np.isfinite(decays)).all():
         raise ValueError(f"decay must be finite, not negative, and one number or {batch}; got {decay!r}")

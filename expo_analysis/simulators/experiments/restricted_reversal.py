@@ -31,7 +31,7 @@ from ..._types import Floats, Mask
 from ...bandit import Bandit
 from ...divergences import kl
 from ...losses import CATALOGUE, Objective, PairObjective, objective
-from ...optima import RestrictedOptima, Status, restricted_optima, solve
+from ...optima import RestrictedOptima, Status, restricted_optima, solve, stepped_optima
 
 REWARD = np.array([1.0, 2.0, 0.0])
 FEATURE = np.array([1.0, -1.0, 0.0])
@@ -42,7 +42,7 @@ LAMS = 10.0 ** np.linspace(-2, 2, 33)
 LAM = 1.0
 COMPARED = (0.1, 1.0, 10.0)
 """Lambdas at which all losses are compared."""
-DRAWN = ("rlhf", "dpo", "ipo", "fdpo", "expo", "regression_expo")
+DRAWN = ("rlhf", "dpo", "ipo", "fdpo", "expo", "regression_expo", "aux_dpo")
 
 LOSSES = tuple(name for name in CATALOGUE if name not in ("qpo", "aot", "explicit_po"))
 """Without QPO, which is what one makes it, AOT, which has no risk, and explicit PO, which is EXPO by default."""
@@ -85,6 +85,8 @@ class Classes:
 
     def optima(self, loss: Objective, proven: bool = False) -> RestrictedOptima:
         """The optimum of each problem; of losses that are not convex the lowest of searches, unless ``proven``."""
+        if isinstance(loss, PairObjective) and loss.auxiliary:
+            return stepped_optima(loss, self.bandit, self.feature[:, None, :, None])
         method = "auto" if proven or by_newton(loss) else "multistart"
         return restricted_optima(loss, self.bandit, self.feature[:, None, :, None], method=method)
 
