@@ -79,6 +79,7 @@ from .losses.psi import (
     SquaredSigmoid,
     Stated,
     TargetKL,
+    Well,
 )
 from .losses.statistics import (
     Atom,
@@ -117,6 +118,7 @@ __all__ = [
     "Sum",
     "TargetKL",
     "Term",
+    "Well",
     "formula",
     "h",
     "hbar",

@@ -91,11 +91,14 @@ def test_a_star_po_finds_the_tilted_reference(lam: float, pairs: bool) -> None:
     rewards = np.array([0.3, -1.0, 2.0, 0.0])
     bandit = ea.Bandit(REFERENCE, [0.25] * 4, rewards=rewards) if pairs else ea.Bandit.from_scores(REFERENCE, rewards)
     expected = np.log(REFERENCE) + rewards / lam
-    np.testing.assert_allclose(
-        ea.solve(ea.AStarPO(lam), bandit).log_policy, expected - logsumexp(expected), atol=1e-6 * max(1, 1 / lam)
-    )
-    assert ea.risk(ea.AStarPO(lam), bandit, expected - logsumexp(expected)) < 1e-25
-    assert ea.solve(ea.AStarPO(lam, beta=3 * lam), bandit).value > 1e-6  # another beta is not self-consistent
+    expected = expected - logsumexp(expected)
+    found = ea.solve(ea.AStarPO(lam), bandit)
+    assert found.status == "optimal" and "every term is at its least" in found.message
+    assert np.abs(found.policy - np.exp(expected)).sum() <= found.error_bound < 1e-11
+    np.testing.assert_allclose(found.log_policy, expected, atol=1e-12 * max(1, 1 / lam))
+    assert ea.risk(ea.AStarPO(lam), bandit, expected) < 1e-25
+    other = ea.solve(ea.AStarPO(lam, beta=3 * lam), bandit)  # which is not self-consistent
+    assert other.value > 1e-6 and other.status == "best_found"
 
 
 def test_a_star_po_of_a_population_knows_its_lambdas() -> None:
@@ -118,6 +121,8 @@ def test_qrpo_by_definition() -> None:
         assert ea.risk(ea.QRPO(lam), bandit, log_policy) == pytest.approx((gap**2 @ [1, 2, 3, 4]) / 10, rel=1e-12)
         exact = np.log(REFERENCE) + q / lam
         assert ea.risk(ea.QRPO(lam, "exact"), bandit, exact - logsumexp(exact)) < 1e-25
+        found = ea.solve(ea.QRPO(lam, "exact"), bandit)
+        assert np.abs(found.policy - np.exp(exact - logsumexp(exact))).sum() <= found.error_bound < 1e-11
     with mp.workdps(40):  # what public code takes for it is 0.46 too much at lam = 1
         assert 1.0 - float(mp.log(mp.e - 1)) == pytest.approx(0.4587, abs=1e-4)
 

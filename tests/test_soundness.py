@@ -27,6 +27,7 @@ from expo_analysis.terms import (
     SquaredSigmoid,
     Stated,
     TargetKL,
+    Well,
     h,
     hbar,
     log_pi_w,
@@ -98,6 +99,24 @@ def test_nothing_true_of_a_psi_is_refuted(name):
 def test_what_is_false_of_a_psi_is_refuted(name):
     psi, message = FALSE_PSIS[name]
     assert re.search(message, refuted_psi(psi)), refuted_psi(psi)
+
+
+@pytest.mark.parametrize(
+    ("well", "message"),
+    [(Well(0.3, 0.01, 1.0), "not so deep"), (Well(0.0, 0.2, 1.0), "not so deep"), (Well(0.0, 0.01, 0.1), "faster")],
+)
+def test_a_false_well_is_refuted(well: Well, message: str) -> None:
+    """KL(sigma(m), 1/2) is least at 0, (1 - 1/e)/8 to 1/8 of m^2 around it: a minimum elsewhere, deeper, or flatter."""
+
+    class False_(BernoulliKL):
+        @property
+        def well(self) -> Well:
+            return stated
+
+    stated = BernoulliKL(0.0).well
+    assert refuted_psi(False_(0.0)) == ""
+    stated = well
+    assert message in refuted_psi(False_(0.0))
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])

@@ -132,6 +132,21 @@ def _monotone(near: Seen, wide: Seen) -> str:
     return "that psi never decreases is false" if wide.psi.increasing and (near.slope < -slack).any() else ""
 
 
+def _well(near: Seen, wide: Seen) -> str:
+    if wide.psi.well is None:
+        return ""
+    at, below, above = (_number(x) for x in wide.psi.well)
+    around = at + torch.linspace(-1.0, 1.0, 81, dtype=torch.float64)
+    least, inside = wide.computing.value(at + torch.zeros(1, dtype=torch.float64)), wide.computing.value(around)
+    rounding = 1e-12 * (1 + least.abs())
+    for x, value in ((around, inside), (wide.x, wide.value)):
+        floor = below * (x - at).abs().clamp(max=1.0) ** 2 * (1 - 1e-9)
+        if (value - least < floor - rounding).any():
+            return "what psi states of its well is false: it is not so deep"
+    fast = (inside - least > above * (around - at) ** 2 * (1 + 1e-9) + rounding).any()
+    return "what psi states of its well is false: it rises faster" if fast else ""
+
+
 def _pieces(near: Seen, wide: Seen) -> str:
     if near.psi.linear_pieces is None:
         return ""
@@ -267,7 +282,7 @@ def _rounding(near: Seen) -> str:
 
 
 CHECKS: tuple[Callable[[Seen, Seen], str], ...] = (
-    *(_convex, _monotone, _pieces, _slopes, _concordance, _lower_bound, _decay, _log_odds, _derivatives),
+    *(_convex, _monotone, _pieces, _slopes, _concordance, _lower_bound, _decay, _log_odds, _derivatives, _well),
 )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._types import Array
 from ..numerics import exp, log_sigmoid, log_sigmoids, namespace, sigmoid
-from .stated import Psi, Slopes, Stated, everywhere
+from .stated import Psi, Slopes, Stated, Well, everywhere
 
 __all__ = [
     "BernoulliKL",
@@ -33,6 +33,7 @@ __all__ = [
     "SquaredSigmoid",
     "Stated",
     "TargetKL",
+    "Well",
 ]
 
 
@@ -124,6 +125,7 @@ class Square(Psi):
     convex = True
     self_concordance = 0.0
     lower_bound = 0.0
+    well = Well(0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +206,11 @@ def _peak(low: Array, high: Array) -> Array:
     """The largest sigma(m) sigma(-m) from ``low`` to ``high``: no derivative of it is larger than it."""
     nearest = np.clip(0.0, low, high)
     return sigmoid(nearest) * sigmoid(-nearest)
+
+
+def _flattest(goal: Array) -> Array:
+    """The largest sigma' within 1 of the goal."""
+    return _peak(goal - 1, goal + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +300,11 @@ class BernoulliKL(Psi):
     def third(self, low: Array, high: Array) -> Array:
         return _peak(low, high) * (2 + np.maximum(np.abs(low - self.goal), np.abs(high - self.goal)))
 
+    @property
+    def well(self) -> Well:
+        # psi' = sigma'(m) (m - goal), and sigma' changes by a factor of at most e within 1 of the goal
+        return Well(self.goal, _peak(self.goal, self.goal) / (2 * math.e), _flattest(self.goal) / 2)
+
     slopes = (0.0, 0.0)
     decay = (0.9, 0.9)  # as |m| exp(-|m|)
     lower_bound = 0.0
@@ -325,6 +337,11 @@ class TargetKL(Psi):
     @property
     def slopes(self) -> Slopes:
         return self._logistic.slopes
+
+    @property
+    def well(self) -> Well:
+        # psi'' = sigma'
+        return Well(self.goal, _peak(self.goal, self.goal) / (2 * math.e), _flattest(self.goal) / 2)
 
     decay = (1.0, 1.0)
     convex = True

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from .terms import Sum
 
 Slopes = tuple[Any, Any]
+
+
+class Well(NamedTuple):
+    """Where a psi has its only minimum, m = ``at``, and how steep it is around it.
+
+    below min(|m - at|, 1)^2 <= psi(m) - psi(at) for every m, and psi(m) - psi(at) <= above (m - at)^2 where |m - at| is
+    at most 1. Numbers, or arrays like the parameters of the psi.
+    """
+
+    at: Any
+    below: Any
+    above: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +92,11 @@ class Psi(ABC):
     @property
     def lower_bound(self) -> Any:
         """The infimum of psi, or a number below it; -inf where it has none, None where that is not known."""
+        return None
+
+    @property
+    def well(self) -> Well | None:
+        """Its only minimum; None where it has none or several, or that is not known."""
         return None
 
     @property

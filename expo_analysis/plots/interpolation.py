@@ -14,6 +14,7 @@ from .style import END_POINTS, INK, LAMBDA, LOOKS, Look, losses_in, themed
 
 LEFT, RIGHT = 4e-7, 3e4
 """Where pi* and pi_ref stand, beyond the ends of the paths."""
+COLUMNS = 3
 
 
 @themed
@@ -25,8 +26,9 @@ def interpolation(frame: pd.DataFrame) -> Figure:
             ``optimal`` and ``reference``; one row per point.
     """
     losses = losses_in(frame)
-    figure = Figure(figsize=(11, 6.8), layout="constrained")
-    panels = list(figure.subplots(2, 3, sharex=True, sharey=True).flat)
+    rows = len(losses) // COLUMNS + 1  # one place more than losses, for the key
+    figure = Figure(figsize=(11, 3.4 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True).flat)
     for axes, loss in zip(panels, losses, strict=False):
         _panel(axes, frame[frame["loss"] == loss], LOOKS[loss])
     for axes in panels[len(losses) :]:

@@ -9,6 +9,7 @@ import numpy as np
 from ..found import Found
 from ..problem import Problem
 from . import (
+    attained,
     boundary,
     cross_entropy,
     kinked,
@@ -34,6 +35,7 @@ METHODS: tuple[ModuleType, ...] = (
     kinked,
     newton,
     boundary,
+    attained,
     squared_error,
     multistart,
 )
