@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from expo_analysis import Bandit, Objective
+from expo_analysis.losses.base import RewardObjective
 from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.restricted.family import Family
+from expo_analysis.optima.restricted.optima import Classes
+from expo_analysis.optima.restricted.reward import Reward
 from expo_analysis.optima.structure import data_of, structures
 
 GRAPHS = ("uniform", "reference", "uneven", "sparse")
@@ -60,3 +64,16 @@ def strongly_connected_counts(rng: np.random.Generator, n: int, comparisons: int
     ring = rng.permutation(n)
     wins[ring, np.roll(ring, 1)] += 1
     return wins
+
+
+def restricted_family(
+    objective: Objective, bandit: Bandit, features: np.ndarray, decay: float, base: np.ndarray | None = None
+) -> Family:
+    """One problem over log-linear policies, as the solvers see it: features (prompts, n, d), all prompts weigh."""
+    prompts = features.shape[0]
+    shape = (1, prompts, bandit.n)
+    base = (np.log(bandit.reference) if base is None else base).reshape(shape)
+    shares = np.atleast_1d(bandit.prompt_weights)[None]
+    classes = Classes(bandit, np.arange(prompts)[None], features[None], base, shares, np.array([decay]))
+    reward = Reward.of(np.log(bandit.optimal).reshape(shape[1:])) if isinstance(objective, RewardObjective) else None
+    return classes.family(objective, np.array([objective.lam]), reward)

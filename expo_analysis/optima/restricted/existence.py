@@ -51,14 +51,15 @@ class Runaway:
 
 @dataclass(frozen=True)
 class Slopes:
-    """rec(v) of one problem: the sum over groups of the largest cost_k (a_k'v)+, a_k the rows (K, rank).
+    """rec(v) of one problem: the sum over groups of the largest cost_k a_k'v, a_k the rows (K, rank).
 
-    strict: whether the loss falls for ever where a_k'v < 0 costs nothing; joint: rows of one number do so only
-    together.
+    floored: whether a group's share is at least 0. strict: whether the loss falls for ever where a_k'v < 0 costs
+    nothing; joint: rows of one number do so only together.
     """
 
     rows: Floats
     costs: Floats
+    floored: Mask
     strict: Mask
     group: Indices
     joint: Indices
@@ -73,7 +74,7 @@ def runaway(family: Family) -> Runaway | None:
     if family.decay[0] > 0 or family.rank[0] == 0:
         return None
     slopes = _slopes(family)
-    if not len(slopes.rows):
+    if not (slopes.costs != 0).any():
         return None
     scale = np.abs(slopes.rows).max(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -110,10 +111,12 @@ def _signed(slopes: Slopes, scale: Floats) -> Runaway | None:
     groups = int(slopes.group.max()) + 1
     upper = np.hstack([slopes.costs[:, None] * slopes.rows, -np.eye(groups)[slopes.group]])
     goal = np.r_[np.zeros(d), np.ones(groups)]
+    floored = np.isin(np.arange(groups), slopes.group[slopes.floored])
+    shares: list[Any] = [(0.0 if at_least else None, None) for at_least in floored]
     lowest, step = np.inf, np.zeros(d)
     for k in range(d):
         for end in (-1.0, 1.0):
-            bounds: list[Any] = [(-1.0, 1.0)] * d + [(None, None)] * groups
+            bounds: list[Any] = [(-1.0, 1.0)] * d + shares
             bounds[k] = (end, end)
             found = program(goal, upper, np.zeros(count), bounds)
             if found.success and found.fun < lowest:
@@ -128,23 +131,25 @@ def _slopes(family: Family) -> Slopes:
         raise UnknownSlopes
     high, low = pairs(problem.n)
     up, down, falls = _pair_costs(problem)
-    blocks: list[tuple[Floats, Floats, Mask, Indices, Indices]] = []
+    blocks: list[tuple[Floats, Floats, Mask, Mask, Indices, Indices]] = []
     groups, count = 0, 0
     for x in np.flatnonzero(family.shares[0] > 0):
         share, step = family.shares[0, x], directions[x, high] - directions[x, low]
         for costs, sign in ((up[:, x], 1.0), (down[:, x], -1.0)):
             each = np.arange(len(step))
-            blocks.append((sign * step, share * costs, falls[:, x], groups + each, count + each))
+            blocks.append((sign * step, share * costs, each < 0, falls[:, x], groups + each, count + each))
             count += len(step)
         groups += len(step)
         for rows, cost, together in _of_normaliser(problem, directions[x], int(x)):
             every, own = np.full(len(rows), groups), count + (0 if together else 1) * np.arange(len(rows))
-            blocks.append((rows, share * cost + 0.0 * every, every >= 0, every, own))
+            blocks.append((rows, share * cost + 0.0 * every, every >= 0, every >= 0, every, own))
             groups, count = groups + 1, count + len(rows)
-    rows, costs, strict, group, joint = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    used = ((np.abs(rows).max(axis=1) > 0) | _repeated(joint)) & (costs != 0)
+    rows, costs, floored, strict, group, joint = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    # a side that costs nothing stays beside one that does: their largest is what counts
+    seen = np.bincount(group, weights=np.abs(costs)) > 0
+    used = ((np.abs(rows).max(axis=1) > 0) | _repeated(joint)) & seen[group]
     _, group = np.unique(group[used], return_inverse=True)
-    return Slopes(rows[used], costs[used], strict[used], group, joint[used])
+    return Slopes(rows[used], costs[used], floored[used], strict[used], group, joint[used])
 
 
 def _repeated(numbers: Indices) -> Mask:

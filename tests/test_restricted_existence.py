@@ -1,0 +1,146 @@
+"""Whether a convex loss has a minimiser over log-linear policies, and what it tends to where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+import expo_analysis as ea
+from expo_analysis.losses.psi import Linear, Logistic
+from expo_analysis.losses.statistics import h, hbar, log_pi_w
+from expo_analysis.optima.restricted.existence import runaway
+
+from . import problems
+
+ANGLES = np.linspace(0, 2 * np.pi, 721)[:-1]
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+
+
+@dataclass(frozen=True)
+class RobustRPO(ea.PairObjective):
+    """Robust DPO, whose slope is negative on one side, and the winner's likelihood."""
+
+    alpha: float = 0.5
+    name: ClassVar[str] = "robust_rpo"
+
+    @property
+    def terms(self) -> Any:
+        return Logistic(1.25, -0.25)(self.lam * hbar) + self.alpha * Linear(-1.0)(log_pi_w)
+
+
+@dataclass(frozen=True)
+class Steep(ea.PairObjective):
+    """A logistic loss, and a line that pulls the other way."""
+
+    name: ClassVar[str] = "steep"
+
+    @property
+    def terms(self) -> Any:
+        return Logistic()(self.lam * h) + 0.1 * Linear(1.0)(h)
+
+
+OBJECTIVES = {
+    "dpo": ea.DPO(0.7),
+    "robust dpo": ea.DPO(0.7, 0.2, robust=True),
+    "cpo": ea.objective("cpo", 0.7),
+    "sft": ea.objective("sft", 0.7),
+    "dpop": ea.DPOP(0.7, penalty=0.5),
+    "hinge": ea.Hinge(0.7),
+    "robust rpo": RobustRPO(0.7),
+    "steep": Steep(0.7),
+}
+
+
+def drawn(rng: np.random.Generator, d: int = 2, n: int = 4) -> tuple[ea.Bandit, np.ndarray]:
+    """Counts on two prompts of a few comparisons each, and features that leave few directions free."""
+    counts = np.zeros((2, n, n))
+    for x in range(2):
+        for _ in range(int(rng.integers(2, 5))):
+            i, j = rng.choice(n, 2, replace=False)
+            counts[x, i, j] += int(rng.integers(1, 5))
+    bandit = ea.Bandit.from_counts(rng.dirichlet(np.full(n, 3.0), 2), counts, prompt_weights=[0.3, 0.7])
+    return bandit, rng.standard_normal((2, n, d))
+
+
+def total(objective: ea.Objective, bandit: ea.Bandit, features: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """At w (..., d)."""
+    theta = np.log(bandit.reference) + np.einsum("xnd,...d->...xn", features, w)
+    return np.asarray(ea.risk(objective, bandit, log_softmax(theta, axis=-1)) @ bandit.prompt_weights)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_step_along_which_it_falls_for_ever(name: str) -> None:
+    """Of two parameters: looking in all directions, far out, tells whether there is one; and it is one."""
+    rng = np.random.default_rng([*name.encode()])
+    objective, seen = OBJECTIVES[name], set()
+    for _ in range(25):
+        bandit, features = drawn(rng)
+        found = runaway(problems.restricted_family(objective, bandit, features, 0.0))
+        far = 1e5
+        start = total(objective, bandit, features, np.zeros(2))
+        rates = (total(objective, bandit, features, far * CIRCLE) - start) / far
+        if abs(rates.min()) < 1e-3 and not (rates < 1e-4).sum() > 2:
+            continue  # too close to tell by looking
+        falls = rates.min() < 1e-4 and name != "hinge"  # which is 0 from some point on
+        assert (found is not None) == falls
+        seen.add(falls)
+        if found is not None:
+            assert found.unbounded == (rates.min() < -1e-4)
+            v = found.step / np.linalg.norm(found.step)
+            values = total(objective, bandit, features, np.array([[0.0], [20.0], [400.0], [8000.0]]) * v)
+            assert values[-1] < values[0] and (np.diff(values) <= 1e-12).all()
+            if not found.unbounded:  # and of such steps the one of the largest margin
+                assert abs((total(objective, bandit, features, far * v) - start) / far) < 1e-4
+    assert False in seen
+
+
+def test_what_is_preferred_as_often_as_noise_allows_costs_nothing() -> None:
+    """Robust DPO, kept 1.5 and flipped -0.5, on wins of 3 to 1: one direction costs exactly nothing, and gains nothing.
+
+    A second pair gains 0.3 on being raised, and a third loses what the first would gain if it counted below 0.
+    """
+    wins = np.zeros((3, 2, 2))
+    wins[:, 0, 1], wins[:, 1, 0] = [3, 9, 1], [1, 1, 1]
+    bandit = ea.Bandit.from_counts(np.full((3, 2), 0.5), wins, prompt_weights=[0.6, 0.2, 0.2])
+    features = np.array([[[1.0], [0.0]], [[1.0], [0.0]], [[1.0], [0.0]]])
+    objective = ea.DPO(1.0, 0.25, robust=True)
+    found = runaway(problems.restricted_family(objective, bandit, features, 0.0))
+    far = total(objective, bandit, features, np.array([[1e4]]))[0] / 1e4
+    assert far > 1e-3 and found is None
+
+
+@pytest.mark.parametrize("name", ["dpo", "bradley_terry"])
+def test_the_limit_is_that_of_ever_less_decay(name: str) -> None:
+    """What vanishes does; and the direction told is that of the largest margin, in which w of ever less decay runs."""
+    rng = np.random.default_rng([3, *name.encode()])
+    without = 0
+    for _ in range(8):
+        bandit, features = drawn(rng, d=3)
+        objective = ea.objective(name, 0.8)
+        found = ea.solve(objective, bandit, features=features)
+        if found.status[0] != "no_minimiser":
+            continue
+        without += 1
+        assert (found.certificate == "theorem").all() and np.isnan(found.total)
+        more, held = (ea.solve(objective, bandit, features=features, decay=decay) for decay in (1e-4, 1e-9))
+        lost = found.policy == 0
+        assert lost.any() and (held.policy[lost] < np.maximum(more.policy[lost] / 2, 1e-12)).all()
+        assert (held.policy[~lost] > 1e-2).all()
+        direction = held.weights / np.abs(held.weights).max()
+        assert np.abs(direction - found.direction).max() < 0.5 and np.abs(found.direction).max() == 1.0
+        # all strict margins are at least that of the direction, which no other unit vector beats
+        margins = _margins(bandit, features)
+        step = found.direction / np.linalg.norm(found.direction)
+        others = rng.standard_normal((4000, 3))
+        others /= np.linalg.norm(others, axis=1, keepdims=True)
+        if (margins @ step > 1e-9).all():
+            assert (margins @ others.T).min(axis=0).max() <= (margins @ step).min() * (1 + 1e-6)
+    assert without > 3
+
+
+def _margins(bandit: ea.Bandit, features: np.ndarray) -> np.ndarray:
+    return np.array([features[x, i] - features[x, j] for x, i, j in np.argwhere(bandit.wins > 0)])

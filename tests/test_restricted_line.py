@@ -1,0 +1,223 @@
+"""One parameter: derivatives, what encloses them on an interval, and how low an objective falls far out."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import expo_analysis as ea
+from expo_analysis.losses.psi import Square
+from expo_analysis.losses.statistics import log_pi_w
+from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
+from expo_analysis.optima.restricted.line import OneLine, branch_and_bound
+from expo_analysis.optima.restricted.tails import Tail, tail_least
+
+from . import problems
+
+N, PROMPTS = 4, 3
+OBJECTIVES: dict[str, ea.Objective] = {
+    "dpo": ea.DPO(0.7),
+    "ipo": ea.IPO(0.6),
+    "expo": ea.EXPO(0.4),
+    "cpo": ea.objective("cpo", 0.7),
+    "orpo": ea.objective("orpo", 0.6),
+    "spo": ea.objective("spo", 0.6),
+    "exo": ea.objective("exo", 0.6),
+    "discopop": ea.DiscoPOP(0.6, tau=0.5),
+    "regression": ea.RegressionEXPO(0.4),
+    "bco": ea.objective("bco", 0.6),
+    "nca": ea.objective("nca", 0.6),
+    "f-dpo": ea.FDPO(0.6, "jensen_shannon"),
+    "f-dpo, alpha": ea.FDPO(0.6, "alpha", alpha=0.3),
+    "rlhf": ea.RLHF(0.3),
+    "rlhf, chi-square": ea.RLHF(0.3, "chi_square"),
+    "rlhf, mixed": ea.RLHF(0.3, "mixed_chi_square"),
+    "rlhf, alpha": ea.RLHF(0.3, "alpha", alpha=0.5),
+}
+
+
+@cache
+def line_of(name: str, seed: int, decay: float = 0.3) -> tuple[ea.Bandit, OneLine]:
+    """Three prompts of four responses, one of which has no weight, and a feature."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    weights = np.append(rng.dirichlet(np.full(PROMPTS - 1, 3.0)), 0.0)
+    bandit = ea.Bandit(*rng.dirichlet(np.full(N, 2.0), (2, PROMPTS)), prompt_weights=weights)
+    features = rng.standard_normal((PROMPTS, N, 1))
+    return bandit, OneLine(problems.restricted_family(OBJECTIVES[name], bandit, features, decay))
+
+
+def in_torch(name: str, line: OneLine, bandit: ea.Bandit, t: np.ndarray) -> torch.Tensor:
+    """The objective by its definition at t (T,), as a tensor that can be differentiated in t."""
+    family = line.family
+    order = np.argsort(family.cells.responses, axis=0)
+    base, f = (torch.from_numpy(np.take_along_axis(x, order, 0).T.copy()) for x in (family.base, _whole(line)))
+    at = torch.from_numpy(t).requires_grad_(True)
+    logits = base + at[:, None, None] * f
+    own = ea.risk(OBJECTIVES[name], bandit, torch.log_softmax(logits, -1))
+    total = own @ torch.tensor(bandit.prompt_weights) + line.decay / 2 * at**2
+    return torch.stack([total, *_derivatives(total, at)])
+
+
+def _whole(line: OneLine) -> np.ndarray:
+    return line.family.directions[0, :, :, 0].T
+
+
+def _derivatives(total: torch.Tensor, at: torch.Tensor) -> list[torch.Tensor]:
+    found = []
+    for _ in range(3):
+        (total,) = torch.autograd.grad(total.sum(), at, create_graph=True)
+        found.append(total)
+    return found
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_derivatives_along_the_line(name: str) -> None:
+    """Values and both derivatives are the objective's own, and what rounding adds to each is told, and is little."""
+    bandit, line = line_of(name, 1)
+    t = np.array([-3.0, -0.4, 0.0, 0.7, 2.5])
+    at = line.at(t)
+    value, slope, bend, _ = in_torch(name, line, bandit, t).detach().numpy()
+    for found, exact, noise in (
+        (at.value, value, at.value_noise),
+        (at.slope, slope, at.slope_noise),
+        (at.bend, bend, at.bend_noise),
+    ):
+        constant = found[0] - exact[0] if found is at.value else 0.0  # a loss may leave out what no policy changes
+        np.testing.assert_allclose(found - constant, exact, rtol=1e-9, atol=1e-10)
+        assert (noise > 1e-16).all() and (noise < 1e-11).all()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_third_derivatives_are_enclosed(name: str) -> None:
+    """None on an interval is above the bound, which grows with the interval and is of the size of what it bounds."""
+    assert enclosable(line_of(name, 0)[1].family.cells)
+    ratios = []
+    for seed in range(6):
+        bandit, line = line_of(name, seed)
+        centre = np.array([-2.0, -0.5, 0.1, 1.3])
+        before = np.zeros(len(centre))
+        for half in (1e-9, 0.05, 0.4):
+            bound = line.third(centre, np.full(len(centre), half))
+            inside = np.linspace(-half, half, 9)
+            exact = np.abs(in_torch(name, line, bandit, (centre[:, None] + inside).reshape(-1))[3].detach().numpy())
+            largest = exact.reshape(len(centre), -1).max(axis=1)
+            assert (largest <= bound * (1 + 1e-9) + 1e-9).all()
+            assert (bound >= before * (1 - 1e-12)).all()
+            before = bound
+            ratios.append(bound / np.maximum(largest, 1e-3 * bound))
+    assert np.median(ratios) < 100
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_tail_is_lower_than_its_bound(name: str) -> None:
+    """On both sides; and far out, without decay, the bound is what the objective tends to, or falls with it."""
+    for seed in range(4):
+        bandit, line = line_of(name, seed, 0.0)
+        for sign in (1.0, -1.0):
+            for start in (0.0, 0.5, 3.0, 30.0):
+                t = sign * (start + np.concatenate([[0.0], np.geomspace(1e-3, 300.0, 40)]))
+                own = line.at(t)
+                least = line.tail(np.array([start]), sign)[0]
+                assert (own.value + own.value_noise >= least).all(), (seed, sign, start)
+            far = own.value[-1]
+            assert least == -np.inf or abs(far - least) < 0.05 * (1 + abs(far)) or far > least
+
+
+def test_ranges_over_a_tail() -> None:
+    """Of log pi_i - sum: an end that is reached is told to rounding; one that runs away is infinite."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        base, f = rng.standard_normal((2, N, 1))
+        f[1] = f.max()  # two of the responses stay
+        start = np.abs(rng.standard_normal(1))
+        tail = Tail(base, f, start)
+        t = start + np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 200)])
+        theta = base + (f - f.max()) * t
+        log_policy = theta - np.logaddexp.reduce(theta, axis=0)
+        low, high = (end[:, 0] for end in tail.log_policy)
+        assert (low <= log_policy.min(axis=1)).all() and (log_policy.max(axis=1) <= high).all()
+        stays = f[:, 0] == f.max()
+        assert (low[~stays] == -np.inf).all()
+        np.testing.assert_allclose(low[stays], log_policy.min(axis=1)[stays], atol=1e-11)
+        np.testing.assert_allclose(high[stays], log_policy.max(axis=1)[stays], atol=1e-11)
+        _, now, limit = tail.normaliser(slice(None))
+        assert (high <= log_policy.max(axis=1) + (now - limit)[0] + 1e-10).all()
+        # sums of c log pi_i, whose log-normaliser counts c times, of both signs
+        for c in (2.0, -1.5):
+            low, high = (end[:, 0] for end in tail.ranges(c * f, c * base, c, slice(None)))
+            sums = c * log_policy
+            assert (low <= sums.min(axis=1)).all() and (sums.max(axis=1) <= high).all()
+            np.testing.assert_allclose(low[stays], sums.min(axis=1)[stays], atol=1e-11)
+            np.testing.assert_allclose(high[stays], sums.max(axis=1)[stays], atol=1e-11)
+
+
+def cumulants_of(theta: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, ...]:
+    policy = np.exp(theta - np.logaddexp.reduce(theta, axis=0))
+    mean = (policy * f).sum(axis=0)
+    return mean, (policy * (f - mean) ** 2).sum(axis=0), (policy * (f - mean) ** 3).sum(axis=0)
+
+
+def test_moments_on_an_interval() -> None:
+    """Mean, variance and third cumulant under pi(t) stay within what is told of them, and at a point are that."""
+    rng = np.random.default_rng(1)
+    for half in (0.0, 0.02, 0.7, 40.0):
+        for _ in range(30):
+            x, f = rng.standard_normal((2, N, 1))
+            line = Line(x, f, np.array([half]))
+            along = np.linspace(-half, half, 21)
+            mean, variance, third = cumulants_of(x + f * along, f)
+            np.testing.assert_allclose(line.means, [[mean[0]], [mean[-1]]], rtol=1e-12)
+            assert mean[0] <= mean[-1] + 1e-15
+            largest, third_bound = (c[0] for c in line.cumulants)
+            spread = np.ptp(f)
+            assert variance.max() <= largest * (1 + 1e-12) <= spread**2 / 4 * (1 + 1e-11)
+            assert np.abs(third).max() <= third_bound * (1 + 1e-12)
+            np.testing.assert_allclose(third_bound, spread * largest, rtol=1e-14)
+            middle = variance[10]
+            grown = middle * np.exp(min(spread * half, 700.0))
+            np.testing.assert_allclose(largest, min(grown, spread**2 / 4), rtol=1e-12)
+            first = line.log_policy[0][:, 0]
+            np.testing.assert_allclose(first, np.maximum(abs(f[:, 0] - mean[0]), abs(f[:, 0] - mean[-1])), rtol=1e-12)
+            # log-odds of a response: its logit less the log-normaliser of all others
+            for k, i in enumerate([2, 0]):
+                rest = np.arange(N) != i
+                first, second, _ = (size[k, 0] for size in line.odds([2, 0]))
+                mean, variance, _ = cumulants_of((x + f * along)[rest], f[rest])
+                np.testing.assert_allclose(first, np.abs(f[i, 0] - mean[[0, -1]]).max(), rtol=1e-12)
+                assert variance.max() <= second * (1 + 1e-12)
+
+
+def test_the_chain_rule_of_bounds_where_nothing_is_lost() -> None:
+    """At a point, with all of like sign, the bound is the third derivative itself: a square of c log pi_w.
+
+    Two responses, one of them rare: then |third cumulant| = range Var, and F''' = 3 psi'' m' m'' + psi' m'''.
+    """
+    for rare in (1e-7, 1e-9):
+        bandit = ea.Bandit([1 - rare, rare], [0.5, 0.5])
+        for statistic, offset in ((log_pi_w, 40.0), (2.5 * log_pi_w, 90.0)):
+
+            class Own(ea.PairObjective):
+                name = "own"
+
+                @property
+                def terms(self) -> Any:
+                    return Square()(self.lam * statistic - offset)  # noqa: B023
+
+            f = np.array([[[0.0], [1.0]]])
+            line = OneLine(problems.restricted_family(Own(0.5), bandit, f, 0.0))
+            t = np.array([0.0])
+            exact = in_torch_of(Own(0.5), line, bandit)
+            assert abs(exact) <= line.third(t, np.zeros(1))[0] * (1 + 1e-9)
+            np.testing.assert_allclose(line.third(t, np.zeros(1))[0], abs(exact), rtol=0.5)
+
+
+def in_torch_of(objective: ea.PairObjective, line: OneLine, bandit: ea.Bandit) -> float:
+    """The third derivative at 0 of a problem of one prompt whose second response has the feature 1."""
+    at = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    logits = torch.log(torch.tensor(bandit.reference)) + at * torch.tensor([0.0, 1.0], dtype=torch.float64)
+    total = ea.risk(objective, bandit, torch.log_softmax(logits, -1)).sum()
+    return _derivatives(total, at)[2].detach().item()
