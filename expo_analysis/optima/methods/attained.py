@@ -83,9 +83,7 @@ def _margins(problem: Problem, log_policy: Floats) -> list[tuple[Floats, Floats,
     for term in problem.facts.terms:
         well, statistic = _well(problem, term), term.statistic
         assert well is not None
-        scale, centre, offset = (evaluate(x, datum) for x in (statistic.scale, statistic.centre, statistic.offset))
-        read = sum(abs(c) * np.abs(datum[name]) for c, atom in statistic.parts for name in atom.reads)
-        size = np.abs(scale) * (read + np.abs(centre)) + np.abs(offset) + np.abs(well.at)
+        scale, size = evaluate(statistic.scale, datum), statistic.size(datum) + np.abs(well.at)
         weight = problem.weight * evaluate(term.weight, datum)
         arrays = (np.broadcast_to(x, shape) for x in (statistic.value(datum), scale))
         spread = Well(*(np.broadcast_to(x, shape) for x in well))

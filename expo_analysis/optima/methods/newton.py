@@ -15,9 +15,9 @@ import numpy as np
 
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective, RewardObjective
+from ..apart_certificate import apart_error
 from ..certificate import last_step
 from ..derivatives import expand, log_softmax, softmax, value
-from ..formula_certificate import formula_error
 from ..found import VANISHED, Found, judged
 from ..laplacian import eliminate
 from ..problem import Problem
@@ -72,7 +72,7 @@ def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) ->
     elimination = eliminate(local.curvature)
     step = elimination.solve(-local.gradient)
     x, steps = x + np.where(elimination.positive_definite & np.isfinite(step).all(axis=0), step, 0.0), steps + 1
-    found = judged(log_softmax(x), formula_error(problem, x), steps, converged)
+    found = judged(log_softmax(x), apart_error(problem, x), steps, converged)
     unproven = (found.status == Status.OPTIMAL) & np.isnan(found.bound)
     found.certificate[unproven] = Certificate.CONDITIONS
     found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
