@@ -16,7 +16,7 @@ import numpy as np
 
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective, RewardObjective
-from ..apart_certificate import apart_error
+from ..apart_certificate import apart_error, known
 from ..certificate import last_step
 from ..derivatives import expand, log_softmax, softmax, value
 from ..found import VANISHED, Found, judged
@@ -78,9 +78,10 @@ def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) ->
     step = elimination.solve(-local.gradient)
     x, steps = x + np.where(elimination.positive_definite & np.isfinite(step).all(axis=0), step, 0.0), steps + 1
     found = judged(log_softmax(x), apart_error(problem, x), steps, converged)
-    unproven = (found.status == Status.OPTIMAL) & np.isnan(found.bound)
-    found.certificate[unproven] = Certificate.CONDITIONS
-    found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
+    if not known(problem):
+        unproven = (found.status == Status.BEST_FOUND) & np.isnan(found.bound)
+        found.status[unproven], found.certificate[unproven] = Status.OPTIMAL, Certificate.CONDITIONS
+        found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
     exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
     gone = (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     found.passed_on[:] = (found.status == Status.FAILED) | (np.isnan(found.bound) & gone)
