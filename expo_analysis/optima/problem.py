@@ -29,7 +29,6 @@ from .._autograd import slope_and_bend, tensor
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..bandit.labels import Labels
-from ..bandit.rankings import Triples
 from ..divergences import Divergence, ForwardKL
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum, evaluate
@@ -39,7 +38,7 @@ from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
 from .choices import ChoicePart, choices_among
-from .edges import Edges
+from .edges import Edges, edges_of_triples, edges_of_wins
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +299,7 @@ class Problem:
         mass = reference.sum(axis=0)
         of_responses = {kind: own(values) for kind, values in response_data(objective, bandit, rows).items()}
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
-        edges, weight = _edges(wins) if triples is None else _edges_of_triples(triples, n, members, rows)
+        edges, weight = edges_of_wins(wins) if triples is None else edges_of_triples(triples, n, members, rows)
         facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
         pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
         return cls(
@@ -365,21 +364,6 @@ def _datum(
     whole = log_reference if log_mass is None else log_reference + log_mass
     datum = {f"ref_logp_{slot}": whole[end] for slot, end in zip("wl", edges.ends, strict=True)}
     return datum | at_ends(objective, {**of_responses, "ref_logp": whole}, tuple(edges.by_slot.values()))
-
-
-def _edges(wins: Floats) -> tuple[Edges, Floats]:
-    """Those of pairs, with weights (E, B), from wins (n, n, B)."""
-    edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
-    return edges, wins[edges.winner, edges.loser]
-
-
-def _edges_of_triples(triples: Triples, n: int, members: Indices, rows: Any) -> tuple[Edges, Floats]:
-    """The triples among these responses of n, as edges of their places, and weights (E, B)."""
-    place = np.full(n, -1)
-    place[members] = np.arange(len(members))
-    ends = [place[end] for end in (triples.winner, triples.loser, triples.third)]
-    inner = np.logical_and.reduce([end >= 0 for end in ends])
-    return Edges(len(members), *(end[inner] for end in ends)), triples.weight.reshape(-1, len(inner))[rows][:, inner].T
 
 
 def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], Floats]) -> Floats | None:
