@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from . import llm_models as tiny
-
 from transformers import EvalPrediction  # isort: skip
 from expo_analysis.llm.training import batches  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.training.collator import PreferenceCollator  # isort: skip
@@ -121,7 +119,9 @@ def test_totals_are_of_the_rows_that_count_in_all_processes(kind: str, counts: l
 
 def test_metrics_are_computed_of_rows_that_count() -> None:
     """A compute_metrics of one's own never sees what only filled up, and gets what else it is called with."""
-    given = EvalPrediction(predictions={"a": np.arange(4.0)}, label_ids=np.array([7, batches.FILLER, 0, batches.FILLER]))
+    given = EvalPrediction(
+        predictions={"a": np.arange(4.0)}, label_ids=np.array([7, batches.FILLER, 0, batches.FILLER])
+    )
 
     def metrics(prediction: EvalPrediction, scale: float) -> dict[str, Any]:
         return {"a": (scale * prediction.predictions["a"]).tolist(), "rows": prediction.label_ids.tolist()}

@@ -7,8 +7,9 @@ import inspect
 import itertools
 import json
 import math
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from . import llm_models as tiny
 
 from expo_analysis.cli import evaluate as evaluate_command, preferences as preferences_command  # isort: skip
-from expo_analysis.llm import evaluation, held_out  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import evaluation, held_out, models  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.data import columns, feedback, files, preferences, preparation, rewards, splits  # isort: skip
 from expo_analysis.llm.data import journal, labels, passing, prompts, readers, report, rows, sampling  # isort: skip
 from expo_analysis.llm.data import table, texts, tokens  # isort: skip
@@ -211,7 +212,9 @@ def test_responses_and_samples_that_differ_only_where_they_are_cut() -> None:
         return remarks
 
     assert check([4, 5], [4, 6], [[7, 8]], 3) == [] == check([4, 5], [4, 6], [[7] * 9], None)
-    with pytest.raises(BadField, match="rejected: it is the same as chosen within max_length=2, and differs only after"):
+    with pytest.raises(
+        BadField, match="rejected: it is the same as chosen within max_length=2, and differs only after"
+    ):
         check([4, 5], [4, 6], [], 2)
     with pytest.raises(BadField, match="rejected: it has the same tokens as chosen$"):
         check([4, 5], [4, 5], [], 2)
@@ -221,7 +224,9 @@ def test_responses_and_samples_that_differ_only_where_they_are_cut() -> None:
     ]
     sample = tokens.Tokens([3], {"chosen": [4], "rejected": [5]}, {"chosen": [1], "rejected": [1]}, [[6, 7]])
     tokens.check_lengths(sample, None, 3, lambda text: None)
-    with pytest.raises(BadField, match=r"reference_samples: with its prompt .* the model's 2 positions.*: it has 3 tok"):
+    with pytest.raises(
+        BadField, match=r"reference_samples: with its prompt .* the model's 2 positions.*: it has 3 tok"
+    ):
         tokens.check_lengths(sample, None, 2, lambda text: None)
 
 
@@ -240,9 +245,7 @@ def test_a_row_of_tokens_has_those_that_the_tokenizer_knows() -> None:
 
 def test_reference_samples_are_there_and_answer_the_prompt() -> None:
     def samples(row: dict[str, Any], prepared: bool = False, example: Any = None) -> Any:
-        maker = rows.RowMaker(
-            feedback.PAIRS, tokens.Encoder(tiny.tokenizer()), False, (), prepared, None, None, True
-        )
+        maker = rows.RowMaker(feedback.PAIRS, tokens.Encoder(tiny.tokenizer()), False, (), prepared, None, None, True)
         return maker._sample_ids(row, example, [3], lambda text: None)
 
     given = {"sample_ids": [[4]], "reference_sample_ids": [[5], [6]]}
@@ -281,7 +284,11 @@ def test_parts_of_files_that_are_no_data(tmp_path: Path) -> None:
         ("b.json", '[{"prompt": "x"}, 3]', "row 1 must be an object"),
         ("c.json", deep, "it is nested too deeply"),
         ("d.jsonl", '{"a": ' + deep, "line 1: it is nested too deeply"),
-        ("e.jsonl", '[{"prompt": "x"}]', "a file that is one JSON array must have a name that ends in .json|must be an"),
+        (
+            "e.jsonl",
+            '[{"prompt": "x"}]',
+            "a file that is one JSON array must have a name that ends in .json|must be an",
+        ),
         ("f.jsonl", '{"a": 1}\n[', "line 2, column 2: it is not JSON: Expecting value$"),
         ("g.csv", "a;b\n1;2\n", "line 1: it is separated by semicolons"),
         ("h.csv", "a\tb\n1\t2\n", "line 1: it is separated by tabs"),
@@ -305,7 +312,14 @@ def test_parts_of_files_that_are_no_data(tmp_path: Path) -> None:
 def test_formats_are_told_by_the_last_endings() -> None:
     for name, ending in (
         *(("a.jsonl", ".jsonl"), ("a.JSONL.GZ", ".jsonl"), ("a.b.csv.xz", ".csv"), ("a.parquet", ".parquet")),
-        *(("a.parquet.gz", None), ("a.gz", None), ("a", None), ("jsonl", None), ("a.csv.zip", None), ("a.json.b", None)),
+        *(
+            ("a.parquet.gz", None),
+            ("a.gz", None),
+            ("a", None),
+            ("jsonl", None),
+            ("a.csv.zip", None),
+            ("a.json.b", None),
+        ),
     ):
         assert files.format_of(Path(name)) == ending, name
 
@@ -404,7 +418,10 @@ def test_columns_are_guessed_by_what_other_data_sets_call_them() -> None:
     for names, words in (
         (["instruction", "input", "chosen", "rejected"], "set columns to prompt=instruction.input$"),
         (["instruction", "chosen", "rejected"], "set columns to prompt=instruction$"),
-        (["question", "system", "accepted", "dispreferred"], "prompt=question,chosen=accepted,rejected=dispreferred,sys"),
+        (
+            ["question", "system", "accepted", "dispreferred"],
+            "prompt=question,chosen=accepted,rejected=dispreferred,sys",
+        ),
         (["prompt", "completion", "label"], "they are single responses with a label, and no pairs"),
         (["prompt", "a", "b", "winner"], "put the response that won into chosen, and the other into rejected"),
         (["prompt", "a", "b", "preference"], "put the response that won into chosen"),
@@ -515,13 +532,21 @@ def test_reports_say_how_many_rows_and_which() -> None:
 def test_first_prompts_take_with_them_what_was_left_out_before() -> None:
     made = prompts.check_prompts(["a", "", "b", " ", "c"], on_bad_rows="drop")
     assert made.prompts == ["a", "b", "c"] and made.rows == [0, 2, 4] and len(made.dropped) == 2
-    for count, rows_kept, dropped in ((1, [0], 0), (2, [0, 2], 1), (3, [0, 2, 4], 2), (9, [0, 2, 4], 2), (None, [0, 2, 4], 2)):
+    for count, rows_kept, dropped in (
+        (1, [0], 0),
+        (2, [0, 2], 1),
+        (3, [0, 2, 4], 2),
+        (9, [0, 2, 4], 2),
+        (None, [0, 2, 4], 2),
+    ):
         first = made.first(count)
         assert first.rows == rows_kept and len(first.dropped) == dropped
         assert first.report.rows == len(rows_kept) + dropped
     turns = prompts.check_prompts([["one"], ["two", "three"]])
     assert turns.prompts == ["one", "two"] and list(turns.report.remarks.values()) == [1]
-    with pytest.raises(ValueError, match="row 1, prompt: it is a conversation, while those of the rows before are plain"):
+    with pytest.raises(
+        ValueError, match="row 1, prompt: it is a conversation, while those of the rows before are plain"
+    ):
         prompts.check_prompts(["a", [user("b")]])
     with pytest.raises(ValueError, match="row 1, prompt: it is plain text, while those of the rows before are a conv"):
         prompts.check_prompts([[user("b")], "a"])
@@ -606,7 +631,9 @@ def test_work_is_counted_in_responses_tokens_and_seconds(tmp_path: Path, monkeyp
     clock = itertools.count()
     monkeypatch.setattr(journal.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(
-        journal, "draw", lambda model, prompts, batch, *how: [sampling.Draw([7] * (1 + n), -1.0, True) for _, n in batch]
+        journal,
+        "draw",
+        lambda model, prompts, batch, *how: [sampling.Draw([7] * (1 + n), -1.0, True) for _, n in batch],
     )
     kept = journal.Journal(tmp_path / "j", {"a": 1})
     kept.add_draws([(0, 0)], [sampling.Draw([5], -2.0, False)])
@@ -660,3 +687,178 @@ def test_held_out_prompts_keep_their_pairs() -> None:
                 data.with_room(longest, "error")
     with pytest.raises(ValueError, match="data: 3 of 3 prompts have more than 0 tokens"):
         data.with_room(0, "drop")
+
+
+# ------------------------------------------------------------------------------------------------- names and recipes
+
+
+def test_where_a_recipe_is_on_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expo_analysis.llm.recipe_file import RECIPES, read_recipe, recipe_path
+
+    monkeypatch.chdir(tmp_path)
+    shipped = RECIPES / "smollm2_sentiment.yaml"
+    (tmp_path / "my.yaml").write_text("beta: 1\n")
+    (tmp_path / "smollm2_sentiment").mkdir()
+    for words, path, rest in (
+        ([], None, []),
+        (["--beta", "1"], None, ["--beta", "1"]),
+        (["--config", "my.yaml"], Path("my.yaml"), []),
+        (["--beta=1", "--config=my.yaml", "--json"], Path("my.yaml"), ["--beta=1", "--json"]),
+        (["--config", "smollm2_sentiment", "--json"], shipped, ["--json"]),
+        (["--config", "smollm2_sentiment.yaml"], shipped, []),
+    ):
+        assert recipe_path(words) == (path, rest)
+    for words in (["--config"], ["--json", "--config"]):
+        with pytest.raises(ValueError, match="config must be followed by the path of a YAML file"):
+            recipe_path(words)
+    for name, hint in (("smollm2_sentimen", "smollm2_sentiment"), (str(tmp_path / "smollm2_sentiment"), "")):
+        with pytest.raises(ValueError, match=f"config must be a YAML file, or one of the recipes .*{hint}"):
+            recipe_path(["--config", name])
+    (tmp_path / "my.yaml").write_text("eval_strategy: no\njson: no\n'no_strategy': 0\n")
+    assert read_recipe(tmp_path / "my.yaml") == {"eval_strategy": "no", "json": False, "no_strategy": 0}
+    for text, words in (
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", "my.yaml, line 4: it is no YAML that can be read: 'c' is given a second time"),
+        ("a: 1\n? [b]\n: 1\n", "my.yaml, line 2: it is no YAML that can be read: found unhashable key"),
+        ("a: 1\nb: [\n", "my.yaml, line 3: it is no YAML"),
+        ("", "a recipe must be settings, NAME: VALUE, one on a line; got nothing"),
+        ("- a\n", "got list"),
+    ):
+        (tmp_path / "my.yaml").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_recipe(tmp_path / "my.yaml")
+
+
+def test_what_can_only_be_a_path_is_no_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the home of a user that there is none of, whose name is no error of Python's either."""
+    monkeypatch.setattr(readers, "_hub", lambda name, config, streaming: {"asked": (name, config, streaming)})
+    monkeypatch.chdir(tmp_path)
+    for name in ("org/data", "data", "a.b-c_d/e.f", "x" * 96):
+        assert readers.read_splits(name, "c", True) == {"asked": (name, "c", True)}
+    for name in ("/none", "./none", "~none", "a\\b", "none.jsonl", "a/b/c", "x" * 97, "a b", "-a", "org/"):
+        with pytest.raises(ValueError, match="No such file or folder"):
+            readers.read_splits(name)
+    (tmp_path / "pairs.jsonl").write_text("")
+    for name, hint in (("./pairs", "pairs.jsonl"), ("./pars.jsonl", "pairs.jsonl")):
+        with pytest.raises(ValueError, match=f"; is '{hint}' meant"):
+            readers.read_splits(name)
+    with pytest.raises(ValueError, match=": there is no folder '/none/of'"):
+        readers.read_splits("/none/of/these")
+    for name in ("~none", "~none/model", str(tmp_path / "none"), ".none", "a\\b"):
+        with pytest.raises(ValueError, match="^model .*: there is no such folder"):
+            models.resolve_model(name)
+    assert models.resolve_model("org/none") == "org/none"
+
+
+def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    from expo_analysis.llm import recipe
+
+    (tmp_path / "model").mkdir()
+    given = ["--model", "org/model", "--dataset_name", "data", "--output_dir", str(tmp_path), "--bf16", "false"]
+
+    def parse(*words: str) -> Any:
+        return recipe.parse([*given, *words])
+
+    made = parse("--lam", "0.5", "--model_revision", "v2")
+    assert (made.config.beta, made.model_name, made.script.json) == (0.5, "org/model", False)
+    assert parse("--beta", "0.25").config.beta == 0.25 and parse().config.beta is None
+    for words, message in (
+        (["--lam", "1", "--beta=1"], "give lam or beta, not both"),
+        (["--model_name_or_path", "other"], r"model must be given, once, .*got \['org/model', 'other'\]"),
+        (
+            ["--model", str(tmp_path / "model"), "--model_revision", "v2"],
+            "model_revision is not used for folders; got 'v2'",
+        ),
+        (["--lora_r", "4"], "lora_r is not used without use_peft; got 4"),
+        (["--bnb_4bit_quant_type", "fp4"], "bnb_4bit_quant_type is not used without load_in_4bit"),
+        (["--label_smoothing_factor", "0.1"], "label_smoothing_factor is not used"),
+        (["--per_device_train_batch_size", "0"], "per_device_train_batch_size must be a whole number of at least 1"),
+        (["--gradient_accumulation_steps", "0"], "gradient_accumulation_steps must be a whole number of at least 1"),
+        (["--per_device_eval_batch_size", "-1"], "per_device_eval_batch_size must be a whole number of at least 1"),
+        (["--objectiv", "dpo"], "the command line has 'objectiv', which is no option.*objective"),
+        (["--lam", "x"], "lam"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse(*words)
+    assert parse("--use_peft", "--lora_r", "4").model.lora_r == 4
+    assert parse("--model_name_or_path", "org/model").model_name == "org/model"
+    assert parse("--per_device_train_batch_size", "1").config.per_device_train_batch_size == 1
+    (tmp_path / "r.yaml").write_text("datasets:\n  - path: a\n  - path: b\nmodel: org/model\nbf16: false\n")
+    config = ["--config", str(tmp_path / "r.yaml"), "--output_dir", str(tmp_path)]
+    assert [one.path for one in recipe.parse(config).mixture.datasets] == ["a", "b"]
+    for flag in ("dataset_name", "dataset_config"):
+        with pytest.raises(ValueError, match=f"{flag} is not used beside datasets, each of which has its own; got 'x'"):
+            recipe.parse([*config, f"--{flag}", "x"])
+    for text, message in (
+        ("lam: 1\nbeta: 1\n", "give lam or beta, not both"),
+        ("env: 3\n", "env must be variables of the environment"),
+        ("objectiv: dpo\n", "has 'objectiv', which is no option.*objective"),
+    ):
+        (tmp_path / "r.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            recipe.parse(config)
+    for words, message in (
+        ([], "give a model .* and data "),
+        (["--model", "m"], "^give data "),
+        (["--dataset_name", "d"], "^give a model .*, or a recipe that names them"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe.parse(words)
+
+
+def test_where_converted_models_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from expo_analysis.llm import smollm2
+
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv(smollm2.CACHE_VARIABLE, raising=False)
+    assert smollm2.cache_folder() == tmp_path / ".cache" / "expo_analysis"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert smollm2.cache_folder() == tmp_path / "x" / "expo_analysis"
+    monkeypatch.setenv(smollm2.CACHE_VARIABLE, str(tmp_path / "own"))
+    assert smollm2.cache_folder() == tmp_path / "own"
+
+
+def test_a_tokenizers_digest_is_of_all_that_its_tokens_depend_on() -> None:
+    """Of one without rules of its own its vocabulary is all there is."""
+    base = tiny.tokenizer()
+    own = tokens.tokenizer_digest(base)
+    assert own == tokens.tokenizer_digest(tiny.tokenizer()) != tokens.tokenizer_digest(tiny.tokenizer(["other"]))
+    base(["w1", "w2 w3"], padding=True, truncation=True, max_length=1)
+    assert tokens.tokenizer_digest(base) == own
+    base.chat_template = "{{ messages }}"
+    assert tokens.tokenizer_digest(base) != own
+    seen = set()
+    for words in (["a"], ["a", "b"]):
+        for special in ({}, {"eos_token": "a"}):
+            for kind in ("One", "Other"):  # whose rules are those of its class
+                said = {"get_vocab": lambda self, words=words: words, "special_tokens_map": special}
+                seen.add(tokens.tokenizer_digest(type(kind, (), said | {"chat_template": None})()))
+    assert len(seen) == 8
+    fast = [type(kind, (type(base),), {}) for kind in ("One", "Other")]  # whose rules are told apart from its class
+    assert tokens.tokenizer_digest(_as(base, fast[0])) == tokens.tokenizer_digest(_as(base, fast[1]))
+
+
+def _as(made: Any, kind: type) -> Any:
+    made.__class__ = kind
+    return made
+
+
+def test_a_gguf_file_is_read_in_full_precision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Or `save_pretrained` refuses the model as quantised; older releases of transformers dequantised anyway."""
+    from expo_analysis.llm import smollm2
+
+    given: list[dict[str, Any]] = []
+    saved = SimpleNamespace(save_pretrained=lambda target: given.append({"target": target}))
+    loader = SimpleNamespace(from_pretrained=lambda **how: given.append(how) or saved)
+    where = {"pretrained_model_name_or_path": str(tmp_path), "gguf_file": "m.gguf"}
+    for known in (True, False):
+        given.clear()
+        library: Any = ModuleType("transformers")
+        library.AutoModelForCausalLM = library.AutoTokenizer = loader
+        if known:
+            library.GgufConfig = lambda **how: how
+        monkeypatch.setitem(sys.modules, "transformers", library)
+        smollm2.convert_gguf(tmp_path / "m.gguf", tmp_path / "out")
+        more = {"quantization_config": {"dequantize": True}} if known else {}
+        target = {"target": tmp_path / "out"}
+        assert given == [where | more | {"dtype": "float32"}, target, where, target]

@@ -268,7 +268,9 @@ def test_dtype_device_and_quantisation_of_a_model_that_is_loaded(monkeypatch: py
     for said, dtype in (("bfloat16", torch.bfloat16), ("auto", "auto"), (torch.float16, torch.float16)):
         assert given(model_init_kwargs={"dtype": said})["dtype"] == dtype
     for bad in ("float33", "nn"):
-        with pytest.raises(ValueError, match=f"dtype in model_init_kwargs must be a dtype of torch or 'auto', got '{bad}"):
+        with pytest.raises(
+            ValueError, match=f"dtype in model_init_kwargs must be a dtype of torch or 'auto', got '{bad}"
+        ):
             given(model_init_kwargs={"dtype": bad})
     four = object()
     assert given(four)["quantization_config"] is four and "device_map" not in given()
@@ -454,7 +456,7 @@ def test_a_copy_under_zero_3_is_made_of_gathered_weights(
 
     monkeypatch.setattr(reference, "is_deepspeed_zero3_enabled", lambda: True)
     model = tiny.llama(3).double()
-    copied = copy_of(model)
+    copied = copy_of(model, share=True)
     assert [name for name, _ in deepspeed] == ["gathered by None", "after gathered by None", "init", "after init"]
     assert deepspeed[2][1] is False and len(deepspeed[0][1]) == len(list(model.parameters()))
     assert copied.dtype == torch.float64 and not copied.training
@@ -471,9 +473,7 @@ def test_a_reference_under_fsdp_is_in_parts_as_the_policy_is(monkeypatch: pytest
 
     seen: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(fsdp, "fully_shard", lambda model, **how: seen.append((model, how)))
-    monkeypatch.setattr(
-        fsdp, "FullyShardedDataParallel", lambda model, **how: seen.append((model, how)) or model
-    )
+    monkeypatch.setattr(fsdp, "FullyShardedDataParallel", lambda model, **how: seen.append((model, how)) or model)
     model, precision = tiny.llama().train(), object()
     second = SimpleNamespace(fsdp_version=2, reshard_after_forward=1, mixed_precision_policy=precision)
     kind = {"distributed_type": "DistributedType.FSDP", "device": "cpu"}
@@ -575,3 +575,18 @@ def test_settings_of_a_batchs_loss_are_those_of_the_config() -> None:
     assert dataclasses.replace(plain, ld_alpha=0.25, use_weighting=True, chunk=7, on_samples=True) == made
     with pytest.raises(ValueError, match="use_weighting is not used by a loss that couples pairs"):
         setup.make_rules(make_mixture(ea.AOT(LAM), None), config(use_weighting=True))
+
+
+def test_unused_parameters_are_looked_for_where_texts_leave_some() -> None:
+    """A model that sees has eyes without gradients; what is asked for stays."""
+    which = rules(make_mixture(ea.EXPO(LAM), None), "own_responses")
+    for sees in (False, True):
+        for asked in (None, False, True):
+            model = tiny.llama()
+            if sees:
+                text = copy.copy(model.config)
+                vars(model.config)["get_text_config"] = lambda text=text, **how: text
+            args = config()
+            args.ddp_find_unused_parameters = asked
+            setup.make_models(which, args, model, None, range(43), None, None)
+            assert args.ddp_find_unused_parameters == (True if sees and asked is None else asked)

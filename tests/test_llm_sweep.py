@@ -302,9 +302,7 @@ def test_tables_hold_what_runs_found_each_number_in_its_place(small: Sweep) -> N
     assert said["max_new_tokens"] == str(small.max_new_tokens) and said["device"] == worlds.device()
 
 
-def test_progress_counts_runs(
-    ran: tuple[Path, dict[str, pd.DataFrame]], told: list[tuple[str, int, int]]
-) -> None:
+def test_progress_counts_runs(ran: tuple[Path, dict[str, pd.DataFrame]], told: list[tuple[str, int, int]]) -> None:
     assert told == [("sampling", 0, 4), *(("training", count, 4) for count in range(5))]
 
 
