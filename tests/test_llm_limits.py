@@ -43,17 +43,17 @@ def test_sampling_and_labels_take_numbers_up_to_the_ends_of_their_ranges() -> No
     for good in ({"temperature": 5e-324}, {"temperature": 1e300}, {"top_p": 1.0}, {"top_p": 5e-324}, {"seed": 0}):
         sampling.Sampling(max_new_tokens=1, **good)
     for bad in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match="^temperature must"):
+        with pytest.raises(ValueError, match=r"^temperature must"):
             sampling.Sampling(temperature=bad)
-        with pytest.raises(ValueError, match="^label temperature must"):
+        with pytest.raises(ValueError, match=r"^label temperature must"):
             labels.check_labels(bad, None)
     for share in (0.0, math.nextafter(1, 2), -0.5):
-        with pytest.raises(ValueError, match="^top_p must"):
+        with pytest.raises(ValueError, match=r"^top_p must"):
             sampling.Sampling(top_p=share)
     labels.check_labels(5e-324, 1)
     labels.check_labels(1.0, None)
     for pairs in (0, -1, 1.0, 1.5):
-        with pytest.raises(ValueError, match="^pairs must be a positive whole number"):
+        with pytest.raises(ValueError, match=r"^pairs must be a positive whole number"):
             labels.check_labels(1.0, pairs)  # type: ignore[arg-type]
     own = sampling.Sampling()
     assert own.from_model_itself
@@ -119,12 +119,12 @@ def test_rankings_name_each_response_once_and_scores_order_them_all() -> None:
     for given, count, ranking in (([1, 0], 2, [1, 0]), ([1.0], 2, [1]), ("[2]", 3, [2]), ([0], 1, [0])):
         assert feedback.ranking_of({"ranking": given}, count) == ranking
     for bad in ([], [2], [-1], [0, 0], [0.5], [True, 0], ["a"], [0, 1, 1]):
-        with pytest.raises(BadField, match="^ranking: it must have numbers of responses"):
+        with pytest.raises(BadField, match=r"^ranking: it must have numbers of responses"):
             feedback.ranking_of({"ranking": bad}, 2)
     assert feedback.ranking_of({"scores": [0.5, 3, -1, 2]}, 4) == [1, 3, 0, 2]
-    with pytest.raises(BadField, match="those of responses 1 and 2$"):
+    with pytest.raises(BadField, match=r"those of responses 1 and 2$"):
         feedback.ranking_of({"scores": [5, 1, 1, 0]}, 4)
-    with pytest.raises(BadField, match="got 2 for 3$"):
+    with pytest.raises(BadField, match=r"got 2 for 3$"):
         feedback.ranking_of({"scores": [5, 1]}, 3)
 
 
@@ -216,7 +216,7 @@ def test_responses_and_samples_that_differ_only_where_they_are_cut() -> None:
         BadField, match="rejected: it is the same as chosen within max_length=2, and differs only after"
     ):
         check([4, 5], [4, 6], [], 2)
-    with pytest.raises(BadField, match="rejected: it has the same tokens as chosen$"):
+    with pytest.raises(BadField, match=r"rejected: it has the same tokens as chosen$"):
         check([4, 5], [4, 5], [], 2)
     assert check([4, 5], [5], [[7, 8], [7]], 2) == [
         "have a response that is cut at max_length=2",
@@ -408,7 +408,7 @@ def test_parts_of_splits_and_their_names(tmp_path: Path) -> None:
     assert len(readers.some_rows(readers.read_split(tmp_path), 99)) == 10
     assert len(readers.some_rows(readers.read_split(tmp_path), 3)) == 3
     (tmp_path / "notes.jsonl").write_text('{"prompt": "x"}\n')
-    with pytest.raises(ValueError, match="notes.jsonl: its name says no split, while those of other files"):
+    with pytest.raises(ValueError, match=r"notes.jsonl: its name says no split, while those of other files"):
         readers.read_splits(tmp_path)
     with pytest.raises(ValueError, match="dataset_config is not used for files and folders; got 'c'"):
         readers.read_splits(tmp_path, "c")
@@ -451,7 +451,7 @@ def test_rewards_are_of_both_responses_or_of_their_difference() -> None:
         (["margin", "chosen_reward"], ("margin",)),
     ):
         assert columns.score_columns("data", names, "BPO") == found
-    with pytest.raises(ValueError, match="it has 'score_rejected' alone$"):
+    with pytest.raises(ValueError, match=r"it has 'score_rejected' alone$"):
         columns.score_columns("data", ["prompt", "score_rejected"], "BPO")
     with pytest.raises(ValueError, match=r"its columns are \['prompt'\]$"):
         columns.score_columns("data", ["prompt"], "BPO")
@@ -473,7 +473,8 @@ def test_types_of_columns_change_no_value() -> None:
     import datetime
 
     values = [
-        [1, 2], [1, 2.5], [2**53, 0.5], [2**53 + 1, 0.5], [-(2**63), 2**63 - 1], [2**63, 0], [-(2**63) - 1], [True, None],
+        [1, 2], [1, 2.5], [2**53, 0.5], [2**53 + 1, 0.5], [-(2**63), 2**63 - 1], [2**63, 0], [-(2**63) - 1],
+        [True, None],
         [True, 1], ["a", None], ["a", 1], [[1, 2], None], [[1, 2.5]], [[1, "a"]], [[None]], [[], [1]], [[[1], [2]]],
         [{"a": 1}, {"b": 2}], [[{"role": "r", "content": "c"}]], [[{"role": "r", "content": None}]], [[{"a": 1}]],
         [[True, False]], [None, None], [[["a"], []]], [[1, True]],
@@ -492,7 +493,7 @@ def test_types_of_columns_change_no_value() -> None:
         table.to_dataset([{"x": {"a": day}}])
 
 
-# --------------------------------------------------------------------------------------------------- reports, prompts
+# ----------------------------------------------------------------------------------------------------- reports, prompts
 
 
 def test_reports_say_how_many_rows_and_which() -> None:
@@ -562,7 +563,7 @@ def test_first_prompts_take_with_them_what_was_left_out_before() -> None:
         prompts.tokenize(prompts.check_prompts(["w1 w2", "w1 w2 w3"]), tokenizer, 2)
 
 
-# ------------------------------------------------------------------------------------------- preparation and journals
+# --------------------------------------------------------------------------------------------- preparation and journals
 
 
 def test_transcripts_and_completions_that_make_no_pair() -> None:
@@ -689,7 +690,7 @@ def test_held_out_prompts_keep_their_pairs() -> None:
         data.with_room(0, "drop")
 
 
-# ------------------------------------------------------------------------------------------------- names and recipes
+# ---------------------------------------------------------------------------------------------------- names and recipes
 
 
 def test_where_a_recipe_is_on_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -744,7 +745,7 @@ def test_what_can_only_be_a_path_is_no_data_set_of_the_hub(tmp_path: Path, monke
     with pytest.raises(ValueError, match=": there is no folder '/none/of'"):
         readers.read_splits("/none/of/these")
     for name in ("~none", "~none/model", str(tmp_path / "none"), ".none", "a\\b"):
-        with pytest.raises(ValueError, match="^model .*: there is no such folder"):
+        with pytest.raises(ValueError, match=r"^model .*: there is no such folder"):
             models.resolve_model(name)
     assert models.resolve_model("org/none") == "org/none"
 
@@ -862,3 +863,13 @@ def test_a_gguf_file_is_read_in_full_precision(monkeypatch: pytest.MonkeyPatch, 
         more = {"quantization_config": {"dequantize": True}} if known else {}
         target = {"target": tmp_path / "out"}
         assert given == [where | more | {"dtype": "float32"}, target, where, target]
+
+
+def test_an_adapter_that_names_no_base_is_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "adapter_config.json"
+    for content in ('{"base_model_name_or_path": ""}', '{"base_model_name_or_path": 3}', "{}", "[]", "{"):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=r"adapter_config.json: it names no base_model_name_or_path"):
+            models.adapter_base(tmp_path)
+    (tmp_path / "model.safetensors").write_text("")
+    assert models.adapter_base(tmp_path) is None and models.adapter_base(tmp_path / "none") is None

@@ -31,7 +31,7 @@ def config(**given: Any) -> PreferenceConfig:
     return PreferenceConfig(**tiny.settings(Path("out"), **given))
 
 
-# ------------------------------------------------------------------------------------------------------------ settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 def test_settings_are_accepted_up_to_the_ends_of_their_ranges() -> None:
@@ -109,11 +109,11 @@ def test_settings_of_a_trainers_own_are_named_after_its_model() -> None:
     assert made.accelerator_config.dispatch_batches is False and given.accelerator_config.dispatch_batches is None
     with pytest.raises(TypeError, match=r"got SimpleNamespace; PreferenceConfig.from_trl\(args\) makes one of it"):
         setup.own_args(SimpleNamespace(loss_type="ipo"), here)
-    with pytest.raises(TypeError, match="got SimpleNamespace$"):
+    with pytest.raises(TypeError, match=r"got SimpleNamespace$"):
         setup.own_args(SimpleNamespace(), here)
 
 
-# --------------------------------------------------------------------------------------------- objectives and references
+# -------------------------------------------------------------------------------------------- objectives and references
 
 
 def test_what_is_said_of_a_reference_point_is_true_of_it() -> None:
@@ -184,7 +184,7 @@ def test_estimators_belong_to_their_divergences() -> None:
         assert rules(make_mixture(ea.EXPO(LAM), None), estimator).token_wise == wise
 
 
-# -------------------------------------------------------------------------------------------------- models, tokenizers
+# --------------------------------------------------------------------------------------------------- models, tokenizers
 
 
 def model_of(size: int) -> Any:
@@ -400,7 +400,7 @@ def test_dropout_is_switched_off_in_modules_and_where_layers_keep_a_number() -> 
     assert (layer.dropped, layer.drops, layer.rate) == (True, 2, 0.5)
 
 
-# ---------------------------------------------------------------------------------- references in parts, played by stubs
+# --------------------------------------------------------------------------------- references in parts, played by stubs
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def batch_of(kind: str, rows: int = 4) -> dict[str, Any]:
 
 
 def comparisons(kind: str, row: int) -> list[tuple[int, int, int, float, float]]:
-    """What is compared in a row: winner, loser and third by their number in the row, share, how much the winner counts."""
+    """What is compared in a row: winner, loser and third by their number, share, how much the winner counts."""
     if kind == "lists":
         order = [*RANKINGS[row], *(k for k in range(SIZES[row]) if k not in RANKINGS[row])]
         pairs = [(a, b) for at, a in enumerate(order) for b in order[at + 1 :] if a in RANKINGS[row]]
@@ -68,7 +68,7 @@ def counts(kind: str, rows: int = 4) -> list[int]:
 
 
 def place(kind: str, row: int, number: int) -> int:
-    """Where a response stands in a batch of 4 rows: of lists one list after the other, else one side after the other."""
+    """Where a response stands in a batch of 4 rows: one list after another, or one side after another."""
     return sum(SIZES[:row]) + number if kind == "lists" else 4 * number + row
 
 
@@ -355,9 +355,9 @@ def test_what_a_model_that_is_not_its_reference_is_told() -> None:
         made: Any = SimpleNamespace(stored=stored, reference=ReferencePolicy(kind))
         engine.LossEngine._complain(made, 0.12345)
 
-    with pytest.raises(engine.NotTheReference, match="stored log-probabilities of the reference are off by 0.123 nats"):
+    with pytest.raises(engine.NotTheReference, match=r"stored log-probabilities .* are off by 0.123 nats"):
         complain(True, "copy")
-    with pytest.raises(engine.NotTheReference, match="a log-ratio is 0.123 nats instead of 0"):
+    with pytest.raises(engine.NotTheReference, match=r"a log-ratio is 0.123 nats instead of 0"):
         complain(False, "copy")
     complain(False, "adapter off")  # an adapter that does not begin at zero is no error
 
@@ -374,7 +374,7 @@ def test_a_reference_moves_every_few_steps_part_of_the_way() -> None:
                 torch.testing.assert_close(now, expected, rtol=1e-5, atol=1e-6)
 
 
-# -------------------------------------------------------------------------------------------- names, needs, what is asked
+# ------------------------------------------------------------------------------------------ names, needs, what is asked
 
 
 def test_objectives_by_name_with_weights_options_and_lambda() -> None:

@@ -274,7 +274,7 @@ def run_of(method: Method, lam: float, first: float) -> dict[str, Any]:
 def test_tables_hold_what_runs_found_each_number_in_its_place(small: Sweep) -> None:
     rows = [{"labelled_by": half} for half in ("reward", "reference", "reward", "reward")]
     world = worlds.World({}, rows, [], [], [], [], [])
-    runs = [run_of(method, lam, first) for (method, lam), first in zip([(METHODS[0], 0.1), (METHODS[1], 1)], (1, 5))]
+    runs = [run_of(METHODS[0], 0.1, 1), run_of(METHODS[1], 1.0, 5)]
     tables = experiment.tables(small, runs, world)
     for place, run in enumerate(runs):
         own = {name: run[name] for name in ("loss", "estimator", "lam")}
