@@ -288,9 +288,12 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     if planted.status == 0:
         return "survived"
     by_time = planted.status is None
-    # What fails without the mutant, or is not found with it, says nothing.
-    without = warm.pytest(tree, tests if by_time else planted.failed or tests[:1], *options, seconds=seconds)
-    if without.status != 0 or planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+    # What fails without the mutant, or is not found with it, says nothing; of a file that cannot be loaded with it, one
+    # test says whether it can without.
+    failed = [next((t for t in tests if t == node or t.startswith(f"{node}::")), node) for node in planted.failed]
+    without = warm.pytest(tree, tests if by_time else failed or tests[:1], *options, seconds=seconds)
+    not_found = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED) and not failed
+    if without.status != 0 or not_found:
         return "unclear"
     return "killed by time" if by_time else "killed"
 

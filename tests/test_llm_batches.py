@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from transformers import EvalPrediction  # isort: skip
-from expo_analysis.llm.training import batches  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.training import batches, metrics  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.training.collator import PreferenceCollator  # isort: skip
 from expo_analysis.llm.training.links import Links  # isort: skip
 
@@ -127,3 +127,15 @@ def test_metrics_are_computed_of_rows_that_count() -> None:
         return {"a": (scale * prediction.predictions["a"]).tolist(), "rows": prediction.label_ids.tolist()}
 
     assert batches.real_predictions(metrics, given, scale=2.0) == {"a": [0.0, 4.0], "rows": [7, 0]}
+
+
+def test_numbers_of_tokens_are_counted_exactly() -> None:
+    """float32 would lose one of 2^24 + 1 tokens, and thirds of a weight all but eight digits."""
+    many = 2**24 + 1
+    own = {"input_ids": torch.zeros(2, 2), "completion_mask": torch.tensor([[0, many], [0, 1]])}
+    assert batches.StepTotals.of([own], accelerator(1), torch.device("cpu"), Links.of_batch).tokens == many
+    links = Links.of_lists([[0, 1, 2]], [3]).to(torch.device("cpu"))
+    assert links.share.tolist() == [1 / 3] * 3
+    sums = metrics.Sums()
+    sums.add({"loss/preference": (torch.tensor(many), torch.tensor(1))})
+    assert sums.means(lambda tensor: tensor, 0.0, 0.0)["loss"] == many

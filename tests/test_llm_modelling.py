@@ -24,6 +24,8 @@ from expo_analysis.llm.training.objectives import Mixture, make_mixture  # isort
 from expo_analysis.llm.training.reference import ReferencePolicy, copy_of, prepare  # isort: skip
 from expo_analysis.llm.training.step import Rules  # isort: skip
 
+from .llm_trainers import make  # isort: skip
+
 LAM = 0.3
 
 
@@ -547,10 +549,12 @@ def test_only_full_trainings_move_a_copied_reference(tmp_path: Path) -> None:
         made(peft=lora, sync_ref_model=True)
     with pytest.raises(ValueError, match="quantization_config is not used by a model that is in memory already"):
         made(quantization=object())
+    pissa = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa")
+    with pytest.raises(ValueError, match=r"sync_ref_model is not used with an adapter, whose reference is no model of"):
+        made(peft=pissa, sync_ref_model=True)
     moving = made(sync_ref_model=True).reference
     assert moving.kind == "copy" and moving.model is not None
     assert made(peft=lora).reference == ReferencePolicy("adapter off")
-    pissa = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa")
     assert made(peft=pissa).reference == ReferencePolicy("first adapter")
     assert made(use_ref_columns=True).reference is None
     # before training the model answers for itself; under FSDP it is in parts only then
@@ -590,3 +594,32 @@ def test_unused_parameters_are_looked_for_where_texts_leave_some() -> None:
             args.ddp_find_unused_parameters = asked
             setup.make_models(which, args, model, None, range(43), None, None)
             assert args.ddp_find_unused_parameters == (True if sees and asked is None else asked)
+
+
+def test_weights_in_parts_are_gathered_to_be_hashed_and_to_give_a_reference(
+    deepspeed: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under ZeRO-3 a plain head's weight is caught in its own forward pass; any other gives its logits."""
+    from expo_analysis.llm.training import head, identity
+
+    model = tiny.llama(0)
+    plain = identity.weights_fingerprint(model)
+    for module in (head, identity):
+        monkeypatch.setattr(module, "is_deepspeed_zero3_enabled", lambda: True)
+    assert identity.weights_fingerprint(model) == plain and not deepspeed
+    model.lm_head.weight.ds_id = 1
+    assert identity.weights_fingerprint(model) == plain
+    assert deepspeed[0][0] == "gathered by None" and deepspeed[0][1][0] is model.lm_head.weight
+    assert {way.kind for way in head.candidates(model)} == {"module", "logits"}
+    states, ask = torch.randn(3, 16), head.Ask(head.Way("module", 2.0), as_reference=True)
+    kept = head._from_states(model, states, torch.zeros(3, dtype=torch.long), ask)
+    assert kept.logits is None and torch.equal(kept.head.weight, model.lm_head.weight) and kept.head.scale == 2
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    made = head._from_states(model, states, torch.zeros(3, dtype=torch.long), ask)
+    assert made.head is None and torch.allclose(made.logits, kept.part(slice(None)))
+
+
+def test_transformers_is_told_that_a_step_is_divided_by_its_pairs_here(tmp_path: Path) -> None:
+    """Under both names that it has had for this: it would divide by the number of micro-batches once more."""
+    trainer = make(ea.DPO(LAM), tmp_path)
+    assert trainer.model_accepts_loss_kwargs is trainer.loss_is_scaled_for_ga is True

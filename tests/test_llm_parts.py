@@ -117,6 +117,14 @@ def test_links_by_loops(keep: list[int] | None) -> None:
                 assert order == [place(kind, row, k) for k in [*RANKINGS[row], *rest]]
 
 
+def test_tables_of_lists_are_filled_up_as_transformers_fills_up_predictions() -> None:
+    import inspect
+
+    from transformers.trainer_pt_utils import nested_concat
+
+    assert inspect.signature(nested_concat).parameters["padding_index"].default == MISSING
+
+
 def values_of(kind: str, reads: bool, with_reference: bool, lam: float = 2.0) -> metrics.BatchValues:
     rng = np.random.default_rng(1)
     links = Links.of_batch(batch_of(kind), scored=kind == "scores").to(torch.device("cpu"))
@@ -393,6 +401,17 @@ def test_objectives_by_name_with_weights_options_and_lambda() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             named_objectives(given, None, options, weights)
+
+
+def test_losses_of_certain_responses_are_of_their_rewards_alone() -> None:
+    """Where log-ratios are 0 ODPO's loss is softplus(log of the gap); rewards may be 0, and other losses read none."""
+    rewards = torch.tensor([[0.0, 1.0, 3.0], [-2.0, 0.0, -1.0]], dtype=torch.float64)
+    expected = torch.nn.functional.softplus((rewards[0] - rewards[1]).log())
+    odpo = ea.ODPO(LAM, scale="log")
+    for mixture in ([odpo], [odpo, ea.DPO(LAM)]):
+        torch.testing.assert_close(make_mixture(mixture, None).values_of(rewards), expected)
+    assert make_mixture(ea.DPO(LAM), None).values_of(rewards).tolist() == [0, 0, 0]
+    assert make_mixture(odpo, None).values_of(-rewards).isnan().all()
 
 
 def rules(*objectives: Any, **given: Any) -> Any:
