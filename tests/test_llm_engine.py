@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from . import llm_models as tiny
 
 from expo_analysis.llm import alpaca_eval, evaluation, held_out, run_record  # isort: skip (needs llm_models)
 from expo_analysis.llm.data import sampling  # isort: skip
+from expo_analysis.llm.data.estimates import estimate  # isort: skip
 from expo_analysis.llm.data.feedback import PAIRS  # isort: skip
 from expo_analysis.llm.training import chunks, engine, head, identity, logs, precomputed, setup, step  # isort: skip
 from expo_analysis.llm.training.collator import PreferenceCollator  # isort: skip
@@ -168,16 +170,18 @@ def test_a_head_by_its_module_is_the_head_by_its_weight(beside: bool) -> None:
     reference = Reference(logits=torch.randn(7, 9, dtype=torch.float64)) if beside else None
     divergence = TokenDivergence(ea.ForwardKL()) if beside else None
     model = SimpleNamespace(get_output_embeddings=lambda: linear)
-    for count in (7, 3, 0):
+    for count, scale in ((7, 0.5), (3, 0.5), (0, 0.5), (7, 2.0), (7, 1.0), (7, -1.0)):
         found = []
         few = None if reference is None else Reference(logits=reference.logits[:count])
         for kind, size in (("weight", 3), ("module", 3), ("module", 7)):
-            own = states[:count].clone().requires_grad_()
-            ask = head.Ask(head.Way(kind, 0.5, 2.0), size, reference=few, divergence=divergence)
+            own = states[:count].clone().requires_grad_(scale != -1)  # weights may be all that is trained
+            ask = head.Ask(head.Way(kind, scale, 2.0), size, reference=few, divergence=divergence)
             scores = head._from_states(model, own, targets[:count], ask)
             weights = torch.linspace(1, 2, count)
             loss = (scores[0] * weights).sum() + ((scores[-1] * weights).sum() if beside else 0.0)
-            found.append([*scores, *torch.autograd.grad(loss, [own, linear.weight, linear.bias])])
+            found.append(
+                [*scores, *torch.autograd.grad(loss, [own] * own.requires_grad + [linear.weight, linear.bias])]
+            )
         for other in found[1:]:
             for one, two in zip(found[0], other, strict=True):
                 torch.testing.assert_close(one.double(), two.double())
@@ -408,6 +412,17 @@ def test_progress_adds_up_to_all_that_is_sampled_and_compared() -> None:
     # each policy has the same random numbers for the same prompt and number, whatever comes with it
     few = evaluation.draw_each(model, tokenizer, data.ids[:2], settings.sampling, 2, 64)
     assert [[one.ids for one in own] for own in few] == [[one.ids for one in own[:2]] for own in sampled.draws[:2]]
+    for size in (42, 44):
+        with pytest.raises(ValueError, match=rf"reference must have the model's vocabulary of 43 tokens, got {size}"):
+            sampling.compare(model, tiny.llama(0, size).eval(), [[3]], [[4]])
+    with pytest.raises(ValueError, match="zip"):  # samples of other prompts
+        evaluation.evaluate(model, model, tokenizer, data.first(2), settings, sampled=sampled)
+    with pytest.raises(ValueError, match="zip"):
+        sampling.compare(model, model, [[3]], [[4], [5]])
+    for shape in ((3,), (2, 2, 2), (0, 2), (2, 0)):
+        with pytest.raises(ValueError, match=r"values must be finite and of shape \(prompts, responses\), got shape"):
+            estimate(np.zeros(shape))
+    assert math.isnan(estimate(np.ones((3, 1))).standard_error) and estimate(np.ones((3, 2))).standard_error == 0
 
 
 def test_the_alpaca_eval_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -431,3 +446,226 @@ def test_the_alpaca_eval_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert words in capsys.readouterr().err
     assert alpaca_eval.main(["m", str(tmp_path / "none.json"), files[1]]) == 2 and len(asked) == 1
     assert alpaca_eval.main(["m", *files, "--temperature", "0"]) == 2
+
+
+# -------------------------------------------------------------------------------------------------------------- trainer
+
+
+def test_a_step_of_several_processes_has_the_sum_of_their_losses() -> None:
+    """Over which gradients are averaged; what is trained on is counted, and what is evaluated is not."""
+    from expo_analysis.llm.training import NonFiniteLoss, PreferenceTrainer
+
+    losses = torch.tensor([1.0, 2.0])
+    for training in (True, False):
+        for processes, totals, expected in ((1, None, 1.5), (2, None, 1.5), (2, "totals", 3.0), (3, "totals", 4.5)):
+            counted: list[tuple[str, Any]] = []
+            result = SimpleNamespace(
+                loss=lambda strength, router, given, totals=totals: losses.mean() if given == totals else None,
+                pairs=lambda strength: losses * math.nan,
+                metrics=lambda: "metrics",
+            )
+            own: Any = SimpleNamespace(
+                pair_losses=lambda model, inputs, result=result: result,
+                mixture=SimpleNamespace(strength=0.5), rules=SimpleNamespace(router_coef=0.0),
+                model=SimpleNamespace(training=training), tokens_seen=5,
+                sums=SimpleNamespace(add=lambda m, counted=counted: counted.append(("train", m))),
+                _eval_sums=SimpleNamespace(add=lambda m, counted=counted: counted.append(("eval", m))),
+                accelerator=SimpleNamespace(num_processes=processes), state=SimpleNamespace(global_step=3),
+                _room=SimpleNamespace(place_in=lambda name: lambda row: f"{name} {row}"),
+            )  # fmt: skip
+            made = PreferenceTrainer.compute_loss(own, None, batch(), num_items_in_batch=totals)
+            assert made.item() == pytest.approx(expected)
+            assert counted == [("train" if training else "eval", "metrics")]
+            # prompts of two tokens with responses of three, one, one and one
+            assert own.tokens_seen == (5 + 4 * 2 + 6 if training else 5)
+            both = PreferenceTrainer.compute_loss(own, None, batch(), True, totals)
+            assert both[0].item() == pytest.approx(expected) and both[1] is result
+            result.loss = lambda *given: torch.tensor(math.nan)
+            name = "train_dataset" if training else "eval_dataset"
+            with pytest.raises(NonFiniteLoss, match=rf"after step 3, at {name} 2: nan, {name} 2: nan"):
+                PreferenceTrainer.compute_loss(own, None, batch())
+
+
+def test_what_losses_read_of_lengths_and_labels() -> None:
+    """A response of which nothing counts has length 1, so that its mean of nothing is 0."""
+    from expo_analysis.llm.training import preference
+
+    mixture, lengths = make_mixture(ea.KTO(LAM), None), torch.tensor([0.0, 3.0])
+    links = Links.of_batch(batch()).to(torch.device("cpu"))
+    assert preference._known(make_mixture(ea.DPO(LAM), None), links, torch.arange(4.0), {})["length"].tolist() == [
+        1, 1, 2, 3,
+    ]  # fmt: skip
+    single = {"prompt_ids": [3], "completion_ids": [4], "label": 1.0}
+    rows = PreferenceCollator(0)([single, single | {"label": 0.0}])
+    for scored, liked, disliked in ((False, [1, 0], [0, 1]), (True, [1, 1], [1, 1])):
+        own = Links.of_batch(rows, scored=scored).to(torch.device("cpu"))
+        known = preference._known(mixture, own, lengths, rows)
+        assert known["liked"].tolist() == liked and known["disliked"].tolist() == disliked
+        assert known["length"].tolist() == [1, 3] and "reward" not in known
+
+
+def test_each_use_of_a_seed_has_random_numbers_of_its_own() -> None:
+    from expo_analysis.llm.data import preferences
+
+    uses = (sampling.RESPONSES, sampling.LABELS, sampling.CHOICES, preferences.SHARE)
+    numbers = {sampling.rng(seed, use).random() for seed in (0, 1) for use in uses}
+    assert len(numbers) == 8 and sampling.rng(0, uses[0]).random() == sampling.rng(0, uses[0]).random()
+
+
+def test_what_stored_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter where it is in the reference, and not where the reference is the model without it."""
+
+    class Key(Exception):
+        pass
+
+    def key(**parts: Any) -> str:
+        raise Key(parts)
+
+    monkeypatch.setattr(precomputed, "cache_key", key)
+    other = tiny.llama(1)
+
+    def parts_of(kind: str, model: Any = None, **given: Any) -> dict[str, Any]:
+        args = {"precompute_ref_batch_size": None, "max_length": 9, "pad_to_multiple_of": 4} | given
+        trainer = SimpleNamespace(
+            args=SimpleNamespace(**args),
+            engine=SimpleNamespace(reference=ReferencePolicy(kind, model), rules=SimpleNamespace(ld_alpha=0.5)),
+            accelerator=SimpleNamespace(mixed_precision="no", device=torch.device("cpu")),
+            state=SimpleNamespace(global_step=given.get("step", 0)),
+            identity=SimpleNamespace(weights="w", adapter="a"),
+            model=tiny.llama(0),
+        )
+        data = SimpleNamespace(rows=tiny.pairs(2), name="d", feedback=PAIRS, fingerprint="f")
+        with pytest.raises(Key) as caught:
+            precomputed.precompute(trainer, data, 6)
+        found: dict[str, Any] = caught.value.args[0]
+        return found
+
+    usual = parts_of("copy")
+    assert (usual["weights"], usual["kind"], usual["adapter"], usual["data"]) == ("w", "copy", None, "f")
+    assert (usual["max_length"], usual["ld_alpha"], usual["pad"], usual["device"]) == (9, 0.5, [4, 6], "cpu")
+    assert usual["precision"][:2] == ["no", "torch.float32"] and '"vocab_size": 43' in usual["config"]
+    assert parts_of("adapter off")["adapter"] is None and parts_of("first adapter")["adapter"] == "a"
+    given = parts_of("given", other)
+    assert given["weights"] == identity.weights_fingerprint(other) and given["adapter"] is None
+    assert parts_of("copy", precompute_ref_batch_size=3)["pad"] == [4, 3]
+    # after a step the model is no more what it was; a model of its own still is
+    assert (
+        parts_of("adapter off", step=1)["kind"] == "adapter off" and parts_of("copy", other, step=1)["kind"] == "copy"
+    )
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A trainer that was not made, of a transformers' trainer that notes what it is asked for."""
+    from transformers import Trainer
+
+    from expo_analysis.llm.training import PreferenceTrainer, trainer
+
+    noted: list[tuple[Any, ...]] = []
+    for name in ("train", "log", "evaluate", "predict", "save_model"):
+        monkeypatch.setattr(Trainer, name, lambda self, *given, name=name, **more: noted.append((name, given, more)))
+    monkeypatch.setattr(trainer, "precompute", lambda own, data, size: (data, size))
+    own: Any = object.__new__(PreferenceTrainer)
+    own.noted = noted
+    own.args = SimpleNamespace(
+        per_device_train_batch_size=3, per_device_eval_batch_size=5, precompute_ref_log_probs=False, output_dir="out",
+        world_size=2, dataloader_num_workers=0, should_save=True,
+    )  # fmt: skip
+    own.accelerator = SimpleNamespace(
+        device=torch.device("cpu"), num_processes=2, reduce=lambda tensor, how: 2 * tensor
+    )
+    own.engine = SimpleNamespace(reference=None)
+    own._room = SimpleNamespace(read=lambda name, rows: SimpleNamespace(rows=f"{name} {rows}"))
+    return own
+
+
+def test_a_copy_that_has_answered_is_let_go(bare: Any) -> None:
+    """Under FSDP it was in parts; a reference that was given is kept for data that come later."""
+    for reference, left in (
+        (None, None), (ReferencePolicy("copy", "m"), None), (ReferencePolicy("given", "m"), "m"),
+    ):  # fmt: skip
+        bare.engine.reference, bare.data = reference, "train"
+        bare._precompute({"a": "x"})
+        assert bare.train_dataset == ("train", 3) and bare.eval_dataset == {"a": ("x", 5)}
+        assert bare.ref_model == left
+
+
+def test_data_that_are_given_later_are_checked_and_those_of_the_trainer_are_not(bare: Any) -> None:
+    for rows, passed in ((None, None), ("a", "a"), ({"a": 1}, {"a": 1}), ([1], "eval_dataset [1]")):
+        bare.evaluate(rows)
+        assert bare.noted.pop() == ("evaluate", (passed, None, "eval"), {})
+    bare.predict([2])
+    assert bare.noted.pop() == ("predict", ("test_dataset [2]", None, "test"), {})
+    bare.args.precompute_ref_log_probs = True
+    (data, size) = bare._prepared("d", [3])
+    assert data.rows == "d [3]" and size == 5
+
+
+def test_the_gradient_on_what_is_optimal_is_measured_once_before_a_new_training(bare: Any) -> None:
+    from expo_analysis.llm.training.metrics import Sums
+
+    opened, measured = [], []
+    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder))
+    bare.first_step_gradient_norm = lambda rows: measured.append(rows) or 0.25
+    for optimal, known, resumed, norm in (
+        (None, None, None, None), ("rows", None, None, 0.25), ("rows", 0.5, None, 0.5),
+        ("rows", None, "checkpoint", None),
+    ):  # fmt: skip
+        bare._optimal = None if optimal is None else SimpleNamespace(rows=optimal)
+        bare.optimal_gradient_norm, bare.sums = known, Sums()
+        bare.train(resumed, trial=1)
+        assert bare.noted.pop() == ("train", (resumed,), {"trial": 1}) and opened.pop() == resumed
+        assert bare.optimal_gradient_norm == norm and bool(bare.sums) == (norm == 0.25)
+        if norm == 0.25:
+            assert bare.sums.means(lambda tensor: tensor, 0.0, 0.0)["optimal/grad_norm"] == 0.25
+    assert measured == ["rows"]
+
+
+def test_metrics_are_added_to_logs_of_losses_and_begin_anew(bare: Any) -> None:
+    from expo_analysis.llm.training.metrics import Sums
+
+    bare.tokens_seen, bare.means = 7, lambda sums: {"kl": 0.5}
+    for logs_given, some, expected in (
+        ({"loss": 1.0}, True, {"loss": 1.0, "kl": 0.5, "num_tokens": 14}),  # of both processes
+        ({"loss": 1.0}, False, {"loss": 1.0}),
+        ({"eval_loss": 1.0}, True, {"eval_loss": 1.0}),
+    ):
+        bare.sums = Sums()
+        if some:
+            bare.sums.add({"kl": (torch.tensor(1.0), torch.tensor(2.0))})
+        bare.log(dict(logs_given), 3.0)
+        assert bare.noted.pop() == ("log", (expected, 3.0), {})
+        assert bool(bare.sums) == (some and "loss" not in logs_given)
+
+
+def test_what_is_saved_says_what_it_is_of_where_it_is_saved(bare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expo_analysis.llm.training import card
+
+    written: list[Any] = []
+    bare.tokens_seen = 7
+    bare.identity = SimpleNamespace(write=lambda trainer, folder, count: written.append((folder, count)))
+    monkeypatch.setattr(card, "write", lambda trainer, name, **more: written.append((name, more)))
+    for first in (True, False):
+        bare.is_world_process_zero = lambda first=first: first
+        for saves, folder, expected in ((True, None, "out"), (True, "there", "there"), (False, "there", None)):
+            bare.args.should_save = saves
+            bare.save_model(folder, _internal_call=True)
+            assert bare.noted.pop() == ("save_model", (folder,), {"_internal_call": True})
+            assert written == [(expected, 7)] * saves + [(None, {})] * (saves and first)
+            written.clear()
+    bare.is_world_process_zero = lambda: True
+    bare.create_model_card("mine", tags="a")
+    assert written == [("mine", {"tags": "a"})]
+
+
+def test_streams_are_filled_up_for_all_processes_and_data_sets_are_left(bare: Any) -> None:
+    from datasets import IterableDataset
+
+    from expo_analysis.llm.training.batches import Filled
+
+    assert bare._rows(SimpleNamespace(rows=[1]), 3, bare.args) == [1]
+    stream = IterableDataset.from_generator(lambda: iter([{"row_number": 0}]))
+    filled = bare._rows(SimpleNamespace(rows=stream), 3, bare.args)
+    assert isinstance(filled, Filled) and filled.size == 6 and len(list(filled)) == 6
+    bare.args.world_size = 1
+    assert bare._rows(SimpleNamespace(rows=stream), 3, bare.args) is stream

@@ -139,6 +139,15 @@ def test_a_reward_is_named_by_the_rows_it_failed_on() -> None:
         rewards.Reward("r", lambda p, r: [0.0, math.nan])(["a", "b"], ["c", "d"], [(0, 0), (1, 5)])
     with pytest.raises(rewards.RewardError, match=r"row 0, response 1: it must be finite, got inf for ''"):
         rewards.Reward("r", lambda p, r: [0.0 if one else math.inf for one in r]).try_out(["first"])
+    with pytest.raises(ValueError, match="zip"):
+        rewards.Reward("r", lambda p, r: [0.0] * 2)(["a", "b"], ["c", "d"], [(0, 0)])
+    with pytest.raises(ValueError, match="zip"):
+        rewards._texts(["a"], ["b", "c"], "both")
+    for count in (0, 1, 3):
+        with pytest.raises(rewards.RewardError, match=rf"one number for each of 2 responses, got shape \({count},\)"):
+            rewards.Reward("r", lambda p, r, count=count: [0.0] * count)(["a", "b"], ["c", "d"])
+        with pytest.raises(ValueError, match=r"^rewards must be 2 finite numbers"):
+            labels.draw_labels(["c", "d"], [0.0] * count)
     tried: list[tuple[list[Any], list[str]]] = []
     rewards.Reward("r", lambda p, r: tried.append((p, r)) or [0.0] * len(r)).try_out(["first", "second"])
     assert tried == [(["first"] * 2, ["It is good.", ""])]
@@ -620,6 +629,10 @@ def test_rows_differ_from_those_before_in_kind_or_number_of_samples() -> None:
     assert bad is not None and bad.example == ", got 1" and "the first row has 2 responses" in bad.what
     bad = like.differs({rows.KIND: None, "sample_ids": None})
     assert bad is not None and bad.example == ", got 0"
+    bad = like.differs({rows.KIND: None, "sample_ids": [[1]] * 3})
+    assert bad is not None and bad.example == ", got 3"
+    chat = passing.Alike()
+    assert chat.differs({rows.KIND: "a conversation"}) is None and chat.differs({rows.KIND: "plain text"}) is not None
     assert passing.Alike().differs({rows.KIND: "plain text"}) is None
 
 
@@ -649,12 +662,20 @@ def test_work_is_counted_in_responses_tokens_and_seconds(tmp_path: Path, monkeyp
     assert told == [(1, 4, 0), (3, 4, 3), (4, 4, 5)] and (work.responses, work.tokens, work.seconds) == (3, 5, 2)
     again = journal.Journal(tmp_path / "j", {"a": 1})
     assert again.draws == kept.draws and again.draws[0, 0] == sampling.Draw([5], -2.0, False)
+    with pytest.raises(ValueError, match="zip"):  # and no part of it is kept
+        again.add_draws([(5, 0)], [])
+    with pytest.raises(ValueError, match="zip"):
+        again.add_scores("r", [(5, 0)], [])
+    assert journal._digest({"a": 1, "b": 2}) == journal._digest({"b": 2, "a": 1}) != journal._digest({"a": 1})
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + b'{"samp')
     assert journal.Journal(tmp_path / "j", {"a": 1}).draws == kept.draws and (tmp_path / "j").read_bytes() == whole
     (tmp_path / "j").write_bytes(whole.replace(b"sampled", b"smpled", 1))
     with pytest.raises(journal.JournalError, match="line 2 is damaged: mend it, or remove the file"):
         journal.Journal(tmp_path / "j", {"a": 1})
+    (tmp_path / "j").write_bytes(whole)
+    with pytest.raises(journal.JournalError, match=r"a 1 instead of 0\. Choose"):
+        journal.Journal(tmp_path / "j", {"a": 0})
     with pytest.raises(journal.JournalError, match="a 1 instead of 2, b None instead of 3"):
         (tmp_path / "j").write_bytes(whole)
         journal.Journal(tmp_path / "j", {"a": 2, "b": 3})
@@ -667,6 +688,12 @@ def test_texts_are_what_decoding_adds_to_the_prompt() -> None:
     drawn = sampling.Draw([*own, tokenizer.eos_token_id], -1.0, True)
     assert made((4, 0), drawn) == " w3 w4" and not made.differs("w1 w2", (4, 0), drawn)
     assert not made.differs("w1 w2", (4, 0), sampling.Draw(own, -1.0, False))
+    dotted = tiny.tokenizer([*tiny.WORDS, "."])
+    sentence = sampling.Draw(dotted("w3 . w4")["input_ids"], -1.0, False)
+    assert texts.Texts(dotted, {0: dotted("w1")["input_ids"]})((0, 0), sentence) == " w3 . w4"  # spaces are as they are
+    assert held_out._prompt({}, dotted("w3 . w4")["input_ids"], dotted) == "w3 . w4"
+    reviews = preparation.imdb_prompts(tiny.Dataset.from_dict({"text": ["w3 . w4"]}), dotted, 2, 2)
+    assert reviews["prompt"][:] == ["w3 ."]
     strange = sampling.Draw([own[0], tokenizer.pad_token_id, own[1]], -1.0, False)  # which no text is split into
     assert made.differs("w1 w2", (4, 0), strange)
 
@@ -769,6 +796,8 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
             ["--model", str(tmp_path / "model"), "--model_revision", "v2"],
             "model_revision is not used for folders; got 'v2'",
         ),
+        (["--model", str(tmp_path / "model"), "--model_revision", "abc"], "model_revision is not used for folders"),
+        (["--lora_r", "64"], "lora_r is not used without use_peft; got 64"),
         (["--lora_r", "4"], "lora_r is not used without use_peft; got 4"),
         (["--bnb_4bit_quant_type", "fp4"], "bnb_4bit_quant_type is not used without load_in_4bit"),
         (["--label_smoothing_factor", "0.1"], "label_smoothing_factor is not used"),
@@ -781,6 +810,10 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             parse(*words)
     assert parse("--use_peft", "--lora_r", "4").model.lora_r == 4
+    for names in ((None, None), ("a", "b")):
+        one, other = SimpleNamespace(model=names[0]), SimpleNamespace(model_name_or_path=names[1])
+        with pytest.raises(ValueError, match=r"model must be given, once, as model or model_name_or_path; got"):
+            _ = recipe.Recipe(one, made.config, other, None).model_name
     assert parse("--model_name_or_path", "org/model").model_name == "org/model"
     assert parse("--per_device_train_batch_size", "1").config.per_device_train_batch_size == 1
     (tmp_path / "r.yaml").write_text("datasets:\n  - path: a\n  - path: b\nmodel: org/model\nbf16: false\n")
@@ -829,6 +862,10 @@ def test_a_tokenizers_digest_is_of_all_that_its_tokens_depend_on() -> None:
     base.chat_template = "{{ messages }}"
     assert tokens.tokenizer_digest(base) != own
     seen = set()
+    pair = [("eos_token", "a"), ("pad_token", "b")]
+    said = {"get_vocab": lambda self: [], "chat_template": None}
+    orders = [type("One", (), said | {"special_tokens_map": dict(own)})() for own in (pair, pair[::-1])]
+    assert tokens.tokenizer_digest(orders[0]) == tokens.tokenizer_digest(orders[1])
     for words in (["a"], ["a", "b"]):
         for special in ({}, {"eos_token": "a"}):
             for kind in ("One", "Other"):  # whose rules are those of its class

@@ -269,7 +269,7 @@ def test_dtype_device_and_quantisation_of_a_model_that_is_loaded(monkeypatch: py
     assert given() == {"dtype": torch.float32, "trust_remote_code": False}
     for said, dtype in (("bfloat16", torch.bfloat16), ("auto", "auto"), (torch.float16, torch.float16)):
         assert given(model_init_kwargs={"dtype": said})["dtype"] == dtype
-    for bad in ("float33", "nn"):
+    for bad in ("float33", "nn", "abs"):
         with pytest.raises(
             ValueError, match=f"dtype in model_init_kwargs must be a dtype of torch or 'auto', got '{bad}"
         ):
@@ -564,6 +564,7 @@ def test_only_full_trainings_move_a_copied_reference(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in other.parameters())
     # a hash of the weights is made where something is kept that belongs to them
     weights = [made(save_strategy=how).weights for how in ("no", "steps")]
+    assert made(save_strategy="epoch").weights == weights[1]
     stored = made(precompute_ref_log_probs=True).weights
     assert weights[0] == "" != weights[1] == stored
 

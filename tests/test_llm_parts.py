@@ -380,6 +380,9 @@ def test_a_reference_moves_every_few_steps_part_of_the_way() -> None:
             for before, now, mine in zip(start, reference.parameters(), policy.parameters(), strict=True):
                 expected = before if step < 3 else (1 - alpha) * before + alpha * mine
                 torch.testing.assert_close(now, expected, rtol=1e-5, atol=1e-6)
+    deeper = SyncReference(tiny.llama(0, num_hidden_layers=3), lambda model: model, 1.0, 1)
+    with pytest.raises((ValueError, RuntimeError)):  # and no part of it alone
+        deeper.on_step_end(None, SimpleNamespace(global_step=1), None, model=tiny.llama(0))
 
 
 # ------------------------------------------------------------------------------------------ names, needs, what is asked
@@ -510,6 +513,7 @@ def test_checkpoints_say_what_they_are_of(tmp_path: Path) -> None:
     assert identity.check(tmp_path, {"objective": "DPO", "data": "abc", "reference": "copy"}) == own
     for now, words in (
         ({"objective": "IPO"}, "its objective is DPO, and here it is IPO. Give"),
+        ({"objective": "BCO"}, "its objective is DPO, and here it is BCO. Give"),
         ({"data": "xyz"}, "its training data, tokenizer or max_length is another one. Give"),
         (
             {"objective": "IPO", "model": "x"},

@@ -398,3 +398,22 @@ def test_half_surrogates_are_found_and_replaced_wherever_they_are() -> None:
     assert table.to_dataset([{"x": "a"}]).column_names == ["x"]
     padded = {"a": None, "b": [{"c": None, "d": 1}], "e": "x"}
     assert rows._unpadded(padded) == {"b": [{"d": 1}], "e": "x"}
+
+
+def test_prompts_that_all_of_several_rows_repeat_are_refused() -> None:
+    """Two do; one alone may be so by chance."""
+    from expo_analysis.llm.data import PreferenceData
+
+    def read(*repeats: bool) -> PreferenceData:
+        made = []
+        for number, repeated in enumerate(repeats):
+            prompt = f"w{number} w5 w6 w7 w8 "
+            begin = prompt if repeated else ""
+            made.append({"prompt": prompt, "chosen": f"{begin}w1", "rejected": f"{begin}w2"})
+        return PreferenceData.from_rows(made, tiny.tokenizer(), name="data", max_length=None)
+
+    for repeats in ((True, True), (True, True, True)):
+        with pytest.raises(report.BadRows, match="chosen: it begins with the prompt, which would be trained on"):
+            read(*repeats)
+    for repeats in ((True,), (True, False), (False, False)):
+        assert len(read(*repeats)) == len(repeats)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from . import llm_models as tiny  # noqa: F401 (its environment)
+from . import llm_models as tiny  # its environment
 
 from transformers import TrainerControl, TrainerState  # isort: skip
 from expo_analysis.llm import finetune, progress  # isort: skip (needs the environment of llm_models)
@@ -190,6 +190,16 @@ def test_lines_are_of_the_first_process_and_errors_of_each(
         assert capsys.readouterr().err == ("" if rank == "3" else "a line\n") + f"{prefix}Error: a fault\n"
 
 
+def test_lines_are_printed_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """However long, whatever brackets they have, and without colours of their own."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    line = f"rows [3] of '/a/b' at step 12: [bold]{'x' * 300}"
+    for say, shown in ((finetune.say_on_stderr, line), (finetune.say_error, f"Error: {line}")):
+        say(line)
+        assert capsys.readouterr().err == shown + "\n"
+
+
 def test_the_bar_follows_the_steps_from_where_the_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     shown, control = progress.ShowProgress(), TrainerControl()
     state = TrainerState(global_step=2, max_steps=8, is_world_process_zero=True)
@@ -221,3 +231,99 @@ def test_other_processes_draw_no_bar() -> None:
     shown.on_log(None, state, control, {"loss": 1.0})
     shown.on_train_end(None, state, control)
     assert shown.bar is None
+
+
+# --------------------------------------------------------------------------------------------------- from recipe to run
+
+
+def test_data_of_a_recipe_are_read_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = {
+        "dataset_name": "d", "dataset_config": "c", "dataset_train_split": "a", "dataset_test_split": "b",
+        "columns": "prompt=q", "max_train_rows": 7, "preparation": "hh", "dataset_streaming": False,
+    }  # fmt: skip
+    mixture = {"datasets": [1], "test_split_size": 0.25, "streaming": False}
+    asked: list[Any] = []
+    monkeypatch.setattr(finetune, "load", lambda recipe, say: asked.append(recipe) or (1, 2))
+
+    def read(strategy: str = "no", **given: Any) -> Any:
+        recipe: Any = SimpleNamespace(
+            script=SimpleNamespace(**script | {k: v for k, v in given.items() if k in script}),
+            mixture=SimpleNamespace(**mixture | {k: v for k, v in given.items() if k in mixture}),
+            config=SimpleNamespace(eval_strategy=strategy, seed=5),
+        )
+        assert finetune.load_pairs(recipe, print) == (1, 2)
+        return asked.pop()
+
+    made = read()
+    assert (made.name, made.config, made.mixture, made.train_split, made.test_split) == ("d", "c", [1], "a", "b")
+    assert (made.test_split_size, made.columns, made.max_train_rows, made.preparation) == (0.25, "prompt=q", 7, "hh")
+    assert made.seed == 5 and made.evaluated is False and made.streaming is False
+    assert read("steps").evaluated is True and read("epoch").evaluated is True
+    assert read(streaming=True).streaming is True and read(dataset_streaming=True).streaming is True
+
+
+def test_a_file_of_a_model_that_cannot_be_read_is_told_with_the_model() -> None:
+    import json as library
+    import pickle
+    import zipfile
+
+    for error in (library.JSONDecodeError("x", "y", 0), pickle.UnpicklingError("x"), zipfile.BadZipFile("x")):
+        with pytest.raises(ValueError, match=r"model 'm': its files cannot be read: ") as caught, finetune.loading("m"):
+            raise error
+        assert caught.value.__cause__ is error
+    with pytest.raises(RuntimeError, match=r"^own$"), finetune.loading("m"):
+        raise RuntimeError("own")
+    with finetune.loading("m"):
+        pass
+
+
+def test_an_adapter_is_trained_further_on_its_base_and_gets_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(finetune, "load_model", lambda name, **how: given.append((name, how)))
+
+    def recipe(use_peft: bool) -> Any:
+        config = SimpleNamespace(trust_remote_code=False)
+        return SimpleNamespace(model=SimpleNamespace(use_peft=use_peft), config=config)
+
+    settings = {"revision": "main", "dtype": "bfloat16"}
+    own = {"trainable": True, "trust_remote_code": False, "dtype": "bfloat16"}
+    finetune.adapter_to_train(recipe(False), "a", settings, None)
+    finetune.adapter_to_train(recipe(False), "a", settings, "four bits")
+    # the revision is that of the adapter, and not of its base
+    assert given == [("a", own), ("a", own | {"quantization_config": "four bits"})]
+    with pytest.raises(ValueError, match=r"use_peft is not used by a, which is an adapter itself"):
+        finetune.adapter_to_train(recipe(True), "a", settings, None)
+
+
+def test_a_trainer_of_a_recipe_shows_one_bar_or_none(tmp_path: Path) -> None:
+    from transformers import PrinterCallback, ProgressCallback
+
+    tiny.llama(0).save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    tiny.pairs(4).to_json(tmp_path / "pairs.jsonl")
+    for quiet in (True, False):
+        recipe, trainer, checkpoint = finetune.set_up(
+            ["--model", str(tmp_path / "model"), "--dataset_name", str(tmp_path / "pairs.jsonl"), "--dtype", "bfloat16",
+             "--output_dir", str(tmp_path / "out"), "--use_cpu", "true", "--bf16", "false", "--report_to", "none",
+             "--save_strategy", "no", "--disable_tqdm", str(quiet), "--optimal_dataset", str(tmp_path / "pairs.jsonl"),
+             "--regulariser_estimator", "own_responses"]
+        )  # fmt: skip
+        kinds = [type(one) for one in trainer.callback_handler.callbacks]
+        assert kinds.count(progress.LogEnds) == 1 and PrinterCallback not in kinds
+        assert kinds.count(progress.ShowProgress) == (not quiet) and (ProgressCallback in kinds) == quiet
+        assert checkpoint is None and recipe.model_name == str(tmp_path / "model")
+        assert str(trainer.model.dtype) == "torch.bfloat16" and trainer._optimal is not None
+
+
+def test_files_of_ones_own_losses_are_part_of_a_run(tmp_path: Path) -> None:
+    from expo_analysis.llm import run_record
+
+    for name, content in (("a.py", "1"), ("b.py", "2")):
+        (tmp_path / name).write_text(content)
+    one, two = (f"{tmp_path / name}:Loss" for name in ("a.py", "b.py"))
+    assert run_record._own_files("dpo") is None and run_record._own_files(None) is None
+    assert run_record._own_files(["dpo", (1.0, "x")]) is None
+    digests = [run_record._own_files(given) for given in (one, two, [one, two], [one, "dpo"])]
+    assert len({*digests[:3]}) == 3 and digests[3] == digests[0]
+    (tmp_path / "a.py").write_text("3")
+    assert run_record._own_files(one) != digests[0]

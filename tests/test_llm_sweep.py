@@ -420,6 +420,9 @@ def test_a_run_trains_as_the_sweep_says(
     assert args.lr_scheduler_type == "linear" and args.seed == 5 and args.max_length is None
     # what is measured must be of the very model that was sampled from: no rounding to 16 bits
     assert not args.bf16 and args.save_strategy == "no" and args.use_cpu == (worlds.device() == "cpu")
+    # the sweep's own bar is the only one, every step is in the log, and nothing is computed twice
+    assert args.disable_tqdm and args.logging_steps == 1 and args.report_to == []
+    assert not args.gradient_checkpointing and not getattr(args, "activation_checkpointing", False)
     # of a loss without a token-wise regulariser no second model is in memory
     assert args.precompute_ref_log_probs == (method.loss == "dpo")
     assert (trainer.given["ref_model"] is not None) == (method.estimator == "token_kl")

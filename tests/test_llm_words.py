@@ -122,6 +122,16 @@ def test_a_summary_counts_rows_memory_and_what_was_left_out(monkeypatch: pytest.
     assert found["rows"] == 9 - 3 and found["reference_in_memory"] is False
 
 
+def test_peak_memory_is_what_linux_says_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what the system counts, where its file says nothing of that."""
+    monkeypatch.setattr(summary, "STATUS", tmp_path / "status")
+    counted = summary.peak_memory()
+    (tmp_path / "status").write_text("VmPeak:\t   9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t   8 kB\n")
+    assert summary.peak_memory() == 2048 * 1024
+    (tmp_path / "status").write_text("VmPeak:\t   9 kB\n")
+    assert counted is not None and (summary.peak_memory() or 0) >= counted > 2048 * 1024
+
+
 def test_a_table_has_the_columns_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
 
@@ -140,6 +150,7 @@ def test_a_table_has_the_columns_that_differ(monkeypatch: pytest.MonkeyPatch) ->
     text = " ".join(print_of().split())
     assert "DPO metric step 1 mean of steps 3–4" in text and "loss 1 0.12346" in text
     assert "4 of 8 steps in 3.1 s, 1 process(es), peak memory 2.5 GiB, reference model in memory: yes; out" in text
+    assert "/long" * 99 + "\n" in print_of(output_dir="/long" * 99)  # which can be copied
     text = print_of(peak_memory_gib=None, reference_in_memory=False)
     assert "1 process(es), reference model in memory: no; out" in text
     same = {"first": [1, 1], "last": [1, 1], "evaluation": [1, 1]}
@@ -310,7 +321,9 @@ def test_what_differs_between_two_runs_is_said_in_words() -> None:
         (record(usual, seed=2), ["the seed 1, and this is 2"]),
         (record(usual, adapter="y"), ["another adapter"]),
         (record(usual | {"model": "n"}, model="a2"), ["the initial model m, and this is n"]),
+        (record(usual | {"model": "l"}, model="a0"), ["the initial model m, and this is l"]),
         (record(usual, model="a2"), ["the initial model m with another content"]),
+        (record(usual, model="a0", seed=0), ["the initial model m with another content", "the seed 1, and this is 0"]),
         (record(usual, data="b2", seed=3), ["the data d.jsonl with another content", "the seed 1, and this is 3"]),
         (record(usual, objective="new"), []),  # of which the earlier run said nothing
         ({"is": {"model": "a1", "data": "b1", "adapter": "x"}, "names": usual}, ["the seed 1, and this is None"]),
@@ -432,8 +445,9 @@ def test_settings_of_trl_say_which_loss_is_minimised_and_how() -> None:
     assert two["objective_weights"] == [0.5, 2.0] and two["aggregation"] == ["sum", "token_mean"]
     assert settings_of(loss_type=["sigmoid", "sft"])["objective_weights"] is None
     assert settings_of(loss_type=["sigmoid"], loss_weights=[1.0])["objective_weights"] is None
-    with pytest.raises(ValueError, match=r"loss_weights of a single loss_type have no counterpart here, got \[2.0\]"):
-        settings_of(loss_type=["sigmoid"], loss_weights=[2.0])
+    for weight in (2.0, 0.5):
+        with pytest.raises(ValueError, match=rf"loss_weights of a single loss_type have .* got \[{weight}\]"):
+            settings_of(loss_type=["sigmoid"], loss_weights=[weight])
     plain, smoothed = (settings_of(loss_type=["robust", "ipo"], label_smoothing=x)["objective"] for x in (0.0, 0.2))
     assert smoothed[0] != plain[0] and smoothed[1] == plain[1] == settings_of(loss_type="ipo")["objective"][0]
     steep = [settings_of(loss_type="discopop", discopop_tau=tau)["objective"][0] for tau in (0.05, 0.1)]
@@ -477,7 +491,7 @@ def test_settings_of_trl_that_need_nothing_done_and_those_without_a_counterpart(
 
 
 def test_stored_numbers_are_of_each_row_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precomputed, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(precomputed, "cache_folder", lambda: tmp_path / "no" / "cache")
     monkeypatch.setattr(precomputed, "broadcast_object_list", lambda shared, from_process: None)
     accelerator = SimpleNamespace(
         gather_for_metrics=lambda table: table, is_main_process=True, wait_for_everyone=lambda: None
@@ -502,8 +516,9 @@ def test_stored_numbers_are_of_each_row_and_read_again(tmp_path: Path, monkeypat
         made = stored(data, PAIRS, "k", both)
         assert made["ref_chosen_logps"][:] == [-1, -2, -3] and made["ref_rejected_logps"][:] == [-10, -20, -30]
         assert len(calls) == 2  # the second time they are read
-    with pytest.raises(ValueError, match="has 3 rows, and the data set 2: remove the file"):
-        stored(data.select([0, 1]), PAIRS, "k", both)
+    for kept in ([0, 1], [0, 1, 2, 2]):
+        with pytest.raises(ValueError, match=f"has 3 rows, and the data set {len(kept)}: remove the file"):
+            stored(data.select(kept), PAIRS, "k", both)
     lists = tiny.Dataset.from_dict({"responses_ids": [[[4], [5]], [[4], [5], [6]]]})
     batch = {"input_ids": [0] * 5, "feedback": LISTS.name, "ranking": [[0], [0]], "sizes": [2, 3]}
     made = stored(lists, LISTS, "l", [batch | {"made": [-1.0, -2.0, -3.0, -4.0, -5.0]}])
