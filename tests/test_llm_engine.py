@@ -177,6 +177,11 @@ def test_a_head_by_its_module_is_the_head_by_its_weight(beside: bool) -> None:
             own = states[:count].clone().requires_grad_(scale != -1)  # weights may be all that is trained
             ask = head.Ask(head.Way(kind, scale, 2.0), size, reference=few, divergence=divergence)
             scores = head._from_states(model, own, targets[:count], ask)
+            assert [one.requires_grad for one in scores] == [
+                True,
+                *[False] * (len(scores) - 1 - beside),
+                *[True] * beside,
+            ]
             weights = torch.linspace(1, 2, count)
             loss = (scores[0] * weights).sum() + ((scores[-1] * weights).sum() if beside else 0.0)
             found.append(
@@ -669,3 +674,63 @@ def test_streams_are_filled_up_for_all_processes_and_data_sets_are_left(bare: An
     assert isinstance(filled, Filled) and filled.size == 6 and len(list(filled)) == 6
     bare.args.world_size = 1
     assert bare._rows(SimpleNamespace(rows=stream), 3, bare.args) is stream
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels", "lists"])
+def test_a_likelihood_per_token_is_a_sum_over_tokens_and_how_many_there_are(kind: str) -> None:
+    """SFT of all tokens of a step together: -w log pi of the chosen, weighted by the data; lists by their shares."""
+    from expo_analysis.llm.training import metrics, preference
+
+    from .test_llm_parts import batch_of, comparisons, counts, place
+
+    mixture = make_mixture([(2.0, ea.SFT(1.0))], "token_mean")
+    made = batch_of(kind)
+    links = Links.of_batch(made).to(torch.device("cpu"))
+    total = sum(counts(kind))
+    sums, lengths = -torch.arange(1.0, total + 1, dtype=torch.float64), torch.arange(2, total + 2)
+    weights = torch.tensor([1.0, 0.5, 3.0, 2.0], dtype=torch.float64)
+    for keep in ([0, 1, 2, 3], [1, 3], [2]):
+        losses, likelihood = preference.preference_losses(
+            mixture, links, torch.tensor(keep), sums, None, lengths, made, weights[keep]
+        )
+        chosen = [(row, place(kind, row, w), share) for row in keep for w, _, _, _, share in comparisons(kind, row)]
+        assert likelihood is not None and losses.tolist() == [0.0] * len(keep)
+        above, below = (tensor.item() for tensor in likelihood)
+        assert above == pytest.approx(2 * sum(weights[row].item() * share * (at + 1) for row, at, share in chosen))
+        assert below == pytest.approx(sum(share * (at + 2) for _, at, share in chosen))
+    result: Any = SimpleNamespace(values=None, likelihood=(torch.tensor(6.0), torch.tensor(4.0)))
+    result.aux_loss, result.preference = torch.tensor(0.5), torch.zeros(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "batch_metrics", lambda values: {})
+        found = step.StepResult.metrics(result)
+    assert {name: (a.item(), b.item()) for name, (a, b) in found.items()} == {
+        metrics.LIKELIHOOD: (6.0, 4.0), "aux_loss": (1.5, 3),
+    }  # fmt: skip
+
+
+def test_a_prompts_value_is_that_of_each_of_its_responses() -> None:
+    from expo_analysis.llm.training.derived import derived_data, derived_kinds, rewards_in, suffices
+
+    from .test_llm_parts import batch_of
+
+    like = torch.zeros((), dtype=torch.float32)
+    for kind in ("pairs", "lists"):
+        made = batch_of(kind) | {"value": [1.0, 2.0, 4.0, 8.0]}
+        links = Links.of_batch(made)
+        found = derived_data(ea.AStarPO(LAM), links, made, like)
+        assert list(found) == ["value"] and found["value"].dtype == torch.float32
+        assert found["value"].tolist() == [2.0**owner for owner in links.owner.tolist()]
+        assert derived_data(ea.DPO(LAM), links, made, like) == {}
+    assert derived_kinds(ea.AStarPO(LAM)) == {"value"} and derived_kinds(ea.DPO(LAM)) == set()
+    assert suffices(ea.AStarPO(LAM), ["value"]) and not suffices(ea.AStarPO(LAM), ["quantile"])
+    assert suffices(ea.QRPO(LAM), ["quantile"]) and not suffices(ea.QRPO(LAM), ["value"])
+    lists = {"feedback": "lists", "scores": [[1.0, 2.0], [3.0]]}
+    known = rewards_in(lists, 3)
+    assert known is not None and known.tolist() == [1, 2, 3] and rewards_in({"feedback": "lists"}, 0) is None
+    singles = {"feedback": "single responses", "score": [1.0]}
+    known = rewards_in(singles, 1)
+    assert known is not None and known.tolist() == [1.0]
+    # of a third response there is none
+    three = {"feedback": "triples", "score_chosen": [1.0], "score_rejected": [2.0]}
+    known = rewards_in(three, 3)
+    assert known is not None and known[:2].tolist() == [1, 2] and known[2:].isnan().tolist() == [True]

@@ -319,6 +319,8 @@ def test_adapters_are_added_once_by_a_config_of_peft() -> None:
     assert same and modelling.is_peft(made) and not modelling.is_peft(tiny.llama())
     with pytest.raises(ValueError, match="peft_config must be left out for a model that has an adapter already"):
         modelling.add_adapter(made, lora, args)
+    half: tuple[Any, ...] = (SimpleNamespace(peft_config={}), SimpleNamespace(get_base_model=lambda: None))
+    assert not any(map(modelling.is_peft, half))  # transformers' own adapters have the former
     with torch.device("meta"):
         far = tiny.llama()
     assert modelling._sums(next(far.parameters())) == modelling._sums(next(tiny.llama().to("meta").parameters()))
@@ -624,3 +626,25 @@ def test_transformers_is_told_that_a_step_is_divided_by_its_pairs_here(tmp_path:
     """Under both names that it has had for this: it would divide by the number of micro-batches once more."""
     trainer = make(ea.DPO(LAM), tmp_path)
     assert trainer.model_accepts_loss_kwargs is trainer.loss_is_scaled_for_ga is True
+
+
+def test_arguments_can_be_named() -> None:
+    """None of the room's functions and methods takes one by its place alone."""
+    import importlib
+    import inspect
+    import pkgutil
+
+    import expo_analysis.llm as room
+
+    seen = 0
+    for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+        own = importlib.import_module(module.name)
+        owners: list[Any] = [own, *(kind for kind in vars(own).values() if isinstance(kind, type))]
+        for owner in owners:
+            for made in vars(owner).values():
+                function = made.__func__ if isinstance(made, classmethod | staticmethod) else made
+                if inspect.isfunction(function) and function.__module__ == module.name:
+                    kinds = {one.kind for one in inspect.signature(function).parameters.values()}
+                    assert inspect.Parameter.POSITIONAL_ONLY not in kinds, function
+                    seen += 1
+    assert seen > 300

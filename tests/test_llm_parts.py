@@ -219,6 +219,9 @@ def test_sums_are_ratios_of_all_that_was_added_and_make_the_loss() -> None:
     assert found == {
         "loss/preference": 1.0 + 3.0, "aux_loss": 2.0, "loss/regulariser": 1.0, "loss": 4.0 + 0.25 * 1.0 + 0.5 * 2.0,
     }  # fmt: skip
+    alone = metrics.Sums()
+    alone.add({metrics.LIKELIHOOD: (torch.tensor(6.0), two), "loss/preference": (one, 0 * one)})
+    assert alone.means(lambda tensor: tensor, 0.25, 0.5) == {"loss/preference": 3.0, "loss": 3.0}
     total, count = metrics.mean(torch.tensor([math.inf, 2.0, 4.0]), torch.tensor([0.0, 0.5, 0.25]))
     assert (total.item(), count.item()) == (2.0, 0.75)  # at weight 0 anything may stand
     total, count = metrics.mean(torch.tensor([1.0, 2.0]))
@@ -569,7 +572,10 @@ def test_a_checkpoint_is_whole_if_all_it_needs_is_there(tmp_path: Path) -> None:
         "the state of random numbers is missing": ("rng_state.pth", None),
         "model.safetensors is cut off": ("model.safetensors", "x"),
         "scheduler.pt is cut off": ("scheduler.pt", "PK"),
-        "b.safetensors is missing": ("model.safetensors.index.json", '{"weight_map": {"x": "b.safetensors"}}'),
+        "b.safetensors is missing": (
+            "model.safetensors.index.json",
+            '{"weight_map": {"x": "c.safetensors", "y": "b.safetensors", "z": "model.safetensors"}}',
+        ),
     }
     for words, (name, content) in damages.items():
         path = folder / name

@@ -468,3 +468,29 @@ def test_a_world_is_what_the_sweep_asks_for_and_reads_back(
     assert "größer" in named.to_json()  # for whoever reads the file
     with pytest.raises(ValueError, match="not JSON compliant"):
         dataclasses.replace(world, rewards=[[np.nan]]).to_json()
+
+
+def test_prompts_without_a_pair_are_left_out_of_the_world(
+    small: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As no two texts of theirs can be compared; the others keep their order, halves and tokens."""
+    asked: list[Any] = []
+
+    def make(model: Any, tokenizer: Any, found: Any, ids: Any, reward: Any, settings: Any, *_: Any, **more: Any) -> Any:
+        asked.append((settings, found.rows, ids, more))
+        rows = [{"prompt_index": 3, "labelled_by": "reference"}, {"prompt_index": 1, "labelled_by": "reward"}]
+        return SimpleNamespace(rows=rows)
+
+    monkeypatch.setattr(worlds, "make_preferences", make)
+    sweep = dataclasses.replace(small, seed=4, reference_samples=2)
+    world = worlds.make_world(sweep, tmp_path / "journal")
+    ((settings, rows, ids, more),) = asked
+    assert rows == [0, 1, 2, 3] and more == {"model_name": small.model}
+    assert world.prompts == ["the food", "the"] and world.halves == ["reward", "reference"]
+    assert world.ids == [ids[1], ids[3]] and [len(own) for own in world.draws] == [8, 8]
+    assert np.shape(world.rewards) == (2, 8) and world.settings == sweep.shared
+    assert (settings.responses, settings.reference_samples, settings.pairs) == (4, 2, 3)
+    assert settings.sampling == sampling.Sampling(2, seed=4) and settings.label_temperature == sweep.label_temperature
+    assert settings.reference_share == 0.5  # halves
+    other = worlds.fresh(*models(small), world.ids, sweep)  # by other random numbers than those of the data
+    assert other == world.draws != worlds.fresh(*models(small), world.ids, dataclasses.replace(sweep, seed=5))

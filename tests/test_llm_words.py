@@ -85,6 +85,28 @@ def test_a_card_has_a_line_for_all_that_was_not_left_alone_and_for_nothing_else(
     assert card.tags(two) == ["expo-analysis", "preference-optimization", "expo", "dpo"]
 
 
+def test_a_card_is_called_as_its_repository_or_its_folder(tmp_path: Path) -> None:
+    for hub, given, title in (
+        *(("org/mine", None, "mine"), (None, None, "out"), ("mine", None, "mine"), (None, "a/b", "a/b")),
+    ):
+        made = trained()
+        made.args.output_dir, made.args.hub_model_id = str(tmp_path / "new" / "out"), hub
+        made.model = SimpleNamespace(config=SimpleNamespace(_name_or_path=str(tmp_path)))
+        made.accelerator.unwrap_model = lambda model: model
+        file = tmp_path / "new" / "out" / "README.md"
+        card.write(made, given)
+        written = file.read_text(encoding="utf-8")
+        assert (
+            f"\n# {title}\n" in written and "A SimpleNamespace, fine-tuned" in written and "base_model" not in written
+        )
+        made.model.config._name_or_path = "org/base"
+        card.write(made, given)
+        written = file.read_text(encoding="utf-8")
+        assert (
+            "[org/base](https://huggingface.co/org/base), fine-tuned" in written and "base_model: org/base" in written
+        )
+
+
 # ----------------------------------------------------------------------------------------------------------- summaries
 
 
