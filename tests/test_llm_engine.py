@@ -296,6 +296,8 @@ def test_columns_of_stored_numbers_are_read_only_where_they_are_asked_for(
         assert "more" in read(rows, everything=True) and "more" not in read(rows)
     with pytest.raises(ValueError, match="must have the column 'ref_rejected_logps', which use_ref_columns asks for"):
         read([rows[0] | {"ref_chosen_logps": -1.0}], use_ref_columns=True)
+    with pytest.raises(ValueError, match="must have the column 'ref_chosen_logps', which use_ref_columns asks for"):
+        read(rows, use_ref_columns=True)
 
 
 def test_the_last_step_is_logged_whoever_stops_the_training() -> None:
@@ -734,3 +736,61 @@ def test_a_prompts_value_is_that_of_each_of_its_responses() -> None:
     three = {"feedback": "triples", "score_chosen": [1.0], "score_rejected": [2.0]}
     known = rewards_in(three, 3)
     assert known is not None and known[:2].tolist() == [1, 2] and known[2:].isnan().tolist() == [True]
+
+
+@pytest.mark.parametrize("keep", [[0, 1, 2, 3], [3], []])
+def test_a_ranking_is_a_choice_after_the_other_by_loops(keep: list[int]) -> None:
+    """-log softmax of each choice among those that are left; where no list counts there is a gradient all the same."""
+    from expo_analysis.llm.training import preference
+
+    from .test_llm_parts import RANKINGS, SIZES, batch_of, place
+
+    links = Links.of_batch(batch_of("lists")).to(torch.device("cpu")).only(torch.tensor(keep, dtype=torch.long))
+    logps = -torch.rand(sum(SIZES), dtype=torch.float64, requires_grad=True)
+    references = -torch.rand(sum(SIZES), dtype=torch.float64)
+    for objective, ref in ((ea.PlackettLuceDPO(2.0), references), (ea.PlackettLuce(1.0), None)):
+        (term,) = objective.facts.terms
+        score = term.statistic.scale * (logps if ref is None else logps - ref)
+        expected = []
+        for row in keep:
+            left = list(range(SIZES[row]))
+            total = 0.0
+            for choice in RANKINGS[row]:
+                among = sum(math.exp(score[place("lists", row, k)].item()) for k in left)
+                total -= math.log(math.exp(score[place("lists", row, choice)].item()) / among)
+                left.remove(choice)
+            expected.append(total)
+        found = preference._choice_losses(objective, links, logps, ref)
+        assert found.shape == (len(keep),) and found.requires_grad
+        assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_references_head_is_copied_only_where_sharding_would_free_it() -> None:
+    for bias in (True, False):
+        linear = torch.nn.Linear(4, 9, bias=bias)
+        model = SimpleNamespace(get_output_embeddings=lambda linear=linear: linear)
+        for copied in (False, True):
+            ask = head.Ask(head.Way("weight", 2.0, 5.0), as_reference=True, copy_head=copied)
+            made = head._from_states(model, torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), ask)
+            assert (made.head.weight.data_ptr() == linear.weight.data_ptr()) != copied
+            assert torch.equal(made.head.weight, linear.weight) and not made.head.weight.requires_grad
+            assert (made.head.bias is None) != bias and (made.head.scale, made.head.cap) == (2.0, 5.0)
+    assert not head.Ask(head.LOGITS).copy_head and not head.Ask(head.LOGITS).as_reference
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float64])
+def test_a_heads_gradient_is_added_up_in_float32_at_the_least(low: torch.dtype) -> None:
+    """Whatever it is computed in, and however many parts it comes in."""
+    torch.manual_seed(0)
+    exact_states, exact = torch.randn(64, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    targets, grads = torch.randint(6, (64,)), []
+    for dtype in (low, torch.float64):
+        states, weight, bias = (
+            x.to(low).to(dtype).requires_grad_() for x in (exact_states, exact, exact[:, 0].clone())
+        )
+        chunks.token_scores(states, Head(weight, bias), targets, size=5)[0].sum().backward()
+        grads.append([states.grad, weight.grad, bias.grad])
+        assert weight.grad is not None and weight.grad.dtype == dtype
+    close = 2e-2 if low == torch.bfloat16 else 1e-12
+    for one, two in zip(*grads, strict=True):
+        assert (one.double() - two).abs().max() < close * two.abs().max()

@@ -123,7 +123,7 @@ def test_rankings_name_each_response_once_and_scores_order_them_all() -> None:
             feedback.ranking_of({"ranking": bad}, 2)
     assert feedback.ranking_of({"scores": [0.5, 3, -1, 2]}, 4) == [1, 3, 0, 2]
     with pytest.raises(BadField, match=r"those of responses 1 and 2$"):
-        feedback.ranking_of({"scores": [5, 1, 1, 0]}, 4)
+        feedback.ranking_of({"scores": [5, 1, 1, 0, 0]}, 5)
     with pytest.raises(BadField, match=r"got 2 for 3$"):
         feedback.ranking_of({"scores": [5, 1]}, 3)
 
@@ -244,7 +244,7 @@ def test_a_row_of_tokens_has_those_that_the_tokenizer_knows() -> None:
     maker: Any = SimpleNamespace(encoder=encoder)
     for good in ([0, 9], []):
         assert rows.RowMaker._ids(maker, "chosen_ids", good) == good
-    for bad, shown in (([10], ": 10"), ([3, -1], ": -1")):
+    for bad, shown in (([10], ": 10"), ([3, -1], ": -1"), ([12, 3, 11], ": 12")):
         with pytest.raises(BadField, match=f"with its 10 tokens, has not{shown}$"):
             rows.RowMaker._ids(maker, "chosen_ids", bad)
     for bad in ([True], [1.0], "12", None, ["1"]):
@@ -364,6 +364,15 @@ def test_a_share_for_evaluation_is_a_share(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="preparation is not used for streams"):
         splits.load_pairs(splits.DataRecipe(path, preparation="hh", streaming=True), print)
     assert splits.load_pairs(splits.DataRecipe(path, max_train_rows=1), print)[0]["prompt"][:] == ["p0"]
+    said = "\n\nHuman: q\n\nAssistant:"
+    lines = [{"chosen": f"{said} a", "rejected": f"{said} b"}, *[{"chosen": "a", "rejected": "b"}] * 2]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    prepared = splits.DataRecipe(str(tmp_path / "b.jsonl"), preparation="hh")
+    assert len(splits.load_pairs(prepared, told.append)[0]) == 1
+    (line,) = told
+    assert (
+        line.startswith("2 rows of the train data are skipped: not a transcript") and "b.jsonl: row 1 (line 2)" in line
+    )
 
 
 def entry(path: str, **given: Any) -> Any:
@@ -416,7 +425,8 @@ def test_parts_of_splits_and_their_names(tmp_path: Path) -> None:
         readers.read_split(tmp_path, "train[:2]", streaming=True)
     assert len(readers.some_rows(readers.read_split(tmp_path), 99)) == 10
     assert len(readers.some_rows(readers.read_split(tmp_path), 3)) == 3
-    (tmp_path / "notes.jsonl").write_text('{"prompt": "x"}\n')
+    for name in ("other.jsonl", "notes.jsonl"):
+        (tmp_path / name).write_text('{"prompt": "x"}\n')
     with pytest.raises(ValueError, match=r"notes.jsonl: its name says no split, while those of other files"):
         readers.read_splits(tmp_path)
     with pytest.raises(ValueError, match="dataset_config is not used for files and folders; got 'c'"):
@@ -427,6 +437,8 @@ def test_columns_are_guessed_by_what_other_data_sets_call_them() -> None:
     for names, words in (
         (["instruction", "input", "chosen", "rejected"], "set columns to prompt=instruction.input$"),
         (["instruction", "chosen", "rejected"], "set columns to prompt=instruction$"),
+        (["instruction", "question", "chosen", "rejected"], "set columns to prompt=question$"),
+        (["x", "chosen_response", "preferred", "rejected_response", "prompt"], "chosen=chosen_response,rejected=rejec"),
         (
             ["question", "system", "accepted", "dispreferred"],
             "prompt=question,chosen=accepted,rejected=dispreferred,sys",
@@ -826,6 +838,7 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
         ("lam: 1\nbeta: 1\n", "give lam or beta, not both"),
         ("env: 3\n", "env must be variables of the environment"),
         ("objectiv: dpo\n", "has 'objectiv', which is no option.*objective"),
+        ("objectiv: dpo\nbet: 1\n", "has 'objectiv', which is no option"),
     ):
         (tmp_path / "r.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):

@@ -628,6 +628,15 @@ def test_transformers_is_told_that_a_step_is_divided_by_its_pairs_here(tmp_path:
     assert trainer.model_accepts_loss_kwargs is trainer.loss_is_scaled_for_ga is True
 
 
+def test_batches_are_filled_up_with_the_tokenizers_own_token_or_its_end(tmp_path: Path) -> None:
+    own, none = tiny.tokenizer(), tiny.tokenizer()
+    none.pad_token = None
+    for tokenizer, token in ((own, own.pad_token_id), (none, none.eos_token_id)):
+        trainer = make(ea.DPO(LAM), tmp_path, processing_class=tokenizer)
+        assert trainer.data_collator.pad_token_id == trainer.rules.pad_token_id == token
+    assert own.pad_token_id != own.eos_token_id
+
+
 def test_arguments_can_be_named() -> None:
     """None of the room's functions and methods takes one by its place alone."""
     import importlib

@@ -242,6 +242,7 @@ def test_what_nobody_means_to_teach() -> None:
         ("q", {"responses[0]": "a", "responses[1]": "b", "responses[2]": "a"}, r"responses\[2\].*responses\[0\].*list"),
         ("q", {"chosen": "a<go>b", "rejected": "b"}, "chosen: it has the control token <go> inside its text"),
         ("q", {"chosen": "a<eos><eos>", "rejected": "b"}, "chosen: it has the control token <eos> inside"),
+        ("q", {"chosen": "a<go>b<eos>c", "rejected": "b"}, "chosen: it has the control token <go> inside"),
         ([user("q")], {"chosen": [answer("a<eos>")], "rejected": [answer("b")]}, "chosen: it has the control token"),
         ([user("q")], {"chosen": [user("a")], "rejected": [answer("b")]}, "chosen: its last message is the user's"),
         ([answer("q")], {"chosen": [answer("a")], "rejected": [answer("b")]}, "prompt: its last message is the assis"),
