@@ -786,7 +786,7 @@ def test_a_heads_gradient_is_added_up_in_float32_at_the_least(low: torch.dtype) 
     targets, grads = torch.randint(6, (64,)), []
     for dtype in (low, torch.float64):
         states, weight, bias = (
-            x.to(low).to(dtype).requires_grad_() for x in (exact_states, exact, exact[:, 0].clone())
+            x.to(low).to(dtype).clone().requires_grad_() for x in (exact_states, exact, exact[:, 0])
         )
         chunks.token_scores(states, Head(weight, bias), targets, size=5)[0].sum().backward()
         grads.append([states.grad, weight.grad, bias.grad])
