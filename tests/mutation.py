@@ -15,9 +15,10 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it; otherwise its verdict is ``unclear``. One case of each test comes before further cases, and short ones before
-   long ones; ``--limit`` runs only the first so many seconds of the tests. A mutant that no test fails survives. The
-   libraries are loaded once (warm.py), as that takes longer than most tests.
+   it; otherwise its verdict is ``unclear``. A file of tests that cannot be loaded with the mutant has failed too. One
+   case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
+   many seconds of the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that
+   takes longer than most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
    aside by name in equivalent_mutants.toml, each with its reason.
 """
