@@ -7,6 +7,11 @@ import tempfile
 from pathlib import Path
 
 
+def from_home(name: str | os.PathLike[str]) -> Path:
+    """The path of a name that may begin with ``~``; where there is no such user, the name as it is."""
+    return Path(os.path.expanduser(name))
+
+
 def made(directory: Path) -> Path:
     """The directory, made if it does not exist."""
     directory = Path(directory)

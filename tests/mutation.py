@@ -15,9 +15,10 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it; otherwise its verdict is ``unclear``. One case of each test comes before further cases, and short ones before
-   long ones; ``--limit`` runs only the first so many seconds of the tests. A mutant that no test fails survives. The
-   libraries are loaded once (warm.py), as that takes longer than most tests.
+   it; otherwise its verdict is ``unclear``. A file of tests that cannot be loaded with the mutant has failed too. One
+   case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
+   many seconds of the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that
+   takes longer than most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
    aside by name in equivalent_mutants.toml, each with its reason.
 """
@@ -288,9 +289,12 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     if planted.status == 0:
         return "survived"
     by_time = planted.status is None
-    # What fails without the mutant, or is not found with it, says nothing.
-    without = warm.pytest(tree, tests if by_time else planted.failed or tests[:1], *options, seconds=seconds)
-    if without.status != 0 or planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+    # What fails without the mutant, or is not found with it, says nothing; of a file that cannot be loaded with it, one
+    # test says whether it can without.
+    failed = [next((t for t in tests if t == node or t.startswith(f"{node}::")), node) for node in planted.failed]
+    without = warm.pytest(tree, tests if by_time else failed or tests[:1], *options, seconds=seconds)
+    not_found = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED) and not failed
+    if without.status != 0 or not_found:
         return "unclear"
     return "killed by time" if by_time else "killed"
 

@@ -81,6 +81,21 @@ def test_verdicts(tree: Path) -> None:
     assert mutation.verdict(warm, tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
 
 
+def test_a_file_that_cannot_be_loaded_with_a_mutant_has_failed(tree: Path) -> None:
+    """And one that cannot be loaded at all says nothing."""
+    source = "START = 1\n\nif START > 1:\n    raise ValueError(START)\n"
+    (tree / "room.py").write_text(source)
+    file = tree / "tests" / "test_room.py"
+    file.write_text("from room import START\n\n\ndef test_start():\n    assert START < 3\n")
+    warm = Warm(tree, ["tests"])
+    tests = ["tests/test_room.py::test_start"]
+    coverage = mutation.Coverage({}, {"room.py": tests}, {tests[0]: 0.1})
+    raised = next(one for one in mutation.draw(tree, [Path("room.py")], 1000, 0) if one.line == 1)
+    assert mutation.verdict(warm, tree, replace(raised, occurrence=0), coverage) == "killed"
+    file.write_text("import none_of_this_name\n\n\ndef test_start():\n    pass\n")
+    assert mutation.verdict(warm, tree, replace(raised, occurrence=0), coverage) == "unclear"
+
+
 def test_what_fails_as_it_is_kills_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tree / "tests" / "test_room.py"
     file.write_text("from room import total\n\n\ndef test_false():\n    assert total(1) != total(1)\n")

@@ -75,10 +75,13 @@ class Warm:
 
 
 class _Failures:
-    """A plugin that writes the name of each test that fails."""
+    """A plugin that writes the name of each test that fails, and of each file that cannot be loaded."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
+
+    def pytest_collectreport(self, report: Any) -> None:
+        self.pytest_runtest_logreport(report)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:

@@ -20,7 +20,7 @@ import torch
 
 from .._files import replace
 from .data.files import read_file
-from .data.journal import Journal, OnProgress, origin_of, sample_missing
+from .data.journal import Journal, origin_of, sample_missing
 from .data.prompts import Prompt, check_prompts, tokenize
 from .data.report import Place
 from .data.sampling import Sampling, end_tokens
@@ -48,8 +48,7 @@ def answer(
     instructions: Sequence[dict[str, Any]],
     sampling: Sampling,
     store: Path,
-    batch_size: int = 16,
-    on_progress: OnProgress = lambda done, total, tokens: None,
+    batch_size: int,
 ) -> list[dict[str, Any]]:
     """One answer to each instruction, which is said by the user if the model has a chat template.
 
@@ -68,7 +67,7 @@ def answer(
     ends = end_tokens(policy, tokenizer)
     kept = Journal(store, origin_of(policy, tokenizer, model, prompts, ids, ends, sampling))
     rows = [(row, 0) for row in prompts.rows]
-    sample_missing(kept, policy, tokens_of, rows, sampling, ends, batch_size, on_progress=on_progress)
+    sample_missing(kept, policy, tokens_of, rows, sampling, ends, batch_size)
     texts = Texts(tokenizer, tokens_of)
     return [
         {

@@ -76,7 +76,7 @@ def draw_each(
     ids: Sequence[Sequence[int]],
     sampling: Sampling,
     count: int,
-    batch_size: int = 16,
+    batch_size: int,
     progress: Progress = lambda done: None,
 ) -> list[list[Draw]]:
     """``count`` responses to each prompt; every policy has the same random numbers for the same prompt and number."""

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .._files import from_home
 from .smollm2 import SMOLLM2, smollm2_folder
 
 MODEL, ADAPTER = "config.json", "adapter_config.json"
@@ -88,7 +89,7 @@ def resolve_model(name: str) -> str:
     """
     if name == SMOLLM2:
         return str(smollm2_folder())
-    path = Path(name).expanduser()
+    path = from_home(name)
     if path.is_dir():
         if not any((path / file).is_file() for file in (MODEL, ADAPTER)):
             found = [file for file in path.glob("checkpoint-*/*") if file.name in (MODEL, ADAPTER)]

@@ -10,10 +10,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from .._errors import did_you_mean
+from .._files import from_home
 from ..losses.base import check_whole
 from .data.preparation import PREPARATIONS
 from .recipe_file import read_recipe, recipe_path
@@ -233,7 +233,7 @@ def check_use(recipe: Recipe) -> None:
     """Raise a ValueError where a setting would be ignored, or be found wrong only after the data were read."""
     for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
         check_whole(name, getattr(recipe.config, name), 1)
-    if Path(recipe.model_name).expanduser().is_dir() and recipe.model.model_revision != "main":
+    if from_home(recipe.model_name).is_dir() and recipe.model.model_revision != "main":
         raise ValueError(f"model_revision is not used for folders; got {recipe.model.model_revision!r}")
     given = {
         field.name: getattr(part, field.name)

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from .._errors import one_sentence
-from .._files import replace
+from .._files import from_home, replace
 from .models import ADAPTER, MODEL, WEIGHTS, adapter_base, resolve_model
 from .recipe import Recipe
 from .training import NonFiniteLoss, identity
@@ -121,7 +121,7 @@ def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
     folder = Path(recipe.config.output_dir)
     if recipe.script.resume and recipe.script.overwrite:
         raise ValueError("give resume or overwrite, not both")
-    if Path(recipe.model_name).expanduser().resolve() == folder.resolve():
+    if from_home(recipe.model_name).resolve() == folder.resolve():
         raise ValueError(f"output_dir must not be the folder of the model that is trained, {str(folder)!r}")
     if recipe.script.overwrite:
         return None

@@ -104,7 +104,7 @@ def feedback_of(columns: Collection[str], asked: str | None = None) -> Feedback:
         return KINDS[asked]
     if {"chosen", "rejected", "chosen_ids"} & set(columns):
         return PAIRS
-    has = {kind.name for kind in KINDS.values() if {kind.sides[0], kind.token_columns[1]} & set(columns)}
+    has = {kind.name for kind in (SINGLES, LISTS) if {*kind.sides, *kind.token_columns[1:]} & set(columns)}
     if SINGLES.name in has and {"label", *SINGLE_DATA} & set(columns):
         return SINGLES
     return LISTS if LISTS.name in has else PAIRS

@@ -15,7 +15,7 @@ from datasets import Dataset, IterableDataset
 from ...losses.base import check_option, check_whole
 from .columns import SAMPLE_COLUMNS, check_columns, parse_columns, require
 from .feedback import LABEL, LISTS, ORDERS, PAIRS, SINGLE_DATA, SINGLES, Feedback, feedback_of
-from .given import MARK, MARKED, Given, files_of
+from .given import MARK, Given, files_of
 from .passing import make_all, make_stream
 from .readers import read_split
 from .report import ON_BAD_ROWS, DataReport, Problem
@@ -185,11 +185,6 @@ class PreferenceData:
         """What a data set is called in messages about its columns: its name, and the files that it comes from."""
         source = rows.source if isinstance(rows, PreferenceData) else files_of(rows) or name
         return name if source == name else f"{name} ({source})"
-
-    @staticmethod
-    def is_prepared(rows: Any) -> bool:
-        """Whether a data set is the ``rows`` of `PreferenceData`."""
-        return isinstance(rows, Dataset | IterableDataset) and bool(MARKED.search(rows.info.description or ""))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ from datasets import (
     load_from_disk,
 )
 
+from ..._files import from_home
 from .files import READERS, format_of, read_file
 from .report import Place
 from .table import ORIGIN, origin, python_rows, to_dataset, with_origin
@@ -56,7 +57,7 @@ def read_splits(name: str | os.PathLike[str], config: str | None = None, streami
         OSError: a file cannot be read.
         ValueError: naming the file, with line and column where there are any, or the name that is no data.
     """
-    path = Path(name).expanduser()
+    path = from_home(name)
     if path.exists():
         if config is not None:
             raise ValueError(f"dataset_config is not used for files and folders; got {config!r} for {str(name)!r}")
@@ -97,7 +98,7 @@ def some_rows(rows: Any, count: int) -> Any:
     return rows.take(count) if isinstance(rows, IterableDataset) else rows.select(range(min(count, len(rows))))
 
 
-def read_files(files: Sequence[Path], streaming: bool = False) -> Any:
+def read_files(files: Sequence[Path], streaming: bool) -> Any:
     """The rows of files, one after the other; each row's number is that in its own file."""
     if streaming:
         for file in files:

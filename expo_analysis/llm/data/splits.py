@@ -112,7 +112,7 @@ def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
     return train, test
 
 
-def read_mixture(entries: Sequence[Any], streaming: bool = False) -> Any:
+def read_mixture(entries: Sequence[Any], streaming: bool) -> Any:
     """Several data sets one after the other, each with the share of rows that its ``fraction`` says, as in TRL.
 
     Raises:

@@ -49,7 +49,7 @@ def rewards_in(batch: Mapping[str, Any], responses: int) -> Tensor | None:
     elif kind == SINGLES:
         scores = batch.get("score", [])
     else:
-        of_pairs = rewards_of(batch, torch.zeros(0, dtype=torch.float64)).flatten().tolist()
+        of_pairs = rewards_of(batch, torch.zeros((), dtype=torch.float64)).flatten().tolist()
         scores = of_pairs + [math.nan] * (responses - len(of_pairs))
     return torch.tensor(scores, dtype=torch.float64) if scores else None
 

@@ -48,8 +48,8 @@ def weights_fingerprint(model: Any) -> str:
         whole = _whole(tensor).detach().contiguous()
         digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}".encode())
         flat = whole.flatten().view(torch.uint8) if whole.ndim else whole.reshape(1).view(torch.uint8)
-        for start in range(0, flat.numel(), 1 << 28):  # a part at a time: it may have to come from another device
-            digest.update(flat[start : start + (1 << 28)].cpu().numpy().data)
+        for part in flat.split(1 << 28):  # a part at a time: it may have to come from another device
+            digest.update(part.cpu().numpy().data)
     return digest.hexdigest()
 
 

@@ -140,10 +140,10 @@ def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
     return made, same and not isinstance(getattr(config, "init_lora_weights", True), str)
 
 
-def _sums(parameter: torch.Tensor) -> tuple[float, float]:
-    """Two numbers that change when a parameter does."""
+def _sums(parameter: torch.Tensor) -> tuple[float, ...]:
+    """Two numbers that change when a parameter does; none of one that has no values."""
     if parameter.is_meta:
-        return 0.0, 0.0
+        return ()
     flat = parameter.detach().flatten()
     return float(flat.sum(dtype=torch.float64)), float(flat[::7].sum(dtype=torch.float64))
 

@@ -110,7 +110,7 @@ def check_rewards(name: str, data: PreferenceData, mixture: Mixture) -> None:
         rewards, rows = _rewards_of_lists(data.rows["scores"][:], data.rows["ranking"][:])
     else:
         columns = score_columns(name, data.rows.column_names, str(mixture))
-        like = torch.zeros(1, dtype=torch.float64)
+        like = torch.zeros((), dtype=torch.float64)
         rewards = rewards_of({column: data.rows[column][:] for column in columns}, like)
         rows = list(range(len(data)))
     losses = mixture.values_of(rewards)

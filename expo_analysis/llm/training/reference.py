@@ -99,7 +99,7 @@ def _renamed(name: str, active: str) -> str:
     return ".".join(REF_ADAPTER if part == active else part for part in name.split("."))
 
 
-def copy_of(model: Any, share: bool = True) -> Any:
+def copy_of(model: Any, share: bool) -> Any:
     """A frozen copy of a model.
 
     Args:

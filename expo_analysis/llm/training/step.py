@@ -38,18 +38,18 @@ class Rules:
     on_samples      whether token-wise estimators go along reference samples instead of the pair's responses
     ld_alpha        weight of tokens beyond the length that both responses have (LD-DPO), or None
     use_weighting   whether pairs are weighted by their probability under the policy (WPO)
-    router_coef     weight of the load-balancing loss of a mixture of experts; 0 where there is none
     chunk           how many tokens have their logits in memory at a time
-    pad_token_id    what fills up shorter sequences
+    router_coef     weight of the load-balancing loss of a mixture of experts; 0 where there is none
+    pad_token_id    what fills up shorter sequences; known, as the former, once the model is
     """
 
     mixture: Mixture
     estimator: str | None
-    on_samples: bool = False
-    ld_alpha: float | None = None
-    use_weighting: bool = False
+    on_samples: bool
+    ld_alpha: float | None
+    use_weighting: bool
+    chunk: int
     router_coef: float = 0.0
-    chunk: int = 256
     pad_token_id: int = 0
 
     @property

@@ -1,0 +1,796 @@
+"""What holds a training together, each piece between stubs: the engine, heads, data rooms, logs, where a run starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import expo_analysis as ea
+
+from . import llm_models as tiny
+
+from expo_analysis.llm import alpaca_eval, evaluation, held_out, run_record  # isort: skip (needs llm_models)
+from expo_analysis.llm.data import sampling  # isort: skip
+from expo_analysis.llm.data.estimates import estimate  # isort: skip
+from expo_analysis.llm.data.feedback import PAIRS  # isort: skip
+from expo_analysis.llm.training import chunks, engine, head, identity, logs, precomputed, setup, step  # isort: skip
+from expo_analysis.llm.training.collator import PreferenceCollator  # isort: skip
+from expo_analysis.llm.training.links import Links  # isort: skip
+from expo_analysis.llm.training.objectives import make_mixture  # isort: skip
+from expo_analysis.llm.training.reference import ReferencePolicy  # isort: skip
+from expo_analysis.llm.training.regulariser import TokenDivergence, per_response  # isort: skip
+from expo_analysis.llm.training.scores import Head, Reference, measure  # isort: skip
+
+LAM = 0.3
+PAIR = {"prompt_ids": [3, 4], "chosen_ids": [5, 6, 7], "rejected_ids": [8], "row_number": 2}
+
+
+def batch(**more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = PreferenceCollator(0)([PAIR, PAIR | {"chosen_ids": [9]}])
+    return made | more
+
+
+def accelerator(**given: Any) -> Any:
+    usual = {"unwrap_model": lambda model: model, "gather": lambda tensor: tensor, "mixed_precision": "no"}
+    return SimpleNamespace(**usual | {"autocast": torch.no_grad} | given)
+
+
+def rules(objective: Any, estimator: str | None = None, **given: Any) -> step.Rules:
+    usual: dict[str, Any] = {"on_samples": False, "ld_alpha": None, "use_weighting": False, "chunk": 2}
+    return step.Rules(make_mixture(objective, None), estimator, **usual | given)
+
+
+# -------------------------------------------------------------------------------------------------------------- engine
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
+    """Of each batch, whether its losses were given the reference's distributions, and its log-probabilities."""
+    found: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        engine,
+        "batch_losses",
+        lambda r, m, b, way, reference, logps: found.append((reference is not None, bool(logps))),
+    )
+    monkeypatch.setattr(engine.LossEngine, "way", lambda self, role, model, batch: head.LOGITS)
+    monkeypatch.setattr(engine.LossEngine, "_reference_states", lambda self, model, batch: Reference())
+    return found
+
+
+def test_an_engine_gives_each_loss_what_it_reads_and_checks_the_start_once(
+    asked: list[tuple[bool, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for which, stored, expected in (
+        (rules(ea.DPO(LAM)), False, (False, True)),
+        (rules(ea.SimPO(LAM)), False, (False, False)),
+        (rules(ea.SimPO(LAM)), True, (False, True)),  # for the metrics
+        (rules(ea.EXPO(LAM), "token_kl"), False, (True, False)),
+        (rules(ea.EXPO(LAM), "own_responses"), False, (False, False)),
+        (rules(ea.EXPO(LAM), "own_responses"), True, (False, True)),
+    ):
+        checked: list[Any] = []
+        monkeypatch.setattr(engine.LossEngine, "check_start", lambda self, m, b, checked=checked: checked.append(b))
+        made = engine.LossEngine(which, ReferencePolicy("copy"), stored, accelerator(), False)
+        made.losses(None, batch(), at_start=False)
+        assert asked.pop() == expected and not checked
+        made.losses(None, batch(), at_start=True)
+        # with stored numbers the start is checked on a batch that has them
+        assert len(checked) == (not stored)
+        made.losses(None, batch(ref_chosen_logps=[0.0, 0.0]), at_start=True)
+        made.losses(None, batch(ref_chosen_logps=[0.0, 0.0]), at_start=True)
+        assert len(checked) == 1
+
+
+def test_the_start_is_where_a_reference_that_is_the_model_gives_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off by more than rounding it is an error; a reference that was given may be anything."""
+    model = tiny.llama(0).eval()
+
+    def check(reference: ReferencePolicy | None, stored: bool, off: float) -> None:
+        made = engine.LossEngine(rules(ea.DPO(LAM)), reference, stored, accelerator(), False)
+        made.ways["policy"] = head.LOGITS
+        live = torch.tensor([-10.0, -20.0])
+        monkeypatch.setattr(made, "live_ref_logps", lambda model, batch: live)
+        monkeypatch.setattr(made, "_logps", lambda model, rows, way: live + torch.tensor([0.0, off]))
+        stored_ones = batch(ref_chosen_logps=[-10.0, 1.0], ref_rejected_logps=[-20.0 + off, 1.0])
+        made.check_start(model, stored_ones if stored else batch())
+
+    for kind, stored in (("copy", False), ("copy", True), ("given", True), ("first adapter", False)):
+        for off in (0.0, 1e-4, -1e-4):
+            check(ReferencePolicy(kind), stored, off)
+        for off in (0.1, -0.1):
+            with pytest.raises(engine.NotTheReference, match=r"0\.1 nats"):
+                check(ReferencePolicy(kind), stored, off)
+    check(ReferencePolicy("given"), False, 5.0)
+    check(None, False, 5.0)
+    check(None, True, 5.0)
+    check(ReferencePolicy("adapter off"), False, 5.0)  # which is said, and no error
+
+
+def test_stored_numbers_are_read_where_they_are_and_missed_where_not() -> None:
+    made = engine.LossEngine(rules(ea.DPO(LAM)), None, True, accelerator(), False)
+    known = batch(ref_chosen_logps=[-1.0, -2.0], ref_rejected_logps=[-3.0, -4.0])
+    assert made.ref_logps(None, known).tolist() == [-1, -2, -3, -4]
+    with pytest.raises(
+        ValueError, match=r"the data must have the columns \['ref_chosen_logps', 'ref_rejected_logps'\]"
+    ):
+        made.ref_logps(None, batch())
+    lists = {"feedback": "lists", "ref_responses_logps": [[-1.0, -2.0], [-3.0]]}
+    assert step.stored_ref_logps(lists, torch.device("cpu")).tolist() == [-1, -2, -3]
+    assert step.has_ref_logps(lists) and not step.has_ref_logps(batch())
+    assert step.has_ref_logps(known)
+
+
+# --------------------------------------------------------------------------------------------------------------- heads
+
+
+def test_ways_to_logits_begin_with_what_the_config_names() -> None:
+    def ways(kind: type = torch.nn.Linear, hook: bool = False, **said: Any) -> list[tuple[str, float, float | None]]:
+        made = kind(2, 3) if kind is torch.nn.Linear else torch.nn.Embedding(2, 3)
+        if hook:
+            made._hf_hook = None
+        config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(**said))
+        model = SimpleNamespace(get_output_embeddings=lambda: made, config=config, base_model=object())
+        return [(way.kind, way.scale, way.cap) for way in head.candidates(model)]
+
+    last = ("logits", 1.0, None)
+    assert ways() == [("weight", 1.0, None), ("module", 1.0, None), last]
+    assert ways(hook=True) == [("module", 1.0, None), last] == ways(torch.nn.Embedding)
+    for same in (0, 1, None, "x"):
+        assert ways(logit_scale=same) == ways()
+    scaled = ways(logits_scaling=4.0, final_logit_softcapping=30.0)
+    assert scaled[:2] == [("weight", 0.25, 30.0), ("weight", 0.25, None)] and scaled[-1] == last
+    kinds = {("weight", scale, cap) for scale in (0.25, 4.0, 1.0) for cap in (30.0, None)}
+    assert set(scaled[:6]) == kinds and len(scaled) == 13
+    for none in (0, -1.0, None, "x"):
+        assert ways(logits_soft_cap=none) == ways()
+    bare: Any = SimpleNamespace(
+        get_output_embeddings=lambda: None, config=SimpleNamespace(get_text_config=lambda: None)
+    )
+    bare.base_model = object()
+    assert head.candidates(bare) == [head.LOGITS]
+    own = SimpleNamespace(get_output_embeddings=lambda: 1, config=SimpleNamespace(get_text_config=lambda: None))
+    own.base_model = own
+    assert head.candidates(own) == [head.LOGITS]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_head_by_its_module_is_the_head_by_its_weight(beside: bool) -> None:
+    """In parts that are computed again in the backward pass, or in one; also of no token."""
+    torch.manual_seed(0)
+    states, linear = torch.randn(7, 4, dtype=torch.float64), torch.nn.Linear(4, 9).double()
+    targets = torch.randint(9, (7,))
+    reference = Reference(logits=torch.randn(7, 9, dtype=torch.float64)) if beside else None
+    divergence = TokenDivergence(ea.ForwardKL()) if beside else None
+    model = SimpleNamespace(get_output_embeddings=lambda: linear)
+    for count, scale in ((7, 0.5), (3, 0.5), (0, 0.5), (7, 2.0), (7, 1.0), (7, -1.0)):
+        found = []
+        few = None if reference is None else Reference(logits=reference.logits[:count])
+        for kind, size in (("weight", 3), ("module", 3), ("module", 7)):
+            own = states[:count].clone().requires_grad_(scale != -1)  # weights may be all that is trained
+            ask = head.Ask(head.Way(kind, scale, 2.0), size, reference=few, divergence=divergence)
+            scores = head._from_states(model, own, targets[:count], ask)
+            assert [one.requires_grad for one in scores] == [
+                True,
+                *[False] * (len(scores) - 1 - beside),
+                *[True] * beside,
+            ]
+            weights = torch.linspace(1, 2, count)
+            loss = (scores[0] * weights).sum() + ((scores[-1] * weights).sum() if beside else 0.0)
+            found.append(
+                [*scores, *torch.autograd.grad(loss, [own] * own.requires_grad + [linear.weight, linear.bias])]
+            )
+        for other in found[1:]:
+            for one, two in zip(found[0], other, strict=True):
+                torch.testing.assert_close(one.double(), two.double())
+
+
+def test_weights_that_are_gathered_for_the_forward_pass_are_caught_in_it() -> None:
+    for bias in (True, False):
+        linear = torch.nn.Linear(4, 9, bias=bias)
+        weight, own = head._gathered(linear, torch.zeros(3, 4))
+        assert torch.equal(weight, linear.weight) and weight.data_ptr() != linear.weight.data_ptr()
+        assert (own is None) != bias and (own is None or torch.equal(own, linear.bias))
+        assert not weight.requires_grad and not linear._forward_pre_hooks
+
+
+def test_products_are_in_the_wider_dtype_of_states_and_head() -> None:
+    torch.manual_seed(0)
+    states, weight = torch.randn(5, 4), torch.randn(6, 4, dtype=torch.float64)
+    targets = torch.arange(5)
+    found = chunks.token_scores(states, Head(weight), targets, size=2)
+    expected = measure(states.double() @ weight.T, targets)
+    assert found[0].dtype == torch.float64
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two)
+    alone = chunks.token_scores(states, Head(weight), targets, None, TokenDivergence(ea.ForwardKL()))
+    assert len(alone) == len(found)  # a divergence from nothing is none
+
+
+def test_outputs_of_tokens_are_without_virtual_ones_in_front() -> None:
+    """Adapters of prompts put some there; what is no number of a token stays as it is."""
+    made = batch()
+    width = made["input_ids"].shape[1]
+
+    def model(**given: Any) -> dict[str, torch.Tensor]:
+        assert given["use_cache"] is False and given["labels"].shape == made["input_ids"].shape
+        numbers = torch.arange(float(width + 2)).expand(4, width + 2)
+        return {"log_probs": numbers, "aux_loss": torch.tensor(5.0)}
+
+    found = step.token_outputs(model, step.plain_rows(made), head.Ask(head.LOGITS))
+    assert found["log_probs"][0].tolist() == list(map(float, range(3, width + 2))) and found["aux_loss"] == 5.0
+    assert found["log_probs"].shape == (4, width - 1)
+
+
+def test_pairs_are_weighted_by_the_data_and_by_their_own_probability() -> None:
+    """WPO's weight by hand: each response's probability relative to its distributions, per token, of both responses."""
+    links = Links.of_batch(batch()).to(torch.device("cpu"))
+    mask = batch()["completion_mask"][:, 1:] == 1
+    log_probs = -torch.rand(mask.shape, dtype=torch.float64)
+    squares = -torch.rand(mask.shape, dtype=torch.float64)
+    outputs = {"log_probs": log_probs, "log_sum_squares": squares}
+    for use, given in ((False, {}), (True, {}), (True, {"weight": [2.0, 0.5]}), (False, {"weight": [2.0, 0.5]})):
+        found = step._weights(rules(ea.DPO(LAM), use_weighting=use), batch(**given), outputs, mask, links)
+        assert found[0].tolist() == given.get("weight", [1.0, 1.0])
+        for pair in range(2):
+            mean = [(log_probs - squares)[row][mask[row]].mean().item() for row in (pair, pair + 2)]
+            assert found[1, pair].item() == pytest.approx(math.exp(sum(mean)) if use else 1.0)
+
+
+def test_estimates_of_the_regulariser_for_one_response() -> None:
+    """From own responses and from samples -log pi, which is KL(pi_ref || pi) in expectation but for a constant."""
+    numbers = torch.tensor([-1.0, -3.0])
+    for estimator in ("own_responses", "reference_samples"):
+        assert per_response(estimator, numbers).tolist() == [1.0, 3.0]
+    for estimator in ("token_kl", "token_divergence"):
+        assert per_response(estimator, -numbers).tolist() == [1.0, 3.0]
+
+
+# ----------------------------------------------------------------------------------------------------- data rooms, logs
+
+
+def test_data_sets_are_read_by_name_alone_or_several() -> None:
+    room: Any = SimpleNamespace(known={}, read=lambda name, rows: f"{name}: {rows}")
+    room.read_all = lambda name, rows: setup.DataRoom.read_all(room, name, rows)
+    assert setup.DataRoom.read_all(room, "eval_dataset", None) is None
+    assert setup.DataRoom.read_all(room, "eval_dataset", [1]) == "eval_dataset: [1]"
+    several = setup.DataRoom.read_all(room, "eval_dataset", {"a": 1, "b": 2})
+    assert several == {"a": "eval_dataset['a']: 1", "b": "eval_dataset['b']: 2"}
+    with pytest.raises(ValueError, match="train_dataset must be given"):
+        setup.DataRoom.read_given(room, {"train_dataset": None})
+    assert setup.DataRoom.read_given(room, {"train_dataset": [1], "eval_dataset": None}) == ["train_dataset: [1]", None]
+    room.known["a"] = SimpleNamespace(where=lambda number: f"file, row {number}")
+    assert setup.DataRoom.place_in(room, "a")(3) == "file, row 3" and setup.DataRoom.place_in(room, "b")(3) == "row 3"
+    assert setup.each(None, str) is None and setup.each(3, str) == "3"  # type: ignore[arg-type]
+    assert setup.each({"a": 1}, str) == {"a": "1"}  # type: ignore[arg-type]
+
+
+def test_columns_of_stored_numbers_are_read_only_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logs, "PartialState", lambda: SimpleNamespace(is_main_process=True))
+    from expo_analysis.llm.training import PreferenceConfig
+
+    rows = [{"prompt": "w1 ", "chosen": "w2", "rejected": "w3", "more": 1}]
+    numbers = {"ref_chosen_logps": -1.0, "ref_rejected_logps": -2.0}
+
+    def read(rows: list[dict[str, Any]], everything: bool = False, **given: Any) -> list[str]:
+        args = PreferenceConfig(**tiny.settings(Path("out"), **given))
+        room = setup.DataRoom(rules(ea.DPO(LAM)), args, tiny.tokenizer(), None, everything)
+        caplog.clear()
+        found: list[str] = room.read("train_dataset", rows).rows.column_names
+        return found
+
+    with caplog.at_level(logging.WARNING):
+        assert not set(numbers) & set(read(rows)) and not caplog.records
+        assert not set(numbers) & set(read([rows[0] | numbers]))
+        assert "ref_chosen_logps, ref_rejected_logps are not used; use_ref_columns=True takes them" in caplog.text
+        assert set(numbers) <= set(read([rows[0] | numbers], use_ref_columns=True)) and not caplog.records
+        assert "more" in read(rows, everything=True) and "more" not in read(rows)
+    with pytest.raises(ValueError, match="must have the column 'ref_rejected_logps', which use_ref_columns asks for"):
+        read([rows[0] | {"ref_chosen_logps": -1.0}], use_ref_columns=True)
+    with pytest.raises(ValueError, match="must have the column 'ref_chosen_logps', which use_ref_columns asks for"):
+        read(rows, use_ref_columns=True)
+
+
+def test_the_last_step_is_logged_whoever_stops_the_training() -> None:
+    told: list[dict[str, float]] = []
+    trainer = SimpleNamespace(sums={}, log=told.append)
+    companion = logs.Companion(trainer)
+    for reached, stopping, expected in ((3, False, False), (4, False, True), (5, False, True), (2, True, True)):
+        control = SimpleNamespace(should_log=False, should_training_stop=stopping)
+        companion.on_step_end(None, SimpleNamespace(global_step=reached, max_steps=4), control)
+        assert control.should_log == expected
+    companion.on_train_end(None, None, None)
+    assert told == []
+    trainer.sums = {"loss": 1}
+    companion.on_train_end(None, None, None)
+    assert len(told) == 1 and set(told[0]) == {"loss"}
+
+
+def test_numbers_are_stored_for_whole_data_sets_before_training() -> None:
+    stream = SimpleNamespace(rows=iter([]), name="eval_dataset")
+    with pytest.raises(ValueError, match="precompute_ref_log_probs is not used with a stream, and eval_dataset is one"):
+        precomputed.precompute(None, stream, 4)
+    data = SimpleNamespace(rows=tiny.pairs(2), name="eval_dataset", feedback=PAIRS)
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(precompute_ref_batch_size=None),
+        engine=SimpleNamespace(reference=ReferencePolicy("copy")),
+        accelerator=None,
+        state=SimpleNamespace(global_step=1),
+    )
+    with pytest.raises(ValueError, match="eval_dataset has no log-probabilities of the reference, which was the model"):
+        precomputed.precompute(trainer, data, 4)
+
+
+def test_tokens_that_were_seen_are_taken_up_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "get_last_checkpoint", lambda folder: str(tmp_path) if folder == "out" else None)
+    (tmp_path / identity.IDENTITY_FILE).write_text(json.dumps({"objective": "DPO", "num_tokens": 7}))
+    own = identity.Identity("abc", None, ReferencePolicy("copy"))
+    monkeypatch.setattr(own, "parts", lambda trainer: {"objective": "DPO"})
+    for resumed, first, seen in (
+        (None, True, 3), (False, True, 3), (True, True, 7), (str(tmp_path), True, 7), (str(tmp_path), False, 0),
+        (str(tmp_path / "none"), True, 0),
+    ):  # fmt: skip
+        trainer = SimpleNamespace(
+            args=SimpleNamespace(output_dir="out"), accelerator=SimpleNamespace(is_main_process=first), tokens_seen=3
+        )
+        own.open(trainer, resumed)
+        assert trainer.tokens_seen == seen
+    own.write(None, tmp_path, 9)
+    assert json.loads((tmp_path / identity.IDENTITY_FILE).read_text()) == {"objective": "DPO", "num_tokens": 9}
+
+
+def test_parts_of_an_identity_that_are_not_known_are_left_out() -> None:
+    def parts(estimator: str | None = None, on_samples: bool = False, data: str = "d", **given: Any) -> dict[str, Any]:
+        made = rules(ea.EXPO(LAM), estimator, on_samples=on_samples)
+        args, fingerprint = SimpleNamespace(max_length=given.pop("max_length", 8)), SimpleNamespace(fingerprint=data)
+        trainer = SimpleNamespace(rules=made, args=args, mixture=made.mixture, data=fingerprint)
+        usual = {"weights": "abc", "peft_config": None, "reference": None} | given
+        return identity.Identity(**usual).parts(trainer)
+
+    usual = parts()
+    assert usual["adapter"] is None and usual["reference"] is None and usual["estimator"] is None
+    assert usual["aggregation"] == ["sum"] and usual["model"] == "abc"
+    assert usual["weighting"] == {"ld_alpha": None, "use_weighting": False, "router": 0.0}
+    assert parts("token_kl")["estimator"] == "token_kl"
+    assert parts("token_kl", True)["estimator"] == "token_kl on samples"
+    assert "data" not in parts(data="") and "model" not in parts(weights="")
+    assert parts(max_length=9)["data"] != usual["data"] != parts(data="e")["data"]
+    assert parts(reference=ReferencePolicy("given"))["reference"] == "given"
+    adapters = [parts(peft_config=SimpleNamespace(to_dict=lambda r=r: {"r": r}))["adapter"] for r in (1, 1, 2)]
+    assert adapters[0] == adapters[1] != adapters[2] and adapters[0] is not None
+
+
+def test_where_a_run_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {"latest": (None, []), "all": []}
+    monkeypatch.setattr(run_record, "latest_checkpoint", lambda folder: found["latest"])
+    monkeypatch.setattr(run_record, "checkpoints", lambda folder: found["all"])
+
+    def start(resume: bool = False, overwrite: bool = False, model: str = "org/m") -> tuple[str | None, list[str]]:
+        said: list[str] = []
+        script = SimpleNamespace(resume=resume, overwrite=overwrite)
+        recipe: Any = SimpleNamespace(config=SimpleNamespace(output_dir=str(tmp_path)), script=script, model_name=model)
+        return run_record.where_to_start(recipe, said.append), said
+
+    assert start() == (None, [])
+    assert start(resume=True) == (None, [f"{tmp_path} has no complete checkpoint: starting afresh"])
+    with pytest.raises(ValueError, match="give resume or overwrite, not both"):
+        start(resume=True, overwrite=True)
+    with pytest.raises(ValueError, match="output_dir must not be the folder of the model that is trained"):
+        start(overwrite=True, model=str(tmp_path / "x" / ".."))
+    found["latest"] = (tmp_path / "checkpoint-3", ["checkpoint-4: a is missing"])
+    lines = ["not resumed from checkpoint-4: a is missing", f"resuming from {tmp_path / 'checkpoint-3'}"]
+    assert start(resume=True) == (str(tmp_path / "checkpoint-3"), lines)
+    found["all"] = [tmp_path / "checkpoint-3"]
+    with pytest.raises(ValueError, match="has checkpoints already: give --resume, or --overwrite"):
+        start()
+    assert start(overwrite=True) == (None, [])
+    (tmp_path / "model.safetensors").write_text("")
+    assert start(resume=True)[0] is not None and start(overwrite=True)[0] is None
+    found["all"], found["latest"] = [], (None, [])
+    with pytest.raises(ValueError, match=r"has a model already, model.safetensors"):
+        start()
+    with pytest.raises(ValueError, match=r"has a model, model.safetensors, and no complete checkpoint"):
+        start(resume=True)
+
+
+# ----------------------------------------------------------------------------------------------- evaluation, AlpacaEval
+
+
+def test_progress_adds_up_to_all_that_is_sampled_and_compared() -> None:
+    """Of two policies: samples of the reference once, then each policy's own, and both sets compared."""
+    model, tokenizer = tiny.llama(0).eval(), tiny.tokenizer()
+    data = held_out.HeldOut("data", ["w1", "w2 w3", "w4"], [[4], [5, 6], [7]], [])
+    settings = evaluation.Settings(sampling.Sampling(2), responses=3, batch_size=4)
+    done: list[int] = []
+    sampled = evaluation.Reference.of(model, tokenizer, data, settings, None, done.append)
+    assert done == [4, 4, 1] and [len(draws) for draws in sampled.draws] == [3, 3, 3] and sampled.rewards is None
+    done.clear()
+    evaluation.evaluate(model, model, tokenizer, data, settings, sampled=sampled, progress=done.append)
+    assert sum(done) == 9 + 9 + 9 and done[-2:] == [9, 9]
+    # each policy has the same random numbers for the same prompt and number, whatever comes with it
+    few = evaluation.draw_each(model, tokenizer, data.ids[:2], settings.sampling, 2, 64)
+    assert [[one.ids for one in own] for own in few] == [[one.ids for one in own[:2]] for own in sampled.draws[:2]]
+    for size in (42, 44):
+        with pytest.raises(ValueError, match=rf"reference must have the model's vocabulary of 43 tokens, got {size}"):
+            sampling.compare(model, tiny.llama(0, size).eval(), [[3]], [[4]])
+    with pytest.raises(ValueError, match="zip"):  # samples of other prompts
+        evaluation.evaluate(model, model, tokenizer, data.first(2), settings, sampled=sampled)
+    with pytest.raises(ValueError, match="zip"):
+        sampling.compare(model, model, [[3]], [[4], [5]])
+    for shape in ((3,), (2, 2, 2), (0, 2), (2, 0)):
+        with pytest.raises(ValueError, match=r"values must be finite and of shape \(prompts, responses\), got shape"):
+            estimate(np.zeros(shape))
+    assert math.isnan(estimate(np.ones((3, 1))).standard_error) and estimate(np.ones((3, 2))).standard_error == 0
+
+
+def test_the_alpaca_eval_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(alpaca_eval, "answer", lambda *given: asked.append(given) or [{"output": "größer"}])
+    (tmp_path / "in.json").write_text('[{"instruction": "say"}]')
+    files = [str(tmp_path / "in.json"), str(tmp_path / "out.json")]
+    flags = ["--max_new_tokens", "5", "--temperature", "0.5", "--batch_size", "3", "--seed", "2"]
+    assert alpaca_eval.main(["m", *files, *flags]) == 0
+    ((model, rows, how, store, size),) = asked
+    assert (model, rows, size) == ("m", [{"instruction": "say"}], 3)
+    assert how == sampling.Sampling(5, 0.5, seed=2) and store == tmp_path / "out.samples.jsonl"
+    assert "größer" in (tmp_path / "out.json").read_text(encoding="utf-8")
+    for content, words in (
+        ('[{"instruction": " "}]', "row 0, instruction: it must be text, and not empty"),
+        ('[{"instruction": "a"}, {"instruction": 3}]', "row 1, instruction"),
+        ('[{"other": "a"}]', "row 0, instruction"),
+    ):
+        (tmp_path / "in.json").write_text(content)
+        assert alpaca_eval.main(["m", *files]) == 2
+        assert words in capsys.readouterr().err
+    assert alpaca_eval.main(["m", str(tmp_path / "none.json"), files[1]]) == 2 and len(asked) == 1
+    assert alpaca_eval.main(["m", *files, "--temperature", "0"]) == 2
+
+
+# -------------------------------------------------------------------------------------------------------------- trainer
+
+
+def test_a_step_of_several_processes_has_the_sum_of_their_losses() -> None:
+    """Over which gradients are averaged; what is trained on is counted, and what is evaluated is not."""
+    from expo_analysis.llm.training import NonFiniteLoss, PreferenceTrainer
+
+    losses = torch.tensor([1.0, 2.0])
+    for training in (True, False):
+        for processes, totals, expected in ((1, None, 1.5), (2, None, 1.5), (2, "totals", 3.0), (3, "totals", 4.5)):
+            counted: list[tuple[str, Any]] = []
+            result = SimpleNamespace(
+                loss=lambda strength, router, given, totals=totals: losses.mean() if given == totals else None,
+                pairs=lambda strength: losses * math.nan,
+                metrics=lambda: "metrics",
+            )
+            own: Any = SimpleNamespace(
+                pair_losses=lambda model, inputs, result=result: result,
+                mixture=SimpleNamespace(strength=0.5), rules=SimpleNamespace(router_coef=0.0),
+                model=SimpleNamespace(training=training), tokens_seen=5,
+                sums=SimpleNamespace(add=lambda m, counted=counted: counted.append(("train", m))),
+                _eval_sums=SimpleNamespace(add=lambda m, counted=counted: counted.append(("eval", m))),
+                accelerator=SimpleNamespace(num_processes=processes), state=SimpleNamespace(global_step=3),
+                _room=SimpleNamespace(place_in=lambda name: lambda row: f"{name} {row}"),
+            )  # fmt: skip
+            made = PreferenceTrainer.compute_loss(own, None, batch(), num_items_in_batch=totals)
+            assert made.item() == pytest.approx(expected)
+            assert counted == [("train" if training else "eval", "metrics")]
+            # prompts of two tokens with responses of three, one, one and one
+            assert own.tokens_seen == (5 + 4 * 2 + 6 if training else 5)
+            both = PreferenceTrainer.compute_loss(own, None, batch(), True, totals)
+            assert both[0].item() == pytest.approx(expected) and both[1] is result
+            result.loss = lambda *given: torch.tensor(math.nan)
+            name = "train_dataset" if training else "eval_dataset"
+            with pytest.raises(NonFiniteLoss, match=rf"after step 3, at {name} 2: nan, {name} 2: nan"):
+                PreferenceTrainer.compute_loss(own, None, batch())
+
+
+def test_what_losses_read_of_lengths_and_labels() -> None:
+    """A response of which nothing counts has length 1, so that its mean of nothing is 0."""
+    from expo_analysis.llm.training import preference
+
+    mixture, lengths = make_mixture(ea.KTO(LAM), None), torch.tensor([0.0, 3.0])
+    links = Links.of_batch(batch()).to(torch.device("cpu"))
+    assert preference._known(make_mixture(ea.DPO(LAM), None), links, torch.arange(4.0), {})["length"].tolist() == [
+        1, 1, 2, 3,
+    ]  # fmt: skip
+    single = {"prompt_ids": [3], "completion_ids": [4], "label": 1.0}
+    rows = PreferenceCollator(0)([single, single | {"label": 0.0}])
+    for scored, liked, disliked in ((False, [1, 0], [0, 1]), (True, [1, 1], [1, 1])):
+        own = Links.of_batch(rows, scored=scored).to(torch.device("cpu"))
+        known = preference._known(mixture, own, lengths, rows)
+        assert known["liked"].tolist() == liked and known["disliked"].tolist() == disliked
+        assert known["length"].tolist() == [1, 3] and "reward" not in known
+
+
+def test_each_use_of_a_seed_has_random_numbers_of_its_own() -> None:
+    from expo_analysis.llm.data import preferences
+
+    uses = (sampling.RESPONSES, sampling.LABELS, sampling.CHOICES, preferences.SHARE)
+    numbers = {sampling.rng(seed, use).random() for seed in (0, 1) for use in uses}
+    assert len(numbers) == 8 and sampling.rng(0, uses[0]).random() == sampling.rng(0, uses[0]).random()
+
+
+def test_what_stored_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter where it is in the reference, and not where the reference is the model without it."""
+
+    class Key(Exception):
+        pass
+
+    def key(**parts: Any) -> str:
+        raise Key(parts)
+
+    monkeypatch.setattr(precomputed, "cache_key", key)
+    other = tiny.llama(1)
+
+    def parts_of(kind: str, model: Any = None, **given: Any) -> dict[str, Any]:
+        args = {"precompute_ref_batch_size": None, "max_length": 9, "pad_to_multiple_of": 4} | given
+        trainer = SimpleNamespace(
+            args=SimpleNamespace(**args),
+            engine=SimpleNamespace(reference=ReferencePolicy(kind, model), rules=SimpleNamespace(ld_alpha=0.5)),
+            accelerator=SimpleNamespace(mixed_precision="no", device=torch.device("cpu")),
+            state=SimpleNamespace(global_step=given.get("step", 0)),
+            identity=SimpleNamespace(weights="w", adapter="a"),
+            model=tiny.llama(0),
+        )
+        data = SimpleNamespace(rows=tiny.pairs(2), name="d", feedback=PAIRS, fingerprint="f")
+        with pytest.raises(Key) as caught:
+            precomputed.precompute(trainer, data, 6)
+        found: dict[str, Any] = caught.value.args[0]
+        return found
+
+    usual = parts_of("copy")
+    assert (usual["weights"], usual["kind"], usual["adapter"], usual["data"]) == ("w", "copy", None, "f")
+    assert (usual["max_length"], usual["ld_alpha"], usual["pad"], usual["device"]) == (9, 0.5, [4, 6], "cpu")
+    assert usual["precision"][:2] == ["no", "torch.float32"] and '"vocab_size": 43' in usual["config"]
+    assert parts_of("adapter off")["adapter"] is None and parts_of("first adapter")["adapter"] == "a"
+    given = parts_of("given", other)
+    assert given["weights"] == identity.weights_fingerprint(other) and given["adapter"] is None
+    assert parts_of("copy", precompute_ref_batch_size=3)["pad"] == [4, 3]
+    # after a step the model is no more what it was; a model of its own still is
+    assert (
+        parts_of("adapter off", step=1)["kind"] == "adapter off" and parts_of("copy", other, step=1)["kind"] == "copy"
+    )
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A trainer that was not made, of a transformers' trainer that notes what it is asked for."""
+    from transformers import Trainer
+
+    from expo_analysis.llm.training import PreferenceTrainer, trainer
+
+    noted: list[tuple[Any, ...]] = []
+    for name in ("train", "log", "evaluate", "predict", "save_model"):
+        monkeypatch.setattr(Trainer, name, lambda self, *given, name=name, **more: noted.append((name, given, more)))
+    monkeypatch.setattr(trainer, "precompute", lambda own, data, size: (data, size))
+    own: Any = object.__new__(PreferenceTrainer)
+    own.noted = noted
+    own.args = SimpleNamespace(
+        per_device_train_batch_size=3, per_device_eval_batch_size=5, precompute_ref_log_probs=False, output_dir="out",
+        world_size=2, dataloader_num_workers=0, should_save=True,
+    )  # fmt: skip
+    own.accelerator = SimpleNamespace(
+        device=torch.device("cpu"), num_processes=2, reduce=lambda tensor, how: 2 * tensor
+    )
+    own.engine = SimpleNamespace(reference=None)
+    own._room = SimpleNamespace(read=lambda name, rows: SimpleNamespace(rows=f"{name} {rows}"))
+    return own
+
+
+def test_a_copy_that_has_answered_is_let_go(bare: Any) -> None:
+    """Under FSDP it was in parts; a reference that was given is kept for data that come later."""
+    for reference, left in (
+        (None, None), (ReferencePolicy("copy", "m"), None), (ReferencePolicy("given", "m"), "m"),
+    ):  # fmt: skip
+        bare.engine.reference, bare.data = reference, "train"
+        bare._precompute({"a": "x"})
+        assert bare.train_dataset == ("train", 3) and bare.eval_dataset == {"a": ("x", 5)}
+        assert bare.ref_model == left
+
+
+def test_data_that_are_given_later_are_checked_and_those_of_the_trainer_are_not(bare: Any) -> None:
+    for rows, passed in ((None, None), ("a", "a"), ({"a": 1}, {"a": 1}), ([1], "eval_dataset [1]")):
+        bare.evaluate(rows)
+        assert bare.noted.pop() == ("evaluate", (passed, None, "eval"), {})
+    bare.predict([2])
+    assert bare.noted.pop() == ("predict", ("test_dataset [2]", None, "test"), {})
+    bare.args.precompute_ref_log_probs = True
+    (data, size) = bare._prepared("d", [3])
+    assert data.rows == "d [3]" and size == 5
+
+
+def test_the_gradient_on_what_is_optimal_is_measured_once_before_a_new_training(bare: Any) -> None:
+    from expo_analysis.llm.training.metrics import Sums
+
+    opened, measured = [], []
+    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder))
+    bare.first_step_gradient_norm = lambda rows: measured.append(rows) or 0.25
+    for optimal, known, resumed, norm in (
+        (None, None, None, None), ("rows", None, None, 0.25), ("rows", 0.5, None, 0.5),
+        ("rows", None, "checkpoint", None),
+    ):  # fmt: skip
+        bare._optimal = None if optimal is None else SimpleNamespace(rows=optimal)
+        bare.optimal_gradient_norm, bare.sums = known, Sums()
+        bare.train(resumed, trial=1)
+        assert bare.noted.pop() == ("train", (resumed,), {"trial": 1}) and opened.pop() == resumed
+        assert bare.optimal_gradient_norm == norm and bool(bare.sums) == (norm == 0.25)
+        if norm == 0.25:
+            assert bare.sums.means(lambda tensor: tensor, 0.0, 0.0)["optimal/grad_norm"] == 0.25
+    assert measured == ["rows"]
+
+
+def test_metrics_are_added_to_logs_of_losses_and_begin_anew(bare: Any) -> None:
+    from expo_analysis.llm.training.metrics import Sums
+
+    bare.tokens_seen, bare.means = 7, lambda sums: {"kl": 0.5}
+    for logs_given, some, expected in (
+        ({"loss": 1.0}, True, {"loss": 1.0, "kl": 0.5, "num_tokens": 14}),  # of both processes
+        ({"loss": 1.0}, False, {"loss": 1.0}),
+        ({"eval_loss": 1.0}, True, {"eval_loss": 1.0}),
+    ):
+        bare.sums = Sums()
+        if some:
+            bare.sums.add({"kl": (torch.tensor(1.0), torch.tensor(2.0))})
+        bare.log(dict(logs_given), 3.0)
+        assert bare.noted.pop() == ("log", (expected, 3.0), {})
+        assert bool(bare.sums) == (some and "loss" not in logs_given)
+
+
+def test_what_is_saved_says_what_it_is_of_where_it_is_saved(bare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expo_analysis.llm.training import card
+
+    written: list[Any] = []
+    bare.tokens_seen = 7
+    bare.identity = SimpleNamespace(write=lambda trainer, folder, count: written.append((folder, count)))
+    monkeypatch.setattr(card, "write", lambda trainer, name, **more: written.append((name, more)))
+    for first in (True, False):
+        bare.is_world_process_zero = lambda first=first: first
+        for saves, folder, expected in ((True, None, "out"), (True, "there", "there"), (False, "there", None)):
+            bare.args.should_save = saves
+            bare.save_model(folder, _internal_call=True)
+            assert bare.noted.pop() == ("save_model", (folder,), {"_internal_call": True})
+            assert written == [(expected, 7)] * saves + [(None, {})] * (saves and first)
+            written.clear()
+    bare.is_world_process_zero = lambda: True
+    bare.create_model_card("mine", tags="a")
+    assert written == [("mine", {"tags": "a"})]
+
+
+def test_streams_are_filled_up_for_all_processes_and_data_sets_are_left(bare: Any) -> None:
+    from datasets import IterableDataset
+
+    from expo_analysis.llm.training.batches import Filled
+
+    assert bare._rows(SimpleNamespace(rows=[1]), 3, bare.args) == [1]
+    stream = IterableDataset.from_generator(lambda: iter([{"row_number": 0}]))
+    filled = bare._rows(SimpleNamespace(rows=stream), 3, bare.args)
+    assert isinstance(filled, Filled) and filled.size == 6 and len(list(filled)) == 6
+    bare.args.world_size = 1
+    assert bare._rows(SimpleNamespace(rows=stream), 3, bare.args) is stream
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels", "lists"])
+def test_a_likelihood_per_token_is_a_sum_over_tokens_and_how_many_there_are(kind: str) -> None:
+    """SFT of all tokens of a step together: -w log pi of the chosen, weighted by the data; lists by their shares."""
+    from expo_analysis.llm.training import metrics, preference
+
+    from .test_llm_parts import batch_of, comparisons, counts, place
+
+    mixture = make_mixture([(2.0, ea.SFT(1.0))], "token_mean")
+    made = batch_of(kind)
+    links = Links.of_batch(made).to(torch.device("cpu"))
+    total = sum(counts(kind))
+    sums, lengths = -torch.arange(1.0, total + 1, dtype=torch.float64), torch.arange(2, total + 2)
+    weights = torch.tensor([1.0, 0.5, 3.0, 2.0], dtype=torch.float64)
+    for keep in ([0, 1, 2, 3], [1, 3], [2]):
+        losses, likelihood = preference.preference_losses(
+            mixture, links, torch.tensor(keep), sums, None, lengths, made, weights[keep]
+        )
+        chosen = [(row, place(kind, row, w), share) for row in keep for w, _, _, _, share in comparisons(kind, row)]
+        assert likelihood is not None and losses.tolist() == [0.0] * len(keep)
+        above, below = (tensor.item() for tensor in likelihood)
+        assert above == pytest.approx(2 * sum(weights[row].item() * share * (at + 1) for row, at, share in chosen))
+        assert below == pytest.approx(sum(share * (at + 2) for _, at, share in chosen))
+    result: Any = SimpleNamespace(values=None, likelihood=(torch.tensor(6.0), torch.tensor(4.0)))
+    result.aux_loss, result.preference = torch.tensor(0.5), torch.zeros(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "batch_metrics", lambda values: {})
+        found = step.StepResult.metrics(result)
+    assert {name: (a.item(), b.item()) for name, (a, b) in found.items()} == {
+        metrics.LIKELIHOOD: (6.0, 4.0), "aux_loss": (1.5, 3),
+    }  # fmt: skip
+
+
+def test_a_prompts_value_is_that_of_each_of_its_responses() -> None:
+    from expo_analysis.llm.training.derived import derived_data, derived_kinds, rewards_in, suffices
+
+    from .test_llm_parts import batch_of
+
+    like = torch.zeros((), dtype=torch.float32)
+    for kind in ("pairs", "lists"):
+        made = batch_of(kind) | {"value": [1.0, 2.0, 4.0, 8.0]}
+        links = Links.of_batch(made)
+        found = derived_data(ea.AStarPO(LAM), links, made, like)
+        assert list(found) == ["value"] and found["value"].dtype == torch.float32
+        assert found["value"].tolist() == [2.0**owner for owner in links.owner.tolist()]
+        assert derived_data(ea.DPO(LAM), links, made, like) == {}
+    assert derived_kinds(ea.AStarPO(LAM)) == {"value"} and derived_kinds(ea.DPO(LAM)) == set()
+    assert suffices(ea.AStarPO(LAM), ["value"]) and not suffices(ea.AStarPO(LAM), ["quantile"])
+    assert suffices(ea.QRPO(LAM), ["quantile"]) and not suffices(ea.QRPO(LAM), ["value"])
+    lists = {"feedback": "lists", "scores": [[1.0, 2.0], [3.0]]}
+    known = rewards_in(lists, 3)
+    assert known is not None and known.tolist() == [1, 2, 3] and rewards_in({"feedback": "lists"}, 0) is None
+    singles = {"feedback": "single responses", "score": [1.0]}
+    known = rewards_in(singles, 1)
+    assert known is not None and known.tolist() == [1.0]
+    # of a third response there is none
+    three = {"feedback": "triples", "score_chosen": [1.0], "score_rejected": [2.0]}
+    known = rewards_in(three, 3)
+    assert known is not None and known[:2].tolist() == [1, 2] and known[2:].isnan().tolist() == [True]
+
+
+@pytest.mark.parametrize("keep", [[0, 1, 2, 3], [3], []])
+def test_a_ranking_is_a_choice_after_the_other_by_loops(keep: list[int]) -> None:
+    """-log softmax of each choice among those that are left; where no list counts there is a gradient all the same."""
+    from expo_analysis.llm.training import preference
+
+    from .test_llm_parts import RANKINGS, SIZES, batch_of, place
+
+    links = Links.of_batch(batch_of("lists")).to(torch.device("cpu")).only(torch.tensor(keep, dtype=torch.long))
+    logps = -torch.rand(sum(SIZES), dtype=torch.float64, requires_grad=True)
+    references = -torch.rand(sum(SIZES), dtype=torch.float64)
+    for objective, ref in ((ea.PlackettLuceDPO(2.0), references), (ea.PlackettLuce(1.0), None)):
+        (term,) = objective.facts.terms
+        score = term.statistic.scale * (logps if ref is None else logps - ref)
+        expected = []
+        for row in keep:
+            left = list(range(SIZES[row]))
+            total = 0.0
+            for choice in RANKINGS[row]:
+                among = sum(math.exp(score[place("lists", row, k)].item()) for k in left)
+                total -= math.log(math.exp(score[place("lists", row, choice)].item()) / among)
+                left.remove(choice)
+            expected.append(total)
+        found = preference._choice_losses(objective, links, logps, ref)
+        assert found.shape == (len(keep),) and found.requires_grad
+        assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_references_head_is_copied_only_where_sharding_would_free_it() -> None:
+    for bias in (True, False):
+        linear = torch.nn.Linear(4, 9, bias=bias)
+        model = SimpleNamespace(get_output_embeddings=lambda linear=linear: linear)
+        for copied in (False, True):
+            ask = head.Ask(head.Way("weight", 2.0, 5.0), as_reference=True, copy_head=copied)
+            made = head._from_states(model, torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), ask)
+            assert (made.head.weight.data_ptr() == linear.weight.data_ptr()) != copied
+            assert torch.equal(made.head.weight, linear.weight) and not made.head.weight.requires_grad
+            assert (made.head.bias is None) != bias and (made.head.scale, made.head.cap) == (2.0, 5.0)
+    assert not head.Ask(head.LOGITS).copy_head and not head.Ask(head.LOGITS).as_reference
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float64])
+def test_a_heads_gradient_is_added_up_in_float32_at_the_least(low: torch.dtype) -> None:
+    """Whatever it is computed in, and however many parts it comes in."""
+    torch.manual_seed(0)
+    exact_states, exact = torch.randn(64, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    targets, grads = torch.randint(6, (64,)), []
+    for dtype in (low, torch.float64):
+        states, weight, bias = (
+            x.to(low).to(dtype).clone().requires_grad_() for x in (exact_states, exact, exact[:, 0])
+        )
+        chunks.token_scores(states, Head(weight, bias), targets, size=5)[0].sum().backward()
+        grads.append([states.grad, weight.grad, bias.grad])
+        assert weight.grad is not None and weight.grad.dtype == dtype
+    close = 2e-2 if low == torch.bfloat16 else 1e-12
+    for one, two in zip(*grads, strict=True):
+        assert (one.double() - two).abs().max() < close * two.abs().max()
