@@ -6,7 +6,8 @@
 
 1. The fast tests run once, with coverage, in a copy of the working tree: this tells which tests run each line, and how
    long each takes. A line that runs in a fixture belongs to all tests of the fixture's file; a line that runs at
-   import only (a default, a table, a decorator) belongs to all tests that run anything of its file.
+   import only (a default, a table, a decorator) belongs to all tests that run anything of its file, and to those of
+   ``ALL_FILES``, which look at the classes of every file.
 2. Places are drawn uniformly, without replacement, from all places in the rooms where one of cosmic-ray's operators
    in ``OPERATORS`` applies, and for each place one of those that apply: + - * / for one another, * for ``**``, ``&``
    for ``|``, a comparison for another, a number plus or minus 1, ``not`` put before a condition, ``and`` for ``or``,
@@ -19,7 +20,7 @@
    long ones; ``--limit`` runs only the first so many seconds of the tests. A mutant that no test fails survives. The
    libraries are loaded once (warm.py), as that takes longer than most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
-   aside by name in equivalent_mutants.toml, each with its reason.
+   aside by name in equivalent_mutants.toml, or as one of the kinds that it names, each with its reason.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ OPERATORS = re.compile(
     r"|ReplaceOrWithAnd|ReplaceBreakWithContinue|ReplaceContinueWithBreak|NumberReplacer|ZeroIterationForLoop"
 )
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
+ALL_FILES = "tests/test_values.py"
 PATIENCE = 60.0
 
 
@@ -82,18 +84,19 @@ class Mutant:
 @dataclass(frozen=True)
 class Coverage:
     """The tests that run each line of each file, those of a whole file, the seconds that each test takes with its
-    fixtures, and the tests that fail as they are, which kill nothing."""
+    fixtures, the tests that fail as they are, which kill nothing, and those that look at all files."""
 
     lines: dict[str, dict[int, list[str]]]
     files: dict[str, list[str]]
     seconds: dict[str, float]
     failing: list[str] = field(default_factory=list)
+    of_all: list[str] = field(default_factory=list)
 
     def tests(self, mutant: Mutant, limit: float = math.inf) -> list[str]:
         """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
         one case of each test first, the short ones before the long ones, and those of a file that take about the same
         time together, as they may share a fixture."""
-        found = self.lines.get(mutant.file, {}).get(mutant.line) or self.files.get(mutant.file, [])
+        found = self.lines.get(mutant.file, {}).get(mutant.line) or [*self.files.get(mutant.file, []), *self.of_all]
         cases: Counter[str] = Counter()
         order = []
         for test in sorted(set(found) - set(self.failing), key=self.time):
@@ -113,7 +116,8 @@ class Coverage:
             for file, by in self.lines.items()
         }
         whole = {file: [test for test in tests if test in names or test in files] for file, tests in self.files.items()}
-        return replace(self, lines=lines, files=whole)
+        of_all = sorted(name for name in names if name.startswith(f"{ALL_FILES}::"))
+        return replace(self, lines=lines, files=whole, of_all=of_all)
 
     def time(self, test: str) -> float:
         """The seconds that a test takes, or all tests of a file."""
@@ -200,6 +204,23 @@ def equivalent() -> dict[tuple[str, str, str], str]:
     """The reasons of the mutants that change nothing, by (file, old line, new line)."""
     stated = tomllib.loads(EQUIVALENT.read_text())["mutant"]
     return {(one["file"], one["old"], one["new"]): one["reason"] for one in stated}
+
+
+def kinds() -> list[tuple[re.Pattern[str], str, str]]:
+    """(old, new, reason) of kinds of mutants that change nothing wherever they are: what ``old`` matches becomes
+    ``new``, and the rest of the line stays."""
+    stated = tomllib.loads(EQUIVALENT.read_text())["kind"]
+    return [(re.compile(one["old"]), one["new"], one["reason"]) for one in stated]
+
+
+def of_a_kind(mutant: Mutant) -> bool:
+    """Whether a mutant is one of `kinds`."""
+    old = mutant.old
+    return any(
+        old[: match.start()] + match.expand(new) + old[match.end() :] == mutant.new
+        for pattern, new, _ in kinds()
+        for match in pattern.finditer(old)
+    )
 
 
 # --- tests ----------------------------------------------------------------------------------------------------------
@@ -337,7 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coverage = _coverage(given, trees[0])
         mutants = draw(trees[0], files, given.draw, given.seed)
         known = equivalent()
-        aside = [m for m in mutants if (m.file, m.old, m.new) in known]
+        aside = [m for m in mutants if (m.file, m.old, m.new) in known or of_a_kind(m)]
         mutants = [m for m in mutants if m not in aside]
         verdicts = []
         if mutants:

@@ -131,6 +131,9 @@ def test_order_and_limit() -> None:
     every = ["b.py::two", "a.py::four", "a.py::one[1]", "b.py::three", "c.py", "a.py::one[2]"]
     assert coverage.tests(mutant) == every  # the second case of one comes last, a whole file takes 9 s
     assert coverage.among({"b.py::two", "c.py::six"}).tests(mutant) == ["b.py::two", "c.py"]
+    all_files = f"{mutation.ALL_FILES}::seven"
+    default = replace(mutant, line=2)
+    assert coverage.tests(default) == [] and coverage.among({all_files}).tests(default) == [all_files]
     assert coverage.tests(mutant, limit=1.0) == every[:3] and coverage.tests(mutant, limit=2.0) == every[:4]
 
 
@@ -138,6 +141,21 @@ def test_equivalent_ones_are_of_lines_that_exist() -> None:
     for (file, old, new), reason in mutation.equivalent().items():
         lines = [line.strip() for line in (mutation.ROOT / file).read_text().splitlines()]
         assert old in lines and new != old and reason, (file, old)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("y = x.reshape(len(x), -1).sum(axis=-1)", "y = x.reshape(len(x), - 2).sum(axis=-1)", True),
+        ("y = x.reshape(len(x), -1).sum(axis=-1)", "y = x.reshape(len(x), -1).sum(axis=- 2)", False),
+        ("y = x.reshape(len(x), -1)", "y = x.reshape(len(x), - 0)", False),
+        ("for a, b in zip(x, y, strict=True):", "for a, b in zip(x, y, strict=False):", True),
+        ("f(zip(x, y, strict=True), other=True)", "f(zip(x, y, strict=True), other=False)", False),
+    ],
+)
+def test_kinds_that_change_nothing(old: str, new: str, same: bool) -> None:
+    assert mutation.of_a_kind(mutation.Mutant("room.py", 1, "NumberReplacer", 0, old, new)) == same
+    assert all(reason for *_, reason in mutation.kinds())
 
 
 def test_the_copy_holds_what_git_would_add(tree: Path, tmp_path: Path) -> None:

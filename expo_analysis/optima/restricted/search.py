@@ -33,7 +33,7 @@ RANDOM_STARTS, SCANNED, LOWEST = 12, 120, 6
 """Of one parameter, SCANNED values on each side are looked at, and searches start from the lowest of the dips."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Searched:
     """The best run of each problem: w (B, d), its value, whether it converged; how many of the starts agree.
 
@@ -195,7 +195,7 @@ def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple
     return w, short & converged, flat
 
 
-@dataclass
+@dataclass(eq=False)
 class _Runs:
     """Where runs are: w, derivatives in z, values, damping."""
 
