@@ -1,0 +1,183 @@
+"""Sums over edges, choices, and searches, for one problem at a time: against dense matrices and differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.losses.psi import Logistic, Sigmoid, Square
+from expo_analysis.losses.statistics import h, hbar, log_pi_w, log_u_l
+from expo_analysis.optima.choices import ChoicePart
+from expo_analysis.optima.edges import Edges
+from expo_analysis.optima.laplacian import pairs
+from expo_analysis.optima.levenberg import HeavyFirst, derivatives_at, gradient_noise, levenberg
+from expo_analysis.optima.methods.multistart import units
+
+from . import problems
+from .test_restricted_tails import own
+
+
+def test_sums_over_edges() -> None:
+    """Each matrix against its definition, edge by edge; a third response is the winner unless it is told."""
+    rng = np.random.default_rng(0)
+    n = 5
+    support = rng.random((n, n)) < 0.5
+    np.fill_diagonal(support, False)
+    edges = Edges.of(support)
+    np.testing.assert_array_equal(np.argwhere(support).T, edges.ends)
+    values = rng.standard_normal((len(edges.winner), 3))
+    third = rng.integers(0, n, len(edges.winner))
+    triples = Edges(n, edges.winner, edges.loser, third)
+    high, low = pairs(n)
+    for e in (edges, triples):
+        ends = {"w": e.winner, "l": e.loser, "t": e.winner if e is edges else third}
+        for slot, end in ends.items():
+            np.testing.assert_array_equal(e.by_slot[slot], end)
+            exact = np.array([values[end == i].sum(axis=0) for i in range(n)])
+            np.testing.assert_allclose(e.to(slot) @ values, exact, atol=1e-14)
+            for other, far in ends.items():
+                found = e.between(slot, other) @ values
+                for k, (i, j) in enumerate(zip(high, low, strict=True)):
+                    met = ((end == i) & (far == j)) | ((end == j) & (far == i))
+                    np.testing.assert_allclose(found[k], values[met].sum(axis=0), atol=1e-14)
+        np.testing.assert_allclose(e.to_winner @ values, e.to("w") @ values, atol=1e-14)
+        np.testing.assert_allclose(e.to_loser @ values, e.to("l") @ values, atol=1e-14)
+        for k, (i, j) in enumerate(zip(high, low, strict=True)):
+            up, down = (values[(e.winner == a) & (e.loser == b)].sum(axis=0) for a, b in ((i, j), (j, i)))
+            for matrix, exact in ((e.upward, up), (e.downward, down), (e.net, up - down), (e.to_pair, up + down)):
+                np.testing.assert_allclose((matrix @ values)[k], exact, atol=1e-14)
+
+
+def test_choices_among_several() -> None:
+    """Value, slopes and bends by pairs against differences of the value written out; take; and what rounding adds."""
+    rng = np.random.default_rng(1)
+    n, choices, batch = 4, 5, 3
+    members = rng.random((choices, n, batch)) < 0.7
+    chosen = rng.integers(0, n, (choices, batch))
+    np.put_along_axis(members, chosen[:, None], True, 1)
+    weight = rng.random((choices, batch))
+    high, low = pairs(n)
+    for slope in (0.7, np.array([0.4, 1.0, 2.5])):
+        part = ChoicePart(slope, False, chosen, members, weight)
+        steep = np.broadcast_to(slope, batch)
+
+        def value(x: np.ndarray, steep: np.ndarray = steep) -> np.ndarray:
+            total = np.zeros(batch)
+            for c in range(choices):
+                for b in range(batch):
+                    m = steep[b] * x[:, b]
+                    total[b] += weight[c, b] * (np.log(np.exp(m[members[c, :, b]]).sum()) - m[chosen[c, b]])
+            return total
+
+        x = rng.standard_normal((n, batch))
+        np.testing.assert_allclose(part.value(x), value(x), rtol=1e-12)
+        flow, bend = part.derivatives(x)
+        gradient = np.zeros((n, batch))
+        np.add.at(gradient, high, flow)
+        np.add.at(gradient, low, -flow)
+        e = 1e-5
+        for i in range(n):
+            step = e * (np.arange(n) == i)[:, None]
+            np.testing.assert_allclose(gradient[i], (value(x + step) - value(x - step)) / (2 * e), atol=1e-9)
+            for k in np.flatnonzero((high == i) | (low == i)):
+                j = low[k] if high[k] == i else high[k]
+                other = e * (np.arange(n) == j)[:, None]
+                mixed = value(x + step + other) - value(x + step - other) - value(x - step + other)
+                mixed = (mixed + value(x - step - other)) / (4 * e**2)
+                np.testing.assert_allclose(bend[k], -mixed, atol=1e-5)
+        kept = np.array([2, 0])
+        np.testing.assert_allclose(part.take(kept).value(x[:, kept]), value(x)[kept], rtol=1e-12)
+        # arguments that are off by u size move slopes by no more than is told, and by some of it
+        size = 1.0 + np.abs(x)
+        told, largest = part.rounding(x, size), 0.0
+        for _ in range(30):
+            moved = part.derivatives(x + 1e-6 * size * rng.choice([-1.0, 1.0], x.shape))[0]
+            assert (np.abs(moved - flow) <= 1e-6 * told * (1 + 1e-4) + 1e-14).all()
+            largest = max(largest, float((np.abs(moved - flow) / (1e-6 * told + 1e-300)).max()))
+        assert largest > 0.02 and (told >= (4 + n) * np.abs(flow) * (1 - 1e-12)).all()
+
+
+def test_the_heaviest_are_eliminated_last() -> None:
+    """H x = rhs up to a shift, for degrees of many orders in any place; alone as in a batch."""
+    rng = np.random.default_rng(2)
+    n, high, low = 5, *pairs(5)
+    masses = 10.0 ** rng.uniform(-12, 0, (n, 6))
+    masses[0, :3] = 1e-14  # the ground hardly counts
+    weights = masses[high] * masses[low]
+    degree = np.zeros((n, 6))
+    np.add.at(degree, high, weights)
+    np.add.at(degree, low, weights)
+    rhs = rng.standard_normal((n, 6)) * degree
+    for columns in (slice(None), slice(0, 1), slice(3, 6)):
+        found = HeavyFirst.of(weights[:, columns], degree[:, columns])
+        assert found.positive_definite.all()
+        own = rhs[:, columns].copy()
+        heaviest = degree[:, columns].argmax(axis=0)
+        column = np.arange(own.shape[1])
+        own[heaviest, column] = 0.0
+        own[heaviest, column] = -own.sum(axis=0)
+        x = found.solve(own)
+        flow = weights[:, columns] * (x[high] - x[low])
+        back = np.zeros_like(own)
+        np.add.at(back, high, flow)
+        np.add.at(back, low, -flow)
+        np.testing.assert_allclose(back, own, atol=1e-12, rtol=1e-6)
+        light = ~(np.arange(n)[:, None] == heaviest)
+        np.testing.assert_allclose(np.where(light, back / own, 1.0), 1.0, rtol=1e-6)
+        assert found.firm(np.full(own.shape[1], 1e-16)).all()
+        assert not found.firm(np.full(own.shape[1], 1.0)).any()
+    broken = weights.copy()
+    broken[:, 1] *= -1.0
+    assert HeavyFirst.of(broken, degree).positive_definite.tolist() == [True, False, True, True, True, True]
+
+
+SEARCHED = {
+    "orpo": ea.objective("orpo", 0.6),
+    "spo": ea.objective("spo", 0.5),
+    "explicit": ea.objective("explicit_po", 0.5),
+    "two": own(lambda lam: Sigmoid()(-2.0 * hbar) + 0.2 * Square()(0.5 * log_pi_w) + 0.1 * Logistic()(log_u_l)),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_runs_end_where_gradients_vanish(name: str) -> None:
+    """Each run at a point with no gradient but rounding, a positive definite Hessian, and its own value; no step is
+    lower. And the noise of gradients covers what 1e-16 does to them."""
+    made, rng = SEARCHED[name], np.random.default_rng([*name.encode()])
+    for n in (2, 4):
+        bandit = ea.Bandit(*rng.dirichlet(np.full(n, 2.0), 2))
+        one = problems.problem(made, bandit)
+        many = one.take(np.zeros(5, dtype=np.intp))
+        unit = units(many)
+        starts = many.log_reference + 2.0 * rng.standard_normal((n, 5))
+        ends = levenberg(many, starts, unit)
+        gradient, _, height = derivatives_at(many, ends.theta)
+        assert (ends.steps > 0).all() and (ends.steps <= 300).all()
+        done = ends.converged
+        assert done.sum() >= 3 and (ends.stationary[done]).all()
+        np.testing.assert_allclose(ends.value, height, rtol=1e-12)
+        assert np.abs(gradient[:, done]).max() < 1e-13
+        noise = gradient_noise(many, ends.theta)
+        assert (noise > 0).all() and (noise < 1e-13).all()
+        for _ in range(20):
+            moved = derivatives_at(many, ends.theta + 1e-3 * rng.standard_normal(ends.theta.shape))[2]
+            assert (moved >= height - 1e-14)[done].all()
+        exact = np.abs(derivatives_at(many, ends.theta * (1 + 2.3e-16))[0] - gradient)
+        assert (exact <= 8 * noise).all()
+
+
+def test_units_of_losses() -> None:
+    """(1 + |shift|)/scale of the steepest statistic, at each lambda of a batch."""
+    bandit = ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2])
+    for terms, exact in (
+        (lambda lam: Sigmoid()(-0.25 * h), 4.0),
+        (lambda lam: Sigmoid()(-4.0 * h), 0.25),
+        (lambda lam: Sigmoid()(0.5 * h - 3.0), 8.0),
+        (lambda lam: Sigmoid()(-4.0 * (h - 0.5)), 0.75),
+        (lambda lam: Sigmoid()(-4.0 * h) + Square()(0.1 * h), 0.25),
+        (lambda lam: Sigmoid()(-1.0 * h) + Square()(2.0 * h - 1.0), 1.0),
+    ):
+        problem = problems.problem(own(terms), bandit)
+        np.testing.assert_allclose(units(problem), [exact])
+        np.testing.assert_allclose(units(problem.take(np.array([0, 0]))), [exact] * 2)
