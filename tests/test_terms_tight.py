@@ -76,7 +76,7 @@ def test_values_and_derivatives_to_what_rounding_is_told(name: str) -> None:
         slope, bend = (mp.diff(exact, mp.mpf(float(m)), d) for d in (1, 2))
         assert abs(float(mp.mpf(float(value[k])) - own)) <= 30 * UNIT * (abs(float(own)) + float(size[k]) * abs(m))
         assert abs(float(mp.mpf(float(first[k])) - slope)) <= 40 * UNIT * float(size[k]) * (1 + abs(m)) + 1e-25
-        scale = max(abs(float(bend)), float(told[1][k]), float(size[k]))
+        scale = max(abs(float(bend)), float(told[1][k]), float(size[k]), float(s(m) * s(-m)))
         assert abs(float(mp.mpf(float(second[k])) - bend)) <= 200 * UNIT * scale * (1 + abs(m))
         assert float(size[k]) >= abs(float(slope)) * (1 - 1e-12)
         if psi.self_concordance is not None or name.startswith("squared"):
