@@ -16,9 +16,10 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it; otherwise its verdict is ``unclear``. One case of each test comes before further cases, and short ones before
-   long ones; ``--limit`` runs only the first so many seconds of the tests. A mutant that no test fails survives. The
-   libraries are loaded once (warm.py), as that takes longer than most tests.
+   it, and also if the tests' modules can no longer be loaded; otherwise its verdict is ``unclear``. One case of each
+   test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so many seconds of
+   the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that takes longer than
+   most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
    aside by name in equivalent_mutants.toml, or as one of the kinds that it names, each with its reason.
 """
@@ -299,19 +300,22 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     source = path.read_text()
     text = mutated(path, mutant.operator, mutant.occurrence)
     assert text is not None
+    modules = sorted({test.split("::")[0] for test in tests})
     options = ["-x", "--tb=no", *(f"--deselect={test}" for test in coverage.failing)]
     seconds = PATIENCE + 3 * sum(coverage.time(test) for test in tests)
     try:
         path.write_text(text)
         planted = warm.pytest(tree, tests, *options, seconds=seconds)
+        found = planted.status not in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+        loaded = found or warm.pytest(tree, modules, "--collect-only", seconds=seconds).status == 0
     finally:
         path.write_text(source)
     if planted.status == 0:
         return "survived"
     by_time = planted.status is None
-    # What fails without the mutant, or is not found with it, says nothing.
+    # What fails without the mutant says nothing, nor does a test of another name, in a module that can be loaded.
     without = warm.pytest(tree, tests if by_time else planted.failed or tests[:1], *options, seconds=seconds)
-    if without.status != 0 or planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if without.status != 0 or (loaded and not found):
         return "unclear"
     return "killed by time" if by_time else "killed"
 

@@ -81,6 +81,21 @@ def test_verdicts(tree: Path) -> None:
     assert mutation.verdict(warm, tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
 
 
+def test_what_cannot_be_loaded_is_killed_and_what_has_another_name_is_unclear(tree: Path) -> None:
+    (tree / "room.py").write_text("SHARE = 4 / 2\nNAME = 2\n\n\ndef half(a):\n    return a / SHARE\n")
+    (tree / "tests" / "test_room.py").write_text(
+        "import pytest\n\nimport room\n\nROOM = 1 / (room.SHARE - 2 == 0)\n\n\n"
+        "@pytest.mark.parametrize('name', [room.NAME])\ndef test_half(name):\n    assert room.half(2) == 1\n"
+    )
+    coverage = mutation.measure(tree, ["room"], ["tests"], 1)
+    warm = Warm(tree, ["tests"])
+    found = {(m.line, m.new): m for m in mutation.draw(tree, [Path("room.py")], 1000, 0)}
+    verdicts = {key: mutation.verdict(warm, tree, mutant, coverage) for key, mutant in found.items()}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 1} == {"killed"}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 2} == {"unclear"}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 6} == {"killed"}
+
+
 def test_what_fails_as_it_is_kills_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tree / "tests" / "test_room.py"
     file.write_text("from room import total\n\n\ndef test_false():\n    assert total(1) != total(1)\n")
