@@ -95,15 +95,15 @@ class Coverage:
 
     def tests(self, mutant: Mutant, limit: float = math.inf) -> list[str]:
         """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
-        one case of each test first, the short ones before the long ones, and those of a file that take about the same
-        time together, as they may share a fixture."""
+        those that look at all files first, then one case of each test, the short ones before the long ones, and those of
+        a file that take about the same time together, as they may share a fixture."""
         found = self.lines.get(mutant.file, {}).get(mutant.line) or [*self.files.get(mutant.file, []), *self.of_all]
         cases: Counter[str] = Counter()
         order = []
         for test in sorted(set(found) - set(self.failing), key=self.time):
             function = test.split("[")[0]
             octave = math.ceil(math.log2(max(self.time(test), 0.1)))
-            order.append((cases[function], octave, test.split("::")[0], test))
+            order.append((test not in self.of_all, cases[function], octave, test.split("::")[0], test))
             cases[function] += 1
         tests = [test for *_, test in sorted(order)]
         total = [0.0, *accumulate(self.time(test) for test in tests)]

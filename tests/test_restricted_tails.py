@@ -130,6 +130,8 @@ def test_what_a_divergence_keeps() -> None:
         for step in (0.2, 0.45, 0.55, 0.9, 1.1, 3.0):  # the slowest pair, 0 and 1, is 1 apart
             objective = own(lambda lam, step=step: Logistic()(step * h), divergence)
             assert holds(objective) == (step >= 1 - a), (divergence, step)
+        equal = own(lambda lam, a=a: Logistic()((1 - a) * h), divergence)  # the one order, but for the factor t
+        assert holds(equal) == (a == 0)
             assert holds(own(lambda lam, step=step: Logistic()(step * h) + Sigmoid()(0.1 * h), divergence)) == (
                 0.1 >= 1 - a
             )
