@@ -130,11 +130,11 @@ def test_what_a_divergence_keeps() -> None:
         for step in (0.2, 0.45, 0.55, 0.9, 1.1, 3.0):  # the slowest pair, 0 and 1, is 1 apart
             objective = own(lambda lam, step=step: Logistic()(step * h), divergence)
             assert holds(objective) == (step >= 1 - a), (divergence, step)
-        equal = own(lambda lam, a=a: Logistic()((1 - a) * h), divergence)  # the one order, but for the factor t
-        assert holds(equal) == (a == 0)
             assert holds(own(lambda lam, step=step: Logistic()(step * h) + Sigmoid()(0.1 * h), divergence)) == (
                 0.1 >= 1 - a
             )
+        equal = own(lambda lam, a=a: Logistic()((1 - a) * h), divergence)  # the one order, but for the factor t
+        assert holds(equal) == (a == 0)
         # e^-m has a straight line on neither side: where it rises without end there is no such rate
         rising = own(lambda lam: Exponential()(3.0 * h), divergence)
         assert holds(rising, one_way) and not holds(rising, other_way) and not holds(rising)
