@@ -9,6 +9,7 @@ import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h, hbar, log_pi_w, log_u_l
 from expo_analysis.optima.choices import ChoicePart
+from expo_analysis.optima.derivatives import gradient_sizes
 from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.laplacian import pairs
 from expo_analysis.optima.levenberg import HeavyFirst, derivatives_at, gradient_noise, levenberg
@@ -181,3 +182,59 @@ def test_units_of_losses() -> None:
         problem = problems.problem(own(terms), bandit)
         np.testing.assert_allclose(units(problem), [exact])
         np.testing.assert_allclose(units(problem.take(np.array([0, 0]))), [exact] * 2)
+
+
+class Bare(ea.PairObjective):
+    """The formula of another loss, of which only claims are known."""
+
+    name = "bare"
+    of = ea.DPO(0.7)
+
+    @property
+    def claims(self) -> ea.Claims:
+        return self.of.claims
+
+    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):  # type: ignore[no-untyped-def]
+        return self.of.with_lam(self.lam).pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l)
+
+
+class BareOfEnds(Bare):
+    """The same for a loss that sees more than log-ratios."""
+
+    of = ea.objective("cpo", 0.7)
+
+
+@pytest.mark.parametrize("kind", [Bare, BareOfEnds])
+def test_derivatives_of_a_formula_are_those_of_its_terms(kind: type[Bare]) -> None:
+    """Value, gradient, curvature; and what gradients are sums of, by pairs and by responses, edge by edge."""
+    rng = np.random.default_rng(6)
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), 2))
+    bare, plain = (problems.problem(made, bandit) for made in (kind(0.7), kind.of))
+    assert bare.is_formula and not plain.is_formula
+    x = np.log(bandit.reference)[bare.responses] + rng.standard_normal((4, 1))
+    at = x if plain.link is None else x - plain.log_reference  # scores
+    for mine, theirs in zip(derivatives_at(bare, x), derivatives_at(plain, at), strict=True):
+        np.testing.assert_allclose(np.diff(mine, axis=0), np.diff(theirs, axis=0), atol=1e-12)
+    between, own_size = gradient_sizes(bare, x)
+    high, low = pairs(4)
+    if kind is Bare:
+        m = 0.7 * (x - np.log(bandit.reference)[bare.responses])[:, 0]
+        slopes = 0.7 * bare.weight[:, 0] / (1 + np.exp(m[bare.edges.winner] - m[bare.edges.loser]))
+        exact = np.array(
+            [
+                sum(s for s, w, lost in zip(slopes, *bare.edges.ends, strict=True) if {w, lost} == {i, j})
+                for i, j in zip(high, low, strict=True)
+            ]
+        )
+        np.testing.assert_allclose(between[:, 0], exact, rtol=1e-10)
+        assert (own_size == 0).all()
+    else:
+        policy = np.exp(x - np.logaddexp.reduce(x, axis=0))[:, 0]
+        against = 0.7 / (1 + np.exp(0.7 * (x[bare.edges.winner] - x[bare.edges.loser])[:, 0]))
+        total = np.zeros(4)
+        weight = bare.weight[:, 0]
+        np.add.at(total, bare.edges.winner, weight * (1 + against))
+        np.add.at(total, bare.edges.loser, weight * against)
+        shared = policy * (total.sum())
+        np.testing.assert_allclose(own_size[:, 0], total + shared, rtol=1e-9)
+        assert (between == 0).all()
