@@ -207,11 +207,11 @@ def equivalent() -> dict[tuple[str, str, str], str]:
     return {(one["file"], one["old"], one["new"]): one["reason"] for one in stated}
 
 
-def kinds() -> list[tuple[re.Pattern[str], str, str]]:
-    """(old, new, reason) of kinds of mutants that change nothing wherever they are: what ``old`` matches becomes
-    ``new``, and the rest of the line stays."""
+def kinds() -> list[tuple[re.Pattern[str], re.Pattern[str], str, str]]:
+    """(file, old, new, reason) of kinds of mutants that change nothing wherever they are: what ``old`` matches becomes
+    ``new``, in files whose names have a match of ``file``, and the rest of the line stays."""
     stated = tomllib.loads(EQUIVALENT.read_text())["kind"]
-    return [(re.compile(one["old"]), one["new"], one["reason"]) for one in stated]
+    return [(re.compile(one.get("file", "")), re.compile(one["old"]), one["new"], one["reason"]) for one in stated]
 
 
 def of_a_kind(mutant: Mutant) -> bool:
@@ -219,7 +219,8 @@ def of_a_kind(mutant: Mutant) -> bool:
     old = mutant.old
     return any(
         old[: match.start()] + match.expand(new) + old[match.end() :] == mutant.new
-        for pattern, new, _ in kinds()
+        for file, pattern, new, _ in kinds()
+        if file.search(mutant.file)
         for match in pattern.finditer(old)
     )
 

@@ -170,6 +170,10 @@ def test_equivalent_ones_are_of_lines_that_exist() -> None:
 )
 def test_kinds_that_change_nothing(old: str, new: str, same: bool) -> None:
     assert mutation.of_a_kind(mutation.Mutant("room.py", 1, "NumberReplacer", 0, old, new)) == same
+    first, last = "w = family.basis[0] @ z", "w = family.basis[ -1] @ z"  # of one problem, in some files
+    for file in ("restricted/line.py", "restricted/search.py"):
+        one = mutation.Mutant(f"expo_analysis/optima/{file}", 1, "NumberReplacer", 0, first, last)
+        assert mutation.of_a_kind(one) == ("line" in file)
     assert all(reason for *_, reason in mutation.kinds())
 
 
