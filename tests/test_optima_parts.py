@@ -16,7 +16,7 @@ from expo_analysis.optima.levenberg import HeavyFirst, derivatives_at, gradient_
 from expo_analysis.optima.methods.multistart import units
 
 from . import problems
-from .test_restricted_tails import own
+from .own_losses import own
 
 
 def test_sums_over_edges() -> None:

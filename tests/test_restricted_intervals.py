@@ -8,12 +8,12 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
-from expo_analysis.optima.restricted.line import OneLine, _Intervals, _root, branch_and_bound, solve
+from expo_analysis.optima.restricted.line import OneLine, _exists, _Intervals, _root, branch_and_bound, solve
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
 from .test_restricted_line import OBJECTIVES, line_of
-from .test_restricted_tails import own
+from .own_losses import own
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -129,3 +129,22 @@ def test_verdicts() -> None:
     np.testing.assert_array_equal(other.policy, [1.0, 0.0])
     assert found(ea.RLHF(1e-3, "chi_square"), ea.Bandit([0.5, 0.5], [0.9, 0.1]), 0.1).status == "optimal"
     assert found(own(lambda lam: Logistic()(h))).status == "optimal"
+    for decay in (1e-24, 1e-18, 1e-15):  # decay that no value shows is decay
+        held = found(ea.RLHF(1e-3, "chi_square"), ea.Bandit([0.5, 0.5], [0.9, 0.1]), decay)
+        assert held.status in ("best_found", "optimal")
+
+
+def test_whether_a_minimiser_exists_far_out() -> None:
+    """With decay always; without it where a divergence holds each end that is open."""
+    for name, kept in (("rlhf", True), ("rlhf, chi-square", False), ("rlhf, alpha", True), ("orpo", False)):
+        for ends in ((True, False), (False, True), (True, True)):
+            assert _exists(line_of(name, 0, 0.3)[1], ends)
+            assert _exists(line_of(name, 0, 1e-20)[1], ends)
+            assert _exists(line_of(name, 0, 0.0)[1], ends) == kept
+    # held towards one end only: the slowest pair counts, and which one that is depends on the end
+    f = np.array([[[0.0], [1.0], [4.0]]])
+    bandit = ea.Bandit.from_counts([0.2, 0.3, 0.5], [[0, 0, 0], [0, 0, 0], [3, 2, 0]])
+    line = OneLine(problems.restricted_family(own(lambda lam: Logistic()(0.4 * h), ea.ReverseKL()), bandit, f, 0.0))
+    lower, upper = _exists(line, (True, False)), _exists(line, (False, True))
+    # rates 0.4 * 3 and 0.4 * 4 are beyond the gap of 1 at the lower end, and below that of 3 at the upper one
+    assert lower and not upper and not _exists(line, (True, True))

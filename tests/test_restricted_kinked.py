@@ -22,7 +22,7 @@ from expo_analysis.optima.restricted.kinks import Kinked
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
-from .test_restricted_tails import own
+from .own_losses import own
 
 OBJECTIVES: dict[str, ea.Objective] = {
     "slic": ea.SLiC(0.6),

@@ -15,7 +15,7 @@ from expo_analysis.optima.restricted.family import Family
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
-from .test_restricted_tails import own
+from .own_losses import own
 
 
 def drawn(seed: Any, n: int = 4, prompts: int = 3, d: int = 2) -> tuple[ea.Bandit, np.ndarray]:

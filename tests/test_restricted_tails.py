@@ -11,6 +11,7 @@ import expo_analysis as ea
 from expo_analysis.divergences import Alpha, ChiSquare, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import (
+    Shortfall,
     Statistic,
     h,
     hbar,
@@ -27,29 +28,10 @@ from expo_analysis.optima.restricted.kinks import understood
 from expo_analysis.optima.restricted.tails import Tail, held, statistic_range
 
 from . import problems
+from .own_losses import own
+from .test_optima_parts import Bare, BareOfEnds
 
 N, PROMPTS = 4, 3
-
-
-class Own(ea.PairObjective):
-    """Any terms, and any divergence, of classes that `own` makes."""
-
-    name = "own"
-
-
-def own(terms: Any, divergence: Divergence | None = None) -> ea.PairObjective:
-    """An objective with these terms, a function of lam, and this regulariser."""
-
-    class Made(Own):
-        @property
-        def terms(self) -> Any:
-            return terms(self.lam)
-
-        @property
-        def regulariser(self) -> Divergence | None:
-            return divergence
-
-    return Made(0.7)
 
 
 def drawn(objective: ea.Objective, seed: int, decay: float = 0.0, d: int = 1) -> tuple[ea.Bandit, Any]:
@@ -188,6 +170,18 @@ def test_what_an_error_of_the_logits_makes_of_the_gradient(name: str) -> None:
     assert largest > 0.25
 
 
+@pytest.mark.parametrize("kind", [Bare, BareOfEnds])
+def test_weights_of_a_formula_are_its_curvature_less_rounding(kind: type[Bare]) -> None:
+    for seed in range(3):
+        _, family = drawn(kind(0.7), seed)
+        cells, x = family.cells, family.base + np.random.default_rng(seed).standard_normal(family.base.shape)
+        assert cells.certifiable
+        told, curvature = cells.errors(x), cells.expand(x).curvature
+        np.testing.assert_array_less(told.weights, curvature)
+        np.testing.assert_allclose(told.weights, curvature, rtol=2e-6, atol=1e-11)
+        np.testing.assert_allclose(told.gradient, drawn(kind.of, seed)[1].cells.expand(x).gradient, atol=1e-11)
+
+
 def test_which_kinks_are_understood() -> None:
     """Convex, with kinks of a kind that is known, beside parts of known self-concordance."""
     known = [
@@ -204,6 +198,7 @@ def test_which_kinks_are_understood() -> None:
         own(lambda lam: Hinge()(log_pi_w)),
         own(lambda lam: Hinge()(h) + -0.5 * Square()(h)),
         own(lambda lam: Hinge()(h) + Logistic()(log_pi_w)),
+        own(lambda lam: Logistic()(hbar + Statistic(((2.0, Shortfall("l")),)))),
     ]
     for objectives, understood_ in ((known, True), (unknown, False)):
         for objective in objectives:
