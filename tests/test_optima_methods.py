@@ -1,0 +1,192 @@
+"""Single methods over all policies: which losses each accepts, and what its bounds are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square
+from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
+from expo_analysis.optima.edges import Edges
+from expo_analysis.optima.methods import kinked, linear_program, newton, smoothing
+from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
+
+from . import problems
+from .own_losses import own
+
+js = ea.JensenShannon()
+ALL: dict[str, tuple[ea.Objective, str]] = {
+    "hinge": (own(lambda lam: Hinge(0.5)(lam * hbar)), "linear_program"),
+    "two hinges": (own(lambda lam: Hinge()(h) + 0.3 * Hinge()(-2.0 * hbar)), "linear_program"),
+    "hinge, line": (own(lambda lam: Hinge()(h) + 0.1 * Linear(1.0)(h)), "linear_program"),
+    "linked hinge": (own(lambda lam: Hinge()(linked(js))), "linear_program"),
+    "minus a hinge": (own(lambda lam: Hinge()(h) - 0.3 * Hinge()(2.0 * h)), ""),
+    "hinge, logistic": (own(lambda lam: Hinge()(h) + Logistic()(h)), ""),
+    "hinge, square": (own(lambda lam: Hinge()(h) + Square()(h)), ""),
+    "hinge, likelihood": (own(lambda lam: Hinge()(2.0 * h) + Linear(-1.0)(log_pi_w)), "smoothing"),
+    "hinge, both likelihoods": (own(lambda lam: Hinge()(h) + Linear(-1.0)(log_pi_w + 0.5 * log_pi_l)), "smoothing"),
+    "slic": (ea.SLiC(0.5), "smoothing"),
+    "hinge, forward KL": (own(lambda lam: Hinge()(hbar), ea.ForwardKL()), "smoothing"),
+    "turned hinge, forward KL": (own(lambda lam: Hinge()(-1.0 * hbar), ea.ForwardKL()), ""),
+    "two hinges, forward KL": (own(lambda lam: Hinge()(h) + Hinge()(2.0 * h), ea.ForwardKL()), ""),
+    "hinge, logistic, forward KL": (own(lambda lam: Hinge()(h) + Logistic()(h), ea.ForwardKL()), ""),
+    "hinge, reverse KL": (own(lambda lam: Hinge()(h), ea.ReverseKL()), ""),
+    "squared hinge, forward KL": (own(lambda lam: Square()(h), ea.ForwardKL()), ""),
+    "dpop": (ea.DPOP(0.5, penalty=2.0), "kinked"),
+    "dpop and more": (own(lambda lam: Logistic()(hbar + shortfall_w) + Logistic()(h)), ""),
+    "dpop, weighed": (own(lambda lam: 0.5 * Logistic()(hbar + shortfall_w)), ""),
+    "dpop, moved": (own(lambda lam: Logistic()(hbar + shortfall_w - 0.5)), ""),
+    "dpop, scaled and moved": (own(lambda lam: Logistic()(0.5 * (hbar + shortfall_w) - 0.5)), ""),
+    "dpop, smoothed": (own(lambda lam: Logistic(0.9, 0.0)(hbar + shortfall_w)), ""),
+    "dpop, exponential": (own(lambda lam: Exponential()(hbar + shortfall_w)), ""),
+    "dpop, twice": (own(lambda lam: Logistic()(2.0 * hbar + shortfall_w)), ""),
+    "dpop, a bonus": (own(lambda lam: Logistic()(hbar - shortfall_w)), ""),
+    "dpop, held": (own(lambda lam: Logistic()(hbar + shortfall_w), ea.ForwardKL()), ""),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_which_method_accepts(name: str) -> None:
+    """Of hinges, hinges beside a cross-entropy, and shortfalls: each its own, and no other."""
+    objective, accepted = ALL[name]
+    bandit = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
+    problem = problems.problem(objective, bandit)
+    own_ = {m.__name__.split(".")[-1] for m in (kinked, linear_program, smoothing) if m.accepts(problem)}
+    assert own_ == ({accepted} if accepted else set())
+    if accepted:
+        assert not newton.accepts(problem)
+
+
+@pytest.mark.parametrize("name", ["slic", "hinge, likelihood", "hinge, both likelihoods", "hinge, forward KL"])
+def test_bounds_beside_a_cross_entropy_by_their_formula(name: str) -> None:
+    """sqrt(2 gap/s), gap = F(x) - D(a), at x and a that are off: F and D written out for each problem of a batch."""
+    objective, rng = ALL[name][0], np.random.default_rng([*name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 4.0), (2, 3)))
+    lam = np.full(3, float(objective.lam))
+    prompts = np.arange(3)
+    wins = bandit.wins
+    facts = objective.facts
+    likelihood = None
+    if facts.likelihood:
+        likelihood = sum(
+            float(np.mean(c)) * wins.sum(axis={"w": -1, "l": -2}[slot]) for slot, c in facts.likelihood.items()
+        )
+    problem = Problem.cut(objective, bandit, range(4), prompts, lam, likelihood)
+    (part,) = problem.parts
+    fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
+    reference = problem.log_reference[problem.edges.winner] - problem.log_reference[problem.edges.loser]
+    kink = (part.psi.at + part.shift) / part.slope + (reference if part.relative else 0.0 * reference)
+    hinges = smoothing.Hinges(**fields, kink=kink, height=part.weight * part.slope)
+    x = problem.log_reference + 0.05 * rng.standard_normal((4, 3))
+    winner, loser = problem.edges.ends
+    a = hinges.height * np.clip(0.5 + 0.2 * rng.standard_normal(kink.shape), 0.05, 0.95) * 0.1
+    total = problem.target.sum(axis=0)
+    p = problem.target / total
+    flow = np.zeros((4, 3))
+    np.add.at(flow, winner, a)
+    np.add.at(flow, loser, -a)
+    p = p + flow / total
+    assert (p > 0).all()
+    log_policy = x - np.logaddexp.reduce(x, axis=0)
+    primal = (hinges.height * np.maximum(0.0, kink - (x[winner] - x[loser]))).sum(axis=0)
+    primal = primal - (problem.target * log_policy).sum(axis=0)
+    dual = (a * kink).sum(axis=0) - total * (p * np.log(p)).sum(axis=0)
+    gap = smoothing._gap(hinges, x, a)
+    np.testing.assert_allclose(gap, primal - dual, rtol=1e-9)
+    np.testing.assert_allclose(hinges.total, total)
+    # the solver's own are of the order of the root of rounding, and the policy is not lower anywhere near
+    solved, bound, steps = smoothing.smoothed_optimum(hinges, problem.log_reference.copy())
+    assert (bound > 1e-12).all() and (bound < 2e-6).all() and (steps > 5).all()
+
+    def value(x: np.ndarray) -> np.ndarray:
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        own = (hinges.height * np.maximum(0.0, kink - (x[winner] - x[loser]))).sum(axis=0)
+        return np.asarray(own - (problem.target * log_policy).sum(axis=0))
+
+    for size in (1e-5, 1e-2):
+        for _ in range(20):
+            assert (value(solved + size * rng.standard_normal((4, 3))) >= value(solved) - 1e-13).all()
+    negative = np.where(np.arange(len(winner))[:, None] == 0, 50.0 * total, a)
+    assert np.isnan(smoothing._gap(hinges, x, negative)).all()
+
+
+def test_derivatives_with_a_penalty_on_lost_mass() -> None:
+    """F, gradient and Hessian on each side of the kinks, and with v in the place of what was lost, by differences."""
+    rng = np.random.default_rng(3)
+    n = 4
+    winner, loser = np.array([0, 1, 2, 3, 0, 2]), np.array([1, 2, 3, 0, 2, 1])
+    edges = Edges(n, winner, loser)
+    weight = rng.random(6)
+    one = KinkedProblem(edges, weight, 0.7, 2.0, rng.dirichlet(np.full(n, 3.0)))
+    x = np.array([0.5, -0.8, 0.3, -0.2])
+
+    def value(x: np.ndarray) -> float:
+        m = 0.7 * (x[winner] - x[loser] - 2.0 * np.maximum(0.0, -x[winner]))
+        return float((weight * np.logaddexp(0, -m)).sum())
+
+    def value_v(y: np.ndarray) -> float:
+        m = 0.7 * (y[winner] - y[loser] - 2.0 * y[n + winner])
+        return float((weight * np.logaddexp(0, -m)).sum())
+
+    found, gradient, hessian = one.derivatives(x, x < 0)
+    e = 1e-5 * np.eye(n)
+    assert found == pytest.approx(value(x), rel=1e-14)
+    np.testing.assert_allclose(gradient, [(value(x + d) - value(x - d)) / 2e-5 for d in e], atol=1e-9)
+    slopes = [one.derivatives(x + d, x < 0)[1] - one.derivatives(x - d, x < 0)[1] for d in e]
+    np.testing.assert_allclose(hessian, np.array(slopes) / 2e-5, atol=1e-9)
+    v = np.abs(rng.standard_normal(n))
+    y = np.r_[x, v]
+    found, gradient, hessian = one.derivatives(x, np.zeros(n, dtype=bool), v)
+    e = 1e-5 * np.eye(2 * n)
+    assert found == pytest.approx(value_v(y), rel=1e-14) and hessian.shape == (2 * n, 2 * n)
+    np.testing.assert_allclose(gradient, [(value_v(y + d) - value_v(y - d)) / 2e-5 for d in e], atol=1e-9)
+    # left and right derivatives at kinks are those of either side, and both are the derivative elsewhere
+    at = np.where(np.arange(n) == 1, 0.0, x)
+    left, right, size = one.conditions(at, np.arange(n) == 1)
+    for k, d in enumerate(1e-6 * np.eye(n)):
+        assert left[k] == pytest.approx((value(at) - value(at - d)) / 1e-6, abs=1e-5)
+        assert right[k] == pytest.approx((value(at + d) - value(at)) / 1e-6, abs=1e-5)
+    assert left[1] < right[1] - 0.01 and left[0] == right[0]
+    own = np.zeros(n)
+    np.add.at(own, winner, weight * 0.7 * 3)
+    np.add.at(own, loser, weight * 0.7 * 3)
+    np.testing.assert_allclose(size, own)
+    # members alone: all pairs between them, numbered anew
+    few = one.among(np.array([True, False, True, True]))
+    np.testing.assert_array_equal(few.edges.ends, [[1, 2, 0], [2, 0, 1]])
+    np.testing.assert_array_equal(few.weight, weight[[2, 3, 4]])
+    np.testing.assert_array_equal(few.reference, one.reference[[0, 2, 3]])
+    assert few.lam == 0.7 and few.penalty == 2.0
+
+
+def test_the_minimiser_with_a_penalty_is_lowest_and_its_multiplier_says_so() -> None:
+    """Over the simplex no policy is lower; nu > 0 where mass is short; nothing is called unique that has neighbours."""
+    rng = np.random.default_rng(4)
+    for k in range(6):
+        n = 3 + k % 2
+        weight = rng.random(n * (n - 1)) + 0.05
+        winner, loser = np.nonzero(~np.eye(n, dtype=bool))
+        edges = Edges(n, winner, loser)
+        lam, penalty = (0.3, 1.0, 4.0)[k % 3], (0.5, 3.0)[k % 2]
+        one = KinkedProblem(edges, weight, lam, penalty, rng.dirichlet(np.full(n, 2.0)))
+        found = kinked_optimum(one)
+        assert found.optimal and found.nu >= 0
+
+        def value(x: np.ndarray, one: KinkedProblem = one, w: Any = winner, b: Any = loser) -> float:
+            m = one.lam * (x[w] - x[b] - one.penalty * np.maximum(0.0, -x[w]))
+            return float((one.weight * np.logaddexp(0, -m)).sum())
+
+        policy = one.reference * np.exp(found.x)
+        assert policy.sum() == pytest.approx(1.0, abs=1e-9) or found.nu < 1e-9
+        for size in (1e-4, 1e-2, 0.3):
+            for _ in range(30):
+                theta = np.log(policy) + size * rng.standard_normal(n)
+                moved = theta - np.logaddexp.reduce(theta) - np.log(one.reference)
+                least = value(found.x)
+                assert value(moved) >= least - 1e-12
+                assert not found.unique or value(moved) > least - 1e-15
