@@ -164,3 +164,15 @@ def test_what_is_level_to_rounding_is_not_a_minimum() -> None:
     again = ea.solve(both, bandit, features=np.concatenate([features, 2 * features[..., :1]], axis=-1))
     assert np.all(again.status == "best_found") and "1 directions of w are open" in again.message[0]
     assert again.weights[2] == pytest.approx(2 * again.weights[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["orpo", "rlhf", "spo"])
+def test_columns_of_other_units_are_searched_as_well(name: str) -> None:
+    """One feature of 1e-8 of the other's size: its curvature is below rounding of the other's, its gradient is not."""
+    bandit, features = drawn([6, *name.encode()], n=3, prompts=2, d=2)
+    made = ea.objective(name, 0.7)
+    plain = ea.solve(made, bandit, features=features)
+    small = ea.solve(made, bandit, features=features * [1.0, 1e-8])
+    assert plain.status.tolist() == small.status.tolist() and np.all(plain.status == "best_found")
+    np.testing.assert_allclose(small.policy, plain.policy, atol=1e-9)
+    np.testing.assert_allclose(small.weights * [1.0, 1e-8], plain.weights, rtol=1e-6)
