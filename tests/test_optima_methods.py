@@ -15,6 +15,7 @@ from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.methods import kinked, linear_program, newton, smoothing
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
+from expo_analysis.optima.solution import Certificate
 
 from . import problems
 from .own_losses import own
@@ -190,3 +191,33 @@ def test_the_minimiser_with_a_penalty_is_lowest_and_its_multiplier_says_so() -> 
                 least = value(found.x)
                 assert value(moved) >= least - 1e-12
                 assert not found.unique or value(moved) > least - 1e-15
+
+
+@pytest.mark.parametrize("lam", [0.05, 0.3, 2.0])
+def test_scores_that_are_linear_in_the_policy(lam: float) -> None:
+    """Chi-square: KKT by differences of the risk, responses of probability 0 by their numbers, others' policies alone."""
+    rng = np.random.default_rng(5)
+    lost = 0
+    for k in range(4):
+        n = 3 + k
+        bandit = ea.Bandit(*rng.dirichlet(np.full(n, 1.5), 2))
+        for made in (ea.FDPO(lam, "chi_square"), own(lambda lam: Square()(0.7 * linked(ea.ChiSquare()) - 1.0))):
+            made = made.with_lam(lam)
+            found = ea.solve(made, bandit)
+            zero = np.flatnonzero(found.policy == 0)
+            assert found.status == "optimal" and found.policy.sum() == pytest.approx(1.0, abs=1e-9)
+            if len(zero):
+                lost += 1
+                assert f"responses {zero.tolist()} have probability 0" in found.message
+                assert found.certificate == Certificate.CONDITIONS and found.iterations > 0
+            policy = np.maximum(found.policy, 1e-9)
+            e = 1e-7 * policy.max()
+
+            def value(p: np.ndarray, made: ea.Objective = made, bandit: ea.Bandit = bandit) -> float:
+                return float(ea.risk(made, bandit, np.log(p)))
+
+            slopes = np.array([(value(policy + e * d) - value(policy)) / e for d in np.eye(n)])
+            inside = found.policy > 1e-6
+            assert np.ptp(slopes[inside]) < 1e-4 * (1 + np.abs(slopes).max())
+            assert (slopes[zero] >= slopes[inside].max() - 1e-4 * (1 + np.abs(slopes).max())).all()
+    assert lost > 0 or lam == 2.0
