@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square
+from expo_analysis.losses.facts import Facts
+from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, Stated
 from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
 from expo_analysis.optima.edges import Edges
-from expo_analysis.optima.methods import kinked, linear_program, newton, smoothing
+from expo_analysis.optima.methods import kinked, linear_program, newton, smoothing, two_explicit
 from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.recession import Structure
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
 from expo_analysis.optima.solution import Certificate
+from expo_analysis.optima.structure import _coercive
 
 from . import problems
 from .own_losses import own
@@ -221,3 +225,78 @@ def test_scores_that_are_linear_in_the_policy(lam: float) -> None:
             assert np.ptp(slopes[inside]) < 1e-4 * (1 + np.abs(slopes).max())
             assert (slopes[zero] >= slopes[inside].max() - 1e-4 * (1 + np.abs(slopes).max())).all()
     assert lost > 0 or lam == 2.0
+
+
+@mp.workdps(50)
+@pytest.mark.parametrize("name", ["reverse_kl", "jensen_shannon", "chi_square", "mixed_chi_square"])
+def test_two_responses_by_the_equation_of_their_log_odds(name: str) -> None:
+    """G and what rounding adds to it in 50 digits; its root enclosed to some units; each of a batch for itself."""
+    bandit = ea.Bandit([[0.3, 0.7], [0.9, 0.1]], [[0.6, 0.4], [0.2, 0.8]])
+    lam = np.array([0.4, 2.5])
+    problem = Problem.cut(ea.ExplicitPO(1.0, name), bandit, range(2), np.arange(2), lam)
+    assert two_explicit.accepts(problem)
+    mu = {
+        "reverse_kl": mp.log,
+        "jensen_shannon": lambda u: mp.log(2 * u / (1 + u)),
+        "chi_square": lambda u: 2 * (u - 1),
+        "mixed_chi_square": lambda u: u + mp.log(u) - 1,
+    }[name]
+    for t in (np.array([-3.0, 0.5]), np.array([0.2, 6.0]), np.array([-20.0, -0.7])):
+        found, noise = two_explicit._slope(problem, t)
+        for b in range(2):
+            order = problem.responses[:, b]
+            reference = [mp.mpf(float(v)) for v in bandit.reference[b][order]]
+            optimal = [mp.mpf(float(v)) for v in bandit.optimal[b][order]]
+            odds = mp.exp(mp.mpf(float(t[b])))
+            policy = [1 / (1 + odds), odds / (1 + odds)]
+            won = optimal[1] / (optimal[0] + optimal[1])  # K_0 is the weight of "0 beats 1"
+            exact = (1 - won) * (1 + odds) - won * (1 + 1 / odds)
+            exact += mp.mpf(float(lam[b])) * (mu(policy[1] / reference[1]) - mu(policy[0] / reference[0]))
+            assert abs(mp.mpf(float(found[b])) - exact) <= noise[b]
+            assert noise[b] <= 1e-12 * (1 + abs(float(odds)) + abs(float(1 / odds)))
+    solved = two_explicit.solve(problem)
+    t = solved.log_policy[1] - solved.log_policy[0]
+    value, noise = two_explicit._slope(problem, t)
+    rise = (two_explicit._slope(problem, t + 1e-6)[0] - two_explicit._slope(problem, t - 1e-6)[0]) / 2e-6
+    d = two_explicit._enclosed(problem, t)
+    assert (np.abs(value) <= 4 * noise + 4e-16 * rise * (1 + np.abs(t))).all()
+    assert (d >= noise / rise * 0.9).all() and (d <= 8 * (noise / rise + 4.5e-16 * (1 + np.abs(t)))).all()
+    assert (solved.bound >= 0.3 * np.exp(solved.log_policy).prod(axis=0) * d).all() and (solved.bound < 1e-13).all()
+    for other in (ea.ExplicitPO(1.0, "forward_kl"), ea.EXPO(1.0), ea.DPO(1.0), ea.BradleyTerry(1.0)):
+        assert not two_explicit.accepts(problems.problem(other, ea.Bandit([0.3, 0.7], [0.6, 0.4])))
+    half = own(lambda lam: Logistic()(0.5 * h), ea.ReverseKL())
+    relative = own(lambda lam: Logistic()(hbar), ea.ReverseKL())
+    more = own(lambda lam: Logistic()(h) + Square()(h), ea.ReverseKL())
+    for made in (half, relative, more, own(lambda lam: Square()(h), ea.ReverseKL())):
+        assert not two_explicit.accepts(problems.problem(made, ea.Bandit([0.3, 0.7], [0.6, 0.4])))
+    assert not two_explicit.accepts(problems.problem(ea.ExplicitPO(1.0, name), ea.Bandit([0.3, 0.5, 0.2], [0.6, 0.3, 0.1])))
+
+
+def test_what_rises_on_one_side_holds_what_loses_often_enough() -> None:
+    """By table: a psi that is bounded below and rises on some side, on pieces that its wins connect strongly."""
+    ring = np.zeros((3, 3))
+    ring[[0, 1, 2], [1, 2, 0]] = 1
+    chain = np.zeros((3, 3))
+    chain[[0, 1], [1, 2]] = 1
+    both = ring + ring.T
+    one, split = Structure(((0, 1, 2),), (), ((0, 1, 2),)), Structure(((0, 1), (2,)), (), ((0, 1), (2,)))
+    rises = Stated(lambda m: m, slopes=(-1.0, 0.0), lower_bound=0.0)
+    turned = Stated(lambda m: m, slopes=(0.0, 2.0), lower_bound=0.0)
+    two_sides = Stated(lambda m: m, slopes=(-1.0, 1.0), lower_bound=0.0)
+    for psi, wins, structure, held in (
+        (rises, ring, one, True),
+        (turned, ring, one, True),
+        (rises, chain, one, False),
+        (turned, chain, one, False),
+        (two_sides, chain, one, True),
+        (rises, both, one, True),
+        (rises, both, split, True),
+        (two_sides, chain, split, True),
+        (Stated(lambda m: m, slopes=(-1.0, 0.0)), ring, one, False),
+        (Stated(lambda m: m, slopes=(-1.0, 0.0), lower_bound=-np.inf), ring, one, False),
+        (Stated(lambda m: m, lower_bound=0.0), ring, one, False),
+        (Stated(lambda m: m, slopes=(0.0, 0.0), lower_bound=0.0), ring, one, False),
+        (Stated(lambda m: m, slopes=(0.5, 1.0), lower_bound=0.0), both, one, False),
+        (Stated(lambda m: m, slopes=(-1.0, -0.5), lower_bound=0.0), both, one, False),
+    ):
+        assert _coercive(Facts(psi(h), None), wins, structure) == held
