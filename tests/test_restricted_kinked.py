@@ -15,8 +15,9 @@ from scipy.special import log_softmax
 
 import expo_analysis as ea
 from expo_analysis.losses.data import reference_log_ratio
-from expo_analysis.losses.psi import Hinge, Linear, Logistic
+from expo_analysis.losses.psi import Hinge, Linear, Logistic, Stated
 from expo_analysis.losses.statistics import h, hbar, log_pi_w
+from expo_analysis.numerics import log_sigmoid
 from expo_analysis.optima.restricted import kinked as method
 from expo_analysis.optima.restricted.kinks import Kinked
 from expo_analysis.optima.solution import Certificate
@@ -224,3 +225,20 @@ def test_piecewise_linear_problems_by_another_program() -> None:
             log_policy = log_softmax(np.log(bandit.reference) + features @ found.weights, axis=-1)
             np.testing.assert_allclose(np.reshape(found.log_policy, log_policy.shape), log_policy, atol=1e-12)
     assert len(seen) == 3
+
+
+def test_a_loss_that_still_falls_where_nothing_is_known_far_out() -> None:
+    """A logistic loss of which no slopes are stated, beside a hinge: on separable data no minimiser is reached."""
+    unknown = Stated(lambda m: -log_sigmoid(m), convex=True, self_concordance=1.0)
+    objective = own(lambda lam: unknown(h) + 0.5 * Hinge(-1.0)(h))
+    lone = ea.Bandit.from_counts([[0.4, 0.6], [0.3, 0.7]], np.array([[[0, 2], [0, 0]], [[0, 1], [0, 0]]]))
+    features = [[[0.0], [1.0]], [[0.0], [0.5]]]
+    found = ea.solve(objective, lone, features=features)
+    assert np.all(found.status == "no_minimiser") and np.all(found.certificate == Certificate.SEARCH)
+    assert found.direction[0] == -1.0 and "the loss still falls as w runs to infinity" in found.message[0]
+    assert np.isnan(found.error_bound).all() and np.isnan(found.weight_bounds).all()
+    held = ea.solve(objective, lone, features=features, decay=0.1)
+    assert np.all(held.status == "optimal") and np.isfinite(held.error_bound).all()
+    both = ea.Bandit.from_counts([[0.4, 0.6], [0.3, 0.7]], np.array([[[0, 2], [1, 0]], [[0, 1], [3, 0]]]))
+    found = ea.solve(objective, both, features=features)
+    assert np.all(found.status == "optimal") and np.isfinite(found.error_bound).all()
