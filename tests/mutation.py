@@ -97,7 +97,8 @@ class Coverage:
         """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
         those that look at all files first, then one case of each test, the short ones before the long ones, and those of
         a file that take about the same time together, as they may share a fixture."""
-        found = self.lines.get(mutant.file, {}).get(mutant.line) or [*self.files.get(mutant.file, []), *self.of_all]
+        of_file = [*self.files.get(mutant.file, []), *self.of_all]
+        found = self.lines.get(mutant.file, {}).get(mutant.line) or of_file
         cases: Counter[str] = Counter()
         order = []
         for test in sorted(set(found) - set(self.failing), key=self.time):

@@ -135,8 +135,10 @@ def test_the_largest_distance_within_a_range_of_log_ratios() -> None:
         for r in (1e-9, 1e-3, 0.3, 5.0):
             rest = rng.dirichlet(np.ones(3)) * (1 - top)
             policy = np.array([top, *rest])
-            a = np.concatenate([np.linspace(0, 1 - top, 20001), np.linspace(top, 1, 20001)]) if top > 0.5 else (
-                np.linspace(0, 1, 40001)
+            a = (
+                np.concatenate([np.linspace(0, 1 - top, 20001), np.linspace(top, 1, 20001)])
+                if top > 0.5
+                else (np.linspace(0, 1, 40001))
             )
             growth = np.expm1(r)
             exact = 2 * (a * (1 - a) * growth / (1 + a * growth)).max()
@@ -225,7 +227,9 @@ def _relative(error: np.ndarray, top: int) -> np.ndarray:
 def _top(link: Any, reference: np.ndarray, scores: np.ndarray, shift: np.ndarray) -> float:
     gaps = scores.max() - scores + shift
     return brentq(
-        lambda y: np.log((reference * np.exp(link.descend(np.full(4, y), gaps))).sum()), -0.5, 0.4 - np.log(reference).min()
+        lambda y: np.log((reference * np.exp(link.descend(np.full(4, y), gaps))).sum()),
+        -0.5,
+        0.4 - np.log(reference).min(),
     )
 
 

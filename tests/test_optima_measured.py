@@ -135,7 +135,6 @@ def test_rounding_grows_with_logits_as_arguments_lose_digits(name: str) -> None:
     for n in (3, 7):
         problem, x = at(LOSSES[name], n)
         x = np.abs(x)
-        high, low = pairs(n)
         found = {}
         for shift in (0.0, 100.0, 1e4):
             local, rounding = expand(problem, x + shift), PairRounding.of(problem, x + shift)
@@ -147,7 +146,7 @@ def test_rounding_grows_with_logits_as_arguments_lose_digits(name: str) -> None:
         currents, at_responses = found[0.0]
         slope = np.abs(expand(problem, x).slope)
         assert (currents >= 4 * UNIT * slope).all() and (currents < 1e-13).all()
-        net = np.abs(incidence(n)) @ np.ones(len(high))
+        net = np.abs(incidence(n)) @ np.ones(len(pairs(n)[0]))
         own = at_responses - target_rounding(problem, x)
         flow = np.abs(incidence(n) @ expand(problem, x).slope)
         assert (own >= 2 * UNIT * flow * (1 - 1e-9)).all()

@@ -199,7 +199,7 @@ def test_the_minimiser_with_a_penalty_is_lowest_and_its_multiplier_says_so() -> 
 
 @pytest.mark.parametrize("lam", [0.05, 0.3, 2.0])
 def test_scores_that_are_linear_in_the_policy(lam: float) -> None:
-    """Chi-square: KKT by differences of the risk, responses of probability 0 by their numbers, others' policies alone."""
+    """Chi-square: KKT by differences of the risk, responses of probability 0 by their numbers."""
     rng = np.random.default_rng(5)
     lost = 0
     for k in range(4):
@@ -269,7 +269,9 @@ def test_two_responses_by_the_equation_of_their_log_odds(name: str) -> None:
     more = own(lambda lam: Logistic()(h) + Square()(h), ea.ReverseKL())
     for made in (half, relative, more, own(lambda lam: Square()(h), ea.ReverseKL())):
         assert not two_explicit.accepts(problems.problem(made, ea.Bandit([0.3, 0.7], [0.6, 0.4])))
-    assert not two_explicit.accepts(problems.problem(ea.ExplicitPO(1.0, name), ea.Bandit([0.3, 0.5, 0.2], [0.6, 0.3, 0.1])))
+    assert not two_explicit.accepts(
+        problems.problem(ea.ExplicitPO(1.0, name), ea.Bandit([0.3, 0.5, 0.2], [0.6, 0.3, 0.1]))
+    )
 
 
 def test_what_rises_on_one_side_holds_what_loses_often_enough() -> None:

@@ -12,14 +12,14 @@ from expo_analysis.optima.restricted.line import OneLine, _exists, _Intervals, _
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
-from .test_restricted_line import OBJECTIVES, line_of
 from .own_losses import own
+from .test_restricted_line import OBJECTIVES, line_of
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_what_is_said_of_an_interval(name: str) -> None:
-    """No value on it is below ``least`` nor the centre's above ``ceiling``; without ``turns`` slopes have one sign; with
-    ``convex`` they rise. And narrow intervals are told apart: what falls does not turn, what bends is convex."""
+    """No value on it is below ``least`` nor the centre's above ``ceiling``; without ``turns`` slopes have one sign;
+    with ``convex`` they rise. And narrow intervals are told apart: what falls does not turn, what bends is convex."""
     told = {"turns": 0, "convex": 0}
     for seed in range(2):
         _, line = line_of(name, seed)
@@ -51,9 +51,7 @@ def test_what_is_said_of_an_interval(name: str) -> None:
             both = kept.joined(intervals)
             np.testing.assert_array_equal(both.least, np.r_[kept.least, intervals.least])
             ceiling = float(np.median(intervals.least))
-            np.testing.assert_array_equal(
-                intervals.may_hold(ceiling), intervals.turns & (intervals.least <= ceiling)
-            )
+            np.testing.assert_array_equal(intervals.may_hold(ceiling), intervals.turns & (intervals.least <= ceiling))
     assert told["turns"] < 12 and told["convex"] > 0
 
 
@@ -88,7 +86,7 @@ def test_what_is_left_holds_the_minimiser(name: str) -> None:
 
 
 def test_the_units_of_a_line() -> None:
-    """What moves logits by 1 at most; far is where what moves slowest has moved by hundreds, in the loss's own scale."""
+    """What moves logits by 1 at most; far is where what moves slowest has moved by hundreds, in its own scale."""
     for scale in (0.02, 0.5, 3.0):
         for size in (1e-3, 1.0, 50.0):
             bandit = ea.Bandit(np.full(3, 1 / 3), [0.5, 0.3, 0.2])

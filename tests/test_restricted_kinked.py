@@ -6,8 +6,6 @@ squares problem in the tau of the kinks that z is on.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.optimize import linprog, lsq_linear
@@ -181,7 +179,7 @@ def test_where_nothing_but_kinks_holds_a_direction() -> None:
 
 
 def test_piecewise_linear_problems_by_another_program() -> None:
-    """The least value, by a program in epigraph form of its own; w of the least norm among all; what is open is told."""
+    """The least value, by a program in epigraph form of its own; w of least norm among all; what is open is told."""
     rng = np.random.default_rng(4)
     seen = set()
     for k in range(16):

@@ -12,9 +12,9 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses.psi import Square
 from expo_analysis.losses.statistics import log_pi_w
-from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
-from expo_analysis.optima.restricted.line import OneLine, branch_and_bound
-from expo_analysis.optima.restricted.tails import Tail, tail_least
+from expo_analysis.optima.restricted.enclosure import Line, enclosable
+from expo_analysis.optima.restricted.line import OneLine
+from expo_analysis.optima.restricted.tails import Tail
 
 from . import problems
 

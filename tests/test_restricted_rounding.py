@@ -102,7 +102,7 @@ def test_gradients_over_many_prompts(name: str) -> None:
     moved = np.stack([features[k, order[:, k]] for k in range(40)])  # (P, n, d)
     summed = np.einsum("pnd,np,p->d", np.abs(moved), np.abs(local.gradient), bandit.prompt_weights)
     own = np.sqrt(np.diag(inverse))
-    least = UNIT * 240 * float((np.sqrt(np.linalg.eigvalsh(inverse).max()) * summed.min()))
+    least = UNIT * 240 * float(np.sqrt(np.linalg.eigvalsh(inverse).max()) * summed.min())
     assert (found.weights[0] >= own * least * 0.5).all()
     assert (found.weights[0] < 1e-11).all() and (found.policies[0] < 1e-11).all()
 

@@ -26,8 +26,6 @@ def drawn(seed: Any, n: int = 4, prompts: int = 3, d: int = 2) -> tuple[ea.Bandi
     )
 
 
-
-
 @pytest.mark.parametrize("name", ["orpo", "rlhf", "spo"])
 def test_searches_of_a_batch_do_not_know_of_each_other(name: str) -> None:
     """Features of three scales, one of them blind in a direction: each ends where it ends alone."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.divergences import Alpha, ChiSquare, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
+from expo_analysis.divergences import Alpha, ChiSquare, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import (
     Shortfall,
@@ -113,7 +113,7 @@ def test_what_a_divergence_keeps() -> None:
             objective = own(lambda lam, step=step: Logistic()(step * h), divergence)
             assert holds(objective) == (step >= 1 - a), (divergence, step)
             assert holds(own(lambda lam, step=step: Logistic()(step * h) + Sigmoid()(0.1 * h), divergence)) == (
-                0.1 >= 1 - a
+                1 - a <= 0.1
             )
         equal = own(lambda lam, a=a: Logistic()((1 - a) * h), divergence)  # the one order, but for the factor t
         assert holds(equal) == (a == 0)

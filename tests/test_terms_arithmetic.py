@@ -122,7 +122,7 @@ def test_sums_of_terms_are_what_is_written() -> None:
 
 
 def test_logistic_terms_of_one_statistic_are_one() -> None:
-    """Their sum is the same, and there is one of them where statistics are equal or opposite, else as many as before."""
+    """Their sum is the same, and there is one of them where statistics are equal or opposite, else all."""
     for terms, count in (
         (Logistic()(h) + 2.0 * Logistic(0.5, 0.25)(h), 1),
         (3.0 * Logistic(0.9, 0.1)(0.7 * hbar) + 2.0 * Logistic(0.5)(-(0.7 * hbar)), 1),
@@ -154,7 +154,9 @@ def test_lengths_that_are_even_are_constants() -> None:
             np.testing.assert_allclose(found.value(datum), statistic.value(datum), rtol=1e-12)
             assert (found is statistic) != even
         without = {key: x for key, x in DATUM.items() if not key.startswith("length")}
-        np.testing.assert_allclose(of_even_lengths(statistic, without).value(without), of_means(statistic).value(without))
+        np.testing.assert_allclose(
+            of_even_lengths(statistic, without).value(without), of_means(statistic).value(without)
+        )
     assert of_even_lengths(h, four) is h
 
 
@@ -242,7 +244,9 @@ def test_facts_by_table() -> None:
     # M: the largest of terms, psi's own times scale and positive coefficients; 1 for lines in log-probabilities
     assert facts(Logistic()(3.0 * h) + Logistic()(0.5 * h)).self_concordance == 3.0
     assert facts(Logistic()(0.5 * h) + Linear(-2.0)(log_pi_w)).self_concordance == 1.0
-    assert facts(Square()(7.0 * h)).self_concordance == 0.0 and facts(Square()(h), ea.ForwardKL()).self_concordance == 1.0
+    assert (
+        facts(Square()(7.0 * h)).self_concordance == 0.0 and facts(Square()(h), ea.ForwardKL()).self_concordance == 1.0
+    )
     assert facts(Hinge()(h)).self_concordance is None and facts(Logistic()(h), js).self_concordance is None
     assert facts(Logistic()(2.5 * linked(js))).score_concordance == 2.5
     assert facts(Logistic()(linked(js)), chi).score_concordance is None

@@ -67,7 +67,7 @@ M = np.array([-30.0, -5.0, -1.5, -0.8, -1e-3, 0.0, 1e-3, 0.4, 0.8, 2.0, 6.0, 30.
 @mp.workdps(60)
 @pytest.mark.parametrize("name", PSIS)
 def test_values_and_derivatives_to_what_rounding_is_told(name: str) -> None:
-    """In 60 digits: within a few units of their size, or of `slope_size` and `rounding`; which are no larger than that."""
+    """In 60 digits: within a few units of their size, or of `slope_size` and `rounding`; these are no larger."""
     psi, exact = PSIS[name]
     value, (first, second), size = psi.value(M), psi.derivatives(M), psi.slope_size(M)
     told = [np.broadcast_to(np.asarray(r, dtype=float), M.shape) for r in psi.rounding]
@@ -105,7 +105,7 @@ def test_bounds_of_third_derivatives_are_near_where_that_is_largest(name: str) -
 @mp.workdps(60)
 @pytest.mark.parametrize("name", PSIS)
 def test_rates_bounds_and_slopes_far_out(name: str) -> None:
-    """Stated rates are those at which the slope nears its limit, or up to a tenth below; infima are reached or neared."""
+    """Stated rates are those at which the slope nears its limit, or a tenth below; infima are reached or neared."""
     psi, exact = PSIS[name]
     for end, limit, rate in zip((-1, 1), psi.slopes, psi.decay, strict=True):
         at = [mp.diff(exact, mp.mpf(end * far), 1) for far in (60, 120)]
