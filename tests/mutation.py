@@ -95,7 +95,7 @@ class Coverage:
 
     def tests(self, mutant: Mutant, limit: float = math.inf) -> list[str]:
         """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
-        those that look at all files first, then one case of each test, the short ones before the long ones, and those of
+        those that look at all files first, then one case of each test, short ones before long ones, and those of
         a file that take about the same time together, as they may share a fixture."""
         of_file = [*self.files.get(mutant.file, []), *self.of_all]
         found = self.lines.get(mutant.file, {}).get(mutant.line) or of_file

@@ -238,7 +238,7 @@ def test_a_convex_loss_whose_slopes_are_not_known_is_not_called_optimal_far_out(
 
 
 def test_what_a_regulariser_holds_inside() -> None:
-    """Losses of log-ratios, bounded below, that near their infimum at a rate of 1 or more; for alpha, above 1 - alpha."""
+    """Losses of log-ratios bounded below, that near their infimum at a rate of 1 or more; for alpha above 1 - alpha."""
     js, mixed, kl = ea.JensenShannon(), ea.MixedChiSquare(), ea.ReverseKL()
     for step in (0.3, 0.5, 0.7, 1.0, 2.0):
         facts = {d: Facts(Logistic()(step * h), d) for d in (js, mixed, kl, ea.Alpha(0.5), ea.Alpha(0.25))}
