@@ -308,16 +308,22 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     try:
         path.write_text(text)
         planted = warm.pytest(tree, tests, *options, seconds=seconds)
-        found = planted.status not in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
-        loaded = found or warm.pytest(tree, modules, "--collect-only", seconds=seconds).status == 0
+        loaded = True
+        if planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            loaded = warm.pytest(tree, modules, "--collect-only", seconds=seconds).status == 0
+            if loaded:  # what a mutant calls differently is asked for by its function
+                tests = list(dict.fromkeys(test.split("[")[0] for test in tests))
+                planted = warm.pytest(tree, tests, *options, seconds=seconds)
     finally:
         path.write_text(source)
     if planted.status == 0:
         return "survived"
     by_time = planted.status is None
-    # What fails without the mutant says nothing, nor does a test of another name, in a module that can be loaded.
-    without = warm.pytest(tree, tests if by_time else planted.failed or tests[:1], *options, seconds=seconds)
-    if without.status != 0 or (loaded and not found):
+    # What fails without the mutant says nothing, nor does a test that is not found though its module can be loaded.
+    lost = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+    known = [test if test in coverage.seconds else test.split("[")[0] for test in planted.failed] or tests[:1]
+    without = warm.pytest(tree, tests if by_time else known, *options, seconds=seconds)
+    if without.status != 0 or (loaded and lost):
         return "unclear"
     return "killed by time" if by_time else "killed"
 

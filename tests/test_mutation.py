@@ -81,7 +81,7 @@ def test_verdicts(tree: Path) -> None:
     assert mutation.verdict(warm, tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
 
 
-def test_what_cannot_be_loaded_is_killed_and_what_has_another_name_is_unclear(tree: Path) -> None:
+def test_what_cannot_be_loaded_is_killed_and_what_has_another_name_is_asked_by_its_function(tree: Path) -> None:
     (tree / "room.py").write_text("SHARE = 4 / 2\nNAME = 2\n\n\ndef half(a):\n    return a / SHARE\n")
     (tree / "tests" / "test_room.py").write_text(
         "import pytest\n\nimport room\n\nROOM = 1 / (room.SHARE - 2 == 0)\n\n\n"
@@ -92,7 +92,7 @@ def test_what_cannot_be_loaded_is_killed_and_what_has_another_name_is_unclear(tr
     found = {(m.line, m.new): m for m in mutation.draw(tree, [Path("room.py")], 1000, 0)}
     verdicts = {key: mutation.verdict(warm, tree, mutant, coverage) for key, mutant in found.items()}
     assert {verdict for (line, _), verdict in verdicts.items() if line == 1} == {"killed"}
-    assert {verdict for (line, _), verdict in verdicts.items() if line == 2} == {"unclear"}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 2} == {"survived"}
     assert {verdict for (line, _), verdict in verdicts.items() if line == 6} == {"killed"}
 
 

@@ -54,6 +54,9 @@ WRITTEN: dict[str, tuple[Statistic, np.ndarray]] = {
     "added number": (0.3 * h + 1.0, 0.3 * (W - L) + 1),
     "number first": (1.0 + h, 1 + (W - L)),
     "twice scaled": (2.0 * (3.0 * (h - 1.0) - 2.0), 2 * (3 * (W - L - 1) - 2)),
+    "moved twice": ((h - 1.0) - 0.5, W - L - 1.5),
+    "scaled and moved twice": ((2.0 * h - 1.0) + 0.25, 2 * (W - L) - 0.75),
+    "sum of ones moved by 1": ((log_pi_w - 1.0) - (log_pi_l - 3.0), W - L + 2),
     "sum of moved ones": (2.0 * (log_pi_w - 1.0) + 0.5 * (log_pi_l + 3.0), 2 * (W - 1) + 0.5 * (L + 3)),
     "difference": (2.0 * log_u_w - 3.0 * (log_u_l - 0.5), 2 * (W - RW) - 3 * (L - RL - 0.5)),
     "what cancels": (log_pi_w + log_pi_l - log_pi_w, L),
@@ -320,3 +323,45 @@ def test_the_least_of_a_convex_psi_is_told_where_its_minimum_is_outside() -> Non
     half = Linear(0.5)
     np.testing.assert_array_equal(half.least(np.array([-2.0, -np.inf]), np.array([1.0, 1.0])), [-1.0, -np.inf])
     np.testing.assert_array_equal(Linear(-0.5).least(np.array([-2.0, 0.0]), np.array([1.0, np.inf])), [-0.5, -np.inf])
+
+
+OPTIONS = [
+    *[(ea.KTO, name, 0.0, False, None, False) for name in ("desirable_weight", "undesirable_weight")],
+    (ea.KTO, "reference_point", 0.0, True, None, False),
+    (ea.DiscoPOP, "tau", 0.0, False, None, False),
+    (ea.SPO, "alpha", 0.0, False, None, False),
+    (ea.EXO, "label_smoothing", 0.0, False, 0.5, False),
+    (ea.DPO, "label_smoothing", 0.0, True, 0.5, False),
+    (ea.AOT, "label_smoothing", 0.0, True, 0.5, False),
+    (ea.PessimisticDPO, "beta", 0.0, False, None, False),
+    (ea.DPOShift, "shift", 0.0, False, 1.0, True),
+    (ea.CalDPO, "strength", 0.0, False, None, False),
+    (ea.SimPO, "gamma", 0.0, True, None, False),
+    (ea.AlphaPO, "gamma", 0.0, True, None, False),
+    *[(cls, "alpha", 0.0, False, None, False) for cls in (ea.CPO, ea.RPO, ea.ODPO)],
+    (ea.DPOP, "penalty", 0.0, False, None, False),
+    (ea.RewardAwarePO, "eta", 0.0, False, None, False),
+    *[(ea.MADPO, name, 0.0, False, None, False) for name in ("tau", "rate")],
+    (ea.MADPO, "most", 1.0, False, None, False),
+    (ea.MADPO, "least", 0.0, False, 1.0, False),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "low", "low_too", "high", "high_too"), OPTIONS)
+def test_the_ends_of_options(
+    cls: Any, name: str, low: float, low_too: bool, high: float | None, high_too: bool
+) -> None:
+    """What lies just outside is refused by the option's name, what lies just inside is taken, and ends as they are told."""
+    ends = [(low, -1.0, low_too)] + ([] if high is None else [(high, 1.0, high_too)])
+    for end, outward, included in ends:
+        assert getattr(cls(0.5, **{name: end - 1e-3 * outward}), name) == end - 1e-3 * outward
+        for value in (end + 1e-3 * outward, *([] if included else [end])):
+            with pytest.raises(ValueError, match=name):
+                cls(0.5, **{name: value})
+        if included:
+            assert getattr(cls(0.5, **{name: end}), name) == end
+    if high is None:
+        assert getattr(cls(0.5, **{name: 1e6}), name) == 1e6
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=name):
+            cls(0.5, **{name: value})
