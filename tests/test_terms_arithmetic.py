@@ -351,7 +351,7 @@ OPTIONS = [
 def test_the_ends_of_options(
     cls: Any, name: str, low: float, low_too: bool, high: float | None, high_too: bool
 ) -> None:
-    """What lies just outside is refused by the option's name, what lies just inside is taken, and ends as they are told."""
+    """What lies just outside is refused by the option's name, what lies just inside is taken, ends as told."""
     ends = [(low, -1.0, low_too)] + ([] if high is None else [(high, 1.0, high_too)])
     for end, outward, included in ends:
         assert getattr(cls(0.5, **{name: end - 1e-3 * outward}), name) == end - 1e-3 * outward
