@@ -174,3 +174,16 @@ def test_sums_are_exact_where_currents_cancel() -> None:
             exact[i, b] += whole
             exact[j, b] -= whole
     np.testing.assert_array_equal(sums_at_responses(currents), exact.astype(float) / 1024)
+
+
+def test_rounding_of_a_divergence_grows_with_its_logits() -> None:
+    """Logits of size s make log pi uncertain by u s, and each derivative by as much of itself, for any n."""
+    for n in (3, 30):
+        problem, x = at(ea.ExplicitPO(0.7, "jensen_shannon"), n)
+        near, far = (divergence_rounding(problem, x + s).at_responses for s in (0.0, 1e6))
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        first, second = (0.7 * np.abs(d) for d in ea.JensenShannon().derivatives(log_policy, problem.log_reference))
+        grown = 2 * UNIT * 2e6 * (first + second)
+        shared = np.exp(log_policy) * (grown.sum(axis=0) + 2 * UNIT * 2e6 * first.sum(axis=0))
+        assert (far - near >= 0.9 * (grown + shared)).all() and (far - near <= 1.2 * (grown + shared)).all()
+        assert (near >= 2 * UNIT * n * (first + second)).all()

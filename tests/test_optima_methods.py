@@ -12,9 +12,13 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, Stated
+from expo_analysis.losses.stated import Well
 from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
 from expo_analysis.optima.edges import Edges
-from expo_analysis.optima.methods import kinked, linear_program, newton, smoothing, two_explicit
+from expo_analysis.optima import methods
+from expo_analysis.optima.certificate import UNIT
+from expo_analysis.optima.found import Found, judged
+from expo_analysis.optima.methods import attained, kinked, linear_program, newton, smoothing, two_explicit
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.recession import Structure
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
@@ -302,3 +306,75 @@ def test_what_rises_on_one_side_holds_what_loses_often_enough() -> None:
         (Stated(lambda m: m, slopes=(-1.0, -0.5), lower_bound=0.0), both, one, False),
     ):
         assert _coercive(Facts(psi(h), None), wins, structure) == held
+
+
+def test_a_bound_where_every_term_is_nearly_at_its_least() -> None:
+    """|A^+| (rho + delta)/scale, delta = sqrt(sum above rho^2 / below); none where a margin may be 1 away, or one is."""
+    rng = np.random.default_rng(7)
+    inverse = rng.standard_normal((3, 5))
+    at = rng.standard_normal((5, 2))
+    well = Well(
+        at, np.broadcast_to(0.3 + rng.random((5, 1)), (5, 2)), np.broadcast_to(0.8 + rng.random((5, 1)), (5, 2))
+    )
+    weight, scale = 0.2 + rng.random((5, 2)), -0.5 - rng.random((5, 2))
+    rho = 0.01 * rng.random((5, 2))
+    margins = [(at - rho, scale, well, weight, np.zeros((5, 2)))]
+    delta = np.sqrt((weight * well.above * rho**2).sum(axis=0) / (weight * well.below))
+    exact = (np.abs(inverse) @ ((rho + delta) / np.abs(scale))).max(axis=0)
+    np.testing.assert_allclose(attained._bound(margins, inverse), exact, rtol=1e-7)
+    assert (attained._bound(margins, inverse) >= exact).all()
+    # rounding of m: 16 u of its size
+    sized = [(at, scale, well, weight, np.full((5, 2), 1e10))]
+    small = 16 * UNIT * 1e10
+    delta = np.sqrt((weight * well.above * small**2).sum(axis=0) / (weight * well.below))
+    exact = (np.abs(inverse) @ ((small + delta) / np.abs(scale))).max(axis=0)
+    np.testing.assert_allclose(attained._bound(sized, inverse), exact, rtol=1e-7)
+    for far in (0.9, 1.1):
+        away = [(at + far * (np.arange(5) == 2)[:, None] * [1.0, 0.0], scale, well, weight, np.zeros((5, 2)))]
+        found = attained._bound(away, inverse)
+        assert np.isinf(found[0]) and np.isfinite(found[1])
+
+
+class Method:
+    """A method that accepts or not, solves those of a batch that it is told to, and counts."""
+
+    def __init__(self, name: str, number: float, solves: set[int], accepting: bool = True) -> None:
+        self.NAME, self.number, self.solves, self.accepting, self.asked = name, number, solves, accepting, []
+
+    def accepts(self, problem: Problem) -> bool:
+        return self.accepting
+
+    def solve(self, problem: Problem) -> Found:
+        size = problem.size
+        self.asked.append(size)
+        found = judged(np.full((2, size), self.number), np.full(size, self.number))
+        lams = np.asarray(problem.objective.lam)
+        found.passed_on[:] = [int(lam) not in self.solves for lam in lams]
+        return found
+
+
+def test_problems_go_from_method_to_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, what one passes on to the next that accepts it; a search last, where it may; names are kept to."""
+    lam = np.array([1.0, 2.0, 3.0, 4.0])
+    problem = Problem.cut(ea.BradleyTerry(1.0), ea.Bandit([0.4, 0.6], [0.5, 0.5]), range(2), np.zeros(4, int), lam)
+    first, second = Method("closed_form", 0.1, {1}), Method("newton", 0.2, {2, 3})
+    refuses, last = Method("auto", 0.3, {1, 2, 3, 4}, False), Method("multistart", 0.4, {1, 2, 3, 4})
+    monkeypatch.setattr(methods, "METHODS", (first, refuses, second, last))
+    monkeypatch.setattr(methods, "multistart", last)
+    found = methods.solve_problem(problem, "auto")
+    assert found.bound.tolist() == [0.1, 0.2, 0.2, 0.4] and not found.passed_on.any()
+    assert (first.asked, refuses.asked, second.asked, last.asked) == ([4], [], [3], [1])
+    assert found.log_policy[:, 3].tolist() == [0.4, 0.4]
+    left = methods.solve_problem(problem, "auto", search=False)
+    assert left.passed_on.tolist() == [False, False, False, True] and left.bound.tolist() == [0.1, 0.2, 0.2, 0.2]
+    own_ = methods.solve_problem(problem, "newton")  # what it passes on is searched for
+    assert own_.bound.tolist() == [0.4, 0.2, 0.2, 0.4]
+    assert methods.solve_problem(problem, "multistart", search=False).bound.tolist() == [0.4] * 4
+    assert methods.solve_problem(problem, "newton", search=False).bound.tolist() == [0.2] * 4
+    first.asked.clear()
+    assert methods.solve_problem(problem, "closed_form").bound.tolist() == [0.1, 0.4, 0.4, 0.4] and first.asked == [4]
+    for method in (first, second, last):
+        method.accepting = False
+    for name in ("auto", "newton"):
+        with pytest.raises(ValueError, match=f"method '{name}' is not available for BradleyTerry on this bandit"):
+            methods.solve_problem(problem, name)

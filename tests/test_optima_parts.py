@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Logistic, Sigmoid, Square
-from expo_analysis.losses.statistics import h, hbar, log_pi_w, log_u_l
+from expo_analysis.losses.data import reference_log_ratio
+from expo_analysis.losses.psi import Linear, Logistic, Sigmoid, Square
+from expo_analysis.losses.statistics import h, hbar, linked, log_odds, log_pi_l, log_pi_w, log_u_l, log_u_w, shortfall_w
 from expo_analysis.optima.choices import ChoicePart
-from expo_analysis.optima.derivatives import gradient_sizes
+from expo_analysis.optima.derivatives import expand, gradient_size, gradient_sizes, value
 from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.laplacian import pairs
 from expo_analysis.optima.levenberg import HeavyFirst, derivatives_at, gradient_noise, levenberg
 from expo_analysis.optima.methods.multistart import units
+from expo_analysis.optima.problem import Problem
+from expo_analysis.optima.structure import data_of, structures
 
 from . import problems
 from .own_losses import own
@@ -238,3 +243,74 @@ def test_derivatives_of_a_formula_are_those_of_its_terms(kind: type[Bare]) -> No
         shared = policy * (total.sum())
         np.testing.assert_allclose(own_size[:, 0], total + shared, rtol=1e-9)
         assert (between == 0).all()
+
+
+TERMS = {
+    "logistic": lambda lam: Logistic()(0.7 * hbar - 0.2),
+    "soft": lambda lam: 0.5 * Logistic(0.8, 0.3)(1.5 * h),
+    "half relative": lambda lam: Square()(2.0 * (log_pi_w - log_u_l) - 0.3),
+    "half relative, moved": lambda lam: Logistic()(0.5 * (log_u_w - log_pi_l - 0.4) + 0.1),
+    "uneven": lambda lam: Square()(0.4 * (log_pi_w - 2.0 * log_u_l) - 1.0),
+    "odds": lambda lam: 0.3 * Logistic()(0.8 * log_odds),
+    "linked": lambda lam: Logistic()(0.6 * linked(ea.JensenShannon())),
+    "likelihood": lambda lam: 0.4 * Linear(-1.0)(log_pi_w + 0.5 * log_u_l),
+    "weighed": lambda lam: reference_log_ratio * reference_log_ratio * Logistic()(h),
+    "shortfall": lambda lam: Logistic()(hbar + 2.0 * shortfall_w),
+}
+DIVERGENCES = {
+    None: None,
+    "fkl": ea.ForwardKL(),
+    "js": ea.JensenShannon(),
+    "alpha": ea.Alpha(0.6),
+    "kl": ea.ReverseKL(),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_gradients_and_their_sizes_add_up(name: str) -> None:
+    """Of each term, beside another and beside any divergence: gradient and Hessian by differences of the risk; sizes of
+    sums are sums of sizes, none of them below the gradient."""
+    rng = np.random.default_rng([*name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(3, 3.0), 2))
+    high, low = pairs(3)
+
+    def problem_of(made: ea.PairObjective) -> Any:
+        """In logits, with its likelihood taken out as solvers do."""
+        lam = np.array([made.lam])
+        found = structures(made, bandit, lam, data_of(made, bandit))
+        return Problem.cut(made, bandit, range(3), np.zeros(1, dtype=np.intp), lam, found.likelihood).in_logits()
+
+    x = rng.standard_normal((3, 1))
+    for divergence in DIVERGENCES.values():
+        made = own(TERMS[name], divergence)
+        problem = problem_of(made)
+        order = problem.responses[:, 0]
+
+        def risk(theta: np.ndarray, made: Any = made, order: Any = order) -> float:
+            logits = np.empty(3)
+            logits[order] = theta
+            return float(ea.risk(made, bandit, logits - np.logaddexp.reduce(logits)))
+
+        local, e = expand(problem, x), 1e-5
+        at = x[:, 0]
+        slopes = [(risk(at + e * d) - risk(at - e * d)) / (2 * e) for d in np.eye(3)]
+        np.testing.assert_allclose(local.gradient[:, 0], slopes, atol=1e-8)
+        values = [value(problem, x + e * d[:, None]) - value(problem, x) for d in np.eye(3)]
+        np.testing.assert_allclose(np.ravel(values), [risk(at + e * d) - risk(at) for d in np.eye(3)], atol=1e-12)
+        for k, (i, j) in enumerate(zip(high, low, strict=True)):
+            one, two = 1e-3 * np.eye(3)[i], 1e-3 * np.eye(3)[j]
+            mixed = risk(at + one + two) - risk(at + one - two) - risk(at - one + two) + risk(at - one - two)
+            assert local.curvature[k, 0] == pytest.approx(-mixed / 4e-6, abs=2e-5)
+        assert (gradient_size(problem, x) >= np.abs(local.gradient) * (1 - 1e-9)).all()
+    plain = own(TERMS[name])
+    for other in (own(TERMS["soft"]), own(TERMS["odds"])):
+        both = own(lambda lam, other=other: TERMS[name](lam) + other.terms)
+        if both.facts.likelihood == plain.facts.likelihood and len(both.facts.terms.terms) == 2:
+            sizes = [gradient_size(problem_of(made), x) for made in (plain, other, both)]
+            if name != "likelihood":
+                np.testing.assert_allclose(sizes[2], sizes[0] + sizes[1], rtol=1e-9)
+    for key in ("js", "alpha", "kl"):
+        alone = own(lambda lam: 0.0 * Logistic()(h), DIVERGENCES[key])
+        sizes = [gradient_size(problem_of(made), x) for made in (plain, alone, own(TERMS[name], DIVERGENCES[key]))]
+        if name != "linked":
+            np.testing.assert_allclose(sizes[2], sizes[0] + sizes[1], rtol=1e-9)

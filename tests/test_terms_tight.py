@@ -184,3 +184,32 @@ def test_what_is_seen_of_a_function_far_out() -> None:
     assert seen_decay(lambda m: -1.0 * m, (-1.0, -1.0)) == (0.0, 0.0)
     assert seen_decay(squared_hinge[0], (-math.inf, np.array([0.0, 0.1]))) == (0.0, 0.0)
     assert everywhere(np.array([1.0, 2.0]), lambda x: x > 0) and not everywhere(np.array([1.0, -2.0]), lambda x: x > 0)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.7, -0.4])
+def test_sizes_of_slopes_are_those_of_their_summands(kept: float) -> None:
+    """Of a logistic loss both sides with their moduli; of squared errors twice the gap's summands; else the slope's."""
+    m = np.linspace(-30, 30, 61)
+    up, down = 1 / (1 + np.exp(-m)), 1 / (1 + np.exp(m))
+    for flipped in (0.0, 0.3, -0.2):
+        exact = abs(kept) * down + abs(flipped) * up
+        np.testing.assert_allclose(Logistic(kept, flipped).slope_size(m), exact, rtol=1e-12)
+    for target in (0.0, 0.25, 1.0):
+        size = SquaredSigmoid(target, 1 - target).slope_size(m)
+        gap = np.where(m < 0, target + up, 1 - target + down)
+        np.testing.assert_allclose(size, 2 * gap * up * down, rtol=1e-12)
+    for psi in (Square(), Exponential(), Hinge(), Linear(-2.0), Sigmoid(), BernoulliKL(0.3), Modulated(0.4)):
+        np.testing.assert_array_equal(psi.slope_size(m), np.abs(psi.derivatives(m)[0]))
+    goal = TargetKL(0.8)
+    np.testing.assert_allclose(goal.slope_size(m), up / (1 + np.exp(0.8)) + down / (1 + np.exp(-0.8)), rtol=1e-12)
+
+
+def test_defaults_of_psis() -> None:
+    """As the documents write them: a likelihood, a kink at 1, plain logistic, a label of 1, even odds."""
+    assert Linear().slope == -1.0 and Hinge().at == 1.0 and Modulated().tau == 0.05
+    assert (Logistic().kept, Logistic().flipped) == (1.0, 0.0)
+    assert (SquaredSigmoid().target, SquaredSigmoid().miss) == (1.0, 0.0)
+    assert BernoulliKL().goal == TargetKL().goal == 0.0
+    stated = Stated(exp)
+    fields = ("slopes", "self_concordance", "linear_pieces", "lower_bound", "log_odds_scale")
+    assert all(getattr(stated, name) is None for name in fields) and stated.convex is False
