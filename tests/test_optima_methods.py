@@ -14,9 +14,9 @@ from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, Stated
 from expo_analysis.losses.stated import Well
 from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
-from expo_analysis.optima.edges import Edges
 from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
+from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.found import Found, judged
 from expo_analysis.optima.methods import attained, kinked, linear_program, newton, smoothing, two_explicit
 from expo_analysis.optima.problem import Problem

@@ -330,7 +330,7 @@ def test_fields_of_a_family() -> None:
 
 @pytest.mark.parametrize("name", ["dpo", "expo", "ipo", "cpo"])
 def test_a_step_of_newtons_method(name: str) -> None:
-    """H^-1 g; where it is longer than 1/M and does not lower the value by a share of what it promises, log(1+r)/r of it.
+    """H^-1 g; where it is longer than 1/M and does not lower the value by a share of its promise, log(1+r)/r of it.
 
     Its size is r = M reach, or relative to the logits where M is 0.
     """

@@ -365,3 +365,42 @@ def test_the_ends_of_options(
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match=name):
             cls(0.5, **{name: value})
+
+
+DEFAULTS: dict[Any, dict[str, Any]] = {
+    ea.AOT: {"label_smoothing": 0.0, "unpaired": False},
+    ea.AlphaPO: {"alpha": 0.25, "gamma": 0.1},
+    ea.BCO: {"reference_point": 0.0},
+    ea.CPO: {"alpha": 1.0},
+    ea.CalDPO: {"strength": 0.5},
+    ea.DPO: {"label_smoothing": 0.0, "robust": False},
+    ea.DPOP: {"penalty": 50.0},
+    ea.DPOShift: {"shift": 0.75},
+    ea.DiscoPOP: {"tau": 0.05},
+    ea.EXO: {"label_smoothing": 1e-3},
+    ea.KTO: {"desirable_weight": 1.0, "undesirable_weight": 1.0, "reference_point": 0.0},
+    ea.MADPO: {"tau": 2.0, "most": 2.0, "least": 0.5, "rate": 1.0},
+    ea.ODPO: {"alpha": 1.0, "scale": "linear"},
+    ea.PessimisticDPO: {"beta": 0.1},
+    ea.RPO: {"alpha": 1.0},
+    ea.RewardAwarePO: {"distance": "backward_kl", "eta": 1.0},
+    ea.SLiC: {"margin": 1.0},
+    ea.SPO: {"alpha": 1.0},
+    ea.SimPO: {"gamma": 0.5},
+    ea.TPO: {"alpha": 1.0},
+    ea.WRPO: {"alpha": 0.1},
+    ea.ExplicitPO: {"divergence": "forward_kl"},
+    ea.FDPO: {"divergence": "jensen_shannon"},
+    ea.RLHF: {"divergence": "reverse_kl"},
+    ea.QRPO: {"partition": "continuous"},
+    ea.RegressionEXPO: {"criterion": "squared_error"},
+}
+
+
+@pytest.mark.parametrize("cls", DEFAULTS, ids=lambda cls: cls.__name__)
+def test_defaults_of_losses(cls: Any) -> None:
+    """Those of the papers and of TRL, which whoever leaves an option out means."""
+    one = cls(0.5)
+    for name, default in DEFAULTS[cls].items():
+        assert getattr(one, name) == default or str(default) in str(getattr(one, name)).lower()
+    assert one == cls(0.5, **DEFAULTS[cls]) and one.lam == 0.5
