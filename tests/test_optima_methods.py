@@ -309,7 +309,7 @@ def test_what_rises_on_one_side_holds_what_loses_often_enough() -> None:
 
 
 def test_a_bound_where_every_term_is_nearly_at_its_least() -> None:
-    """|A^+| (rho + delta)/scale, delta = sqrt(sum above rho^2 / below); none where a margin may be 1 away, or one is."""
+    """|A^+| (rho + delta)/scale, delta = sqrt(sum above rho^2 / below); none where one may be 1 away, or is."""
     rng = np.random.default_rng(7)
     inverse = rng.standard_normal((3, 5))
     at = rng.standard_normal((5, 2))
@@ -354,7 +354,7 @@ class Method:
 
 
 def test_problems_go_from_method_to_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, what one passes on to the next that accepts it; a search last, where it may; names are kept to."""
+    """In their order, what one passes on to the next that accepts it; a search last, if it may; names count."""
     lam = np.array([1.0, 2.0, 3.0, 4.0])
     problem = Problem.cut(ea.BradleyTerry(1.0), ea.Bandit([0.4, 0.6], [0.5, 0.5]), range(2), np.zeros(4, int), lam)
     first, second = Method("closed_form", 0.1, {1}), Method("newton", 0.2, {2, 3})

@@ -18,6 +18,7 @@ from expo_analysis.optima.restricted.newton import concordance
 from expo_analysis.optima.restricted.whole import WholeClass
 
 from . import problems
+from .test_restricted_kinked import drawn as few_comparisons
 
 UNIT = float(np.finfo(np.float64).eps)
 
@@ -148,3 +149,67 @@ def test_values_and_slopes_along_a_line_of_large_logits(name: str) -> None:
         ):
             assert abs(mp.mpf(float(found[0])) - exact) <= noise[0], t
             assert noise[0] <= 1e-10 * (1 + abs(float(exact)))
+
+
+@pytest.mark.parametrize("name", ["dpo", "cpo", "expo"])
+def test_bounds_grow_with_the_base_as_logits_lose_digits(name: str) -> None:
+    """A base that is s higher on every response: the same policies, from logits that are known to u s less.
+
+    Each pair's slope is then off by its bend times u s at least, which costs the pair's length in the norm.
+    """
+    bandit, features = many(4, 3, 2)
+    made, base = ea.objective(name, 0.6), np.log(bandit.reference)
+    w = ea.solve(made, bandit, features=features, decay=0.2).weights[None]
+    found = {}
+    for s in (0.0, 1e5, 1e7):
+        family = problems.restricted_family(made, bandit, features, 0.2, base + s)
+        found[s] = certify(family, w, concordance(family))
+    family = problems.restricted_family(made, bandit, features, 0.2)
+    local = family.cells.errors(family.logits(w))
+    inverse = np.linalg.inv(family.hessian(family.cells.expand(family.logits(w)))[0])
+    lengths = np.sqrt(np.einsum("xkd,de,xke->xk", family.pair_directions[0], inverse, family.pair_directions[0]))
+    per_unit = float((np.asarray(bandit.prompt_weights) * (local.bend.T * lengths).sum(axis=1)).sum())
+    own = np.sqrt(np.diag(inverse))
+    for s in (1e5, 1e7):
+        grown = found[s].weights[0] - found[0.0].weights[0]
+        assert (grown >= 2 * UNIT * s * own * per_unit).all() and (grown <= 40 * UNIT * s * own * (per_unit + 5)).all()
+        spread = found[s].logits[0] - found[0.0].logits[0]
+        assert (spread >= 2 * UNIT * s * 4 * 0.9).all()
+
+
+@pytest.mark.parametrize("name", ["dpo", "cpo", "rlhf"])
+def test_noise_along_a_line_grows_with_the_base(name: str) -> None:
+    """Values by what logits do to them, slopes by their bends: at least u s of it, at most some tens."""
+    bandit, features = many(4, 3, 1)
+    made, base = ea.objective(name, 0.6), np.log(bandit.reference)
+    t = np.array([-1.0, 0.3, 2.0])
+    lines = {s: OneLine(problems.restricted_family(made, bandit, features, 0.2, base + s)) for s in (0.0, 1e6)}
+    near, far = (lines[s].at(t) for s in (0.0, 1e6))
+    for k, at in enumerate(t):
+        line = lines[0.0]
+        x = line.base + line.f * at
+        size = line.family.cells.gradient_size(x).sum(axis=0) @ line.shares
+        grown = far.value_noise[k] - near.value_noise[k]
+        assert 2 * UNIT * 1e6 * size <= grown <= 10 * UNIT * 1e6 * size
+        curved = float(near.bend[k] - line.decay) if name != "rlhf" else 0.0
+        reach = np.ptp(line.f, axis=0).max()
+        grown = far.slope_noise[k] - near.slope_noise[k]
+        assert UNIT * 1e6 * curved / reach <= grown <= 100 * UNIT * 1e6 * (size * reach + curved)
+
+
+def test_bounds_with_kinks_grow_with_the_base() -> None:
+    """A gap of u s times the heights of the kinks that a minimiser is on: bounds grow by its root, elsewhere by u s."""
+    seen = set()
+    for seed in range(4):
+        bandit, features = few_comparisons(np.random.default_rng(seed), 4, 3, 2)
+        base = np.log(bandit.reference)
+        one, other = (
+            ea.solve(ea.SLiC(0.6), bandit, features=features, base=base + s, decay=0.3).weight_bounds
+            for s in (1e2, 1e4)
+        )
+        kinked = bool(other[0] > 1e-8)
+        seen.add(kinked)
+        np.testing.assert_allclose(other / one, 10.0 if kinked else 100.0, rtol=0.1)
+        off = 0.15 * other**2 if kinked else other
+        assert (off > 0.3 * UNIT * 1e4).all() and (off < 1e3 * UNIT * 1e4).all()
+    assert seen == {True, False}
