@@ -41,7 +41,7 @@ ALL: dict[str, tuple[ea.Objective, str]] = {
     "hinge, both likelihoods": (own(lambda lam: Hinge()(h) + Linear(-1.0)(log_pi_w + 0.5 * log_pi_l)), "smoothing"),
     "slic": (ea.SLiC(0.5), "smoothing"),
     "hinge, forward KL": (own(lambda lam: Hinge()(hbar), ea.ForwardKL()), "smoothing"),
-    "turned hinge, forward KL": (own(lambda lam: Hinge()(-1.0 * hbar), ea.ForwardKL()), ""),
+    "turned hinge, forward KL": (own(lambda lam: Hinge()(-0.5 * hbar), ea.ForwardKL()), ""),
     "two hinges, forward KL": (own(lambda lam: Hinge()(h) + Hinge()(2.0 * h), ea.ForwardKL()), ""),
     "hinge, logistic, forward KL": (own(lambda lam: Hinge()(h) + Logistic()(h), ea.ForwardKL()), ""),
     "hinge, reverse KL": (own(lambda lam: Hinge()(h), ea.ReverseKL()), ""),
@@ -378,3 +378,26 @@ def test_problems_go_from_method_to_method(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("auto", "newton"):
         with pytest.raises(ValueError, match=f"method '{name}' is not available for BradleyTerry on this bandit"):
             methods.solve_problem(problem, name)
+
+
+def test_groups_between_which_scores_are_open() -> None:
+    """Pairs that are beyond their kinks at every minimiser tie nothing; those that are on one tie their ends.
+
+    0 and 1 beat each other as often, far enough apart in scores for both; 1 over 2 is held at its kink by nothing.
+    """
+    wins = np.zeros((4, 4))
+    wins[0, 1], wins[1, 0], wins[2, 3], wins[3, 2], wins[1, 2] = 3, 1, 3, 1, 2
+    bandit = ea.Bandit.from_counts(np.full(4, 0.25), wins)
+    problem = problems.problem(own(lambda lam: Hinge(1.0)(h)), bandit)
+    found = linear_program.linear_optimum(problem)
+    order = problem.responses[:, 0]
+    groups = sorted(sorted(order[list(group)].tolist()) for group in found.groups[0])
+    assert groups == [[0, 1], [2, 3]] and found.unbounded[0] and found.solved[0]
+    solution = ea.solve(own(lambda lam: Hinge(1.0)(h)), bandit)
+    assert solution.status == "not_unique"
+    assert "between responses [0, 1], [2, 3] the log-ratios are open, some of them without bound" in solution.message
+    x = solution.log_policy
+    assert x[0] - x[1] == pytest.approx(1.0, abs=1e-7) and x[2] - x[3] == pytest.approx(1.0, abs=1e-7)
+    assert x[1] - x[2] >= 1 - 1e-7
+    # of the least squares of scores: as near as the kink allows, which is 1 apart
+    assert x[1] - x[2] == pytest.approx(1.0, abs=1e-6)

@@ -15,7 +15,7 @@ from expo_analysis.optima.choices import ChoicePart
 from expo_analysis.optima.derivatives import expand, gradient_size, gradient_sizes, value
 from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.laplacian import pairs
-from expo_analysis.optima.levenberg import HeavyFirst, derivatives_at, gradient_noise, levenberg
+from expo_analysis.optima.levenberg import HeavyFirst, _at_minimum, derivatives_at, gradient_noise, levenberg
 from expo_analysis.optima.methods.multistart import units
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.structure import data_of, structures
@@ -314,3 +314,19 @@ def test_gradients_and_their_sizes_add_up(name: str) -> None:
         sizes = [gradient_size(problem_of(made), x) for made in (plain, alone, own(TERMS[name], DIVERGENCES[key]))]
         if name != "linked":
             np.testing.assert_allclose(sizes[2], sizes[0] + sizes[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_what_counts_as_a_minimum(name: str) -> None:
+    """Where runs ended, and nowhere a thousandth of a unit from there; gradients of 1e-3 are not stationary."""
+    rng = np.random.default_rng([1, *name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(3, 3.0), 2))
+    one = problems.problem(SEARCHED[name], bandit)
+    unit = units(one)
+    ends = levenberg(one, one.log_reference.copy(), unit)
+    if not ends.converged[0]:
+        return
+    for size, there in ((0.0, True), (1e-3, False), (0.1, False)):
+        moved = ends.theta + size * np.maximum(unit, 1.0) * np.array([[1.0], [-0.6], [-0.4]])
+        reached, stationary = _at_minimum(one, moved, unit)
+        assert (reached[0], stationary[0]) == (there, there)
