@@ -401,3 +401,23 @@ def test_groups_between_which_scores_are_open() -> None:
     assert x[1] - x[2] >= 1 - 1e-7
     # of the least squares of scores: as near as the kink allows, which is 1 apart
     assert x[1] - x[2] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_one_more_step_where_the_bound_is_rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch those alone whose bound is above rounding, and what is better is kept."""
+    asked = []
+
+    def last_step(problem: Problem, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(problem.size)
+        error = np.array([1e-14, 1e-9, 1e-9]) if len(asked) == 1 else np.array([1e-13, 1e-5])
+        return x + len(asked) * np.array([[1.0], [-1.0]]), error
+
+    monkeypatch.setattr(newton, "last_step", last_step)
+    lam = np.array([1.0, 2.0, 3.0])
+    problem = Problem.cut(ea.EXPO(1.0), ea.Bandit([0.4, 0.6], [0.5, 0.5]), range(2), np.zeros(3, int), lam)
+    x, *_ = newton.newton(problem, newton.start(problem))
+    found = newton.solve(problem)
+    assert asked == [3, 2]
+    ratio = found.log_policy[0] - found.log_policy[1] - (x[0] - x[1])
+    np.testing.assert_allclose(ratio, [2.0, 6.0, 2.0], atol=1e-9)
+    assert found.bound[1] < 1e-12 < found.bound[2] and found.bound[0] < 1e-13
