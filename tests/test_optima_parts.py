@@ -330,3 +330,51 @@ def test_what_counts_as_a_minimum(name: str) -> None:
         moved = ends.theta + size * np.maximum(unit, 1.0) * np.array([[1.0], [-0.6], [-0.4]])
         reached, stationary = _at_minimum(one, moved, unit)
         assert (reached[0], stationary[0]) == (there, there)
+
+
+def test_what_is_cut_out_of_a_bandit() -> None:
+    """Some responses of some prompts: references of mass 1, what that mass was, weights; most compared first."""
+    rng = np.random.default_rng(11)
+    wins = rng.integers(0, 4, (3, 5, 5)) * (1.0 - np.eye(5))
+    wins[:, 4], wins[:, :, 4] = 0.0, 0.0
+    reference, lengths = rng.dirichlet(np.full(5, 3.0), 3), rng.integers(1, 6, (3, 5)).astype(float)
+    bandit = ea.Bandit.from_counts(reference, wins, lengths=lengths)
+    wins = np.asarray(bandit.wins)
+    members, prompt, lam = [3, 0, 2], np.array([2, 0, 2]), np.array([0.5, 1.0, 2.0])
+    likelihood = rng.random((3, 5))
+    exists = np.array([True, False, True])
+    for made in (ea.EXPO(1.0), ea.SimPO(1.0)):
+        problem = Problem.cut(made, bandit, members, prompt, lam, likelihood, exists)
+        assert problem.n == 3 and problem.size == 3 and problem.exists.tolist() == exists.tolist()
+        for b, x in enumerate(prompt):
+            order = problem.responses[:, b]
+            assert sorted(order.tolist()) == sorted(members)
+            degree = (wins[x] + wins[x].T)[np.ix_(order, order)].sum(axis=1)
+            assert (np.diff(degree) <= 1e-12).all()
+            mass = reference[x, order].sum()
+            np.testing.assert_allclose(problem.reference[:, b], reference[x, order] / mass, rtol=1e-12)
+            np.testing.assert_allclose(problem.log_mass[b], np.log(mass), rtol=1e-12)
+            np.testing.assert_array_equal(problem.likelihood[:, b], likelihood[b, order])
+            for e, (i, j) in enumerate(zip(*problem.edges.ends, strict=True)):
+                assert problem.weight[e, b] == wins[x, order[i], order[j]]
+            total = likelihood[b, order].copy()
+            if isinstance(made, ea.EXPO):
+                np.testing.assert_allclose(problem.pull[b], lam[b] * mass, rtol=1e-12)
+                total += lam[b] * reference[x, order]
+            else:
+                assert problem.pull is None
+                np.testing.assert_array_equal(problem.of_responses["length"][:, b], lengths[x, order])
+                of_winner = problem.datum["length_w"][:, b]
+                np.testing.assert_array_equal(of_winner, lengths[x, order[problem.edges.winner]])
+            np.testing.assert_allclose(problem.target[:, b], total, rtol=1e-12)
+        few = problem.take(np.array([2, 1]))
+        for name in ("weight", "log_reference", "log_mass", "likelihood", "responses", "exists"):
+            np.testing.assert_array_equal(getattr(few, name), getattr(problem, name)[..., [2, 1]])
+        assert few.lam.tolist() == [2.0, 1.0] and few.size == 2
+        x = rng.standard_normal((3, 3))
+        np.testing.assert_allclose(value(few, x[:, [2, 1]]), value(problem, x)[[2, 1]], rtol=1e-13)
+        for mine, theirs in zip(derivatives_at(few, x[:, [2, 1]]), derivatives_at(problem, x), strict=True):
+            np.testing.assert_allclose(mine, theirs[..., [2, 1]], rtol=1e-12, atol=1e-15)
+    every = Problem.cut(ea.EXPO(1.0), bandit, range(5), np.arange(3), lam)
+    assert every.log_mass is None and every.n == 5 and every.exists is None
+    np.testing.assert_allclose(every.pull, lam)

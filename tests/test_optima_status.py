@@ -190,7 +190,9 @@ def test_what_is_put_together_of_pieces() -> None:
 
 def test_what_is_found_in_turns() -> None:
     """`judged`: proven, converged, or neither; `merged`: what another method found, where it was asked."""
-    found = judged(np.zeros((2, 3)), np.array([1e-9, np.nan, np.nan]), np.array([1, 2, 3]), np.array([False, True, False]))
+    found = judged(
+        np.zeros((2, 3)), np.array([1e-9, np.nan, np.nan]), np.array([1, 2, 3]), np.array([False, True, False])
+    )
     assert found.status.tolist() == ["optimal", "optimal", "failed"]
     assert found.certificate.tolist() == [Certificate.ERROR_BOUND, Certificate.CONDITIONS, Certificate.NONE]
     assert found.message[0] == "" and "rounding is too large" in found.message[1] and "ran out" in found.message[2]
