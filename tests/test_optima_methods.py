@@ -8,6 +8,7 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
@@ -18,11 +19,11 @@ from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
 from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.found import Found, judged
-from expo_analysis.optima.methods import attained, kinked, linear_program, newton, smoothing, two_explicit
+from expo_analysis.optima.methods import attained, kinked, linear_program, multistart, newton, smoothing, two_explicit
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.recession import Structure
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
-from expo_analysis.optima.solution import Certificate
+from expo_analysis.optima.solution import Certificate, Status
 from expo_analysis.optima.structure import _coercive
 
 from . import problems
@@ -421,3 +422,81 @@ def test_one_more_step_where_the_bound_is_rough(monkeypatch: pytest.MonkeyPatch)
     ratio = found.log_policy[0] - found.log_policy[1] - (x[0] - x[1])
     np.testing.assert_allclose(ratio, [2.0, 6.0, 2.0], atol=1e-9)
     assert found.bound[1] < 1e-12 < found.bound[2] and found.bound[0] < 1e-13
+
+
+def test_what_is_said_of_searches() -> None:
+    """By table, in its order: tied, convex, converged, on the boundary, known to exist, vanishing, and nothing of these."""
+    bandit = ea.Bandit([0.4, 0.35, 0.25], [0.5, 0.3, 0.2])
+    convex, bent = (problems.problem(made, bandit) for made in (ea.BradleyTerry(1.0), ea.ORPO(1.0)))
+    known = dataclasses.replace(bent, exists=np.array([True]))
+
+    def said(problem: Problem, vanished: str = "", under: str = "", **changes: bool) -> tuple[Any, Any, str]:
+        flags = {name: np.array([changes.get(name, False)]) for name in ("converged", "stationary", "tied")}
+        found = multistart.LocalMinima(
+            np.array([[0.0], [-1.0], [-2.0]]), np.array([17]), starts=9, agreeing=np.array([4]), **flags
+        )
+        return multistart._verdict(problem, found, vanished, under, 0)
+
+    for problem in (convex, bent, known):
+        for flags in ({"tied": True, "converged": True}, {"tied": True, "stationary": True}):
+            status, certificate, message = said(problem, **flags)
+            assert (status, certificate) == (Status.NOT_UNIQUE, Certificate.SEARCH)
+            assert message == "several policies reach the lowest value found (4 of 9 starts); one of them is returned"
+    assert said(bent, "[2]", tied=True, stationary=True)[0] == Status.NO_MINIMISER
+    assert said(convex, converged=True)[:2] == (Status.OPTIMAL, Certificate.CONDITIONS)
+    assert said(bent, converged=True)[:2] == (Status.BEST_FOUND, Certificate.SEARCH)
+    assert said(known, "[2]", converged=True)[2].startswith("the best local minimum found, reached by 4 of 9 starts")
+    status, certificate, message = said(known, "[2]", "[2]")
+    assert (status, certificate) == (Status.FAILED, Certificate.NONE)
+    assert "a minimiser exists, but no search ended at it (17 steps), as responses [2] have fallen below" in message
+    assert "underflow" not in said(known, "[2]")[2] and "a minimiser exists" in said(known)[2]
+    status, certificate, message = said(bent, "[1, 2]")
+    assert (status, certificate) == (Status.NO_MINIMISER, Certificate.SEARCH)
+    assert "as the probability of responses [1, 2] tends to 0 (4 of 9 starts; not proven)" in message
+    for flags in ({}, {"stationary": True}, {"tied": True}):
+        status, certificate, message = said(bent, **flags)
+        assert (status, certificate) == (Status.FAILED, Certificate.NONE) and "(17 steps)" in message
+    # a face that a finite slope at 0 keeps to: everything rises away from it, nothing along it
+    held = problems.problem(own(lambda lam: Logistic()(6.0 * h), ea.ChiSquare()), bandit)
+    assert not multistart._on_boundary(held, np.array([[0.0], [-1.0], [-900.0]]))
+    assert not multistart._on_boundary(bent, np.array([[0.0], [-1.0], [-900.0]]))
+    two = ea.Bandit.from_counts([0.4, 0.6], [[0, 1], [0, 0]])
+    face = np.array([[0.0], [-900.0]])
+    order = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()), two).responses[:, 0]
+    rises = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()).with_lam(1e-3), two)
+    falls = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()).with_lam(1e3), two)
+    assert multistart._on_boundary(rises, face[order]) and not multistart._on_boundary(falls, face[order])
+
+
+def test_where_each_line_is_the_largest() -> None:
+    """Of maxima of three lines: between crossings, and crossed over where it is beneath the others."""
+    slope = np.array([[-1.0, -2.0], [0.0, 0.0], [2.0, 1.0]])
+    intercept = np.array([[0.0, 1.0], [1.0, -5.0], [-4.0, 1.0]])
+    left, right = linear_program._ranges(slope, intercept)
+    np.testing.assert_allclose(left[:, 0], [-np.inf, -1.0, 2.5])
+    np.testing.assert_allclose(right[:, 0], [-1.0, 2.5, np.inf])
+    np.testing.assert_allclose([left[0, 1], right[0, 1]], [-np.inf, 0.0])
+    np.testing.assert_allclose([left[2, 1], right[2, 1]], [0.0, np.inf])
+    assert left[1, 1] > right[1, 1]
+    # a line that is there twice is as large as itself
+    left, right = linear_program._ranges(slope[[0, 2, 2]], intercept[[0, 2, 2]])
+    np.testing.assert_allclose(left[1], left[2])
+
+
+def test_the_nearest_scores() -> None:
+    """The least sum of squares under differences' bounds, by another solver; what is unbounded binds nothing."""
+    rng = np.random.default_rng(9)
+    for _ in range(12):
+        n = 4
+        z = 2 * rng.standard_normal(n)
+        z -= z.mean()
+        reach = z[:, None] - z + rng.exponential(0.7, (n, n)) * (rng.random((n, n)) < 0.8)
+        reach[rng.random((n, n)) < 0.3] = np.inf
+        np.fill_diagonal(reach, 0.0)
+        i, j = np.nonzero(np.isfinite(reach) & ~np.eye(n, dtype=bool))
+        found = linear_program._nearest(z, reach)
+        assert (found[i] - found[j] <= reach[i, j] + 1e-7).all()
+        constraint = {"type": "ineq", "fun": lambda x, i=i, j=j, reach=reach: reach[i, j] - (x[i] - x[j])}
+        least = minimize(lambda x: x @ x, z, constraints=[constraint], method="SLSQP", options={"ftol": 1e-14})
+        assert found @ found <= least.fun + 1e-6 and found @ found <= z @ z + 1e-9
+    np.testing.assert_array_equal(linear_program._nearest(z, np.full((4, 4), np.inf)), np.zeros(4))
