@@ -12,19 +12,33 @@ from scipy.optimize import minimize
 
 import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
-from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, Stated
+from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, SquaredSigmoid, Stated
 from expo_analysis.losses.stated import Well
 from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
 from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
 from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.found import Found, judged
-from expo_analysis.optima.methods import attained, kinked, linear_program, multistart, newton, smoothing, two_explicit
+from expo_analysis.optima.methods import (
+    attained,
+    boundary,
+    cross_entropy,
+    kinked,
+    least_squares,
+    linear_program,
+    multistart,
+    newton,
+    smoothing,
+    squared_error,
+    two_explicit,
+    two_responses,
+)
+from expo_analysis.optima.methods import log_odds as log_odds_method
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.recession import Structure
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
 from expo_analysis.optima.solution import Certificate, Status
-from expo_analysis.optima.structure import _coercive
+from expo_analysis.optima.structure import _coercive, data_of, structures
 
 from . import problems
 from .own_losses import own
@@ -500,3 +514,83 @@ def test_the_nearest_scores() -> None:
         least = minimize(lambda x: x @ x, z, constraints=[constraint], method="SLSQP", options={"ftol": 1e-14})
         assert found @ found <= least.fun + 1e-6 and found @ found <= z @ z + 1e-9
     np.testing.assert_array_equal(linear_program._nearest(z, np.full((4, 4), np.inf)), np.zeros(4))
+
+
+CLOSED: dict[str, tuple[ea.Objective, set[str]]] = {
+    "sft": (ea.SFT(1.0), {"cross_entropy"}),
+    "both likelihoods": (own(lambda lam: Linear(-1.0)(log_pi_w + 0.3 * log_pi_l)), {"cross_entropy"}),
+    "rising likelihood": (own(lambda lam: Linear(1.0)(log_pi_w)), set()),
+    "cpo": (ea.CPO(1.0), set()),
+    "expo": (ea.EXPO(1.0), set()),
+    "bradley_terry": (ea.BradleyTerry(0.5), {"log_odds"}),
+    "exponential": (own(lambda lam: Exponential()(0.5 * h)), {"log_odds"}),
+    "dpo": (ea.DPO(0.5), {"log_odds"}),
+    "f-dpo": (ea.FDPO(0.5), {"log_odds"}),
+    "f-dpo, chi-square": (ea.FDPO(0.5, "chi_square"), {"log_odds", "boundary"}),
+    "squares, chi-square": (own(lambda lam: Square()(linked(ea.ChiSquare()))), {"least_squares", "boundary"}),
+    "hinge, chi-square": (own(lambda lam: Hinge()(linked(ea.ChiSquare()))), set()),
+    "smoothed dpo": (ea.DPO(0.5, 0.1), set()),
+    "moved": (own(lambda lam: Logistic()(h - 1.0)), set()),
+    "held": (own(lambda lam: Logistic()(h), ea.ForwardKL()), set()),
+    "ipo": (ea.IPO(0.5), {"least_squares"}),
+    "two squares": (own(lambda lam: Square()(h - 0.3) + 2.0 * Square()(0.5 * hbar)), {"least_squares"}),
+    "minus a square": (own(lambda lam: -1.0 * Square()(h)), set()),
+    "square of one": (own(lambda lam: Square()(log_pi_w)), set()),
+    "square, logistic": (own(lambda lam: Square()(h) + Logistic()(h)), set()),
+    "square, likelihood": (own(lambda lam: Square()(h) + Linear(-1.0)(log_pi_w)), set()),
+    "square, held": (own(lambda lam: Square()(h), ea.ForwardKL()), set()),
+    "squared errors": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h)), {"squared_error"}),
+    "squared errors, halved": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(0.5 * h)), set()),
+    "squared errors, moved": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h - 0.5)), set()),
+    "squared errors, relative": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(hbar)), set()),
+    "squared errors, likelihood": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h) + Linear(-1.0)(log_pi_w)), set()),
+    "squared errors, logistic": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h) + Logistic()(h)), set()),
+    "two squared errors": (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h) + SquaredSigmoid(0.1, 0.9)(h)), set()),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_which_closed_form_accepts(name: str) -> None:
+    """Each what it solves, and nothing beside that; of what it accepts no other method finds a lower value."""
+    objective, accepted = CLOSED[name]
+    bandit = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
+    lam = np.array([objective.lam])
+    likelihood = structures(objective, bandit, lam, data_of(objective, bandit)).likelihood
+    problem = Problem.cut(objective, bandit, range(3), np.zeros(1, dtype=np.intp), lam, likelihood)
+    rooms = (cross_entropy, log_odds_method, least_squares, squared_error, boundary)
+    assert {m.__name__.split(".")[-1] for m in rooms if m.accepts(problem)} == accepted
+    assert not two_responses.accepts(problem)
+    if accepted:
+        found = ea.solve(objective, bandit)
+        searched = ea.solve(objective, bandit, "multistart")
+        assert found.status == "optimal" and found.value <= searched.value + 1e-12
+        np.testing.assert_allclose(found.policy, searched.policy, atol=1e-6)
+
+
+def test_two_responses_of_one_log_ratio() -> None:
+    """Logistic and squared errors of h itself, with a likelihood or a pull or not; by their stationary point."""
+    bandit = ea.Bandit([0.3, 0.7], [0.6, 0.4])
+    for made, accepted in (
+        (ea.EXPO(0.4), True),
+        (own(lambda lam: Logistic()(h)), True),
+        (own(lambda lam: Logistic(0.8, 0.1)(h) + 0.5 * Linear(-1.0)(log_pi_w)), True),
+        (own(lambda lam: SquaredSigmoid(0.8, 0.2)(h)), True),
+        (ea.BradleyTerry(0.5), False),
+        (ea.DPO(1.0), False),
+        (own(lambda lam: Logistic()(h - 0.2)), False),
+        (own(lambda lam: Square()(h)), False),
+        (own(lambda lam: Logistic()(h), ea.ReverseKL()), False),
+    ):
+        lam = np.array([made.lam])
+        likelihood = structures(made, bandit, lam, data_of(made, bandit)).likelihood
+        problem = Problem.cut(made, bandit, range(2), np.zeros(1, dtype=np.intp), lam, likelihood)
+        assert two_responses.accepts(problem) == accepted, made
+        if accepted:
+            found = ea.solve(made, bandit)
+            assert found.status == "optimal" and found.error_bound < 1e-13 and found.iterations == 0
+            at = found.log_policy[0] - found.log_policy[1]
+
+            def risk(t: float, made: Any = made) -> float:
+                return float(ea.risk(made, bandit, -np.logaddexp(0, [-t, t])))
+
+            assert abs(risk(at + 1e-5) - risk(at - 1e-5)) / 2e-5 < 1e-9 and risk(at + 1e-2) > risk(at) < risk(at - 1e-2)

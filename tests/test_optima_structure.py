@@ -243,9 +243,9 @@ def test_what_a_regulariser_holds_inside() -> None:
     js, mixed, kl = ea.JensenShannon(), ea.MixedChiSquare(), ea.ReverseKL()
     for step in (0.3, 0.5, 0.7, 1.0, 2.0):
         facts = {d: Facts(Logistic()(step * h), d) for d in (js, mixed, kl, ea.Alpha(0.5), ea.Alpha(0.25))}
-        for divergence, own in facts.items():
+        for divergence, known in facts.items():
             alpha = divergence.alpha if isinstance(divergence, ea.Alpha) else None
-            assert _held_inside(own) == (step >= 1 if alpha is None else step > 1 - alpha), (divergence, step)
+            assert _held_inside(known) == (step >= 1 if alpha is None else step > 1 - alpha), (divergence, step)
         assert _held_inside(Facts(Logistic()(h) + Logistic()(step * h), kl)) == (step >= 1)
         for divergence in (None, ea.ChiSquare(), ea.ForwardKL()):
             assert not _held_inside(Facts(Logistic()(step * h), divergence))
@@ -256,7 +256,7 @@ def test_what_a_regulariser_holds_inside() -> None:
 
 
 def test_where_a_minimiser_is_known_to_exist() -> None:
-    """Convex ones wherever pieces are found; others where their slopes hold all that is compared; else it is not known."""
+    """Convex ones wherever pieces are found; others where slopes hold all that is compared; else it is not known."""
     ring = np.zeros((3, 3))
     ring[[0, 1, 2], [1, 2, 0]] = 1
     chain = np.zeros((3, 3))

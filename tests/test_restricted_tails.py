@@ -90,6 +90,20 @@ KEEP = [ReverseKL(), JensenShannon(), MixedChiSquare(), Alpha(0.5), Alpha(0.2)]
 LOSE = [ChiSquare(), ForwardKL(), Alpha(1.5)]
 
 
+def test_pairs_without_weight_hold_nothing_up() -> None:
+    """On the first prompt 0 and 1, which move apart slowly, are not compared; on the second they move apart fast."""
+    wins = np.zeros((2, 3, 3))
+    wins[0, 0, 2] = wins[1, 0, 1] = 1
+    bandit = ea.Bandit.from_counts(np.full((2, 3), 1 / 3), wins)
+    rise = np.array([[[0.0], [-1.0], [-3.0]], [[0.0], [-3.0], [-3.0]]])
+    for step, kept in ((0.5, True), (0.3, False)):
+        family = problems.restricted_family(
+            own(lambda lam, step=step: Logistic()(step * h), ReverseKL()), bandit, rise, 0.0
+        )
+        f = np.take_along_axis(rise[:, :, 0].T, family.cells.responses, 0)
+        assert held(family.cells, f) == kept
+
+
 def test_what_a_divergence_keeps() -> None:
     """Those with f'(0+) = -inf hold rewards; others nothing. Losses: at rates of at least (1 - a) g, downwards."""
     f = np.array([[0.0], [-1.0], [-3.0]])  # g = 1
