@@ -439,7 +439,7 @@ def test_one_more_step_where_the_bound_is_rough(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_said_of_searches() -> None:
-    """By table, in its order: tied, convex, converged, on the boundary, known to exist, vanishing, and nothing of these."""
+    """By table, in its order: tied, convex, converged, on the boundary, known to exist, vanishing, or none."""
     bandit = ea.Bandit([0.4, 0.35, 0.25], [0.5, 0.3, 0.2])
     convex, bent = (problems.problem(made, bandit) for made in (ea.BradleyTerry(1.0), ea.ORPO(1.0)))
     known = dataclasses.replace(bent, exists=np.array([True]))
