@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,13 @@ OTHER_TRAINERS = {
     **{"orpo": "(ORPO trainer)", "kto": "(KTO trainer)"},
 }
 
-M_OF_LAMBDA = {"0": lambda lam: 0.0, "1": lambda lam: 1.0, "λ": lambda lam: lam, "max(1, λ)": lambda lam: max(1.0, lam)}
+M_OF_LAMBDA = {
+    "0": lambda lam: 0.0,
+    "1": lambda lam: 1.0,
+    "λ": lambda lam: lam,
+    "max(1, λ)": lambda lam: max(1.0, lam),
+    "1 + λ + √(λ(1 - shift))/2": lambda lam: 1 + lam + math.sqrt(lam * (1 - ea.DPOShift.shift)) / 2,
+}
 
 HEAD = ("name", "class, options", "per pair", "TRL", "reads", "convex", "M", "source")
 

@@ -44,6 +44,19 @@ class Convex:
     divergence: tuple[mp.mpf, Callable[[mp.mpf], mp.mpf], Callable[[mp.mpf], mp.mpf]] | None = None
 
 
+@dataclass(frozen=True)
+class Margins:
+    """sum_k w_k -log sigma(scale sum_i c_ki log u_i) - sum_i t_i log pi_i: margins that are no log-ratios of a pair.
+
+    rows: (w_k, {i: c_ki}). relative: whether u are pi / pi_ref, or pi.
+    """
+
+    rows: list[tuple[mp.mpf, dict[int, mp.mpf]]]
+    scale: mp.mpf
+    relative: bool
+    target: list[mp.mpf]
+
+
 class NotUnique(Exception):
     """Of a problem that has many minimisers."""
 
@@ -79,6 +92,38 @@ def minimiser(problem: Convex, bandit: ea.Bandit, start: np.ndarray, digits: int
         reach = max(abs(s) for s in step)
         unit = max(problem.scale, 1) if any(problem.target) else problem.scale
         shorter = min(mp.mpf(1), 1 / (reach * unit)) if reach > 0 and not problem.quadratic else mp.mpf(1)
+        x = [x[0], *(x[k + 1] + shorter * step[k] for k in range(n - 1))]
+        if reach < mp.mpf(10) ** -(digits // 2) * max(1, abs(max(x, key=abs))):
+            return oracles.normalised(x)
+    raise Undecided("the oracle did not converge")
+
+
+def minimiser_of_margins(problem: Margins, bandit: ea.Bandit, start: np.ndarray, digits: int) -> Policy:
+    """As `minimiser`, with derivatives of each margin in the logits: c_k - C_k pi, and -C_k (diag pi - pi pi')."""
+    n, ref = bandit.n, oracles.reference_of(bandit)
+    logs = [mp.log(r) if problem.relative else mp.mpf(0) for r in ref]
+    x, total = [mp.mpf(float(t)) for t in start], mp.fsum(problem.target)
+    for _ in range(300):
+        pi = oracles.normalised(x)
+        own = [mp.log(p) - r for p, r in zip(pi, logs, strict=True)]
+        g = [total * pi[i] - problem.target[i] for i in range(n)]
+        hessian, shared = mp.zeros(n), total
+        for weight, c in problem.rows:
+            margin, of_all = problem.scale * mp.fsum(v * own[i] for i, v in c.items()), mp.fsum(c.values())
+            down = weight * problem.scale * oracles.sigma(-margin)
+            bend = down * problem.scale * oracles.sigma(margin)
+            rise = [c.get(i, mp.mpf(0)) - of_all * pi[i] for i in range(n)]
+            shared += down * of_all
+            for i in range(n):
+                g[i] -= down * rise[i]
+                for j in range(n):
+                    hessian[i, j] += bend * rise[i] * rise[j]
+        for i in range(n):
+            for j in range(n):
+                hessian[i, j] += shared * ((pi[i] if i == j else 0) - pi[i] * pi[j])
+        step = mp.lu_solve(hessian[1:, 1:], mp.matrix([-v for v in g[1:]]))
+        reach = max(abs(s) for s in step)
+        shorter = min(mp.mpf(1), 1 / (reach * max(problem.scale, 1))) if reach > 0 else mp.mpf(1)
         x = [x[0], *(x[k + 1] + shorter * step[k] for k in range(n - 1))]
         if reach < mp.mpf(10) ** -(digits // 2) * max(1, abs(max(x, key=abs))):
             return oracles.normalised(x)
@@ -285,10 +330,10 @@ def gaps(bandit: ea.Bandit) -> Callable[[int, int], mp.mpf]:
     return lambda i, j: rewards[i] - rewards[j]
 
 
-def to_rewards(bandit: ea.Bandit) -> tuple[Any, Any]:
-    """psi' and psi'' of (m - (r_i - r_j))^2."""
+def to_rewards(bandit: ea.Bandit, unit: float = 1.0) -> tuple[Any, Any]:
+    """psi' and psi'' of (m - (r_i - r_j)/unit)^2."""
     gap = gaps(bandit)
-    return lambda i, j, m: 2 * (m - gap(i, j)), lambda i, j, m: mp.mpf(2)
+    return lambda i, j, m: 2 * (m - gap(i, j) / mp.mpf(unit)), lambda i, j, m: mp.mpf(2)
 
 
 def soft_target(bandit: ea.Bandit, eta: float) -> tuple[Any, Any]:
@@ -307,6 +352,41 @@ def with_offset(bandit: ea.Bandit) -> tuple[Any, Any]:
         lambda i, j, m: -oracles.sigma(gap(i, j) - m),
         lambda i, j, m: oracles.sigma(m - gap(i, j)) * oracles.sigma(gap(i, j) - m),
     )
+
+
+def shifted(bandit: ea.Bandit, lam: float, shift: float) -> Margins:
+    """DPO-Shift's."""
+    w, s = oracles.wins(bandit), mp.mpf(shift)
+    every = itertools.permutations(range(bandit.n), 2)
+    rows = [(w[i, j], {i: mp.mpf(1), j: -s}) for i, j in every if w[i, j] > 0]
+    return Margins(rows, mp.mpf(lam), True, no_target(bandit))
+
+
+def fused(bandit: ea.Bandit, lam: float, alpha: float) -> Margins:
+    """WRPO's."""
+    a, rows = mp.mpf(alpha), []
+    for weight, t, i, j in _triples(bandit):
+        c = {i: mp.mpf(0), j: mp.mpf(-1), t: mp.mpf(0)}
+        c[t] += a
+        c[i] += 1 - a
+        rows.append((weight, c))
+    return Margins(rows, mp.mpf(lam), True, no_target(bandit))
+
+
+def with_gold(bandit: ea.Bandit, lam: float, alpha: float) -> Margins:
+    """TPO's."""
+    target, rows = no_target(bandit), []
+    for weight, t, i, j in _triples(bandit):
+        rows.append((weight, {i: mp.mpf(1), j: mp.mpf(-1)}))
+        target[t] += alpha * weight
+    return Margins(rows, mp.mpf(lam), False, target)
+
+
+def _triples(bandit: ea.Bandit) -> Iterator[tuple[mp.mpf, int, int, int]]:
+    found = bandit.triples
+    assert found is not None
+    for weight, t, i, j in zip(found.weight, found.third, found.winner, found.loser, strict=True):
+        yield mp.mpf(float(weight)), int(t), int(i), int(j)
 
 
 def with_weight(bandit: ea.Bandit) -> tuple[Any, Any]:
@@ -376,6 +456,17 @@ LOSSES: dict[str, tuple[Any, Any]] = {
         lambda b, lam: Convex(*soft_target(b, 0.75), mp.mpf(lam), True, no_target(b)),
     ),
     "odpo": (ea.ODPO, lambda b, lam: Convex(*with_offset(b), mp.mpf(lam), True, no_target(b))),
+    "rebel": (
+        ea.REBEL,
+        lambda b, lam: Convex(*to_rewards(b, lam), mp.mpf(1), True, no_target(b), True),
+    ),
+    "reward distillation": (
+        ea.RewardDistillation,
+        lambda b, lam: Convex(*to_rewards(b), mp.mpf(lam), True, no_target(b), True),
+    ),
+    "dpo-shift": (ea.DPOShift, lambda b, lam: shifted(b, lam, 0.75)),
+    "wrpo": (lambda lam: ea.WRPO(lam, alpha=0.125), lambda b, lam: fused(b, lam, 0.125)),
+    "tpo": (lambda lam: ea.TPO(lam, alpha=0.5), lambda b, lam: with_gold(b, lam, 0.5)),
     "madpo": (ea.MADPO, lambda b, lam: Convex(*with_weight(b), mp.mpf(lam), True, no_target(b))),
     "pessimistic dpo": (ea.PessimisticDPO, lambda b, lam: Convex(*logistic(), mp.mpf(0.1), True, _pulled(b, lam))),
     "sft": (ea.SFT, lambda b, lam: Convex(*logistic(0, 0), mp.mpf(1), False, won(b, 1.0))),
@@ -408,7 +499,12 @@ WITHOUT_BOUND = SEARCHED | {"explicit, alpha 2", "hinge"}
 """Where no error bound is known at all."""
 
 
-READ_REWARDS = ("rpo, squared", "rpo, backward", "odpo", "madpo")
+PARTLY = ("dpo-shift", "tpo", "wrpo")
+"""Where a bound is proven unless the Hessian is all but singular."""
+
+
+READ_REWARDS = ("rpo, squared", "rpo, backward", "odpo", "madpo", "rebel", "reward distillation")
+READ_TRIPLES = ("wrpo", "tpo")
 
 
 def stated(name: str, bandit: ea.Bandit, rng: np.random.Generator) -> ea.Bandit:
@@ -450,12 +546,25 @@ def drawn(name: str, count: int, wild: bool = True) -> Iterator[tuple[ea.Bandit,
     for k in range(count):
         n, smallest = int(rng.integers(2, 6)), 10 ** rng.uniform(-9 if wild else -4, -0.5)
         lam = float(10 ** rng.uniform(-8, 8) if wild else 10 ** rng.uniform(-3, 3))
+        if name in PARTLY:  # DPO-Shift's optimum has probabilities of exp(-1/lam)
+            lam = float(10 ** rng.uniform(-3, 4 if wild else 3))
+        if name in READ_TRIPLES:
+            yield _of_triples(rng, 10.0 if wild else 3.0), lam
+            continue
         if k % 3 == 0:
             counts = np.rint(10 ** rng.uniform(0, 6 if wild else 2, (n, n))) * (1 - np.eye(n))
             yield ea.Bandit.from_counts(problems.policy(rng, n, smallest), counts), lam
         else:
             q = problems.pairs(rng, n, problems.GRAPHS[k % 4], decades=10.0 if wild else 3.0)
             yield ea.Bandit(problems.policy(rng, n, smallest), problems.policy(rng, n, smallest), q), lam
+
+
+def _of_triples(rng: np.random.Generator, decades: float) -> ea.Bandit:
+    """Of three to five responses; every one loses to every other in some triple, so that there is a minimiser."""
+    n = int(rng.integers(3, 6))
+    every = [(int(rng.choice([t for t in range(n) if t != j])), i, j) for i, j in itertools.permutations(range(n), 2)]
+    weights = 10 ** rng.uniform(-decades / 2, decades / 2, len(every))
+    return ea.Bandit.from_triples(problems.policy(rng, n, 1e-4), every, weights=weights)
 
 
 @dataclass
@@ -510,16 +619,17 @@ class Tally:
             return posed
         if solution.status != expected:
             return None
-        return (
-            minimiser(posed, bandit, solution.log_policy, digits)
-            if isinstance(posed, Convex)
-            else posed(solution.log_policy)
-        )
+        if isinstance(posed, Convex | Margins):
+            solver = minimiser if isinstance(posed, Convex) else minimiser_of_margins
+            return solver(posed, bandit, solution.log_policy, digits)
+        return posed(solution.log_policy)
 
 
 def fixed_problems(name: str, share: float = 1.0) -> Tally:
     """All of `fixed` at all `LAMS`; a share of them, evenly."""
     tally, rng = Tally(), np.random.default_rng(0)
+    if name in READ_TRIPLES:
+        return tally
     every = [(where, bandit, digits, lam) for where, bandit, digits in fixed() for lam in LAMS]
     for where, bandit, digits, lam in every[:: max(1, round(1 / share))]:
         tally.add(name, stated(name, bandit, rng), lam, where, digits)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.bandit.comparisons import REWARDS
 from expo_analysis.bandit.files import read_named_bandits
 
 ROOT = Path(__file__).parents[1]
@@ -624,3 +625,11 @@ def test_names_of_parts_reach_the_command_line() -> None:
     ]
     [alone] = read_named_bandits(ROOT / "examples" / "policies.json")
     assert alone.responses is None and alone.prompts is None
+
+
+@pytest.mark.parametrize("names", REWARDS, ids=" ".join)
+def test_rewards_by_each_of_their_names(names: tuple[str, str]) -> None:
+    bandit = ea.Bandit.from_comparisons(
+        "uniform", frame(",".join(("chosen", "rejected", *names)), ("x", "y", 2.5, -1.0))
+    )
+    np.testing.assert_array_equal(bandit.rewards, [2.5, -1.0])

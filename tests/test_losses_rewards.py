@@ -468,3 +468,10 @@ def test_arithmetic_of_data() -> None:
     known["length_l"] = np.array([3.0])
     assert Own(1.0).data == ("length_l", "length_w", "reward_l", "reward_w")
     assert Own(1.0).loss(*HAND, **known) == pytest.approx(1.5 * (math.log(6) - 1) ** 2, rel=8 * EPS)
+
+
+def test_the_formula_without_its_data_says_what_it_reads() -> None:
+    with pytest.raises(
+        TypeError, match=r"^WRPO reads logp_t, ref_logp_t beside log-probabilities, in this order; got 0 of 2$"
+    ):
+        ea.WRPO(0.1).pair_loss(*np.log([[0.3], [0.2], [0.4], [0.1]]))

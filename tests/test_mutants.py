@@ -43,6 +43,7 @@ def plant(copy: Path, mutant: Mutant) -> None:
         compiled.unlink()
 
 
+@pytest.mark.slow
 def test_without_mutants_every_named_test_passes(copy: Path) -> None:
     tests = sorted({mutant.test for mutant in MUTANTS})
     done = run(copy, *tests)
@@ -50,7 +51,7 @@ def test_without_mutants_every_named_test_passes(copy: Path) -> None:
     assert f"{len(tests)} passed" in done.stdout
 
 
-FAST = MUTANTS[::13]
+FAST = MUTANTS[::20]
 """Each takes a process of its own: these on every run, all of them among the slow tests."""
 
 

@@ -297,6 +297,7 @@ COUNTS = ea.Bandit.from_counts(REFERENCE, np.ones((3, 3)) - np.eye(3))
         (lambda: sppo(CYCLE, REFERENCE, 1.0, -1), "rounds must be"),
         (lambda: nash_md(CYCLE, REFERENCE, 2.0, 1.0, 3), "eta must be"),
         (lambda: fixed_points(ea.RLHF(1.0), BANDIT), "objective must be a loss of pairs"),
+        (lambda: fixed_points(ea.AOT(1.0), BANDIT), "objective must be a loss of single pairs: AOT couples"),
         (lambda: fixed_points(ea.DPO(1.0), COUNTS), "bandit must state preferences"),
         (lambda: fixed_points(ea.DPO(1.0), ea.Bandit([REFERENCE] * 2, [REFERENCE] * 2)), "bandit must hold one prompt"),
         (lambda: xpo_cut([[0, 1], [1, 0]], REFERENCE, 1, 1), "wins must have shape"),

@@ -371,3 +371,9 @@ def test_a_loss_says_what_it_is():
     assert (facts(qpo)["psi"], facts(qpo)["mu"]) == ("square", "log")
     assert facts(ea.FDPO(1.0, divergence=ea.JensenShannon()))["divergence"] == "JensenShannon"
     assert facts(None) == {}
+
+
+def test_a_card_is_one_line_where_it_is_printed():
+    card = next(iter(cards().values()))
+    found = [verdict.decision for verdict in card.verdicts.values()]
+    assert repr(card).startswith(f"ReportCard({card.name!r}: {found.count('holds')} holds, ") and "\n" not in repr(card)

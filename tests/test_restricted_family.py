@@ -87,12 +87,12 @@ def test_the_basis_of_what_is_seen() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bounds_are_what_their_formula_says(name: str) -> None:
-    """At w that are off by far more than rounding: D = sqrt(g'H^-1 g) (-log(1 - delta)/delta), from 50-digit g and H."""
+    """At w that are off by more than rounding: D = sqrt(g'H^-1 g) (-log(1 - delta)/delta), from 50-digit g and H."""
     for seed in range(3):
         bandit, features = drawn([seed, *name.encode()])
         decay = (0.0, 0.2, 0.7)[seed]
         family = problems.restricted_family(objective(name, 0.6), bandit, features, decay)
-        w = ea.solve(objective(name, 0.6), bandit, features=features, decay=decay).weights + [2e-3, -1e-3]
+        w = ea.solve(objective(name, 0.6), bandit, features=features, decay=decay).weights + np.array([2e-3, -1e-3])
         gradient, hessian = decay * w, decay * np.eye(2)
         for x, share in enumerate(bandit.prompt_weights):
             theta = np.log(bandit.reference[x]) + features[x] @ w

@@ -15,6 +15,8 @@ from expo_analysis.losses.statistics import log_pi_w
 from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
+from expo_analysis.optima.restricted.line import OneLine
+from expo_analysis.optima.restricted.tails import Tail
 
 from . import problems
 
@@ -116,7 +118,7 @@ def test_third_derivatives_are_enclosed(name: str) -> None:
 def test_no_tail_is_lower_than_its_bound(name: str) -> None:
     """On both sides; and far out, without decay, the bound is what the objective tends to, or falls with it."""
     for seed in range(4):
-        bandit, line = line_of(name, seed, 0.0)
+        _, line = line_of(name, seed, 0.0)
         for sign in (1.0, -1.0):
             for start in (0.0, 0.5, 3.0, 30.0):
                 t = sign * (start + np.concatenate([[0.0], np.geomspace(1e-3, 300.0, 40)]))

@@ -383,10 +383,13 @@ def test_a_wider_rule_of_convexity_would_be_false(name: str) -> None:
 
 def test_a_wider_rule_of_self_concordance_would_be_false() -> None:
     """A convex loss of what is concave: psi's M times the coefficients, here 0.2, does not hold as for log-ratios."""
-    more = Logistic()(0.2 * log_pi_w - 0.1 * log_pi_l)
-    facts = Facts(more, None)
-    assert facts.convex and facts.self_concordance is None
-    assert largest_contradiction(Beyond(more))[1] > 0.8
+    for scale, negative in ((0.2, 0.5), (0.2, 0.0), (3.0, 0.7), (30.0, 0.2)):
+        more = Logistic()(scale * (log_pi_w - negative * log_pi_l))
+        facts = Facts(more, None)
+        assert facts.convex
+        assert facts.self_concordance == pytest.approx(scale + 1 + (scale * (1 - negative)) ** 0.5 / 2)
+        seen = largest_contradiction(Beyond(more))[1]
+        assert 0.8 < seen <= facts.self_concordance, (scale, negative)  # 0.8 is more than 0.2, psi's M by P
     for known, m in (
         (Logistic()(0.2 * h) + Linear(-1.0)(0.1 * log_pi_w), 1.0),
         (Logistic()(3.0 * h), 3.0),

@@ -11,8 +11,7 @@ multiply a row (1 where the column is absent).
   two scores, ``score_a, score_b`` (``score_left, score_right``; ``score1, score2``; ``home_score, away_score``): the
   higher won, equal ones tied.
 * ``chosen, rejected``: the first beat the second. Each prompt then has responses of its own, those that occur on it.
-  ``score_chosen, score_rejected`` or ``chosen_score, rejected_score`` are kept as rewards, averaged over the rows of
-  a response.
+  The scores of both, in columns named as one of `REWARDS`, are kept as rewards, averaged over the rows of a response.
 * ``ranking, response, rank``: a row for each response of a ranking; the smaller rank is the better, equal ones tied.
   Or ``ranking`` alone, a ranking in each row: ``anna > bob = carl > dora``. All pairs of a ranking count, each with
   the ranking's weight.
@@ -53,7 +52,13 @@ PAIRS = (
     Pair(("player1", "player2"), ("player1", "player2"), ("score1", "score2")),
     Pair(("home_team", "away_team"), ("home", "away"), ("home_score", "away_score")),
 )
-REWARDS = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"))
+REWARDS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("reward_chosen", "reward_rejected"),
+    ("chosen_reward", "rejected_reward"),
+)
+"""What the rewards of both responses are called, in files and in training data."""
 
 
 @dataclass(frozen=True, eq=False)

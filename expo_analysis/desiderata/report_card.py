@@ -40,6 +40,11 @@ class ReportCard:
     path: pd.DataFrame
     seconds: float
 
+    def __repr__(self) -> str:
+        found = [verdict.decision for verdict in self.verdicts.values()]
+        counts = ", ".join(f"{found.count(decision)} {decision}" for decision in SIGNS)
+        return f"ReportCard({self.name!r}: {counts}; to_markdown() shows what and why)"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, by desideratum."""
         return {key: verdict.to_dict() for key, verdict in self.verdicts.items()}

@@ -150,6 +150,9 @@ class PairObjective(Objective):
         terms = self.terms
         if terms is None:
             raise TypeError(f"terms of {type(self).__name__} must be a sum of terms, got None")
+        if len(data) != len(self.data):
+            reads = f"{type(self).__name__} reads {', '.join(self.data) or 'nothing'} beside log-probabilities"
+            raise TypeError(f"{reads}, in this order; got {len(data)} of {len(self.data)}")
         named = zip((*LOG_PROBABILITIES, *self.data), (logp_w, logp_l, ref_logp_w, ref_logp_l, *data), strict=True)
         value = terms.value(dict(named))
         for slot, logp in (("logp_w", logp_w), ("logp_l", logp_l)):

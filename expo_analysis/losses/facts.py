@@ -8,7 +8,14 @@ one that never decreases of a convex statistic; sums with non-negative weights o
 with derivative c along the logits, sum c = 0, D3 = psi''' (c'v)^2 (c'u) and |c'u| <= range(u) sum_{c_k > 0} c_k, so
 that M = M_psi sum_{c_k > 0} c_k. A log-probability is a logit minus a log-sum-exp, which has M = 1 (a third cumulant is
 at most the range times the variance); a straight line in it has the same. Sums with non-negative weights take the
-largest.
+largest. A psi that never increases, of a concave statistic s = sum c_k log pi_k, C = sum c > 0, has
+
+    D3[v,v,u] = psi''' s_v^2 s_u + psi'' (s_vv s_u + 2 s_vu s_v) + psi' s_vvu
+
+with s_vv = -C Var(v), |s_vu| <= C sd(v) range(u)/2, |s_vvu| <= C Var(v) range(u) and |s_u| <= P range(u), P the sum of
+the positive coefficients; and psi'' <= M_psi |psi'|, as psi'' falls by no more than exp(-M_psi) a unit and |psi'| is at
+least its integral. So M = M_psi P + 1 + sqrt(M_psi C)/2 will do: the last part is 2ab <= a^2 + b^2 for psi'' s_vu s_v.
+The same holds for a psi that never decreases of a convex statistic. [ours]
 
 **Scores.** Where all terms read mu(u_w) - mu(u_l) for one mu = f', and there is no regulariser, the objective is convex
 in the scores s = mu(u) if its psis are, for whatever mu.
@@ -368,8 +375,15 @@ def _concordance(term: BoundTerm) -> Any:
     psi, statistic = term.psi, term.statistic
     if bend(statistic, term.scale) == "affine":
         return None if psi.self_concordance is None else psi.self_concordance * abs(term.scale) * _steepness(statistic)
-    plain = all(atom.plain for _, atom in statistic.parts)
-    return 1.0 if plain and isinstance(psi, Linear) else None
+    if not all(atom.plain for _, atom in statistic.parts):
+        return None
+    if isinstance(psi, Linear):
+        return 1.0
+    if psi.self_concordance is None:
+        return None
+    m, size = psi.self_concordance, abs(term.scale)
+    total, positive = sum(c for c, _ in statistic.parts), _steepness(statistic)
+    return m * size * max(positive, positive - total) + 1 + (m * size * abs(total)) ** 0.5 / 2
 
 
 def _at_least_0(value: Any) -> bool:

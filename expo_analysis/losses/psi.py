@@ -336,7 +336,9 @@ class TargetKL(Psi):
 
     @property
     def slopes(self) -> Slopes:
-        return self._logistic.slopes
+        # a finite goal holds both sides, however little of it float64 can tell
+        tiny = np.where(np.isfinite(self.goal), np.finfo(np.float64).tiny, 0.0)
+        return -np.maximum(sigmoid(self.goal), tiny), np.maximum(sigmoid(-self.goal), tiny)
 
     @property
     def well(self) -> Well:

@@ -23,7 +23,7 @@ Slopes = tuple[Any, Any]
 
 
 class Well(NamedTuple):
-    """Where a psi has its only minimum, m = ``at``, and how steep it is around it.
+    """Where a psi has its only minimum, m = ``at``, falling all the way to it and rising from it, and how steep it is.
 
     below min(|m - at|, 1)^2 <= psi(m) - psi(at) for every m, and psi(m) - psi(at) <= above (m - at)^2 where |m - at| is
     at most 1. Numbers, or arrays like the parameters of the psi.

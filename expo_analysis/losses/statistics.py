@@ -211,6 +211,12 @@ class Statistic:
         total = total if is_number(scale, 1) else scale * total
         return total if is_number(offset, 0) else total - offset
 
+    def size(self, datum: Datum) -> Array:
+        """The sum of the moduli of what ``value`` is a sum of, where all atoms are plain: what its rounding goes by."""
+        centre, scale, offset = (evaluate(x, datum) for x in (self.centre, self.scale, self.offset))
+        read = sum(abs(c) * abs(datum[name]) for c, atom in self.parts for name in atom.reads)
+        return abs(scale) * (read + abs(centre)) + abs(offset)
+
     def _combined(self, datum: Datum) -> Array:
         total: Any = None
         for coefficient, atom in self.parts:

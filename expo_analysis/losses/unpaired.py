@@ -11,6 +11,7 @@ from ..bandit import Bandit
 from ..divergences import Divergence
 from .base import PairObjective
 from .data import of_datum
+from .of_pairs import OfPairs, can_be_of_pairs
 from .terms import Sum
 
 SHARES = {"w": of_datum("liked_w"), "l": of_datum("disliked_l")}
@@ -67,5 +68,7 @@ def stands_apart(objective: PairObjective) -> bool:
 
 
 def on(bandit: Bandit, objective: PairObjective) -> PairObjective:
-    """The objective as it is, or as one of single responses, where the bandit has these instead of pairs."""
-    return objective if bandit.liked is None or isinstance(objective, Unpaired) else Unpaired(objective.lam, objective)
+    """The objective as it is, or as one of what the bandit has: single responses, or pairs without a third response."""
+    if bandit.liked is not None and not isinstance(objective, Unpaired):
+        return Unpaired(objective.lam, objective)
+    return OfPairs(objective.lam, objective) if bandit.triples is None and can_be_of_pairs(objective) else objective

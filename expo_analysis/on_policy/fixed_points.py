@@ -40,6 +40,7 @@ from .._types import Floats
 from ..bandit import Bandit
 from ..losses import PairObjective
 from ..losses.responses import at_ends, refuse_undefined, response_data
+from ..losses.risk import refuse_coupled
 
 RESTS = 1e-10
 """Each entry of the gradient, relative to the moduli of its parts and slopes, at which training counts as at rest."""
@@ -85,6 +86,7 @@ class OnPolicy:
             raise ValueError(f"bandit must hold one prompt, got {self.bandit.prompts}: take them one by one")
         if self.bandit.counts is not None:
             raise ValueError("bandit must state preferences, as new pairs are drawn all the time; it holds win counts")
+        refuse_coupled(self.objective)
         refuse_undefined(self.objective, self.bandit, self.bandit.wins > 0)
 
     @cached_property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from .._types import Floats, Indices, Mask
+from ..bandit.rankings import Triples
 from ..losses.statistics import THIRD
 
 
@@ -88,6 +90,21 @@ class Edges:
 
     def _sums(self, row: Indices, entry: Floats, rows: int) -> csr_array:
         return csr_array((entry, (row, np.arange(len(row)))), shape=(rows, len(row)))
+
+
+def edges_of_wins(wins: Floats) -> tuple[Edges, Floats]:
+    """Those of pairs, with weights (E, B), from wins (n, n, B)."""
+    edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+    return edges, wins[edges.winner, edges.loser]
+
+
+def edges_of_triples(triples: Triples, n: int, members: Indices, rows: Any) -> tuple[Edges, Floats]:
+    """The triples among these responses of n, as edges of their places, and weights (E, B)."""
+    place = np.full(n, -1)
+    place[members] = np.arange(len(members))
+    ends = [place[end] for end in (triples.winner, triples.loser, triples.third)]
+    inner = np.logical_and.reduce([end >= 0 for end in ends])
+    return Edges(len(members), *(end[inner] for end in ends)), triples.weight.reshape(-1, len(inner))[rows][:, inner].T
 
 
 @lru_cache(maxsize=16)

@@ -44,21 +44,27 @@ class Found:
         return Found(**merged)
 
 
+HIDDEN = "the lowest value to rounding, which is too large against the curvature to tell how far the minimiser is"
+"""Of a convex problem whose error bound could not be proven: preferences of 1e-100 hold a policy only by 1e-100."""
+
+
 def judged(
     log_policy: Floats,
     bound: Floats,
     steps: Indices | None = None,
     converged: Mask | None = None,
 ) -> Found:
-    """Optimal where an error bound proves it, or where the method of a convex problem converged; failed elsewhere."""
+    """Optimal where an error bound proves it, best found where the method of a convex problem converged without; failed
+    elsewhere.
+    """
     size = len(bound)
     steps = np.zeros(size, dtype=np.intp) if steps is None else steps
     converged = np.ones(size, dtype=bool) if converged is None else converged
     proven = np.isfinite(bound)
     status, certificate, message = texts(Status.OPTIMAL, size), texts(Certificate.ERROR_BOUND, size), texts("", size)
     if not proven.all():
-        certificate[~proven] = Certificate.CONDITIONS
-        message[~proven] = "the minimiser, but rounding is too large against the curvature to prove an error bound"
+        status[~proven], certificate[~proven] = Status.BEST_FOUND, Certificate.CONDITIONS
+        message[~proven] = HIDDEN
         lost = ~proven & ~converged
         status[lost], certificate[lost] = Status.FAILED, Certificate.NONE
         message[lost] = "Newton's method ran out of steps; the policy is its last iterate"

@@ -37,7 +37,7 @@ def formula_rounding(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
             edges = problem.edges
             d = (moved[edges.winner] - moved[edges.loser]) - (x[edges.winner] - x[edges.loser])
             curved = np.maximum(np.abs(second), np.abs(bend))
-            smooth = np.abs(d) * curved * np.minimum((m * d) ** 2, 1.0)  # what curvature may change on the way
+            smooth = np.abs(d) * curved * np.minimum(np.abs(m * d), 1.0) ** 2  # what curvature may change on the way
             left = np.abs(slope - first - d * (second + bend) / 2) - smooth
             rounding = 4e-16 * (np.abs(x[edges.winner]) + np.abs(x[edges.loser]) + 2) * curved
             # beyond a step of 1/M curvature may rise and fall in between, and tells nothing
@@ -64,7 +64,7 @@ def formula_rounding_of_ends(
             _, slopes, bends = derivatives(loss, *moved)
             reach = np.abs(d[0]) + np.abs(d[1])
             curved = bend + sum(np.abs(bends[i][j]) for i in range(2) for j in range(2))
-            slack = reach * curved * np.minimum((m * reach) ** 2, 1.0)
+            slack = reach * curved * np.minimum(m * reach, 1.0) ** 2
             slack = slack + 4e-16 * (np.abs(ends[0]) + np.abs(ends[1]) + 2) * curved
             for i in range(2):
                 expected = sum(d[j] * (second[i][j] + bends[i][j]) / 2 for j in range(2))
@@ -96,7 +96,7 @@ def divergence_rounding(problem: Problem, x: Floats) -> DivergenceRounding:
             moved = log_policy + step
             slope, bend = derivatives(moved, problem.log_reference)
             d, curved = moved - log_policy, np.abs(second) + np.abs(bend)
-            slack = np.abs(d) * curved * np.minimum(d**2, 1.0) + 4e-16 * (np.abs(log_policy) + 2) * curved
+            slack = np.abs(d) * curved * np.minimum(np.abs(d), 1.0) ** 2 + 4e-16 * (np.abs(log_policy) + 2) * curved
             worst = np.maximum(worst, np.abs(slope - first - d * (second + bend) / 2) - slack)
     policy, first, second = np.exp(log_policy), np.abs(first), np.abs(second)
     logs = 8 + problem.n + np.abs(log_policy) + 2 * np.abs(x) + np.abs(problem.log_reference)

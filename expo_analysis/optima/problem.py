@@ -38,7 +38,7 @@ from ..losses.responses import at_ends, reads_third, response_data, reward_of
 from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
 from .choices import ChoicePart, choices_among
-from .edges import Edges
+from .edges import Edges, edges_of_triples, edges_of_wins
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,12 +299,7 @@ class Problem:
         mass = reference.sum(axis=0)
         of_responses = {kind: own(values) for kind, values in response_data(objective, bandit, rows).items()}
         log_reference, log_mass = np.asarray(np.log(reference / mass)), None if k == n else np.log(mass)
-        if triples is None:
-            edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
-            weight = wins[edges.winner, edges.loser]
-        else:
-            edges = Edges(n, triples.winner, triples.loser, triples.third)
-            weight = triples.weight.reshape(-1, len(triples.third))[rows].T
+        edges, weight = edges_of_wins(wins) if triples is None else edges_of_triples(triples, n, members, rows)
         facts = objective.facts_at(_datum(objective, edges, log_reference, log_mass, of_responses))
         pulls = isinstance(objective, PairObjective) and type(facts.regulariser) is ForwardKL
         return cls(

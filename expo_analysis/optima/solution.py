@@ -24,7 +24,8 @@ class Status(StrEnum):
     OPTIMAL = "optimal"
     """The minimiser, proven: by an error bound, or by the conditions for a minimum of a convex problem."""
     BEST_FOUND = "best_found"
-    """The lowest of many searches; nothing proves that there is nothing lower."""
+    """The lowest of many searches, of which nothing proves that there is nothing lower; or a minimum to rounding, which
+    hides how far the minimiser is."""
     NO_MINIMISER = "no_minimiser"
     """The infimum is not attained; ``certificate`` tells whether that is proven."""
     NOT_UNIQUE = "not_unique"

@@ -12,6 +12,7 @@ unless psi is flat from some margin on: then the infimum is attained.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,8 @@ from ..bandit.labels import Labels, called
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ..losses.base import Objective, RewardObjective
 from ..losses.data import Datum
-from ..losses.facts import Facts
-from ..losses.responses import response_data, reward_of
+from ..losses.facts import Facts, is_affine
+from ..losses.responses import edges_of, reads_third, response_data, reward_of
 from .recession import Structure, parts_of, whole, with_recession, with_signed_recession
 from .solution import Status
 
@@ -72,7 +73,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
         pull = (lams[:, None, None] * reference).reshape(-1, n)
         target = pull if target is None else target + pull
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
-    linked = bandit.pairs.reshape(prompts, n, n) > 0
+    linked = _linked(objective, bandit)
     known = _costs(facts, wins, linked)
     assumed = known is not None and _has_both_signs(facts)
     holds = linked if known is None or assumed else known[0] > 0
@@ -83,6 +84,19 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
             held_up = {prompt: _coercive(facts, wins[prompt], structure) for prompt in np.unique(at % prompts).tolist()}
             exists[at] = [held_up[prompt] for prompt in (at % prompts).tolist()]
     return Structures(groups, exists, likelihood, target, assumed)
+
+
+def _linked(objective: Objective, bandit: Bandit) -> Mask:
+    """Which responses are in one datum, (prompts, n, n)."""
+    linked = bandit.pairs.reshape(-1, bandit.n, bandit.n) > 0
+    if bandit.triples is None or not reads_third(objective):
+        return linked
+    winner, loser, third, weight = edges_of(objective, bandit)
+    linked = np.zeros_like(linked)
+    for prompt, used in enumerate(weight.reshape(-1, len(third)) > 0):
+        for one, other in itertools.permutations((winner[used], loser[used], third[used]), 2):
+            linked[prompt, one, other] = one != other
+    return linked
 
 
 def _grouped(holds: Mask, linked: Mask, held: Mask, lams: int) -> list[tuple[Structure, Indices]]:
@@ -206,7 +220,7 @@ def _splits(objective: Objective, facts: Facts, bandit: Bandit) -> bool:
         return bool(facts.link.mu_at_zero == -np.inf)
     if not (facts.regulariser is None or type(facts.regulariser) is ForwardKL):
         return False
-    return facts.log_ratio_only or not facts.general
+    return not facts.general or all(is_affine(term.statistic) for term in facts.terms)
 
 
 def describe(

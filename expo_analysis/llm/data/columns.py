@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ...bandit.comparisons import REWARDS
+
 COLUMNS = ("prompt", "chosen", "rejected")
 TOKEN_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
 SAMPLE_COLUMNS = ("reference_samples", "reference_sample_ids")
@@ -18,13 +20,7 @@ NAMED = (
 SYSTEM, JOINED = "__system__", "__joined__"
 """What a column of system messages is called once it was asked for, as one called system may be anything."""
 
-SCORES = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("reward_chosen", "reward_rejected"),
-    ("chosen_reward", "rejected_reward"),
-    ("margin",),
-)
+SCORES = (*REWARDS, ("margin",))
 """Columns of both responses' rewards, or of their difference, for losses that read them; the first that are there."""
 
 

@@ -33,9 +33,9 @@ METHODS: tuple[ModuleType, ...] = (
     linear_program,
     smoothing,
     kinked,
+    attained,
     newton,
     boundary,
-    attained,
     squared_error,
     multistart,
 )

@@ -6,6 +6,12 @@ its terms' least values by eps = sum_k weight_k above_k rho_k^2 at most. Whereve
 delta_k = sqrt(eps / (weight_k below_k)) (see `Well`), as long as these are below 1. If margins tell log pi up to a
 constant, that set is bounded, so that a minimiser exists, and it lies within |A^+| (rho + delta) of the policy found,
 A the matrix of the margins in log pi. [ours]
+
+**Pairs need no curvature**, which underflows where sigmoids saturate. Let all terms be of log-ratios over connected
+pairs, with |m_k - m*_k| <= rho_k at the policy found, and let d be the difference in logits of any other. If d has a
+gap between two neighbours in size that is larger than rho_k/|scale_k| of every pair across it, then all these margins
+are beyond m*_k on the side on which closing the gap lowers psi, and no other margin changes. So there is a minimiser,
+and every minimiser is within (n - 1) max rho_k/|scale_k| in range. [ours]
 """
 
 from __future__ import annotations
@@ -17,9 +23,10 @@ from scipy.special import logsumexp
 
 from ..._types import Floats
 from ...losses.data import evaluate
+from ...losses.facts import of_log_ratio
 from ...losses.psi import Well
 from ...losses.terms import Term, bound
-from ..certificate import UNIT
+from ..certificate import UNIT, policy_error
 from ..found import Found, judged
 from ..problem import Problem
 
@@ -28,13 +35,19 @@ ENOUGH = 1e-6
 """Error bounds above this are no closed form: the margins that the terms want do not fit together."""
 
 
+LARGEST = 10**7
+"""Of the dense matrix of a term's margins in log pi; beyond it other methods are faster, if they know the loss."""
+
+
 def accepts(problem: Problem) -> bool:
     """Terms of log-probabilities, each with a `Well`, and nothing else."""
     terms = problem.facts.terms
     plain = all(atom.plain for term in terms for _, atom in term.statistic.parts)
     whole = problem.log_mass is None or problem.facts.log_ratio_only
-    alone = problem.target is None and problem.divergence is None and problem.choices is None and problem.link is None
-    return bool(terms.terms) and plain and whole and alone and all(_well(problem, term) is not None for term in terms)
+    alone = problem.target is None and problem.divergence is None and problem.choices is None
+    small = len(problem.edges.winner) * problem.n <= LARGEST
+    known = plain and whole and alone and small
+    return bool(terms.terms) and known and all(_well(problem, term) is not None for term in terms)
 
 
 def solve(problem: Problem) -> Found:
@@ -46,7 +59,8 @@ def solve(problem: Problem) -> Found:
     moved = np.concatenate([(well.at - m) / scale for m, scale, well, *_ in _margins(problem, start)])
     log_policy = start + inverse @ moved
     log_policy = log_policy - logsumexp(log_policy, axis=0)
-    error = _bound(_margins(problem, log_policy), inverse)
+    margins = _margins(problem, log_policy)
+    error = np.fmin(_bound(margins, inverse), _by_gaps(problem, margins, log_policy))
     proven = known & (error < ENOUGH)
     found = judged(log_policy, np.where(proven, error + 4 * problem.n * UNIT, np.nan))
     found.message[proven] = "the minimiser, as every term is at its least there"
@@ -74,6 +88,18 @@ def _bound(margins: list[tuple[Any, ...]], inverse: Floats) -> Floats:
     return np.where((delta < 1).all(axis=0) & np.isfinite(moved), moved, np.inf)
 
 
+def _by_gaps(problem: Problem, margins: list[tuple[Any, ...]], log_policy: Floats) -> Floats:
+    """The bound of pairs, (B,); inf where some term is of no pair, or some pair has no weight."""
+    if not all(of_log_ratio(term.statistic) for term in problem.facts.terms):
+        return np.full(problem.size, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = [(np.abs(m - well.at) + 16 * UNIT * size) / np.abs(scale) for m, scale, well, _, size in margins]
+        gap = np.max([gap.max(axis=0) for gap in gaps], axis=0)
+    weighted = np.all([(weight > 0).all(axis=0) for *_, weight, _ in margins], axis=0)
+    error = policy_error(np.exp(log_policy), (problem.n - 1) * gap + 4 * UNIT * np.abs(log_policy).max(axis=0))
+    return np.where(weighted & np.isfinite(error), error, np.inf)
+
+
 def _margins(problem: Problem, log_policy: Floats) -> list[tuple[Floats, Floats, Well, Floats, Floats]]:
     """(m, scale, well, weight, size) of each term, (E, B) each; size is what the rounding of m is relative to."""
     found = []
@@ -83,9 +109,7 @@ def _margins(problem: Problem, log_policy: Floats) -> list[tuple[Floats, Floats,
     for term in problem.facts.terms:
         well, statistic = _well(problem, term), term.statistic
         assert well is not None
-        scale, centre, offset = (evaluate(x, datum) for x in (statistic.scale, statistic.centre, statistic.offset))
-        read = sum(abs(c) * np.abs(datum[name]) for c, atom in statistic.parts for name in atom.reads)
-        size = np.abs(scale) * (read + np.abs(centre)) + np.abs(offset) + np.abs(well.at)
+        scale, size = evaluate(statistic.scale, datum), statistic.size(datum) + np.abs(well.at)
         weight = problem.weight * evaluate(term.weight, datum)
         arrays = (np.broadcast_to(x, shape) for x in (statistic.value(datum), scale))
         spread = Well(*(np.broadcast_to(x, shape) for x in well))

@@ -3,7 +3,8 @@
 If |D3 f[v,v,u]| <= M range(u) D2 f[v,v] (`Problem.concordance`), then along the Newton direction d the second
 derivative grows by at most exp(t M range(d)). With r = M range(d), the full step therefore lowers f by at least
 (1 - (exp(r) - 1 - r) / r^2) d'Hd, which is positive for r <= 1; beyond that the step t = log(1 + r) / r, which
-minimises the upper bound on f, is taken. Either way every step descends, without a line search.
+minimises the upper bound on f, is taken. Either way every step descends, without a line search; what has not ended
+after `PATIENCE` steps is searched along the line.
 (Generalised self-concordance: Bach 2010, "Self-concordant analysis for logistic regression"; Sun and Tran-Dinh 2019.)
 """
 
@@ -15,9 +16,9 @@ import numpy as np
 
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective, RewardObjective
+from ..apart_certificate import apart_error, known
 from ..certificate import last_step
 from ..derivatives import expand, log_softmax, softmax, value
-from ..formula_certificate import formula_error
 from ..found import VANISHED, Found, judged
 from ..laplacian import eliminate
 from ..problem import Problem
@@ -35,6 +36,10 @@ ROUGH = 1e-12
 
 KEPT = 0.9
 """What has ended is left out of the batch only when no more than this share is left to run: copying takes time too."""
+
+
+PATIENCE = 30
+"""Steps after which longer ones than the bound on curvature allows are tried, too, by what they make of the value."""
 
 
 NAME = "newton"
@@ -72,10 +77,11 @@ def _of_formula(problem: Problem, x: Floats, steps: Indices, converged: Mask) ->
     elimination = eliminate(local.curvature)
     step = elimination.solve(-local.gradient)
     x, steps = x + np.where(elimination.positive_definite & np.isfinite(step).all(axis=0), step, 0.0), steps + 1
-    found = judged(log_softmax(x), formula_error(problem, x), steps, converged)
-    unproven = (found.status == Status.OPTIMAL) & np.isnan(found.bound)
-    found.certificate[unproven] = Certificate.CONDITIONS
-    found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
+    found = judged(log_softmax(x), apart_error(problem, x), steps, converged)
+    if not known(problem):
+        unproven = (found.status == Status.BEST_FOUND) & np.isnan(found.bound)
+        found.status[unproven], found.certificate[unproven] = Status.OPTIMAL, Certificate.CONDITIONS
+        found.message[unproven] = "the minimiser, as the objective is convex; no error bound is known for it"
     exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
     gone = (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists
     found.passed_on[:] = (found.status == Status.FAILED) | (np.isnan(found.bound) & gone)
@@ -106,6 +112,17 @@ def preferred(problem: Problem) -> Floats:
     return np.asarray((wins / np.where(total > 0, total, 1.0) + problem.reference) / 2)
 
 
+def _lowest(problem: Problem, at: Floats, direction: Floats, least: Floats) -> Floats:
+    """Of step lengths 1, ``least`` (B,) and between, those with the lowest values, (B,).
+
+    M is that of the steepest part: where that part is saturated, curvature changes by far less than M allows.
+    """
+    lengths = np.stack([least, least**0.75, least**0.5, least**0.25, np.ones_like(least)])
+    values = np.stack([value(problem, at + length * direction) for length in lengths])
+    best = np.where(np.isfinite(values), values, np.inf).argmin(axis=0)
+    return np.take_along_axis(lengths, best[None], axis=0)[0]
+
+
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def newton(problem: Problem, start: Floats) -> tuple[Floats, Indices, Mask]:
     """Minimise from ``start`` (n, B). Returns logits (n, B), steps taken (B,) and whether each converged (B,)."""
@@ -129,7 +146,8 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, Indices, Mask]:
         size = scaled if np.any(concordance) else reach / (1.0 + np.ptp(at, axis=0))
         long = scaled > 1.0
         if long.any():
-            direction *= np.where(long, np.log1p(scaled) / np.where(long, scaled, 1.0), 1.0)
+            shorter = np.where(long, np.log1p(scaled) / np.where(long, scaled, 1.0), 1.0)
+            direction *= shorter if step <= PATIENCE else _lowest(part, at, direction, shorter)
         at = at + direction
         done = size * np.fmax(size, (size / smallest) ** 2) <= TOLERANCE
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge

@@ -13,9 +13,9 @@ import numpy as np
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, PairObjective, RewardObjective
+from .. import apart_certificate
 from ..certificate import UNIT, PairRounding, rounding_errors, sums_at_responses
 from ..derivatives import Expansion, expand, gradient_size, log_softmax, softmax, through_softmax, value
-from ..formula_certificate import rounding_of_formula
 from ..laplacian import incidence, pairs
 from ..measured import divergence_rounding
 from ..problem import Problem
@@ -100,7 +100,7 @@ class PairCells:
         return (
             problem.concordance is not None
             and (self._of_log_ratios or problem.divergence is None)
-            and (self._of_log_ratios or (problem.is_formula and problem.facts.convex))
+            and (self._of_log_ratios or apart_certificate.known(problem))
         )
 
     @property
@@ -115,7 +115,7 @@ class PairCells:
         local = expand(problem, x)
         nothing = np.zeros_like(local.curvature)
         if not self._of_log_ratios:
-            per_response, blur = rounding_of_formula(problem, x)
+            per_response, blur = apart_certificate.rounding(problem, x, local)
             weights = local.curvature * (1 - 1e-6) - blur
             return LogitErrors(local.gradient, weights, nothing, per_response, nothing, np.abs(per_response) / UNIT)
         rounding = PairRounding.of(problem, x)

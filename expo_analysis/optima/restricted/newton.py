@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._types import Floats, Indices, Mask
+from ..found import HIDDEN
 from ..solution import Certificate, Status
 from .cells import PairCells
 from .certificate import certify
@@ -41,8 +42,7 @@ def solve(family: Family, start: Floats) -> RestrictedFound:
     found.bounded(slice(None), proven)
     bounded = np.isfinite(np.where(family.shares > 0, proven.policies, 0.0)).all(axis=1)
     found.say(bounded, Status.OPTIMAL, Certificate.ERROR_BOUND, "the minimiser")
-    text = "the minimiser, but rounding is too large against the curvature to prove an error bound"
-    found.say(~bounded & converged, Status.OPTIMAL, Certificate.CONDITIONS, text)
+    found.say(~bounded & converged, Status.BEST_FOUND, Certificate.CONDITIONS, HIDDEN)
     found.message[~bounded & ~converged] = "Newton's method ran out of steps; w is its last iterate"
     found.passed_on[:] = ~bounded
     return found
