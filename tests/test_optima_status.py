@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.optima.found import judged
+from expo_analysis.optima.found import HIDDEN, judged
 from expo_analysis.optima.solution import Certificate, Status
 from expo_analysis.optima.solve import _Flat
 
@@ -160,15 +160,15 @@ def test_what_is_put_together_of_pieces() -> None:
     np.testing.assert_allclose(np.exp(flat.log_policy[3]), [0.1, 0.1, 0, 0], atol=1e-16)
     assert flat.iterations[at].tolist() == [4, 9] and flat.error_bound[1] == pytest.approx(4e-4, rel=1e-9)
     assert flat.error_bound[1] > 4e-4 and np.isnan(flat.error_bound[3])
-    assert flat.status[at].tolist() == ["optimal", "optimal"]
+    assert flat.status[at].tolist() == ["optimal", "best_found"]
     assert flat.certificate[at].tolist() == [Certificate.ERROR_BOUND, Certificate.CONDITIONS]
-    assert flat.message[1] == "the minimiser" and flat.message[3].startswith("the minimiser, but rounding")
+    assert flat.message[1] == "the minimiser" and flat.message[3] == HIDDEN
     second = judged(np.log([[0.5, 0.5], [0.5, 0.5]]), np.array([2e-3, 1e-3]), np.array([2, 11]))
     second.status[0], second.certificate[0], second.message[0] = Status.NOT_UNIQUE, Certificate.THEOREM, "many"
     flat.put(at, np.array([0.6, 0.8]), np.array([[0, 2], [1, 3]]), second, whole=False)
     np.testing.assert_allclose(np.exp(flat.log_policy[at]).sum(axis=1), 1.0)
     assert flat.iterations[at].tolist() == [4, 11]
-    assert flat.status[at].tolist() == ["not_unique", "optimal"] and flat.certificate[1] == Certificate.THEOREM
+    assert flat.status[at].tolist() == ["not_unique", "best_found"] and flat.certificate[1] == Certificate.THEOREM
     assert flat.error_bound[1] == pytest.approx(4e-4 + 1.2e-3, rel=1e-9) and flat.message[1] == "many"
     third = judged(np.zeros((1, 2)), np.array([0.0, 0.0]))
     third.message[:] = "and more"
@@ -193,12 +193,16 @@ def test_what_is_found_in_turns() -> None:
     found = judged(
         np.zeros((2, 3)), np.array([1e-9, np.nan, np.nan]), np.array([1, 2, 3]), np.array([False, True, False])
     )
-    assert found.status.tolist() == ["optimal", "optimal", "failed"]
+    assert found.status.tolist() == ["optimal", "best_found", "failed"]
     assert found.certificate.tolist() == [Certificate.ERROR_BOUND, Certificate.CONDITIONS, Certificate.NONE]
-    assert found.message[0] == "" and "rounding is too large" in found.message[1] and "ran out" in found.message[2]
+    assert found.message[0] == "" and found.message[1] == HIDDEN and "ran out" in found.message[2]
     assert not found.passed_on.any()
     other = judged(np.ones((2, 1)), np.array([0.5]), np.array([7]))
     both = found.merged(other, np.array([False, False, True]))
     assert both.log_policy.tolist() == [[0, 0, 1], [0, 0, 1]] and both.steps.tolist() == [1, 2, 7]
-    assert both.status.tolist() == ["optimal"] * 3 and both.bound[2] == 0.5 and found.steps.tolist() == [1, 2, 3]
-    assert judged(np.zeros((2, 1)), np.array([np.nan])).status.tolist() == ["optimal"]
+    assert (
+        both.status.tolist() == ["optimal", "best_found", "optimal"]
+        and both.bound[2] == 0.5
+        and found.steps.tolist() == [1, 2, 3]
+    )
+    assert judged(np.zeros((2, 1)), np.array([np.nan])).status.tolist() == ["best_found"]

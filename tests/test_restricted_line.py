@@ -15,8 +15,6 @@ from expo_analysis.losses.statistics import log_pi_w
 from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
-from expo_analysis.optima.restricted.line import OneLine
-from expo_analysis.optima.restricted.tails import Tail
 
 from . import problems
 

@@ -211,7 +211,6 @@ def test_which_kinks_are_understood() -> None:
         own(lambda lam: Hinge()(h) + Sigmoid()(h)),
         own(lambda lam: Hinge()(log_pi_w)),
         own(lambda lam: Hinge()(h) + -0.5 * Square()(h)),
-        own(lambda lam: Hinge()(h) + Logistic()(log_pi_w)),
         own(lambda lam: Logistic()(hbar + Statistic(((2.0, Shortfall("l")),)))),
     ]
     for objectives, understood_ in ((known, True), (unknown, False)):
