@@ -594,3 +594,36 @@ def test_two_responses_of_one_log_ratio() -> None:
                 return float(ea.risk(made, bandit, -np.logaddexp(0, [-t, t])))
 
             assert abs(risk(at + 1e-5) - risk(at - 1e-5)) / 2e-5 < 1e-9 and risk(at + 1e-2) > risk(at) < risk(at - 1e-2)
+
+
+def test_sharpened_multipliers_make_the_policy() -> None:
+    """On the kinks log-ratios are K exactly, and what multipliers push is what the policy has beyond its target."""
+    rng = np.random.default_rng(12)
+    met = 0
+    for k in range(6):
+        bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), 2))
+        objective = own(lambda lam, k=k: Hinge(0.4 + 0.3 * k)(h) + 0.5 * Linear(-1.0)(log_pi_w))
+        lam = np.array([objective.lam])
+        likelihood = structures(objective, bandit, lam, data_of(objective, bandit)).likelihood
+        problem = Problem.cut(objective, bandit, range(4), np.zeros(1, dtype=np.intp), lam, likelihood)
+        assert smoothing.accepts(problem)
+        (part,) = problem.parts
+        fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
+        kink = (part.psi.at + part.shift) / part.slope + 0.0 * part.weight
+        hinges = smoothing.Hinges(**fields, kink=kink, height=part.weight * part.slope)
+        x, bound, _ = smoothing.smoothed_optimum(hinges, problem.log_reference.copy())
+        excess = (kink - hinges.log_ratios(x))[:, 0]
+        on = np.abs(excess) < 1e-6
+        start = hinges.height[:, 0] * np.where(on, 0.5, excess > 0)
+        sharp = smoothing._sharpen(hinges, x[:, 0], start.copy())
+        assert sharp is not None
+        at, multipliers = sharp
+        policy = np.exp(at - np.logaddexp.reduce(at))
+        np.testing.assert_allclose(hinges.log_ratios(at[:, None])[on, 0], kink[on, 0], atol=1e-12)
+        pushed = (hinges.target + hinges.flow(multipliers[:, None]))[:, 0] / hinges.total[0]
+        np.testing.assert_allclose(pushed, policy, atol=1e-9)
+        assert ((multipliers >= 0) & (multipliers <= hinges.height[:, 0])).all()
+        np.testing.assert_array_equal(multipliers[~on], np.where(excess > 0, hinges.height[:, 0], 0.0)[~on])
+        met += int(on.sum())
+        assert bound[0] < 1e-6
+    assert met > 3

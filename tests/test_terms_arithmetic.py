@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.losses.data import evaluate, reference_log_ratio
+from expo_analysis.losses.data import Data, evaluate, reference_log_ratio
 from expo_analysis.losses.facts import Facts, bend, is_affine, is_likelihood, of_link, of_log_ratio
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import (
@@ -404,3 +404,10 @@ def test_defaults_of_losses(cls: Any) -> None:
     for name, default in DEFAULTS[cls].items():
         assert getattr(one, name) == default or str(default) in str(getattr(one, name)).lower()
     assert one == cls(0.5, **DEFAULTS[cls]) and one.lam == 0.5
+
+
+def test_the_references_log_ratio_is_written_with_its_sign() -> None:
+    backward = Data(lambda datum: datum["ref_logp_l"] - datum["ref_logp_w"], frozenset({"ref_logp_l", "ref_logp_w"}))
+    assert str(h - reference_log_ratio) == "h - h_ref"
+    assert str(h - backward) == "h + h_ref"
+    assert str(h - 0.5 * backward) == "h + h_ref/2"
