@@ -6,7 +6,8 @@
 
 1. The fast tests run once, with coverage, in a copy of the working tree: this tells which tests run each line, and how
    long each takes. A line that runs in a fixture belongs to all tests of the fixture's file; a line that runs at
-   import only (a default, a table, a decorator) belongs to all tests that run anything of its file.
+   import only (a default, a table, a decorator) belongs to all tests that run anything of its file, and to those of
+   ``ALL_FILES``, which look at the classes of every file.
 2. Places are drawn uniformly, without replacement, from all places in the rooms where one of cosmic-ray's operators
    in ``OPERATORS`` applies, and for each place one of those that apply: + - * / for one another, * for ``**``, ``&``
    for ``|``, a comparison for another, a number plus or minus 1, ``not`` put before a condition, ``and`` for ``or``,
@@ -15,12 +16,12 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it; otherwise its verdict is ``unclear``. A file of tests that cannot be loaded with the mutant has failed too. One
-   case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
-   many seconds of the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that
-   takes longer than most tests.
+   it, and also if the tests' modules can no longer be loaded; otherwise its verdict is ``unclear``. One case of each
+   test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so many seconds of
+   the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that takes longer than
+   most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
-   aside by name in equivalent_mutants.toml, each with its reason.
+   aside by name in equivalent_mutants.toml, or as one of the kinds that it names, each with its reason.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ OPERATORS = re.compile(
     r"|ReplaceOrWithAnd|ReplaceBreakWithContinue|ReplaceContinueWithBreak|NumberReplacer|ZeroIterationForLoop"
 )
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
+ALL_FILES = "tests/test_values.py"
 PATIENCE = 60.0
 
 
@@ -83,24 +85,26 @@ class Mutant:
 @dataclass(frozen=True)
 class Coverage:
     """The tests that run each line of each file, those of a whole file, the seconds that each test takes with its
-    fixtures, and the tests that fail as they are, which kill nothing."""
+    fixtures, the tests that fail as they are, which kill nothing, and those that look at all files."""
 
     lines: dict[str, dict[int, list[str]]]
     files: dict[str, list[str]]
     seconds: dict[str, float]
     failing: list[str] = field(default_factory=list)
+    of_all: list[str] = field(default_factory=list)
 
     def tests(self, mutant: Mutant, limit: float = math.inf) -> list[str]:
         """The tests of the mutant's line (of its file if the line runs at import only), up to so many seconds of them:
-        one case of each test first, the short ones before the long ones, and those of a file that take about the same
-        time together, as they may share a fixture."""
-        found = self.lines.get(mutant.file, {}).get(mutant.line) or self.files.get(mutant.file, [])
+        those that look at all files first, then one case of each test, short ones before long ones, and those of
+        a file that take about the same time together, as they may share a fixture."""
+        of_file = [*self.files.get(mutant.file, []), *self.of_all]
+        found = self.lines.get(mutant.file, {}).get(mutant.line) or of_file
         cases: Counter[str] = Counter()
         order = []
         for test in sorted(set(found) - set(self.failing), key=self.time):
             function = test.split("[")[0]
             octave = math.ceil(math.log2(max(self.time(test), 0.1)))
-            order.append((cases[function], octave, test.split("::")[0], test))
+            order.append((test not in self.of_all, cases[function], octave, test.split("::")[0], test))
             cases[function] += 1
         tests = [test for *_, test in sorted(order)]
         total = [0.0, *accumulate(self.time(test) for test in tests)]
@@ -114,7 +118,8 @@ class Coverage:
             for file, by in self.lines.items()
         }
         whole = {file: [test for test in tests if test in names or test in files] for file, tests in self.files.items()}
-        return replace(self, lines=lines, files=whole)
+        of_all = sorted(name for name in names if name.startswith(f"{ALL_FILES}::"))
+        return replace(self, lines=lines, files=whole, of_all=of_all)
 
     def time(self, test: str) -> float:
         """The seconds that a test takes, or all tests of a file."""
@@ -203,6 +208,24 @@ def equivalent() -> dict[tuple[str, str, str], str]:
     return {(one["file"], one["old"], one["new"]): one["reason"] for one in stated}
 
 
+def kinds() -> list[tuple[re.Pattern[str], re.Pattern[str], str, str]]:
+    """(file, old, new, reason) of kinds of mutants that change nothing wherever they are: what ``old`` matches becomes
+    ``new``, in files whose names have a match of ``file``, and the rest of the line stays."""
+    stated = tomllib.loads(EQUIVALENT.read_text())["kind"]
+    return [(re.compile(one.get("file", "")), re.compile(one["old"]), one["new"], one["reason"]) for one in stated]
+
+
+def of_a_kind(mutant: Mutant) -> bool:
+    """Whether a mutant is one of `kinds`."""
+    old = mutant.old
+    return any(
+        old[: match.start()] + match.expand(new) + old[match.end() :] == mutant.new
+        for file, pattern, new, _ in kinds()
+        if file.search(mutant.file)
+        for match in pattern.finditer(old)
+    )
+
+
 # --- tests ----------------------------------------------------------------------------------------------------------
 
 
@@ -279,22 +302,28 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     source = path.read_text()
     text = mutated(path, mutant.operator, mutant.occurrence)
     assert text is not None
+    modules = sorted({test.split("::")[0] for test in tests})
     options = ["-x", "--tb=no", *(f"--deselect={test}" for test in coverage.failing)]
     seconds = PATIENCE + 3 * sum(coverage.time(test) for test in tests)
     try:
         path.write_text(text)
         planted = warm.pytest(tree, tests, *options, seconds=seconds)
+        loaded = True
+        if planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            loaded = warm.pytest(tree, modules, "--collect-only", seconds=seconds).status == 0
+            if loaded:  # what a mutant calls differently is asked for by its function
+                tests = list(dict.fromkeys(test.split("[")[0] for test in tests))
+                planted = warm.pytest(tree, tests, *options, seconds=seconds)
     finally:
         path.write_text(source)
     if planted.status == 0:
         return "survived"
     by_time = planted.status is None
-    # What fails without the mutant, or is not found with it, says nothing; of a file that cannot be loaded with it, one
-    # test says whether it can without.
-    failed = [next((t for t in tests if t == node or t.startswith(f"{node}::")), node) for node in planted.failed]
-    without = warm.pytest(tree, tests if by_time else failed or tests[:1], *options, seconds=seconds)
-    not_found = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED) and not failed
-    if without.status != 0 or not_found:
+    # What fails without the mutant says nothing, nor does a test that is not found though its module can be loaded.
+    lost = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
+    known = [test if test in coverage.seconds else test.split("[")[0] for test in planted.failed] or tests[:1]
+    without = warm.pytest(tree, tests if by_time else known, *options, seconds=seconds)
+    if without.status != 0 or (loaded and lost):
         return "unclear"
     return "killed by time" if by_time else "killed"
 
@@ -341,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coverage = _coverage(given, trees[0])
         mutants = draw(trees[0], files, given.draw, given.seed)
         known = equivalent()
-        aside = [m for m in mutants if (m.file, m.old, m.new) in known]
+        aside = [m for m in mutants if (m.file, m.old, m.new) in known or of_a_kind(m)]
         mutants = [m for m in mutants if m not in aside]
         verdicts = []
         if mutants:

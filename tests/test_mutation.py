@@ -96,6 +96,21 @@ def test_a_file_that_cannot_be_loaded_with_a_mutant_has_failed(tree: Path) -> No
     assert mutation.verdict(warm, tree, replace(raised, occurrence=0), coverage) == "unclear"
 
 
+def test_what_cannot_be_loaded_is_killed_and_what_has_another_name_is_asked_by_its_function(tree: Path) -> None:
+    (tree / "room.py").write_text("SHARE = 4 / 2\nNAME = 2\n\n\ndef half(a):\n    return a / SHARE\n")
+    (tree / "tests" / "test_room.py").write_text(
+        "import pytest\n\nimport room\n\nROOM = 1 / (room.SHARE - 2 == 0)\n\n\n"
+        "@pytest.mark.parametrize('name', [room.NAME])\ndef test_half(name):\n    assert room.half(2) == 1\n"
+    )
+    coverage = mutation.measure(tree, ["room"], ["tests"], 1)
+    warm = Warm(tree, ["tests"])
+    found = {(m.line, m.new): m for m in mutation.draw(tree, [Path("room.py")], 1000, 0)}
+    verdicts = {key: mutation.verdict(warm, tree, mutant, coverage) for key, mutant in found.items()}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 1} == {"killed"}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 2} == {"survived"}
+    assert {verdict for (line, _), verdict in verdicts.items() if line == 6} == {"killed"}
+
+
 def test_what_fails_as_it_is_kills_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tree / "tests" / "test_room.py"
     file.write_text("from room import total\n\n\ndef test_false():\n    assert total(1) != total(1)\n")
@@ -146,6 +161,9 @@ def test_order_and_limit() -> None:
     every = ["b.py::two", "a.py::four", "a.py::one[1]", "b.py::three", "c.py", "a.py::one[2]"]
     assert coverage.tests(mutant) == every  # the second case of one comes last, a whole file takes 9 s
     assert coverage.among({"b.py::two", "c.py::six"}).tests(mutant) == ["b.py::two", "c.py"]
+    all_files = f"{mutation.ALL_FILES}::seven"
+    default = replace(mutant, line=2)
+    assert coverage.tests(default) == [] and coverage.among({all_files}).tests(default) == [all_files]
     assert coverage.tests(mutant, limit=1.0) == every[:3] and coverage.tests(mutant, limit=2.0) == every[:4]
 
 
@@ -153,6 +171,25 @@ def test_equivalent_ones_are_of_lines_that_exist() -> None:
     for (file, old, new), reason in mutation.equivalent().items():
         lines = [line.strip() for line in (mutation.ROOT / file).read_text().splitlines()]
         assert old in lines and new != old and reason, (file, old)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("y = x.reshape(len(x), -1).sum(axis=-1)", "y = x.reshape(len(x), - 2).sum(axis=-1)", True),
+        ("y = x.reshape(len(x), -1).sum(axis=-1)", "y = x.reshape(len(x), -1).sum(axis=- 2)", False),
+        ("y = x.reshape(len(x), -1)", "y = x.reshape(len(x), - 0)", False),
+        ("for a, b in zip(x, y, strict=True):", "for a, b in zip(x, y, strict=False):", True),
+        ("f(zip(x, y, strict=True), other=True)", "f(zip(x, y, strict=True), other=False)", False),
+    ],
+)
+def test_kinds_that_change_nothing(old: str, new: str, same: bool) -> None:
+    assert mutation.of_a_kind(mutation.Mutant("room.py", 1, "NumberReplacer", 0, old, new)) == same
+    first, last = "w = family.basis[0] @ z", "w = family.basis[ -1] @ z"  # of one problem, in some files
+    for file in ("restricted/line.py", "restricted/search.py"):
+        one = mutation.Mutant(f"expo_analysis/optima/{file}", 1, "NumberReplacer", 0, first, last)
+        assert mutation.of_a_kind(one) == ("line" in file)
+    assert all(reason for *_, reason in mutation.kinds())
 
 
 def test_the_copy_holds_what_git_would_add(tree: Path, tmp_path: Path) -> None:

@@ -172,3 +172,42 @@ def test_three_responses_on_which_losses_of_pairs_reverse() -> None:
     expected = (np.exp(-0.5) + 2 * np.exp(0.5)) / (np.exp(-0.5) + np.exp(0.5) + 1)
     assert found.policy @ reward == pytest.approx(expected, abs=1e-12)
     assert round(expected, 4) == 1.1993
+
+
+def test_every_field_of_a_batch() -> None:
+    """Three problems of two prompts, four responses, three parameters: bounds, verdicts and values are those alone."""
+    rng = np.random.default_rng(6)
+    reference, optimal = rng.dirichlet(np.ones(4), (2, 6))
+    shares, features = rng.dirichlet(np.ones(6)), rng.normal(size=(3, 2, 4, 3))
+    lams = np.array([2.0, 0.5, 2.0])
+    both = ea.Bandit(reference, optimal, prompt_weights=shares)
+    found = stepped_optima(ea.AuxDPO(1.0).with_lam(lams), both, features)
+    assert found.weights.shape == (3, 3) and found.log_policy.shape == (3, 2, 4)
+    for k in range(3):
+        rows = slice(2 * k, 2 * k + 2)
+        own = ea.Bandit(reference[rows], optimal[rows], prompt_weights=shares[rows] / shares[rows].sum())
+        alone = ea.solve(ea.AuxDPO(lams[k]), own, features=features[k])
+        for name, other in (
+            ("weights", "weights"),
+            ("weight_bounds", "weight_bounds"),
+            ("log_policy", "log_policy"),
+            ("value", "value"),
+            ("total", "total"),
+            ("bound", "error_bound"),
+        ):
+            np.testing.assert_allclose(getattr(found, name)[k], getattr(alone, other), rtol=1e-9, atol=1e-16)
+        assert found.status[k].tolist() == alone.status.tolist()
+        assert found.certificate[k].tolist() == alone.certificate.tolist() and found.message[k] == alone.message[0]
+        assert found.steps[k] == alone.iterations.max()
+        assert alone.total == pytest.approx(alone.value @ np.asarray(own.prompt_weights), rel=1e-13)
+        np.testing.assert_allclose(np.exp(alone.log_policy), alone.policy, rtol=1e-14)
+    assert np.isnan(found.direction).all() and found.direction.shape == (3, 3) and (found.agreeing == 1).all()
+    with pytest.raises(ValueError, match="features must have shape"):
+        stepped_optima(ea.AuxDPO(1.0), both, features[:2])
+    path = ea.solve_path(ea.AuxDPO(1.0), own, [0.5, 1.0, 2.0], features=features[2])
+    for k, lam in enumerate((0.5, 1.0, 2.0)):
+        alone = ea.solve(ea.AuxDPO(lam), own, features=features[2])
+        np.testing.assert_allclose(path[k].weights, alone.weights, rtol=1e-12)
+        np.testing.assert_allclose(path[k].weight_bounds, alone.weight_bounds, rtol=1e-9)
+        np.testing.assert_allclose(path[k].error_bound, alone.error_bound, rtol=1e-9)
+        assert path[k].total == pytest.approx(alone.total, rel=1e-13)

@@ -141,3 +141,17 @@ def test_bad_input(change: dict[str, object], message: str) -> None:
     good = {"policy": [0.5, 0.5], "optimal": [0.7, 0.3], "pairs": [[0, 0.5], [0.5, 0]], "lam": 1.0}
     with pytest.raises(ValueError, match=message):
         expo_chain(**(good | change))  # type: ignore[arg-type]
+
+
+def test_the_gap_is_the_least_rate_but_for_rest() -> None:
+    """By the eigenvalues of the generator itself, which is not symmetric; of two responses it is its trace."""
+    rng = np.random.default_rng(8)
+    for n in (2, 3, 6):
+        optimal, policy = rng.dirichlet(np.ones(n), 2)
+        q = rng.random((n, n))
+        q = (q + q.T) * (1 - np.eye(n))
+        chain = expo_chain(policy, optimal, q / q.sum(), 0.3)
+        rates = np.sort(np.linalg.eigvals(chain.generator).real)
+        assert chain.gap == pytest.approx(rates[1], rel=1e-10)
+        if n == 2:
+            assert chain.gap == pytest.approx(np.trace(chain.generator), rel=1e-10)

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.optima.found import HIDDEN, judged
 from expo_analysis.optima.solution import Certificate, Status
+from expo_analysis.optima.solve import _Flat
 
 from . import problems
 
@@ -143,3 +145,64 @@ def test_each_piece_says_what_is_open_in_it() -> None:
     message = ea.solve(ea.Hinge(1.0), ea.Bandit.from_counts([0.1, 0.2, 0.3, 0.4], counts)).message
     for part in ("components [0, 1], [2, 3]", "between responses [0], [1]", "between responses [2], [3]"):
         assert part in message
+
+
+def test_what_is_put_together_of_pieces() -> None:
+    """Masses times policies; errors weighed by masses; the worst status with what it rests on; messages in a row."""
+    flat = _Flat.empty(5, 4)
+    assert (flat.log_policy == -np.inf).all() and np.isnan(flat.reward).all() and np.isnan(flat.value).all()
+    at = np.array([1, 3])
+    flat.begin(at, Status.OPTIMAL, "the minimiser")
+    assert (flat.certificate[at] == Certificate.ERROR_BOUND).all() and flat.status[0] is None
+    first = judged(np.log([[0.25, 0.5], [0.75, 0.5]]), np.array([1e-3, np.nan]), np.array([4, 9]))
+    flat.put(at, np.array([0.4, 0.2]), np.array([[2, 0], [3, 1]]), first, whole=False)
+    np.testing.assert_allclose(np.exp(flat.log_policy[1]), [0, 0, 0.1, 0.3], atol=1e-16)
+    np.testing.assert_allclose(np.exp(flat.log_policy[3]), [0.1, 0.1, 0, 0], atol=1e-16)
+    assert flat.iterations[at].tolist() == [4, 9] and flat.error_bound[1] == pytest.approx(4e-4, rel=1e-9)
+    assert flat.error_bound[1] > 4e-4 and np.isnan(flat.error_bound[3])
+    assert flat.status[at].tolist() == ["optimal", "best_found"]
+    assert flat.certificate[at].tolist() == [Certificate.ERROR_BOUND, Certificate.CONDITIONS]
+    assert flat.message[1] == "the minimiser" and flat.message[3] == HIDDEN
+    second = judged(np.log([[0.5, 0.5], [0.5, 0.5]]), np.array([2e-3, 1e-3]), np.array([2, 11]))
+    second.status[0], second.certificate[0], second.message[0] = Status.NOT_UNIQUE, Certificate.THEOREM, "many"
+    flat.put(at, np.array([0.6, 0.8]), np.array([[0, 2], [1, 3]]), second, whole=False)
+    np.testing.assert_allclose(np.exp(flat.log_policy[at]).sum(axis=1), 1.0)
+    assert flat.iterations[at].tolist() == [4, 11]
+    assert flat.status[at].tolist() == ["not_unique", "best_found"] and flat.certificate[1] == Certificate.THEOREM
+    assert flat.error_bound[1] == pytest.approx(4e-4 + 1.2e-3, rel=1e-9) and flat.message[1] == "many"
+    third = judged(np.zeros((1, 2)), np.array([0.0, 0.0]))
+    third.message[:] = "and more"
+    flat.put(at, np.array([1.0, 1.0]), np.array([[0, 0]]), third, whole=True)
+    assert flat.message[1] == "many; and more" and flat.status[1] == "not_unique"
+    assert np.isnan(flat.reward).all() and np.isnan(flat.value).all()
+    flat.begin(at, Status.NO_MINIMISER, "none")
+    assert (flat.certificate[at] == Certificate.THEOREM).all() and (flat.log_policy[at] == -np.inf).all()
+    assert (flat.error_bound[at] == 0).all() and (flat.iterations[at] == 0).all()
+    known = dataclasses.replace(third, reward=np.array([[3.0, 4.0]]), value=np.array([0.5, 0.25]))
+    flat.put(at, np.array([1.0, 1.0]), np.array([[2, 1]]), known, whole=False)
+    assert np.isnan(flat.reward).all() and np.isnan(flat.value).all() and (flat.status[at] == "no_minimiser").all()
+    flat.put(at, np.array([1.0, 1.0]), np.array([[2, 1]]), known, whole=True)
+    assert flat.reward[1, 2] == 3.0 and flat.reward[3, 1] == 4.0 and flat.value[at].tolist() == [0.5, 0.25]
+    found = flat.verdicts((5,))
+    assert set(found) == {"value", "status", "message", "error_bound", "iterations", "certificate"}
+    assert found["value"].shape == (5,) and found["iterations"][0] == 0
+
+
+def test_what_is_found_in_turns() -> None:
+    """`judged`: proven, converged, or neither; `merged`: what another method found, where it was asked."""
+    found = judged(
+        np.zeros((2, 3)), np.array([1e-9, np.nan, np.nan]), np.array([1, 2, 3]), np.array([False, True, False])
+    )
+    assert found.status.tolist() == ["optimal", "best_found", "failed"]
+    assert found.certificate.tolist() == [Certificate.ERROR_BOUND, Certificate.CONDITIONS, Certificate.NONE]
+    assert found.message[0] == "" and found.message[1] == HIDDEN and "ran out" in found.message[2]
+    assert not found.passed_on.any()
+    other = judged(np.ones((2, 1)), np.array([0.5]), np.array([7]))
+    both = found.merged(other, np.array([False, False, True]))
+    assert both.log_policy.tolist() == [[0, 0, 1], [0, 0, 1]] and both.steps.tolist() == [1, 2, 7]
+    assert (
+        both.status.tolist() == ["optimal", "best_found", "optimal"]
+        and both.bound[2] == 0.5
+        and found.steps.tolist() == [1, 2, 3]
+    )
+    assert judged(np.zeros((2, 1)), np.array([np.nan])).status.tolist() == ["best_found"]

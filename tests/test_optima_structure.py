@@ -11,9 +11,14 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 import expo_analysis as ea
+from expo_analysis.losses.facts import Facts
+from expo_analysis.losses.psi import Hinge, Linear, Logistic, Square, Stated
+from expo_analysis.losses.statistics import h, log_pi_w
 from expo_analysis.optima.recession import with_recession, with_signed_recession
+from expo_analysis.optima.structure import _held_inside, data_of, structures
 
 from . import problems
+from .own_losses import own
 
 SEPARABLE = np.array([[0, 5, 3], [0, 0, 2], [0, 1, 0]])
 REFERENCE = np.array([0.4, 0.4, 0.2])
@@ -231,3 +236,42 @@ def test_a_convex_loss_whose_slopes_are_not_known_is_not_called_optimal_far_out(
 
     bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 3], [0, 0, 2], [0, 1, 0]])
     assert ea.solve(Again(0.5), bandit).status in ("no_minimiser", "failed")
+
+
+def test_what_a_regulariser_holds_inside() -> None:
+    """Losses of log-ratios bounded below, that near their infimum at a rate of 1 or more; for alpha above 1 - alpha."""
+    js, mixed, kl = ea.JensenShannon(), ea.MixedChiSquare(), ea.ReverseKL()
+    for step in (0.3, 0.5, 0.7, 1.0, 2.0):
+        facts = {d: Facts(Logistic()(step * h), d) for d in (js, mixed, kl, ea.Alpha(0.5), ea.Alpha(0.25))}
+        for divergence, known in facts.items():
+            alpha = divergence.alpha if isinstance(divergence, ea.Alpha) else None
+            assert _held_inside(known) == (step >= 1 if alpha is None else step > 1 - alpha), (divergence, step)
+        assert _held_inside(Facts(Logistic()(h) + Logistic()(step * h), kl)) == (step >= 1)
+        for divergence in (None, ea.ChiSquare(), ea.ForwardKL()):
+            assert not _held_inside(Facts(Logistic()(step * h), divergence))
+    for terms in (Logistic()(2.0 * h) + Linear(-1.0)(h), Logistic()(2.0 * h) + Linear(-1.0)(log_pi_w)):
+        assert not _held_inside(Facts(terms, kl))
+    assert not _held_inside(Facts(Stated(lambda m: m**2, convex=True, lower_bound=0.0)(h), kl))
+    assert _held_inside(Facts(Hinge()(0.1 * h), kl)) and not _held_inside(Facts(Square()(3.0 * h), kl))
+
+
+def test_where_a_minimiser_is_known_to_exist() -> None:
+    """Convex ones wherever pieces are found; others where slopes hold all that is compared; else it is not known."""
+    ring = np.zeros((3, 3))
+    ring[[0, 1, 2], [1, 2, 0]] = 1
+    chain = np.zeros((3, 3))
+    chain[[0, 1], [1, 2]] = 1
+    bandit = ea.Bandit.from_counts(np.full((2, 3), 1 / 3), [ring, chain])
+    rises = Stated(lambda m: 0.25 * (abs(1 - m) + 1 - m) ** 2, slopes=(-1.0, 0.0), lower_bound=0.0)
+    for objective, exists, pieces in (
+        (ea.DPO(0.5), [True, True], {((0, 1, 2),): [0], ((0,),): [1]}),
+        (ea.IPO(0.5), [True, True], {((0, 1, 2),): [0, 1]}),
+        (own(lambda lam: rises(h)), [True, False], {((0, 1, 2),): [0, 1]}),
+        (own(lambda lam: Stated(lambda m: m**4)(h)), [False, False], {((0, 1, 2),): [0, 1]}),
+        (own(lambda lam: Logistic()(h), ea.ReverseKL()), [True, True], {((0, 1, 2),): [0, 1]}),
+        (own(lambda lam: Logistic()(0.5 * h), ea.ReverseKL()), [False, False], {((0, 1, 2),): [0, 1]}),
+    ):
+        found = structures(objective, bandit, np.array([0.5, 0.7]), data_of(objective, bandit))
+        assert found.exists.tolist() == exists * 2, objective
+        groups = {structure.pieces: at.tolist() for structure, at in found.groups}
+        assert groups == {own_: [*at, *(k + 2 for k in at)] for own_, at in pieces.items()}, objective

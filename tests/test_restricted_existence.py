@@ -144,3 +144,33 @@ def test_the_limit_is_that_of_ever_less_decay(name: str) -> None:
 
 def _margins(bandit: ea.Bandit, features: np.ndarray) -> np.ndarray:
     return np.array([features[x, i] - features[x, j] for x, i, j in np.argwhere(bandit.wins > 0)])
+
+
+@pytest.mark.parametrize("name", ["sft", "cpo"])
+def test_what_is_left_beside_a_likelihood(name: str) -> None:
+    """What never wins vanishes along a feature that all others share; they keep what is least among them alone."""
+    rng = np.random.default_rng([4, *name.encode()])
+    wins = np.zeros((2, 5, 5))
+    for x in range(2):
+        wins[x, :4, :4] = rng.integers(1, 5, (4, 4)) * (1 - np.eye(4))
+        wins[x, :4, 4] = rng.integers(1, 3, 4)
+    reference = rng.dirichlet(np.full(5, 3.0), 2)
+    shares = [0.3, 0.7]
+    features = rng.standard_normal((2, 5, 2))
+    features[..., 0] = [1.0, 1.0, 1.0, 1.0, -0.5]
+    bandit = ea.Bandit.from_counts(reference, wins, prompt_weights=shares)
+    found = ea.solve(ea.objective(name, 0.8), bandit, features=features)
+    assert (found.status == "no_minimiser").all()
+    np.testing.assert_allclose(found.direction, [1.0, 0.0], atol=1e-6)
+    assert (found.policy[:, 4] == 0).all() and "which no comparison holds back" in found.message[0]
+    if name == "sft":
+        weight = wins.sum(axis=2)[:, :4] / wins.sum(axis=(1, 2))[:, None]
+        w = found.weights
+        theta = np.log(reference[:, :4]) + features[:, :4] @ w
+        policy = np.exp(log_softmax(theta, axis=1))
+        np.testing.assert_allclose(found.policy[:, :4], policy, atol=1e-12)
+        slope = np.einsum("x,xn,xn->", shares, weight - policy, features[:, :4, 1])
+        assert abs(slope) < 1e-12
+    else:
+        held = ea.solve(ea.objective(name, 0.8), bandit, features=features, decay=1e-8)
+        np.testing.assert_allclose(found.policy, held.policy, atol=1e-4)

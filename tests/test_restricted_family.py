@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import mpmath as mp
@@ -12,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 import expo_analysis as ea
-from expo_analysis.optima.restricted import restricted_optima
+from expo_analysis.optima.restricted import newton, restricted_optima
 from expo_analysis.optima.restricted.certificate import certify, logit_rounding, stretch
 from expo_analysis.optima.restricted.family import Root, _bases
 from expo_analysis.optima.restricted.newton import concordance
@@ -321,10 +322,39 @@ def test_fields_of_a_family() -> None:
     step = np.array([[0.3, -0.2, 0.5]])
     moved = features @ step[0]
     assert family.reach(step)[0] == pytest.approx(np.ptp(moved, axis=1).max())
-    lengths = np.linalg.norm(features, axis=2).max()
-    assert family.reach_of_one[0] == pytest.approx(2 * lengths)
-    assert family.reach(step / np.linalg.norm(step))[0] <= family.reach_of_one[0]
     other = family.replace(decay=np.array([0.7]))
     assert other.decay[0] == 0.7 and dataclasses.replace(other, decay=family.decay).decay[0] == 0.1
     w = np.array([[1.0, 2.0, -1.0]])
     assert other.value(w)[0] - family.value(w)[0] == pytest.approx(0.3 * 6.0)
+
+
+@pytest.mark.parametrize("name", ["dpo", "expo", "ipo", "cpo"])
+def test_a_step_of_newtons_method(name: str) -> None:
+    """H^-1 g; where it is longer than 1/M and does not lower the value by a share of its promise, log(1+r)/r of it.
+
+    Its size is r = M reach, or relative to the logits where M is 0.
+    """
+    seen = set()
+    for seed, far in itertools.product(range(6), (0.0, 3.0, 30.0)):
+        bandit, features = drawn([9, seed, *name.encode()])
+        family = problems.restricted_family(objective(name, 2.0), bandit, features, 0.01)
+        w = far * np.random.default_rng(seed).standard_normal((1, 2))
+        x = family.logits(w)
+        local = family.cells.expand(x)
+        gradient, hessian = family.gradient(w, local.gradient)[0], family.hessian(local)[0]
+        step = -np.linalg.solve(hessian, gradient)
+        reach, m = np.ptp(features @ step, axis=1).max(), concordance(family)[0]
+        r = m * reach
+        moved, size, sound = newton._step(family, w)
+        if not sound[0]:
+            continue
+        promised = newton.PROMISED * gradient @ step
+        falls = family.value(w + step)[0] <= family.value(w)[0] + promised
+        damped = r > 1 and not falls
+        seen.add((r > 1, bool(damped)))
+        expected = step * (np.log1p(r) / r if damped else 1.0)
+        np.testing.assert_allclose(moved[0], expected, rtol=1e-6, atol=1e-12)
+        spread = np.ptp(x, axis=0).max()
+        np.testing.assert_allclose(size[0], r if m > 0 else reach / (1 + spread), rtol=1e-6)
+        assert family.value(w + moved)[0] <= family.value(w)[0] + 1e-12
+    assert name == "ipo" or {(False, False), (True, False)} <= seen

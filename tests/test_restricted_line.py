@@ -12,7 +12,7 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses.psi import Square
 from expo_analysis.losses.statistics import log_pi_w
-from expo_analysis.optima.restricted.enclosure import Line, enclosable
+from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
 
@@ -221,3 +221,60 @@ def in_torch_of(objective: ea.PairObjective, line: OneLine, bandit: ea.Bandit) -
     logits = torch.log(torch.tensor(bandit.reference)) + at * torch.tensor([0.0, 1.0], dtype=torch.float64)
     total = ea.risk(objective, bandit, torch.log_softmax(logits, -1)).sum()
     return _derivatives(total, at)[2].detach().item()
+
+
+@pytest.mark.parametrize("name", ["rlhf", "rlhf, chi-square", "rlhf, mixed", "rlhf, alpha"])
+def test_bounds_of_rewards_by_their_formula(name: str) -> None:
+    """At a point: pi |r - r_top| (a^3 + 3 a V + R V), and of a divergence what mu, mu' and their growth c make of it.
+
+    a = |f - E f|, V the variance, R the range; on intervals all that can grow has grown by exp of its rate.
+    """
+    for seed in range(3):
+        _, line = line_of(name, seed)
+        cells, (x, f) = line.tiled(1), line.logits(np.array([0.4]))
+        divergence, lam = OBJECTIVES[name].regulariser, OBJECTIVES[name].lam
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        policy = np.exp(log_policy)
+        mean = (policy * f).sum(axis=0)
+        a, variance, reach = np.abs(f - mean), (policy * (f - mean) ** 2).sum(axis=0), np.ptp(f, axis=0)
+        third = reach * variance
+        top = cells.reward[x.argmax(axis=0), np.arange(x.shape[1])]
+        exact = (policy * np.abs(cells.reward - top) * (a**3 + 3 * a * variance + third)).sum(axis=0)
+        log_u, c = log_policy - cells.log_reference, divergence.mu_growth
+        mu, slope = np.abs(divergence.mu(log_u)), divergence.mu_derivatives(log_u)[0]
+        own = (mu + (2 + c) * slope) * a**3 + 3 * (mu + slope) * a * variance + mu * third
+        exact = exact + lam * (policy * own).sum(axis=0)
+        found = third_derivative(cells, Line(x, f, np.zeros(x.shape[1])))
+        np.testing.assert_allclose(found, exact, rtol=1e-9)
+        before = found
+        for half in (1e-3, 0.1, 0.5):
+            grown = third_derivative(cells, Line(x, f, np.full(x.shape[1], half)))
+            assert (grown >= before).all() and (
+                grown <= found * np.exp((8 + 3 * c) * reach * half) * (1 + 40 * half)
+            ).all()
+            before = grown
+
+
+@pytest.mark.parametrize("name", ["orpo", "f-dpo", "f-dpo, alpha"])
+def test_sizes_of_atoms_by_their_formula(name: str) -> None:
+    """Along the line, at a point: |d m|, |d2 m|, |d3 m| of log-odds and of mu are no more than what their parts allow.
+
+    Of two responses, where log-odds are a logit's difference: exactly f_i - f_j, with nothing beyond.
+    """
+    for seed in range(3):
+        _, line = line_of(name, seed)
+        x, f = line.logits(np.array([-0.3]))
+        own = Line(x, f, np.zeros(x.shape[1]))
+        first, second, third = own.odds(np.arange(N))
+        for i in range(N):
+            others = np.arange(N) != i
+            policy = np.exp(x[others] - np.logaddexp.reduce(x[others], axis=0))
+            mean = (policy * f[others]).sum(axis=0)
+            variance = (policy * (f[others] - mean) ** 2).sum(axis=0)
+            np.testing.assert_allclose(first[i], np.abs(f[i] - mean), rtol=1e-10)
+            np.testing.assert_allclose(second[i], variance, rtol=1e-10)
+            np.testing.assert_allclose(third[i], variance * np.ptp(f[others], axis=0), rtol=1e-10)
+        two = Line(x[:2], f[:2], np.full(x.shape[1], 0.7))
+        first, second, third = two.odds(np.arange(2))
+        np.testing.assert_allclose(first, np.tile(np.abs(f[0] - f[1]), (2, 1)), rtol=1e-12)
+        assert (second == 0).all() and (third == 0).all()

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .preloaded import LISTED
+
 OPTIONS = ("-q", "-m", "not slow", "-p", "no:cacheprovider")
 OURS = {"expo_analysis", "tests"}
 LIST_OF_LIBRARIES = """
@@ -55,8 +57,10 @@ class Warm:
         self.names = {line for line in done.stdout.splitlines() if "::" in line}  # of the tests that there are
         os.environ["OMP_NUM_THREADS"] = "1"  # as the server starts
         self._context = multiprocessing.get_context("forkserver")
-        libraries = [name for name in names if name.split(".")[0] not in OURS]
-        self._context.set_forkserver_preload([*libraries, "tests.frozen"])
+        listed = tree / "warm_libraries.txt"
+        listed.write_text("\n".join(name for name in names if name.split(".")[0] not in OURS))
+        os.environ[LISTED] = str(listed)
+        self._context.set_forkserver_preload(["tests.preloaded", "tests.frozen"])
         if (first := self.pytest(tree, sorted(self.names)[:1], "--collect-only")).status != 0:
             raise RuntimeError(f"the forks do not run:\n{first.output}")
 

@@ -173,7 +173,7 @@ def _targets(problem: Problem) -> tuple[Floats, Floats]:
     return hit / np.where(mass > 0, mass, 1.0), mass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairRounding:
     """What rounding does to the terms of each of `laplacian.pairs`; all (n(n-1)/2, B).
 
@@ -236,7 +236,7 @@ def radius(k: Floats, first: Floats) -> Floats:
     return np.where(k > 0, -np.log1p(-np.where(k * first < 1, k * first, np.nan)) / np.where(k > 0, k, 1.0), first)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Errors:
     """The gradient at x, what rounding may add to it, and the resistances that it meets; all by `laplacian.pairs`.
 

@@ -19,7 +19,7 @@ from .laplacian import incidence, pairs
 from .problem import Problem, states_derivatives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Expansion:
     """Second-order expansion at x.
 

@@ -17,7 +17,7 @@ VANISHED = 1e-12
 """A probability below this at the end of a search is taken to be on its way to zero, and named in the message."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """log_policy (n, B), 1-norm error bound (B,), steps (B,), status, certificate and message (B,).
 

@@ -44,7 +44,7 @@ def incidence(n: int) -> csr_array:
     return to_high - to_low
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Elimination:
     """The vertices n-1, ..., 1 eliminated in turn; vertex 0 is the ground, where the solution is 0.
 

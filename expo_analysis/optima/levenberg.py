@@ -32,7 +32,7 @@ STUCK = 1e12
 """Below the one, damping is none; above the other, no step lowers the value, and the run ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ends:
     """Where runs ended.
 
@@ -70,7 +70,7 @@ def levenberg(problem: Problem, theta: Floats, unit: Floats) -> Ends:
     return Ends(theta, steps, (converged | stationary) & at_minimum, stationary, values)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Runs:
     """The runs that have not ended: where each is, and what its next step depends on. All (B,) but for the first five.
 
@@ -216,7 +216,7 @@ def gradient_noise(problem: Problem, theta: Floats) -> Floats:
     return np.asarray(4e-16 * noise)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeavyFirst:
     """An elimination of the responses with most curvature last.
 

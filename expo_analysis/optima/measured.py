@@ -76,7 +76,7 @@ def formula_rounding_of_ends(
     return errors, sizes, bend  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DivergenceRounding:
     """bend: |A_ii| of a divergence, lam included. at_responses: what rounding may add to its gradient. Both (n, B)."""
 

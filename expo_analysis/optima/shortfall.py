@@ -36,7 +36,7 @@ FARTHEST = 600.0
 ACCURACY = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KinkedOptimum:
     """log pi/pi_ref (n,); whether the conditions hold; whether they prove that there is no other; nu."""
 
@@ -46,7 +46,7 @@ class KinkedOptimum:
     nu: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KinkedProblem:
     """One problem: pairs with weight, (E,) each, lam, penalty, and pi_ref (n,)."""
 

@@ -186,7 +186,7 @@ def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> 
     refuse_undefined(objective, bandit, bandit.wins > 0)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flat:
     """Results for each (lambda, prompt): log-policies and fitted rewards (size, n), the rest (size,)."""
 

@@ -31,7 +31,7 @@ from .recession import Structure, parts_of, whole, with_recession, with_signed_r
 from .solution import Status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structures:
     """How the problems of an objective on a bandit fall apart, at (lambda, prompt) pairs in the order of lambdas.
 

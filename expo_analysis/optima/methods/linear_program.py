@@ -41,7 +41,7 @@ their sum it would not see a thread of 1e-10."""
 SAME = 1e-7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearOptimum:
     """scores (n, B); the groups of responses between which scores are fixed; whether open differences are unbounded.
 
@@ -89,7 +89,7 @@ def solve(problem: Problem) -> Found:
     return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Lines:
     """weight max_k (slope_k (z_winner - z_loser) + intercept_k) of each pair: (E, B), and (K, E, B) for the lines."""
 

@@ -27,7 +27,7 @@ SAME_VALUE = 1e-10
 SAME_POLICY = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalMinima:
     """The best run for each problem.
 

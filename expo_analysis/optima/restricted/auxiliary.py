@@ -29,7 +29,7 @@ from .arguments import LogLinearClass
 from .optima import RestrictedOptima
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steps:
     """w, bounds of its error, the policies, and bounds of theirs in 1-norm; nan where pi^ is not finite."""
 

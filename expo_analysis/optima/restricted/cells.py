@@ -21,7 +21,7 @@ from ..measured import divergence_rounding
 from ..problem import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LogitErrors:
     """An expansion at x, and what rounding may do to it.
 

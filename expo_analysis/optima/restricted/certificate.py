@@ -31,7 +31,7 @@ from .cells import LogitErrors, PairCells
 from .family import Family, Root
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bounds:
     """Of policies, 1-norm, and of w; nan where nothing is proven. logits: the range of their error on each prompt."""
 

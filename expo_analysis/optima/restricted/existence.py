@@ -41,7 +41,7 @@ BURIED = 2000.0
 """By how much logits are lowered of responses that vanish: enough for no float64 to see their mass."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Runaway:
     """A step in z along which the loss falls for ever. unbounded: whether it has no lower bound there."""
 
@@ -49,7 +49,7 @@ class Runaway:
     unbounded: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slopes:
     """rec(v) of one problem: the sum over groups of the largest cost_k a_k'v, a_k the rows (K, rank).
 

@@ -155,11 +155,6 @@ class Family:
         moved = np.einsum("bpnd,bd->bpn", self.directions, step)
         return np.asarray(np.ptp(moved, axis=2).max(axis=1))
 
-    @cached_property
-    def reach_of_one(self) -> Floats:
-        """The most that a step of length 1 moves a log-ratio by, (B,)."""
-        return np.asarray(2 * np.sqrt((self.directions**2).sum(axis=3)).max(axis=(1, 2)))
-
 
 @dataclass(frozen=True, eq=False)
 class Root:

@@ -74,8 +74,9 @@ def _say_unbounded(kinked: Kinked, found: RestrictedFound, sharp: tuple[Floats, 
         return
     local = kinked.at(*sharp)
     held = local.normals[(sharp[1] > 0) & (sharp[1] < 1)]
-    scale = np.maximum(np.sqrt((local.rows**2).sum(axis=0)), 1e-300)
-    _, values, right = np.linalg.svd(np.concatenate([local.rows, held]) / scale, full_matrices=True)
+    rows = np.concatenate([local.rows, held])
+    scale = np.maximum(np.sqrt((rows**2).sum(axis=0)), 1e-300)
+    _, values, right = np.linalg.svd(rows / scale, full_matrices=True)
     level = np.r_[values, np.zeros(len(scale) - len(values))] <= LEVEL * values[0]
     left = np.abs(right[level] @ (local.gradient / scale)) > 64 * UNIT * (np.abs(right[level]) @ (local.size / scale))
     if left.any() or vanished:  # it still falls where there is no curvature that could end it

@@ -82,7 +82,7 @@ def _last_line(problem: Problem, term: Term) -> Term | None:
     return dataclasses.replace(term, psi=Linear(slope)) if np.any(np.asarray(slope) != 0) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Local:
     """L at (z, tau), or its smoothed form: value, gradient (d,), rows S of its Hessian S'S.
 

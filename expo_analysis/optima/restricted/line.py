@@ -45,7 +45,7 @@ def accepts(family: Family) -> bool:
     return bool((family.rank == 1).all()) and enclosable(family.cells)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
     """F, F' and F'' at some t (T,), and what rounding may do to each."""
 
@@ -191,7 +191,7 @@ def solve(family: Family) -> RestrictedFound:
     return _verdict(line, left, (open_[1], open_[0]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Intervals:
     """Intervals (T,); F there is at least ``least``, at most ``ceiling`` at the centre, and what is said below.
 
@@ -243,7 +243,7 @@ class _Intervals:
         return _Intervals(*(np.r_[getattr(self, f.name), getattr(other, f.name)] for f in dataclasses.fields(self)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Left:
     """What may hold the minimiser: intervals (low, high), in order; whether F is strongly convex on them.
 

@@ -29,11 +29,14 @@ NEGLIGIBLE = 1e-4
 """Newton's own step at a minimum moves no log-ratio by more, in the loss's unit."""
 SAME_VALUE, SAME_POLICY = 1e-9, 1e-6
 """Starts that end so close in value, in nats, are said to agree."""
+UNEVEN = 1e-3
+"""Features' columns shorter than this share of the longest are brought to its length: squares of their ratios are as
+small as rounding."""
 RANDOM_STARTS, SCANNED, LOWEST = 12, 120, 6
 """Of one parameter, SCANNED values on each side are looked at, and searches start from the lowest of the dips."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Searched:
     """The best run of each problem: w (B, d), its value, whether it converged; how many of the starts agree.
 
@@ -153,6 +156,18 @@ def search(family: Family, starts: list[Floats]) -> Searched:
     return Searched(w[at], value[at], steps[at], converged[at], same.sum(axis=0), count, tied)
 
 
+def _column_units(family: Family) -> Floats:
+    """What coordinates of z are told in, (B, d): 1, but of columns that are far shorter than the longest."""
+    lengths = np.sqrt((family.directions**2).sum(axis=(1, 2)))
+    share = lengths / np.maximum(lengths.max(axis=1, keepdims=True), 1e-300)
+    return np.where((share < UNEVEN) & (share > 0) & ~family.dead, np.maximum(share, 1e-150), 1.0)
+
+
+def _in_units(gradient: Floats, hessian: Floats, unit_of: Floats) -> tuple[Floats, Floats]:
+    """Gradient and Hessian in coordinates that are `_column_units` times z."""
+    return gradient / unit_of, hessian / (unit_of[:, :, None] * unit_of[:, None])
+
+
 def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple[Floats, Mask, Mask]:
     """Newton's own steps where runs ended, whether they ended at a minimum, and whether that is flat in some direction.
 
@@ -163,16 +178,19 @@ def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple
         np.zeros(family.size, dtype=bool),
         np.zeros(family.size, dtype=bool),
     )
+    unit_of = _column_units(family)
+    directions = family.directions / unit_of[:, None, None]
+    reach_of_one = 2 * np.sqrt((directions**2).sum(axis=3)).max(axis=(1, 2))
     for _ in range(4):
         x = family.logits(w)
         local = family.cells.expand(x)
-        gradient, hessian = family.gradient(w, local.gradient), family.hessian(local)
+        gradient, hessian = _in_units(family.gradient(w, local.gradient), family.hessian(local), unit_of)
         noise = (
             16
             * UNIT
             * np.einsum(
                 "bpnd,bpn->bd",
-                np.abs(family.directions),
+                np.abs(directions),
                 family.by_problem(family.cells.gradient_size(x)) * family.shares[..., None],
             )
         )
@@ -182,20 +200,20 @@ def _polished(family: Family, w: Floats, converged: Mask, unit: Floats) -> tuple
         level = np.abs(values) <= 1e-12 * np.abs(values).max(axis=1, keepdims=True)
         still = level & (np.abs(along) <= blur)
         step = np.where(still, 0.0, along / values)
-        direction = np.where(family.dead, 0.0, -np.einsum("bde,be->bd", vectors, step))
+        direction = np.where(family.dead, 0.0, -np.einsum("bde,be->bd", vectors, step)) / unit_of
         reach = family.reach(direction)
         convex = fine & ((values > 0) | still).all(axis=1)
         # rounding alone must not make a step of any length: on a plateau it does
         hidden = (np.where(still, 0.0, blur / np.maximum(values, 1e-300)) * np.abs(vectors).sum(axis=1)).max(axis=1)
         near = NEGLIGIBLE * np.maximum(unit, 1.0)
-        short = convex & (reach <= near) & (hidden * family.reach_of_one <= near)
+        short = convex & (reach <= near) & (hidden * reach_of_one <= near)
         flat = short & still.any(axis=1)
         better = short & (reach < size)
         w, size = np.where(better[:, None], w + family.weights(direction), w), np.where(better, reach, size)
     return w, short & converged, flat
 
 
-@dataclass
+@dataclass(eq=False)
 class _Runs:
     """Where runs are: w, derivatives in z, values, damping."""
 
@@ -230,7 +248,8 @@ def _step(runs: _Runs) -> tuple[Mask, Mask]:
     """One step of every run, in place: whether it was negligible, and whether the run ends."""
     family, w = runs.family, runs.w
     local = family.cells.expand(family.logits(w))
-    gradient, hessian = family.gradient(w, local.gradient), family.hessian(local)
+    unit_of = _column_units(family)
+    gradient, hessian = _in_units(family.gradient(w, local.gradient), family.hessian(local), unit_of)
     usable: Mask = np.asarray(np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1))
     values, vectors = np.linalg.eigh(np.where(usable[:, None, None], hessian, np.eye(family.d)))
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-300)
@@ -239,7 +258,7 @@ def _step(runs: _Runs) -> tuple[Mask, Mask]:
     flat = (np.abs(values) <= 1e-13 * scale) & (np.abs(along) <= 1e-13)
     quotient = np.where(flat, 0.0, along / (np.abs(values) + runs.damping[:, None] * scale))
     promised = (along * quotient).sum(axis=1) / 2
-    direction = np.where(family.dead, 0.0, -np.einsum("bde,be->bd", vectors, quotient))
+    direction = np.where(family.dead, 0.0, -np.einsum("bde,be->bd", vectors, quotient)) / unit_of
     longest = LONGEST_STEP * runs.unit
     moves = np.abs(np.einsum("bpnd,bd->bpn", family.directions, direction)).max(axis=(1, 2))
     direction *= (longest / np.maximum(moves, longest))[:, None]

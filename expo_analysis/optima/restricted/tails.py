@@ -143,9 +143,9 @@ def _reward_least(reward: Floats, tail: Tail) -> Floats:
 def held(cells: Any, f: Floats) -> bool:
     """Whether a divergence keeps every minimising sequence from t -> inf, one cell each, (n, C). [ours]
 
-    With f'(0+) = -inf, D falls by the order of t exp(-(1 - a) g t) where t comes back from far out, g the smallest
-    distance from the largest f on any prompt; a = alpha of alpha-divergences, else 0. Rewards, and losses of
-    log-ratios that near their infimum at rates of at least (1 - a) g, have no more to lose.
+    With f'(0+) = -inf, D falls by the order of t exp(-g t) where t comes back from far out, g the smallest distance
+    from the largest f on any prompt; for alpha-divergences by that of exp(-(1 - alpha) g t). Rewards, and losses of
+    log-ratios that near their infimum at rates of at least g (of more than (1 - alpha) g), have no more to lose.
     """
     reward = isinstance(cells, RewardCells)
     regulariser = cells.objective.regulariser if reward else cells.problem.facts.regulariser
@@ -168,6 +168,7 @@ def held(cells: Any, f: Floats) -> bool:
         if any(own is None for own in rates):
             return False
         near = np.where(drift > 0, rates[1], rates[0])
-        if (near[(drift != 0) & (problem.weight > 0)] < rate).any():
+        near = near[(drift != 0) & (problem.weight > 0)]
+        if (near < rate).any() or (bent and (near == rate).any()):
             return False
     return bool(np.all(np.isfinite(facts.lower_bound)))

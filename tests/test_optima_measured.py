@@ -1,0 +1,189 @@
+"""Rounding that is told and rounding that is measured: of clean formulas next to none, of noisy ones what they have."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.optima.certificate import PairRounding, rounding_errors, sums_at_responses, target_rounding
+from expo_analysis.optima.derivatives import expand
+from expo_analysis.optima.laplacian import incidence, pairs
+from expo_analysis.optima.measured import divergence_rounding, formula_rounding, formula_rounding_of_ends
+
+from . import problems
+
+UNIT = 2.220446049250313e-16
+
+
+class Noisy(ea.PairObjective):
+    """A logistic loss whose winner's slope is off by ``noise``, in waves too short for curvature to explain."""
+
+    name = "noisy"
+    noise: ClassVar[float] = 0.0
+    ends: ClassVar[bool] = False
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.Claims(True, False, False, not self.ends, 1.0)
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch import sin
+        from torch.nn.functional import softplus
+
+        m = logp_w - logp_l
+        value = softplus(-m)
+        if self.ends:
+            value = value - 0.5 * logp_w
+        if not self.noise:
+            return value
+        return value + self.noise * 1e-5 * sin(1e5 * (logp_w if self.ends else m))
+
+
+def made(noise: float, ends: bool) -> ea.PairObjective:
+    return type("Made", (Noisy,), {"noise": noise, "ends": ends})(1.0)
+
+
+def at(objective: ea.Objective, n: int = 4, seed: int = 0) -> tuple[Any, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    problem = problems.problem(objective, ea.Bandit(*rng.dirichlet(np.full(n, 3.0), 2)))
+    return problem, rng.standard_normal((n, 1))
+
+
+def test_noise_of_a_formula_of_log_ratios_is_seen() -> None:
+    """Its slope's, to within ten; moduli are those of the derivatives; a clean one has rounding alone."""
+    for noise in (0.0, 1e-9, 1e-7):
+        problem, x = at(made(noise, False))
+        first, second, extra = formula_rounding(problem, x)
+        m = (x[problem.edges.winner] - x[problem.edges.loser])[:, 0]
+        np.testing.assert_allclose(first[:, 0], 1 / (1 + np.exp(m)), atol=2 * noise + 1e-15)
+        np.testing.assert_allclose(second[:, 0], 1 / (1 + np.exp(m)) / (1 + np.exp(-m)), atol=2e5 * noise + 1e-15)
+        assert (extra >= 0).all()
+        if noise:
+            assert (noise / 10 <= extra).all() and (extra <= 30 * noise).all()
+        else:
+            assert (extra < 1e-14).all()
+
+
+def test_noise_of_a_formula_of_both_ends_is_seen_at_its_end() -> None:
+    for noise in (0.0, 1e-8):
+        problem, x = at(made(noise, True))
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        errors, sizes, bend = formula_rounding_of_ends(problem, log_policy)
+        m = (x[problem.edges.winner] - x[problem.edges.loser])[:, 0]
+        against = 1 / (1 + np.exp(m))
+        np.testing.assert_allclose(sizes[0][:, 0], np.maximum(1.0, against + 0.5), atol=1e-7)
+        np.testing.assert_allclose(sizes[1][:, 0], np.maximum(1.0, against), atol=1e-7)
+        np.testing.assert_allclose(bend[:, 0], 4 * against * (1 - against), atol=2e5 * noise + 1e-14)
+        ends = [log_policy[end] for end in problem.edges.ends]
+        least = 8 * UNIT * np.ones_like(ends[0]) + 2 * UNIT * (np.abs(ends[0]) + np.abs(ends[1])) * bend
+        for error in errors:
+            assert (error >= least).all()
+        if noise:
+            assert (errors[0] >= noise / 10).all() and (errors[0] <= 40 * noise).all()
+            assert (errors[1] <= 1e-3 * noise).all()
+        else:
+            assert all((error < 1e-13).all() for error in errors)
+
+
+class Rough(ea.JensenShannon):
+    """Jensen-Shannon with waves in its slope."""
+
+    noise: ClassVar[float] = 0.0
+
+    def derivatives(self, log_policy: Any, log_reference: Any) -> Any:
+        first, second = super().derivatives(log_policy, log_reference)
+        return first + self.noise * np.sin(1e6 * log_policy), second
+
+
+def test_rounding_of_a_divergence() -> None:
+    """|A_ii| with lam; errors of at least u times the sizes, and what is shared; noise where there is some."""
+    for lam in (0.4, 3.0):
+        for noise in (0.0, 1e-8):
+            problem, x = at(ea.ExplicitPO(lam, "jensen_shannon"))
+            assert problem.divergence is not None
+            rough = type("Made", (Rough,), {"noise": noise})()
+            object.__setattr__(problem.facts, "regulariser", rough)
+            found = divergence_rounding(problem, x)
+            log_policy = x - np.logaddexp.reduce(x, axis=0)
+            first, second = ea.JensenShannon().derivatives(log_policy, problem.log_reference)
+            np.testing.assert_allclose(found.bend, lam * np.abs(second), rtol=1e-9)
+            policy = np.exp(log_policy)
+            own = 2 * UNIT * lam * (np.abs(first) + np.abs(second))
+            assert (found.at_responses >= own + policy * own.sum(axis=0) * 0.3).all()
+            if noise:
+                assert (found.at_responses >= lam * noise / 3 * (1 + policy)).all()
+                assert (found.at_responses <= 8 * lam * noise * (1 + 4 * policy)).all()
+            else:
+                assert (found.at_responses <= 300 * own.max()).all()
+
+
+LOSSES: dict[str, ea.Objective] = {
+    "bradley_terry": ea.BradleyTerry(0.7),
+    "dpo": ea.DPO(0.7),
+    "two": ea.objective("cpo", 0.6),
+    "expo": ea.EXPO(0.4),
+    "ipo": ea.IPO(0.5),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_rounding_grows_with_logits_as_arguments_lose_digits(name: str) -> None:
+    """A shift of all logits by s: each argument is known to 2 u s less, which enters slopes by psi''."""
+    for n in (3, 7):
+        problem, x = at(LOSSES[name], n)
+        x = np.abs(x)
+        found = {}
+        for shift in (0.0, 100.0, 1e4):
+            local, rounding = expand(problem, x + shift), PairRounding.of(problem, x + shift)
+            found[shift] = rounding_errors(problem, x + shift, local.slope, rounding)
+        bend = PairRounding.of(problem, x).bend
+        for shift in (100.0, 1e4):
+            grown = found[shift][0] - found[0.0][0]
+            np.testing.assert_allclose(grown, 2 * UNIT * 2 * shift * bend, rtol=1e-6)
+        currents, at_responses = found[0.0]
+        slope = np.abs(expand(problem, x).slope)
+        assert (currents >= 4 * UNIT * slope).all() and (currents < 1e-13).all()
+        net = np.abs(incidence(n)) @ np.ones(len(pairs(n)[0]))
+        own = at_responses - target_rounding(problem, x)
+        flow = np.abs(incidence(n) @ expand(problem, x).slope)
+        assert (own >= 2 * UNIT * flow * (1 - 1e-9)).all()
+        assert (own <= 2.1 * UNIT * flow + 1e-28 + (n * UNIT) ** 2 * net[:, None] * slope.max() * 1.1).all()
+        target = target_rounding(problem, x)
+        if problem.target is None:
+            assert (target == 0).all()
+        else:  # T pi and its target, each to some units that grow with the summands
+            policy = np.exp(x - np.logaddexp.reduce(x, axis=0))
+            size = problem.target.sum(axis=0) * policy
+            assert (target >= 2 * UNIT * (4 + n) * size).all()
+            assert (target <= 2 * UNIT * (40 + 4 * n + len(problem.edges.winner) * 2) * (size + problem.target)).all()
+
+
+def test_sums_are_exact_where_currents_cancel() -> None:
+    """Integers and powers of two that cancel to nothing but their last digits."""
+    n = 4
+    currents = np.zeros((6, 2))
+    currents[:, 0] = [2.0**60, 1.0, -(2.0**60), 3.0, 5.0, 2.0**-10]
+    currents[:, 1] = [1e16, 1.0, -1e16, -1e16, 1.0, 1e16]
+    exact = np.zeros((n, 2), dtype=object)
+    for k, (i, j) in enumerate(zip(*pairs(n), strict=True)):
+        for b in range(2):
+            whole = int(currents[k, b] * 1024)
+            exact[i, b] += whole
+            exact[j, b] -= whole
+    np.testing.assert_array_equal(sums_at_responses(currents), exact.astype(float) / 1024)
+
+
+def test_rounding_of_a_divergence_grows_with_its_logits() -> None:
+    """Logits of size s make log pi uncertain by u s, and each derivative by as much of itself, for any n."""
+    for n in (3, 30):
+        problem, x = at(ea.ExplicitPO(0.7, "jensen_shannon"), n)
+        near, far = (divergence_rounding(problem, x + s).at_responses for s in (0.0, 1e6))
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        first, second = (0.7 * np.abs(d) for d in ea.JensenShannon().derivatives(log_policy, problem.log_reference))
+        grown = 2 * UNIT * 2e6 * (first + second)
+        shared = np.exp(log_policy) * (grown.sum(axis=0) + 2 * UNIT * 2e6 * first.sum(axis=0))
+        assert (far - near >= 0.9 * (grown + shared)).all() and (far - near <= 1.2 * (grown + shared)).all()
+        assert (near >= 2 * UNIT * n * (first + second)).all()

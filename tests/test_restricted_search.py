@@ -1,0 +1,176 @@
+"""Searches over log-linear policies: where they start, where they end, and what is said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import expo_analysis as ea
+from expo_analysis.losses.psi import Logistic, Sigmoid, Square
+from expo_analysis.losses.statistics import h, log_pi_w
+from expo_analysis.optima.restricted import restricted_optima, restricted_values, search
+from expo_analysis.optima.restricted.family import Family
+from expo_analysis.optima.solution import Certificate
+
+from . import problems
+from .own_losses import own
+
+
+def drawn(seed: Any, n: int = 4, prompts: int = 3, d: int = 2) -> tuple[ea.Bandit, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.full(prompts, 3.0))
+    return ea.Bandit(*rng.dirichlet(np.full(n, 2.0), (2, prompts)), prompt_weights=shares), rng.standard_normal(
+        (prompts, n, d)
+    )
+
+
+@pytest.mark.parametrize("name", ["orpo", "rlhf", "spo"])
+def test_searches_of_a_batch_do_not_know_of_each_other(name: str) -> None:
+    """Features of three scales, one of them blind in a direction: each ends where it ends alone."""
+    rng = np.random.default_rng([*name.encode()])
+    reference, optimal = rng.dirichlet(np.full(3, 2.0), (2, 8))
+    features = rng.standard_normal((4, 2, 3, 3))
+    features[1] *= 1e-3
+    features[2] *= 1e3
+    features[3, ..., 2] = 2 * features[3, ..., 0]
+    decay = np.array([0.1, 1e-7, 1e5, 0.0])
+    weights = rng.dirichlet(np.full(8, 3.0))
+    made = ea.objective(name, 0.7)
+    starts = [3.0 * rng.standard_normal((4, 3)) / np.array([[1.0], [1e-3], [1e3], [1.0]]) for _ in range(4)]
+    batch = restricted_optima(
+        made, ea.Bandit(reference, optimal, prompt_weights=weights), features, decay, "multistart", starts
+    )
+    for b in range(4):
+        rows = slice(2 * b, 2 * b + 2)
+        one = ea.Bandit(reference[rows], optimal[rows], prompt_weights=weights[rows] / weights[rows].sum())
+        alone = restricted_optima(
+            made, one, features[b][None], decay[b], "multistart", [start[b][None] for start in starts]
+        )
+        assert batch.status[b].tolist() == alone.status[0].tolist() and batch.message[b] == alone.message[0]
+        assert batch.agreeing[b] == alone.agreeing[0]
+        np.testing.assert_allclose(np.exp(batch.log_policy[b]), np.exp(alone.log_policy[0]), atol=1e-9)
+        np.testing.assert_allclose(batch.total[b], alone.total[0], rtol=1e-12)
+        assert batch.steps[b] > 0
+        # the lowest of the runs, and stationary to rounding
+        ends = [
+            restricted_optima(made, one, features[b][None], decay[b], "multistart", [start[b][None]]).total[0]
+            for start in starts
+        ]
+        np.testing.assert_allclose(batch.total[b], np.nanmin(ends), rtol=1e-10)
+        assert batch.agreeing[b] == np.mean(np.array(ends) <= np.nanmin(ends) + 1e-9)
+        if batch.status[b, 0] != "no_minimiser":
+            family = problems.restricted_family(made, one, features[b], float(decay[b]))
+            w = batch.weights[b][None]
+            x = family.logits(w)
+            gradient = family.gradient(w, family.cells.expand(x).gradient)[0]
+            size = np.abs(features[b]).max() * family.cells.gradient_size(x).max()
+            assert np.abs(gradient).max() <= 1e-13 * size
+    assert (batch.status[:3] != "no_minimiser").all()
+
+
+def test_where_searches_start() -> None:
+    """At w = 0, and at w that move log-ratios by some units of the loss: of its steepest part, and of logits."""
+    bandit, features = drawn(1)
+    for scale, offset in ((1.0, 0.0), (0.1, 0.0), (4.0, 3.0)):
+        unit = (1 + offset) / scale
+        made = own(lambda lam, scale=scale, offset=offset: Sigmoid()(-scale * h - offset))
+        for size in (1e-2, 1.0, 30.0):
+            family = problems.restricted_family(made, bandit, size * features, 0.1)
+            starts = np.array(search.starts_of(family))[:, 0]
+            assert (starts[0] == 0).all() and np.abs(starts[1:]).max(axis=1).min() > 0
+            assert len(starts) == 1 + search.RANDOM_STARTS * (2 if unit != 1 else 1)
+            assert len(np.unique(starts, axis=0)) == len(starts)
+            moved = np.array([family.reach(start[None])[0] for start in starts[1:]])
+            own_units, plain = (moved[::2], moved[1::2]) if unit != 1 else (moved, moved)
+            for moves, one in ((own_units, unit), (plain, 1.0)):
+                assert 0.05 < np.median(moves) / one < 15 and moves.max() / one < 30
+                assert moves.max() > 2 * moves.min()
+            again = np.array(search.starts_of(family, 1))[:, 0]
+            assert (again[0] == 0).all() and (again[1:] != starts[1:]).any()
+
+
+def test_the_scan_of_one_parameter_finds_the_lowest_dips() -> None:
+    """Of a loss with several: in the order of their values, each lower than its surroundings, the lowest among them."""
+    several = 0
+    for k in range(6):
+        bandit, features = drawn([3, k], n=5, prompts=4, d=1)
+        made = own(lambda lam: Sigmoid()(-6.0 * h - 1.0) + 0.02 * Square()(0.4 * h))
+        family = problems.restricted_family(made, bandit, 4 * features, 0.01)
+        starts = np.array(search.starts_of(family))[:, 0, 0]
+        assert starts[0] == 0 and len(starts) == 1 + search.LOWEST
+
+        def value(t: np.ndarray, family: Family = family) -> np.ndarray:
+            return family.take(np.zeros(len(t), dtype=int)).value(t[:, None])
+
+        at = value(starts[1:])
+        reach = 1 / np.ptp(4 * features[..., 0], axis=1).max()
+        grid = np.concatenate([np.linspace(-60, 60, 600), np.linspace(-2, 2, 400)]) * reach
+        found = ea.solve(made, bandit, "multistart", features=4 * features, decay=0.01)
+        assert found.total <= value(grid).min() + 1e-9
+        assert at.min() <= value(grid).min() + 0.05 * np.ptp(value(grid))
+        unit = search._units(family)[0] * reach
+        places, step = np.arcsinh(starts[1:] / unit), 8 / search.SCANNED  # on a grid of arsinh
+        beside = np.minimum(*(value(np.sinh(places + sign * step) * unit) for sign in (-1, 1)))
+        dips = at <= beside + 1e-12
+        several += dips.sum() > 1
+        assert dips[0] and (np.diff(at[dips]) >= 0).all() and not (dips[1:] & ~dips[:-1]).any()
+    assert several >= 2
+
+
+def test_what_is_said_of_the_lowest() -> None:
+    """Convex: the minimiser. Not: the best local one. Vanishing mass: held by a divergence, or none is reached."""
+    bandit, features = drawn(4)
+    convex = ea.solve(ea.DPO(0.5), bandit, "multistart", features=features, decay=0.1)
+    exact = ea.solve(ea.DPO(0.5), bandit, features=features, decay=0.1)
+    assert np.all(convex.status == "optimal") and np.all(convex.certificate == Certificate.CONDITIONS)
+    assert "as the objective is convex (13 of 13 starts)" in convex.message[0] or "25 of 25" in convex.message[0]
+    np.testing.assert_allclose(convex.weights, exact.weights, atol=1e-12)
+    assert np.isnan(convex.error_bound).all() and np.isnan(convex.direction).all()
+
+    local = ea.solve(ea.objective("orpo", 0.5), bandit, features=features, decay=0.1)
+    assert np.all(local.status == "best_found") and np.all(local.certificate == Certificate.SEARCH)
+    assert "the best local minimum found, reached by" in local.message[0] and "not proven" in local.message[0]
+
+    # each prefers one response by far: all mass goes there, to what exp can tell
+    kept = ea.solve(ea.RLHF(1e-5), bandit, features=features)
+    assert np.all(kept.status == "best_found") and "a minimiser exists" in kept.message[0]
+    assert np.isnan(kept.direction).all()
+    lost = ea.solve(ea.RLHF(1e-5, "chi_square"), bandit, features=features)
+    assert np.all(lost.status == "no_minimiser") and np.all(lost.certificate == Certificate.SEARCH)
+    assert np.abs(lost.direction).max() == 1.0 and np.isnan(lost.total)
+    assert "no minimiser was reached" in lost.message[0] and "starts; not proven" in lost.message[0]
+    far = np.log(bandit.reference) + features @ (lost.direction * 1e3)
+    likeliest = np.argsort(far, axis=1)[:, -1]
+    assert (np.asarray(lost.policy).argmax(axis=1) == likeliest).all()
+
+
+def test_what_is_level_to_rounding_is_not_a_minimum() -> None:
+    """A loss that saturates: where runs end far out, nothing is claimed that gradients cannot show."""
+    bandit, features = drawn(5, n=3, prompts=2, d=2)
+    made = own(lambda lam: Sigmoid()(-2.0 * h))
+    starts = [np.array([[1e3, -1e3]]), np.array([[-2e3, 1e3]])]
+    found = restricted_optima(made, bandit, features[None], 0.0, "multistart", starts)
+    assert not np.isin(found.status, ("optimal", "best_found")).any()
+    with_decay = restricted_optima(made, bandit, features[None], 0.3, "multistart", starts)
+    assert (with_decay.status == "best_found").all()
+    at = restricted_values(made, bandit, features[None], with_decay.weights, 0.3)
+    np.testing.assert_allclose(at, with_decay.total, rtol=1e-14)
+    # a direction that no policy has is not what makes a minimum flat; one that all policies share is
+    both = own(lambda lam: Logistic()(2.0 * h) + 0.1 * Square()(log_pi_w))
+    again = ea.solve(both, bandit, features=np.concatenate([features, 2 * features[..., :1]], axis=-1))
+    assert np.all(again.status == "best_found") and "1 directions of w are open" in again.message[0]
+    assert again.weights[2] == pytest.approx(2 * again.weights[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["orpo", "rlhf", "spo"])
+def test_columns_of_other_units_are_searched_as_well(name: str) -> None:
+    """One feature of 1e-8 of the other's size: its curvature is below rounding of the other's, its gradient is not."""
+    bandit, features = drawn([6, *name.encode()], n=3, prompts=2, d=2)
+    made = ea.objective(name, 0.7)
+    plain = ea.solve(made, bandit, features=features)
+    small = ea.solve(made, bandit, features=features * [1.0, 1e-8])
+    assert plain.status.tolist() == small.status.tolist() and np.all(plain.status == "best_found")
+    np.testing.assert_allclose(small.policy, plain.policy, atol=1e-9)
+    np.testing.assert_allclose(small.weights * [1.0, 1e-8], plain.weights, rtol=1e-6)
