@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from .._checks import SUM_TOLERANCE
@@ -55,9 +56,12 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
     unread = rows.check_columns(("response", *required), ("prompt", *others))
     rows.remark(unread, "response", *required, "prompt", *others)
     rows.check_distinct([name for name in ("prompt", "response") if name in rows])
-    numbers = {argument: rows.numbers(name) for name, argument in VALUES.items() if name in rows}
+    numbers = {
+        argument: rows.numbers(name, positive=name != "reward") for name, argument in VALUES.items() if name in rows
+    }
     responses = rows["response"]
     every = in_order(responses, text=rows.text)
+    _check_two(rows)
     if "prompt" not in rows:
         order = [int(k) for k in np.argsort(positions(responses, every))]
         return Groups(rows.place, (Group(tuple(every), None, {name: own[order] for name, own in numbers.items()}),))
@@ -78,7 +82,18 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
             _check_whole(rows, prompts, members, every, there, values)
         own_prompts = tuple(prompts[x] for x in members)
         groups.append(Group(tuple(every[k] for k in there), own_prompts, values))
+        _check_sums(rows, groups[-1])
     return Groups(rows.place, tuple(groups))
+
+
+def _check_two(rows: Rows) -> None:
+    """Raise for a prompt, or a table without prompts, that has one response."""
+    asked = pd.Series(rows.get("prompt") if "prompt" in rows else [""] * len(rows))
+    lone = ~asked.duplicated(keep=False).to_numpy()
+    for row in np.flatnonzero(lone)[:1]:
+        where = f"prompt {asked[row]!r}" if "prompt" in rows else "the table"
+        what = f"{where} has one response only, {rows['response'][row]!r}; there must be two or more"
+        rows.refuse(np.arange(len(rows)) == row, what)
 
 
 def _check_whole(
@@ -92,6 +107,16 @@ def _check_whole(
                 f"prompt {prompts[x]!r} has no row for response {', '.join(map(repr, missing[:8]))}, and its reference "
                 f"sums to {row.sum():.9g} without"
             )
+
+
+def _check_sums(rows: Rows, group: Group) -> None:
+    """Raise for a prompt whose probabilities do not sum to one."""
+    for name in ("reference", "optimal"):
+        for prompt, row in zip(group.prompts or (), group.values.get(name, ()), strict=False):
+            if abs(row.sum() - 1) > SUM_TOLERANCE:
+                raise rows.error(
+                    f"prompt {prompt!r}: {name} must sum to one within {SUM_TOLERANCE:g}, got a sum of {row.sum():.9g}"
+                )
 
 
 def bandits_of(

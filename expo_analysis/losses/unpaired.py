@@ -67,5 +67,17 @@ def stands_apart(objective: PairObjective) -> bool:
 
 
 def on(bandit: Bandit, objective: PairObjective) -> PairObjective:
-    """The objective as it is, or as one of single responses, where the bandit has these instead of pairs."""
-    return objective if bandit.liked is None or isinstance(objective, Unpaired) else Unpaired(objective.lam, objective)
+    """The objective as it is, or as one of single responses, where the bandit has these instead of pairs.
+
+    Raises:
+        ValueError: the loss compares two responses; or it reads labels, and the bandit has scores.
+    """
+    if bandit.liked is None or isinstance(objective, Unpaired):
+        return objective
+    made = Unpaired(objective.lam, objective)
+    if bandit.scored and not objective.reads_rewards:
+        raise ValueError(
+            f"bandit must hold labels for {type(objective).__name__}, which reads whether a response is good; it has "
+            "scores, which losses of rewards such as AStarPO, QRPO and RLHF read"
+        )
+    return made
