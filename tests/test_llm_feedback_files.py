@@ -96,7 +96,7 @@ def test_files_of_all_kinds_say_the_same(kind: str, tmp_path: Path) -> None:
         assert found[0][1][1][1] == ("ranking", [0, 1, 2])
 
 
-@pytest.mark.parametrize("label", [True, 1, 1.0, "true", "True", "1", "good", "Thumbs up"])
+@pytest.mark.parametrize("label", [True, 1, 1.0, "true", "True", "1", "1.0", "good", "Thumbs up"])
 def test_words_for_a_good_response(label: Any) -> None:
     rows = [row | {"label": label} for row in tiny.feedback("labels", 2)]
     data = PreferenceData.from_rows(rows, tiny.tokenizer(), name="x", max_length=None)
@@ -125,6 +125,7 @@ WRONG: dict[str, tuple[str, Row, str]] = {
     "no such response": ("ranked", {"ranking": [0, 3]}, "ranking: it must have numbers of responses, best first"),
     "twice ranked": ("ranked", {"ranking": [1, 1]}, "ranking: it must have numbers of responses, best first"),
     "halves": ("ranked", {"ranking": [0.5, 1.0]}, "ranking: it must have numbers of responses, best first"),
+    "a weight below 0": ("labels", {"weight": -1}, "weight: it must be at least 0, got -1.0"),
     "nobody ranked": ("ranked", {"ranking": []}, "ranking: it must have numbers of responses, best first"),
 }
 

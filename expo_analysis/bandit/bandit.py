@@ -324,8 +324,8 @@ class Bandit:
         rows, among = rows_of("ranking", rankings), None if sets is None else rows_of("set", sets)
         seen = [one for row in rows for place in places_of(row) for one in place]
         seen += [one for row in among or [] for one in row]
-        names, policy, *own_names = named(reference, seen, responses, prompt_names, prompt_weights)
-        choices, above, tied = choices_of(rows, among, weights, prompts, *own_names)
+        names, policy, own_names, own_prompts = named(reference, seen, responses, prompt_names, prompt_weights)
+        choices, above, tied = choices_of(rows, among, weights, prompts, own_names, own_prompts)
         own = {"rewards": rewards, "lengths": lengths}
         return cls._of_wins(names, policy, above, prompt_weights, own, choices=choices, ties=tied)
 
@@ -355,8 +355,8 @@ class Bandit:
         """
         rows = rows_of("triple", triples)
         seen = [one for row in rows for one in row]
-        names, policy, *own_names = named(reference, seen, responses, prompt_names, prompt_weights)
-        found, wins = triples_of(rows, weights, prompts, *own_names)
+        names, policy, own_names, own_prompts = named(reference, seen, responses, prompt_names, prompt_weights)
+        found, wins = triples_of(rows, weights, prompts, own_names, own_prompts)
         own = {"rewards": rewards, "lengths": lengths}
         return cls._of_wins(names, policy, wins, prompt_weights, own, triples=found)
 
@@ -389,7 +389,9 @@ class Bandit:
     ) -> Bandit:
         """A bandit of single responses; weights: those of liked and disliked ones, or one for both, or none for 1."""
         names = Names.found(responses, prompt_names, {"reference": reference, **weights, **own}, {}, prompt_weights)
-        policy = reference_policy(reference, names, policies=weights if "liked" in weights else own)
+        policy = reference_policy(
+            reference, names, policies=weights if "liked" in weights else {"rewards": own["rewards"]}
+        )
         given = [of_responses(name, value, policy.shape, names, zero=True) for name, value in weights.items()]
         given = given or [np.ones(policy.shape)]
         seen = np.asarray(sum(x for x in given if x is not None))

@@ -161,8 +161,8 @@ def _numbered(shape: tuple[int, ...]) -> tuple[range, range | None]:
     return range(shape[-1]), range(shape[0]) if len(shape) == 2 else None
 
 
-def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices:
-    """The choices of a group's rankings."""
+def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices | None:
+    """The choices of a group's rankings, which have no ties."""
     assert data.lists is not None
     prompt, weight = data.rows.get("prompt"), weight_of(data.rows)
     place = {name: k for k, name in enumerate(group.responses)}

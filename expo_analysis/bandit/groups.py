@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from .._checks import SUM_TOLERANCE
 from .._types import Floats
 from .bandit import Bandit
+from .labels import listed
 from .ragged import RaggedBandit
 from .rows import Rows, in_order, names, positions
 
@@ -61,8 +61,8 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
     }
     responses = rows["response"]
     every = in_order(responses, text=rows.text)
-    _check_two(rows)
     if "prompt" not in rows:
+        rows.refuse([len(every) < 2], f"{listed(every)} is the only response; there must be two or more")
         order = [int(k) for k in np.argsort(positions(responses, every))]
         return Groups(rows.place, (Group(tuple(every), None, {name: own[order] for name, own in numbers.items()}),))
     asked = rows["prompt"]
@@ -80,20 +80,13 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
         values = {name: own[table[np.ix_(np.array(members), there)]] for name, own in numbers.items()}
         if not shared:
             _check_whole(rows, prompts, members, every, there, values)
+        if len(there) < 2:
+            lone = f"prompt {prompts[members[0]]!r} has one response only, {every[there[0]]!r}"
+            rows.refuse(np.arange(len(rows)) == table[members[0], there[0]], f"{lone}; there must be two or more")
         own_prompts = tuple(prompts[x] for x in members)
         groups.append(Group(tuple(every[k] for k in there), own_prompts, values))
         _check_sums(rows, groups[-1])
     return Groups(rows.place, tuple(groups))
-
-
-def _check_two(rows: Rows) -> None:
-    """Raise for a prompt, or a table without prompts, that has one response."""
-    asked = pd.Series(rows.get("prompt") if "prompt" in rows else [""] * len(rows))
-    lone = ~asked.duplicated(keep=False).to_numpy()
-    for row in np.flatnonzero(lone)[:1]:
-        where = f"prompt {asked[row]!r}" if "prompt" in rows else "the table"
-        what = f"{where} has one response only, {rows['response'][row]!r}; there must be two or more"
-        rows.refuse(np.arange(len(rows)) == row, what)
 
 
 def _check_whole(

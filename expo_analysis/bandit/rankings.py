@@ -62,7 +62,8 @@ def choices_of(
         raise ValueError(f"sets must have an entry for each of {len(rankings)} rankings, got {len(sets)}")
     prompt_count = 1 if prompt_names is None else len(prompt_names)
     above, tied = np.zeros((prompt_count, n, n)), np.zeros((prompt_count, n, n))
-    totals = np.bincount(rows, weight, prompt_count)
+    totals = np.zeros(prompt_count)
+    np.add.at(totals, rows, weight)
     found: dict[tuple[int, bytes], Floats] = {}
     for k, (x, ranking) in enumerate(zip(rows, rankings, strict=True)):
         order = [[_known(place, one, k, "response") for one in shared] for shared in places_of(ranking, place)]

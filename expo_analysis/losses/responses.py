@@ -112,11 +112,8 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
         ValueError: there are no rewards, or one is not known; or the loss of such a pair is nan at the reference, and
             so everywhere.
     """
-    if (
-        isinstance(objective, RewardObjective)
-        and reward_of(bandit) is None
-        and getattr(bandit, "liked", None) is not None
-    ):
+    labelled = isinstance(bandit, Bandit) and bandit.liked is not None
+    if isinstance(objective, RewardObjective) and reward_of(bandit) is None and labelled:  # pairs are fitted
         raise ValueError(_no_rewards(objective))
     if not (isinstance(objective, PairObjective) and objective.data):
         return
