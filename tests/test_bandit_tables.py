@@ -624,7 +624,10 @@ def test_json_of_every_key(tmp_path: Path) -> None:
             {**ragged, "optimal": [[0.6, 0.4], [0.5, 0.5]]},
             r"prompt '1': optimal must have the shape of reference, \(1, 3\); got \(1, 2\)",
         ),
-        ({**ragged, "optimal": ragged["reference"], "prompts": ["p"]}, "prompt_names must have an entry for each of 2"),
+        (
+            {**ragged, "optimal": ragged["reference"], "prompts": ["p"]},
+            "json: prompts must have an entry for each of 2",
+        ),
         ({"reference": "uniform", "responses": ["a", "b"]}, r"the key 'optimal' \(or counts\) is missing"),
         (
             {"reference": "even", "optimal": [0.5, 0.5]},
@@ -643,6 +646,7 @@ def test_json_of_every_key(tmp_path: Path) -> None:
             {"reference": [0.5, 0.5], "rankings": [[0, 1], [0, -1]]},
             r"numbers from 0 on, but holds -1 at index \(1, 1\)",
         ),
+        ({"reference": [[0.5, 0.5]], "rankings": [[0, 1]]}, "ranking_prompts must be given for a bandit with prompts"),
         (
             {"reference": [0.5, 0.5], "triples": [[0, 1, 1]]},
             r"triple 0 must have a winner and a loser that differ, got",

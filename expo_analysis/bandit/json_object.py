@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,14 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
             return MAKE[kind](**given)
         raise ValueError(f"reference must be an array of numbers or 'uniform', got {rows!r}")
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {_by_key(kind, str(error))}") from None
+
+
+def _by_key(kind: str, message: str) -> str:
+    """A message of `Bandit` with the keys of the file for its arguments."""
+    if kind in ("rankings", "triples"):
+        message = re.sub("^prompts must", f"{kind[:-1]}_prompts must", message)
+    return re.sub(r"\bprompt_names\b", "prompts", message)
 
 
 def _ragged(kind: str, given: dict[str, Any]) -> RaggedBandit:
