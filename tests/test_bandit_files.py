@@ -155,11 +155,15 @@ def test_spreadsheet_habits_are_understood(write):
         ("response,reference,optimal\na,0.5,0.5\n\nb,0.5,nan", "row 4: optimal must be a number, got 'nan'"),
         ("response,reference,optimal\na,0.5,0.5\nb,0.5", "row 3: optimal must not be empty"),
         ("response,reference,optimal\n,0.5,0.5\nb,0.5,0.5", "row 2: response must not be empty"),
-        ("response,reference,optimal\na,0.5,0.5,1\nb,0.5,0.5,1", "malformed CSV"),
-        ("response,reference,optimal\na,0.5,0.5\nb,0.5,0.5,1", "malformed CSV.*line 3"),
+        ("response,reference,optimal\na,0.5,0.5,1\nb,0.5,0.5,1", r"row 2: has 4 cells, and the header has 3 \('resp"),
+        ("response,reference,optimal\na,0.5,0.5\nb,0.5,0.5,1", "row 3: has 4 cells, .* cell with commas in it must be"),
+        ('response,reference,optimal\na,0.5,0.5\n"b,0.5,0.5', "row 3: has a cell whose quotation mark is not closed$"),
         ("response,reference,optimal\na,0.5,0.5\na,0.5,0.5", "row 3: a row with this response came before"),
         ("response,reference,optimal\na,0.5,0.5\nb,0.6,0.5", r"reference must sum to one.*1\.1"),
-        ("response,reference,optimal\na,1.5,0.5\nb,-0.5,0.5", r"reference must hold positive.* -0\.5 at index 1"),
+        (
+            "response,reference,optimal\na,1.5,0.5\nb,-0.5,0.5",
+            "row 3: reference must be a positive finite number, got '-0.5'",
+        ),
         (
             "prompt,response,reference,optimal\np,a,0.5,0.5\np,b,0.5,0.5\nq,a,0.5,0.5",
             "prompt 'q' has no row for response 'b'",

@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,60 @@ WRONG: dict[str, tuple[pd.DataFrame, str]] = {
     ),
     "lengths": (
         frame("response,reference,optimal,length", ("a", 0.5, 0.5, 1), ("b", 0.5, 0.5, 0)),
-        "lengths must be positive and finite, got 0.0 at index 1",
+        "row {1}: length must be a positive finite number, got '0'",
+    ),
+    "rewards without end": (
+        frame("response,reference,optimal,reward", ("a", "0.5", "0.5", "1"), ("b", "0.5", "0.5", "inf")),
+        "row {1}: reward must be a finite number, got 'inf'",
+    ),
+    "a probability below 0": (
+        frame("response,reference,optimal", ("a", "0.5", "1.4"), ("b", "0.5", "-0.4")),
+        "row {1}: optimal must be a positive finite number, got '-0.4'",
+    ),
+    "a prompt's sum": (
+        frame(
+            "prompt,response,reference,optimal",
+            *(("p", y, 0.5, 0.5) for y in "ab"),
+            *(("q", y, 0.5, 0.75) for y in "ab"),
+        ),
+        "prompt 'q': optimal must sum to one within 1e-06, got a sum of 1.5",
+    ),
+    "a policy of one response": (
+        frame("prompt,response,reference,optimal", ("p", "a", 0.5, 0.5), ("p", "b", 0.5, 0.5), ("q", "c", 1, 1)),
+        "row {2}: prompt 'q' has one response only, 'c'; there must be two or more",
+    ),
+    "scores without end": (
+        frame("response,score", ("a", "1"), ("b", "-inf")),
+        "row {1}: score must be a finite number, got '-inf'",
+    ),
+    "ranks without end": (
+        frame("ranking,response,rank", ("v", "a", "1"), ("v", "b", "inf")),
+        "row {1}: rank must be a finite number, got 'inf'",
+    ),
+    "one completion of a prompt": (
+        frame("prompt,completion,label", ("p", "a", "true"), ("p", "b", "false"), ("q", "c", "true")),
+        "row {2}: prompt 'q' has one response only, 'c'; there must be two or more, or a reference that lists them",
+    ),
+    "one completion": (
+        frame("response,score", ("a", "1"), ("a", "2")),
+        "row {0}: 'a' is the only response; there must be two or more, or a reference that lists them",
+    ),
+    "margins that contradict": (
+        frame("winner,loser,margin", ("a", "b", "1"), ("b", "c", "1"), ("a", "c", "2.00001")),
+        "row {2}: margin contradicts those of other rows, by which 'a' is 2 above 'c', so that no rewards have them, "
+        "got '2.00001'",
+    ),
+    "a margin of text": (
+        frame("chosen,rejected,margin", ("a", "b", "1"), ("b", "c", "much")),
+        "row {1}: margin must be a number, got 'much'",
+    ),
+    "totals": (
+        frame("winner,a,b,All", ("a", "0", "3", "3"), ("b", "1", "0", "1"), ("All", "1", "3", "4")),
+        "row {2}: 'All' is a total of the others: leave out its row and its column (pd.crosstab with margins=False)",
+    ),
+    "totals of rows": (
+        frame("winner,a,b,All", ("a", "0", "3", "3"), ("b", "1", "0", "1")),
+        "column 'All' is a total of the others: leave out its row and its column (pd.crosstab with margins=False)",
     ),
 }
 
@@ -258,7 +312,7 @@ def test_a_wrong_one_is_refused_by_file_row_and_field(write: Write, name: str, k
     given, message = WRONG[name]
     path = write(f"data{kind}", given)
     with pytest.raises(ValueError) as caught:
-        ea.read_bandit(path, None if name in ("policies", "lengths", "thumbs") else "uniform")
+        ea.read_ragged_bandit(path, None if "reference" in given else "uniform")
     first = FORMATS[kind][1]
     expected = message.format(*(first + k for k in range(3)))
     assert str(caught.value) == f"{path}: {expected}"
@@ -529,8 +583,9 @@ def test_a_reference_of_prompts_with_different_responses(write: Write) -> None:
     with pytest.raises(ValueError, match=r"w\.csv: prompt 'q' has no comparison: leave it out of the reference"):
         ea.read_ragged_bandit(write("w.csv", wins[1:]), reference)
     short = write("r.csv", frame("prompt,response,reference", *rows[:4], *rows[5:]))
-    message = r"r\.csv: prompt 'q' has no row|r\.csv: reference must sum to one"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match=r"r\.csv: prompt 'q': reference must sum to one within 1e-06, got a sum of 0\.5"
+    ):
         ea.read_ragged_bandit(write("w.csv", wins), short)
 
 
@@ -569,7 +624,10 @@ def test_json_of_every_key(tmp_path: Path) -> None:
             {**ragged, "optimal": [[0.6, 0.4], [0.5, 0.5]]},
             r"prompt '1': optimal must have the shape of reference, \(1, 3\); got \(1, 2\)",
         ),
-        ({**ragged, "optimal": ragged["reference"], "prompts": ["p"]}, "prompt_names must have an entry for each of 2"),
+        (
+            {**ragged, "optimal": ragged["reference"], "prompts": ["p"]},
+            "json: prompts must have an entry for each of 2",
+        ),
         ({"reference": "uniform", "responses": ["a", "b"]}, r"the key 'optimal' \(or counts\) is missing"),
         (
             {"reference": "even", "optimal": [0.5, 0.5]},
@@ -577,7 +635,21 @@ def test_json_of_every_key(tmp_path: Path) -> None:
         ),
         (
             {"reference": [0.5, 0.5], "optimal": [0.5, 0.5], "responses": [1, True]},
-            "responses must be an array of names",
+            "responses must be an array of names, but holds true at index 1",
+        ),
+        (
+            {"reference": [0.5, 0.5], "counts": [[0, 1], ["3", 0]]},
+            r'counts .* numbers, but holds "3" at index \(1, 0\)',
+        ),
+        ({"reference": [0.5, 0.25, 0.25], "rewards": [1, 2]}, r"rewards must have shape \(3,\), got \(2,\)"),
+        (
+            {"reference": [0.5, 0.5], "rankings": [[0, 1], [0, -1]]},
+            r"numbers from 0 on, but holds -1 at index \(1, 1\)",
+        ),
+        ({"reference": [[0.5, 0.5]], "rankings": [[0, 1]]}, "ranking_prompts must be given for a bandit with prompts"),
+        (
+            {"reference": [0.5, 0.5], "triples": [[0, 1, 1]]},
+            r"triple 0 must have a winner and a loser that differ, got",
         ),
         (
             {"reference": [0.5, 0.5], "optimal": [0.5, 0.5], "lengths": [1, None]},
@@ -610,8 +682,9 @@ def test_labels_of_single_responses_are_read(write: Write) -> None:
             assert (found.liked[x, y], found.disliked[x, y]) == (own.sum(), (~own).sum())
     rows = [("a", True), ("a", False), ("b", True)]
     for kind in FORMATS:
-        labels = ea.read_bandit(write(f"t{kind}", frame("response,label", *rows)), "uniform")
-        assert (labels.liked.tolist(), labels.disliked.tolist()) == ([1, 1], [1, 0])
+        for labelled in (rows, [(name, float(good)) for name, good in rows]):  # as pandas keeps them beside a gap
+            labels = ea.read_bandit(write(f"t{kind}", frame("response,label", *labelled)), "uniform")
+            assert (labels.liked.tolist(), labels.disliked.tolist()) == ([1, 1], [1, 0])
     weighted = frame("response,label,weight", ("a", "up", 0.5), ("a", "Bad", 2), ("b", "up", 1))
     labels = ea.read_bandit(write("t.csv", weighted), "uniform")
     assert (labels.liked.tolist(), labels.disliked.tolist()) == ([0.5, 1], [2, 0])
@@ -625,6 +698,47 @@ def test_names_of_parts_reach_the_command_line() -> None:
     ]
     [alone] = read_named_bandits(ROOT / "examples" / "policies.json")
     assert alone.responses is None and alone.prompts is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_margins_are_differences_of_rewards(seed: int, write: Write) -> None:
+    """Of any rewards: given back up to their mean over the responses that margins join, whichever rows come first."""
+    rng = np.random.default_rng([7, seed])
+    scale = 10.0 ** rng.uniform(-6, 6)
+    known = {prompt: dict(zip("abcdef", scale * rng.normal(size=6), strict=True)) for prompt in ("p", "q")}
+    joined = {"p": ["abcdef"], "q": ["abc", "de"]}  # f is not compared on q
+    rows = [
+        (x, one, other, known[x][one] - known[x][other])
+        for x, parts in joined.items()
+        for part in parts
+        for one, other in [*pairwise(part), *(rng.permutation(list(part))[:2] for _ in range(6))]
+    ]
+    rows = [rows[k] for k in rng.permutation(len(rows))]
+    given = frame("prompt,winner,loser,margin", *rows)
+    with pytest.warns(UserWarning, match="no margin tells .* on prompt 'q': each of 2 parts has rewards of mean 0"):
+        bandit = ea.read_bandit(write("m.parquet", given), "uniform")
+    expected = {
+        (x, y): known[x][y] - np.mean([known[x][z] for z in part])
+        for x, parts in joined.items()
+        for part in parts
+        for y in part
+    }
+    wanted = [[expected.get((x, y), np.nan) for y in "abcdef"] for x in bandit.prompt_names or ()]
+    np.testing.assert_allclose(bandit.rewards, wanted, rtol=1e-12, atol=1e-12 * scale)
+    # each prompt alone, with responses of its own, and a loss that reads differences
+    one = given[given.prompt == "p"].rename(columns={"winner": "chosen", "loser": "rejected"})
+    [part] = ea.RaggedBandit.from_comparisons("uniform", one)
+    ours = part.rewards / scale
+    scored = ea.Bandit.from_counts("uniform", part.counts, rewards=[[known["p"][y] / scale for y in "abcdef"]])
+    halved = ea.Bandit.from_counts("uniform", part.counts, rewards=ours)
+    np.testing.assert_allclose(
+        ea.solve(ea.REBEL(1.0), halved).policy, ea.solve(ea.REBEL(1.0), scored).policy, rtol=1e-9
+    )
+    # a row without a margin, or without weight, says nothing of rewards
+    more = pd.concat([one, one.iloc[:1].assign(margin=np.nan)]).assign(weight=1.0)
+    more = pd.concat([more, more.iloc[:1].assign(margin=99 * scale, weight=0.0)])
+    [again] = ea.RaggedBandit.from_comparisons("uniform", more)
+    np.testing.assert_allclose(again.rewards, part.rewards, rtol=1e-12, atol=1e-12 * scale)
 
 
 @pytest.mark.parametrize("names", REWARDS, ids=" ".join)

@@ -66,6 +66,9 @@ def test_likelihood_of_liked_responses() -> None:
     bandit = ea.Bandit.from_labels(REFERENCE, [3, 1, 0.5, 2], [1, 2, 4, 7])
     solution = ea.solve(ea.SFT(1.0), bandit)
     np.testing.assert_allclose(solution.policy, np.array([3, 1, 0.5, 2]) / 6.5, rtol=1e-14)
+    assert solution.message == "the minimiser"
+    lost = ea.solve(ea.SFT(1.0), ea.Bandit.from_labels(REFERENCE, [3, 1, 0, 2], [1, 2, 4, 7]))
+    assert lost.status == "no_minimiser" and lost.message.startswith("no minimiser: responses [2] were never liked, so")
 
 
 def test_bco_on_labels_is_stationary() -> None:
@@ -83,6 +86,31 @@ def test_losses_of_pairs_are_refused_on_labels() -> None:
         for call in (ea.solve, lambda o, b: ea.risk(o, b, np.log(REFERENCE))):
             with pytest.raises(ValueError, match=f"bandit must hold pairs for {type(objective).__name__}, which"):
                 call(objective, bandit)
+
+
+def test_labels_and_scores_are_not_taken_for_each_other() -> None:
+    """Every loss of the catalogue, on scores: it reads them, or it is refused; and the reverse on labels."""
+    scored = ea.Bandit.from_scores(REFERENCE, [0.3, -1.0, 2.0, 0.0])
+    labelled = ea.Bandit.from_labels(REFERENCE, [1, 2, 1, 1], [1, 1, 3, 1])
+    taken: dict[str, list[str]] = {"scores": [], "labels": []}
+    for name in sorted(set(ea.losses.CATALOGUE) - {"qpo"}):
+        objective = ea.objective(name, 1.0)
+        for kind, bandit in (("scores", scored), ("labels", labelled)):
+            try:
+                ea.risk(objective, bandit, np.log(REFERENCE))
+                taken[kind].append(name)
+            except ValueError as error:
+                assert "\n" not in str(error)
+    assert taken["scores"] == ["a_star_po", "qrpo", "rlhf"]
+    assert taken["labels"] == ["apo_zero", "bco", "kto", "nca", "sft", "simper", "sppo"]
+    message = (
+        r"^bandit must hold labels for KTO, which reads whether a response is good; it has scores, which .* AStarPO"
+    )
+    for call in (ea.solve, lambda o, b: ea.risk(o, b, np.log(REFERENCE))):
+        with pytest.raises(ValueError, match=message):
+            call(ea.KTO(1.0), scored)
+    with pytest.raises(ValueError, match=r"^bandit must state rewards, which RLHF reads"):
+        ea.solve(ea.RLHF(1.0), labelled)
 
 
 @pytest.mark.parametrize("lam", [0.05, 1.0, 20.0])
@@ -288,6 +316,28 @@ def test_rankings_by_prompt_and_by_name() -> None:
     np.testing.assert_allclose(bandit.prompt_weights, [3 / 5, 2 / 5])  # a ranking is a datum
 
 
+def test_ties_in_rankings_are_half_wins(tmp_path: Path) -> None:
+    """A list in a ranking, in any of its forms, is what `a > b = c` is in a file; with sets, others come behind."""
+    path = tmp_path / "r.csv"
+    path.write_text("ranking,weight\na > b = c > d,2\nd = a > b,1\n")
+    read = ea.read_bandit(path, "uniform")
+    for one, other in ((["b", "c"], ["d", "a"]), (("b", "c"), {"a", "d"}), (np.array(["b", "c"]).tolist(), ("d", "a"))):
+        listed = ea.Bandit.from_rankings(
+            "uniform", [["a", one, "d"], [other, "b"]], weights=[2, 1], responses=list("abcd")
+        )
+        np.testing.assert_array_equal(listed.counts, read.counts)
+        np.testing.assert_array_equal(listed.ties, read.ties)
+        assert listed.choices is None
+    names = [("x", 1), ("x", 2), ("x", 3)]  # a tuple that is a name is one response
+    named = ea.Bandit.from_rankings("uniform", [names], responses=names)
+    assert named.choices is not None and named.counts.sum() == 3
+    behind = ea.Bandit.from_rankings(REFERENCE, [[[0, 1]]], sets=[range(4)])
+    np.testing.assert_array_equal(behind.counts, [[0, 0.5, 1, 1], [0.5, 0, 1, 1], [0] * 4, [0] * 4])
+    path = tmp_path / "r.json"
+    path.write_text('{"reference": [0.5, 0.25, 0.25], "rankings": [[0, [1, 2]]]}')
+    np.testing.assert_array_equal(ea.read_bandit(path).counts, [[0, 1, 1], [0, 0, 0.5], [0, 0.5, 0]])
+
+
 def test_what_always_loses_has_no_place() -> None:
     bandit = ea.Bandit.from_rankings(REFERENCE, [[0, 1, 2], [1, 0, 2], [0, 1, 3], [2, 3], [3, 2]])
     solution = ea.solve(ea.PlackettLuceDPO(1.0), bandit)
@@ -304,6 +354,20 @@ def test_what_always_loses_has_no_place() -> None:
         (["01"], {}, "ranking 0 must be a sequence of responses, best first, got '01'"),
         ([[0, 1], [0, 9]], {}, r"ranking 1 has the response 9; accepted: \[0, 1, 2, 3\]"),
         ([[0, 1]], {"sets": [[0, 2]]}, "ranking 0 must rank different responses of its set"),
+        (
+            [[0], [1]],
+            {"sets": [[0, 1], [0, 1, 1]]},
+            "sets must have each response once, but that of ranking 1 has 1 twice",
+        ),
+        ([[0, [0, 1]]], {}, "ranking 0 must rank different responses of its set"),
+        ([[0, [1, [2]]]], {}, r"ranking 0 has the response \[2\]; accepted: \[0, 1, 2, 3\]$"),
+        (
+            [["a", "b"]],
+            {},
+            "ranking 0 has the response 'a'; .*; names must be given by responses, in the order of refe",
+        ),
+        ([3], {}, "ranking 0 must be a sequence of responses, best first, got 3"),
+        ([], {}, "rankings must hold at least one"),
         ([[0, 1]], {"weights": [-1]}, "weights must be non-negative, finite and not all zero"),
         ([[0, 1]], {"weights": [1, 2]}, r"weights must have shape \(1,\)"),
         ([[0, 1]], {"prompts": ["x"]}, "prompts must be given for a bandit with prompts, and for no other"),
@@ -388,8 +452,38 @@ def test_on_pairs_the_third_is_the_winner() -> None:
 def test_wrong_triples() -> None:
     with pytest.raises(ValueError, match=r"triple 0 must be \(third, winner, loser\), got \(0, 1\)"):
         ea.Bandit.from_triples(REFERENCE, [(0, 1)])
-    with pytest.raises(ValueError, match="triple 0 has the response 7"):
-        ea.Bandit.from_triples(REFERENCE, [(7, 1, 2)])
+    for triple, message in (
+        ((7, 1, 2), "has the response 7"),
+        ((0, 1, 9), "has the response 9"),
+        ((0, 1, 1), r"must have a winner and a loser that differ, got \(0, 1, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=f"triple 0 {message}"):
+            ea.Bandit.from_triples(REFERENCE, [triple])
+
+
+def test_triples_of_another_models_responses(tmp_path: Path) -> None:
+    """The third never wins or loses: files have the responses of `from_triples`, and prompts their own if they may."""
+    rows = [("m", "a", "b"), ("m", "b", "a"), ("n", "a", "b"), ("x", "y", "z"), ("w", "z", "y")]
+    prompts = ["p", "p", "p", "q", "q"]
+    log_policy = np.log(np.random.default_rng(0).dirichlet(np.ones(8)))
+    made = ea.Bandit.from_triples("uniform", rows, responses=sorted("abmnwxyz"))
+    frame = pd.DataFrame(rows, columns=["third", "winner", "loser"])
+    for ending in (".csv", ".json", ".parquet"):
+        read = ea.read_bandit(written(frame, tmp_path / f"t{ending}"), "uniform")
+        assert read.responses == made.responses
+        for loss in (ea.WRPO(1.0), ea.TPO(1.0), ea.DPO(1.0)):
+            assert ea.risk(loss, read, log_policy) == pytest.approx(ea.risk(loss, made, log_policy), rel=1e-14)
+        shared = ea.read_bandit(written(frame.assign(prompt=prompts), tmp_path / f"p{ending}"), "uniform")
+        assert shared.responses == made.responses and shared.prompt_names == ("p", "q")
+        own = frame.rename(columns={"winner": "chosen", "loser": "rejected"}).assign(prompt=prompts)
+        parts = ea.read_ragged_bandit(written(own, tmp_path / f"o{ending}"), "uniform")
+        assert [part.responses for part in parts] == [tuple("abmn"), tuple("wxyz")]
+        for part, mine, at in zip(parts, (rows[:3], rows[3:]), (slice(0, 4), slice(4, 8)), strict=True):
+            alone = ea.Bandit.from_triples("uniform", mine, responses=part.responses)
+            policy = log_policy[at] - logsumexp(log_policy[at])
+            assert ea.risk(ea.WRPO(1.0), part, policy)[0] == pytest.approx(
+                ea.risk(ea.WRPO(1.0), alone, policy), rel=1e-14
+            )
 
 
 # ------------------------------------------------------------------------------------------------ others' fits of pairs
@@ -544,7 +638,7 @@ def test_json_objects_of_each_kind(tmp_path: Path) -> None:
     for keys, message in (
         ({"liked": [1, 2, 3]}, "disliked"),
         ({"rankings": [[0, 1], 2]}, "rankings must be an array of arrays, but entry 1 is 2"),
-        ({"rankings": [[0, 0.5]]}, "rankings must hold names or numbers of responses"),
+        ({"rankings": [[0, 0.5]]}, r"hold names of responses, or numbers from 0 on, but holds 0\.5 at index \(0, 1\)"),
         ({"triples": [[0, 1]]}, r"triple 0 must be \(third, winner, loser\)"),
         ({"liked": [1, 2], "disliked": [1, 0]}, "liked must have shape"),
     ):

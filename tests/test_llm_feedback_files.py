@@ -96,7 +96,7 @@ def test_files_of_all_kinds_say_the_same(kind: str, tmp_path: Path) -> None:
         assert found[0][1][1][1] == ("ranking", [0, 1, 2])
 
 
-@pytest.mark.parametrize("label", [True, 1, 1.0, "true", "True", "1", "good", "Thumbs up"])
+@pytest.mark.parametrize("label", [True, 1, 1.0, "true", "True", "1", "1.0", "good", "Thumbs up"])
 def test_words_for_a_good_response(label: Any) -> None:
     rows = [row | {"label": label} for row in tiny.feedback("labels", 2)]
     data = PreferenceData.from_rows(rows, tiny.tokenizer(), name="x", max_length=None)
@@ -125,6 +125,10 @@ WRONG: dict[str, tuple[str, Row, str]] = {
     "no such response": ("ranked", {"ranking": [0, 3]}, "ranking: it must have numbers of responses, best first"),
     "twice ranked": ("ranked", {"ranking": [1, 1]}, "ranking: it must have numbers of responses, best first"),
     "halves": ("ranked", {"ranking": [0.5, 1.0]}, "ranking: it must have numbers of responses, best first"),
+    **{
+        f"a weight below 0 of {kind}": (kind, {"weight": -0.5}, "weight: it must be at least 0, got -0.5")
+        for kind in ("triples", "labels", "scores", "lists")
+    },
     "nobody ranked": ("ranked", {"ranking": []}, "ranking: it must have numbers of responses, best first"),
 }
 
@@ -138,6 +142,8 @@ def test_wrong_rows_are_refused_by_file_row_and_field(case: str, ending: str, tm
     rows = tiny.feedback("lists" if kind == "ranked" else kind, 5)
     if kind == "ranked":
         rows = [row | {"ranking": [1, 0]} for row in rows]
+    if "weight" in change:
+        rows = [row | {"weight": k} for k, row in enumerate(rows)]  # that of the first is 0
     rows[1] |= change
     path = tmp_path / f"wrong.{ending}"
     WRITERS[ending](path, rows)

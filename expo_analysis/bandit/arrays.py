@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,11 +105,37 @@ def win_counts(value: Any, ties: Any, shape: tuple[int, ...], names: Names) -> t
 def _weights(name: str, value: Any, shape: tuple[int, ...], names: Names, way_out: str) -> Floats:
     array = as_floats(name, names.matrices(name, value, fill=0.0))
     _check_square(name, array, shape)
+    _check_no_total(name, array, names.responses or ())
     refuse(f"{name} must be non-negative and finite ({way_out})", array, ~(np.isfinite(array) & (array >= 0)), names)
     on_diagonal = (array != 0) & _diagonal(shape[-1])
     itself = "beat itself" if name == "counts" else "tie with itself"
     refuse(f"{name} must have a zero diagonal: a response does not {itself}", array, on_diagonal, names)
     return array
+
+
+NO_MARGINS = "leave out its row and its column (pd.crosstab with margins=False)"
+
+
+def totals(counts: Floats, labels: Sequence[Hashable]) -> list[int]:
+    """Which of the labels of counts (n, n) is no response: its row or column has the sums of the others'.
+
+    Where both meet there is the sum of all; a margin that has lost its other half is known by pandas' name, "All".
+    """
+    found = []
+    for k, label in enumerate(labels):
+        own = counts[k, k]
+        if own > 0 or label == "All":
+            others = np.delete(np.delete(counts, k, 0), k, 1)
+            row, column = (np.allclose(np.delete(x, k), others.sum(i)) for i, x in ((0, counts[k]), (1, counts[:, k])))
+            if others.any() and (row or column) and (own == 0 or np.isclose(own, others.sum(), rtol=1e-9)):
+                found.append(k)
+    return found
+
+
+def _check_no_total(name: str, array: Floats, labels: Sequence[Hashable]) -> None:
+    """Raise for counts of a crosstab with its margins."""
+    for k in (k for counts in array.reshape(-1, *array.shape[-2:]) for k in totals(counts, labels)):
+        raise ValueError(f"{name} must hold responses alone, but {labels[k]!r} is a total of the others: {NO_MARGINS}")
 
 
 def stated_preferences(value: Any, shape: tuple[int, ...], names: Names) -> PairMatrices:

@@ -29,7 +29,7 @@ from .arrays import (
 )
 from .display import summary, table
 from .labels import Labels, Names
-from .rankings import Choices, Triples, choices_of, triples_of
+from .rankings import Choices, Triples, choices_of, named, places_of, rows_of, triples_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,10 +278,9 @@ class Bandit:
             >>> ea.solve(ea.AStarPO(1.0), scored).policy.round(3)
             array([0.433, 0.096, 0.471])
         """
-        seen = np.ones(np.shape(rewards)) if counts is None else counts
         return cls._of_singles(
             reference,
-            {"counts": seen},
+            {} if counts is None else {"counts": counts},
             prompt_weights,
             responses,
             prompt_names,
@@ -309,9 +308,10 @@ class Bandit:
         with the ranking's weight.
 
         Args:
-            rankings: of names, or of numbers where nothing names responses.
-            sets: for each ranking the responses that it was made from; those that it does not list come behind all
-                that it does, in no order. Default: those that it lists.
+            rankings: of names, or of numbers where nothing names responses. A list, a tuple or a set in a ranking is a
+                tie: ``["a", ["b", "c"]]``. Where any has ties, all are read as pairs, and a tie is half a win each.
+            sets: for each ranking the responses that it was made from, each once; those that it does not list come
+                behind all that it does, in no order. Default: those that it lists.
             weights: of each ranking; default 1.
             prompts: of each ranking, a name or a number, for a bandit with prompts.
 
@@ -321,11 +321,13 @@ class Bandit:
             >>> ea.solve(ea.PlackettLuceEXPO(0.1), tastes).policy.round(3)
             array([0.371, 0.282, 0.347])
         """
-        listed = [*rankings, *(sets or [])]
-        names, policy, own_names, own_prompts = cls._named(reference, listed, responses, prompt_names, prompt_weights)
-        choices, above = choices_of(rankings, sets, weights, prompts, own_names, own_prompts)
+        rows, among = rows_of("ranking", rankings), None if sets is None else rows_of("set", sets)
+        seen = [one for row in rows for place in places_of(row) for one in place]
+        seen += [one for row in among or [] for one in row]
+        names, policy, own_names, own_prompts = named(reference, seen, responses, prompt_names, prompt_weights)
+        choices, above, tied = choices_of(rows, among, weights, prompts, own_names, own_prompts)
         own = {"rewards": rewards, "lengths": lengths}
-        return cls._of_wins(names, policy, above, prompt_weights, own, choices=choices)
+        return cls._of_wins(names, policy, above, prompt_weights, own, choices=choices, ties=tied)
 
     @classmethod
     def from_triples(
@@ -351,34 +353,12 @@ class Bandit:
             >>> ea.solve(ea.DPO(1.0), fused).policy.round(3)
             array([0.1  , 0.711, 0.189])
         """
-        names, policy, own_names, own_prompts = cls._named(reference, triples, responses, prompt_names, prompt_weights)
-        found, wins = triples_of(triples, weights, prompts, own_names, own_prompts)
+        rows = rows_of("triple", triples)
+        seen = [one for row in rows for one in row]
+        names, policy, own_names, own_prompts = named(reference, seen, responses, prompt_names, prompt_weights)
+        found, wins = triples_of(rows, weights, prompts, own_names, own_prompts)
         own = {"rewards": rewards, "lengths": lengths}
         return cls._of_wins(names, policy, wins, prompt_weights, own, triples=found)
-
-    @classmethod
-    def _named(
-        cls,
-        reference: ArrayLike | None,
-        listed: Iterable[Iterable[Hashable]],
-        responses: Iterable[Hashable] | None,
-        prompt_names: Iterable[Hashable] | None,
-        prompt_weights: ArrayLike | None,
-    ) -> tuple[Names, Policies, Sequence[Hashable], Sequence[Hashable] | None]:
-        """Names, the reference, and by which names (or numbers) rows of data call responses and prompts."""
-        even = reference is None or (isinstance(reference, str) and reference == "uniform")
-        if responses is None and even:
-            seen = dict.fromkeys(one for row in listed for one in row)
-            numbers = [one for one in seen if isinstance(one, int)]
-            responses = sorted(numbers) if len(numbers) == len(seen) else list(seen)
-        responses = None if responses is None else list(responses)
-        if even and responses:
-            reference = np.full(len(responses), 1 / len(responses))
-        names = Names.found(responses, prompt_names, {"reference": reference}, {}, prompt_weights)
-        policy = reference_policy(reference, names)
-        own = range(policy.shape[-1]) if names.responses is None else names.responses
-        prompts = range(len(policy)) if names.prompts is None else names.prompts
-        return names, policy, tuple(own), tuple(prompts) if policy.ndim == 2 else None
 
     @classmethod
     def _of_wins(
@@ -392,7 +372,8 @@ class Bandit:
     ) -> Bandit:
         made = cls.__new__(cls)
         pairs = normalise(wins + np.swapaxes(wins, -1, -2))
-        shares = data["choices"].total if "choices" in data else wins.sum(axis=(-1, -2))
+        choices = data.get("choices")
+        shares = wins.sum(axis=(-1, -2)) if choices is None else choices.total
         made._settle(names, policy, pairs, prompt_weights, own, shares, counts=wins, **data)
         return made
 
@@ -406,10 +387,13 @@ class Bandit:
         prompt_names: Iterable[Hashable] | None,
         own: dict[str, ArrayLike | None],
     ) -> Bandit:
-        """A bandit of single responses; weights: those of liked and disliked ones, or one for both."""
+        """A bandit of single responses; weights: those of liked and disliked ones, or one for both, or none for 1."""
         names = Names.found(responses, prompt_names, {"reference": reference, **weights, **own}, {}, prompt_weights)
-        policy = reference_policy(reference, names, policies=weights)
+        policy = reference_policy(
+            reference, names, policies=weights if "liked" in weights else {"rewards": own["rewards"]}
+        )
         given = [of_responses(name, value, policy.shape, names, zero=True) for name, value in weights.items()]
+        given = given or [np.ones(policy.shape)]
         seen = np.asarray(sum(x for x in given if x is not None))
         if not seen.any():
             raise ValueError(f"{' and '.join(weights)} must hold at least one response")
@@ -530,6 +514,11 @@ class Bandit:
         wins = 2 * self.preference
         wins *= self.pairs
         return wins
+
+    @property
+    def scored(self) -> bool:
+        """Whether single responses have scores, of `from_scores`, and no labels."""
+        return self.liked is not None and self.liked is self.disliked
 
     @property
     def label_shares(self) -> dict[str, Floats]:

@@ -3,7 +3,7 @@
 Columns may stand in any order. Each form may have ``prompt``, and ``count`` and ``weight``, non-negative numbers that
 multiply a row (1 where the column is absent).
 
-* ``winner, loser``: one beat the other.
+* ``winner, loser``: one beat the other; ``margin``, r_winner - r_loser, gives rewards (see `margins`).
 * a pair, ``model_a, model_b`` (Chatbot Arena), ``left, right`` (evalica), ``player1, player2`` or ``home_team,
   away_team``, with the outcome in one of two ways:
   ``winner``: the name of a column of the pair or its short form (``model_a`` or ``a``; ``home``), the name of one of
@@ -11,7 +11,8 @@ multiply a row (1 where the column is absent).
   two scores, ``score_a, score_b`` (``score_left, score_right``; ``score1, score2``; ``home_score, away_score``): the
   higher won, equal ones tied.
 * ``chosen, rejected``: the first beat the second. Each prompt then has responses of its own, those that occur on it.
-  The scores of both, in columns named as one of `REWARDS`, are kept as rewards, averaged over the rows of a response.
+  The scores of both, in columns named as one of `REWARDS`, are kept as rewards, averaged over the rows of a response;
+  ``margin`` is read where there are no scores. Beside both of these forms a third response may stand in ``third``.
 * ``ranking, response, rank``: a row for each response of a ranking; the smaller rank is the better, equal ones tied.
   Or ``ranking`` alone, a ranking in each row: ``anna > bob = carl > dora``. All pairs of a ranking count, each with
   the ranking's weight.
@@ -29,6 +30,7 @@ import numpy as np
 
 from .._types import Floats, Indices
 from .labels import listed
+from .margins import rewards_of_margins
 from .rows import Rows
 
 WEIGHTS = ("count", "prompt", "weight")
@@ -85,6 +87,11 @@ class Comparisons:
     third: Any = None
     lists: tuple[tuple[Sequence[Any], int], ...] | None = None
 
+    @property
+    def responses(self) -> tuple[Any, ...]:
+        """The labels of all responses that occur: of the first, the second and, where there is one, the third."""
+        return (self.first, self.second, *(() if self.third is None else (self.third,)))
+
 
 def is_comparisons(rows: Rows) -> bool:
     """Whether a table has a column by which one of the forms is known."""
@@ -105,8 +112,6 @@ def comparisons_of(rows: Rows) -> Comparisons:
         found = _of_pair(rows, pairs[0])
     elif "ranking" in columns:
         found = _rankings(rows) if {"response", "rank"} & columns else _written_rankings(rows)
-    elif "third" in columns:
-        found = replace(_decided(rows, ("winner", "loser"), also=("third",)), third=rows["third"])
     else:
         found = _decided(rows, ("winner", "loser"))
     same = np.array([a == b for a, b in zip(found.first, found.second, strict=True)], dtype=bool)
@@ -117,17 +122,24 @@ def comparisons_of(rows: Rows) -> Comparisons:
 # ---------------------------------------------------------------------------------------------------------------- forms
 
 
-def _decided(
-    rows: Rows, columns: tuple[str, str], optional: Sequence[str] = (), also: Sequence[str] = ()
-) -> Comparisons:
-    """The first beat the second; ``also`` are other columns of responses."""
-    named = (*columns, *also)
+def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -> Comparisons:
+    """The first beat the second, beside a third response where there is one, with rewards by ``scores`` or margins."""
+    named = (*columns, *(["third"] if "third" in rows else []))
+    optional = scores or (["margin"] if "margin" in rows else [])
     unread = rows.check_columns(named, (*WEIGHTS, *optional), gaps=optional)
     rows.check_names(*named, "prompt")
-    _check_repeats(rows, named, [*unread, *(name for name in optional if name in rows)])
+    _check_repeats(rows, named, [*unread, *optional])
     rows.check_no_count([] if "count" in rows else unread)
     rows.remark(unread, *named, *WEIGHTS, *optional)
-    return _comparisons(rows, columns, np.ones(len(rows)))
+    found = replace(_comparisons(rows, columns, np.ones(len(rows))), third=rows.get("third"))
+    if not optional:
+        return found
+    numbers = [rows.numbers(name, gaps=True) for name in optional]
+    if scores:
+        return replace(found, rewards=(numbers[0], numbers[1]))
+    return replace(
+        found, rewards=rewards_of_margins(rows, found.first, found.second, found.prompt, numbers[0], found.weight)
+    )
 
 
 def _chosen(rows: Rows) -> Comparisons:
@@ -138,10 +150,7 @@ def _chosen(rows: Rows) -> Comparisons:
     for name in scores:
         if name not in rows:
             raise rows.error(f"the column {name!r} is missing; the header has {listed(rows.columns)}")
-    found = replace(_decided(rows, ("chosen", "rejected"), scores), own="prompt" in rows)
-    if not scores:
-        return found
-    return replace(found, rewards=(rows.numbers(scores[0], gaps=True), rows.numbers(scores[1], gaps=True)))
+    return replace(_decided(rows, ("chosen", "rejected"), scores), own="prompt" in rows)
 
 
 def _of_pair(rows: Rows, pair: Pair) -> Comparisons:

@@ -19,6 +19,7 @@ from .rankings import Choices, choices_of, triples_of
 from .rows import Rows, in_order, positions
 
 TIES = ("half", "drop")
+ENOUGH = "there must be two or more, or a reference that lists them"
 
 
 def from_frame(
@@ -55,6 +56,7 @@ def known_reference(data: Comparisons, reference: Any, responses: list[Hashable]
         if responses is None and data.own:
             return _own_responses(data, prompts or [])
         seen = responses or _seen(data)
+        data.rows.refuse([len(seen) < 2], f"{listed(seen)} is the only response; {ENOUGH}")
         return _shared(
             "responses" if responses else "the comparisons", seen, np.full(len(seen), 1 / len(seen)), prompts
         )
@@ -159,8 +161,8 @@ def _numbered(shape: tuple[int, ...]) -> tuple[range, range | None]:
     return range(shape[-1]), range(shape[0]) if len(shape) == 2 else None
 
 
-def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices:
-    """The choices of a group's rankings."""
+def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices | None:
+    """The choices of a group's rankings, which have no ties."""
     assert data.lists is not None
     prompt, weight = data.rows.get("prompt"), weight_of(data.rows)
     place = {name: k for k, name in enumerate(group.responses)}
@@ -196,10 +198,14 @@ def _shared(source: str, responses: Sequence[Hashable], policy: Any, prompts: li
 def _own_responses(data: Comparisons, prompts: list[Any]) -> Groups:
     """Each prompt has the responses that occur on it, with a uniform reference."""
     own: dict[Hashable, dict[Hashable, None]] = {prompt: {} for prompt in prompts}
-    for prompt, first, second in zip(data.prompt, data.first, data.second, strict=True):
-        own[prompt] |= {first: None, second: None}
+    for labels in data.responses:
+        for prompt, label in zip(data.prompt, labels, strict=True):
+            own[prompt][label] = None
     found: dict[tuple[Hashable, ...], list[Hashable]] = {}
     for prompt, responses in own.items():
+        if len(responses) < 2:
+            lone = f"prompt {prompt!r} has one response only, {listed(responses)}; {ENOUGH}"
+            data.rows.refuse([asked == prompt for asked in data.prompt], lone, at=data.at)
         found.setdefault(tuple(_sorted(responses)), []).append(prompt)
     groups = []
     for labels, members in found.items():
@@ -211,7 +217,7 @@ def _own_responses(data: Comparisons, prompts: list[Any]) -> Groups:
 def _seen(data: Comparisons) -> list[Any]:
     """The responses that occur, in order; players by number must be there without a gap, as one may be missing."""
     text = data.rows.text
-    seen = in_order(_sorted({*data.first, *data.second}), text=text)
+    seen = in_order(_sorted({label for labels in data.responses for label in labels}), text=text)
     if text and all(label.isdecimal() and label == str(int(label)) for label in seen):  # 007 is a name
         seen = sorted(seen, key=int)
         first = 0 if seen[0] == "0" else 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .._types import Floats
+from .arrays import NO_MARGINS, totals
 from .comparisons import Comparisons, is_comparisons
 from .rows import Rows
 
@@ -33,6 +37,7 @@ def read_crosstab(rows: Rows) -> Comparisons:
     rows.refuse(rows.frame[corner].duplicated(), "this winner came before", corner)
     counts = np.stack([rows.numbers(loser, least=0.0) for loser in losers], axis=1)
     winners = rows[corner]
+    _check_no_total(rows, list(winners), losers, counts)
     for k, loser in enumerate(losers):
         own = (winners == loser) & (counts[:, k] != 0)
         rows.refuse(own, "a response does not beat itself: its own column must hold 0", loser)
@@ -46,3 +51,14 @@ def read_crosstab(rows: Rows) -> Comparisons:
         np.ones(len(row)),
         counts[row, column],
     )
+
+
+def _check_no_total(rows: Rows, winners: list[Any], losers: list[Any], counts: Floats) -> None:
+    """Raise for the row or the column of a total."""
+    every = list(dict.fromkeys([*winners, *losers]))
+    square = np.zeros((len(every), len(every)))
+    square[np.ix_([every.index(label) for label in winners], [every.index(label) for label in losers])] = counts
+    for label in (every[k] for k in totals(square, every)):
+        wrong = f"{label!r} is a total of the others: {NO_MARGINS}"
+        rows.refuse([winner == label for winner in winners], wrong)
+        raise rows.error(f"column {wrong}")

@@ -24,7 +24,7 @@ def summary(bandit: Bandit) -> str:
     parts = [count(bandit.n, "response"), *([] if bandit.prompts is None else [count(bandit.prompts, "prompt")])]
     if bandit.liked is not None:
         seen = count(float(bandit.counts.sum()) if bandit.counts is not None else 0.0, "single response")
-        return f"{', '.join(parts)}, {seen} with a {'score' if bandit.liked is bandit.disliked else 'label'} each"
+        return f"{', '.join(parts)}, {seen} with a {'score' if bandit.scored else 'label'} each"
     if bandit.counts is not None:
         parts.append(f"win counts of {count(float(bandit.counts.sum()), 'comparison')}{_ties(bandit)}")
     else:

@@ -22,7 +22,7 @@ Everything else is a table (a JSON array of objects and JSON Lines too), told ap
   `pandas.crosstab(winner, loser).to_csv` writes; who has a row and no column, or the reverse, has 0 there;
 * labels of single responses, thumbs up or down: ``prompt, response, label``, or scores: ``prompt, response, score``;
   see `labelled`;
-* triples: ``third, winner, loser``.
+* triples: ``third, winner, loser``, or ``third, chosen, rejected``.
 
 Cells are text: ``NA``, ``007`` and dates stay what they are. Other columns, such as a date, are not read, which a
 warning says; rows may then repeat that differ in them. Refused are columns that may be meant to be read: a misspelt

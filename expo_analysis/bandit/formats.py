@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
 import os
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from .labels import listed
 from .rows import Nested, Rows
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -152,7 +155,7 @@ def _separated(path: Path, separator: str) -> Rows:
                 skip_blank_lines=False,
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{path}: malformed {'CSV' if separator == ',' else 'TSV'}: {error}") from None
+        raise ValueError(f"{path}: {_malformed(text, separator) or _reason(separator, error)}") from None
     table = table.fillna("").apply(lambda column: column.str.strip())
     header = table.iloc[0]
     if len(table.columns) == 1:
@@ -168,6 +171,30 @@ def _separated(path: Path, separator: str) -> Rows:
     if table.empty:
         raise ValueError(f"{path}: has a header and no rows")
     return Rows(str(path), table)
+
+
+def _malformed(text: str, separator: str) -> str | None:
+    """What is wrong with a row that has more cells than the header."""
+    header: list[str] = []
+    try:
+        for row, cells in enumerate(csv.reader(io.StringIO(text), delimiter=separator), start=1):
+            header = header or cells
+            if len(cells) > len(header):
+                return (
+                    f"row {row}: has {len(cells)} cells, and the header has {len(header)} ({listed(header)}); a cell "
+                    f"with {SEPARATORS[separator]} in it must be quoted"
+                )
+    except csv.Error:
+        pass
+    return None
+
+
+def _reason(separator: str, error: Exception) -> str:
+    said = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    unclosed = re.fullmatch(r"EOF inside string starting at row (\d+)", said)
+    if unclosed:
+        return f"row {int(unclosed[1]) + 1}: has a cell whose quotation mark is not closed"
+    return f"malformed {'CSV' if separator == ',' else 'TSV'}: {said}"
 
 
 def _parquet(path: Path) -> Rows:

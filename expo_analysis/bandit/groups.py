@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._checks import SUM_TOLERANCE
 from .._types import Floats
 from .bandit import Bandit
+from .labels import listed
 from .ragged import RaggedBandit
 from .rows import Rows, in_order, names, positions
 
@@ -55,10 +56,13 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
     unread = rows.check_columns(("response", *required), ("prompt", *others))
     rows.remark(unread, "response", *required, "prompt", *others)
     rows.check_distinct([name for name in ("prompt", "response") if name in rows])
-    numbers = {argument: rows.numbers(name) for name, argument in VALUES.items() if name in rows}
+    numbers = {
+        argument: rows.numbers(name, positive=name != "reward") for name, argument in VALUES.items() if name in rows
+    }
     responses = rows["response"]
     every = in_order(responses, text=rows.text)
     if "prompt" not in rows:
+        rows.refuse([len(every) < 2], f"{listed(every)} is the only response; there must be two or more")
         order = [int(k) for k in np.argsort(positions(responses, every))]
         return Groups(rows.place, (Group(tuple(every), None, {name: own[order] for name, own in numbers.items()}),))
     asked = rows["prompt"]
@@ -76,8 +80,12 @@ def policies_of(rows: Rows, required: Sequence[str]) -> Groups:
         values = {name: own[table[np.ix_(np.array(members), there)]] for name, own in numbers.items()}
         if not shared:
             _check_whole(rows, prompts, members, every, there, values)
+        if len(there) < 2:
+            lone = f"prompt {prompts[members[0]]!r} has one response only, {every[there[0]]!r}"
+            rows.refuse(np.arange(len(rows)) == table[members[0], there[0]], f"{lone}; there must be two or more")
         own_prompts = tuple(prompts[x] for x in members)
         groups.append(Group(tuple(every[k] for k in there), own_prompts, values))
+        _check_sums(rows, groups[-1])
     return Groups(rows.place, tuple(groups))
 
 
@@ -92,6 +100,16 @@ def _check_whole(
                 f"prompt {prompts[x]!r} has no row for response {', '.join(map(repr, missing[:8]))}, and its reference "
                 f"sums to {row.sum():.9g} without"
             )
+
+
+def _check_sums(rows: Rows, group: Group) -> None:
+    """Raise for a prompt whose probabilities do not sum to one."""
+    for name in ("reference", "optimal"):
+        for prompt, row in zip(group.prompts or (), group.values.get(name, ()), strict=False):
+            if abs(row.sum() - 1) > SUM_TOLERANCE:
+                raise rows.error(
+                    f"prompt {prompt!r}: {name} must sum to one within {SUM_TOLERANCE:g}, got a sum of {row.sum():.9g}"
+                )
 
 
 def bandits_of(

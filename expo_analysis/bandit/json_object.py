@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,14 @@ def from_object(path: Path, data: dict[str, Any]) -> Bandit | RaggedBandit:
             return MAKE[kind](**given)
         raise ValueError(f"reference must be an array of numbers or 'uniform', got {rows!r}")
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {_by_key(kind, str(error))}") from None
+
+
+def _by_key(kind: str, message: str) -> str:
+    """A message of `Bandit` with the keys of the file for its arguments."""
+    if kind in ("rankings", "triples"):
+        message = re.sub("^prompts must", f"{kind[:-1]}_prompts must", message)
+    return re.sub(r"\bprompt_names\b", "prompts", message)
 
 
 def _ragged(kind: str, given: dict[str, Any]) -> RaggedBandit:
@@ -111,16 +119,20 @@ def numbers(path: Path, key: str, value: Any) -> Any:
     if not isinstance(value, list):
         raise ValueError(f"{path}: {key} must be an array of numbers, got {kind_of(value)}")
 
-    def converted(item: Any) -> Any:
+    def converted(item: Any, *at: int) -> Any:
         if isinstance(item, list):
-            return [converted(part) for part in item]
+            return [converted(part, *at, k) for k, part in enumerate(item)]
         if isinstance(item, Number):
             return float(item)
         if item is None and key == "rewards":
             return np.nan
-        raise ValueError(f"{path}: {key} must be an array of numbers, but holds {kind_of(item)}")
+        raise ValueError(f"{path}: {key} must be an array of numbers, but holds {kind_of(item)} at {_index(at)}")
 
     return converted(value)
+
+
+def _index(at: tuple[int, ...]) -> str:
+    return f"index {at[0] if len(at) == 1 else at}"
 
 
 def _names(path: Path, key: str, value: Any) -> Any:
@@ -129,23 +141,31 @@ def _names(path: Path, key: str, value: Any) -> Any:
         return [str(item) for item in value]
     if key == "responses" and isinstance(value, list) and all(isinstance(item, list) for item in value):
         return [_names(path, key, item) for item in value]
+    if isinstance(value, list):
+        k, item = next((k, item) for k, item in enumerate(value) if not isinstance(item, str))
+        raise ValueError(f"{path}: {key} must be an array of names, but holds {kind_of(item)} at {_index((k,))}")
     raise ValueError(f"{path}: {key} must be an array of names, got {kind_of(value)}")
 
 
 def _labels(path: Path, key: str, value: Any, flat: bool) -> Any:
-    """Names or numbers, or lists of them."""
+    """Names or numbers, or lists of them; of rankings also lists in these, which are ties."""
 
-    def one(item: Any) -> Any:
+    def one(item: Any, *at: int) -> Any:
         if isinstance(item, Number) and str(item).isdecimal():
             return int(item)
         if isinstance(item, str) and not isinstance(item, Number):
             return str(item)
-        raise ValueError(f"{path}: {key} must hold names or numbers of responses, but holds {kind_of(item)}")
+        if isinstance(item, list) and key == "rankings" and len(at) == 2:
+            return [one(part, *at, k) for k, part in enumerate(item)]
+        what = "prompts" if flat else "responses"
+        raise ValueError(
+            f"{path}: {key} must hold names of {what}, or numbers from 0 on, but holds {kind_of(item)} at {_index(at)}"
+        )
 
     rows = value if isinstance(value, list) else [value]
     if flat:
-        return [one(item) for item in rows]
+        return [one(item, k) for k, item in enumerate(rows)]
     for k, row in enumerate(rows):
         if not isinstance(row, list):
             raise ValueError(f"{path}: {key} must be an array of arrays, but entry {k} is {kind_of(row)}")
-    return [[one(item) for item in row] for row in rows]
+    return [[one(item, k, j) for j, item in enumerate(row)] for k, row in enumerate(rows)]

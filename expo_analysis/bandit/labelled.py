@@ -7,8 +7,8 @@ import numpy as np
 from .comparisons import Comparisons, weight_of
 from .rows import Rows
 
-UP, DOWN = ("true", "1", "up", "thumbs up", "good"), ("false", "0", "down", "thumbs down", "bad")
-"""What a label may be, in any case."""
+UP, DOWN = ("true", "1", "1.0", "up", "thumbs up", "good"), ("false", "0", "0.0", "down", "thumbs down", "bad")
+"""What a label may be, in any case; of a column of 0 and 1 with a gap pandas makes 0.0 and 1.0."""
 
 RESPONSE, SCORE = ("completion", "response"), ("score", "reward")
 

@@ -81,14 +81,17 @@ class Rows:
         missing = np.asarray(pd.isna(self.frame[column]), dtype=bool)
         return missing | np.array([isinstance(cell, str) and cell == "" for cell in cells], dtype=bool)
 
-    def numbers(self, column: str, least: float | None = None, *, gaps: bool = False) -> Floats:
-        """A column of numbers: finite and of at least ``least`` if that is given; with ``gaps`` empty ones are nan."""
+    def numbers(self, column: str, least: float | None = None, *, positive: bool = False, gaps: bool = False) -> Floats:
+        """A column of finite numbers, of at least ``least`` or ``positive`` ones; with ``gaps`` empty ones are nan."""
         found = pd.to_numeric(self.frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         gap = self.empty(column) if gaps else np.zeros(len(self), dtype=bool)
         self.refuse(np.isnan(found) & ~gap, f"{column} must be a number", column)
+        fits, accepted = np.isfinite(found), "a finite number"
         if least is not None:
-            bad = ~(np.isfinite(found) & (found >= least)) & ~gap
-            self.refuse(bad, f"{column} must be a finite number of at least {least:g}", column)
+            fits, accepted = fits & (found >= least), f"a finite number of at least {least:g}"
+        if positive:
+            fits, accepted = fits & (found > 0), "a positive finite number"
+        self.refuse(~(fits | gap), f"{column} must be {accepted}", column)
         return np.asarray(found)
 
     def check_columns(self, required: Sequence[str], optional: Sequence[str], gaps: Collection[str] = ()) -> list[str]:

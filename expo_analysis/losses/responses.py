@@ -65,7 +65,7 @@ def response_data(objective: Objective, bandit: Responses, prompts: Any = slice(
     if rewards is not None:
         stated["reward"] = rewards
     elif objective.reads_rewards:
-        raise ValueError(f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])")
+        raise ValueError(_no_rewards(objective))
     known = {kind: np.array(values.reshape(shape)[prompts].T) for kind, values in stated.items()}
     if isinstance(bandit, Bandit):
         known |= {kind: share.reshape(shape)[prompts].T for kind, share in bandit.label_shares.items()}
@@ -112,8 +112,9 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
         ValueError: there are no rewards, or one is not known; or the loss of such a pair is nan at the reference, and
             so everywhere.
     """
-    if isinstance(objective, RewardObjective):
-        reward_of(bandit)
+    labelled = isinstance(bandit, Bandit) and bandit.liked is not None
+    if isinstance(objective, RewardObjective) and reward_of(bandit) is None and labelled:  # pairs are fitted
+        raise ValueError(_no_rewards(objective))
     if not (isinstance(objective, PairObjective) and objective.data):
         return
     objective, n = objective.with_lam(1.0), bandit.reference.shape[-1]
@@ -136,6 +137,10 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
             f"bandit must have {'s and '.join(known)}s that {_class_name(objective)} has a value for; it is nan where "
             f"response {one} beats {other}{where}, with {found}"
         )
+
+
+def _no_rewards(objective: Objective) -> str:
+    return f"bandit must state rewards, which {_class_name(objective)} reads: Bandit(..., rewards=[...])"
 
 
 def _called(bandit: Responses, kind: str, index: int) -> str:

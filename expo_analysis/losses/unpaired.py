@@ -68,7 +68,20 @@ def stands_apart(objective: PairObjective) -> bool:
 
 
 def on(bandit: Bandit, objective: PairObjective) -> PairObjective:
-    """The objective as it is, or as one of what the bandit has: single responses, or pairs without a third response."""
-    if bandit.liked is not None and not isinstance(objective, Unpaired):
-        return Unpaired(objective.lam, objective)
-    return OfPairs(objective.lam, objective) if bandit.triples is None and can_be_of_pairs(objective) else objective
+    """The objective as it is, or as one of what the bandit has: single responses, or pairs without a third response.
+
+    Raises:
+        ValueError: the loss compares two responses; or it reads labels, and the bandit has scores.
+    """
+    if isinstance(objective, Unpaired):
+        return objective
+    if bandit.liked is None:
+        of_pairs = bandit.triples is None and can_be_of_pairs(objective)
+        return OfPairs(objective.lam, objective) if of_pairs else objective
+    made = Unpaired(objective.lam, objective)
+    if bandit.scored and not objective.reads_rewards:
+        raise ValueError(
+            f"bandit must hold labels for {type(objective).__name__}, which reads whether a response is good; it has "
+            "scores, which losses of rewards such as AStarPO, QRPO and RLHF read"
+        )
+    return made

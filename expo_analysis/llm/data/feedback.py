@@ -131,6 +131,8 @@ def checked(feedback: Feedback, name: str, value: Any) -> Any:
     number = number_of(name, value)
     if name == "quantile" and not 0 <= number <= 1:
         raise BadField(name, "it must be between 0 and 1", f", got {number}")
+    if name == "weight" and number < 0:
+        raise BadField(name, "it must be at least 0", f", got {number}")
     return number
 
 
@@ -147,7 +149,7 @@ def number_of(name: str, value: Any) -> float:
 
 def label_of(value: Any) -> float:
     """1 of a response that is good, 0 of one that is not; words as `read_labels` takes them."""
-    word = "" if value is None else str(int(value) if isinstance(value, float) and value in (0, 1) else value).lower()
+    word = "" if value is None else str(value).lower()
     if word not in (*UP, *DOWN):
         what = "it must be true or false, 1 or 0, up or down, good or bad"
         raise BadField(LABEL, what, f", got {kind_of(value)}: {value!r:.40}")
