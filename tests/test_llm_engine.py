@@ -794,3 +794,22 @@ def test_a_heads_gradient_is_added_up_in_float32_at_the_least(low: torch.dtype) 
     close = 2e-2 if low == torch.bfloat16 else 1e-12
     for one, two in zip(*grads, strict=True):
         assert (one.double() - two).abs().max() < close * two.abs().max()
+
+
+def test_rows_that_do_not_count_change_nothing_but_predictions(tmp_path: Path) -> None:
+    """The losses of a batch with rows that only fill it up are those of the others; predictions are of all."""
+    from .llm_trainers import batch_of, make
+
+    for objective, given in ((ea.DPO(LAM), {}), (ea.EXPO(LAM), {"regulariser_estimator": "own_responses"})):
+        trainer = make(objective, tmp_path, ref_model=tiny.llama(1) if objective.name == "dpo" else None, **given)
+        own = batch_of(trainer)
+        rows = len(own["rows"])
+        kept = [row for row in range(rows) if row % 3 != 1]
+        counted = torch.tensor([row in kept for row in range(rows)])
+        whole, part = (
+            trainer.engine.losses(trainer.model, one, at_start=False) for one in (own, own | {"counted": counted})
+        )
+        torch.testing.assert_close(part.pairs(0.5), whole.pairs(0.5)[kept])
+        assert part.predictions()["policy_chosen_logps"].tolist() == whole.predictions()["policy_chosen_logps"].tolist()
+        mean, count = part.metrics()["loss/preference"]
+        assert count == len(kept) and mean.item() == pytest.approx(whole.preference[kept].sum().item())
