@@ -98,7 +98,7 @@ def test_quantiles_are_shares_and_other_numbers_are_finite() -> None:
     for value in (-1e-9, 1 + 1e-9, 2, -1):
         with pytest.raises(BadField, match="it must be between 0 and 1, got"):
             feedback.checked(single, "quantile", value)
-    assert feedback.checked(single, "score", 2) == 2 and feedback.checked(single, "weight", "-1.5") == -1.5
+    assert feedback.checked(single, "score", "-1.5") == -1.5 and feedback.checked(single, "weight", 0) == 0
     for value in (True, None, "x", math.inf, math.nan, [1]):
         with pytest.raises(BadField, match="it must be a finite number"):
             feedback.checked(single, "score", value)
