@@ -72,7 +72,8 @@ def choices_of(
         if len({*present}) < len(present) and sets is not None:
             twice = next(one for one in present if present.count(one) > 1)
             raise ValueError(f"sets must have each response once, but that of ranking {k} has {names[twice]!r} twice")
-        if len({*ranked}) < len(ranked) or not {*ranked} <= {*present} or len(present) < 2 or not all(order or [[]]):
+        empty = not order or not all(order)
+        if empty or len({*ranked}) < len(ranked) or not {*ranked} <= {*present} or len(present) < 2:
             raise ValueError(f"ranking {k} must rank different responses of its set of at least two, got {ranking!r}")
         rest = np.zeros(n, dtype=bool)
         rest[present] = True
@@ -81,7 +82,8 @@ def choices_of(
                 found.setdefault((members[0], rest.tobytes()), np.zeros(prompt_count))[x] += weight[k]
             rest[members] = False
             above[x, members] += weight[k] * rest
-            tied[np.ix_([x], members, members)] += weight[k] * (1 - np.eye(len(members)))
+            if len(members) > 1:
+                tied[np.ix_([x], members, members)] += weight[k] * (1 - np.eye(len(members)))
     if tied.any():
         above += tied / 2
         return None, *((above[0], tied[0]) if prompt_names is None else (above, tied))
