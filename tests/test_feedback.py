@@ -405,6 +405,14 @@ def test_what_no_triple_has_is_left_open() -> None:
         np.testing.assert_allclose(found.policy[3 * k : 3 * k + 3], own, atol=1e-12)
 
 
+def test_an_infimum_that_is_not_attained_is_no_optimum() -> None:
+    """TPO's gold responses g and l never win a pair: d1 and d2 can lose all mass, as long as their ratio is 2 to 3."""
+    triples = [("g", "d1", "d2"), ("g", "d2", "d1"), ("l", "d2", "d1")]
+    bandit = ea.Bandit.from_triples("uniform", triples, weights=[6, 3, 1])
+    solution = ea.solve(ea.TPO(1.0), bandit)
+    assert solution.status == "best_found" and "responses [d1, d2] are next to impossible" in solution.message
+
+
 @pytest.mark.parametrize(("of_three", "of_pairs"), [(ea.WRPO(0.7), ea.DPO(0.7)), (ea.TPO(0.7), ea.CPO(0.7))])
 def test_on_plain_pairs_they_are_losses_of_pairs(of_three: ea.PairObjective, of_pairs: ea.PairObjective) -> None:
     uncompared = ea.Bandit.from_counts([0.4, 0.3, 0.3], [[0, 2, 0], [1, 0, 0], [0, 0, 0]])

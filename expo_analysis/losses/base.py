@@ -107,6 +107,7 @@ class PairObjective(Objective):
 
     risk = mean over pairs of ``loss`` + lam * ``regulariser``(pi, pi_ref); see `expo_analysis.losses.risk`.
     ``listwise``: whether -log sigma(s_w - s_l), the loss of a pair, becomes -log softmax(s)_w on choices among several.
+    ``single``: whether its data are single responses, liked or disliked, and no pairs.
     ``auxiliary``: whether over restricted policies the loss has a variable for every response beside the policy's own.
 
     A loss says what it is in one of two ways. ``terms``, a sum of psi(statistic), is all that solvers, proofs and the
@@ -115,6 +116,7 @@ class PairObjective(Objective):
     """
 
     listwise: ClassVar[bool] = False
+    single: ClassVar[bool] = False
     auxiliary: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .._types import Array
 from ..bandit import Bandit
@@ -27,6 +27,7 @@ class Unpaired(PairObjective):
     """
 
     of: PairObjective
+    single: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

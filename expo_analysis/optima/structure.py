@@ -23,11 +23,10 @@ from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..bandit.labels import Labels, called
 from ..divergences import Alpha, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from ..losses.base import Objective, RewardObjective
+from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.facts import Facts, is_affine
 from ..losses.responses import edges_of, reads_third, response_data, reward_of
-from ..losses.unpaired import Unpaired
 from .recession import Structure, parts_of, whole, with_recession, with_signed_recession
 from .solution import Status
 
@@ -233,6 +232,7 @@ def describe(
     responses. order: who is above whom in the limit.
     """
     notes = []
+    single = isinstance(objective, PairObjective) and objective.single
     if structure.lost:
         lost = called(structure.lost, names)
         why = f"responses {lost} lose every comparison that could hold them up"
@@ -241,7 +241,7 @@ def describe(
                 f"against responses {lost} preferences are stronger than the loss allows for, and it has no lower bound"
             )
         elif held:
-            why = f"responses {lost} {'were never liked' if isinstance(objective, Unpaired) else 'never win'}"
+            why = f"responses {lost} {'were never liked' if single else 'never win'}"
         notes.append(
             f"no minimiser: {why}, so the loss keeps falling as their probability tends to 0; the policy is that limit"
         )
@@ -251,7 +251,7 @@ def describe(
             f"the data do not rank {_names(structure.pieces, names)} against each other: they share their component's "
             "mass as the reference does"
         )
-    if len(structure.components) > 1 and not (held and isinstance(objective, Unpaired)):  # single ones have no graph
+    if len(structure.components) > 1 and not (held and single):  # single ones have no graph
         parts = _names(structure.components, names)
         if held and not notes:
             expo = objective.facts_at(None).likelihood == {}

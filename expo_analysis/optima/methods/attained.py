@@ -32,7 +32,7 @@ from ..problem import Problem
 
 NAME = "closed_form"
 ENOUGH = 1e-6
-"""Error bounds above this are no closed form: the margins that the terms want do not fit together."""
+"""Error bounds and residuals above this are no closed form: the margins that the terms want do not fit together."""
 
 
 LARGEST = 10**7
@@ -89,15 +89,19 @@ def _bound(margins: list[tuple[Any, ...]], inverse: Floats) -> Floats:
 
 
 def _by_gaps(problem: Problem, margins: list[tuple[Any, ...]], log_policy: Floats) -> Floats:
-    """The bound of pairs, (B,); inf where some term is of no pair, or some pair has no weight."""
+    """The bound of pairs, (B,); inf where some term is of no pair, some pair has no weight, or margins do not fit."""
     if not all(of_log_ratio(term.statistic) for term in problem.facts.terms):
         return np.full(problem.size, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = [(np.abs(m - well.at) + 16 * UNIT * size) / np.abs(scale) for m, scale, well, _, size in margins]
-        gap = np.max([gap.max(axis=0) for gap in gaps], axis=0)
+        rho = [np.abs(m - well.at) + 16 * UNIT * size for m, _, well, _, size in margins]
+        gap = np.max(
+            [(own / np.abs(scale)).max(axis=0) for own, (_, scale, *_) in zip(rho, margins, strict=True)], axis=0
+        )
+    # a bound that is small only as lam is large would be true, and the policy not the minimiser to rounding
+    fits = np.max([own.max(axis=0) for own in rho], axis=0) < ENOUGH
     weighted = np.all([(weight > 0).all(axis=0) for *_, weight, _ in margins], axis=0)
     error = policy_error(np.exp(log_policy), (problem.n - 1) * gap + 4 * UNIT * np.abs(log_policy).max(axis=0))
-    return np.where(weighted & np.isfinite(error), error, np.inf)
+    return np.where(fits & weighted & np.isfinite(error), error, np.inf)
 
 
 def _margins(problem: Problem, log_policy: Floats) -> list[tuple[Floats, Floats, Well, Floats, Floats]]:

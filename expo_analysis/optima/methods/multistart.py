@@ -14,7 +14,7 @@ from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective
 from ...losses.data import evaluate
 from ..derivatives import expand, log_softmax
-from ..found import VANISHED, Found, named, texts
+from ..found import HIDDEN, VANISHED, Found, named, texts
 from ..levenberg import TINY, derivatives_at, levenberg
 from ..problem import Problem
 from ..solution import Certificate, Status
@@ -76,6 +76,10 @@ def _verdict(
     if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
         text = f"several policies reach the lowest value found ({agreeing}); one of them is returned"
         return Status.NOT_UNIQUE, Certificate.SEARCH, text
+    known = problem.exists is not None and bool(problem.exists[b])
+    if found.converged[b] and problem.facts.convex and vanished and not known:
+        text = f"{HIDDEN}: responses {vanished} are next to impossible, and whether there is a minimiser is not known"
+        return Status.BEST_FOUND, Certificate.CONDITIONS, text
     if found.converged[b] and problem.facts.convex:
         text = f"the minimiser, as the objective is convex ({agreeing}); no error bound is known for it"
         return Status.OPTIMAL, Certificate.CONDITIONS, text
@@ -86,7 +90,7 @@ def _verdict(
         text = f"the best local minimum found, on the boundary: responses {vanished} have probability 0 ({agreeing})"
         return Status.BEST_FOUND, Certificate.SEARCH, text
     ended = f"({found.steps[b]} steps)"
-    if problem.exists is not None and problem.exists[b]:
+    if known:
         why = f", as responses {under} have fallen below {TINY:g}, where derivatives underflow" if under else ""
         text = f"a minimiser exists, but no search ended at it {ended}{why}; the policy is the best point reached"
         return Status.FAILED, Certificate.NONE, text
