@@ -240,7 +240,7 @@ def _policy(link: Any, reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["bradley_terry", "dpo, smoothed", "cpo"])
 def test_after_a_step_over_a_thread_currents_bound_what_norms_do_not(name: str) -> None:
-    """Two pairs of responses, a bridge of 1e-7 between them: exp(k |d|) times sum (what the step changes in currents) R.
+    """Two pairs, a bridge of 1e-7 between them: exp(k |d|) times sum (what the step changes in currents) R.
 
     Its changes are |d| exp(|d|)/2 of each current, d the step in units of 1/k.
     """
