@@ -236,3 +236,38 @@ def _top(link: Any, reference: np.ndarray, scores: np.ndarray, shift: np.ndarray
 def _policy(link: Any, reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
     y = _top(link, reference, scores, np.zeros(4))
     return reference * np.exp(link.descend(np.full(4, y), scores.max() - scores))
+
+
+@pytest.mark.parametrize("name", ["bradley_terry", "dpo, smoothed", "cpo"])
+def test_after_a_step_over_a_thread_currents_bound_what_norms_do_not(name: str) -> None:
+    """Two pairs, a bridge of 1e-7 between them: exp(k |d|) times sum (what the step changes in currents) R.
+
+    Its changes are |d| exp(|d|)/2 of each current, d the step in units of 1/k.
+    """
+    q = np.full((4, 4), 1e-7)
+    q[0, 1] = q[1, 0] = q[2, 3] = q[3, 2] = 1.0
+    np.fill_diagonal(q, 0.0)
+    rng = np.random.default_rng([*name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 5.0), (2,)), q)
+    made = objective(name, 0.8)
+    problem = problems.problem(made, bandit)
+    assert problem.responses is not None
+    order = problem.responses[:, 0]
+    theta = ea.solve(made, bandit).log_policy
+    theta = theta + 1e-3 * np.array([0.5, -0.5, 0.4, -0.4])
+    x = theta[order] - (np.log(bandit.reference[order]) if problem.link is not None else 0.0)
+    g, h = (v[np.ix_(*[order] * v.ndim)] for v in expanded(name, 0.8, bandit, theta))
+    m = float(np.max(np.asarray(problem.concordance)))
+    k = max(m, 0.0 if problem.target is None else 2.0)
+    inverse = np.linalg.pinv(h)
+    r, step = resistance_of(inverse), -inverse @ g
+    flow = -(h - np.diag(np.diag(h))) * np.abs(step[:, None] - step)
+    far = k * np.ptp(step)
+    by_currents = radius(k, np.exp(far) * (flow * far * np.exp(far) / 2 * r).sum() / 2)
+    stretch = m * np.ptp(step)
+    by_norm = np.exp(2 * stretch) * np.sqrt(r.max()) * stretch * np.exp(stretch) / 2 * np.sqrt(step @ h @ step)
+    error = last_step(problem, x[:, None])[1]
+    if problem.target is None:
+        assert by_currents < by_norm / 10
+    assert error[0] <= 1.01 * min(by_currents, radius(m, by_norm)) + 1e-9
+    np.testing.assert_allclose(error[0], min(by_currents, radius(m, by_norm)), rtol=0.02, atol=1e-9)

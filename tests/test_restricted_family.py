@@ -358,3 +358,11 @@ def test_a_step_of_newtons_method(name: str) -> None:
         np.testing.assert_allclose(size[0], r if m > 0 else reach / (1 + spread), rtol=1e-6)
         assert family.value(w + moved)[0] <= family.value(w)[0] + 1e-12
     assert name == "ipo" or {(False, False), (True, False)} <= seen
+
+
+def test_a_quadratic_takes_one_step_and_one_to_see_it() -> None:
+    """Newton's method on IPO, from w = 0, for any decay; and the steps that are told are those."""
+    for seed, decay in ((0, 0.0), (1, 0.3)):
+        bandit, features = drawn([10, seed])
+        found = ea.solve(ea.IPO(0.5), bandit, features=features, decay=decay)
+        assert (found.iterations == 2).all() and (found.status == "optimal").all()

@@ -12,7 +12,7 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses.psi import Square
 from expo_analysis.losses.statistics import log_pi_w
-from expo_analysis.optima.restricted.enclosure import Line, enclosable, third_derivative
+from expo_analysis.optima.restricted.enclosure import Line, _largest, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
 
@@ -278,3 +278,19 @@ def test_sizes_of_atoms_by_their_formula(name: str) -> None:
         first, second, third = two.odds(np.arange(2))
         np.testing.assert_allclose(first, np.tile(np.abs(f[0] - f[1]), (2, 1)), rtol=1e-12)
         assert (second == 0).all() and (third == 0).all()
+
+
+def test_probabilities_on_an_interval() -> None:
+    """None is above exp(log pi + a h), a the largest |f - E f| at the interval's ends, nor above 1."""
+    rng = np.random.default_rng(2)
+    for half in (0.0, 0.1, 2.0):
+        x, f = rng.standard_normal((2, N, 3))
+        log_policy = x - np.logaddexp.reduce(x, axis=0)
+        ends = [x + sign * half * f for sign in (-1, 1)]
+        means = [(np.exp(e - np.logaddexp.reduce(e, axis=0)) * f).sum(axis=0) for e in ends]
+        a = np.maximum(*(np.abs(f - mean) for mean in means))
+        found = _largest(log_policy, Line(x, f, np.full(3, half)))
+        np.testing.assert_allclose(found, np.minimum(np.exp(log_policy + a * half), 1.0), rtol=1e-12)
+        for t in np.linspace(-half, half, 9):
+            moved = x + t * f
+            assert (np.exp(moved - np.logaddexp.reduce(moved, axis=0)) <= found * (1 + 1e-12)).all()
