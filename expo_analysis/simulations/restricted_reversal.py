@@ -125,7 +125,10 @@ def _odd(at: Any, lams: list[float]) -> str:
     """What becomes of losses that never reverse, or reverse where few pairs are the first and the third."""
     found = []
     still = [loss for loss in at.index.unique("loss") if loss != "rlhf" and at.loc[loss, "low"].isna().all()]
-    found += [f"{loss_label(loss)} stays at π_ref (t = {at.loc[loss, 't'].abs().max():.2g})." for loss in still]
+    for loss in still:
+        low, high = at.loc[loss, "t"].min(), at.loc[loss, "t"].max()
+        where = "stays at π_ref" if max(abs(low), abs(high)) < 1e-6 else f"is never reversed (t = {low:.2g} to {high:.2g})"
+        found.append(f"{loss_label(loss)} {where}.")
     for loss in at.index.unique("loss"):
         for lam in lams:
             if at.loc[(loss, lam), "low"] == 0:
