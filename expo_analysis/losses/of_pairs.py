@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from .._types import Array
-from ..divergences import Divergence
 from .base import PairObjective
+from .derived import DerivedObjective
 from .statistics import SLOTS, THIRD, Atom, Statistic
 from .terms import Sum
 
 
 @dataclass(frozen=True)
-class OfPairs(PairObjective):
+class OfPairs(DerivedObjective):
     """The same terms with the winner in the place of the third response: what is known of pairs is known of it."""
-
-    of: PairObjective
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.of.name
-
-    def with_lam(self, lam: Any) -> OfPairs:
-        return OfPairs(lam, self.of.with_lam(lam))
 
     @property
     def terms(self) -> Sum:
         assert self.of.terms is not None
         return Sum(tuple(dataclasses.replace(t, statistic=_of_winner(t.statistic)) for t in self.of.terms))
-
-    @property
-    def regulariser(self) -> Divergence | None:
-        return self.of.regulariser
-
-    def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
-        return self.of.derived(known)
 
 
 def can_be_of_pairs(objective: PairObjective) -> bool:

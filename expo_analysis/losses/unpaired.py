@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .._types import Array
 from ..bandit import Bandit
-from ..divergences import Divergence
 from .base import PairObjective
 from .data import of_datum
+from .derived import DerivedObjective
 from .of_pairs import OfPairs, can_be_of_pairs
 from .terms import Sum
 
@@ -19,14 +17,13 @@ SHARES = {"w": of_datum("liked_w"), "l": of_datum("disliked_l")}
 
 
 @dataclass(frozen=True)
-class Unpaired(PairObjective):
+class Unpaired(DerivedObjective):
     """Terms of the winner where a response was liked, and terms of the loser where it was disliked.
 
     Raises:
         ValueError: a term reads both responses of a pair.
     """
 
-    of: PairObjective
     single: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -38,28 +35,10 @@ class Unpaired(PairObjective):
             )
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.of.name
-
-    def with_lam(self, lam: Any) -> Unpaired:
-        return Unpaired(lam, self.of.with_lam(lam))
-
-    @property
     def terms(self) -> Sum:
         assert self.of.terms is not None
         parts = (Sum((t,)) * SHARES[t.statistic.parts[0][1].slot] for t in self.of.terms)
         return Sum(tuple(term for part in parts for term in part))
-
-    @property
-    def regulariser(self) -> Divergence | None:
-        return self.of.regulariser
-
-    @property
-    def reads_rewards(self) -> bool:
-        return self.of.reads_rewards
-
-    def derived(self, known: Mapping[str, Array]) -> Mapping[str, Array]:
-        return self.of.derived(known)
 
 
 def stands_apart(objective: PairObjective) -> bool:

@@ -127,7 +127,9 @@ def _odd(at: Any, lams: list[float]) -> str:
     still = [loss for loss in at.index.unique("loss") if loss != "rlhf" and at.loc[loss, "low"].isna().all()]
     for loss in still:
         low, high = at.loc[loss, "t"].min(), at.loc[loss, "t"].max()
-        where = "stays at π_ref" if max(abs(low), abs(high)) < 1e-6 else f"is never reversed (t = {low:.2g} to {high:.2g})"
+        where = (
+            "stays at π_ref" if max(abs(low), abs(high)) < 1e-6 else f"is never reversed (t = {low:.2g} to {high:.2g})"
+        )
         found.append(f"{loss_label(loss)} {where}.")
     for loss in at.index.unique("loss"):
         for lam in lams:
