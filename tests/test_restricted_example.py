@@ -191,7 +191,7 @@ def test_files_of_features_say_the_same(tmp_path: Path) -> None:
         ("f.csv", "response,a\nA,1\nB,2\nB,0\n", "row 4: a row with this response came before"),
         ("f.csv", "response,a\nA,1\nB,2\n", "there is no row for response 'C'"),
         ("f.csv", "response,a\nA,1\nB,x\nC,0\n", "row 3: a must be a number, got 'x'"),
-        ("f.csv", "response,a\nA,1\nB,inf\nC,0\n", "features must hold finite numbers"),
+        ("f.csv", "response,a\nA,1\nB,inf\nC,0\n", "f.csv: row 3: a must be a finite number, got 'inf'"),
         ("f.json", "[1]", "row 1: must be an object, a comparison or a response, got 1"),
         ("f.json", '{"feature": [[1]]}', "unknown key 'feature'"),
         ("f.json", '{"base": [1]}', "the key 'features' is missing"),
