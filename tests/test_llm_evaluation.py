@@ -439,6 +439,8 @@ BAD: dict[str, tuple[list[str], str]] = {
         r"figure must be a file whose name ends in \.png or \.pdf, got 'f\.jpg'",
     ),
     "lambda": (["{}/full", "--lam", "0"], "lam must be a finite number above 0, got 0"),
+    "device": (["{}/full", "--device", "gpu"], "device must be one that torch has here, such as cpu, got 'gpu'"),
+    "no such number": (["{}/full", "--device", "cuda:99"], "device must be one that torch has here, such as cpu, got"),
     "type": (["{}/full", "--dtype", "int8"], "dtype must be float32, bfloat16 or float16, got 'int8'"),
     "rows": (["{}/full", "--on-bad-rows", "skip"], "on_bad_rows must be one of"),
     "room": (["{}/full", "--max-new-tokens", "128"], "4 of 4 prompts have more than 0 tokens"),

@@ -566,6 +566,7 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
         (["--reference-share", "1.5"], "reference_share must be from 0 to 1"),
         (["--limit", "0"], "limit must be a positive whole number"),
         (["--dtype", "int8"], "dtype must be float32, bfloat16 or float16"),
+        (["--device", "gpu"], "device must be one that torch has here, such as cpu, got 'gpu'"),
         (
             ["--prompts", "nothing"],
             "prompts must be a file .* or one of ['sentiment', .* got 'nothing'",

@@ -12,7 +12,7 @@ import pytest
 
 from . import llm_models as tiny
 
-from expo_analysis.llm import finetune, run_record  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import finetune, models, run_record  # isort: skip (needs the environment of llm_models)
 
 OWN = """\
 from dataclasses import dataclass
@@ -154,6 +154,16 @@ def test_overwriting_leaves_nothing_of_the_run_before(run: Path) -> None:
     assert finetune.main(arguments(run, "--overwrite", "--max_steps", "1", "--objective", "ipo")) == 0
     assert [path.name for path in (run / "out").glob("checkpoint-*")] == ["checkpoint-1"]
     assert json.loads((run / "out" / "run.json").read_text())["is"]["objective"] == "IPO(lam=0.1)"
+
+
+def test_a_full_model_over_an_adapter_can_be_loaded(run: Path) -> None:
+    """An adapter_config.json that stays would make an adapter of it, whose weights are gone."""
+    out = run / "out"
+    for name in ("adapter_config.json", "adapter_model.safetensors", "generation_config.json"):
+        (out / name).write_text("{}")
+    assert finetune.main(arguments(run, "--overwrite", "--max_steps", "1")) == 0
+    assert not list(out.glob("adapter_*"))
+    models.load_model(str(out))
 
 
 def test_nothing_is_removed_before_the_input_is_checked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from .._files import writable
 from .errors import bad_input, language_models
-from .rewards import default_device, parse_reward
+from .rewards import device_of, parse_reward
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
     from ..llm.evaluation import Settings
@@ -167,6 +167,7 @@ def _prepare(given: SimpleNamespace) -> Work:
         writable(given.figure.parent)
     if given.reward is None and (given.reward_label is not None or given.scored != "response"):
         raise ValueError("reward-label and scored are not used without --reward")
+    device = device_of(given.device)
     models = _references(given.models, given.reference)
     reward = None
     if given.reward is not None:
@@ -190,7 +191,6 @@ def _prepare(given: SimpleNamespace) -> Work:
     data = data.first(given.limit)
     if reward is not None:
         reward.try_out(data.prompts)
-    device = given.device or default_device()
     return Work(models, tokenizer, data, optimal, reward, settings, device, given.dtype, remarks)
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from .._files import writable
 from . import preferences_options as option
 from .errors import bad_input, language_models
-from .rewards import REFERENCE, check_reward, default_device, parse_reward
+from .rewards import REFERENCE, check_reward, device_of, parse_reward
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and is not needed for help
     from ..llm.data.preferences import Settings
@@ -127,7 +127,7 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
     prompts = read_prompts(given.prompts, given.column, given.on_bad_rows).first(given.limit)
     if given.chat:
         prompts = prompts.said_by_user()
-    work.reward = None
+    work.reward, device = None, device_of(given.device)
     if given.reward != REFERENCE:
         work.reward = parse_reward(given.reward, given.reward_label, given.scored, given.device, others=(REFERENCE,))
     if work.reward is not None:
@@ -137,7 +137,7 @@ def _prepare(given: SimpleNamespace) -> SimpleNamespace:
     work.prompts, work.ids = tokenize(prompts, work.tokenizer, given.max_prompt_length, given.on_bad_rows)
     work.model = load_model(given.model, dtype=given.dtype)
     _leave_room(work, given)
-    work.model = work.model.to(given.device or default_device())
+    work.model = work.model.to(device)
     if given.restart:
         work.files["responses"].unlink(missing_ok=True)
     return work

@@ -67,8 +67,18 @@ def own_reward(file: Path, name: str) -> Reward:
     return Reward(f"{file}:{name} {sha256(file.read_bytes()).hexdigest()[:8]}", function)
 
 
-def default_device() -> str:
-    """Where models are put."""
+def device_of(name: str | None) -> str:
+    """Where models are put: the device of this name, or what there is.
+
+    Raises:
+        ValueError: there is no such device.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's for a name, a build, a number
+        raise ValueError(f"device must be one that torch has here, such as cpu, got {name!r}") from error
+    return name

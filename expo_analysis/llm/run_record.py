@@ -150,7 +150,7 @@ def clear(folder: Path) -> None:
     """Remove what an earlier run left: its checkpoints, model and summary would be taken for the next one's."""
     for path in checkpoints(folder):
         shutil.rmtree(path)
-    for pattern in (*FINISHED, FILE, "summary.json", "trainer_state.json"):
+    for pattern in (*FINISHED, MODEL, ADAPTER, "generation_config.json", FILE, "summary.json", "trainer_state.json"):
         for path in folder.glob(pattern):
             path.unlink()
 
