@@ -229,6 +229,8 @@ class PreferenceConfig(TrainingArguments):
             may_be_none = name in ("max_length", "pad_to_multiple_of")
             if not (value is None and may_be_none) and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a positive integer{' or None' * may_be_none}, got {value!r}")
+        for name in ("learning_rate", "num_train_epochs"):
+            check_number(name, getattr(self, name), 0.0, low_too=True)
         for name in ("ld_alpha", "ref_model_mixup_alpha"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -42,7 +42,7 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
     Args:
         known: the names of our own settings.
     """
-    if not dataclasses.is_dataclass(config) or isinstance(config, type) or not hasattr(config, "loss_type"):
+    if not dataclasses.is_dataclass(config) or isinstance(config, type) or not hasattr(config, "f_divergence_type"):
         raise TypeError(f"config must be a trl.DPOConfig, got {type(config).__name__}")
     found: dict[str, Any] = {}
     for field in dataclasses.fields(config):
