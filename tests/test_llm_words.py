@@ -504,7 +504,7 @@ def test_settings_of_trl_that_need_nothing_done_and_those_without_a_counterpart(
     assert both["activation_checkpointing"] is None and both["activation_checkpointing_kwargs"] is None
     one = settings_of(activation_checkpointing=True)
     assert one["activation_checkpointing"] is True
-    sft = make_dataclass("SFTConfig", [("loss_type", str, "nll")])()
+    sft = dataclasses.make_dataclass("SFTConfig", [("loss_type", str, "nll")])()
     for bad in (Theirs, SimpleNamespace(loss_type="ipo"), Place(1), sft):
         with pytest.raises(TypeError, match=f"config must be a trl.DPOConfig, got {type(bad).__name__}"):
             from_trl.settings_of(bad, KNOWN)
