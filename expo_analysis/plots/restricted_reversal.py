@@ -58,7 +58,7 @@ def restricted_reversal(paths: pd.DataFrame, thresholds: pd.DataFrame, classes: 
     right.set_title(r"farther from $\pi^*$ than $\pi_{\mathrm{ref}}$, KL($\pi$ ‖ $\pi^*$)", fontsize=11)
     handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label) for label, c, m in KINDS.values()]
     handles.append(Line2D([], [], color=INK, marker="|", markersize=11, linestyle="none", label="over all policies"))
-    right.legend(handles=handles, loc="upper right")
+    right.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, 0.73))  # where no loss is
     figure.suptitle("Policies of one parameter: which losses lower the reward?", fontsize="x-large")
     return figure
 
