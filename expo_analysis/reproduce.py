@@ -14,8 +14,8 @@ import pandas as pd
 from . import language_models, plots
 from ._files import made, replace
 from ._progress import Progress, fraction_to, part, silent
+from .desiderata.report.wording import MEANINGS, SIGNS
 from .desiderata.verdict import DESIDERATA
-from .desiderata.wording import MEANINGS, SIGNS
 from .plots.style import LOOKS, losses_in
 from .results import Result, write_result
 from .simulations import SIMULATIONS, run_all

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import expo_analysis as ea
-from expo_analysis.desiderata.report_card import ReportCard, ReportCards
+from expo_analysis.desiderata.report.report_card import ReportCard, ReportCards
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Counterexample, Verdict
 
 OPTIMAL, REFERENCE = np.array([0.6, 0.3, 0.1]), np.array([0.4, 0.4, 0.2])

@@ -243,14 +243,14 @@ MUTANTS = (
     ),
     Mutant(
         "false self-concordance believed",
-        "desiderata/psi_statements.py",
+        "desiderata/suspicion/psi_statements.py",
         "if false.any() or jumped.any() else",
         "if jumped.any() and not false.any() else",
         "test_soundness.py::test_what_is_false_of_a_psi_is_refuted[M]",
     ),
     Mutant(
         "gradients compared with values at lambda 1 alone",
-        "desiderata/soundness.py",
+        "desiderata/suspicion/soundness.py",
         "if broken == WRONG_GRADIENT:",
         "if broken == WRONG_GRADIENT and lam == 1.0:",
         "test_soundness.py::test_a_gradient_is_compared_with_values_at_every_lambda",

@@ -11,9 +11,9 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.desiderata import subject
-from expo_analysis.desiderata.consistency import judge as consistency
-from expo_analysis.desiderata.existence import judge as existence
-from expo_analysis.desiderata.problems import counted
+from expo_analysis.desiderata.falsify.problems import counted
+from expo_analysis.desiderata.questions.consistency import judge as consistency
+from expo_analysis.desiderata.questions.existence import judge as existence
 
 DPO_LIKE = {
     # with r = log pi* a population's optimum is that of DPO: from pi_ref at large lambda to the mode of pi*, past pi*

@@ -18,7 +18,7 @@ import expo_analysis as ea
 from expo_analysis.cli import app
 from expo_analysis.cli.card_table import HEADS, WIDTH
 from expo_analysis.cli.parsing import audited
-from expo_analysis.desiderata.report_card import ReportCards
+from expo_analysis.desiderata.report.report_card import ReportCards
 from expo_analysis.desiderata.verdict import DESIDERATA, FAILS
 from expo_analysis.own_loss import make_loss
 

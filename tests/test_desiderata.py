@@ -7,17 +7,18 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.desiderata import consistency, improvement
-from expo_analysis.desiderata.audit import JUDGES, written
-from expo_analysis.desiderata.by_parts import PROOF, is_explicit
-from expo_analysis.desiderata.flatness import other_minimiser
-from expo_analysis.desiderata.limits import judge, lambdas
-from expo_analysis.desiderata.lowest import lower_exists, lowest_keeping
-from expo_analysis.desiderata.runaway import runs_away
-from expo_analysis.desiderata.search import Case, Measure, confirm, shrink
-from expo_analysis.desiderata.soundness import inspect
+from expo_analysis.desiderata.code import written
+from expo_analysis.desiderata.decide import decide
+from expo_analysis.desiderata.falsify.lowest import lower_exists, lowest_keeping
+from expo_analysis.desiderata.falsify.runaway import runs_away
+from expo_analysis.desiderata.falsify.search import Case, Measure, confirm, shrink
+from expo_analysis.desiderata.questions import JUDGES, consistency, improvement
+from expo_analysis.desiderata.questions.flatness import other_minimiser
+from expo_analysis.desiderata.questions.limits import judge, lambdas
+from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.subject import Optima, Subject, Unclaimed
-from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS
+from expo_analysis.desiderata.suspicion.soundness import inspect
+from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, PROVEN
 
 from .planted.broken import Broken, FalselyConvexLoss
 from .planted.dpo import BareTinyKL, NoLambda, Swapped, TinyKL, WithMargin, logistic_psi
@@ -40,7 +41,7 @@ def subject(objective, effort=0.1):
 
 
 def verdict(key, objective, effort=0.1):
-    return JUDGES[key](subject(objective, effort))
+    return decide(key, JUDGES[key], subject(objective, effort), {})
 
 
 # ------------------------------------------------------------------------------------------------------------- mutants
@@ -251,12 +252,12 @@ def test_code_of_functions():
 
 
 @pytest.mark.parametrize("key", ["preservation", "reference_limit", "strong_interpolation"])
-def test_proofs_by_parts_are_for_what_is_known_alone(key):
+def test_two_terms_are_for_what_is_known_alone(key):
     """SPO's optima have no error bounds, but its two terms tell; with alpha, or in a subclass, they say nothing."""
     found = verdict(key, ea.SPO(1.0))
-    assert found.decision == HOLDS and found.conditions.startswith(PROOF)
+    assert (found.decision, found.basis) == (HOLDS, PROVEN) and found.rule.startswith("two_terms")
     assert verdict(key, ea.ExplicitPO(1.0, "jensen_shannon")).decision == HOLDS
-    assert not is_explicit(ea.SPO(1.0, alpha=0.5)) and not is_explicit(ShiftedEXPO(1.0))
+    assert not Formula(ea.SPO(1.0, alpha=0.5)).is_explicit and not Formula(ShiftedEXPO(1.0)).is_explicit
     if key != "reference_limit":
         assert verdict(key, ea.SPO(1.0, alpha=0.5)).decision == FAILS
 

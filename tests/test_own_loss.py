@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.desiderata.audit import written
+from expo_analysis.desiderata.code import written
 from expo_analysis.own_file import load_file
 from expo_analysis.own_loss import make_loss
 

@@ -13,8 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from expo_analysis import paper, plots
+from expo_analysis.desiderata.report.wording import SIGNS
 from expo_analysis.desiderata.verdict import DESIDERATA
-from expo_analysis.desiderata.wording import SIGNS
 from expo_analysis.plots.report_table import COLOURS
 from expo_analysis.plots.style import LOOKS, losses_in, render
 

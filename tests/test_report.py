@@ -11,10 +11,18 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.desiderata.html import HEIGHT, LINE, MARKED, WIDTH, drawing, facts, spread
-from expo_analysis.desiderata.report_card import COLUMNS, ReportCard, ReportCards
-from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Counterexample, Verdict
-from expo_analysis.desiderata.wording import MEANINGS, SIGNS, readable
+from expo_analysis.desiderata.report.html import HEIGHT, LINE, MARKED, WIDTH, drawing, facts, spread
+from expo_analysis.desiderata.report.report_card import COLUMNS, ReportCard, ReportCards
+from expo_analysis.desiderata.report.wording import MEANINGS, SIGNS, readable
+from expo_analysis.desiderata.verdict import (
+    CANNOT_TELL,
+    DESIDERATA,
+    FAILS,
+    HOLDS,
+    NOT_APPLICABLE,
+    Counterexample,
+    Verdict,
+)
 
 from .cards import CODE, FAILED, HOSTILE, broken, card, cards, path
 
@@ -62,7 +70,17 @@ def test_dictionary_has_the_promised_shape_and_is_json(five):
     for name, verdicts in document["losses"].items():
         assert list(verdicts) == list(DESIDERATA)
         for key, verdict in verdicts.items():
-            assert set(verdict) == {"verdict", "summary", "conditions", "evidence", "counterexample"}
+            assert set(verdict) == {
+                "verdict",
+                "basis",
+                "rule",
+                "answer",
+                "severity",
+                "summary",
+                "conditions",
+                "evidence",
+                "counterexample",
+            }
             assert verdict["verdict"] == five[name].verdicts[key].decision
             assert (verdict["counterexample"] is not None) == (verdict["verdict"] == "fails")
     assert document["losses"]["dpo"]["preservation"]["counterexample"]["code"] == CODE
@@ -94,7 +112,7 @@ def test_numbers_are_readable(value, text):
 
 
 def test_signs_and_meanings_tell_verdicts_apart():
-    assert list(SIGNS) == list(MEANINGS) == [HOLDS, FAILS, CANNOT_TELL]
+    assert list(SIGNS) == list(MEANINGS) == [HOLDS, FAILS, NOT_APPLICABLE, CANNOT_TELL]
     assert len(set(SIGNS.values())) == len(set(MEANINGS.values())) == 3
 
 

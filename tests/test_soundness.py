@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.desiderata.psi_statements import refuted_psi
-from expo_analysis.desiderata.soundness import inspect
-from expo_analysis.desiderata.statements import refuted_divergence, refuted_terms
 from expo_analysis.desiderata.subject import Unclaimed
+from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
+from expo_analysis.desiderata.suspicion.soundness import inspect
+from expo_analysis.desiderata.suspicion.statements import refuted_divergence, refuted_terms
 from expo_analysis.terms import (
     Atom,
     BernoulliKL,

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
-from expo_analysis.desiderata.psi_statements import refuted_psi
+from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
 from expo_analysis.losses.facts import Facts
 from expo_analysis.terms import (
     BernoulliKL,

@@ -17,7 +17,7 @@ from .._files import replace, writable
 from .errors import bad_input
 
 if TYPE_CHECKING:
-    from ..desiderata.report_card import ReportCards
+    from ..desiderata.report.report_card import ReportCards
 
 QUICK = 0.1
 """Effort of ``--quick``."""

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from .._json import plain
 from .._progress import Progress
-from ..desiderata.report_card import ReportCard, ReportCards
-from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Decision, Verdict
-from ..desiderata.wording import SIGNS, one_line, readable
+from ..desiderata.report.report_card import ReportCard, ReportCards
+from ..desiderata.report.wording import SIGNS, one_line, readable
+from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, Decision, Verdict
 
 WIDTH = 100
 """Columns of the terminal that tables and texts keep to."""
@@ -39,7 +39,7 @@ HEADS = {
 }
 """Column heads of the table, short enough for twelve of them."""
 
-STYLES: dict[Decision, str] = {HOLDS: "green", FAILS: "bold red", CANNOT_TELL: "yellow"}
+STYLES: dict[Decision, str] = {HOLDS: "green", FAILS: "bold red", NOT_APPLICABLE: "dim", CANNOT_TELL: "yellow"}
 
 
 @contextmanager

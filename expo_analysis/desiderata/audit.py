@@ -1,65 +1,24 @@
-"""`audit`: a loss in, a report card out; `audit_many`: the same for many losses, each by itself."""
+"""`audit`: a loss in, a report card out."""
 
 from __future__ import annotations
 
-import dataclasses
-import multiprocessing
-import pickle
-import sys
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
-from ..own_file import import_lines
-from . import (
-    conservation,
-    consistency,
-    constraint_robustness,
-    existence,
-    first_step,
-    improvement,
-    monotone_path,
-    preservation,
-    reference_limit,
-    strong_interpolation,
-    uniqueness,
-    weak_interpolation,
-)
-from .report_card import ReportCard, ReportCards
-from .soundness import inspect
-from .subject import Subject, Unclaimed
+from .code import written
+from .decide import decide, reconsidered
+from .questions import JUDGES, consistency
+from .report.report_card import ReportCard
+from .subject import Subject
+from .suspicion.soundness import inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
-
-JUDGES: dict[str, Callable[[Subject], Verdict]] = {
-    module.KEY: module.judge
-    for module in (
-        reference_limit,
-        strong_interpolation,
-        weak_interpolation,
-        preservation,
-        improvement,
-        monotone_path,
-        existence,
-        uniqueness,
-        conservation,
-        constraint_robustness,
-        first_step,
-        consistency,
-    )
-}
-"""By desideratum, in the order of the report card. A new one is a module with ``KEY`` and ``judge``, and a line both
-here and in `DESIDERATA`."""
 
 
 def audit(
@@ -68,6 +27,8 @@ def audit(
     name: str | None = None,
     progress: Progress = silent,
     effort: float = 1.0,
+    seed: int = 0,
+    only: str | Iterable[str] | None = None,
 ) -> ReportCard:
     """Judge a loss by every desideratum.
 
@@ -76,13 +37,16 @@ def audit(
         name: what to call it; its ``name`` by default.
         progress: called with the fraction done, from 0 to 1, and what is being done.
         effort: multiplies the number of problems tried.
+        seed: of every random number; the same seed gives the same card.
+        only: the desiderata to judge, or one of them; all by default. What they follow from is judged too, unseen.
 
     Returns:
         A `ReportCard`. Nothing that the loss does wrong raises an exception: it is reported in ``remarks``, and what
         could not be judged is "cannot tell".
 
     Raises:
-        TypeError: ``objective`` is not an Objective. ValueError: ``effort`` is not positive.
+        TypeError: ``objective`` is not an Objective. ValueError: ``effort`` is not positive, ``seed`` is
+            negative, or ``only`` has what is no desideratum.
 
     Example:
         >>> import expo_analysis as ea
@@ -94,131 +58,76 @@ def audit(
     if not effort > 0:
         raise ValueError(f"effort must be a positive number, got {effort!r}")
     label = name or str(getattr(objective, "name", type(objective).__name__))
+    if not (isinstance(seed, int) and seed >= 0):
+        raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
+    asked = chosen(only)
     with one_thread():
-        return _audit(objective, label, progress, effort)
+        return _audit(objective, label, progress, effort, seed, asked)
 
 
-def _audit(objective: Objective, label: str, progress: Progress, effort: float) -> ReportCard:
+def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The desiderata that are asked for, in the order of the report card.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    wanted = list(DESIDERATA) if only is None else [only] if isinstance(only, str) else list(only)
+    unknown = [key for key in wanted if key not in DESIDERATA]
+    if unknown or not wanted:
+        raise ValueError(f"only must name desiderata among {', '.join(DESIDERATA)}, got {unknown or wanted}")
+    return tuple(key for key in DESIDERATA if key in wanted)
+
+
+def _audit(
+    objective: Objective, label: str, progress: Progress, effort: float, seed: int, asked: tuple[str, ...]
+) -> ReportCard:
     started = time.perf_counter()
     progress(0.0, what="is it a loss?")
     inspection = inspect(objective)
     remarks = list(inspection.remarks)
     if inspection.objective is None:
-        return _unjudged(label, objective, remarks, time.perf_counter() - started)
-    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort)
-    verdicts = {}
-    for k, (key, judge) in enumerate(JUDGES.items()):
-        progress((k + 1) / (len(JUDGES) + 1), what=DESIDERATA[key].title)
+        return unjudged(label, objective, remarks, time.perf_counter() - started, asked)
+    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort, seed=seed)
+    verdicts: dict[str, Verdict] = {}
+    for k, key in enumerate(order := in_order(asked)):
+        progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
         try:
-            verdicts[key] = judge(subject)
+            verdicts[key] = decide(key, JUDGES[key], subject, verdicts)
         except Exception as error:  # a user's code may raise anything, anywhere
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             verdicts[key] = Verdict(key, CANNOT_TELL, f"the attempt to find out failed ({why})", "none", {})
+    verdicts = reconsidered(subject, verdicts)
     progress(1.0, what="its path")
-    return ReportCard(label, objective, verdicts, tuple(remarks), _path(subject), time.perf_counter() - started)
+    shown = {key: verdicts[key] for key in asked}
+    return ReportCard(label, objective, shown, tuple(remarks), _path(subject), time.perf_counter() - started)
 
 
-def audit_many(
-    objectives: Mapping[str, Objective | Exception],
-    *,
-    workers: int = 2,
-    progress: Progress = silent,
-    effort: float = 1.0,
-) -> ReportCards:
-    """`audit` for each loss, in processes of their own, so that no loss can harm another.
-
-    Args:
-        objectives: by name. An exception stands for a loss that could not be built; its card says what happened.
-        workers: how many processes.
-        progress: called with the fraction done of a loss, what is being done, and the loss's name as the task.
-    """
-    cards: dict[str, ReportCard] = {}
-    sound = {}
-    for name, objective in objectives.items():
-        if isinstance(objective, Exception):
-            cards[name] = _unjudged(name, None, [_described(objective)], 0.0)
-            progress(1.0, what="not judged", task=name)
-        else:
-            sound[name] = objective
-    here = sound if workers == 1 or len(sound) == 1 else {k: v for k, v in sound.items() if not _can_travel(v)}
-    elsewhere = {name: objective for name, objective in sound.items() if name not in here}
-    if elsewhere:
-        cards |= _in_processes(elsewhere, workers, progress, effort)
-    for name, objective in here.items():
-        cards[name] = _guarded(name, objective, effort, partial(progress, task=name))
-        progress(1.0, what="done", task=name)
-    return ReportCards(cards[name] for name in objectives)
+PREMISES: dict[str, tuple[str, ...]] = {
+    "preservation": ("first_step",),
+    "improvement": ("first_step", "preservation"),
+    "monotone_path": ("first_step", "preservation", "improvement", "reference_limit"),
+}
+"""The desiderata whose verdicts rules about another one ask for; each is judged after them."""
 
 
-def _can_travel(objective: Objective) -> bool:
-    """Whether it can be sent to another process; what is defined in a notebook, or made of lambdas, cannot."""
-    try:
-        pickle.dumps(objective)
-    except Exception:
-        return False
-    return type(objective).__module__ != "__main__"
+def in_order(asked: Iterable[str]) -> list[str]:
+    """The desiderata asked for and their premises, premises first."""
+    order: list[str] = []
+    for key in asked:
+        order += [one for one in (*PREMISES.get(key, ()), key) if one not in order]
+    return order
 
 
-def _in_processes(
-    objectives: Mapping[str, Objective], workers: int, progress: Progress, effort: float
-) -> dict[str, ReportCard]:
-    """Each loss in a fresh process: one that crashes takes only its own card with it."""
-    context = multiprocessing.get_context("spawn")
-    cards: dict[str, ReportCard] = {}
-    waiting = list(objectives)
-    with context.Manager() as manager:
-        channel = manager.Queue()
-        retry: list[str] = []
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            running: dict[Future[ReportCard], str] = {
-                pool.submit(_remote, name, objectives[name], effort, channel): name for name in waiting
-            }
-            while running:
-                done, _ = wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
-                while not channel.empty():
-                    name, stage, fraction = channel.get()
-                    progress(fraction, what=stage, task=name)
-                for future in done:
-                    name = running.pop(future)
-                    try:
-                        cards[name] = future.result()
-                        progress(1.0, what="done", task=name)
-                    except BrokenProcessPool:
-                        retry.append(name)
-                    except Exception as error:
-                        cards[name] = _unjudged(name, objectives[name], [_described(error)], 0.0)
-                        progress(1.0, what="not judged", task=name)
-        for name in retry:  # one of them took the pool down: each gets a process to itself
-            with ProcessPoolExecutor(1, mp_context=context) as alone:
-                try:
-                    cards[name] = alone.submit(_remote, name, objectives[name], effort, channel).result()
-                except BrokenProcessPool:
-                    cards[name] = _unjudged(name, objectives[name], ["it ended the process that computed it"], 0.0)
-            progress(1.0, what="done", task=name)
-    return cards
-
-
-def _remote(name: str, objective: Objective, effort: float, channel: Any) -> ReportCard:
-    def tell(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
-        channel.put((name, what, done / total))
-
-    return _guarded(name, objective, effort, tell)
-
-
-def _guarded(name: str, objective: Objective, effort: float, progress: Progress) -> ReportCard:
-    try:
-        return audit(objective, name=name, progress=progress, effort=effort)
-    except Exception as error:
-        return _unjudged(name, objective, [_described(error)], 0.0)
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _unjudged(name: str, objective: Objective | None, remarks: list[str], seconds: float) -> ReportCard:
+def unjudged(
+    name: str,
+    objective: Objective | None,
+    remarks: list[str],
+    seconds: float,
+    asked: Iterable[str] = tuple(DESIDERATA),
+) -> ReportCard:
+    """The card of a loss that cannot be judged, for the reasons in the remarks."""
     why = f"the loss cannot be judged: {remarks[0]}" if remarks else "the loss cannot be judged"
-    verdicts = {key: Verdict(key, CANNOT_TELL, why, "none", {}) for key in DESIDERATA}
+    verdicts = {key: Verdict(key, CANNOT_TELL, why, "none", {}) for key in asked}
     return ReportCard(name, objective, verdicts, tuple(remarks), _frame(np.empty(0), np.empty((0, 3))), seconds)
 
 
@@ -235,58 +144,3 @@ def _path(subject: Subject) -> pd.DataFrame:
 
 def _frame(lams: Any, policies: Any) -> pd.DataFrame:
     return pd.DataFrame({"lam": lams, **{f"y{k + 1}": policies[:, k] for k in range(3)}})
-
-
-def written(objective: Objective) -> tuple[str, str]:
-    """Python that builds the loss at a lambda named ``lam``, and the imports that it needs."""
-    imports = ["import numpy as np", "import expo_analysis as ea"]
-    if isinstance(objective, Unclaimed):
-        inner = _python(objective.of, imports)
-        imports.append(f"from {Unclaimed.__module__} import Unclaimed")
-        alone = ", one_lambda_at_a_time=True" if objective.one_lambda_at_a_time else ""
-        return f"Unclaimed(lam, {inner}{alone})", "\n".join(imports)
-    return _python(objective, imports), "\n".join(imports)
-
-
-def _python(value: Any, imports: list[str], name: str = "loss") -> str:
-    """Python for a value called ``name``, in which objectives have ``lam``; what it needs is added to ``imports``."""
-    if callable(value) and not isinstance(value, Objective) and not dataclasses.is_dataclass(value):
-        return _function(value, imports, name)
-    if not dataclasses.is_dataclass(value):
-        return repr(value)
-    cls = type(value)
-    options = []
-    for field in dataclasses.fields(value):
-        option = getattr(value, field.name)
-        if isinstance(value, Objective) and field.name == "lam":
-            options.append("lam")
-        elif not _is_default(field, option):
-            options.append(f"{field.name}={_python(option, imports, field.name)}")
-    if getattr(sys.modules[__name__.split(".")[0]], cls.__name__, None) is cls:
-        return f"ea.{cls.__name__}({', '.join(options)})"
-    _add(imports, import_lines(cls.__module__, cls.__name__))
-    return f"{cls.__name__}({', '.join(options)})"
-
-
-def _function(value: Any, imports: list[str], name: str) -> str:
-    """A name for a function: its own, if it can be imported by it, else ``name``, with room to put the function."""
-    own, home = str(getattr(value, "__qualname__", "")), getattr(value, "__module__", None)
-    if getattr(torch, own.split(".")[-1], None) is value:
-        lines, name = ["import torch"], f"torch.{own.split('.')[-1]}"
-    elif home and home != "__main__" and getattr(sys.modules.get(home), own, None) is value:
-        lines, name = import_lines(home, own), own
-    else:
-        code = getattr(value, "__code__", None)
-        where = f" of line {code.co_firstlineno} of {Path(code.co_filename).name}" if code else ""
-        lines = [f"{name} = ...  # put the function{where} here: it has no name to import it by"]
-    _add(imports, lines)
-    return name
-
-
-def _add(imports: list[str], lines: list[str]) -> None:
-    """Lines that are not there yet; a path is added before the first module that is found by it."""
-    imports += [line for line in lines if line not in imports]
-
-
-def _is_default(field: Any, value: Any) -> bool:
-    return field.default is not dataclasses.MISSING and bool(np.all(value == field.default))

@@ -18,7 +18,7 @@ from ..losses import Claims, Facts, Objective, PairObjective, RewardObjective, r
 from ..losses.responses import at_ends, response_data
 from ..numerics import namespace
 from ..optima import solve_path
-from .problems import FAMILIES
+from .falsify.problems import FAMILIES
 
 T = TypeVar("T")
 

@@ -1,56 +1,83 @@
-"""What a desideratum's judge returns: a verdict with conditions, evidence and, where it fails, a counterexample."""
+"""What is asked of a loss, and what a judge returns: a verdict, what it rests on, and how much it matters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .._json import plain
 
-Decision = Literal["holds", "fails", "cannot tell"]
+Decision = Literal["holds", "fails", "not applicable", "cannot tell"]
 
 HOLDS: Decision = "holds"
 FAILS: Decision = "fails"
+NOT_APPLICABLE: Decision = "not applicable"
 CANNOT_TELL: Decision = "cannot tell"
+
+Basis = Literal["proven", "evidence", ""]
+
+PROVEN: Basis = "proven"
+EVIDENCE: Basis = "evidence"
 
 
 @dataclass(frozen=True)
 class Desideratum:
-    """A question that is asked of every loss: a short title for tables, and the question in full."""
+    """A question that is asked of every loss: a short title for tables, and the question in full.
+
+    group: the heading under which tables show it.
+    """
 
     title: str
     question: str
+    group: str
 
 
 DESIDERATA: dict[str, Desideratum] = {
-    "reference_limit": Desideratum("λ → ∞ gives π_ref", "Does the optimum tend to the reference as λ → ∞?"),
+    "reference_limit": Desideratum(
+        "λ → ∞ gives π_ref", "Does the optimum tend to the reference as λ → ∞?", "where λ leads"
+    ),
     "strong_interpolation": Desideratum(
-        "λ → 0 gives π*", "Does the optimum tend to π* as λ → 0 (the strong criterion)?"
+        "λ → 0 gives π*", "Does the optimum tend to π* as λ → 0 (the strong criterion)?", "where λ leads"
     ),
     "weak_interpolation": Desideratum(
         "λ → 0 gives π*'s mode",
         "Does the optimum tend to the point mass on π*'s mode as λ → 0 (the weak criterion, which a loss that meets "
         "the strong one does not meet)?",
+        "where λ leads",
     ),
-    "preservation": Desideratum("preserves π*", "Where the reference is already π*, is the optimum π* for every λ?"),
+    "preservation": Desideratum(
+        "preserves π*", "Where the reference is already π*, is the optimum π* for every λ?", "a good reference"
+    ),
     "improvement": Desideratum(
-        "improves on π_ref", "Where the reference is not π*, is the optimum at least as close to π*, for every λ?"
+        "improves on π_ref",
+        "Where the reference is not π*, is the optimum at least as close to π*, for every λ?",
+        "a good reference",
     ),
-    "monotone_path": Desideratum("monotone path", "Does the optimum come steadily closer to π* as λ falls?"),
+    "monotone_path": Desideratum(
+        "monotone path", "Does the optimum come steadily closer to π* as λ falls?", "where λ leads"
+    ),
     "existence": Desideratum(
-        "exists on any data", "Is there a minimiser for every data set, however small or one-sided?"
+        "exists on any data", "Is there a minimiser for every data set, however small or one-sided?", "a minimiser"
     ),
-    "uniqueness": Desideratum("unique", "Is there only one minimiser, whatever was compared with what?"),
+    "uniqueness": Desideratum("unique", "Is there only one minimiser, whatever was compared with what?", "a minimiser"),
     "conservation": Desideratum(
-        "conserves mass", "Does what was never compared keep its mass: each unseen response, each component?"
+        "conserves mass",
+        "Does what was never compared keep its mass: each unseen response, each component?",
+        "beyond the pairs",
     ),
     "constraint_robustness": Desideratum(
-        "robust to constraints", "Does the optimum over restricted policies still mean what it means over all policies?"
+        "robust to constraints",
+        "Does the optimum over restricted policies still mean what it means over all policies?",
+        "beyond the pairs",
     ),
-    "first_step": Desideratum("no first step from π*", "Is the gradient zero at π = π_ref where the reference is π*?"),
+    "first_step": Desideratum(
+        "no first step from π*",
+        "Is the gradient zero at π = π_ref where the reference is π*?",
+        "a good reference",
+    ),
     "consistency": Desideratum(
-        "consistent", "Does more data bring the optimum to that of the population, and how fast?"
+        "consistent", "Does more data bring the optimum to that of the population, and how fast?", "data"
     ),
 }
 """All desiderata, in the order of the report card."""
@@ -71,17 +98,48 @@ class Counterexample:
 
 
 @dataclass(frozen=True)
+class Severity:
+    """How much a failure matters: its size on ordinary problems, and at its worst.
+
+    Ordinary problems are those of `severity.ordinary`: policies uniform on the simplex, pairs equally often, lambda
+    from 0.01 to 1. worst looks everywhere, also at what nobody would meet by chance.
+
+    unit: of both sizes, such as ``"nats"`` or ``"TV"``. share: of ordinary problems (and lambdas) on which the question
+    is answered with no, in [0, 1]. typical: the median size where it is; 0 where it never is. worst: the largest size
+    that was found, nan where none was looked for.
+    """
+
+    unit: str
+    share: float
+    typical: float
+    worst: float
+
+    def __str__(self) -> str:
+        """In a few words: "0.12 TV on 83% of ordinary problems, 1.9 at worst"."""
+        worst = "" if not self.worst > 0 else f"{self.worst:.2g} at worst"
+        if self.share == 0:
+            return f"never on ordinary problems{f'; {worst} ({self.unit})' if worst else ''}"
+        share = "under 1%" if self.share < 0.01 else f"{self.share:.0%}"
+        return f"{self.typical:.2g} {self.unit} on {share} of ordinary problems{f', {worst}' if worst else ''}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer to one question about one loss.
 
     desideratum: its key, as in `DESIDERATA`.
-    decision: ``"holds"``, ``"fails"`` or ``"cannot tell"``. "holds" rests on optima with proven error bounds, or on a
-        proof that ``conditions`` begins with, and means that no counterexample exists among the problems named there;
-        "fails" comes with one.
+    decision: ``"holds"``, ``"fails"``, ``"not applicable"`` (no optimum, no reference, not a risk ...), or ``"cannot
+        tell"``. "fails" comes with a counterexample.
     summary: the answer in one sentence.
     conditions: under which it was found: which problems, how many, which lambdas, what was proven.
     evidence: numbers, by names in words.
     counterexample: given where the decision is "fails".
+    basis: ``"proven"``: a theorem decides it, or a counterexample whose optima have proven error bounds or are
+        certified otherwise; ``"evidence"``: no counterexample among so many problems, or one whose policy is the lowest
+        of many searches; empty where nothing was decided.
+    rule: the name of the theorem, as in `RULES`; empty where there is none.
+    severity: how much it matters; None where that was not measured.
+    answer: the answer in a word or a number, where the question asks for more than yes or no.
     """
 
     desideratum: str
@@ -90,17 +148,29 @@ class Verdict:
     conditions: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     counterexample: Counterexample | None = None
+    basis: Basis = ""
+    rule: str = ""
+    severity: Severity | None = None
+    answer: str = ""
 
     def __post_init__(self) -> None:
         if self.decision == FAILS and self.counterexample is None:
             raise ValueError(f"counterexample must be given where {self.desideratum} fails")
+        if self.basis not in (PROVEN, EVIDENCE, "") or (self.basis and self.decision == CANNOT_TELL):
+            raise ValueError(
+                f"basis must be 'proven', 'evidence', or empty where nothing is decided, got {self.basis!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: verdict, summary, conditions, evidence and counterexample (None where there is none);
-        what is not a finite number becomes None."""
+        """Plain values for JSON: verdict, basis, rule, answer, severity, summary, conditions, evidence and
+        counterexample (None where there is none); what is not a finite number becomes None."""
         example = self.counterexample
         return {
             "verdict": self.decision,
+            "basis": self.basis,
+            "rule": self.rule,
+            "answer": self.answer,
+            "severity": None if self.severity is None else plain(asdict(self.severity)),
             "summary": self.summary,
             "conditions": self.conditions,
             "evidence": plain(self.evidence),

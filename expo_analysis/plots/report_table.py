@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
-from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Decision
-from ..desiderata.wording import SIGNS
+from ..desiderata.report.wording import SIGNS
+from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, Decision
 from .style import INK, themed
 
 COLOURS: dict[Decision, tuple[str, str]] = {
     HOLDS: ("#cfe3f3", "#0b4f86"),
     FAILS: ("#f7b48f", "#6b2200"),
+    NOT_APPLICABLE: ("#ffffff", "#5a5e66"),
     CANNOT_TELL: ("#ececee", "#5a5e66"),
 }
 """Fill and ink: a light blue, a darker orange, and grey, which differ in lightness too."""

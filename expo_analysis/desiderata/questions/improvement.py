@@ -1,0 +1,123 @@
+"""Improvement: where the reference is not pi*, the optimum should not be farther from pi* than the reference. [paper]
+
+Distance is measured in total variation and in KL both ways. For compositional EXPO improvement in KL(pi || pi*) is a
+theorem, with an identity that checks it; in the other two it is a conjecture. [ours]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ...divergences import ForwardKL, kl, total_variation
+from ..falsify.problems import pi_star
+from ..falsify.search import Measure, hunt
+from ..rules.formula import Formula
+from ..subject import Optima, Subject, facts_of
+from ..verdict import Verdict
+from .outcome import from_hunt
+
+KEY = "improvement"
+LAMS = 10.0 ** np.array([-6, -3, -2, -1, 0, 1, 2, 3, 6])
+COUNTS = {2: 1000, 3: 2000, 4: 2000, 6: 500}
+ENOUGH = 2000
+"""Problems without a violation that it takes to conclude anything."""
+
+
+def tv(log_p: Floats, log_q: Floats) -> Floats:
+    """TV(p, q), from logarithms."""
+    return np.asarray(total_variation(np.exp(log_p), np.exp(log_q)))
+
+
+def reverse(log_p: Floats, log_q: Floats) -> Floats:
+    """KL(q || p) in nats."""
+    return np.asarray(kl(log_q, log_p))
+
+
+DISTANCES: dict[str, tuple[Callable[[Floats, Floats], Floats], str]] = {
+    "KL(π ‖ π*)": (kl, "(p * np.log(p / bandit.optimal)).sum()"),
+    "TV(π, π*)": (tv, "abs(p - bandit.optimal).sum() / 2"),
+    "KL(π* ‖ π)": (reverse, "(bandit.optimal * np.log(bandit.optimal / p)).sum()"),
+}
+"""Distances of a policy from pi*, from log-probabilities, and the same as Python of a policy ``p``."""
+
+
+def slack(optima: Optima, bandit: Bandit) -> Floats:
+    """What rounding and the error bounds can add to any of the `DISTANCES`, (L, P)."""
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-7)
+    largest = np.abs(np.maximum(optima.log_policies, -700) - np.log(pi_star(bandit))).max(axis=-1)
+    # d KL = sum (log p - log q) dp, and in the other direction sum q/p dp
+    ratio = np.exp(np.minimum((np.log(pi_star(bandit)) - optima.log_policies).max(axis=-1), 600))
+    return 1e-9 + bound * (2 + largest + ratio)
+
+
+def measure(distance: Callable[[Floats, Floats], Floats]) -> Measure:
+    """How much farther from pi* the optimum is than the reference, beyond the `slack`."""
+
+    def excess(optima: Optima, bandit: Bandit) -> Floats:
+        log_optimal = np.log(pi_star(bandit))
+        found = distance(optima.log_policies, log_optimal) - distance(np.log(bandit.reference), log_optimal)
+        return np.where(optima.single, found - slack(optima, bandit), np.nan)
+
+    return Measure(excess)
+
+
+def judge(subject: Subject) -> Verdict:
+    """Look for a problem whose optimum is farther from pi* than its reference, by each distance in turn."""
+    counts = {n: subject.count(count, least=3) for n, count in COUNTS.items()}
+    hunts = {name: hunt(subject, KEY, measure(distance), LAMS, counts) for name, (distance, _) in DISTANCES.items()}
+    evidence: dict[str, object] = {
+        name: "never worse" if looked.case is None else "worse on some problem" for name, looked in hunts.items()
+    }
+    failing = next((name for name, looked in hunts.items() if looked.confirmed), next(iter(hunts)))
+    found = hunts[failing]
+    if Formula(subject.objective).is_explicit and type(facts_of(subject.objective).regulariser) is ForwardKL:
+        evidence["largest error of the three-point identity"] = three_points(subject)
+    code = DISTANCES[failing][1]
+    return from_hunt(
+        subject,
+        KEY,
+        found,
+        holds="the optimum was never farther from π* than the reference, by any of three distances",
+        fails=f"the optimum can be farther from π* than the reference is, in {failing}",
+        conditions="π_ref and π* unrelated; 2 to 6 responses; λ from 1e-6 to 1e6; TV and KL in both directions",
+        statement="" if found.case is None else _statement(found.case.lams[0], found.excess, failing),
+        lines=[
+            f"distance = [{code} for p in (solutions[0].policy, bandit.reference)]",
+            "print(solutions[0].policy, distance)",
+            "assert distance[0] > distance[1]",
+        ],
+        evidence=evidence,
+        enough=ENOUGH,
+    )
+
+
+def _statement(lam: float, excess: float, distance: str) -> str:
+    return f"at λ = {lam:g} the optimum is {excess:.3g} farther from π* than π_ref is, in {distance}"
+
+
+def three_points(subject: Subject) -> float:
+    """Largest error of the identity behind improvement in KL(pi || pi*), over random problems; EXPO only. [ours]
+
+    KL(ref || pi*) - KL(ref || pi) - KL(pi || pi*) = sum_{i<j} 2 q_ij (sigma(h*_ij) - sigma(h_ij)) (h*_ij - h_ij) / lam
+    """
+    assert isinstance(getattr(subject.objective, "regulariser", None), ForwardKL)
+    rng = subject.rng("three points")
+    worst = 0.0
+    for n in (2, 3, 5):
+        q = rng.uniform(0.1, 1.0, (200, n, n))
+        q = q + np.swapaxes(q, 1, 2)
+        q[:, np.arange(n), np.arange(n)] = 0.0
+        bandit = Bandit(rng.dirichlet(np.ones(n) * 2, 200), rng.dirichlet(np.ones(n) * 2, 200), q)
+        lams = np.array([0.1, 1.0, 10.0])
+        optima = subject.optima(bandit, lams)
+        ref, best, pi = np.log(bandit.reference), np.log(pi_star(bandit)), optima.log_policies
+        left = kl(ref, best) - kl(ref, pi) - kl(pi, best)
+        h, h_best = (x[..., :, None] - x[..., None, :] for x in (pi, best))
+        right = (bandit.pairs * (expit(h_best) - expit(h)) * (h_best - h)).sum(axis=(-1, -2)) / lams[:, None]
+        worst = max(worst, float(np.abs(left - right).max()))
+    return worst

@@ -1,0 +1,1 @@
+"""Report cards and how they are written."""

@@ -1,0 +1,69 @@
+"""A rule is a theorem: premises, a conclusion, a proof in docs/note, and a test that tries to refute it.
+
+Premises are facts of the loss's formula (`Formula`), or other verdicts. Rules are tried before any search, in the
+order of `RULES`; where one applies the search that follows is a check on it. Rules whose premises are verdicts are
+tried again when all questions have been asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..subject import Subject
+from ..verdict import FAILS, Counterexample, Decision, Verdict
+from .formula import Formula
+
+
+@dataclass(frozen=True)
+class Known:
+    """What premises may ask: the loss, its formula, and the verdicts that have been reached."""
+
+    subject: Subject
+    verdicts: Mapping[str, Verdict]
+
+    @cached_property
+    def formula(self) -> Formula:
+        return self.subject.once("formula", lambda: Formula(self.subject.objective))
+
+    def is_(self, desideratum: str, decision: Decision) -> bool:
+        """Whether this has been decided so; not if it has not been asked."""
+        found = self.verdicts.get(desideratum)
+        return found is not None and found.decision == decision
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What follows for one desideratum. summary: in one sentence. counterexample: for "fails", where the premises give
+    one; without it the search has to find one. answer: see `Verdict`."""
+
+    decision: Decision
+    summary: str
+    counterexample: Counterexample | None = None
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """name: short, with underscores, as in docs/note. about: the desideratum it decides. theorem: the statement in one
+    sentence, with its premises. conclude: the conclusion where the premises hold, else None."""
+
+    name: str
+    about: str
+    theorem: str
+    conclude: Callable[[Known], Conclusion | None]
+
+
+def first(rules: tuple[Rule, ...], desideratum: str, known: Known) -> tuple[Rule, Conclusion] | None:
+    """The first rule that decides a desideratum, and what it concludes."""
+    for rule in rules:
+        if rule.about == desideratum and (found := rule.conclude(known)) is not None:
+            return rule, found
+    return None
+
+
+def inherited(known: Known, premise: str) -> Counterexample | None:
+    """The counterexample of a verdict that fails, which refutes what follows from it too."""
+    verdict = known.verdicts.get(premise)
+    return verdict.counterexample if verdict is not None and verdict.decision == FAILS else None

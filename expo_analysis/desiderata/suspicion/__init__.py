@@ -1,0 +1,1 @@
+"""Is it a loss, and is it what its author says? Asked before any question is."""

@@ -1,0 +1,184 @@
+"""Is what is known of a loss true, derived from its terms or claimed by its author? Here numbers try to refute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ...losses import Objective, PairObjective, risk
+from ...losses.data import LOG_PROBABILITIES
+from ..falsify.problems import FAMILIES, counted
+from ..subject import Subject, Unclaimed
+from .psi_statements import FAR, NEAR, derivative, sags
+from .statements import refuted_divergence, refuted_terms
+
+LAMS = 10.0 ** np.arange(-6, 9)
+"""The lambdas at which a loss must be finite, and what is known of it must be true."""
+
+SHAPE = (3, len(LAMS))
+
+
+def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[torch.Tensor]:
+    """What ``pair_loss`` is given, plain pairs first, then unlikely ones: (count, SHAPE[1]) each.
+
+    log pi_w, log pi_l, the same under pi_ref, and where the loss reads them rewards, whole numbers from 1 on, and
+    lengths of 1, as in all bandits of an audit.
+    """
+    rng = np.random.default_rng(seed)
+    width = np.geomspace(0.1, 20.0, count)[:, None]
+    found = []
+    for name in (*LOG_PROBABILITIES, *objective.data):
+        drawn = torch.tensor(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))
+        found.append(-drawn if "logp" in name else torch.ones_like(drawn) if "length" in name else drawn.ceil())
+    return found
+
+
+def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
+    """What numbers refute at these lambdas, in words. plain: the same loss, of which nothing is known."""
+    facts = objective.facts
+    found: list[str] = []
+    at = pairs_to_try(objective, SHAPE[0], seed=1)
+    everywhere = [objective.with_lam(float(lam)) for lam in lams]
+    swapped, shifted = [*at[:2], at[3], at[2], *at[4:]], [at[0] - 0.7, at[1] - 0.7, *at[2:]]
+    if not facts.needs_reference and any(_differ(one, at, swapped) for one in everywhere):
+        found.append("needs_reference = False is false: its values change with the reference")
+    if facts.log_ratio_only and any(_differ(one, at, shifted) for one in everywhere):
+        found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
+    if objective.is_made_of_terms:
+        datum = dict(zip((*LOG_PROBABILITIES, *objective.data), at, strict=True))
+        of_terms = (refuted_terms(one, datum) for one in everywhere if one.is_made_of_terms)
+        found += [claim for claim in of_terms if claim][:1]
+    links = [] if facts.regulariser is not None or facts.link is None else [facts.link]
+    divergences = [(objective.regulariser, False), *((link, True) for link in links)]
+    found += [c for d, inverted in divergences if d is not None and (c := refuted_divergence(d, inverted))][:1]
+    if facts.convex:
+        found += _refuted_convexity(plain, objective, lams)
+    if not objective.is_made_of_terms and facts.log_ratio_only:
+        for one in everywhere:
+            limits = one.ratio_slopes()
+            if limits is not None and _refuted_limits(_of_log_ratio(one), [float(x) for x in limits], float(one.lam)):
+                found.append(f"ratio_slopes = ({limits[0]:g}, {limits[1]:g}) is false at lambda = {one.lam:g}")
+                break
+    return found
+
+
+def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torch.Tensor]) -> bool:
+    """Whether the losses of two sets of pairs are not the same, by more than rounding of the arguments may do."""
+    one, other = (objective.pair_loss(*at) for at in (here, there))
+    noise = 4e-15 * (one.abs() + other.abs())
+    for signs in ((1, 1), (1, -1), (-1, 1)):
+        for at, value in ((here, one), (there, other)):
+            moved = [x * (1 + sign * 2.0**-52) for x, sign in zip(at[:2], signs, strict=True)]
+            noise = torch.fmax(noise, 16 * (objective.pair_loss(*moved, *at[2:]) - value).abs())
+    return bool(((one - other).abs() > noise).any())
+
+
+def _of_log_ratio(objective: PairObjective) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The loss as a function of log pi_w/pi_l, under an even reference."""
+    data = [torch.ones(1, dtype=torch.float64) for _ in objective.data]
+    return lambda x: objective.pair_loss(x, *(torch.zeros_like(x) for _ in range(3)), *(d.expand_as(x) for d in data))
+
+
+def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence[float], lam: float) -> bool:
+    """Whether slopes far out contradict their claimed limits at -inf and +inf: they do not come closer to them."""
+    for limit, sign in zip(ends, (-1.0, 1.0), strict=True):
+        x = sign * torch.tensor([1e3, 1e6], dtype=torch.float64) * max(1.0, 1.0 / lam)
+        near, far = derivative(loss(x.requires_grad_(True)), x).detach().tolist()
+        if not np.isfinite([near, far]).all():
+            continue
+        if np.isinf(limit):
+            if far * limit <= 0 or abs(far) <= 1.1 * abs(near):
+                return True
+        elif abs(far - limit) > max(0.1 * max(abs(near), abs(limit)), 0.9 * abs(near - limit)):
+            return True
+    return False
+
+
+def _refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
+    """Curvature in the logits, and its rate of change, along random lines; chords of lines that go far out."""
+    for lam in lams:
+        where = _sagging(plain.with_lam(float(lam)), float(lam))
+        if where:
+            return [f"convex = True is false: it is not along {where} at lambda = {lam:g}"]
+    rng = np.random.default_rng(3)
+    for family in FAMILIES.values():
+        bandit = family.draw(rng, 24, 3)
+        for lam in lams:
+            theta = torch.tensor(rng.normal(0.0, 3.0, (24, 3)))
+            line, across = (torch.tensor(rng.normal(size=(24, 3))) for _ in range(2))
+            x = torch.zeros(24, dtype=torch.float64, requires_grad=True)
+            y = torch.zeros(24, dtype=torch.float64, requires_grad=True)
+            at = theta + x[:, None] * line + y[:, None] * across
+            value = risk(plain.with_lam(float(lam)), bandit, torch.log_softmax(at, -1))
+            bend = derivative(derivative(value, x), x)
+            twist = derivative(bend, y).detach()
+            bend = bend.detach()
+            slack = 1e-9 * (1 + lam**2 * min(1.0, 1.0 / lam) + value.detach().abs())
+            if (bend < -slack).any():
+                return [f"convex = True is false: its curvature is {bend.min():.3g} somewhere at lambda = {lam:g}"]
+            m = objective.with_lam(float(lam)).facts.self_concordance
+            if m is not None:
+                limit = float(np.max(m))
+                reach = across.amax(1) - across.amin(1)
+                if (twist.abs() > limit * reach * bend * (1 + 1e-6) + 1e3 * slack * (1 + lam)).any():
+                    return [f"self_concordance = {limit:g} is false at lambda = {lam:g}"]
+    return []
+
+
+def _sagging(objective: Objective, lam: float) -> str:
+    """A line in the logits on which the objective lies above a chord, in words: curvature at points sees no kink.
+
+    Lines move one of two or three responses, from near to where lambda times the log-ratio is large, so that a pair is
+    won by the one or by the other, or by each as often as pi* has it.
+    """
+    for n, units in ((2, sorted({1.0, min(max(1 / lam, 1e-3), 1e3)})), (3, (1.0,))):
+        others = np.arange(n - 1.0)
+        one_sided = np.zeros((2, n, n))
+        one_sided[0, 0, 1:] = one_sided[1, 1:, 0] = 1.0
+        reference = np.full(n, 1 / n)
+        bandits = [counted(objective, np.stack([reference] * 2), one_sided), Bandit(reference[None], _uneven(n)[None])]
+        for unit in units:
+            x = torch.cat([-FAR.flip(0), NEAR, FAR]) * unit
+            theta = torch.cat([x[:, None], torch.tensor(others).expand(len(x), -1)], -1)
+            for bandit in bandits:
+                value = risk(objective, bandit, torch.log_softmax(theta, -1)[:, None]).detach().T
+                if sags(x, value):
+                    return f"the log-ratio of two of {n} responses"
+    return ""
+
+
+def _uneven(n: int) -> Floats:
+    return np.arange(1.0, n + 1) / np.arange(1.0, n + 1).sum()
+
+
+def misled(objective: PairObjective) -> bool:
+    """Whether what the solver calls a proven optimum is none.
+
+    A subclass may have a formula of its own, which the closed form of its parent does not know of.
+    """
+    rng = np.random.default_rng(4)
+    for n in (2, 3):
+        bandit = FAMILIES["moderate"].draw(rng, 8, n)
+        start = np.log(bandit.reference) + np.eye(n)[0]
+        lams = (0.1, 1.0, 10.0)
+        own = Subject(objective)
+        found = own.optima(bandit, lams)
+        for k, lam in enumerate(lams):
+            inside = np.isfinite(found.bound[k]) & np.isfinite(found.log_policies[k]).all(axis=-1)
+            at = np.where(inside[:, None], found.log_policies[k], start)
+            gradient = own.gradient(bandit, lam, at)
+            there, before = (np.abs(x).max(axis=-1) for x in (gradient, own.gradient(bandit, lam, start)))
+            # at a kink the gradient need not vanish, but no step along it leads down
+            down = [
+                at - size * gradient / np.maximum(there, 1e-300)[:, None] for size in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+            ]
+            value, *lower = (own.value(bandit, lam, log_softmax(x, axis=-1)) for x in (at, *down))
+            falls = np.min(lower, axis=0) < value - 1e-13 * (1 + np.abs(value))
+            if ((there > 1e-6 * (1e-3 + before)) & falls & inside).any():
+                return True
+    return False
