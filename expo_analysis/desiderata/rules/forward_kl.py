@@ -1,10 +1,11 @@
 """Of all f-divergences only the forward KL conserves masses and improves on every problem. [ours]
 
-The objective is L + lam D_f, L the Bradley-Terry likelihood of the policy's own log-ratios, f strictly convex. Let two
-of three responses be compared. As lam -> 0 the optimum has their ratio right, and gives the third the mass t that makes
-D_f least: t = pi_ref,3 for all references and targets only if sum_i rho_i k(a_i/rho_i) = k(1), k(x) = x f'(x), for all a
-and rho, so only if k is affine, and that is f = -c log. Elsewhere the mass moves, and as pi*_3 is free, it can be chosen
-where moving away costs any number of nats. docs/note, theorem 3, has the proof in full, and for connected graphs.
+The objective is L + lam D_f, L the Bradley-Terry likelihood of the policy's own log-ratios, f strictly convex. Let
+two of three responses be compared. As lam -> 0 the optimum has their ratio right, and gives the third the mass t
+that makes D_f least: t = pi_ref,3 for all references and targets only if sum_i rho_i k(a_i/rho_i) = k(1), k(x) = x
+f'(x), for all a and rho, so only if k is affine, and that is f = -c log. Elsewhere the mass moves, and as pi*_3 is
+free, it can be chosen where moving away costs any number of nats. docs/note, theorem 3, has the proof in full, and
+for connected graphs.
 """
 
 from __future__ import annotations
