@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from . import chain, two_terms
+from . import chain, expo, lambda_scores, limit_formula, margins, two_terms, vacuous
 from .rule import Conclusion, Known, Rule, first
 
-RULES: tuple[Rule, ...] = (*two_terms.RULES, *chain.RULES)
+RULES: tuple[Rule, ...] = (
+    *vacuous.RULES,
+    *two_terms.RULES,
+    *expo.RULES,
+    *margins.RULES,
+    *lambda_scores.RULES,
+    *limit_formula.RULES,
+    *chain.RULES,
+)
 """All rules; the first that applies decides."""
 
 __all__ = ["RULES", "Conclusion", "Known", "Rule", "first"]
