@@ -15,7 +15,7 @@ from ..falsify.search import Case, Measure, case_code, confirm, shrink
 from ..rules.formula import Formula
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
-from .limits import CLEAR, SHOWN, Approach, End, describe_limit, follow, judge, limit_problems, lead_of_mode
+from .limits import CLEAR, SHOWN, Approach, End, describe_limit, follow, judge, lead_of_mode, limit_problems
 from .outcome import case_numbers
 
 COUNT = 100
@@ -97,8 +97,8 @@ def _looked(subject: Subject, limit: Limit, approaches: list[Approach]) -> tuple
         evidence[f"rate (power of {'λ' if limit.end == 'zero' else '1/λ'}, median)"] = float(np.nanmedian(rates))
     sizes = [a.bandit.n for a in approaches]
     conditions = (
-        f"{count} problems with {min(sizes)} to {max(sizes)} responses, connected comparison graphs, even and uneven pairs "
-        "and paths; a unique mode of π*, all probabilities above 0.01; λ from 1 by decades to "
+        f"{count} problems with {min(sizes)} to {max(sizes)} responses, connected comparison graphs, even and uneven "
+        "pairs and paths; a unique mode of π*, all probabilities above 0.01; λ from 1 by decades to "
         f"1e{'-' if limit.end == 'zero' else ''}{farthest:.0f}"
     )
     return evidence, conditions

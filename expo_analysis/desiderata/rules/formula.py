@@ -1,8 +1,8 @@
 """What premises of theorems read off a loss's formula, at every lambda at once.
 
-Terms are made with a lambda that remembers how it is used (`InLambda`): what has numbers only is the same for all lambdas,
-and what reads lambda times scores only is told by its coefficients. Populations are of pairs, with responses of one
-token each: a third response is the winner, and means over tokens are what they are means of.
+Terms are made with a lambda that remembers how it is used (`InLambda`): what has numbers only is the same for all
+lambdas, and what reads lambda times scores only is told by its coefficients. Populations are of pairs, with responses
+of one token each: a third response is the winner, and means over tokens are what they are means of.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Formula:
 
     @cached_property
     def is_explicit(self) -> bool:
-        """Whether it is a loss of h with Bradley-Terry's margins, least at pi* alone, plus lambda times a divergence."""
+        """Whether it is a loss of h with Bradley-Terry's margins, least at pi* alone, and lambda times a divergence."""
         if not (self.is_fixed and self.has_catalogued_divergence and self.symbolic is not None):
             return False
         if any(term.statistic.base not in (h.base, (-h).base) for term in self.symbolic[0]):
@@ -130,9 +130,8 @@ class Formula:
     def score_parts(self) -> list[list[Part]] | None:
         """The terms that depend on lambda, by datum, if these read lambda times scores and nothing else; else None.
 
-        They are w(lambda), of one sign, times a function of lambda mu(u), or lambda g(pi). Where there are further terms,
-        which then do not see lambda, w is a constant. None also where lambda
-        weighs a divergence.
+        They are w(lambda), of one sign, times a function of lambda mu(u), or lambda g(pi). Where there are further
+        terms, which then do not see lambda, w is a constant. None also where lambda weighs a divergence.
         """
         if self.parts is None or self.regulariser is not None:
             return None

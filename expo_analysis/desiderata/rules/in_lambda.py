@@ -21,7 +21,8 @@ class InLambda(Symbol):
     """A quotient of polynomials in lambda, with exact coefficients.
 
     Arithmetic with numbers gives others. Whatever else is tried raises: a comparison (but whether it is 0, where its
-    coefficients tell), a function such as the logarithm, an array. So code that gets through has done with lambda what the quotient says, whatever lambda is.
+    coefficients tell), a function such as the logarithm, an array. So code that gets through has done with lambda what
+    the quotient says, whatever lambda is.
 
     Example:
         >>> lam = InLambda.itself()
@@ -30,8 +31,8 @@ class InLambda(Symbol):
     """
 
     text: str = "lambda"
-    over: Polynomial = (Fraction(0), Fraction(1))
-    under: Polynomial = (Fraction(1),)
+    top: Polynomial = (Fraction(0), Fraction(1))
+    bottom: Polynomial = (Fraction(1),)
 
     @classmethod
     def itself(cls) -> InLambda:
@@ -41,13 +42,13 @@ class InLambda(Symbol):
     @classmethod
     def of_number(cls, value: float) -> InLambda:
         """A number that does not depend on lambda."""
-        return cls(over=(Fraction(float(value)),))
+        return cls(top=(Fraction(float(value)),))
 
     @property
     def constant(self) -> float | None:
         """Its value, where it does not depend on lambda; else None."""
-        ratio = _last(self.over) / _last(self.under)
-        same = _trimmed(self.over) == _trimmed(tuple(ratio * x for x in self.under))
+        ratio = _last(self.top) / _last(self.bottom)
+        same = _trimmed(self.top) == _trimmed(tuple(ratio * x for x in self.bottom))
         return float(ratio) if same else None
 
     @property
@@ -57,33 +58,30 @@ class InLambda(Symbol):
 
     def limit(self, end: str) -> InLambda | None:
         """Its limit as lambda tends to ``"zero"`` or ``"infinity"``; None where that is infinite."""
-        if not any(self.over):
+        if not any(self.top):
             return self
-        sides = (self.over, self.under) if end == "zero" else (_trimmed(self.over)[::-1], _trimmed(self.under)[::-1])
+        sides = (self.top, self.bottom) if end == "zero" else (_trimmed(self.top)[::-1], _trimmed(self.bottom)[::-1])
         leads = [next(k for k, x in enumerate(side) if x) for side in sides]
         # the power of lambda, or of 1/lambda, with which it vanishes
-        if end == "zero":
-            power = leads[0] - leads[1]
-        else:
-            power = len(sides[1]) - len(sides[0])
+        power = leads[0] - leads[1] if end == "zero" else len(sides[1]) - len(sides[0])
         if power > 0:
             return InLambda.of_number(0.0)
-        return None if power < 0 else InLambda(over=(sides[0][leads[0]] / sides[1][leads[1]],))
+        return None if power < 0 else InLambda(top=(sides[0][leads[0]] / sides[1][leads[1]],))
 
     @property
     def sign(self) -> int:
         """1 or -1 where all coefficients show that it has this sign at every lambda > 0; else 0."""
-        signs = [{(x > 0) - (x < 0) for x in side if x} for side in (self.over, self.under)]
+        signs = [{(x > 0) - (x < 0) for x in side if x} for side in (self.top, self.bottom)]
         return next(iter(signs[0])) * next(iter(signs[1])) if all(len(s) == 1 for s in signs) else 0
 
     def __str__(self) -> str:
-        return f"{list(map(float, self.over))} / {list(map(float, self.under))} in powers of lambda"
+        return f"{list(map(float, self.top))} / {list(map(float, self.bottom))} in powers of lambda"
 
     def __bool__(self) -> bool:
         raise TypeError("lambda is neither true nor false")
 
     def __eq__(self, other: object) -> bool:
-        nothing = not any(self.over)
+        nothing = not any(self.top)
         if isinstance(other, int | float) and other == 0 and (nothing or self.sign):
             return nothing
         raise TypeError("lambda stands for all its values, and cannot be compared")
@@ -99,7 +97,7 @@ class InLambda(Symbol):
         return self if self.sign > 0 else -self
 
     def __neg__(self) -> InLambda:
-        return InLambda(over=tuple(-x for x in self.over), under=self.under)
+        return InLambda(top=tuple(-x for x in self.top), bottom=self.bottom)
 
     def __add__(self, other: Any) -> Any:
         return _combined(self, other, _sum)
@@ -161,20 +159,20 @@ def _combined(one: InLambda, other: Any, operation: Callable[[InLambda, InLambda
 
 
 def _sum(a: InLambda, b: InLambda) -> InLambda:
-    first, second = _product(a.over, b.under), _product(b.over, a.under)
+    first, second = _product(a.top, b.bottom), _product(b.top, a.bottom)
     length = max(len(first), len(second))
     padded = ((*x, *[Fraction(0)] * (length - len(x))) for x in (first, second))
-    return InLambda(over=tuple(map(sum, zip(*padded, strict=True))), under=_product(a.under, b.under))
+    return InLambda(top=tuple(x + y for x, y in zip(*padded, strict=True)), bottom=_product(a.bottom, b.bottom))
 
 
 def _times(a: InLambda, b: InLambda) -> InLambda:
-    return InLambda(over=_product(a.over, b.over), under=_product(a.under, b.under))
+    return InLambda(top=_product(a.top, b.top), bottom=_product(a.bottom, b.bottom))
 
 
 def _inverse(a: InLambda) -> InLambda:
-    if not any(a.over):
+    if not any(a.top):
         raise ZeroDivisionError("division by zero")
-    return InLambda(over=a.under, under=a.over)
+    return InLambda(top=a.bottom, bottom=a.top)
 
 
 def _product(a: Polynomial, b: Polynomial) -> Polynomial:

@@ -1,7 +1,7 @@
 """Where a formula itself has a limit in lambda, and its optimum another than asked for. [ours]
 
-Let all that lambda enters, weights, scales and offsets of terms and numbers inside psi, have finite limits as lambda -> 0
-(or infinity). Then the risk F_lam tends to a risk F_0, uniformly on compact sets of the open simplex, as psi is
+Let all that lambda enters, weights, scales and offsets of terms and numbers inside psi, have finite limits as lambda ->
+0 (or infinity). Then the risk F_lam tends to a risk F_0, uniformly on compact sets of the open simplex, as psi is
 continuous; lam D vanishes at lambda -> 0, and there may be no D at infinity.
 
 **Elsewhere.** If F_0(p) < F_0(q) for two policies of the open simplex, no minimisers tend to q: if pi_lam -> q, then
@@ -169,8 +169,8 @@ RULES = (
     Rule(
         "point_masses_are_infinite",
         "weak_interpolation",
-        "A term that does not depend on λ is infinite at point masses, all are bounded below, and other policies have values "
-        "that stay bounded as λ → 0.",
+        "A term that does not depend on λ is infinite at point masses, all are bounded below, and other policies have "
+        "values that stay bounded as λ → 0.",
         _weak,
     ),
 )

@@ -4,28 +4,28 @@ A loss reads differences of x = lam mu(u), u = pi/pi_ref, and nothing else of th
 -inf as u -> 0. (Or x = lam g(pi), with u for pi, and pi_ref = 1 below.) Its risk is a sum over compared pairs of
 q_ij phi_ij(x_i - x_j), phi_ij(m) = p_ij f(m) + p_ji f(-m), f the loss of a pair.
 
-**Any differences of x can be had**: for numbers a_i there is one policy with mu(u_i) = a_i/lam + nu, as the mean of u rises
-in nu from 0 (where nu -> -inf) to beyond 1 (where some u does).
+**Any differences of x can be had**: for numbers a_i there is one policy with mu(u_i) = a_i/lam + nu, as the mean of u
+rises in nu from 0 (where nu -> -inf) to beyond 1 (where some u does).
 
-**Bradley-Terry's margins.** Let c > 0 be such that phi_ij is least at m = log(p_ij/p_ji)/c alone, for every p. Log-odds are
-differences of log pi*, so a_i = log pi*_i/c brings all pairs to their minima at once, and on connected comparisons no
-other differences do: mu(u_i) = log pi*_i/(c lam) + nu is the one optimum. Let response 1 be the mode. u_1 is at most
-1/pi_ref,1, so mu(u_1) is bounded from above, and mu(u_j) = mu(u_1) - log(pi*_1/pi*_j)/(c lam) -> -inf: u_j -> 0. The limit
-is the point mass on the mode.
+**Bradley-Terry's margins.** Let c > 0 be such that phi_ij is least at m = log(p_ij/p_ji)/c alone, for every p. Log-odds
+are differences of log pi*, so a_i = log pi*_i/c brings all pairs to their minima at once, and on connected comparisons
+no other differences do: mu(u_i) = log pi*_i/(c lam) + nu is the one optimum. Let response 1 be the mode. u_1 is at most
+1/pi_ref,1, so mu(u_1) is bounded from above, and mu(u_j) = mu(u_1) - log(pi*_1/pi*_j)/(c lam) -> -inf: u_j -> 0. The
+limit is the point mass on the mode.
 
-**Known rewards.** The same where every phi_ij is least at eta (r_i - r_j) alone, eta > 0, for rewards r: differences of eta r.
-A population that states no rewards has r = log pi*, whose mode is that of pi*.
+**Known rewards.** The same where every phi_ij is least at eta (r_i - r_j) alone, eta > 0, for rewards r: differences of
+eta r. A population that states no rewards has r = log pi*, whose mode is that of pi*.
 
-**On trees** the differences along compared pairs can be chosen one by one, whatever the loss: with p_ij = sigma(t), every
-pair sits at the minimum Y(t) of its own phi. The score of i less that of j is the sum of Y along the path between them,
-and as lambda -> 0 all mass goes where the score is largest, by the argument above. Y is odd, as phi_ij(m) = phi_ji(-m).
-*The mode gets it on every tree if and only if Y is linear and increasing.* If it is, margins are Bradley-Terry's. If the
-mode always gets it, Y(t) > 0 for t > 0 (two responses). Suppose Y(t1) + Y(t2) != Y(t1 + t2) for some t1, t2 > 0 at which Y
-is continuous (it is monotone where f(m) - f(-m) is, hence continuous but at jumps, which can be avoided); by oddness,
-additivity on t > 0 is additivity. Take the path A, 1, 2, B with log pi* = 0, -t1, -t1 - t2, and -e at B: score A - score B =
-Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is negative as e falls to 0, A is the mode and B has the larger score. Otherwise
-lift B to +e instead: B is the mode and A has the larger score. So Y is additive, and additive and positive functions are
-linear. `tree_problems` finds such paths, from the loss itself.
+**On trees** the differences along compared pairs can be chosen one by one, whatever the loss: with p_ij = sigma(t),
+every pair sits at the minimum Y(t) of its own phi. The score of i less that of j is the sum of Y along the path between
+them, and as lambda -> 0 all mass goes where the score is largest, by the argument above. Y is odd, as phi_ij(m) =
+phi_ji(-m). *The mode gets it on every tree if and only if Y is linear and increasing.* If it is, margins are
+Bradley-Terry's. If the mode always gets it, Y(t) > 0 for t > 0 (two responses). Suppose Y(t1) + Y(t2) != Y(t1 + t2) for
+some t1, t2 > 0 at which Y is continuous (it is monotone where f(m) - f(-m) is, hence continuous but at jumps, which can
+be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1, 2, B with log pi* = 0, -t1, -t1 - t2,
+and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is negative as e falls to 0, A is the mode and
+B has the larger score. Otherwise lift B to +e instead: B is the mode and A has the larger score. So Y is additive, and
+additive and positive functions are linear. `tree_problems` finds such paths, from the loss itself.
 
 **The two criteria exclude each other**, as pi* has full support and a point mass has not.
 """
@@ -33,8 +33,10 @@ linear. `tree_problems` finds such paths, from the loss itself.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._types import Floats
 from ...bandit import Bandit
@@ -83,13 +85,11 @@ def _not_the_mode(known: Known) -> Conclusion | None:
 
 
 def _not_optimal(known: Known) -> Conclusion | None:
-    if not (known.is_("weak_interpolation", HOLDS) or known.formula.has_bradley_terry_margins or _rewards(known)):
+    if not (
+        known.is_("weak_interpolation", HOLDS) or known.formula.has_bradley_terry_margins or fits_rewards(known.formula)
+    ):
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum tends to the point mass on π*'s mode, not to π*")
-
-
-def _rewards(known: Known) -> bool:
-    return fits_rewards(known.formula)
 
 
 def fits_rewards(formula: Formula) -> bool:
@@ -118,7 +118,7 @@ def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:
     return [UnitTerm.of(part.at_1) for part in parts]
 
 
-def contents(formula: Formula, log_odds: Floats) -> Floats:
+def contents(formula: Formula, log_odds: NDArray[Any]) -> Floats:
     """Y: the differences x_w - x_l at which pairs with these log-odds are content; nan where none was found.
 
     Rewards, if they are read, are r = log pi*. Looked for on a grid from -200 to 200 that is refined.
@@ -174,22 +174,22 @@ RULES = (
     Rule(
         "margins_are_log_odds",
         "weak_interpolation",
-        "Where every pair is content at its log-odds, scores are log π*/(cλ) up to a constant, and as λ → 0 the mode of π* "
-        "leaves nothing to the rest.",
+        "Where every pair is content at its log-odds, scores are log π*/(cλ) up to a constant, and as λ → 0 the mode "
+        "of π* leaves nothing to the rest.",
         _weak_holds,
     ),
     Rule(
         "rewards_are_fitted",
         "weak_interpolation",
-        "Where every pair is content at η times the difference of rewards, scores are η r/λ up to a constant, and as λ → 0 "
-        "the best reward has all mass.",
+        "Where every pair is content at η times the difference of rewards, scores are η r/λ up to a constant, and as "
+        "λ → 0 the best reward has all mass.",
         _known_rewards,
     ),
     Rule(
         "margins_add_up_on_trees",
         "weak_interpolation",
-        "On a tree every pair sits at its own minimum, and unless these add up as log-odds do, some path takes the mode's "
-        "mass elsewhere.",
+        "On a tree every pair sits at its own minimum, and unless these add up as log-odds do, some path takes the "
+        "mode's mass elsewhere.",
         _trees,
     ),
     Rule(

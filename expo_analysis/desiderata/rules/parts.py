@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...losses.data import RESPONSE_DATA, Data, Datum
-from ...losses.psi import Linear, Psi
+from ...losses.psi import Psi
 from ...losses.statistics import Atom
 from ...losses.terms import Sum, Term
 from .in_lambda import InLambda, of_lambda
@@ -62,7 +62,7 @@ class Part:
 
 def at_1(x: InLambda) -> float:
     """Its value at lambda = 1."""
-    return float(sum(x.over) / sum(x.under))
+    return float(sum(x.top) / sum(x.bottom))
 
 
 def at_gap(gap: float, reward: float = 0.0, reference: tuple[float, float] = (-1.0, -1.0)) -> Datum:
@@ -72,7 +72,7 @@ def at_gap(gap: float, reward: float = 0.0, reference: tuple[float, float] = (-1
 
 
 def probes() -> list[Datum]:
-    """Data that parameters of terms are looked at on: rewards in both orders, and log-probabilities of the reference."""
+    """Data that parameters of terms are looked at on: rewards in both orders, and log-probabilities under pi_ref."""
     rng = np.random.default_rng(0)
     gaps = (0.3, -0.3, 1.0, -1.0, 4.0, -4.0, 0.0)
     return [at_gap(gap, rng.normal(), tuple((-rng.exponential(1.0, 2)).tolist())) for gap in gaps]

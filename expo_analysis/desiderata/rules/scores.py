@@ -12,11 +12,10 @@ below wherever R is not -inf.) `rises` says that R >= 0, and that R(a, b) + R(b,
 sign, neither of them 0, or both 0. R is positively homogeneous, and linear between the rays on which a statistic, a or
 b is 0, so that it is enough to look at these.
 
-If so, on a connected graph the set of x with risk at most C and min x <= 0 <= max x is bounded for every C: if not, there
-are such x_k with |x_k| -> inf and x_k/|x_k| -> v, min v <= 0 <= max v, v != 0, and sum W_ij R(v_i, v_j) <= 0. Then
-R(v_i, v_j) + R(v_j, v_i) = 0 on every compared pair, so that all v have the same sign, or all are 0; both contradict.
-[ours]
-"""
+If so, on a connected graph the set of x with risk at most C and min x <= 0 <= max x is bounded for every C: if not,
+there are such x_k with |x_k| -> inf and x_k/|x_k| -> v, min v <= 0 <= max v, v != 0, and sum W_ij R(v_i, v_j) <= 0.
+Then R(v_i, v_j) + R(v_j, v_i) = 0 on every compared pair, so that all v have the same sign, or all are 0; both
+contradict. [ours]"""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Questions that do not arise. [ours]
 
 *lambda -> infinity gives pi_ref* is no question to a loss that never reads the reference: its optima are the same for
-every pi_ref, and cannot tend to all of them. *The path comes steadily closer to pi\\* as lambda falls* is none to a loss
-that does not read lambda: there is no path.
-"""
+every pi_ref, and cannot tend to all of them. *The path comes steadily closer to pi\\* as lambda falls* is none to a
+loss that does not read lambda: there is no path."""
 
 from __future__ import annotations
 
