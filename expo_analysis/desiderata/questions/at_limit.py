@@ -12,7 +12,7 @@ from ..._types import Floats
 from ...bandit import Bandit
 from ...losses import BradleyTerry
 from ..falsify.search import Case, Measure, case_code, confirm, shrink
-from ..rules.formula import Formula
+from ..rules.rule import formula_of
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 from .limits import CLEAR, SHOWN, Approach, End, describe_limit, follow, judge, lead_of_mode, limit_problems
@@ -88,7 +88,7 @@ def _looked(subject: Subject, limit: Limit, approaches: list[Approach]) -> tuple
             float(a.distance[outmost].max()) for a in approaches
         ),
     }
-    if limit.end == "zero" and Formula(subject.objective).is_explicit:
+    if limit.end == "zero" and formula_of(subject).is_explicit:
         evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
             subject, [(a.bandit, limit.target(a.bandit)) for a in approaches]
         )

@@ -17,7 +17,7 @@ from ...bandit import Bandit
 from ...divergences import ForwardKL, kl, total_variation
 from ..falsify.problems import pi_star
 from ..falsify.search import Hunt, Measure, hunt
-from ..rules.formula import Formula
+from ..rules.rule import formula_of
 from ..subject import Optima, Subject, facts_of
 from ..verdict import Verdict
 from .first_look import look, near_optimal
@@ -102,7 +102,7 @@ def judge(subject: Subject) -> Verdict:
     failing = next((name for name, looked in hunts.items() if looked.confirmed), None)
     failing = failing or next((name for name, looked in hunts.items() if looked.case), next(iter(hunts)))
     found = hunts[failing]
-    if Formula(subject.objective).is_explicit and type(facts_of(subject.objective).regulariser) is ForwardKL:
+    if formula_of(subject).is_explicit and type(facts_of(subject.objective).regulariser) is ForwardKL:
         evidence["largest error of the three-point identity"] = three_points(subject)
     code = DISTANCES[failing][1]
     return from_hunt(

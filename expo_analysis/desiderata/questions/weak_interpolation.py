@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..rules.formula import Formula
 from ..rules.margins import tree_problems
 from ..subject import Subject
 from ..verdict import Verdict
@@ -18,4 +17,4 @@ def judge(subject: Subject) -> Verdict:
 
     Where the loss reads differences of scores, first on paths that its own margins suggest (`tree_problems`).
     """
-    return judge_limit(subject, LIMIT, tree_problems(Formula(subject.objective)))
+    return judge_limit(subject, LIMIT, tree_problems(subject))

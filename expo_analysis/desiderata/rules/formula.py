@@ -174,8 +174,9 @@ class Formula:
 
     @cached_property
     def has_bradley_terry_margins(self) -> bool:
-        """Whether it reads differences of scores, and every pair is content at its log-odds."""
-        return self.is_of_score_differences and self.facts_at_1.log_odds_scale is not None
+        """Whether it reads differences of scores, and every pair is content at a positive multiple of its log-odds."""
+        scale = self.facts_at_1.log_odds_scale
+        return self.is_of_score_differences and scale is not None and bool(np.all(np.asarray(scale) > 0))
 
 
 def _are_scores(parts: list[list[Part]], alone: bool) -> bool:

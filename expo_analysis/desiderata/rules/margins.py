@@ -25,7 +25,7 @@ some t1, t2 > 0 at which Y is continuous (it is monotone where f(m) - f(-m) is, 
 be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1, 2, B with log pi* = 0, -t1, -t1 - t2,
 and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is negative as e falls to 0, A is the mode and
 B has the larger score. Otherwise lift B to +e instead: B is the mode and A has the larger score. So Y is additive, and
-additive and positive functions are linear. `tree_problems` finds such paths, from the loss itself.
+additive and positive functions are linear. `paths_against` finds such paths, from the loss itself.
 
 **The two criteria exclude each other**, as pi* has full support and a point mass has not.
 """
@@ -40,10 +40,11 @@ from numpy.typing import NDArray
 
 from ..._types import Floats
 from ...bandit import Bandit
+from ..subject import Subject
 from ..verdict import FAILS, HOLDS
 from .formula import Formula
 from .parts import at_gap, parts_of
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, formula_of
 from .scores import UnitTerm
 
 STEP = 0.1
@@ -73,7 +74,7 @@ def _known_rewards(known: Known) -> Conclusion | None:
 
 def _trees(known: Known) -> Conclusion | None:
     formula = known.formula
-    if formula.has_bradley_terry_margins or tree_problems(formula) is None:
+    if formula.has_bradley_terry_margins or tree_problems(known.subject) is None:
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum does not always tend to the point mass on π*'s mode")
 
@@ -144,7 +145,12 @@ def _content(formula: Formula, odds: float) -> float:
 GRID = 200 * np.sinh(np.linspace(-8, 8, 1601)) / np.sinh(8)
 
 
-def tree_problems(formula: Formula) -> Bandit | None:
+def tree_problems(subject: Subject) -> Bandit | None:
+    """The problems of `paths_against` for the loss under audit, found once."""
+    return subject.once("tree problems", lambda: paths_against(formula_of(subject)))
+
+
+def paths_against(formula: Formula) -> Bandit | None:
     """Problems on a path of four on which the mode does not have the largest score, the clearest ones; or None."""
     if not formula.is_of_score_differences:
         return None
