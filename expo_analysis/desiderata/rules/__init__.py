@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import chain, expo, lambda_scores, limit_formula, margins, two_terms, vacuous
+from . import chain, expo, lambda_scores, limit_formula, margins, regressed, shares, two_terms, vacuous
 from .rule import Conclusion, Known, Rule, first
 
 RULES: tuple[Rule, ...] = (
@@ -12,6 +12,8 @@ RULES: tuple[Rule, ...] = (
     *margins.RULES,
     *lambda_scores.RULES,
     *limit_formula.RULES,
+    *shares.RULES,
+    *regressed.RULES,
     *chain.RULES,
 )
 """All rules; the first that applies decides."""

@@ -16,13 +16,14 @@ lam D(p) -> F_0(p). So no minimisers tend to a point mass, at which some respons
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ..._types import Floats
+from ...bandit import Bandit
 from ...losses.terms import Sum
-from ..verdict import FAILS
+from ..verdict import FAILS, Counterexample
 from .formula import Formula
 from .parts import CannotTell, Part, at_gap, parts_of
 from .rule import Conclusion, Known, Rule
@@ -36,6 +37,9 @@ PROBLEMS = (
 
 LOWER = 1e-6
 """By how much a value has to be lower, relative to its size, which rounding cannot make up."""
+
+SMALL, LARGE = (1e-2, 1e-4, 1e-6), (1e2, 1e4, 1e6)
+"""Lambdas at which examples show the values."""
 
 End = Literal["zero", "infinity"]
 
@@ -77,12 +81,21 @@ def _limit(part: Part, end: End) -> Part:
     return Part(part.psi, weight, tuple(zip(coefficients, atoms, strict=True)), offset)  # type: ignore[arg-type]
 
 
-def goes_elsewhere(formula: Formula, end: End) -> bool:
-    """Whether F_0 is lower somewhere than at pi* (as lambda -> 0), or at pi_ref (as lambda -> infinity)."""
+class Lower(NamedTuple):
+    """A policy at which F_0 is lower than at the limit that is asked for, by ``gap``."""
+
+    reference: Floats
+    optimal: Floats
+    policy: Floats
+    gap: float
+
+
+def goes_elsewhere(formula: Formula, end: End) -> Lower | None:
+    """Where F_0 is lower than at pi* (as lambda -> 0), or at pi_ref (lambda -> infinity); None if it is not known."""
     if formula.symbolic is None or formula.derives or formula.is_reward_objective:
-        return False
+        return None
     if end == "infinity" and formula.regulariser is not None:
-        return False
+        return None
     rng = np.random.default_rng(0)
     try:
         for reference, optimal in PROBLEMS:
@@ -93,10 +106,11 @@ def goes_elsewhere(formula: Formula, end: End) -> bool:
             with np.errstate(all="ignore"):
                 *lower, own = limit_value(formula.symbolic[0], end, reference, optimal, others)
             if np.nanmin(lower) < own - LOWER * (1 + abs(own)):
-                return True
+                least = int(np.nanargmin(lower))
+                return Lower(reference, optimal, others[least], float(own - lower[least]))
     except Exception:  # no finite limit, or a function that does not take such numbers
-        return False
-    return False
+        return None
+    return None
 
 
 def shuns_point_masses(formula: Formula) -> bool:
@@ -135,16 +149,57 @@ def _number(x: object) -> float:
     return value
 
 
-def _strong(known: Known) -> Conclusion | None:
-    return (
-        Conclusion(FAILS, "as λ → 0 the optimum does not tend to π*") if goes_elsewhere(known.formula, "zero") else None
+def _elsewhere(known: Known, end: End, arrow: str, target: str, name: str) -> Conclusion | None:
+    found = goes_elsewhere(known.formula, end)
+    if found is None:
+        return None
+    return Conclusion(
+        FAILS, f"as {arrow} the optimum does not tend to {name}", _example(known, end, found, target, name)
     )
 
 
+def _strong(known: Known) -> Conclusion | None:
+    return _elsewhere(known, "zero", "λ → 0", "bandit.optimal", "π*")
+
+
 def _reference(known: Known) -> Conclusion | None:
-    if not goes_elsewhere(known.formula, "infinity"):
+    return _elsewhere(known, "infinity", "λ → ∞", "bandit.reference", "π_ref")
+
+
+def _example(known: Known, end: End, found: Lower, target: str, name: str) -> Counterexample | None:
+    """The two values close to the end of lambda; None where they do not show the gap."""
+    subject, lams = known.subject, (LARGE if end == "infinity" else SMALL)
+    bandit = Bandit(found.reference, found.optimal)
+    policy = np.round(found.policy, 4)
+    policy[policy.argmax()] += 1 - policy.sum()
+    policy = np.round(policy, 4)
+    own = found.optimal if end == "zero" else found.reference
+    values = [[float(subject.value(bandit, lam, np.log(p))) for p in (policy, own)] for lam in lams]
+    gap = values[-1][1] - values[-1][0]
+    if not gap > LOWER * (1 + abs(values[-1][1])):
         return None
-    return Conclusion(FAILS, "as λ → ∞ the optimum does not tend to π_ref")
+    lines = [
+        subject.imports,
+        "",
+        f"bandit = ea.Bandit(reference={found.reference.tolist()}, optimal={found.optimal.tolist()})",
+        f"policies = (np.array({policy.tolist()}), {target})",
+        f"for lam in {list(lams)}:",
+        f"    values = [float(ea.risk({subject.expression}, bandit, np.log(p))) for p in policies]",
+        "    print(lam, values)",
+        f"assert values[0] < values[1] - {gap / 2:.2g}",
+    ]
+    return Counterexample(
+        f"with π_ref = {found.reference.tolist()} and π* = {found.optimal.tolist()}, {policy.tolist()} has a value "
+        f"that is lower than that of {name} by {gap:.3g} at λ = {lams[-1]:g}, and than all near {name} at the end",
+        {
+            "reference": found.reference.tolist(),
+            "optimal": found.optimal.tolist(),
+            "policy": policy.tolist(),
+            "lam": list(lams),
+            "values": values,
+        },
+        "\n".join(lines),
+    )
 
 
 def _weak(known: Known) -> Conclusion | None:
