@@ -103,6 +103,7 @@ def _audit(
 
 
 PREMISES: dict[str, tuple[str, ...]] = {
+    "weak_interpolation": ("strong_interpolation",),
     "preservation": ("first_step",),
     "improvement": ("first_step", "preservation"),
     "monotone_path": ("first_step", "preservation", "improvement", "reference_limit"),

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from . import chain, forward_kl, two_terms
+from . import chain, expo, forward_kl, lambda_scores, limit_formula, margins, regressed, shares, two_terms, vacuous
 from .rule import Conclusion, Known, Rule, first
 
-RULES: tuple[Rule, ...] = (*two_terms.RULES, *forward_kl.RULES, *chain.RULES)
+RULES: tuple[Rule, ...] = (
+    *vacuous.RULES,
+    *two_terms.RULES,
+    *expo.RULES,
+    *forward_kl.RULES,
+    *margins.RULES,
+    *lambda_scores.RULES,
+    *limit_formula.RULES,
+    *shares.RULES,
+    *regressed.RULES,
+    *chain.RULES,
+)
 """All rules; the first that applies decides."""
 
 __all__ = ["RULES", "Conclusion", "Known", "Rule", "first"]

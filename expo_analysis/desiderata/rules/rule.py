@@ -16,6 +16,11 @@ from ..verdict import FAILS, Counterexample, Decision, Verdict
 from .formula import Formula
 
 
+def formula_of(subject: Subject) -> Formula:
+    """The formula of the loss under audit, made once."""
+    return subject.once("formula", lambda: Formula(subject.objective))
+
+
 @dataclass(frozen=True)
 class Known:
     """What premises may ask: the loss, its formula, and the verdicts that have been reached."""
@@ -25,7 +30,7 @@ class Known:
 
     @cached_property
     def formula(self) -> Formula:
-        return self.subject.once("formula", lambda: Formula(self.subject.objective))
+        return formula_of(self.subject)
 
     def is_(self, desideratum: str, decision: Decision) -> bool:
         """Whether this has been decided so; not if it has not been asked."""
