@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from . import chain, existence, forward_kl, two_terms
+from . import chain, existence, forward_kl, masses, no_optimum, two_terms, uniqueness
 from .rule import Conclusion, Known, Rule, first
 
-RULES: tuple[Rule, ...] = (*two_terms.RULES, *forward_kl.RULES, *existence.RULES, *chain.RULES)
+RULES: tuple[Rule, ...] = (
+    *no_optimum.RULES,
+    *two_terms.RULES,
+    *forward_kl.RULES,
+    *existence.RULES,
+    *uniqueness.RULES,
+    *masses.RULES,
+    *chain.RULES,
+)
 """All rules; the first that applies decides."""
 
 __all__ = ["RULES", "Conclusion", "Known", "Rule", "first"]

@@ -81,8 +81,9 @@ class SingleScores:
             last = (parts[2] + parts[3]).sum(axis=1) + term.at_zero
             at_first, at_last = _slope(term.psi, first), _slope(term.psi, last)
             for k in range(2):
+                if term.slope[k] == 0:
+                    continue
                 ends = term.weight * term.slope[k] * np.stack([at_first, at_last])
-                ends = np.where(term.slope[k] == 0, 0.0, ends)
                 below[:, k] += ends.min(axis=0)
                 above[:, k] += ends.max(axis=0)
                 size[:, k] += np.where(np.isfinite(ends), np.abs(ends), 0.0).max(axis=0)

@@ -100,11 +100,11 @@ def _asks_for_more(known: Known) -> Conclusion | None:
     falls = shape.falls_with_each_win and not shape.finite_scores
     if not (shape.alone and (falls or shape.approaches_zero)):
         return None
-    example = one_win(known.subject)
+    example = one_win(known.subject, "falls strictly" if falls else "is positive and tends to 0")
     return example and Conclusion(FAILS, "some data sets have no minimiser", example, settled=True)
 
 
-def one_win(subject: Subject) -> Counterexample | None:
+def one_win(subject: Subject, how: str = "falls strictly") -> Counterexample | None:
     """The risk of one comparison of two responses, which falls all the way; None where numbers do not show it."""
     reference = [0.5, 0.5]
     for lam in LAMS:
@@ -115,21 +115,17 @@ def one_win(subject: Subject) -> Counterexample | None:
         far = _values(subject, bandit, lam, np.log(reference) + np.outer([300.0 / lam, 1e9 / lam], [1.0, 0.0]))
         if not (np.diff(values) < 0).all():
             continue
-        end = (
-            f"towards {far[0]:.4g}, its infimum"
-            if np.isclose(*far, rtol=1e-6, atol=1e-6)
-            else "without end (it has no lower bound)"
-        )
+        bounded = np.isclose(*far, rtol=1e-6, atol=1e-6)
+        end = f"has the infimum {far[0]:.4g}, which no policy has" if bounded else "has no lower bound"
         return Counterexample(
-            f"with one comparison of two responses the loss falls strictly in log(π_w/π_l), {end}, and is least nowhere "
-            f"(λ = {lam:g})",
+            f"with one comparison of two responses the loss {how} as log(π_w/π_l) grows: it {end} (λ = {lam:g})",
             {
                 "reference": reference,
                 "counts": ONE_WIN,
                 "lam": lam,
                 "log-ratio added": RATIOS,
                 "values": values.tolist(),
-                "limit": far[1],
+                "far out": far[1],
             },
             _code(subject, bandit, ONE_WIN, lam, lines),
         )

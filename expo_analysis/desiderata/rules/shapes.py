@@ -65,6 +65,16 @@ class Part:
         strict = any(not isinstance(atom, Shortfall) for _, atom in self.atoms)
         return self._composed(ways, strict)
 
+    @property
+    def along_both(self) -> Trend | None:
+        """How it moves as both log-probabilities rise by as much."""
+        plain = sum(c for c, atom in self.atoms if atom.plain)
+        size = sum(abs(c) for c, atom in self.atoms if atom.plain)
+        total = 0.0 if abs(plain) <= 1e-15 * size else plain
+        others = [_sign(c) for c, atom in self.atoms if not atom.plain]
+        firm = total != 0 or any(not (atom.plain or isinstance(atom, Shortfall)) for _, atom in self.atoms)
+        return self._composed([_sign(total), *others], firm)
+
     def _composed(self, ways: Iterable[int], strict: bool) -> Trend | None:
         found = set(ways) - {0}
         if not found:
@@ -199,6 +209,24 @@ class Shape:
         """Whether the pair loss strictly falls in the winner's log-probability, the loser's given."""
         return self._downhill([part.along("w") for part in self.parts or ()])
 
+    @cached_property
+    def along_both(self) -> int:
+        """1 or -1 where the pair loss strictly rises or falls as both log-probabilities rise by as much, else 0."""
+        found = [part.along_both for part in self.parts or ()]
+        if self._downhill(found):
+            return -1
+        return int(self._downhill([None if x is None else Trend(-x.way, x.strict) for x in found]))
+
+    @cached_property
+    def attained_both_ways(self) -> bool:
+        """Whether two responses that both win have a minimiser for a loss of log-ratios: it is least somewhere."""
+        if not self.of_log_ratios:
+            return False
+        rises = self._all(lambda part: sign_of(part.scale) in (1, -1)) and any(
+            part.weighs == 1 and _rises_on_the_left(part.psi) for part in self.parts or ()
+        )
+        return self.has_wells or (self.bounded_below and rises)
+
     @staticmethod
     def _downhill(found: list[Trend | None]) -> bool:
         known = [x for x in found if x is not None]
@@ -297,6 +325,11 @@ def _bounded(psi: Psi) -> bool:
     if type(psi) is TargetKL:
         return True
     return psi.lower_bound is not None and bool(np.isfinite(np.asarray(psi.lower_bound, dtype=np.float64)).all())
+
+
+def _rises_on_the_left(psi: Psi) -> bool:
+    """Whether psi tends to infinity at -inf."""
+    return psi.slopes is not None and sign_of(psi.slopes[0]) == -1
 
 
 def _composes(part: Part) -> bool:
