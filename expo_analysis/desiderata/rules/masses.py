@@ -9,6 +9,7 @@ pair, keeps its mass. No convexity is needed.
 three responses let two be compared. The risk is a function E of d = s(pi_0) - s(pi_1), and if d is attained by one
 policy it is by a curve of them: raising both probabilities so that d stays takes mass from the third. With convex psis
 and both winning equally often E is even and convex, so least at d = 0. All policies with pi_0 = pi_1 are minimisers.
+(A penalty on shortfalls, as DPOP has it, can but raise the loss, and is 0 where neither falls short.)
 
 **All together up, or down** (every term rises, or none does, and one strictly, as the log-probabilities of a pair rise
 together; no divergence). Then mass always goes from those compared to a response in no pair, or from that to them,
@@ -45,10 +46,10 @@ def _cancel(known: Known) -> Conclusion | None:
 
 def _one_number(known: Known) -> Conclusion | None:
     shape = known.shape
-    if not (shape.alone and shape.of_one_number):
+    if not (shape.alone and (shape.of_one_number or shape.only_shortfalls_beside_it)):
         return None
     summary = "the mass of what was never compared is left open (a response in no pair)"
-    if shape.psis_convex:
+    if shape.psis_convex or shape.only_shortfalls_beside_it:
         statement = "two policies with different masses for the response in no pair both have the lowest value"
         example = tied(known.subject, statement)
         return example and Conclusion(FAILS, summary, example, settled=True)

@@ -143,12 +143,12 @@ class Shape:
     @cached_property
     def of_one_number(self) -> bool:
         """Whether the pair loss is a function of s(pi_w) - s(pi_l) for one increasing s, whatever the reference."""
-        if self.of_log_ratios:
-            return True
-        if not self.parts:
-            return False
-        kinds = {_antisymmetric(part) for part in self.parts}
-        return len(kinds) == 1 and None not in kinds
+        return self.of_log_ratios or (bool(self.parts) and _of_one_number(self.parts or ()))
+
+    @cached_property
+    def only_shortfalls_beside_it(self) -> bool:
+        """Whether it is one, with convex psis, but for shortfalls min(log u, 0), which can but raise the loss."""
+        return self._all(_raised_by_shortfall) and _of_one_number([_without_shortfall(x) for x in self.parts or ()])
 
     @cached_property
     def finite_scores(self) -> bool:
@@ -351,6 +351,23 @@ def _bends(part: Part) -> bool:
     """Whether a convex term is strictly convex in the logits, but for their common shift."""
     way, scale = trend(part.psi), sign_of(part.scale)
     return part.total is not None and part.total != 0.0 and scale in (1, -1) and way is not None and way.strict
+
+
+def _of_one_number(parts: Iterable[Part]) -> bool:
+    kinds = {_antisymmetric(part) for part in parts}
+    return len(kinds) == 1 and None not in kinds
+
+
+def _raised_by_shortfall(part: Part) -> bool:
+    """Whether psi is convex and a shortfall, if there is one, can but raise it."""
+    own, held = trend(part.psi), [c for c, atom in part.atoms if isinstance(atom, Shortfall)]
+    falls = own is not None and own.way <= 0 and sign_of(part.scale) == 1 and all(c > 0 for c in held)
+    return part.weighs == 1 and part.psi.convex and (falls or not held)
+
+
+def _without_shortfall(part: Part) -> Part:
+    kept = tuple((c, atom) for c, atom in part.atoms if not isinstance(atom, Shortfall))
+    return dataclasses.replace(part, atoms=kept)
 
 
 def _antisymmetric(part: Part) -> Any:

@@ -49,10 +49,10 @@ def _strictly_convex(known: Known) -> Conclusion | None:
 
 def _one_number(known: Known) -> Conclusion | None:
     shape = known.shape
-    if not (shape.alone and shape.of_one_number):
+    if not (shape.alone and (shape.of_one_number or shape.only_shortfalls_beside_it)):
         return None
     summary = "several policies are minimisers (a response in no pair)"
-    if shape.psis_convex:
+    if shape.psis_convex or shape.only_shortfalls_beside_it:
         statement = "two policies that differ in the mass of the response in no pair both have the lowest value"
         example = tied(known.subject, statement)
         return example and Conclusion(FAILS, summary, example, settled=True)
