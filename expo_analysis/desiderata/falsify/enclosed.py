@@ -204,6 +204,8 @@ def _whole_power(x: Jet, power: int) -> Jet:
 
 def _clamped(input: Any, min: Any = None, max: Any = None) -> Enclosed:
     found = lift(input)
+    if isinstance(min, (int, float)) and min <= -1e300:  # as good as none: it stands for -inf
+        min = None
     if min is not None:
         found = intervals.larger(found, lift(min))
     return Enclosed(found if max is None else -intervals.larger(-found, -lift(max)))

@@ -177,6 +177,10 @@ class Linear:
             size = size + np.where(np.isfinite(one), np.abs(one), 0.0) + np.where(np.isfinite(other), np.abs(other), 0)
         return outward(low - 4 * ARITHMETIC * size, high + 4 * ARITHMETIC * size)
 
+    def is_parallel(self, other: Linear) -> bool:
+        """Whether the other one differs from it by a constant."""
+        return all(np.array_equal(x, y) for x, y in ((self.steps, other.steps), (self.of_log, other.of_log)))
+
     def slope(self) -> Bounds:
         """Bounds of its derivatives, (n - 1, ..., B)."""
         low, high = self.boxes.masses_behind
@@ -188,12 +192,14 @@ class Linear:
 class Jet:
     """Bounds of a number, ``value`` (..., B), and of its derivatives in the gaps, ``slope`` (n - 1, ..., B).
 
-    slope: None for what does not depend on the policy. linear: the same as a `Linear`, where it is one.
+    slope: None for what does not depend on the policy. linear: the same as a `Linear`, where it is one. exponent: what
+    it is the exponential of, where that is linear.
     """
 
     value: Bounds
     slope: Bounds | None = None
     linear: Linear | None = None
+    exponent: Linear | None = None
 
     @classmethod
     def linear_in(cls, linear: Linear) -> Jet:
@@ -245,11 +251,21 @@ class Jet:
             a, c = self.linear, other.value[0]
             constant = times(a.constant, (c, c))
             return Jet.linear_in(Linear(a.boxes, c * a.steps, c * a.of_log, constant))
+        for one, two in ((self, other), (other, self)):
+            if one.exponent is not None and two.linear is not None and one.exponent.is_parallel(two.linear):
+                return two._times_exponential(one.exponent.constant)
         slopes = [
             times(one.slope, _front(two.value)) for one, two in ((self, other), (other, self)) if one.slope is not None
         ]
         slope = None if not slopes else slopes[0] if len(slopes) == 1 else plus(slopes[0], slopes[1])
         return Jet(times(self.value, other.value), slope)
+
+    def _times_exponential(self, constant: Bounds) -> Jet:
+        """y e^(y + k) of a linear y, given the constant of y + k: it vanishes where y has no bound from below."""
+        assert self.linear is not None
+        factor = positive(rising(np.exp, plus(constant, _negative(self.linear.constant))))
+        value, derivative = (times(factor, _valley(self.value, -1.0 - k, k)) for k in (0.0, 1.0))
+        return self.through(value, derivative)
 
     def through(self, value: Bounds, derivative: Bounds) -> Jet:
         """A function of it, from bounds of its value and of its derivative."""
@@ -290,6 +306,17 @@ def peaked(f: Callable[[Floats], Floats], x: Bounds) -> Bounds:
         return outward(np.minimum(f(x[0]), f(x[1])), np.asarray(f(nearest)), ELEMENTARY)
 
 
+def _valley(y: Bounds, lowest: float, k: float) -> Bounds:
+    """Bounds of (y + k) e^y, which falls up to its only minimum and rises from there on."""
+
+    def f(v: Floats) -> Floats:
+        return np.where(v < -700, 0.0, (v + k) * np.exp(np.maximum(v, -700)))
+
+    with np.errstate(all="ignore"):
+        ends = [f(v) for v in y]
+        return outward(f(np.clip(lowest, *y)), np.maximum(*ends), ELEMENTARY)
+
+
 def positive(x: Bounds) -> Bounds:
     """max(x, 0), where nothing below is in the domain."""
     return np.maximum(x[0], 0.0), np.maximum(x[1], 0.0)
@@ -298,7 +325,8 @@ def positive(x: Bounds) -> Bounds:
 def exp(x: Jet) -> Jet:
     """e^x."""
     value = positive(rising(np.exp, x.value))
-    return x.through(value, value)
+    found = x.through(value, value)
+    return found if x.linear is None else Jet(found.value, found.slope, exponent=x.linear)
 
 
 def expm1(x: Jet) -> Jet:
