@@ -33,6 +33,9 @@ AT_ONCE = 10_000
 GROUPS, GROUP = 4, 100
 """Each batch is cut into so many groups with lambdas of their own, or fewer, of at least so many problems."""
 
+SMALL = 1e-3
+"""A violation as small as this is not the end of the search: with more responses there may be larger ones."""
+
 TRIED = 2
 """Of a loss that is not solved fast, how many violations are looked into."""
 
@@ -75,7 +78,7 @@ def hunt(
     counts: dict[int, int],
     families: Iterable[str] = tuple(FAMILIES),
 ) -> Hunt:
-    """Look for violations on problems with n responses, n by n until one is found.
+    """Look for violations on problems with n responses, n by n until one is found that is not `SMALL`.
 
     There are five times ``counts[n]`` of them, in equal parts of each family; of two responses, where only the
     policies tell families apart, three times. The lambdas of every other group of problems are ``lams``, those of the
@@ -83,7 +86,7 @@ def hunt(
     """
     rng = subject.rng(purpose)
     total = Hunt(0, 0, 0, -np.inf, None, 0.0, "")
-    evidence: Hunt | None = None
+    best: Hunt | None = None
     for n, count in counts.items():
         suspects: list[tuple[float, Case]] = []
         kinds = [family for family in families if n > 2 or FAMILIES[family].pairs is None]  # of two there is one pair
@@ -108,16 +111,21 @@ def hunt(
             for candidate in (shrink(subject, measure, case), case):
                 excess_of, how = confirm(subject, measure, candidate)
                 confirmed = replace(total, case=candidate, excess=excess_of, confirmed=how)
-                if confirmed.is_proven:
-                    return confirmed
+                if how and (best is None or _rank(confirmed) > _rank(best)):
+                    best = confirmed
                 if how:
-                    evidence = evidence or confirmed
                     break
+            if best is not None and best.is_proven:
+                break
             if total.case is None:
                 total = replace(total, case=case, excess=found)
-        if evidence is not None:
-            return evidence
-    return total
+        if best is not None and best.excess > SMALL:
+            break
+    return total if best is None else replace(total, case=best.case, excess=best.excess, confirmed=best.confirmed)
+
+
+def _rank(found: Hunt) -> tuple[bool, float]:
+    return found.is_proven, found.excess
 
 
 def between(rng: np.random.Generator, lams: Floats) -> Floats:
