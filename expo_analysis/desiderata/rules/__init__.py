@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import chain, constraints, existence, forward_kl, masses, no_optimum, two_terms, uniqueness
+from . import chain, constraints, data, existence, forward_kl, masses, no_optimum, two_terms, uniqueness
 from .rule import Conclusion, Known, Rule, first
 
 RULES: tuple[Rule, ...] = (
@@ -13,6 +13,7 @@ RULES: tuple[Rule, ...] = (
     *uniqueness.RULES,
     *masses.RULES,
     *constraints.RULES,
+    *data.RULES,
     *chain.RULES,
 )
 """All rules; the first that applies decides."""

@@ -157,7 +157,7 @@ class Shape:
 
     @cached_property
     def bounded_below(self) -> bool:
-        return self._all(lambda part: part.weighs in (0, 1) and _bounded(part.psi))
+        return self._all(lambda part: part.weighs in (0, 1) and (_bounded(part.psi) or _held_up(part)))
 
     @cached_property
     def has_wells(self) -> bool:
@@ -325,6 +325,13 @@ def _bounded(psi: Psi) -> bool:
     if type(psi) is TargetKL:
         return True
     return psi.lower_bound is not None and bool(np.isfinite(np.asarray(psi.lower_bound, dtype=np.float64)).all())
+
+
+def _held_up(part: Part) -> bool:
+    """Whether psi never rises, and its statistic, of log-probabilities alone, has an upper bound: as -log pi."""
+    way, scale = trend(part.psi), sign_of(part.scale)
+    upwards = all(c > 0 and (atom.plain or isinstance(atom, Shortfall)) for c, atom in part.atoms)
+    return way is not None and way.way <= 0 and scale == 1 and upwards
 
 
 def _rises_on_the_left(psi: Psi) -> bool:
