@@ -72,7 +72,7 @@ def _checked(
             "that the loss states of itself may be false",
         )
     if conclusion.settled:
-        looked = replace(looked, decision=CANNOT_TELL, counterexample=None)
+        looked = replace(looked, decision=CANNOT_TELL, counterexample=None, basis="")
     example = looked.counterexample or conclusion.counterexample
     if conclusion.decision == FAILS and example is None:
         told = f"it fails by a theorem ({rule.name}), but no example was found: {looked.summary}"

@@ -17,6 +17,10 @@ compact, is above its infimum by some amount on what is left of it without a nei
 are enclosed by branch and bound, the boundary included: optima on samples end within `TARGET` of the population's. At
 which rate is evidence.
 
+**A fitted reward** (RLHF). The Bradley-Terry likelihood is convex in the rewards, with one maximum but for their common
+shift, so its maxima on samples tend to it; and the minimiser of -E[r] + lam D_f, which is strictly convex in pi on the
+closed simplex, is a continuous function of r.
+
 On which population: the paper's first bandit, at the lambdas of the search.
 """
 
@@ -24,6 +28,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...divergences import DIVERGENCES
+from ...losses import RewardObjective
 from ..falsify.certify import enclose_minimisers
 from ..falsify.problems import single
 from ..questions.consistency import LAMS, POPULATION
@@ -46,12 +52,23 @@ def _convex(known: Known) -> Conclusion | None:
     return Conclusion(HOLDS, "the optimum on a sample tends to the population's, which is the only one")
 
 
+def _fitted(known: Known) -> Conclusion | None:
+    objective = known.subject.objective
+    if not isinstance(objective, RewardObjective) or type(objective).reward_terms is not RewardObjective.reward_terms:
+        return None
+    if type(objective.regulariser) not in DIVERGENCES.values():
+        return None
+    return Conclusion(HOLDS, "the reward's fit tends to the population's, and the optimum follows it")
+
+
 def _enclosed(known: Known) -> Conclusion | None:
     shape, subject = known.shape, known.subject
     if not shape.bounded_below:
         return None
     population = single(POPULATION, 0)
-    if any(enclose_minimisers(subject, population, lam, target=TARGET) is None for lam in LAMS):
+    with np.errstate(over="ignore"):
+        found = [enclose_minimisers(subject, population, lam, target=TARGET) for lam in LAMS]
+    if any(one is None for one in found):
         return None
     return Conclusion(
         HOLDS, f"the optimum on a sample ends within {TARGET:g} of the population's, in 1-norm, as far as was enclosed"
@@ -64,6 +81,12 @@ RULES = (
         "consistency",
         "Minimisers of convex functions that converge tend to the only minimiser of their limit.",
         _convex,
+    ),
+    Rule(
+        "the_optimum_follows_the_reward",
+        "consistency",
+        "RLHF's optimum is a continuous function of the reward, whose likelihood is convex with one maximum.",
+        _fitted,
     ),
     Rule(
         "near_the_infimum_all_at_once",

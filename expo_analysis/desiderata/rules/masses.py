@@ -14,6 +14,8 @@ and both winning equally often E is even and convex, so least at d = 0. All poli
 **All together up, or down** (every term rises, or none does, and one strictly, as the log-probabilities of a pair rise
 together; no divergence). Then mass always goes from those compared to a response in no pair, or from that to them,
 from any policy with positive probabilities: none keeps the mass of the unseen at a minimum, and all of it moves.
+The same for -log pi_w beside convex psis of s(pi_w) - s(pi_l) (ORPO), where both win equally often: at any mass m of the
+two, the risk is least where they are equal, and there it falls in m as -log m does.
 
 **A stationary point elsewhere** (psis convex, of single log-probabilities or differences of them; no divergence). With
 two of three responses compared, intervals enclose the minimum of G over the log-probabilities of the two (see
@@ -57,8 +59,9 @@ def _one_number(known: Known) -> Conclusion | None:
 
 
 def _all_together(known: Known) -> Conclusion | None:
-    way = known.shape.along_both if known.shape.alone else 0
-    if not way or known.shape.finite_scores:
+    shape = known.shape
+    way = shape.along_both or (-1 if shape.likelihood_beside_one_number else 0)
+    if not shape.alone or not way or shape.finite_scores:
         return None
     shares = [0.5, 0.6, 0.8, 0.95, 0.999] if way < 0 else [0.5, 0.4, 0.2, 0.05, 1e-3]
     policies = [[x / 2, x / 2, 1 - x] for x in shares]

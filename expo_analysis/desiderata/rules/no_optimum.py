@@ -35,8 +35,11 @@ LAMS = (1.0, 0.01, 10.0)
 
 
 def couples_pairs(objective: object) -> bool:
-    """Whether the loss is one of a whole batch."""
-    return isinstance(objective, PairObjective) and bool(objective.facts.couples_pairs)
+    """Whether the loss is one of a whole batch, by what it states."""
+    try:
+        return isinstance(objective, PairObjective) and bool(objective.facts.couples_pairs)
+    except Exception:  # a loss of somebody's may raise anything
+        return False
 
 
 def no_risk(asked: tuple[str, ...]) -> dict[str, Verdict]:

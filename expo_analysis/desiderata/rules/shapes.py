@@ -94,6 +94,12 @@ class Part:
         return 0.0 if abs(total) <= 1e-15 * sum(abs(c) for c, _ in self.atoms) else total
 
     @property
+    def is_likelihood(self) -> bool:
+        """Whether it is a falling straight line in log-probabilities, each with a positive coefficient."""
+        falls = isinstance(self.psi, Linear) and sign_of(self.psi.slope) == -1 and sign_of(self.scale) == 1
+        return falls and self.weighs == 1 and all(c > 0 and atom.plain for c, atom in self.atoms)
+
+    @property
     def of_log_ratio(self) -> bool:
         """Whether it reads c log pi_w/pi_l and nothing else."""
         return self.total == 0.0 and bool(self.atoms)
@@ -216,6 +222,13 @@ class Shape:
         if self._downhill(found):
             return -1
         return int(self._downhill([None if x is None else Trend(-x.way, x.strict) for x in found]))
+
+    @cached_property
+    def likelihood_beside_one_number(self) -> bool:
+        """Whether it is -log pi_w, or several of its kind, beside convex psis of s(pi_w) - s(pi_l)."""
+        rest = [part for part in self.parts or () if not part.is_likelihood]
+        some = any(part.is_likelihood for part in self.parts or ())
+        return some and self.psis_convex and (not rest or _of_one_number(rest))
 
     @cached_property
     def attained_both_ways(self) -> bool:
