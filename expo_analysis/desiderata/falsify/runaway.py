@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 
 from ...bandit import Bandit
 from ...losses import PairObjective
+from ...losses.statistics import Atom, Linked, Powered
 from ..subject import Subject
 from .lowest import lower_exists
 
@@ -43,16 +44,29 @@ class Fall:
         return f"towards {self.far:.4g}, which no policy that was tried has"
 
 
+def finite_at_zero(atom: Atom) -> bool:
+    """Whether an atom is finite where the probability is 0."""
+    if isinstance(atom, Linked):
+        return bool(np.isfinite(atom.divergence.mu_at_zero))
+    return isinstance(atom, Powered) and atom.alpha < 0
+
+
+def ends_on_the_boundary(objective: PairObjective) -> bool:
+    """Whether some margin stays finite there."""
+    terms = objective.terms if objective.states_terms else None
+    return any(finite_at_zero(getattr(a, "atom", a)) for term in terms or () for _, a in term.statistic.parts)
+
+
 def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     """A direction in which the loss keeps falling, one prompt; None where none was shown.
 
     The solver's limit says which responses keep their mass. On the way to it the values must fall at every step until
     they no longer change in floating point, must not rise by a single unit out to the largest numbers there are, and no
     policy on a grid may have a value below the last. With an explicit divergence, which is finite on the boundary or
-    holds all off it, an optimum may lie there, and nothing is said.
+    holds all off it, and with margins that are finite there, an optimum may lie there, and nothing is said.
     """
     objective = subject.objective
-    if isinstance(objective, PairObjective) and objective.regulariser is not None:
+    if isinstance(objective, PairObjective) and (objective.regulariser is not None or ends_on_the_boundary(objective)):
         return None
     solution = subject.optima(bandit, [lam])
     kept = solution.log_policies[0, 0] > np.log(1e-6)

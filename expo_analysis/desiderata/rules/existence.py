@@ -14,8 +14,8 @@ beside a logistic loss). For let Z be what tends to 0 along a sequence with F ->
 1 + O(s), which costs at most C s m; and lam D changes by at most s m (C + lam max_Z f'(u)). As f'(u) -> -inf on Z that
 is below -s m: scaling Z up to a fixed small mass lowers F by a fixed amount, so the sequence was no minimising one.
 
-**Gaps close** (log-ratios only, each psi falling up to some finite margin and rising from some finite margin on, and no
-divergence). Then a pair's risk, with any numbers of wins both ways, falls in h up to some -c and rises from some c
+**Gaps close** (log-ratios only, and no divergence; each psi falls up to some finite margin and rises from some finite
+margin on, or all are convex and their sum does). Then a pair's risk, with any numbers of wins both ways, falls in h up to some -c and rises from some c
 on, c the largest over all data of this lambda and reference. Order the logits of a connected component. If two
 neighbours are farther apart than c, move all above down until they are c apart: every pair across was farther apart
 than c, comes closer, stays at least c apart, and so loses nothing. So the risk over policies whose gaps are at most c,
@@ -37,6 +37,9 @@ data the log-probabilities x of winner and loser range over the open set exp x_w
 left, and a minimiser is a stationary point of G(x). As psi' never falls, intervals of x give intervals of the gradient;
 boxes that cover the set, on each of which one partial derivative keeps a sign, prove that there is none. (SPPO, Cal-DPO,
 PRO at small lambda: the winner wants more than all mass.)
+
+**Finite on the boundary** (all margins are finite where probabilities are 0): the loss is continuous on the closed
+simplex, which is compact. (f-DPO with chi-square.)
 
 **A loss of 0** (A*-PO with beta = lam, QRPO with the exact partition function): a sum of squares is 0 at the policy
 pi_ref exp(r/lam)/Z, whatever is compared.
@@ -87,6 +90,12 @@ def _program_attains(known: Known) -> Conclusion | None:
     return Conclusion(HOLDS, "every data set has a minimiser: a linear program that is bounded below has one")
 
 
+def _finite_everywhere(known: Known) -> Conclusion | None:
+    if not (known.shape.alone and known.shape.finite_everywhere):
+        return None
+    return Conclusion(HOLDS, "every data set has a minimiser on the closed simplex, where all margins are finite")
+
+
 def _loss_of_zero(known: Known) -> Conclusion | None:
     objective = known.subject.objective
     exact = (type(objective) is AStarPO and objective.beta is None) or (
@@ -116,7 +125,7 @@ def one_win(subject: Subject, how: str = "falls strictly") -> Counterexample | N
         if not (np.diff(values) < 0).all():
             continue
         bounded = np.isclose(*far, rtol=1e-6, atol=1e-6)
-        end = f"has the infimum {far[0]:.4g}, which no policy has" if bounded else "has no lower bound"
+        end = f"has the infimum {far[1]:.4g}, which no policy has" if bounded else "has no lower bound"
         return Counterexample(
             f"with one comparison of two responses the loss {how} as log(π_w/π_l) grows: it {end} (λ = {lam:g})",
             {
@@ -252,6 +261,11 @@ RULES = (
         "bounded_programs_attain",
         "A piecewise linear loss of log-ratios that is bounded below attains its infimum, as linear programs do.",
         _program_attains,
+    ),
+    _rule(
+        "finite_on_the_boundary",
+        "A continuous function on the closed simplex, which is compact, is least somewhere.",
+        _finite_everywhere,
     ),
     _rule("a_loss_of_zero", "π_ref exp(r/λ)/Z has a loss of 0, whatever is compared.", _loss_of_zero),
     _rule(

@@ -19,8 +19,9 @@ from ...divergences import DIVERGENCES, Alpha, Divergence, ForwardKL
 from ...losses import Objective, PairObjective
 from ...losses.data import RESPONSE_DATA, Datum, evaluate
 from ...losses.psi import BernoulliKL, Exponential, Linear, Logistic, Modulated, Psi, Sigmoid, SquaredSigmoid, TargetKL
-from ...losses.statistics import SLOTS, THIRD, Atom, Linked, PerToken, Powered, Shortfall
+from ...losses.statistics import SLOTS, THIRD, Atom, PerToken, Shortfall
 from ...losses.terms import Term, bound
+from ..falsify.runaway import finite_at_zero
 from .signs import Sign, sign_of
 
 APPROACHED = (Exponential, Modulated)
@@ -159,7 +160,12 @@ class Shape:
     @cached_property
     def finite_scores(self) -> bool:
         """Whether a margin stays finite where a probability is 0, so that optima may lie on the boundary."""
-        return any(_ends(atom) for part in self.parts or () for _, atom in part.atoms)
+        return any(finite_at_zero(atom) for part in self.parts or () for _, atom in part.atoms)
+
+    @cached_property
+    def finite_everywhere(self) -> bool:
+        """Whether all margins are, so that the loss is a continuous function on the closed simplex."""
+        return bool(self.parts) and all(finite_at_zero(atom) for part in self.parts or () for _, atom in part.atoms)
 
     @cached_property
     def bounded_below(self) -> bool:
@@ -167,8 +173,15 @@ class Shape:
 
     @cached_property
     def has_wells(self) -> bool:
-        """Whether every psi falls up to a finite margin's left and rises from a finite margin on."""
-        return self._all(lambda part: part.weighs == 1 and sign_of(part.scale) in (1, -1) and well(part.psi))
+        """Whether a loss of log-ratios falls up to some finite log-ratio, and rises from some finite one on: each psi
+        does, or all are convex, none falls at the end or rises at the start, and some do the opposite."""
+        if self._all(lambda part: part.weighs == 1 and sign_of(part.scale) in (1, -1) and well(part.psi)):
+            return True
+        if not (self.psis_convex and self.of_log_ratios):
+            return False
+        ends = [_ends(part) for part in self.parts or ()]
+        starts, lasts = zip(*ends, strict=True) if ends else ((), ())
+        return set(starts) <= {0, -1} and -1 in starts and set(lasts) <= {0, 1} and 1 in lasts
 
     @cached_property
     def polyhedral(self) -> bool:
@@ -332,6 +345,23 @@ def well(psi: Psi) -> bool:
     return psi.well is not None and bool(np.isfinite(np.asarray(psi.well.at, dtype=np.float64)).all())
 
 
+def _ends(part: Part) -> tuple[int | None, int | None]:
+    """The signs of a term's slope in the log-ratio far on the left and far on the right; None where not known."""
+    way = sum(c for c, atom in part.atoms if atom.slot == "w")
+    turn = sign_of(part.scale)
+    try:
+        slopes = part.psi.slopes
+    except Exception:
+        return None, None
+    if slopes is None or turn is None or part.weighs is None:
+        return None, None
+    left, right = (sign_of(x) for x in slopes)
+    if left is None or right is None:
+        return None, None
+    turn = turn * _sign(way) * part.weighs
+    return (turn * left, turn * right) if turn >= 0 else (turn * right, turn * left)
+
+
 def _bounded(psi: Psi) -> bool:
     if type(psi) is Logistic:
         return sign_of(psi.kept) in (0, 1) and sign_of(psi.flipped) in (0, 1)
@@ -400,13 +430,6 @@ def _antisymmetric(part: Part) -> Any:
     return first if dataclasses.replace(second, slot=first.slot) == first and first.slot == "w" else (
         second if dataclasses.replace(first, slot=second.slot) == second else None
     )
-
-
-def _ends(atom: Atom) -> bool:
-    """Whether an atom is finite where the probability is 0."""
-    if isinstance(atom, Linked):
-        return bool(np.isfinite(atom.divergence.mu_at_zero))
-    return isinstance(atom, Powered) and atom.alpha < 0
 
 
 def _slots(part: Part) -> set[str]:
