@@ -16,6 +16,7 @@ from .code import written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
 from .report.report_card import ReportCard
+from .rules.no_optimum import couples_pairs, no_risk
 from .subject import Subject
 from .suspicion.soundness import inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
@@ -85,6 +86,9 @@ def _audit(
     progress(0.0, what="is it a loss?")
     inspection = inspect(objective)
     remarks = list(inspection.remarks)
+    if couples_pairs(objective):
+        none = _frame(np.empty(0), np.empty((0, 3)))
+        return ReportCard(label, objective, no_risk(asked), tuple(remarks), none, time.perf_counter() - started)
     if inspection.objective is None:
         return unjudged(label, objective, remarks, time.perf_counter() - started, asked)
     subject = Subject(inspection.objective, *written(inspection.objective), effort=effort, seed=seed)
