@@ -167,7 +167,12 @@ class Unclaimed(PairObjective):
 
     @property
     def regulariser(self) -> Any:
-        return self.of.regulariser
+        if not self.one_lambda_at_a_time:
+            return self.of.with_lam(self.lam).regulariser
+        first, *others = [self.of.with_lam(float(lam)).regulariser for lam in np.unique(np.asarray(self.lam))]
+        if any(other != first for other in others):  # solvers take lambdas together at which it is the same
+            raise ValueError(f"lam must be one number: the regulariser of {self.name} depends on it")
+        return first
 
     @property
     def claims(self) -> Claims:
