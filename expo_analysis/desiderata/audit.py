@@ -18,7 +18,7 @@ from .code import written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
 from .report.report_card import ReportCard
-from .subject import Subject
+from .subject import Subject, Unclaimed
 from .suspicion.soundness import Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 from .watch import TIME_UP, Outcome, Watch
@@ -160,9 +160,11 @@ def _subject(objective: Objective, effort: float, seed: int, watch: Watch) -> tu
     remarks = list(inspection.remarks)
     if inspection.objective is None:
         return None, remarks
-    code = watch.call(lambda: written(inspection.objective))
+    loss = inspection.objective
+    alone = loss.of if isinstance(loss, Unclaimed) and loss.keeps_claims else loss  # code has one lambda only
+    code = watch.call(lambda: written(alone))
     expression, imports = code.value or ("loss.with_lam(lam)", "import expo_analysis as ea\nloss = ...  # put it here")
-    return Subject(inspection.objective, expression, imports, effort=effort, seed=seed), remarks
+    return Subject(loss, expression, imports, effort=effort, seed=seed), remarks
 
 
 def _undecided(key: str, found: Outcome[Verdict]) -> Verdict:

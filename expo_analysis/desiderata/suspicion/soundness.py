@@ -105,10 +105,12 @@ def _claimed(objective: PairObjective, lams: Floats, digits: Digits, remarks: li
         remarks.append("it rounds lambda to float32, as torch.tensor(self.lam) does without dtype=torch.float64")
     if digits.lost > FEW:
         remarks.append(_lost(digits))
+    keeps = bool(refused) and not objective.is_made_of_terms
+    kept = Unclaimed(objective.lam, objective, True, keeps) if refused else objective
     if not single and digits.lost <= FEW:  # else no claim of it is true to the last digit
         try:
             refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams)
-            if not refuted and not refused and misled(objective):
+            if not refuted and misled(kept):
                 refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
         except (Exception, SystemExit) as error:
             refuted = [f"could not be checked: it raises {in_words(error)}"]
@@ -116,9 +118,9 @@ def _claimed(objective: PairObjective, lams: Floats, digits: Digits, remarks: li
     distrusted = bool(refuted) or single or digits.lost > FEW
     if distrusted and facts_of(objective).claims() != NOTHING:
         remarks.append("it is therefore audited without its claims, so that less can be proven of it")
-    if distrusted or refused:
-        return Inspection(Unclaimed(objective.lam, objective, bool(refused)), tuple(remarks))
-    return Inspection(objective, tuple(remarks))
+    if distrusted:
+        kept = Unclaimed(objective.lam, objective, bool(refused))
+    return Inspection(kept, tuple(remarks))
 
 
 def _lost(digits: Digits) -> str:
