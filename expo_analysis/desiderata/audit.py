@@ -126,11 +126,10 @@ def _audit(
     if subject is None:
         return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
     verdicts: dict[str, Verdict] = {}
-    order = in_order(asked)
+    order = in_order(sorted(asked, key=_late))
     for k, key in enumerate(order):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
-        # some three times what each would get if all took as long, so that one that takes long leaves time for others
-        share = 3 * watch.left / (len(order) - k + 2)
+        share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
         found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
         verdicts[key] = found.value or _undecided(key, found)
     again = watch.call(lambda: reconsidered(subject, verdicts))
@@ -165,6 +164,12 @@ def _subject(objective: Objective, effort: float, seed: int, watch: Watch) -> tu
     code = watch.call(lambda: written(alone))
     expression, imports = code.value or ("loss.with_lam(lam)", "import expo_analysis as ea\nloss = ...  # put it here")
     return Subject(loss, expression, imports, effort=effort, seed=seed), remarks
+
+
+def _late(key: str) -> int:
+    """Desiderata in the order in which they are judged: what is decided fast first, in case that time runs out."""
+    slow = ("improvement", "constraint_robustness", "monotone_path")
+    return -1 if key == "first_step" else slow.index(key) + 1 if key in slow else 0
 
 
 def _undecided(key: str, found: Outcome[Verdict]) -> Verdict:
