@@ -75,12 +75,12 @@ class Along:
 Line = Callable[[Floats], Along]
 
 
-def line_of_ratios(own: PairObjective, reference: float, lost: float = 0.0) -> Line:
+def line_of_ratios(own: PairObjective, reference: float, lost: float = 0.0, log_mass: float = 0.0) -> Line:
     """The loss of a win of the first of two responses, by the log-ratio of their probabilities."""
 
     def look(x: Floats) -> Along:
         at = torch.tensor(x)
-        ends = [torch.nn.functional.logsigmoid(sign * at) for sign in (1.0, -1.0)]
+        ends = [torch.nn.functional.logsigmoid(sign * at) + log_mass for sign in (1.0, -1.0)]
         return _along(own, x, ends, (torch.sigmoid(-at).numpy(), -torch.sigmoid(at).numpy()), reference, lost)
 
     return look
@@ -132,14 +132,15 @@ class Wrong:
     near: bool
 
 
-def wrong_slopes(own: PairObjective, lam: float, turn: int, lost: float = 0.0) -> Wrong | None:
+def wrong_slopes(own: PairObjective, lam: float, turn: int, lost: float = 0.0, log_mass: float = 0.0) -> Wrong | None:
     """Where values and slopes of a loss disagree at one lambda, the nearest place first; None where they agree.
 
-    turn: which reference is taken. lost: units of rounding that the loss is known to lose.
+    turn: which reference is taken. lost: units of rounding that the loss is known to lose. log_mass: of the pair, 0
+        unless the loss is not defined on two responses.
     """
     reference = REFERENCES[turn % len(REFERENCES)]
     units = [1.0] if lam == 1 else [1.0, 1 / lam]
-    look = line_of_ratios(own, reference, lost)
+    look = line_of_ratios(own, reference, lost, log_mass)
     grid = np.concatenate([GRID * unit for unit in units])
     spots = np.concatenate([SPOTS * unit for unit in units])
     inner = spots[:, None] + np.concatenate([[-1.0, 1.0], NODES, COARSE]) * HALF * min(units)
@@ -150,7 +151,7 @@ def wrong_slopes(own: PairObjective, lam: float, turn: int, lost: float = 0.0) -
     places = [(look, together.part(k * GRID.size, (k + 1) * GRID.size), "a log-ratio of") for k in range(len(units))]
     for ratio in (0.4, -3.0):
         down = line_of_masses(own, reference, ratio, lost)
-        places.append((down, down(MASSES), "a log of the pair's mass of"))
+        places.append((down, down(MASSES + log_mass), "a log of the pair's mass of"))
     found = [wrong for line, along, name in places if (wrong := _between(line, along, name, lam)) is not None]
     return min(found, key=lambda wrong: not wrong.near) if found else None
 
