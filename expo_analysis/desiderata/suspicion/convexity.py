@@ -10,7 +10,7 @@ from ...bandit import Bandit
 from ...losses import Objective, PairObjective, risk
 from ..falsify.problems import FAMILIES, counted
 from ..subject import Unclaimed
-from .lines import UNIT, bends_down, wrong_slopes
+from .lines import UNIT, refuted_on_lines, wrong_slopes
 from .points import LARGEST
 from .psi_statements import derivative
 
@@ -24,9 +24,12 @@ def refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) 
         wrong = wrong_slopes(one, float(lam), k)
         if wrong is not None:
             return [f"convex = True cannot be relied on: its gradient is not the slope of its values at {wrong.where}"]
-        where = bends_down(one, float(lam), k, one.regulariser) or _sagging(plain.with_lam(float(lam)), float(lam))
-        if where:
-            return [f"convex = True is false: {where}, at lambda = {lam:g}"]
+        m = one.facts.self_concordance
+        false = refuted_on_lines(one, float(lam), k, None if m is None else float(np.max(m)))
+        if not false and (where := _sagging(plain.with_lam(float(lam)), float(lam))):
+            false = f"convex = True is false: {where}"
+        if false:
+            return [f"{false}, at lambda = {lam:g}"]
     rng = np.random.default_rng(3)
     for family in FAMILIES.values():
         bandit = family.draw(rng, 24, 3)

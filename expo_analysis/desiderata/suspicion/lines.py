@@ -227,9 +227,13 @@ def _off(along: Along) -> Floats:
 # ------------------------------------------------------------------------------------------------------------ convexity
 
 
-def bends_down(own: PairObjective, lam: float, turn: int, divergence: Divergence | None) -> str:
-    """Where the slope of the objective on two responses falls as the log-ratio grows, in words; empty where nowhere."""
-    reference = REFERENCES[turn % len(REFERENCES)]
+def refuted_on_lines(own: PairObjective, lam: float, turn: int, m: float | None) -> str:
+    """What is false of a loss that is said to be convex, and self-concordant with ``m``, on two responses.
+
+    The slope of the objective must not fall as the log-ratio grows; and from one step to the next its growth may change
+    by a factor of exp(m times the step) at most.
+    """
+    reference, divergence = REFERENCES[turn % len(REFERENCES)], own.regulariser
     for unit in [1.0] if lam == 1 else [1.0, 1 / lam]:
         along = line_of_ratios(own, reference)(GRID * unit)
         slope, blur = along.slope, along.slope_noise
@@ -237,16 +241,31 @@ def bends_down(own: PairObjective, lam: float, turn: int, divergence: Divergence
             pull, size = _pull(divergence, along.x, reference)
             slope, blur = slope + lam * pull, blur + 64 * UNIT * lam * size
         with np.errstate(all="ignore"):
+            grown = np.diff(slope)
             # what rounding of the logits does to a slope by way of its curvature
-            bend = np.abs(np.diff(slope)) / np.diff(along.x)
-            moved = 8 * UNIT * (1 + np.abs(along.x[1:])) * bend
-            fall = slope[:-1] - slope[1:] - blur[1:] - blur[:-1] - moved
-        fall = np.where(along.usual[1:] & along.usual[:-1] & np.isfinite(fall), fall, 0.0)
-        down = np.flatnonzero(fall > TINY)
-        if down.size:
-            k = down[np.argmin(np.abs(along.x[down]))]
-            return f"its slope falls by {fall[k]:.2g} at a log-ratio of {along.x[k]:.3g}"
+            moved = 8 * UNIT * (1 + np.abs(along.x[1:])) * np.abs(grown) / np.diff(along.x)
+            noise = np.where(along.usual[1:] & along.usual[:-1], blur[1:] + blur[:-1] + moved, np.inf)
+        found = _nearest(along.x[:-1], -grown - noise)
+        if found is not None:
+            return (
+                f"convex = True is false: its slope falls by {-grown[found]:.2g} at a log-ratio of {along.x[found]:.3g}"
+            )
+        if m is None or m * unit * STEP > 1:
+            continue
+        with np.errstate(all="ignore"):
+            factor = np.exp(m * unit * STEP) * (1 + 1e-6)
+            more, less = grown[1:] - factor * grown[:-1], grown[:-1] - factor * grown[1:]
+            found = _nearest(along.x[1:-1], np.maximum(more, less) - factor * (noise[1:] + noise[:-1]))
+        if found is not None:
+            at = along.x[found + 1]
+            return f"self_concordance = {m:g} is false: its curvature changes faster at a log-ratio of {at:.3g}"
     return ""
+
+
+def _nearest(x: Floats, excess: Floats) -> int | None:
+    """The place nearest to 0 at which something is above 0; None where it is nowhere."""
+    found = np.flatnonzero(np.where(np.isfinite(excess), excess, 0.0) > TINY)
+    return int(found[np.argmin(np.abs(x[found]))]) if found.size else None
 
 
 def _pull(divergence: Divergence, x: Floats, reference: float) -> tuple[Floats, Floats]:
