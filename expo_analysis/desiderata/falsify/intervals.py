@@ -57,7 +57,10 @@ def times(a: Bounds, b: Bounds) -> Bounds:
     if not (low.all() and high.all()):
         for x, y in ((x, y) for x in a for y in b):
             lost = (x != 0) & (y != 0) & (_times(x, y) == 0)  # a product that underflows
-            low, high = np.where(lost, np.minimum(low, -SMALLEST), low), np.where(lost, np.maximum(high, SMALLEST), high)
+            low, high = (
+                np.where(lost, np.minimum(low, -SMALLEST), low),
+                np.where(lost, np.maximum(high, SMALLEST), high),
+            )
     return outward(low, high)
 
 
@@ -243,9 +246,7 @@ class Jet:
             if b is None:
                 moved = plus(a.constant, other.value)
                 return Jet.linear_in(Linear(a.boxes, *_like(moved[0], a.steps, a.of_log), moved))
-            return Jet.linear_in(
-                Linear(a.boxes, a.steps + b.steps, a.of_log + b.of_log, plus(a.constant, b.constant))
-            )
+            return Jet.linear_in(Linear(a.boxes, a.steps + b.steps, a.of_log + b.of_log, plus(a.constant, b.constant)))
         if other.linear is not None and self.slope is None:
             return other + self
         slopes = [x.slope for x in (self, other) if x.slope is not None]
@@ -413,7 +414,9 @@ def absolute(x: Jet) -> Jet:
     """|x|; at its kink the slope may be anything from -1 to 1."""
     low, high = x.value
     value = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
-    return x.through((value, np.maximum(np.abs(low), np.abs(high))), (np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0)))
+    return x.through(
+        (value, np.maximum(np.abs(low), np.abs(high))), (np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0))
+    )
 
 
 def larger(x: Jet, y: Jet) -> Jet:
