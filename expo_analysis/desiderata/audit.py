@@ -87,8 +87,8 @@ def _audit(
     remarks = list(inspection.remarks)
     if inspection.objective is None:
         return unjudged(label, objective, remarks, time.perf_counter() - started, asked)
-    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort, seed=seed)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, Verdict] = {}  # which the subject sees grow
+    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort, seed=seed, verdicts=verdicts)
     for k, key in enumerate(order := in_order(asked)):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
         try:
@@ -106,6 +106,8 @@ PREMISES: dict[str, tuple[str, ...]] = {
     "preservation": ("first_step",),
     "improvement": ("first_step", "preservation"),
     "monotone_path": ("first_step", "preservation", "improvement", "reference_limit"),
+    "small_lambda": ("strong_interpolation", "weak_interpolation"),
+    "displacement": ("existence", "conservation"),
 }
 """The desiderata whose verdicts rules about another one ask for; each is judged after them."""
 
