@@ -30,6 +30,12 @@ def count(subject: Subject) -> int:
     return COUNT if subject.fast else max(4, COUNT // 5)
 
 
+def described(subject: Subject) -> str:
+    """What ordinary problems are, for the conditions of a verdict."""
+    kind = "four responses, policies uniform on the simplex, all pairs equally often"
+    return f"{count(subject)} ordinary problems ({kind}), λ from {LAMS[0]:g} to {LAMS[-1]:g}"
+
+
 def ordinary(subject: Subject, preserved: bool = False) -> tuple[Bandit, Optima]:
     """Problems of four responses with policies uniform on the simplex and even pairs, and their optima at `LAMS`.
 
@@ -70,10 +76,10 @@ def tidy(bandit: Bandit, prompt: int, fails: Callable[[Bandit], bool], digits: t
     for places in digits:
         policies = [_round(policy[0], places) for policy in one[:2]]
         if all((policy > 0).all() for policy in policies):
-            simpler = Bandit(*(policy[None] for policy in policies), one[2])
+            simpler = Bandit(policies[0][None], policies[1][None], one[2])
             if fails(simpler):
                 return simpler
-    return Bandit(*one)
+    return Bandit(one[0], one[1], one[2])
 
 
 def _round(policy: Floats, places: int) -> Floats:

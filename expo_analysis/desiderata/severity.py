@@ -30,7 +30,8 @@ import numpy as np
 from .._types import Floats
 from ..bandit import Bandit
 from ..divergences import kl, total_variation
-from .falsify.problems import FAMILIES, counted, pi_star
+from ..losses import PairObjective
+from .falsify.problems import FAMILIES, pi_star
 from .ordinary import LAMS, RESPONSES, Size, count, measured, ordinary, with_wins
 from .questions.conservation import masses
 from .questions.existence import data_sets
@@ -59,10 +60,8 @@ def at_example(subject: Subject, verdict: Verdict, size: Size) -> float:
     if not {"reference", "optimal", "lam"} <= set(numbers) or np.ndim(numbers["reference"]) != 1:
         return float("nan")
     pairs = numbers.get("pairs", "uniform")
-    bandit = Bandit(
-        *(np.array([numbers[name]]) for name in ("reference", "optimal")),
-        pairs if isinstance(pairs, str) else np.array([pairs]),
-    )
+    reference, optimal = (np.array([numbers[name]]) for name in ("reference", "optimal"))
+    bandit = Bandit(reference, optimal, pairs if isinstance(pairs, str) else np.array([pairs]))
     found = size(bandit, subject.optima(bandit, np.atleast_1d(numbers["lam"])))
     return float(np.fmax.reduce(found, axis=None))
 
@@ -75,7 +74,7 @@ def _from(
     def severity(subject: Subject, verdict: Verdict) -> Severity:
         bandit, optima = ordinary(subject, preserved)
         if lam is not None and lam in LAMS:
-            optima = optima.lambdas(LAMS == lam)
+            optima = optima.lambdas(lam == LAMS)
         elif lam is not None:
             optima = subject.once(("ordinary", lam), lambda: subject.optima(bandit, [lam]))
         return measured(unit, size(bandit, optima), at_example(subject, verdict, size), least)
@@ -126,7 +125,8 @@ def _apart(subject: Subject) -> tuple[Bandit, Optima]:
 
 def _existence(subject: Subject, verdict: Verdict) -> Severity:
     counts = np.stack(list(data_sets(2, 4)))
-    bandit = counted(subject.objective, np.full((len(counts), 2), 0.5), counts)
+    rewards = np.array([0.0, -1.0]) if isinstance(subject.objective, PairObjective) else None
+    bandit = Bandit.from_counts(np.full((len(counts), 2), 0.5), counts, rewards=rewards)
     missing = subject.optima(bandit, LAMS).status == "no_minimiser"
     return measured("", missing.astype(float), of="data sets of at most four comparisons of two responses")
 
@@ -161,7 +161,7 @@ def _consistency(subject: Subject, verdict: Verdict) -> Severity:
     bandit, optima = ordinary(subject)
     rng = subject.rng("a large sample")
     shape = bandit.wins.shape
-    drawn = np.stack([rng.multinomial(COMPARISONS, w.ravel() / w.sum()) for w in bandit.wins]).reshape(shape)
+    drawn = np.array([rng.multinomial(COMPARISONS, w.ravel() / w.sum()) for w in bandit.wins], float).reshape(shape)
     sample = subject.optima(with_wins(subject.objective, bandit, drawn), LAMS)
     both = optima.single & sample.single
     return measured("TV", np.where(both, total_variation(sample.policies, optima.policies), np.nan), least=NEAR)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._types import Floats
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, measured, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, described, measured, not_a_risk, ordinary, tidy
 from ..subject import Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
 from .curvature import Expansion, Local
@@ -58,10 +58,7 @@ def judge(subject: Subject) -> Verdict:
     if outside is not None:
         return outside
     bandit, optima = ordinary(subject)
-    conditions = (
-        f"{len(bandit.reference)} ordinary problems (four responses, policies uniform on the simplex, all pairs equally "
-        f"often), λ from {LAMS[0]:g} to {LAMS[-1]:g}; exact derivatives; ratios beyond 5e15 are not resolved"
-    )
+    conditions = f"{described(subject)}; exact derivatives; ratios beyond 5e15 are not resolved"
     if not optima.exists.any():
         return Verdict(KEY, NOT_APPLICABLE, "it has no optimum on ordinary problems", conditions)
     ratios = np.stack(
@@ -88,7 +85,9 @@ def judge(subject: Subject) -> Verdict:
     }
     answer = f"{middle:.2g}"
     if medians[worst] <= THRESHOLD:
-        summary = f"the median ratio of curvatures at the optimum is {middle:.2g}, and at most {medians[worst]:.2g} at any λ"
+        summary = (
+            f"the median ratio of curvatures at the optimum is {middle:.2g}, and at most {medians[worst]:.2g} at any λ"
+        )
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer=answer)
     mildest = int(np.flatnonzero(np.nan_to_num(medians) > THRESHOLD)[-1])  # at the largest lambda, where it is least
     example = _shown(subject, float(LAMS[mildest]), ratios[mildest])
@@ -98,8 +97,8 @@ def judge(subject: Subject) -> Verdict:
     return Verdict(
         KEY,
         FAILS,
-        f"half of the problems have curvatures at least {medians[mildest]:.2g} times apart at λ = {LAMS[mildest]:g}, and "
-        f"{medians[worst]:.2g} at λ = {LAMS[worst]:g}",
+        f"half of the problems have curvatures at least {medians[mildest]:.2g} times apart at λ = {LAMS[mildest]:g}, "
+        f"and {medians[worst]:.2g} at λ = {LAMS[worst]:g}",
         conditions,
         evidence,
         example,

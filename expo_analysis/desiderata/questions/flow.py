@@ -22,9 +22,11 @@ from .curvature import Expansion, Local
 
 STRIDE = 0.1
 LARGEST_STRIDE = 4.0
-STEPS = 250
+STEPS = 140
 STRAY = 0.05
 """How far the gradient may stray from what the local quadratic predicts, relative to its size before the step."""
+FLOOR = 0.01
+"""Of the first gradient: below that size, strays are no longer relative to it."""
 STILL = 1e-6
 """A flow has ended where nothing is left to move by as much, whatever the time."""
 LONGEST = 1e12
@@ -55,9 +57,10 @@ def flow(subject: Subject, bandit: Bandit, lam: float, steps: int = STEPS, stray
     noise = NOISE * np.abs(at.gradient).max(axis=1)
     times, policies = [time], [log_softmax(theta, axis=1)]
     for _ in range(steps):
-        usable = np.isfinite(at.hessian).all(axis=(1, 2)) & np.isfinite(at.gradient).all(axis=1)
+        usable = np.asarray(np.isfinite(at.hessian).all(axis=(1, 2)) & np.isfinite(at.gradient).all(axis=1))
         quadratic = _Quadratic.of(at, usable, noise)
-        ended = usable & ~quadratic.curves_down & (np.abs(quadratic.move(np.full(len(theta), LONGEST))).max(axis=1) < STILL)
+        left = np.abs(quadratic.move(np.full(len(theta), LONGEST))).max(axis=1)
+        ended = usable & ~quadratic.curves_down & (left < STILL)
         going = usable & ~ended
         if not going.any():
             break
@@ -65,14 +68,16 @@ def flow(subject: Subject, bandit: Bandit, lam: float, steps: int = STEPS, stray
         move = np.where(going[:, None], quadratic.move(duration), 0.0)
         ahead = local.expand(theta + move)
         predicted = at.gradient + np.einsum("pij,pj->pi", at.hessian, move)
-        size = np.maximum(np.abs(at.gradient).max(axis=1), noise)
+        size = np.maximum(np.abs(at.gradient).max(axis=1), FLOOR / NOISE * noise)
         strays = np.abs(ahead.gradient - predicted).max(axis=1) / size
         taken = going & (strays <= stray)  # nan is not
         # at a kink the gradient jumps however short the step is: steps that lead down are taken there, very short ones
         taken |= going & (stride < 1e-3) & (ahead.value <= at.value)
         theta = np.where(taken[:, None], theta + move, theta)
         time = time + np.where(taken, duration, 0.0)
-        at = Expansion(*(np.where(taken.reshape(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(ahead, at, strict=True)))
+        at = Expansion(
+            *(np.where(taken.reshape(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(ahead, at, strict=True))
+        )
         stride = np.clip(stride * np.where(~taken, 0.4, np.where(strays < stray / 3, 1.6, 1.0)), 1e-4, LARGEST_STRIDE)
         times.append(time)
         policies.append(log_softmax(theta, axis=1))
@@ -106,13 +111,13 @@ class _Quadratic:
         return np.asarray(-np.einsum("pik,pk->pi", self.along, duration[:, None] * ratio * self.slope))
 
     def longest(self, stride: Floats) -> Floats:
-        """The longest of durations, each twice the one before, in which no logit moves by more than ``stride``."""
+        """The longest of durations, each four times the one before, in which no logit moves by more than ``stride``."""
         unit = stride / np.maximum(np.abs(self.slope).sum(axis=1), 1e-300)
         best = np.minimum(unit / 4, LONGEST)
-        for power in range(-1, 60):
-            longer = np.minimum(unit * 2.0**power, LONGEST)
+        for power in range(40):
+            longer = np.minimum(unit * 4.0**power, LONGEST)
             fits = np.abs(self.move(longer)).max(axis=1) <= stride
             best = np.where(fits, np.maximum(best, longer), best)
-            if not fits.any():
+            if not (fits & (longer < LONGEST)).any():
                 break
         return np.asarray(best)

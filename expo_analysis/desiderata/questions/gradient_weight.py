@@ -133,7 +133,10 @@ def _shown(subject: Subject, lam: float, kind: str, margins: Floats, inside: Flo
         far = weights(subject, lam, edge * np.array([-4.0, -1.0, 1.0, 4.0]))
         sign = -1.0 if not far[0] < far[3] else 1.0
         shown = [sign * edge, 2 * sign * edge, 4 * sign * edge]
-        check, said = f"weights[2] > {GROWS} * weights[1] > {GROWS**2:.3g} * weights[0]", "at margins farther and farther out"
+        check, said = (
+            f"weights[2] > {GROWS} * weights[1] > {GROWS**2:.3g} * weights[0]",
+            "at margins farther and farther out",
+        )
     found = weights(subject, lam, np.array(shown))
     reads = ", rewards=np.log([0.7, 0.3])" if objective.data else ""
     regulariser = " - lam * loss.regulariser(logs, torch.full_like(logs, np.log(0.5)))" if objective.regulariser else ""

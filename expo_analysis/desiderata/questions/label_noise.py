@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._types import Floats
+from ..._types import Floats, Mask
 from ...bandit import Bandit
 from ...divergences import kl, total_variation
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, measured, not_a_risk, ordinary, tidy, with_wins
+from ..ordinary import LAMS, described, measured, not_a_risk, ordinary, tidy, with_wins
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -46,10 +46,7 @@ def judge(subject: Subject) -> Verdict:
         return outside
     bandit, clean = ordinary(subject)
     improved = nearer(bandit, clean)
-    conditions = (
-        f"{improved.shape[1]} ordinary problems (four responses, policies uniform on the simplex, all pairs equally "
-        f"often), λ from {LAMS[0]:g} to {LAMS[-1]:g}; 10, 20 and 40 % of the labels flipped at random"
-    )
+    conditions = f"{described(subject)}; 10, 20 and 40 % of the labels flipped at random"
     if np.isnan(improved).all():
         return Verdict(KEY, NOT_APPLICABLE, "it has no optimum on ordinary problems", conditions)
     if not (improved > SLACK).any():
@@ -88,7 +85,8 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _share(seen: Floats, of: Floats) -> float:
+def _share(seen: Mask, of: Floats) -> float:
+    """The share of ``seen`` where ``of`` is known."""
     known = ~np.isnan(of)
     return float(seen[known].mean()) if known.any() else float("nan")
 
@@ -118,7 +116,9 @@ def _shown(subject: Subject, bandit: Bandit, size: Floats) -> tuple[Counterexamp
     one = tidy(bandit, int(p), fails)
     (clean, other), (first, second) = gains(one), both(one)
     reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
-    rewards = ", rewards=np.log(bandit.optimal)" if with_wins(subject.objective, one, one.wins).rewards is not None else ""
+    rewards = (
+        ", rewards=np.log(bandit.optimal)" if with_wins(subject.objective, one, one.wins).rewards is not None else ""
+    )
     code = "\n".join(
         [
             subject.imports,

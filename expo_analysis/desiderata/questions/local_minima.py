@@ -27,6 +27,8 @@ from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample,
 KEY = "local_minima"
 COUNT = 60
 """Problems of each of two families."""
+LARGE = np.array([3.0, 10.0, 30.0])
+"""Lambdas that are looked at beside ordinary ones, which alone count for the severity."""
 RIDGE = 1e-7
 """How much higher than a trap the ridge beside it must be, and the trap than the lowest value, relative to 1 + |F|."""
 
@@ -35,7 +37,7 @@ RIDGE = 1e-7
 class Trap:
     """A trap at log-ratio ``at``, the lowest point ``best``, and the ridge between them; with the values there.
 
-    away: whether the trap is no minimum, but an end towards which the loss falls.
+    away: whether the trap is no minimum, but a stretch to one end on which the loss falls, or is level.
     """
 
     at: float
@@ -50,7 +52,9 @@ def log_ratios(reference: Floats, lam: float) -> Floats:
     own = np.log(reference[:, 1] / reference[:, 0])
     wide = 60 / lam * np.sinh(np.linspace(-8, 8, 601)) / np.sinh(8)
     plain = np.linspace(-40, 40, 801)
-    return np.sort(np.concatenate([own + wide[:, None], np.broadcast_to(plain[:, None], (len(plain), len(own)))]), axis=0)
+    return np.sort(
+        np.concatenate([own + wide[:, None], np.broadcast_to(plain[:, None], (len(plain), len(own)))]), axis=0
+    )
 
 
 @np.errstate(all="ignore")
@@ -87,14 +91,18 @@ def trap(t: Floats, value: Floats, slope: Floats) -> Trap | None:
         ridge = low + int(np.argmax(value[low : high + 1]))
         if value[ridge] - value[k] > scale and value[k] - value[best] > scale:
             values = (float(value[k]), float(value[ridge]), float(value[best]))
-            found.append((value[ridge] - value[k], Trap(float(t[k]), float(t[ridge]), float(t[best]), values, k in ends)))
+            beyond = value[: k + 1] if k < best else value[k:]  # the side of the trap on which the lowest point is not
+            level = bool(beyond.max() - value[k] <= scale)
+            found.append((value[ridge] - value[k], Trap(float(t[k]), float(t[ridge]), float(t[best]), values, level)))
     return max(found, key=lambda one: (not one[1].away, one[0]))[1] if found else None
 
 
 def has_minimum(value: Floats) -> bool:
     """Whether the lowest value of a curve (T,) lies inside, and not at an end."""
     ends = min(value[0], value[-1])
-    return bool(np.nanmin(value) < ends - RIDGE * (1 + abs(ends))) if np.isfinite(ends) else bool(np.isfinite(value).any())
+    return (
+        bool(np.nanmin(value) < ends - RIDGE * (1 + abs(ends))) if np.isfinite(ends) else bool(np.isfinite(value).any())
+    )
 
 
 def judge(subject: Subject) -> Verdict:
@@ -105,27 +113,28 @@ def judge(subject: Subject) -> Verdict:
     rng = subject.rng(KEY)
     count = max(10, round(COUNT * min(1.0, max(subject.effort, 0.2))))
     families = {name: FAMILIES[name].draw(rng, count, 2) for name in ("moderate", "extreme")}
-    size: dict[str, list[Floats]] = {name: [] for name in families}
+    size: dict[str, list[list[float]]] = {name: [] for name in families}
     traps: list[tuple[str, int, float, Trap]] = []
     minima = 0
     for name, bandit in families.items():
-        for lam in LAMS:
+        for lam in (*LAMS, *LARGE):
             t = log_ratios(bandit.reference, float(lam))
             value, slope = curve(subject, bandit, float(lam), t)
             minima += sum(has_minimum(value[:, p]) for p in range(count))
             found = [trap(t[:, p], value[:, p], slope[:, p]) for p in range(count)]
-            size[name].append(np.array([0.0 if x is None else abs(expit(x.at) - expit(x.best)) for x in found]))
+            size[name].append([0.0 if x is None else float(abs(expit(x.at) - expit(x.best))) for x in found])
             traps += [(name, p, float(lam), x) for p, x in enumerate(found) if x is not None]
     conditions = (
         f"{2 * count} problems of two responses, half of them with policies uniform on the simplex and half over six "
-        f"decades; λ from {LAMS[0]:g} to {LAMS[-1]:g}; values and slopes at 1,402 policies of each, log-ratios up to 60/λ"
+        f"decades; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, log-ratios up to 60/λ"
     )
-    shares = {name: float(np.mean(np.stack(rows) > 0)) for name, rows in size.items()}
+    ordinary = np.array(size["moderate"])[: len(LAMS)]
     evidence = {
-        "share of problems with a trap, policies uniform on the simplex": shares["moderate"],
-        "policies over six decades": shares["extreme"],
+        "share of problems with a trap, policies uniform on the simplex, λ up to 1": float(np.mean(ordinary > 0)),
+        "policies uniform on the simplex, λ from 3 on": float(np.mean(np.array(size["moderate"])[len(LAMS) :] > 0)),
+        "policies over six decades, any λ": float(np.mean(np.array(size["extreme"]) > 0)),
         "curves with a minimum": minima,
-        "curves": 2 * count * len(LAMS),
+        "curves": 2 * count * (len(LAMS) + len(LARGE)),
     }
     if not minima:
         return Verdict(KEY, NOT_APPLICABLE, "the curves have no minimum to miss", conditions, evidence)
@@ -134,7 +143,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
     traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
     example = next((x for one in traps[:5] if (x := _shown(subject, families[one[0]], *one[1:])) is not None), None)
-    answer = f"{shares['moderate']:.0%} of problems"
+    answer = f"{np.mean(ordinary > 0):.1%} of problems"
     if example is None:
         why = "minima that are not the lowest were seen, but not finely enough"
         return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
@@ -145,7 +154,9 @@ def judge(subject: Subject) -> Verdict:
         conditions,
         evidence,
         example,
-        severity=measured("TV", np.stack(size["moderate"]), float(np.max(size["extreme"])), of="two-response problems"),
+        severity=measured(
+            "TV", ordinary, float(np.max([*size["moderate"], *size["extreme"]])), of="two-response problems"
+        ),
         answer=answer,
     )
 
@@ -190,9 +201,9 @@ def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> 
         "log-ratios of trap, ridge and lowest point": log_ratios_shown,
         "values": values.tolist(),
     }
-    what = "falls towards an end" if found.away else "has a minimum"
+    what = "does not rise any more from" if found.away else "has a minimum at"
     statement = (
-        f"the loss {what} at log π_1/π_0 = {found.at:.4g}, of value {values[0]:.6g}, behind a ridge of {values[1]:.6g}; "
-        f"its lowest value is {values[2]:.6g} at {found.best:.4g} (λ = {lam:g})"
+        f"the loss {what} log π_1/π_0 = {found.at:.4g}, with the value {values[0]:.6g}, behind a ridge of "
+        f"{values[1]:.6g}; its lowest value is {values[2]:.6g} at {found.best:.4g} (λ = {lam:g})"
     )
     return Counterexample(statement, numbers, code)

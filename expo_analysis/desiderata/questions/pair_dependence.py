@@ -15,7 +15,7 @@ import numpy as np
 from ...bandit import Bandit
 from ...divergences import total_variation
 from ..falsify.problems import pi_star, uneven
-from ..ordinary import LAMS, RESPONSES, measured, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, RESPONSES, described, measured, not_a_risk, ordinary, tidy
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -36,10 +36,7 @@ def judge(subject: Subject) -> Verdict:
         return outside
     bandit, even = ordinary(subject)
     count = len(bandit.reference)
-    conditions = (
-        f"{count} ordinary problems (four responses, policies uniform on the simplex), all pairs equally often and "
-        f"with weights over four decades; Bradley-Terry preferences; λ from {LAMS[0]:g} to {LAMS[-1]:g}"
-    )
+    conditions = f"{described(subject)}, and the same with pair weights over four decades; Bradley-Terry preferences"
     if not even.single.any():
         return Verdict(KEY, NOT_APPLICABLE, "it has no single optimum on ordinary problems", conditions)
     other = Bandit(bandit.reference, pi_star(bandit), uneven(subject.rng(KEY), count, RESPONSES))
@@ -115,4 +112,6 @@ def _shown(subject: Subject, bandit: Bandit, other: Bandit, p: int, lam: float) 
     }
     bounds = np.concatenate([first.bound, second.bound])
     proven = bool((np.isfinite(bounds) & (bounds < apart / 4)).all())
-    return Counterexample(f"two choices of pairs have optima {apart:.3g} apart in TV (λ = {lam:g})", numbers, code), proven
+    return Counterexample(
+        f"two choices of pairs have optima {apart:.3g} apart in TV (λ = {lam:g})", numbers, code
+    ), proven
