@@ -1,12 +1,12 @@
 """Calibration: at the optimum, is the loss's own model of preferences right? [ours]
 
 A loss of the form -log sigma(m) is the likelihood of a model: P(w > l) = sigma(m). DPO's is that of its implicit
-reward, m = lam hbar, EXPO's that of the policy itself, m = h. Whoever takes such a loss takes this P for the preference, to
-score answers or to filter data. Another loss that reads the reference is taken to have DPO's implicit reward, lam log
-pi/pi_ref, which is what trainers log; one that reads log pi only, or has an explicit regulariser, the policy's own
-log-ratio. The loss is *calibrated* if P at its optimum on a population is p*. The number is the expected calibration
-error, |P - p*| averaged over the pairs, at ordinary lambdas. Constants inside of sigma, such as SimPO's margin, are no
-part of P, which could not add up to one with them.
+reward, m = lam hbar, EXPO's that of the policy itself, m = h. Whoever takes such a loss takes this P for the
+preference, to score answers or to filter data. Another loss that reads the reference is taken to have DPO's implicit
+reward, lam log pi/pi_ref, which is what trainers log; one that reads log pi only, or has an explicit regulariser, the
+policy's own log-ratio. The loss is *calibrated* if P at its optimum on a population is p*. The number is the expected
+calibration error, |P - p*| averaged over the pairs, at ordinary lambdas. Constants inside of sigma, such as SimPO's
+margin, are no part of P, which could not add up to one with them.
 """
 
 from __future__ import annotations
