@@ -36,17 +36,8 @@ HEADS = {
     "constraint_robustness": "restr",
     "first_step": "step",
     "consistency": "data",
-    "small_lambda": "λ→0",
-    "restricted_improvement": "rimpr",
-    "label_noise": "noise",
-    "displacement": "displ",
-    "local_minima": "local",
-    "gradient_weight": "weigh",
-    "conditioning": "cond",
-    "pair_dependence": "pairs",
-    "calibration": "calib",
 }
-"""Column heads of the table, short enough for all of them."""
+"""Column heads of the table, short enough for twelve of them."""
 
 STYLES: dict[Decision, str] = {HOLDS: "green", FAILS: "bold red", NOT_APPLICABLE: "dim", CANNOT_TELL: "yellow"}
 
