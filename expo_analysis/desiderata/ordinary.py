@@ -61,6 +61,12 @@ def measured(
     return Severity(unit, share, float(np.median(seen)) if seen.size else 0.0, largest, of)
 
 
+def middle(size: Floats) -> float:
+    """The median of what is known; nan where nothing is."""
+    known = size[~np.isnan(size)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
 def with_wins(objective: Objective, bandit: Bandit, wins: Floats) -> Bandit:
     """The same prompts and references with other win counts (P, n, n), and with rewards log pi* for a loss of pairs.
 

@@ -22,7 +22,7 @@ from ...losses.facts import BoundTerm
 from ...losses.psi import Logistic
 from ...losses.statistics import THIRD
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, described, measured, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Optima, Subject, facts_of
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -103,16 +103,13 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, NOT_APPLICABLE, "it has no single optimum on ordinary problems", conditions)
     size = np.where(optima.single, errors(subject, bandit, optima), np.nan)
     seen = size - _slack(optima, np.abs([[scale] for _, scale in models]))
-    middle = float(np.nanmedian(size))
+    usual = middle(size)
     evidence = {
-        "expected calibration error, median": middle,
+        "expected calibration error, median": usual,
         "largest": float(np.nanmax(size)),
-        **{
-            f"median at λ = {lam:g}": float(np.median(row[~np.isnan(row)])) if (~np.isnan(row)).any() else float("nan")
-            for lam, row in zip(LAMS, size, strict=True)
-        },
+        **{f"median at λ = {lam:g}": middle(row) for lam, row in zip(LAMS, size, strict=True)},
     }
-    answer = f"{middle:.2g}" if middle > SLACK else "exact"
+    answer = f"{usual:.2g}" if usual > SLACK else "exact"
     if not (seen > 0).any():
         proven = np.isfinite(optima.bound)[optima.single]
         if optima.single.mean() < 0.9 or proven.mean() < 0.9 or np.nanmax(size) > 1e-3:
@@ -126,7 +123,7 @@ def judge(subject: Subject) -> Verdict:
     return Verdict(
         KEY,
         FAILS,
-        f"its model of preferences is off by {middle:.2g} on average at the optimum",
+        f"its model of preferences is off by {usual:.2g} on average at the optimum",
         conditions,
         evidence,
         example,

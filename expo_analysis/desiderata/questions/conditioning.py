@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._types import Floats
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, described, measured, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
 from .curvature import Expansion, Local
@@ -74,19 +74,19 @@ def judge(subject: Subject) -> Verdict:
     smooth = ~np.isnan(ratios)
     if smooth.sum() < 0.5 * optima.exists.sum():
         return Verdict(KEY, NOT_APPLICABLE, "its optima lie on kinks, where there is no curvature", conditions)
-    medians = np.array([np.median(row[~np.isnan(row)]) if (~np.isnan(row)).any() else np.nan for row in ratios])
-    middle, worst = float(np.median(ratios[smooth])), int(np.nanargmax(medians))
+    medians = np.array([middle(row) for row in ratios])
+    usual, worst = middle(ratios), int(np.nanargmax(medians))
     evidence = {
-        "median ratio of curvatures": middle,
+        "median ratio of curvatures": usual,
         **{f"median at λ = {lam:g}": float(x) for lam, x in zip(LAMS, medians, strict=True)},
         "largest": float(ratios[smooth].max()),
         "optima": int(optima.exists.sum()),
         "of these on a kink": int(optima.exists.sum() - smooth.sum()),
     }
-    answer = f"{middle:.2g}"
+    answer = f"{usual:.2g}"
     if medians[worst] <= THRESHOLD:
         summary = (
-            f"the median ratio of curvatures at the optimum is {middle:.2g}, and at most {medians[worst]:.2g} at any λ"
+            f"the median ratio of curvatures at the optimum is {usual:.2g}, and at most {medians[worst]:.2g} at any λ"
         )
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer=answer)
     mildest = int(np.flatnonzero(np.nan_to_num(medians) > THRESHOLD)[-1])  # at the largest lambda, where it is least

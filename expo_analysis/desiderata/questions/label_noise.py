@@ -15,7 +15,7 @@ from ..._types import Floats, Mask
 from ...bandit import Bandit
 from ...divergences import kl, total_variation
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, described, measured, not_a_risk, ordinary, tidy, with_wins
+from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy, with_wins
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -58,13 +58,13 @@ def judge(subject: Subject) -> Verdict:
         both = clean.single & found.single
         moved[flips] = np.where(both, total_variation(found.policies, clean.policies), np.nan)
         harms.append(np.where(both & (improved > SLACK), np.maximum(-nearer(bandit, found), 0.0), np.nan))
-        evidence[f"{flips:.0%} flips: TV from the optimum of clean labels, median"] = float(np.nanmedian(moved[flips]))
+        evidence[f"{flips:.0%} flips: TV from the optimum of clean labels, median"] = middle(moved[flips])
         evidence[f"{flips:.0%} flips: share of what clean labels improve that is worse than π_ref"] = _share(
             harms[-1] > SLACK, harms[-1]
         )
-    size, largest = np.stack(harms), float(np.nanmax([np.nanmax(x) for x in moved.values()]))
-    answer = f"{np.nanmedian(moved[TOLD]):.2g} TV at {TOLD:.0%}" if largest > 1e-9 else "unmoved"
-    if np.isnan(size).mean() > 0.9 and not (improved > SLACK).mean() < 0.2:
+    size, largest = np.stack(harms), float(np.fmax.reduce(np.stack(list(moved.values())), axis=None))
+    answer = "unmoved" if largest <= 1e-9 else f"{middle(moved[TOLD]):.2g} TV at {TOLD:.0%}"
+    if (~np.isnan(size)).sum() < 0.5 * len(FLIPS) * (improved > SLACK).sum():
         return Verdict(KEY, CANNOT_TELL, "noisy labels leave too few optima", conditions, evidence, answer=answer)
     if not (size > SLACK).any():
         summary = "no flips of up to 40% of the labels made worse than π_ref what clean labels improve"

@@ -15,7 +15,7 @@ import numpy as np
 from ...bandit import Bandit
 from ...divergences import total_variation
 from ..falsify.problems import pi_star, uneven
-from ..ordinary import LAMS, RESPONSES, described, measured, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, RESPONSES, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -46,14 +46,10 @@ def judge(subject: Subject) -> Verdict:
     if not both.any():
         return Verdict(KEY, CANNOT_TELL, "there is no single optimum with uneven pairs", conditions)
     seen = np.where(both, size - _slack(even) - _slack(found) - SLACK, np.nan)
-    middle = float(np.nanmedian(size))
     evidence = {
-        "TV between optima of even and uneven pairs, median": middle,
+        "TV between optima of even and uneven pairs, median": middle(size),
         "largest": float(np.nanmax(size)),
-        **{
-            f"median at λ = {lam:g}": float(np.median(row[~np.isnan(row)])) if (~np.isnan(row)).any() else float("nan")
-            for lam, row in zip(LAMS, size, strict=True)
-        },
+        **{f"median at λ = {lam:g}": middle(row) for lam, row in zip(LAMS, size, strict=True)},
         "optima compared": int(both.sum()),
     }
     if not (seen > 0).any():
@@ -73,7 +69,7 @@ def judge(subject: Subject) -> Verdict:
         example,
         PROVEN if proven else EVIDENCE,
         severity=measured("TV", size, least=SLACK + (0.0 if np.isfinite(even.bound).all() else UNPROVEN)),
-        answer=f"{middle:.2g} TV",
+        answer=f"{middle(size):.2g} TV",
     )
 
 

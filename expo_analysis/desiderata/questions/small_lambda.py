@@ -40,7 +40,11 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, NOT_APPLICABLE, weak.summary, weak.conditions)
     where = limits(subject)
     if CANNOT_TELL in (strong.decision, weak.decision):
-        why = f"the limit is {where}, as far as it was followed, but that is not proven"
+        why = (
+            f"the limit is {where}, as far as it was followed, but that is not proven"
+            if where
+            else ("nowhere was the optimum seen to go elsewhere than to π*, but that is not proven")
+        )
         undecided = strong if strong.decision == CANNOT_TELL else weak
         return Verdict(KEY, CANNOT_TELL, why, undecided.conditions, undecided.evidence, answer=where)
     failed = weak if weak.decision == FAILS else strong
@@ -48,7 +52,7 @@ def judge(subject: Subject) -> Verdict:
     return Verdict(
         KEY,
         FAILS,
-        f"as λ → 0 the optimum tends neither to π* nor always to its mode, but to {where}",
+        f"as λ → 0 the optimum tends neither to π* nor always to its mode, but to {where or 'no one place'}",
         failed.conditions,
         failed.evidence,
         failed.counterexample,
@@ -60,14 +64,14 @@ def judge(subject: Subject) -> Verdict:
 
 
 def limits(subject: Subject) -> str:
-    """In words, where optima go; on the problems on which the strong criterion was asked."""
+    """In words, where optima go that do not go to pi*, on the problems of the strong criterion; empty if none do."""
     found = []
     for bandit in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3)):
         approach = follow(subject, bandit, "zero", pi_star(bandit))
         if approach.elsewhere.any():
             found.append(describe_limit(approach))
     if not found:
-        return "nothing that could be made out"
+        return ""
     different = list(dict.fromkeys(found))
     if different == ["no minimiser"]:
         return "nothing: there is no minimiser"
