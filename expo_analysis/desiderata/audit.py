@@ -123,13 +123,13 @@ def _audit(
 ) -> ReportCard:
     label = name or watch.call(lambda: str(getattr(objective, "name", ""))).value or type(objective).__name__
     progress(0.0, what="is it a loss?")
-    subject, remarks = _subject(objective, effort, seed, watch)
+    verdicts: dict[str, Verdict] = {}  # which the subject sees grow
+    subject, remarks = _subject(objective, effort, seed, watch, verdicts)
     if watch.call(lambda: couples_pairs(objective)).value:
         seconds = time.monotonic() - watch.started
         return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
     if subject is None:
         return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
-    verdicts: dict[str, Verdict] = {}
     order = in_order(sorted(asked, key=_late))
     for k, key in enumerate(order):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
@@ -150,7 +150,9 @@ def _audit(
     return ReportCard(label, objective, shown, tuple(remarks), _no_path() if path is None else path, seconds)
 
 
-def _subject(objective: Objective, effort: float, seed: int, watch: Watch) -> tuple[Subject | None, list[str]]:
+def _subject(
+    objective: Objective, effort: float, seed: int, watch: Watch, verdicts: dict[str, Verdict]
+) -> tuple[Subject | None, list[str]]:
     """The loss as the judges may see it, None where it cannot be judged; and remarks."""
     first = watch.call(lambda: first_call(objective))
     inspected = watch.call(lambda: inspect(objective), INSPECTION * watch.seconds) if not first.failure else first
@@ -167,7 +169,7 @@ def _subject(objective: Objective, effort: float, seed: int, watch: Watch) -> tu
     alone = loss.of if isinstance(loss, Unclaimed) and loss.keeps_claims else loss  # code has one lambda only
     code = watch.call(lambda: written(alone))
     expression, imports = code.value or ("loss.with_lam(lam)", "import expo_analysis as ea\nloss = ...  # put it here")
-    return Subject(loss, expression, imports, effort=effort, seed=seed), remarks
+    return Subject(loss, expression, imports, effort=effort, seed=seed, verdicts=verdicts), remarks
 
 
 def _late(key: str) -> int:
@@ -187,6 +189,8 @@ PREMISES: dict[str, tuple[str, ...]] = {
     "preservation": ("first_step",),
     "improvement": ("first_step", "preservation"),
     "monotone_path": ("first_step", "preservation", "improvement", "reference_limit"),
+    "small_lambda": ("strong_interpolation", "weak_interpolation"),
+    "displacement": ("existence", "conservation"),
 }
 """The desiderata whose verdicts rules about another one ask for; each is judged after them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, cast
@@ -20,6 +20,7 @@ from ..losses.responses import at_ends, response_data
 from ..numerics import namespace
 from ..optima import solve_path
 from .falsify.problems import FAMILIES
+from .verdict import Verdict
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Subject:
     expression: Python that builds the loss at a lambda named ``lam``, and imports: what that needs.
     seed: of every random number.
     effort: multiplies the number of problems that are tried; 1 keeps an audit within seconds.
+    verdicts: those reached so far, for questions that are answered by others.
     """
 
     objective: Objective
@@ -80,6 +82,7 @@ class Subject:
     seed: int = 0
     effort: float = 1.0
     remembered: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Any, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under this key; judges share what they can."""

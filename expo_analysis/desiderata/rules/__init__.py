@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    asked,
     chain,
     constraints,
     data,
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     *constraints.RULES,
     *data.RULES,
     *chain.RULES,
+    *asked.RULES,
 )
 """All rules; the first that applies decides."""
 
