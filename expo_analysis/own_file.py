@@ -53,7 +53,8 @@ def load_file(path: str | Path) -> ModuleType:
 
 def _package_of(file: Path) -> tuple[Path, str]:
     """The folder that the file's package is imported from, and the package's name with a dot; empty for none."""
-    root, parts = file.parent, []
+    parts: list[str] = []
+    root = file.parent
     while root.name.isidentifier() and (root / "__init__.py").is_file():
         root, parts = root.parent, [root.name, *parts]
     return root, "".join(f"{part}." for part in parts)
