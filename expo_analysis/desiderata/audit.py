@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..losses import Objective
 from .code import written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
+from .report.provenance import provenance
 from .report.report_card import ReportCard
 from .subject import Subject
 from .suspicion.soundness import inspect
@@ -62,7 +64,16 @@ def audit(
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
     asked = chosen(only)
     with one_thread():
-        return _audit(objective, label, progress, effort, seed, asked)
+        card = _audit(objective, label, progress, effort, seed, asked)
+    return replace(card, made=provenance(_call(objective, effort, seed, asked), effort, seed))
+
+
+def _call(objective: Objective, effort: float, seed: int, asked: tuple[str, ...]) -> str:
+    """The Python that makes the same card again."""
+    lam = objective.lam if np.ndim(objective.lam) == 0 else 1.0
+    options = [f"effort={effort!r}"] * (effort != 1) + [f"seed={seed}"] * (seed != 0)
+    options += [f"only={list(asked)!r}"] * (asked != tuple(DESIDERATA))
+    return f"ea.audit({', '.join([written(objective, repr(float(lam)))[0], *options])})"
 
 
 def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -33,15 +33,15 @@ LIBRARIES = {"torch": torch, "torch.nn.functional": torch.nn.functional, "torch.
 """Where functions are looked for that do not know their module, such as torch's own."""
 
 
-def written(objective: Objective) -> tuple[str, str]:
-    """Python that builds the loss at a lambda named ``lam``, and the imports that it needs.
+def written(objective: Objective, lam: str = "lam") -> tuple[str, str]:
+    """Python that builds the loss at a lambda named ``lam``, or given as other Python, and the imports that it needs.
 
     Example:
         >>> import expo_analysis as ea
         >>> written(ea.DPO(0.1, label_smoothing=0.2))[0]
         'ea.DPO(lam, label_smoothing=0.2)'
     """
-    writer = _Writer()
+    writer = _Writer(lam)
     expression = writer.objective(objective)
     return expression, "\n".join(["import numpy as np", "import expo_analysis as ea", *writer.lines])
 
@@ -49,7 +49,8 @@ def written(objective: Objective) -> tuple[str, str]:
 class _Writer:
     """Expressions, the lines that they need, and under which names what could not be written is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, lam: str) -> None:
+        self.lam = lam
         self.lines: list[str] = []
         self.asked: dict[str, Any] = {}
 
@@ -73,13 +74,13 @@ class _Writer:
             inner = self.objective(value.of)
             self.need(f"from {Unclaimed.__module__} import Unclaimed")
             alone = ", one_lambda_at_a_time=True" if value.one_lambda_at_a_time else ""
-            return f"Unclaimed(lam, {inner}{alone})"
-        trial = _Writer()
+            return f"Unclaimed({self.lam}, {inner}{alone})"
+        trial = _Writer(self.lam)
         trial.lines, trial.asked = [*self.lines], dict(self.asked)
         expression = trial.instance(value)
         if len(trial.asked) > len(self.asked) and (place := _home(value)):  # a file has it ready made
             self.need(*place[:-1])
-            return f"{place[-1]}.with_lam(lam)"
+            return f"{place[-1]}.with_lam({self.lam})"
         self.lines, self.asked = trial.lines, trial.asked
         return expression
 
@@ -142,7 +143,7 @@ class _Writer:
         for field in dataclasses.fields(value):
             option = getattr(value, field.name)
             if isinstance(value, Objective) and field.name == "lam":
-                options.append("lam")
+                options.append(self.lam)
             elif field.init and not _is_default(field, option):
                 options.append(f"{field.name}={self.value(option, field.name)}")
         return f"{self.named(type(value))}({', '.join(options)})"
