@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..desiderata.report.layout import CONSTRUCTED, LARGE, OFTEN, SELDOM, Weight, grouped, ranked, weight
-from ..desiderata.report.wording import ORDINARY, SIGNS, WEIGHTS, brief
+from ..desiderata.report.layout import CONSTRUCTED, OFTEN, SELDOM, Weight, grouped, ranked, weight
+from ..desiderata.report.wording import ORDINARY, SIGNS, SIZES, WEIGHTS, shown_size
 from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Decision
 from .style import INK, themed
 
@@ -65,9 +65,7 @@ class Cell:
 def cell(verdict: Decision, basis: str = "", share: float = float("nan"), typical: float = float("nan")) -> Cell:
     """The cell of a verdict whose failure shows on this share of ordinary problems, with this size."""
     if verdict == FAILS:
-        how = weight(share, typical)
-        large = how != CONSTRUCTED and typical >= LARGE
-        return Cell(FAILURES[how], SIGNS[verdict], basis, brief(typical) if large else "")
+        return Cell(FAILURES[weight(share, typical)], SIGNS[verdict], basis, shown_size(share, typical))
     return Cell(COLOURS[verdict], SIGNS[verdict], basis if verdict == HOLDS else "", "")
 
 
@@ -130,8 +128,9 @@ def report_table(frame: pd.DataFrame) -> Figure:
 
 def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cell]:
     """By loss and desideratum."""
-    full = frame.reindex(columns=["loss", "desideratum", "verdict", "basis", "severity_share", "severity_typical"])
-    rows = full.fillna({"basis": ""}).itertuples(index=False)
+    full = frame if "basis" in frame else frame.assign(basis="")
+    columns = ["loss", "desideratum", "verdict", "basis", "severity_share", "severity_typical"]
+    rows = full.reindex(columns=columns).itertuples(index=False)
     return {(loss, key): cell(verdict, basis, share, size) for loss, key, verdict, basis, share, size in rows}
 
 
@@ -178,8 +177,8 @@ def _draw(axes: Axes, cells: list[tuple[Cell, float, float, float]]) -> None:
             end = x + COLUMN - 0.018
             axes.text(end, middle, shown.number, color=ink, size=NUMBER, ha="right", va="center_baseline")
     if discs:
-        x, y, fills, edges = zip(*discs, strict=True)
-        axes.scatter(x, y, s=DISC, facecolor=fills, edgecolor=edges, linewidth=1.0, zorder=2)
+        across, down, fills, edges = zip(*discs, strict=True)
+        axes.scatter(across, down, s=DISC, facecolor=fills, edgecolor=edges, linewidth=1.0, zorder=2)
 
 
 def _legend(figure: Figure, width: float, height: float) -> None:
@@ -205,9 +204,8 @@ def _legend(figure: Figure, width: float, height: float) -> None:
     for (_, words), y in zip(entries, tops, strict=True):
         axes.text(start + COLUMN + 0.1, y + 0.475 * LEGEND_ROW, words, size=8, color=INK, va="center_baseline")
     note = (
-        f"A number beside {SIGNS[FAILS]} is the median size of the failure where it shows, if that is {LARGE:g} or "
-        f"more (nats, total variation, probability). {ORDINARY} Losses with the most that holds come first; questions "
-        "do not weigh alike, and some exclude others."
+        f"{SIZES} {ORDINARY} Losses with the most that holds come first; questions do not weigh alike, and some "
+        "exclude others."
     )
     below = tops[-1] + LEGEND_ROW + 0.05
     axes.text(start, below, fill(note, 124), size=7.5, color=INK, va="top", linespacing=1.25)

@@ -7,25 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Basis, Decision, Verdict
-from .layout import COMMON_SHARE, CONSTRUCTED, LARGE, OFTEN, SELDOM, Weight, weight_of
+from .layout import COMMON_SHARE, CONSTRUCTED, LARGE, OFTEN, SELDOM, Weight, weight, weight_of
 
 SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", NOT_APPLICABLE: "–", CANNOT_TELL: "?"}
 """What stands for a verdict where there is no room for words."""
-
-MEANINGS: dict[Decision, str] = {
-    HOLDS: "A theorem says so, or a search among many problems found no counterexample: the verdict tells which.",
-    FAILS: "There is a counterexample. It is given, with Python code that reproduces it.",
-    NOT_APPLICABLE: "The question makes no sense for this loss; the summary says why.",
-    CANNOT_TELL: "Neither could be established; the summary says why.",
-}
-"""What a verdict says, in full."""
-
-BASES: dict[Basis, str] = {
-    PROVEN: "A theorem, which is named, or a counterexample whose optima are proven.",
-    EVIDENCE: "Found by search: no counterexample among the problems that the conditions name, or one whose optimum is "
-    "the lowest of many searches.",
-}
-"""What a verdict rests on, in full."""
 
 WEIGHTS: dict[Weight, str] = {
     OFTEN: f"on {COMMON_SHARE:.0%} or more of ordinary problems, by {LARGE:g} or more (nats, total variation, "
@@ -38,6 +23,11 @@ WEIGHTS: dict[Weight, str] = {
 ORDINARY = (
     "Ordinary problems have four responses, policies drawn uniformly from the simplex, all pairs equally often, and λ "
     "from 0.01 to 1."
+)
+
+SIZES = (
+    f"A number beside {SIGNS[FAILS]} is the median size of the failure where it shows, if that is {LARGE:g} or more "
+    "(nats, total variation, probability)."
 )
 
 MARKS: dict[Weight, str] = {OFTEN: "!", SELDOM: "", CONSTRUCTED: "°"}
@@ -64,10 +54,22 @@ def legend() -> dict[str, str]:
 
 def decided(verdict: Verdict) -> str:
     """The verdict in words, with its basis, theorem and answer: "holds, proven (two_terms): π*"."""
+    return f"{verdict.decision}{rests_on(verdict)}"
+
+
+def rests_on(verdict: Verdict) -> str:
+    """What follows the decision: ", proven (two_terms): π*"."""
     basis = f", {BASIS_WORDS[verdict.basis]}" if verdict.basis else ""
     rule = f" ({verdict.rule})" if verdict.rule else ""
     answer = f": {one_line(verdict.answer)}" if verdict.answer else ""
-    return f"{verdict.decision}{basis}{rule}{answer}"
+    return f"{basis}{rule}{answer}"
+
+
+def shown_size(share: float | None, typical: float | None) -> str:
+    """The number beside the sign of a failure: its typical size, where that is large and shows on ordinary problems."""
+    if typical is None or not typical >= LARGE or weight(share, typical) == CONSTRUCTED:
+        return ""
+    return brief(typical)
 
 
 BASIS_WORDS: dict[Basis, str] = {PROVEN: "proven", EVIDENCE: "by search", "": ""}
