@@ -44,12 +44,18 @@ def report_card(table: pd.DataFrame) -> Result:
     def count(decision: Decision) -> str:
         chosen = full[full["verdict"] == decision]
         bases = chosen["basis"].value_counts()
-        rests = f" ({bases.get(PROVEN, 0)} proven, {bases.get(EVIDENCE, 0)} by search)" if decision in BOTH else ""
-        return f"{len(chosen)} {SIGNS[decision]} {decision}{rests if len(chosen) else ''}"
+        proven, searched = bases.get(PROVEN, 0), bases.get(EVIDENCE, 0)
+        rests = f" ({proven} proven, {searched} by search)" if decision in BOTH and proven + searched else ""
+        return f"{len(chosen)} {SIGNS[decision]} {decision}{rests}"
 
     often, seldom, constructed = (int(np.sum(fails & (how == one))) for one in (OFTEN, SELDOM, CONSTRUCTED))
-    weights = f"{often} of the failures are common and large, {seldom} rarer, smaller or not measured, and "
-    weights += f"{constructed} show on problems made for them only."
+    weights = (
+        f"""{often} of the failures are common and large: they show on a tenth of ordinary problems or more, by 0.01 or
+        more. {seldom} are rarer, smaller or were not measured, and {constructed} show on problems made for them only.
+        The legend says in which units, and what is ordinary."""
+        if share.notna().any()
+        else ""
+    )
     calls = [call for call in dict.fromkeys(full["call"].dropna()) if call]
     by = calls[0] if len(calls) == 1 else "ea.audit"
     return Result(
@@ -58,11 +64,9 @@ def report_card(table: pd.DataFrame) -> Result:
         (
             f"""{full["loss"].nunique()} losses, judged on {full["desideratum"].nunique()} desiderata by
             `{by}` **[ours]**: {", ".join(map(count, SIGNS))}. {weights}""",
-            """A failure is common and large where it shows on a tenth of ordinary problems or more, by 0.01 or more:
-            the legend says in which units, and what is ordinary. The CSV has each verdict's reason in a sentence, the
-            theorem that it rests on, its size, and the version, date, effort and seed of the audit;
-            `expo-analysis audit LOSS` shows under which conditions it was found, the evidence, and a counterexample
-            with code for what fails.""",
+            """The CSV has each verdict's reason in a sentence, the theorem that it rests on, its size, and the version,
+            date, effort and seed of the audit; `expo-analysis audit LOSS` shows under which conditions it was found,
+            the evidence, and a counterexample with code for what fails.""",
         ),
         plots.report_table(table),
     )

@@ -591,7 +591,8 @@ def test_the_report_card_that_an_audit_left_is_shown_and_drawn_again(only_the_re
     )
     flat = " ".join(text.split())
     assert f"`{MADE.call}` **[ours]**: {told}." in flat
-    assert "2 of the failures are common and large, 11 rarer, smaller or not measured, and 2 show on problems" in flat
+    assert "2 of the failures are common and large: they show on a tenth of ordinary problems or more" in flat
+    assert "11 are rarer, smaller or were not measured, and 2 show on problems made for them only." in flat
     assert max(map(len, text.splitlines())) < 160
 
 
