@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import chain, two_terms
+from . import chain, forward_kl, two_terms
 from .rule import Conclusion, Known, Rule, first
 
-RULES: tuple[Rule, ...] = (*two_terms.RULES, *chain.RULES)
+RULES: tuple[Rule, ...] = (*two_terms.RULES, *forward_kl.RULES, *chain.RULES)
 """All rules; the first that applies decides."""
 
 __all__ = ["RULES", "Conclusion", "Known", "Rule", "first"]
