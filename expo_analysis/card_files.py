@@ -21,7 +21,7 @@ REPORT_CARD = "report_card"
 
 REPORT_COLUMNS = [
     *("loss", "desideratum", "verdict", "basis", "rule", "answer"),
-    *("severity_unit", "severity_share", "severity_typical", "severity_worst"),
+    *("severity", "severity_unit", "severity_share", "severity_typical", "severity_worst"),
     *("summary", "version", "date", "effort", "seed", "call"),
 ]
 

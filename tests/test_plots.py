@@ -290,7 +290,8 @@ def test_report_table_has_a_cell_per_verdict_where_its_labels_are(made):
         colour, texts, discs = found[tuple(np.round((columns[row.title], rows[row.loss]), 6))]
         how = weight(row.severity_share, row.severity_typical)
         fill, ink = FAILURES[how] if row.verdict == FAILS else COLOURS[row.verdict]
-        number = shown_size(row.severity_share, row.severity_typical) if row.verdict == FAILS else ""
+        size = (row.severity_share, row.severity_typical, row.severity_unit)
+        number = shown_size(*size) if row.verdict == FAILS else ""
         assert (colour, texts) == (fill, [SIGNS[row.verdict], *([number] if number else [])])
         if row.verdict in (HOLDS, FAILS):
             assert discs == [(ink if row.basis == "proven" else "#ffffff", ink)]

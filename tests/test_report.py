@@ -176,7 +176,8 @@ def test_numbers_in_cells_are_brief(size, text):
 )
 def test_failures_weigh_by_share_and_size(share, typical, how, shown):
     """2e-7 nats at a lambda of 1e6 and 5.6 nats at 0.1 do not look alike."""
-    assert weight(share, typical) == how and shown_size(share, typical) == shown
+    assert weight(share, typical) == how and shown_size(share, typical, "TV") == shown
+    assert shown_size(share, typical, "") == ""  # yes or no has no size
 
 
 def test_marks_say_basis_and_weight():
@@ -389,7 +390,7 @@ def test_html_table_has_words_and_a_sign_in_every_cell(five, page):
             decision = verdict.decision.replace(" ", "-")
             fails = verdict.decision == FAILS
             size = verdict.severity
-            number = "" if size is None else shown_size(size.share, size.typical)
+            number = "" if size is None else shown_size(size.share, size.typical, size.unit)
             classes = f"{decision} {weight_of(verdict)}" if fails else decision
             basis = verdict.basis if verdict.decision in (HOLDS, FAILS) else ""
             words = decided(verdict) if size is None else f"{decided(verdict)}; {size}"

@@ -52,6 +52,9 @@ DISC = 104.0
 """Area of the disc of what is proven, and of the ring of what was found by search, in square points."""
 
 
+NAN = float("nan")
+
+
 @dataclass(frozen=True)
 class Cell:
     """What stands in a cell: fill and ink, the sign, what it rests on, and a number."""
@@ -62,10 +65,10 @@ class Cell:
     number: str
 
 
-def cell(verdict: Decision, basis: str = "", share: float = float("nan"), typical: float = float("nan")) -> Cell:
+def cell(verdict: Decision, basis: str = "", share: float = NAN, typical: float = NAN, unit: str = "") -> Cell:
     """The cell of a verdict whose failure shows on this share of ordinary problems, with this size."""
     if verdict == FAILS:
-        return Cell(FAILURES[weight(share, typical)], SIGNS[verdict], basis, shown_size(share, typical))
+        return Cell(FAILURES[weight(share, typical)], SIGNS[verdict], basis, shown_size(share, typical, unit))
     return Cell(COLOURS[verdict], SIGNS[verdict], basis if verdict == HOLDS else "", "")
 
 
@@ -74,9 +77,9 @@ def report_table(frame: pd.DataFrame) -> Figure:
     """A row per loss and a column per desideratum, by groups; the losses with the most that holds first.
 
     Args:
-        frame: columns ``loss``, ``desideratum`` and ``verdict``, and where they are known ``basis``,
-            ``severity_share``, ``severity_typical``, ``version``, ``date``, ``effort`` and ``seed``, as
-            `ReportCards.to_frame` gives them; a verdict that is not there leaves its cell empty.
+        frame: columns ``loss``, ``desideratum`` and ``verdict``; where they are known ``basis``, ``severity_share``,
+            ``severity_typical``, ``severity_unit``, ``version``, ``date``, ``effort`` and ``seed``: as they are in
+            `ReportCards.to_frame`. A verdict that is not there leaves its cell empty.
     """
     cells = _cells(frame)
     groups = grouped(frame["desideratum"])
@@ -128,10 +131,10 @@ def report_table(frame: pd.DataFrame) -> Figure:
 
 def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cell]:
     """By loss and desideratum."""
-    full = frame if "basis" in frame else frame.assign(basis="")
-    columns = ["loss", "desideratum", "verdict", "basis", "severity_share", "severity_typical"]
-    rows = full.reindex(columns=columns).itertuples(index=False)
-    return {(loss, key): cell(verdict, basis, share, size) for loss, key, verdict, basis, share, size in rows}
+    numbers, words = ["severity_share", "severity_typical"], ["basis", "severity_unit"]
+    full = frame.assign(**{name: "" for name in words if name not in frame})
+    rows = full.reindex(columns=["loss", "desideratum", "verdict", "basis", *numbers, "severity_unit"])
+    return {(loss, key): cell(*shown) for loss, key, *shown in rows.itertuples(index=False)}
 
 
 def _order(frame: pd.DataFrame) -> list[str]:
@@ -188,10 +191,13 @@ def _legend(figure: Figure, width: float, height: float) -> None:
         (cell(HOLDS, EVIDENCE), "holds: open sign, a search found no counterexample"),
         (cell(NOT_APPLICABLE), "not applicable: the question makes no sense for this loss"),
         (cell(CANNOT_TELL), "cannot tell"),
-        (cell(FAILS, PROVEN, 0.5, 0.3), f"fails {WEIGHTS[OFTEN]}"),
-        (cell(FAILS, PROVEN, 0.05, 2e-7), f"fails {WEIGHTS[SELDOM]}"),
+        (cell(FAILS, PROVEN, 0.5, 0.3, "TV"), f"fails {WEIGHTS[OFTEN]}"),
+        (cell(FAILS, PROVEN, 0.05, 2e-7, "TV"), f"fails {WEIGHTS[SELDOM]}"),
         (cell(FAILS, PROVEN, 0.0, 0.0), f"fails {WEIGHTS[CONSTRUCTED]}"),
-        (cell(FAILS, EVIDENCE, 0.5, 0.3), "open sign: the counterexample's optimum is the lowest of many searches"),
+        (
+            cell(FAILS, EVIDENCE, 0.5, 0.3, "TV"),
+            "open sign: the lowest of many searches is its optimum",
+        ),
     ]
     inner = width - 2 * MARGIN
     tall = LEGEND_HEIGHT - 0.3

@@ -87,7 +87,7 @@ def _basis(verdict: Verdict) -> str:
 
 def _number(verdict: Verdict) -> str:
     size = verdict.severity
-    return shown_size(size.share, size.typical) if size is not None and verdict.decision == FAILS else ""
+    return shown_size(size.share, size.typical, size.unit) if size is not None and verdict.decision == FAILS else ""
 
 
 def _words(verdict: Verdict) -> str:

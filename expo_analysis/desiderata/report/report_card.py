@@ -19,7 +19,7 @@ from .wording import ORDINARY, SIGNS, decided, legend, mark, one_line, readable
 
 COLUMNS = (
     *("loss", "desideratum", "title", "verdict", "basis", "rule", "answer"),
-    *("severity_unit", "severity_share", "severity_typical", "severity_worst"),
+    *("severity", "severity_unit", "severity_share", "severity_typical", "severity_worst"),
     *("summary", "conditions", "evidence", "counterexample"),
     *("version", "date", "effort", "seed", "call"),
 )
@@ -61,9 +61,9 @@ class ReportCard:
     def to_frame(self) -> pd.DataFrame:
         """One row per desideratum, with the columns `COLUMNS`.
 
-        loss, desideratum, title, verdict, basis, rule, answer; severity_unit, _share, _typical and _worst (nan where it
-        was not measured); summary, conditions, evidence (as JSON text), counterexample (its statement, empty where
-        there is none); version, date, effort, seed and call of the audit.
+        loss, desideratum, title, verdict, basis, rule, answer; severity in words, and severity_unit, _share, _typical
+        and _worst (nan where it was not measured); summary, conditions, evidence (as JSON text), counterexample (its
+        statement, empty where there is none); version, date, effort, seed and call of the audit.
         """
         return pd.DataFrame([self._row(key, verdict) for key, verdict in self.verdicts.items()], columns=list(COLUMNS))
 
@@ -78,6 +78,7 @@ class ReportCard:
             "basis": verdict.basis,
             "rule": verdict.rule,
             "answer": one_line(verdict.answer),
+            "severity": "" if size is None else str(size),
             "severity_unit": "" if size is None else size.unit,
             "severity_share": nan if size is None else float(size.share),
             "severity_typical": nan if size is None else float(size.typical),

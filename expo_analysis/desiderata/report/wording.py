@@ -65,9 +65,12 @@ def rests_on(verdict: Verdict) -> str:
     return f"{basis}{rule}{answer}"
 
 
-def shown_size(share: float | None, typical: float | None) -> str:
-    """The number beside the sign of a failure: its typical size, where that is large and shows on ordinary problems."""
-    if typical is None or not typical >= LARGE or weight(share, typical) == CONSTRUCTED:
+def shown_size(share: float | None, typical: float | None, unit: str) -> str:
+    """The number beside the sign of a failure: its typical size, where that is large and shows on ordinary problems.
+
+    Empty also where there is no unit: such a failure has no size, and is there or not.
+    """
+    if not unit or typical is None or not typical >= LARGE or weight(share, typical) == CONSTRUCTED:
         return ""
     return brief(typical)
 
