@@ -26,6 +26,24 @@ QUICK = 0.1
 """Effort of ``--quick``."""
 
 
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="DESIDERATUM,...", help="Judge these desiderata only; repeatable.")
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DESIDERATUM,...", help="Exit with 1 unless these hold for every loss; repeatable. For CI."),
+]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")]
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="DIRECTORY",
+        help="Also write report_card.csv, .png and .pdf there, which reproduce then shows.",
+    ),
+]
+
+
 def audit(
     losses: Annotated[
         list[str] | None,
@@ -43,29 +61,12 @@ def audit(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random number.")] = 0,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DESIDERATUM,...", help="Judge these desiderata only; repeatable."),
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DESIDERATUM,...", help="Exit with 1 unless these hold for every loss; repeatable. For CI."
-        ),
-    ] = None,
+    only: Only = None,
+    require: Require = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure",
-            metavar="DIRECTORY",
-            help="Also write report_card.csv, .png and .pdf there, which reproduce then shows.",
-        ),
-    ] = None,
+    html: Html = None,
+    figure: Picture = None,
 ) -> None:
     """Judge losses by many desiderata, with counterexamples where they fail.
 
@@ -110,7 +111,7 @@ def audit(
         objectives = parse_losses(losses or [], everything, option or [])
         check_outputs(html, figure)
     from ..desiderata import audit_many
-    from .card_table import print_card, print_cards, progress_bars
+    from .card_table import progress_bars
 
     errors = Console(stderr=True)
     if everything:
@@ -123,16 +124,24 @@ def audit(
     cards = cards.with_call(command(losses or [], everything, option or [], work, seed, wanted, required))
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
+    show(cards, as_json)
+    lacking = not_held(cards, required or ())
+    for sentence in lacking:
+        errors.print(Text(sentence), soft_wrap=True)
+    if lacking:
+        raise typer.Exit(1)
+
+
+def show(cards: ReportCards, as_json: bool) -> None:
+    """The cards on standard output."""
+    from .card_table import print_card, print_cards
+
     if as_json:
         typer.echo(json.dumps(cards.to_dict(), indent=2, allow_nan=False))
     elif len(cards) == 1:
         print_card(*cards.values())
     else:
         print_cards(cards)
-    if lacking := not_held(cards, required or ()):
-        for sentence in lacking:
-            errors.print(Text(sentence), soft_wrap=True)
-        raise typer.Exit(1)
 
 
 def desiderata_of(option: str, texts: list[str] | None) -> list[str] | None:

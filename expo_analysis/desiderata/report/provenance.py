@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ... import __version__
+VERSION: str = sys.modules[__name__.partition(".")[0]].__version__
 
 
 @dataclass(frozen=True)
@@ -40,4 +41,4 @@ def provenance(call: str, effort: float, seed: int) -> Provenance:
     now = datetime.datetime.now(datetime.UTC)
     if epoch.isdecimal():
         now = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
-    return Provenance(__version__, now.date().isoformat(), float(effort), seed, call)
+    return Provenance(VERSION, now.date().isoformat(), float(effort), seed, call)
