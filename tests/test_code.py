@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.desiderata.code import written
+from expo_analysis.desiderata.code import audit_call, written
 from expo_analysis.desiderata.questions import first_step
 from expo_analysis.desiderata.subject import Subject, Unclaimed
 from expo_analysis.desiderata.verdict import FAILS
@@ -257,3 +257,18 @@ def test_a_class_that_another_has_replaced_is_not_imported_by_its_name(folder):
     expression, imports = written(Holder(1.0, Kind.SOFT))
     assert expression == "Holder(lam, part=Kind['SOFT'])"
     assert "# Put the definition of Kind here" in imports
+
+
+def test_the_call_of_an_audit_is_written_whatever_a_loss_does():
+    @dataclass(frozen=True)
+    class Hostile(ea.DPO):
+        @property
+        def label_smoothing(self):
+            raise RuntimeError("no")
+
+    assert audit_call(ea.DPO(0.5), 1.0, 0, tuple(ea.DESIDERATA)) == "ea.audit(ea.DPO(0.5))"
+    hostile = object.__new__(Hostile)
+    object.__setattr__(hostile, "lam", 1.0)
+    assert (
+        audit_call(hostile, 0.5, 2, ("existence",)) == "ea.audit(Hostile(...), effort=0.5, seed=2, only=['existence'])"
+    )

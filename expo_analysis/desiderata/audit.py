@@ -13,7 +13,7 @@ import pandas as pd
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
-from .code import written
+from .code import audit_call, written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
 from .report.provenance import provenance
@@ -65,15 +65,7 @@ def audit(
     asked = chosen(only)
     with one_thread():
         card = _audit(objective, label, progress, effort, seed, asked)
-    return replace(card, made=provenance(_call(objective, effort, seed, asked), effort, seed))
-
-
-def _call(objective: Objective, effort: float, seed: int, asked: tuple[str, ...]) -> str:
-    """The Python that makes the same card again."""
-    lam = objective.lam if np.ndim(objective.lam) == 0 else 1.0
-    options = [f"effort={effort!r}"] * (effort != 1) + [f"seed={seed}"] * (seed != 0)
-    options += [f"only={list(asked)!r}"] * (asked != tuple(DESIDERATA))
-    return f"ea.audit({', '.join([written(objective, repr(float(lam)))[0], *options])})"
+    return replace(card, made=provenance(audit_call(objective, effort, seed, asked), effort, seed))
 
 
 def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:

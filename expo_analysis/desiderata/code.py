@@ -23,6 +23,7 @@ import torch
 from ..losses import Objective
 from ..own_file import import_lines, own_modules
 from .subject import Unclaimed
+from .verdict import DESIDERATA
 
 PACKAGE = __name__.split(".")[0]
 
@@ -44,6 +45,18 @@ def written(objective: Objective, lam: str = "lam") -> tuple[str, str]:
     writer = _Writer(lam)
     expression = writer.objective(objective)
     return expression, "\n".join(["import numpy as np", "import expo_analysis as ea", *writer.lines])
+
+
+def audit_call(objective: Objective, effort: float, seed: int, asked: tuple[str, ...]) -> str:
+    """The Python that makes the same report card again; options that are the defaults are left out."""
+    options = [f"effort={effort!r}"] * (effort != 1) + [f"seed={seed}"] * (seed != 0)
+    options += [f"only={list(asked)!r}"] * (asked != tuple(DESIDERATA))
+    try:
+        lam = float(objective.lam) if np.ndim(objective.lam) == 0 else 1.0
+        loss = written(objective, repr(lam))[0]
+    except Exception:  # whatever the attributes of a user's loss raise
+        loss = f"{type(objective).__name__}(...)"
+    return f"ea.audit({', '.join([loss, *options])})"
 
 
 class _Writer:
