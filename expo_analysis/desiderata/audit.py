@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -14,9 +15,10 @@ import pandas as pd
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
-from .code import written
+from .code import audit_call, written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
+from .report.provenance import provenance
 from .report.report_card import ReportCard
 from .rules.no_optimum import couples_pairs, no_risk
 from .subject import Subject, Unclaimed
@@ -76,7 +78,9 @@ def audit(
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
     with one_thread(), Watch(limit) as watch:
-        return _audit(objective, name, progress, effort, seed, asked, watch)
+        card = _audit(objective, name, progress, effort, seed, asked, watch)
+        call = watch.call(lambda: audit_call(objective, effort, seed, asked)).value or ""
+    return replace(card, made=provenance(call, effort, seed))
 
 
 def limit_of(objective: Objective, effort: float, time_limit: float | None) -> float:

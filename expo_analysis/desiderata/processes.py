@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from .._progress import Progress, silent
 from ..losses import Objective
 from ..own_file import in_words
 from .audit import audit, chosen, is_own, unjudged
+from .report.provenance import provenance
 from .report.report_card import ReportCard, ReportCards
 
 
@@ -55,7 +57,14 @@ def audit_many(
     for name, objective in here.items():
         cards[name] = _guarded(name, objective, settings, partial(progress, task=name))
         progress(1.0, what="done", task=name)
-    return ReportCards(cards[name] for name in objectives)
+    return ReportCards(_told(cards[name], settings) for name in objectives)
+
+
+def _told(card: ReportCard, settings: Mapping[str, Any]) -> ReportCard:
+    """The card, with how it was made where it says nothing of that: no audit came to its end."""
+    if card.made is not None:
+        return card
+    return replace(card, made=provenance("ea.audit_many", settings["effort"], settings["seed"]))
 
 
 def _can_travel(objective: Objective) -> bool:
