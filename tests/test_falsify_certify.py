@@ -88,7 +88,10 @@ THREE = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
 TWO = ea.Bandit([0.3, 0.7], [0.8, 0.2])
 LOSSES: dict[str, tuple[ea.PairObjective, ea.Bandit]] = {
     "two wells": (TwoWells(1.0, 0.4), ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])),
-    "two wells of three": (TwoWells(0.5, 0.3), ea.Bandit.from_counts([0.3, 0.3, 0.4], [[0, 1, 0], [0, 0, 1], [0, 0, 0]])),
+    "two wells of three": (
+        TwoWells(0.5, 0.3),
+        ea.Bandit.from_counts([0.3, 0.3, 0.4], [[0, 1, 0], [0, 0, 1], [0, 0, 0]]),
+    ),
     "kinked": (Kinked(0.7), TWO),
     "kinked of three": (Kinked(2.0), THREE),
     "EXO": (ea.EXO(1.0), THREE),
@@ -199,7 +202,9 @@ def test_a_wrong_optimum_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> No
 
     def losing(self: Subject, bandit: ea.Bandit, lams: Any) -> Any:
         optima = solved(self, bandit, lams)
-        return type(optima)(optima.lams, optima.policies[..., ::-1], optima.log_policies[..., ::-1], optima.bound, optima.status)
+        return type(optima)(
+            optima.lams, optima.policies[..., ::-1], optima.log_policies[..., ::-1], optima.bound, optima.status
+        )
 
     monkeypatch.setattr(Subject, "optima", losing)
     assert confirm(subject(loss), excess_beyond(0.1), case)[1] == ""
@@ -211,7 +216,9 @@ def test_two_lambdas_are_certified_together() -> None:
     assert "branch and bound" in found.evidence["the counterexample's optimum"]
     first, second = found.counterexample.numbers["lam"]
     bandit = ea.Bandit(found.counterexample.numbers["reference"], found.counterexample.numbers["optimal"])
-    apart = [abs(np.exp(lowest(ea.DiscoPOP(lam), bandit, 1 / lam)) - bandit.optimal).sum() / 2 for lam in (first, second)]
+    apart = [
+        abs(np.exp(lowest(ea.DiscoPOP(lam), bandit, 1 / lam)) - bandit.optimal).sum() / 2 for lam in (first, second)
+    ]
     assert apart[0] - apart[1] >= found.counterexample.numbers["excess"] - 1e-6
 
 

@@ -39,7 +39,11 @@ def test_policies_and_log_ratios_are_enclosed(n: int) -> None:
     jet, pair = boxes.log_policy(np.arange(n)), boxes.log_policy(np.array([0])) - boxes.log_policy(np.array([1]))
     for _ in range(100):
         _, logs = within(rng, boxes)
-        for (low, high), value in ((jet.value, logs), (boxes.policies, np.exp(logs)), (pair.value, logs[[0]] - logs[[1]])):
+        for (low, high), value in (
+            (jet.value, logs),
+            (boxes.policies, np.exp(logs)),
+            (pair.value, logs[[0]] - logs[[1]]),
+        ):
             assert (low <= value + 1e-13).all() and (value - 1e-13 <= high).all()
     first, last = np.sort(boxes.rank[:2], axis=0)
     widths = [(boxes.high - boxes.low)[a:b, k].sum() for k, (a, b) in enumerate(zip(first, last, strict=True))]

@@ -28,8 +28,7 @@ import torch
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...divergences import DIVERGENCES
-from ...losses import Objective, PairObjective, RewardObjective
-from ...losses import psi
+from ...losses import Objective, PairObjective, RewardObjective, psi
 from ...losses.data import evaluate
 from ...losses.responses import at_ends, edges_of, response_data, reward_of
 from ...losses.terms import bound

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from ...bandit import Bandit
 from ...losses import PairObjective
 from ..subject import Subject
