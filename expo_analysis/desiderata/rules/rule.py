@@ -14,6 +14,7 @@ from functools import cached_property
 from ..subject import Subject
 from ..verdict import FAILS, Counterexample, Decision, Verdict
 from .formula import Formula
+from .shapes import Shape
 
 
 def formula_of(subject: Subject) -> Formula:
@@ -32,6 +33,10 @@ class Known:
     def formula(self) -> Formula:
         return formula_of(self.subject)
 
+    @cached_property
+    def shape(self) -> Shape:
+        return self.subject.once("shape", lambda: Shape(self.subject.objective))
+
     def is_(self, desideratum: str, decision: Decision) -> bool:
         """Whether this has been decided so; not if it has not been asked."""
         found = self.verdicts.get(desideratum)
@@ -41,12 +46,14 @@ class Known:
 @dataclass(frozen=True)
 class Conclusion:
     """What follows for one desideratum. summary: in one sentence. counterexample: for "fails", where the premises give
-    one; without it the search has to find one. answer: see `Verdict`."""
+    one; without it the search has to find one. answer: see `Verdict`. settled: whether the rule proves its own
+    counterexample, so that a light search beside it will do."""
 
     decision: Decision
     summary: str
     counterexample: Counterexample | None = None
     answer: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True)
