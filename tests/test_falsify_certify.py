@@ -13,9 +13,10 @@ from scipy.optimize import minimize
 
 import expo_analysis as ea
 from expo_analysis.desiderata.code import written
-from expo_analysis.desiderata.falsify import certify, intervals
+from expo_analysis.desiderata.falsify import certify
 from expo_analysis.desiderata.falsify.cases import Case, Measure
 from expo_analysis.desiderata.falsify.certify import Enclosure, enclose_minimisers, is_lower
+from expo_analysis.desiderata.falsify.intervals import functions, jets, objective, rounding
 from expo_analysis.desiderata.falsify.search import confirm
 from expo_analysis.desiderata.questions import improvement, monotone_path
 from expo_analysis.desiderata.subject import Subject
@@ -88,7 +89,10 @@ THREE = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
 TWO = ea.Bandit([0.3, 0.7], [0.8, 0.2])
 LOSSES: dict[str, tuple[ea.PairObjective, ea.Bandit]] = {
     "two wells": (TwoWells(1.0, 0.4), ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])),
-    "two wells of three": (TwoWells(0.5, 0.3), ea.Bandit.from_counts([0.3, 0.3, 0.4], [[0, 1, 0], [0, 0, 1], [0, 0, 0]])),
+    "two wells of three": (
+        TwoWells(0.5, 0.3),
+        ea.Bandit.from_counts([0.3, 0.3, 0.4], [[0, 1, 0], [0, 0, 1], [0, 0, 0]]),
+    ),
     "kinked": (Kinked(0.7), TWO),
     "kinked of three": (Kinked(2.0), THREE),
     "EXO": (ea.EXO(1.0), THREE),
@@ -134,12 +138,12 @@ def test_a_search_with_a_mistake_loses_the_minimiser(mutant: str, monkeypatch: p
     cases.append((discopop, TWO, ea.solve(discopop, TWO).log_policy))
     assert all(holds(*case) for case in cases)
     if mutant == "rounds inward":
-        for module in (intervals, certify):
+        for module in (certify, functions, jets, objective, rounding):
             monkeypatch.setattr(module, "outward", inward)
     elif mutant == "forgets a half":
         monkeypatch.setattr(certify, "_halved", one_half(certify._halved))
     elif mutant == "slopes from above":
-        monkeypatch.setattr(intervals.Jet, "through", flat(intervals.Jet.through))
+        monkeypatch.setattr(jets.Jet, "through", flat(jets.Jet.through))
     else:
         monkeypatch.setattr(certify.itertools, "permutations", lambda ranks: [tuple(ranks)])
     assert not all(holds(*case) for case in cases)
@@ -199,7 +203,9 @@ def test_a_wrong_optimum_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> No
 
     def losing(self: Subject, bandit: ea.Bandit, lams: Any) -> Any:
         optima = solved(self, bandit, lams)
-        return type(optima)(optima.lams, optima.policies[..., ::-1], optima.log_policies[..., ::-1], optima.bound, optima.status)
+        return type(optima)(
+            optima.lams, optima.policies[..., ::-1], optima.log_policies[..., ::-1], optima.bound, optima.status
+        )
 
     monkeypatch.setattr(Subject, "optima", losing)
     assert confirm(subject(loss), excess_beyond(0.1), case)[1] == ""
@@ -211,7 +217,9 @@ def test_two_lambdas_are_certified_together() -> None:
     assert "branch and bound" in found.evidence["the counterexample's optimum"]
     first, second = found.counterexample.numbers["lam"]
     bandit = ea.Bandit(found.counterexample.numbers["reference"], found.counterexample.numbers["optimal"])
-    apart = [abs(np.exp(lowest(ea.DiscoPOP(lam), bandit, 1 / lam)) - bandit.optimal).sum() / 2 for lam in (first, second)]
+    apart = [
+        abs(np.exp(lowest(ea.DiscoPOP(lam), bandit, 1 / lam)) - bandit.optimal).sum() / 2 for lam in (first, second)
+    ]
     assert apart[0] - apart[1] >= found.counterexample.numbers["excess"] - 1e-6
 
 
