@@ -33,8 +33,8 @@ from .intervals.objective import Bounded
 from .intervals.rounding import ARITHMETIC, outward
 from .intervals.tensors import Unknown
 
-MOST = {2: 20_000, 3: 40_000, 4: 60_000}
-"""Boxes that one search may look at, by the number of responses; with more responses there is none."""
+MOST = {2: 6_000, 3: 16_000, 4: 20_000}
+"""Boxes that one search may look at, a second or two, by the number of responses; with more there is none."""
 
 TARGETS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """How near the policies that are left should be, in 1-norm: as near as a claim needs."""
@@ -56,16 +56,18 @@ class Enclosure:
     least, upper: bounds of the infimum. spent: how many boxes were looked at.
 
     Args:
-        objective: at its lambda. bandit: of one prompt. near: log pi of the policy that was found, (n,).
+        objective: at its lambda. bandit: of one prompt. near: log pi of the policy that was found, (n,). share: of
+        `MOST`, where several searches share it.
 
     Raises:
         Unknown: the loss has something that there are no bounds for.
     """
 
-    def __init__(self, objective: Objective, bandit: Bandit, near: Floats) -> None:
+    def __init__(self, objective: Objective, bandit: Bandit, near: Floats, share: float = 1.0) -> None:
         n = bandit.n
         if n not in MOST:
             raise Unknown(f"{n} responses")
+        self.most = MOST[n] * share
         self.value = Bounded(objective, bandit)
         self.near = np.maximum(near, near.max() - FARTHEST)
         self.near = self.near - np.log(np.exp(self.near).sum())
@@ -86,7 +88,7 @@ class Enclosure:
             wide = self.radius > target
             count = int(wide.sum())
             pieces = 2 if count > FEW else 4 if count > FEW / 8 else 8  # a few boxes take as long as one
-            if self.spent + pieces * count > MOST[self.boxes.n]:
+            if self.spent + pieces * count > self.most:
                 return False
             kept = (self.boxes.take(~wide), self.turn[~wide], self.radius[~wide], self.least[~wide])
             parts, turn = self.boxes.take(wide), self.turn[wide]
@@ -154,7 +156,7 @@ def certified(subject: Subject, measure: Measure, case: Case, optima: Optima) ->
     apparent = float(measure.excess(optima, bandit)[0, 0])
     try:
         searches = [
-            Enclosure(subject.at(lam), case.bandit, logs[0])
+            Enclosure(subject.at(lam), case.bandit, logs[0], min(1.0, 2 / len(case.lams)))
             for lam, logs in zip(case.lams, optima.log_policies, strict=True)
         ]
         for target in TARGETS:
