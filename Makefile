@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-trl mutants lint format docs notebooks bench clean
+.PHONY: help env reproduce test test-slow test-trl mutants lint format docs notebooks note bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +95,10 @@ docs: $(STAMP) ## write the table of losses in docs/losses.md anew
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb
+
+note: $(STAMP) ## write docs/note/note.html and note.pdf
+	@$(call pip_install,note)
+	$(BIN)/python docs/note/build.py
 
 bench: $(BENCH_STAMP) ## install the bench extra and run the benchmarks
 	$(BIN)/python -m benchmarks

@@ -42,7 +42,7 @@ def pi_star(bandit: Bandit) -> Floats:
 
 def counted(objective: Objective, reference: ArrayLike, counts: Floats, rewards: ArrayLike | None = None) -> Bandit:
     """Win counts; for a loss that reads rewards these too, 0, -1, -2, ... in the order of the responses by default."""
-    reads = isinstance(objective, PairObjective) and any(name.startswith("reward_") for name in objective.data)
+    reads = isinstance(objective, PairObjective) and objective.reads_rewards
     stated = -np.arange(counts.shape[-1]) if rewards is None else rewards
     return Bandit.from_counts(reference, counts, rewards=stated if reads else None)
 
