@@ -1,4 +1,4 @@
-"""Intervals: that bounds hold, are rounded outwards and not loose, for jets, a loss's own code, and what is not known."""
+"""Intervals: bounds hold and are rounded outwards, for jets and a loss's own code; what is not known is said."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.desiderata.falsify import intervals
-from expo_analysis.desiderata.falsify.certify import _Bounded
-from expo_analysis.desiderata.falsify.enclosed import Enclosed, Unknown, lift
-from expo_analysis.desiderata.falsify.intervals import Boxes, Jet
+from expo_analysis.desiderata.falsify.intervals import functions
+from expo_analysis.desiderata.falsify.intervals.jets import Boxes, Jet
+from expo_analysis.desiderata.falsify.intervals.objective import Bounded
+from expo_analysis.desiderata.falsify.intervals.tensors import Enclosed, Unknown, lift
 
 
 def boxes_of(rng: np.random.Generator, n: int, size: int, width: float = 1.0) -> Boxes:
@@ -110,7 +110,7 @@ def test_rounding_is_outwards() -> None:
     for name, found, exact in (
         ("+", jets[0] + jets[1], lambda x, y: Fraction(x) + Fraction(y)),
         ("*", jets[0] * jets[1], lambda x, y: Fraction(x) * Fraction(y)),
-        ("/", jets[0] * intervals.reciprocal(jets[1]), lambda x, y: Fraction(x) / Fraction(y)),
+        ("/", jets[0] * functions.reciprocal(jets[1]), lambda x, y: Fraction(x) / Fraction(y)),
     ):
         for low, high, x, y in zip(*found.value, a, b, strict=True):
             true = exact(float(x), float(y))
@@ -139,7 +139,7 @@ def test_losses_of_the_catalogue_are_enclosed_by_running_their_own_code(name: st
         bandit = ea.Bandit(rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n)))
         objective = ea.objective(name, lam)
         boxes = boxes_of(rng, n, 60, width=0.02)
-        (low, high), (falls, rises) = _Bounded(objective, bandit)(boxes)
+        (low, high), (falls, rises) = Bounded(objective, bandit)(boxes)
         for _ in range(3):
             (one, x), (other, y) = within(rng, boxes), within(rng, boxes)
             f, g = (ea.risk(objective, bandit, z.T).copy() for z in (x, y))
