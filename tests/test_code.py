@@ -53,6 +53,9 @@ class Plain(ea.PairObjective):
     more: Any = ()
     name = "plain"
     cache: Any = field(init=False, default=None)
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "cache", len(self.name))
     def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
         margin = self.lam * (logp_w - ref_logp_w - logp_l + ref_logp_l)
         return self.function(self.options.sharpness * margin)
