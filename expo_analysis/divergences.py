@@ -108,8 +108,8 @@ class Divergence(ABC):
 
 def _finite(log_policy: Array) -> Array:
     """Replace log 0 = -inf by a finite number whose exponential is 0 too, so that 0 log 0 is 0."""
-    xp = namespace(log_policy)
-    return xp.clip(log_policy, float(xp.finfo(log_policy.dtype).min) / 4, None)
+    least = float(namespace(log_policy).finfo(log_policy.dtype).min) / 4
+    return log_policy.clip(min=least)  # of arrays and of tensors
 
 
 def kl(log_p: Array, log_q: Array) -> Array:

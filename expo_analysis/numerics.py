@@ -188,8 +188,7 @@ def cap_exponent(x: Array, power: int = 1) -> Array:
     cap = (math.log(largest) - 32.0) / power
     if not array_api_compat.is_torch_array(x):
         return np.minimum(x, x.dtype.type(cap))
-    capped = xp.clip(x, None, cap)
-    passed = xp.clip(x, None, largest)  # inf - inf is nan
+    capped, passed = x.clamp(max=cap), x.clamp(max=largest)  # inf - inf is nan
     # the value of the cap with the derivative of x: beyond it, a loss still pulls
     return xp.where(x > cap, capped.detach() + (passed - passed.detach()), x)
 
@@ -260,9 +259,10 @@ def log_odds(log_p: Array) -> Array:
     log_p = _floats(log_p)
     xp = namespace(log_p)
     ceiling = log_odds_ceiling(log_p)
-    below = xp.clip(log_p, None, ceiling)
     if array_api_compat.is_torch_array(log_p):  # the derivative goes on where the value is held back
-        below = xp.where(log_p > ceiling, log_p + (below - log_p).detach(), log_p)
+        below = xp.where(log_p > ceiling, log_p + (log_p.clamp(max=ceiling) - log_p).detach(), log_p)
+    else:
+        below = xp.clip(log_p, None, ceiling)
     return log_p - xp.log(-expm1(below))
 
 

@@ -70,7 +70,7 @@ def test_a_mutant_gets_the_other_verdict(key):
 
 def test_all_desiderata_have_judges_and_mutants():
     assert list(JUDGES) == list(DESIDERATA)
-    assert set(MUTANTS) | {"monotone_path", "consistency"} == set(JUDGES)
+    assert set(MUTANTS) | {"monotone_path", "consistency"} == set(list(JUDGES)[:12])  # others: test_questions.py
 
 
 @pytest.mark.slow
@@ -85,7 +85,8 @@ def test_consistency_is_lost_where_samples_do_not_grow(monkeypatch):
     assert verdict("consistency", ea.EXPO(1.0)).decision == HOLDS
     draw = consistency.draw
     monkeypatch.setattr(consistency, "draw", lambda rng, bandit, size, repeats: draw(rng, bandit, 100, repeats))
-    assert verdict("consistency", ea.EXPO(1.0)).decision == FAILS
+    assert consistency.judge(subject(ea.EXPO(1.0))).decision == FAILS
+    assert verdict("consistency", ea.EXPO(1.0)).decision == CANNOT_TELL, "a search that contradicts a theorem"
 
 
 # -------------------------------------------------------------------------------------------------------------- limits

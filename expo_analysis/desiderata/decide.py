@@ -61,9 +61,9 @@ def _checked(
     key: str, judge: Callable[[Subject], Verdict], subject: Subject, rule: Rule, conclusion: Conclusion
 ) -> Verdict:
     """What the theorem says, and the numbers that a search found; a contradiction is told, and decides nothing."""
-    light = conclusion.decision == HOLDS
+    light = conclusion.decision == HOLDS or conclusion.settled or conclusion.counterexample is not None
     looked = judge(replace(subject, effort=subject.effort * CHECK) if light else subject)
-    if looked.decision not in (conclusion.decision, CANNOT_TELL, NOT_APPLICABLE):
+    if looked.decision not in (conclusion.decision, CANNOT_TELL, NOT_APPLICABLE) and not conclusion.settled:
         return replace(
             looked,
             decision=CANNOT_TELL,
@@ -71,6 +71,8 @@ def _checked(
             summary=f"{rule.name} says that it {conclusion.decision}, and a search that it {looked.decision}: a fact "
             "that the loss states of itself may be false",
         )
+    if conclusion.settled:
+        looked = replace(looked, decision=CANNOT_TELL, counterexample=None, basis="")
     example = looked.counterexample or conclusion.counterexample
     if conclusion.decision == FAILS and example is None:
         told = f"it fails by a theorem ({rule.name}), but no example was found: {looked.summary}"

@@ -17,6 +17,8 @@ AXES = {1: 20_001, 2: 201, 3: 41}
 """Points on each axis of the grid, by the number of axes; for more there is no grid."""
 
 REACH = 40.0
+"""How far grids reach, in logits, and in units of 1/lambda: where lambda is small, a loss of lambda times
+log-ratios may be lowest that far out."""
 
 
 def grid(centre: Floats, components: NDArray[Any] | None = None, reach: float = REACH) -> Floats:
@@ -38,22 +40,26 @@ def grid(centre: Floats, components: NDArray[Any] | None = None, reach: float = 
 def lowest_keeping(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> float:
     """The lowest value found among policies that keep the reference's mass in every component: on a grid around the
     shares that ``log_policy`` has within them, then on finer ones around the best point; nan where there is no grid."""
-    labels, best, value = bandit.components, _finite(log_policy), np.nan
+    labels, best, value = bandit.components, np.maximum(log_policy, -_farthest(lam)), np.nan
     for label in np.unique(labels):
         group = labels == label
         best = np.where(group, best - logsumexp(best[group]) + np.log(bandit.reference[group].sum()), best)
-    for finer in range(4):
-        points = grid(best, labels, REACH / 20**finer)
+    reach = _farthest(lam)
+    while reach > REACH / 20**4:
+        points = grid(best, labels, reach)
         if len(points):
             values = subject.value(bandit, lam, points)
             best, value = points[np.nanargmin(values)], float(np.nanmin(values))
+        reach /= 20
     return value
 
 
 def lower_exists(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> tuple[bool, int]:
     """Whether some policy of the grids around the reference and around this one has a lower value, and how many were
     tried (0: none, and nothing is known)."""
-    points = np.concatenate([grid(centre) for centre in (np.log(bandit.reference), _finite(log_policy))])
+    far = _farthest(lam)
+    centres = (np.log(bandit.reference), np.maximum(log_policy, -far))
+    points = np.concatenate([grid(centre, reach=reach) for centre in centres for reach in {REACH, far}])
     if not len(points):
         return False, 0
     own = float(subject.value(bandit, lam, log_policy))
@@ -63,5 +69,5 @@ def lower_exists(subject: Subject, bandit: Bandit, lam: float, log_policy: Float
     return bool(not np.isfinite(own) or values.min() < own - slack), len(points)
 
 
-def _finite(log_policy: Floats) -> Floats:
-    return np.maximum(log_policy, -REACH)
+def _farthest(lam: float) -> float:
+    return REACH / min(lam, 1.0)

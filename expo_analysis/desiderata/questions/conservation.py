@@ -6,16 +6,19 @@ import numpy as np
 
 from ..._types import Floats
 from ...bandit import Bandit
+from ..falsify.certify import enclose_minimisers
 from ..falsify.lowest import lower_exists, lowest_keeping
 from ..falsify.problems import pi_star, single
 from ..falsify.search import bandit_code
 from ..subject import Subject
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, PROVEN, Basis, Counterexample, Verdict
 from .flatness import LAMS, on_graphs, other_minimiser
 from .uniqueness import shown
 
 KEY = "conservation"
 SLACK = 1e-10
+LIGHT = 0.05
+"""The effort below which nothing is certified."""
 
 
 def masses(bandit: Bandit, policies: Floats) -> Floats:
@@ -30,6 +33,7 @@ def judge(subject: Subject) -> Verdict:
     largest = 0.0
     example: Counterexample | None = None
     summary = ""
+    basis: Basis = EVIDENCE
     for name, bandit, optima in on_graphs(subject):
         if bandit.components.max() == 0:
             continue
@@ -45,7 +49,9 @@ def judge(subject: Subject) -> Verdict:
                 one = single(bandit, int(p))
                 lam, log_policy = float(LAMS[k]), optima.log_policies[k, p]
                 if moved[k, p]:
-                    example = _moved(subject, one, lam, log_policy, bool(proven[k, p]))
+                    certain = bool(proven[k, p]) or _certified(subject, one, lam, log_policy)
+                    example = _moved(subject, one, lam, log_policy, certain)
+                    basis = PROVEN if certain else EVIDENCE
                     summary = f"mass moves between what was never compared ({name})"
                 else:
                     flat = other_minimiser(subject, one, lam, log_policy)
@@ -60,13 +66,23 @@ def judge(subject: Subject) -> Verdict:
     conditions = f"two components and a response in no pair; 3 to 5 responses; λ from 1e-5 to 1e5; {tried} problems"
     evidence = {"problems": tried, "proven to keep all masses": kept, "largest change of a mass": largest}
     if example is not None:
-        return Verdict(KEY, FAILS, summary, conditions, evidence, example)
+        return Verdict(KEY, FAILS, summary, conditions, evidence, example, basis)
     if kept == tried:
         summary = "every component, and every response in no pair, keeps its mass under the reference"
         return Verdict(KEY, HOLDS, summary, conditions, evidence)
     return Verdict(
         KEY, CANNOT_TELL, "no change of mass was found, but the minimisers are not proven", conditions, evidence
     )
+
+
+def _certified(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> bool:
+    """Whether all minimisers are enclosed, and none of them keeps the masses; of four responses that takes too long."""
+    gap = float(np.abs(masses(bandit, np.exp(log_policy)) - masses(bandit, bandit.reference)).max())
+    if bandit.n > 3 or subject.effort < LIGHT or not gap > SLACK:
+        return False
+    with np.errstate(over="ignore"):
+        found = enclose_minimisers(subject, bandit, lam, log_policy, target=gap / 2)
+    return found is not None and found.reach < gap
 
 
 def _moved(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats, proven: bool) -> Counterexample | None:

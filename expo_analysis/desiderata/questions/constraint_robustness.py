@@ -21,14 +21,20 @@ from ..._types import Array, Floats, Mask
 from ...bandit import Bandit
 from ...losses import RLHF, BradleyTerry, Objective, PairObjective, RewardObjective
 from ...losses.terms import Sum
-from ...optima import Status, restricted_optima, restricted_values, stepped_optima
+from ...optima import Certificate, Status, restricted_optima, restricted_values, stepped_optima
 from ..falsify.problems import pi_star
 from ..subject import Subject, facts_of
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
 KEY = "constraint_robustness"
 LAMS = (0.03, 0.3, 1.0, 3.0)
 DECAYS = (0.0, 0.1)
+FIRST = (
+    np.array([[0.4, 0.3, 0.3]] * 2),
+    np.array([[0.6, 0.399, 0.001]] * 2),
+    np.array([[1.0, 1.0, 0.0]] * 2),
+)
+"""Reference, pi* and features of the first class: two good responses that rise together."""
 TOLERANCE = 1e-6
 """Regrets, in nats, and distances in w below this are taken for rounding."""
 
@@ -51,17 +57,22 @@ class Classes:
         repeated = Bandit(np.tile(bandit.reference, own), np.tile(pi_star(bandit), own))
         return Classes(repeated, np.tile(self.features, (times, 1, 1, 1)), np.tile(self.decay, times))
 
-    def minimise(self, objective: Objective, decay: Floats | None = None) -> Floats:
-        """The best w on each, (count,): infinite where there is no minimiser, nan where none was found."""
+    def minimise(self, objective: Objective, decay: Floats | None = None) -> tuple[Floats, Mask]:
+        """The best w on each, (count,): infinite where there is no minimiser, nan where none was found; and whether it
+        is proven to `TOLERANCE`, or by theorem that there is none."""
         if has_auxiliary(objective):  # and classes without decay only
-            return stepped_optima(objective, self.bandit, self.features).weights[:, 0]
+            stepped = stepped_optima(objective, self.bandit, self.features)
+            return stepped.weights[:, 0], stepped.weight_bounds[:, 0] < TOLERANCE
         held = self.decay if decay is None else decay
         with np.errstate(all="ignore"):  # losses may overflow where they have no minimiser
             found = restricted_optima(objective, self.bandit, self.features, held)
         status = found.status[:, 0]
         away = np.copysign(np.inf, found.direction[:, 0])
         w = np.where(status == Status.NO_MINIMISER, away, found.weights[:, 0])
-        return np.where(status == Status.FAILED, np.nan, w)
+        proven = (found.weight_bounds[:, 0] < TOLERANCE) | (
+            (status == Status.NO_MINIMISER) & (found.certificate[:, 0] == Certificate.THEOREM)
+        )
+        return np.where(status == Status.FAILED, np.nan, w), proven
 
     def value(self, objective: Objective, w: Floats) -> Floats:
         """The restricted objective at w (count,), nan where w is not finite."""
@@ -125,7 +136,8 @@ class Outcomes:
 
     w, w_rlhf, w_fit: where the loss, RLHF and the preferences alone have their optimum. regret: of w in RLHF. outside:
     how far w is from the stretch between 0 (the reference) and w_fit. resolved: whether the loss is lower at w than at
-    RLHF's optimum and on that stretch by more than rounding. All nan where one of them has no minimiser.
+    RLHF's optimum and on that stretch by more than rounding. All nan where one of them has no minimiser. proven:
+    whether all three optima are.
     """
 
     w: Annotated[Floats, "lams count"]
@@ -134,15 +146,17 @@ class Outcomes:
     regret: Annotated[Floats, "lams count"]
     outside: Annotated[Floats, "lams count"]
     resolved: Annotated[Mask, "lams count"]
+    proven: Annotated[Mask, "lams count"]
 
 
 def compare(subject: Subject, classes: Classes) -> Outcomes:
     """Minimise the loss, RLHF and the preference term alone over restricted classes, at every lambda."""
     objective, every = subject.objective.with_lam(np.repeat(LAMS, classes.count)), classes.repeated(len(LAMS))
     rlhf = twin(subject.objective).with_lam(objective.lam)
-    w, w_rlhf = every.minimise(objective), every.minimise(rlhf)
-    # without weight decay, beside which the loss's own unit would count
-    w_fit = every.minimise(preferences_alone(subject.objective, objective.lam), np.zeros_like(every.decay))
+    # the fit without weight decay, beside which the loss's own unit would count
+    fit = preferences_alone(subject.objective, objective.lam)
+    found = every.minimise(objective), every.minimise(rlhf), every.minimise(fit, np.zeros_like(every.decay))
+    (w, w_rlhf, w_fit), proven = (x for x, _ in found), np.all([x for _, x in found], axis=0)
     regret = np.maximum(every.value(rlhf, w) - every.value(rlhf, w_rlhf), 0.0)
     low, high = np.minimum(w_fit, 0.0), np.maximum(w_fit, 0.0)
     with np.errstate(invalid="ignore"):
@@ -154,18 +168,27 @@ def compare(subject: Subject, classes: Classes) -> Outcomes:
         elsewhere = np.fmin(every.value(objective, w_rlhf), every.value(objective, np.clip(w, low, high)))
         resolved = elsewhere - here > 1e-12 * (1 + np.abs(here))
     shape = (len(LAMS), classes.count)
-    parts: list[Any] = [w, w_rlhf, w_fit, regret, outside, resolved]
+    parts: list[Any] = [w, w_rlhf, w_fit, regret, outside, resolved, proven]
     return Outcomes(*(x.reshape(shape) for x in parts))
 
 
 def classes_of(subject: Subject, count: int) -> Classes:
-    """Random ones: three responses, round numbers, features from -1, 0 and 1."""
+    """Random ones: three responses, round numbers, features from -1, 0 and 1.
+
+    pi* is extreme in every other class (probabilities down to 0.001), so that a loss which moves for strong preferences
+    only is seen to move; in every fourth both prompts are one, so that no prompt holds back what the other wants.
+    """
     rng = subject.rng(KEY)
     decays = DECAYS[:1] if has_auxiliary(subject.objective) else DECAYS  # which auxiliary variables have none of
-    found: list[tuple[Floats, Floats, Floats]] = []
+    found: list[tuple[Floats, Floats, Floats]] = [FIRST]
     while len(found) * len(decays) < count:
-        reference, optimal = (np.round(rng.dirichlet([3.0] * 3, 2), 1) for _ in range(2))
+        reference = np.round(rng.dirichlet([3.0] * 3, 2), 2)
+        extreme = len(found) % 2 == 1
+        weights = 10 ** rng.uniform(-2.5, 0, (2, 3)) if extreme else rng.dirichlet([3.0] * 3, 2)
+        optimal = np.round(weights / weights.sum(axis=1, keepdims=True), 3 if extreme else 2)
         features = rng.integers(-1, 2, (2, 3)).astype(float)
+        if len(found) % 4 == 3:
+            reference, optimal, features = (np.repeat(x[:1], 2, axis=0) for x in (reference, optimal, features))
         tidy = all((p > 0).all() and np.allclose(p.sum(axis=1), 1) for p in (reference, optimal))
         if tidy and (np.ptp(features, axis=1) > 0).all():
             found.append((reference, optimal, features))
@@ -178,7 +201,7 @@ def judge(subject: Subject) -> Verdict:
     """Compare with RLHF, and with the two ends, on restricted classes."""
     if not isinstance(subject.objective, RewardObjective | PairObjective):
         return Verdict(KEY, CANNOT_TELL, "neither RLHF nor a loss of pairs", "", {})
-    classes = classes_of(subject, max(6, round(16 * subject.effort)))
+    classes = classes_of(subject, max(10, round(20 * subject.effort)))
     outcomes = compare(subject, classes)
     regret, outside = outcomes.regret, outcomes.outside
     known = np.isfinite(regret) & np.isfinite(outside)
@@ -191,6 +214,8 @@ def judge(subject: Subject) -> Verdict:
         conditions += f"; {np.sum(~known)} of {known.size} have no minimiser and were left out"
     if not known.any():
         return Verdict(KEY, CANNOT_TELL, "it has no minimiser on any restricted class", conditions, {})
+    if np.abs(outcomes.w[known]).max() <= TOLERANCE:
+        return Verdict(KEY, NOT_APPLICABLE, "its optimum stays at π_ref on every class", conditions, {})
     regret, outside = (np.where(known, x, 0.0) for x in (regret, outside))
     evidence = {
         "largest regret in RLHF's own objective (nats)": float(regret.max()),
@@ -205,11 +230,15 @@ def judge(subject: Subject) -> Verdict:
     both = known & (regret > 1e-3) & (outside > 1e-2) & outcomes.resolved
     if not both.any():
         return Verdict(KEY, CANNOT_TELL, "it departs from RLHF and from the ends by too little", conditions, evidence)
-    # plain cases first: no decay, then the largest regret
-    place, chosen = max(np.argwhere(both).tolist(), key=lambda at: (classes.decay[at[1]] == 0, regret[tuple(at)]))
+    # plain cases first: proven, no decay, then the largest regret
+    place, chosen = max(
+        np.argwhere(both).tolist(),
+        key=lambda at: (outcomes.proven[tuple(at)], classes.decay[at[1]] == 0, regret[tuple(at)]),
+    )
     worst = f"{regret.max():.3g} nats worse in RLHF's own objective"
     summary = f"over restricted policies its optimum is not RLHF's: up to {worst}"
-    return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, classes, outcomes, place, chosen))
+    basis = PROVEN if outcomes.proven[place, chosen] else EVIDENCE
+    return Verdict(KEY, FAILS, summary, conditions, evidence, _shown(subject, classes, outcomes, place, chosen), basis)
 
 
 def _shown(subject: Subject, classes: Classes, outcomes: Outcomes, place: int, chosen: int) -> Counterexample:

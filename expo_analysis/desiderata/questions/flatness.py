@@ -41,7 +41,7 @@ def on_graphs(subject: Subject) -> Iterator[tuple[str, Bandit, Optima]]:
         reference, optimal = (np.round(moderate(rng, count, n) * 0.8 + 0.2 / n, 3) for _ in range(2))
         reference, optimal = (x / x.sum(axis=1, keepdims=True) for x in (reference, optimal))
         bandit = Bandit(reference, optimal, q)
-        yield name, bandit, subject.once(("graphs", name), partial(subject.optima, bandit, LAMS))
+        yield name, bandit, subject.once(("graphs", name, count), partial(subject.optima, bandit, LAMS))
 
 
 @dataclass(frozen=True)

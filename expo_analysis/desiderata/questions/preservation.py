@@ -14,7 +14,7 @@ from .outcome import from_hunt
 
 KEY = "preservation"
 LAMS = 10.0 ** np.array([-6, -4, -2, -1, 0, 1, 2, 4, 6, 8])
-COUNTS = {2: 100, 3: 100, 4: 50, 6: 25}
+COUNTS = {2: 100, 3: 100, 4: 50, 6: 15, 8: 10}
 SLACK = 1e-10
 
 
@@ -49,7 +49,7 @@ def judge(subject: Subject) -> Verdict:
         found,
         holds="where π_ref = π*, the optimum is π* at every λ",
         fails="the optimum moves away from a reference that is already π*",
-        conditions="π_ref = π*; 2 to 6 responses; λ from 1e-6 to 1e8",
+        conditions="π_ref = π*; 2 to 8 responses; λ from 1e-6 to 1e8, on a grid and between its points",
         statement=""
         if found.case is None
         else f"π_ref = π*, yet the optimum is {found.excess:.3g} away in 1-norm at λ = {found.case.lams[0]:g}",

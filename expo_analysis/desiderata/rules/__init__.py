@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from . import chain, forward_kl, two_terms
+from . import (
+    asked,
+    chain,
+    constraints,
+    data,
+    existence,
+    expo,
+    forward_kl,
+    lambda_scores,
+    limit_formula,
+    margins,
+    masses,
+    no_optimum,
+    regressed,
+    shares,
+    two_terms,
+    uniqueness,
+    vacuous,
+)
 from .rule import Conclusion, Known, Rule, first
 
-RULES: tuple[Rule, ...] = (*two_terms.RULES, *forward_kl.RULES, *chain.RULES)
+RULES: tuple[Rule, ...] = (
+    *no_optimum.RULES,
+    *vacuous.RULES,
+    *two_terms.RULES,
+    *expo.RULES,
+    *forward_kl.RULES,
+    *margins.RULES,
+    *lambda_scores.RULES,
+    *limit_formula.RULES,
+    *shares.RULES,
+    *regressed.RULES,
+    *existence.RULES,
+    *uniqueness.RULES,
+    *masses.RULES,
+    *constraints.RULES,
+    *data.RULES,
+    *chain.RULES,
+    *asked.RULES,
+)
 """All rules; the first that applies decides."""
 
 __all__ = ["RULES", "Conclusion", "Known", "Rule", "first"]

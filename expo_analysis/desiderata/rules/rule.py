@@ -14,6 +14,12 @@ from functools import cached_property
 from ..subject import Subject
 from ..verdict import FAILS, Counterexample, Decision, Verdict
 from .formula import Formula
+from .shapes import Shape
+
+
+def formula_of(subject: Subject) -> Formula:
+    """The formula of the loss under audit, made once."""
+    return subject.once("formula", lambda: Formula(subject.objective))
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,11 @@ class Known:
 
     @cached_property
     def formula(self) -> Formula:
-        return self.subject.once("formula", lambda: Formula(self.subject.objective))
+        return formula_of(self.subject)
+
+    @cached_property
+    def shape(self) -> Shape:
+        return self.subject.once("shape", lambda: Shape(self.subject.objective))
 
     def is_(self, desideratum: str, decision: Decision) -> bool:
         """Whether this has been decided so; not if it has not been asked."""
@@ -36,12 +46,14 @@ class Known:
 @dataclass(frozen=True)
 class Conclusion:
     """What follows for one desideratum. summary: in one sentence. counterexample: for "fails", where the premises give
-    one; without it the search has to find one. answer: see `Verdict`."""
+    one; without it the search has to find one. answer: see `Verdict`. settled: whether the rule proves its own
+    counterexample, so that a light search beside it will do."""
 
     decision: Decision
     summary: str
     counterexample: Counterexample | None = None
     answer: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True)

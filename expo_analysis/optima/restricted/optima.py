@@ -93,7 +93,8 @@ class Classes:
     ) -> RestrictedOptima:
         """Every problem by the first method that accepts it; see `solve_family`."""
         parts = []
-        groups = alike(objective, lam, data_of(objective, self.bandit))
+        one = objective.with_lam(float(lam[0]))  # with many lambdas what a loss derives has another shape
+        groups = alike(objective, lam, data_of(one, self.bandit))
         for rows in groups:
             own = None if starts is None else [start[rows] for start in starts]
             parts.append(self._take(rows)._solve_alike(objective, lam[rows], method, own, reward))

@@ -1,0 +1,155 @@
+r"""Losses without an optimum to speak of: those of a batch, and those that every population sends to the boundary. [ours]
+
+**Not a risk.** A loss that couples the pairs of a batch (AOT) has no value for a single pair, hence no risk over
+weighted pairs and no optimum: no question about optima applies.
+
+**A difference of single scores** (KTO, APO-zero, SimPER): the pair loss is a constant plus G(x_l) - G(x_w), G strictly
+increasing in x = log pi or log u. Then the risk is a constant minus sum_i N_i G(x_i), N_i = how much oftener i wins
+than it loses, sum_i N_i = 0. If some N_i is not 0, some N_i > 0 > N_j; moving mass from j to i lowers the risk, from
+any policy with positive probabilities, so none of these is a minimiser. If all N_i are 0 the risk is constant, and all
+are. So there is no optimum to improve on pi_ref, to follow along lambda, or to be consistent with; and where all win as
+often as they lose every policy is one, whatever its masses. No limit is met: of two responses all minimising sequences
+tend to the better one's vertex, at every lambda, which is neither pi_ref nor pi*; and of three on a path
+
+    0 - 1 - 2, the first pair compared a tenth as often as the second,
+
+the risk near the vertex of 1 is below that near the vertex of 0, the mode of pi*, by nearly N_1 - N_0 times the rise of
+G, at every lambda. (For a reference that is equal on 0 and 1: their x are equal at their vertices.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...bandit import Bandit
+from ...losses import PairObjective
+from ..subject import Subject
+from ..verdict import DESIDERATA, FAILS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
+from .examples import falling, program, risks, tied
+from .rule import Conclusion, Known, Rule
+
+NO_RISK = "its loss couples the pairs of a batch: it has no risk over single pairs, and no optimum"
+NO_OPTIMUM = "it has no optimum: from every policy with positive probabilities mass can be moved to lower the risk"
+LAMS = (1.0, 0.01, 10.0)
+
+
+def couples_pairs(objective: object) -> bool:
+    """Whether the loss is one of a whole batch, by what it states."""
+    try:
+        return isinstance(objective, PairObjective) and bool(objective.facts.couples_pairs)
+    except Exception:  # a loss of somebody's may raise anything
+        return False
+
+
+def no_risk(asked: tuple[str, ...]) -> dict[str, Verdict]:
+    """The verdicts on a loss of batches."""
+    return {key: Verdict(key, NOT_APPLICABLE, NO_RISK, NOT_A_RISK, basis=PROVEN, rule="not_a_risk") for key in asked}
+
+
+NOT_A_RISK = "A loss that couples the pairs of a batch is no sum over pairs."
+DIFFERENCE = (
+    "A pair loss G(x_l) - G(x_w) has the risk -Σ N_i G(x_i), N_i how much oftener i wins than it loses: no policy is a "
+    "minimiser unless all N are 0, and then all are."
+)
+
+
+def _not_a_risk(known: Known) -> Conclusion | None:
+    return Conclusion(NOT_APPLICABLE, NO_RISK) if couples_pairs(known.subject.objective) else None
+
+
+def _difference(known: Known) -> bool:
+    return known.shape.alone and known.shape.is_a_difference
+
+
+def _no_optimum(known: Known) -> Conclusion | None:
+    return Conclusion(NOT_APPLICABLE, NO_OPTIMUM) if _difference(known) else None
+
+
+def _fails(summary: str, example: Callable[[Subject], Counterexample | None]) -> Callable[[Known], Conclusion | None]:
+    def conclude(known: Known) -> Conclusion | None:
+        if not _difference(known):
+            return None
+        found = example(known.subject)
+        return found and Conclusion(FAILS, summary, found, settled=True)
+
+    return conclude
+
+
+def _to_the_vertex(limit: str) -> Callable[[Subject], Counterexample | None]:
+    def example(subject: Subject) -> Counterexample | None:
+        bandit = Bandit([0.5, 0.5], [0.6, 0.4])
+        winners = [0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1 - 1e-6]
+        what = (
+            "the risk falls strictly all the way to the vertex of the better response, at this λ as at every other, so "
+            f"that nothing tends to {limit}"
+        )
+        policies = [[p, 1 - p] for p in winners]
+        return next((x for lam in LAMS if (x := falling(subject, bandit, lam, policies, what)) is not None), None)
+
+    return example
+
+
+def _past_the_mode(subject: Subject) -> Counterexample | None:
+    pairs = [[0.0, 0.1, 0.0], [0.1, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    bandit, lam, tiny = Bandit([0.4, 0.4, 0.2], [0.5, 0.4, 0.1], pairs), 1e-3, 1e-300
+    shares = [0.5, 0.9, 0.99, 1 - 1e-9]
+    at_mode = [[a, (1 - a) * b, (1 - a) * (1 - b)] for a in shares for b in (1e-9, 0.5, 1 - 1e-9)]
+    at_second = [[tiny, 1.0, tiny]]
+    values, best = (risks(subject, bandit, lam, x) for x in (at_mode, at_second))
+    if not values.min() > best[0]:
+        return None
+    code = program(
+        subject,
+        [
+            f"bandit = ea.Bandit({bandit.reference.tolist()}, {[0.5, 0.4, 0.1]}, {pairs})",
+            f"lam, at_mode = {lam!r}, torch.tensor({at_mode}, dtype=torch.float64)",
+            f"at_second = torch.tensor({at_second}, dtype=torch.float64)",
+            f"values = [float(ea.risk({subject.expression}, bandit, x.log()).min()) for x in (at_mode, at_second)]",
+            "print(values)",
+            "assert values[1] < values[0]",
+        ],
+    )
+    numbers = {"reference": [0.4, 0.4, 0.2], "optimal": [0.5, 0.4, 0.1], "pairs": pairs, "lam": lam}
+    lowest = float(values.min())
+    return Counterexample(
+        f"near the vertex of π*'s second best response the risk is {best[0]:.6g}, and where the mode has at least half "
+        f"of the mass {lowest:.6g} at least (λ = {lam:g}, and at every other the same)",
+        {**numbers, "value near the second best": float(best[0]), "lowest value near the mode": lowest},
+        code,
+    )
+
+
+def _constant(subject: Subject) -> Counterexample | None:
+    return tied(subject, "where responses win as often as they lose all policies have one value, whatever their masses")
+
+
+RULES = (
+    *(Rule("not_a_risk", key, NOT_A_RISK, _not_a_risk) for key in DESIDERATA),
+    *(
+        Rule("no_optimum_on_any_population", key, DIFFERENCE, _no_optimum)
+        for key in ("improvement", "monotone_path", "consistency")
+    ),
+    *(
+        Rule("no_optimum_on_any_population", key, DIFFERENCE, _fails(summary, example))
+        for key, summary, example in (
+            (
+                "reference_limit",
+                "there is no optimum, and what comes near the infimum does not tend to π_ref",
+                _to_the_vertex("π_ref"),
+            ),
+            (
+                "strong_interpolation",
+                "there is no optimum, and what comes near the infimum does not tend to π*",
+                _to_the_vertex("π*"),
+            ),
+            (
+                "weak_interpolation",
+                "there is no optimum, and what comes near the infimum need not tend to the mode of π*",
+                _past_the_mode,
+            ),
+            ("uniqueness", "all policies are minimisers where all win as often as they lose, else none", _constant),
+            ("conservation", "masses are left open where all win as often as they lose", _constant),
+        )
+    ),
+)
+"""First of all rules, as what has no optimum has nothing to ask of it."""

@@ -1,0 +1,149 @@
+"""Terms at one datum, with what they make of lambda."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...losses.data import RESPONSE_DATA, Data, Datum
+from ...losses.psi import Psi
+from ...losses.statistics import Atom
+from ...losses.terms import Sum, Term
+from .in_lambda import InLambda, of_lambda
+
+
+class CannotTell(Exception):
+    """A formula does with lambda, or with data, what cannot be followed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """weight psi(sum_k c_k atom_k - offset): a term at one datum.
+
+    psi has numbers for parameters; ``moving`` where they depend on lambda. Of a psi that is no function of lambda's
+    quotients nothing is made.
+    """
+
+    psi: Psi
+    weight: InLambda
+    coefficients: tuple[tuple[InLambda, Atom], ...]
+    offset: InLambda
+    moving: tuple[tuple[str, InLambda], ...] = ()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it does not depend on lambda."""
+        used = (self.weight, self.offset, *(c for c, _ in self.coefficients))
+        return not self.moving and all(x.constant is not None for x in used)
+
+    @property
+    def is_bounded_below(self) -> bool:
+        """Whether it is, over all policies, for a part that does not depend on lambda."""
+        weight = self.weight.constant
+        if not self.is_fixed or weight is None or weight < 0:
+            return False
+        if weight == 0 or (self.psi.lower_bound is not None and bool(np.all(np.isfinite(self.psi.lower_bound)))):
+            return True
+        # log pi <= 0: a psi that never increases of c log pi, c >= 0, is at least its value at 0
+        own = all(atom.plain and not atom.relative and c.sign > 0 for c, atom in self.coefficients)
+        return self.psi.decreasing and own
+
+    @property
+    def at_1(self) -> Part:
+        """The same at lambda = 1."""
+        psi = dataclasses.replace(self.psi, **{name: float(at_1(x)) for name, x in self.moving})
+        coefficients = tuple((of_lambda(at_1(c)), atom) for c, atom in self.coefficients)
+        return Part(psi, of_lambda(at_1(self.weight)), coefficients, of_lambda(at_1(self.offset)))
+
+
+def at_1(x: InLambda) -> float:
+    """Its value at lambda = 1."""
+    return float(sum(x.top) / sum(x.bottom))
+
+
+def at_gap(gap: float, reward: float = 0.0, reference: tuple[float, float] = (-1.0, -1.0)) -> Datum:
+    """A pair of responses of one token, whose winner has a reward of so much more than its loser."""
+    datum: Datum = dict.fromkeys(RESPONSE_DATA, 1.0) | {"reward_w": reward + gap, "reward_l": reward}
+    return {**datum, "ref_logp_w": reference[0], "ref_logp_l": reference[1]}
+
+
+def probes() -> list[Datum]:
+    """Data that parameters of terms are looked at on: rewards in both orders, and log-probabilities under pi_ref."""
+    rng = np.random.default_rng(0)
+    gaps = (0.3, -0.3, 1.0, -1.0, 4.0, -4.0, 0.0)
+    return [at_gap(gap, rng.normal(), tuple((-rng.exponential(1.0, 2)).tolist())) for gap in gaps]
+
+
+def parts_of(terms: Sum, data: Sequence[Datum] | None = None) -> list[list[Part]]:
+    """The terms at each of these data; by default at the `probes`, at one of them where they read no data.
+
+    Raises:
+        CannotTell: they do with lambda, or read, what cannot be followed.
+    """
+    reads = frozenset().union(*(_data_read(term) for term in terms))
+    looked = probes() if data is None else list(data)
+    if not reads <= set(looked[0]):
+        raise CannotTell
+    try:
+        return [[_part(term, datum) for term in terms] for datum in (looked if reads or data else looked[:1])]
+    except CannotTell:
+        raise
+    except Exception as error:  # functions of somebody else's may raise anything
+        raise CannotTell from error
+
+
+def _data_read(term: Term) -> frozenset[str]:
+    """What its parameters read of a datum, beside what its atoms do."""
+    values = (term.weight, term.statistic.scale, term.statistic.centre, term.statistic.offset)
+    return frozenset(term.psi.reads).union(*(x.reads for x in values if isinstance(x, Data)))
+
+
+def _part(term: Term, datum: Datum) -> Part:
+    statistic = term.statistic
+    weight, scale, centre, offset = (
+        of_lambda(_evaluated(x, datum)) for x in (term.weight, statistic.scale, statistic.centre, statistic.offset)
+    )
+    psi, moving = _psi(term.psi, datum)
+    coefficients = tuple((scale * of_lambda(c), atom) for c, atom in statistic.parts)
+    return Part(psi, weight, coefficients, scale * centre + offset, moving)
+
+
+def _evaluated(value: Any, datum: Datum) -> Any:
+    """Data at a datum of single numbers, or of arrays of one, where a function wants arrays; others as they are."""
+    if not isinstance(value, Data):
+        return value
+    try:
+        return value({name: np.float64(x) for name, x in datum.items()})
+    except Exception:
+        found = value({name: np.array([x]) for name, x in datum.items()})
+        return float(np.asarray(found, dtype=np.float64)[0])
+
+
+def _psi(psi: Psi, datum: Datum) -> tuple[Psi, tuple[tuple[str, InLambda], ...]]:
+    """The psi with numbers for parameters (at lambda = 1 where they move with it), and those that move."""
+    moving: list[tuple[str, InLambda]] = []
+    numbers: dict[str, float] = {}
+    for field in dataclasses.fields(psi):
+        value = _evaluated(getattr(psi, field.name), datum)
+        if isinstance(value, InLambda):
+            constant = value.constant
+            numbers[field.name] = at_1(value) if constant is None else constant
+            moving += [] if constant is not None else [(field.name, value)]
+        elif isinstance(getattr(psi, field.name), Data):
+            numbers[field.name] = float(value)
+    bound = dataclasses.replace(psi, **numbers) if numbers else psi
+    if not _is_numeric(bound.value):
+        raise CannotTell
+    return bound, tuple(moving)
+
+
+def _is_numeric(function: Callable[[Any], Any]) -> bool:
+    """Whether numbers come out where numbers go in: a function that holds lambda in itself raises, or gives others."""
+    margins = np.array([-3.0, -0.4, 0.0, 0.7, 5.0])
+    with np.errstate(all="ignore"):
+        found = function(margins)
+    return isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.shape == margins.shape

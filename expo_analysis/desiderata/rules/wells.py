@@ -1,0 +1,141 @@
+"""Two responses, two minimisers: where the lowest of two wells changes as pi* moves. See `uniqueness` for the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ...losses import PairObjective
+from ...optima import solve
+from ..subject import Subject
+from ..verdict import Counterexample
+from .examples import equal
+
+REFERENCES = (0.3, 0.02, 0.1, 0.004)
+"""pi_ref of the first response."""
+LAMS = (1.0, 0.3, 0.1, 3.0, 7.0)
+CHANCES = np.linspace(0.02, 0.98, 49)
+"""pi* of the first response."""
+POINTS = 40.0 * np.linspace(-1.0, 1.0, 1601) ** 3
+"""log pi_0/pi_1, less that of the reference."""
+TINY = 1e-9
+STEP = 2e-3
+MOST = 4
+"""Ties that are looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The risk of two responses as a function of t = log pi_0/pi_1 and p = pi*_0."""
+
+    subject: Subject
+    reference: float
+    lam: float
+
+    def bandit(self, p: float) -> Bandit:
+        return Bandit([self.reference, 1 - self.reference], [p, 1 - p])
+
+    def at(self, p: float, t: Floats) -> Floats:
+        """(T,)."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.subject.value(self.bandit(p), self.lam, log_policies(t)))
+
+    def table(self, t: Floats) -> Floats:
+        """(T, chances)."""
+        count = len(CHANCES)
+        many = Bandit(
+            np.tile([self.reference, 1 - self.reference], (count, 1)), np.stack([CHANCES, 1 - CHANCES], axis=1)
+        )
+        with np.errstate(all="ignore"):
+            return np.asarray(self.subject.value(many, self.lam, log_policies(t)[:, None]))
+
+    def lowest(self, p: float, low: float, high: float) -> tuple[float, float]:
+        """The minimum in (low, high), and where it is."""
+        found = minimize_scalar(
+            lambda t: float(self.at(p, np.array([t]))[0]),
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": 1e-12},
+        )
+        return float(found.fun), float(found.x)
+
+
+def log_policies(t: Floats) -> Floats:
+    """(T, 2)."""
+    return np.stack([-np.logaddexp(0.0, -t), -np.logaddexp(0.0, t)], axis=1)
+
+
+def two_wells(subject: Subject) -> Counterexample | None:
+    """A population of two responses with two minimisers, proven; None where none was found."""
+    if not isinstance(subject.objective, PairObjective) or subject.objective.data:
+        return None  # what reads rewards reads pi* too, and its risk is not affine in it
+    tried = 0
+    for lam in LAMS:
+        for reference in REFERENCES:
+            problem = _Problem(subject, reference, lam)
+            for suspect in _jumps(problem):
+                example = _tie(problem, *suspect)
+                if example is not None or (tried := tried + 1) == MOST:
+                    return example
+    return None
+
+
+def _jumps(problem: _Problem) -> Iterator[tuple[Floats, list[int], int, float, float]]:
+    """Where the lowest point jumps across a ridge from one pi* to the next, as arguments of `_tie`."""
+    t = np.log(problem.reference / (1 - problem.reference)) + POINTS / min(problem.lam, 1.0) ** 0.5
+    values = problem.table(t)
+    if not np.isfinite(values).all():
+        return
+    best = np.argmin(values, axis=0)
+    inner = (best > 0) & (best < len(t) - 1)
+    jumps = np.flatnonzero((np.abs(np.diff(best)) > 20) & inner[1:] & inner[:-1])
+    for k in jumps.tolist():
+        ends = sorted((int(best[k]), int(best[k + 1])))
+        ridge = ends[0] + int(np.argmax(values[ends[0] : ends[1] + 1, k : k + 2].min(axis=1)))
+        if ends[0] < ridge < ends[1]:
+            yield t, ends, ridge, float(CHANCES[k]), float(CHANCES[k + 1])
+
+
+def _tie(problem: _Problem, t: Floats, ends: list[int], ridge: int, first: float, last: float) -> Counterexample | None:
+    barrier, (left, right) = float(t[ridge]), (float(t[max(ends[0] - 40, 0)]), float(t[min(ends[1] + 40, len(t) - 1)]))
+
+    def gap(p: float) -> float:
+        return problem.lowest(p, left, barrier)[0] - problem.lowest(p, barrier, right)[0]
+
+    if gap(first) * gap(last) >= 0:
+        return None
+    p = float(brentq(gap, first, last, xtol=1e-16, rtol=1e-15))
+    (value, one), (other_value, other) = problem.lowest(p, left, barrier), problem.lowest(p, barrier, right)
+    if not _proven(problem, p, one, other, barrier):
+        return None
+    policies, grid = np.exp(log_policies(np.array([one, other]))), np.exp(log_policies(t[::8]))
+    statement = (
+        f"two responses with π* = ({p:.6g}, {1 - p:.6g}), π_ref = ({problem.reference:g}, {1 - problem.reference:g}) have "
+        f"two minimisers, π_1 = {policies[0, 0]:.6g} and {policies[1, 0]:.6g}, with the value {value:.12g}"
+    )
+    kept = grid[(grid > 0).all(axis=1)]
+    return equal(problem.subject, problem.bandit(p), problem.lam, policies, kept, statement)
+
+
+def _proven(problem: _Problem, p: float, one: float, other: float, barrier: float) -> bool:
+    """Whether just before and after p there is one minimiser, on different sides of a barrier that stays."""
+    sides, above = [], []
+    far = np.array([-1e6, barrier, 1e6])
+    objective = problem.subject.at(problem.lam)
+    for near in (p - STEP, p + STEP):
+        try:
+            found = solve(objective, problem.bandit(near), features=[[1.0], [0.0]])
+        except Exception:  # a loss of somebody's, of which nothing can be enclosed
+            return False
+        assert found.weights is not None and found.weight_bounds is not None
+        at, bound = found.weights[0] + np.log(problem.reference / (1 - problem.reference)), found.weight_bounds[0]
+        if found.status != "optimal" or not bound < 0.01 * abs(other - one) or abs(at - barrier) < 2 * bound:
+            return False
+        sides.append(at < barrier)
+        above.append((problem.at(near, far) - problem.at(near, np.array([one])) > TINY).all())
+    return sides[0] != sides[1] and all(above)
