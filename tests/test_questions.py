@@ -493,6 +493,14 @@ class Bare(ea.PairObjective):
         return -ea.numerics.log_sigmoid(self.lam * hbar)
 
 
+def test_what_is_true_at_one_lambda_need_not_be_at_another():
+    """DPO at the lambda at which it is looked at first, and turned over from lambda = 2 on."""
+    turning = own(lambda lam: (2.0 - lam) * ea.terms.Logistic()(lam * ea.terms.hbar))
+    assert turning.facts.convex and turning.facts.closed_form
+    for key in ("local_minima", "pair_dependence", "calibration", "gradient_weight"):
+        assert verdict(key, turning).rule == "", key
+
+
 def test_a_bare_formula_gets_answers_too():
     """What needs no proven optimum is decided, and nothing that is said is wrong."""
     found = {key: verdict(key, Bare(1.0)) for key in ("restricted_improvement", "gradient_weight", "calibration")}
