@@ -29,6 +29,7 @@ from expo_analysis.desiderata.questions.conditioning import condition
 from expo_analysis.desiderata.questions.curvature import Expansion, Local
 from expo_analysis.desiderata.questions.flow import flow
 from expo_analysis.desiderata.questions.restricted_improvement import EXAMPLE, FEATURE, Classes
+from expo_analysis.desiderata.rules.asked import weighted_slope_convex
 from expo_analysis.desiderata.subject import Subject
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Verdict
 
@@ -263,6 +264,10 @@ def test_the_edge_of_displacement(divergence, alpha, falls):
         [displacement.fallen(bandit, subject(loss).optima(bandit, [lam]).log_policies[0]) for lam in (0.1, 1.0)]
     )
     assert (lost.max() > 0.05) if falls else (lost.max() < 1e-6)
+    assert weighted_slope_convex(loss.regulariser) is not falls
+    u = np.exp(np.linspace(-6, 3, 400))
+    slope = np.gradient(u * loss.regulariser.mu(np.log(u)), u)
+    assert bool((np.diff(slope)[1:-1] >= -1e-6).all()) is not falls
 
 
 # --------------------------------------------------------------------------------------------------------- local minima
