@@ -27,8 +27,7 @@ import torch
 from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...divergences import DIVERGENCES
-from ...losses import Objective, PairObjective, RewardObjective
-from ...losses import psi
+from ...losses import Objective, PairObjective, RewardObjective, psi
 from ...losses.data import evaluate
 from ...losses.responses import at_ends, edges_of, response_data, reward_of
 from ...losses.terms import bound
@@ -220,7 +219,9 @@ class _Bounded:
             found = self._jet(boxes)
         shape = (boxes.n - 1, boxes.size)
         slope = (np.zeros(shape), np.zeros(shape)) if found.slope is None else found.slope
-        value, bounds = (tuple(np.broadcast_to(x, s) for x in pair) for pair, s in ((found.value, shape[1:]), (slope, shape)))
+        value, bounds = (
+            tuple(np.broadcast_to(x, s) for x in pair) for pair, s in ((found.value, shape[1:]), (slope, shape))
+        )
         return (value[0], value[1]), (bounds[0], bounds[1])
 
     def _jet(self, boxes: Boxes) -> Jet:
@@ -257,7 +258,9 @@ class _Bounded:
         if tuple(np.broadcast_shapes(losses.shape, (len(self.winner), 1)))[0] != len(self.winner):
             raise Unknown("a loss that is not one number per pair")
         found = added(lift(losses) * Jet.constant(self.weight[:, None]))
-        least = self._stated(dict(zip(("logp_w", "logp_l", "ref_logp_w", "ref_logp_l", *self.objective.data), given, strict=True)))
+        least = self._stated(
+            dict(zip(("logp_w", "logp_l", "ref_logp_w", "ref_logp_l", *self.objective.data), given, strict=True))
+        )
         return found if least is None else Jet((np.fmax(found.value[0], least), found.value[1]), found.slope)
 
     def _stated(self, datum: dict[str, Any]) -> Floats | None:
@@ -328,6 +331,4 @@ def _halved(boxes: Boxes, turn: Indices) -> tuple[Boxes, Indices]:
 
 
 def _joined(a: Boxes, b: Boxes) -> Boxes:
-    return Boxes(
-        *(np.concatenate(pair, axis=1) for pair in ((a.low, b.low), (a.high, b.high), (a.order, b.order)))
-    )
+    return Boxes(*(np.concatenate(pair, axis=1) for pair in ((a.low, b.low), (a.high, b.high), (a.order, b.order))))

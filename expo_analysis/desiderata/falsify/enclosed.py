@@ -111,7 +111,9 @@ def _called(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = args[1] if plain == "new_tensor" else args[0]
         return value if isinstance(value, Enclosed) else torch.as_tensor(value, dtype=torch.float64)
     known = FUNCTIONS.get(plain)
-    if known is None or any(not (name in PASSED and value == PASSED[name]) for name, value in kwargs.items() if name not in NAMED):
+    if known is None or any(
+        not (name in PASSED and value == PASSED[name]) for name, value in kwargs.items() if name not in NAMED
+    ):
         raise Unknown(f"{name}{f' with {sorted(kwargs)}' if kwargs else ''}")
     named = {name: value for name, value in kwargs.items() if name in NAMED}
     return known(*args, **named)
@@ -250,7 +252,14 @@ def _meet(apart: Jet, margin: Jet) -> bool:
     if a is None or b is None:
         return False
     pairs = ((a.steps, b.steps), (a.of_log, b.of_log), *zip(a.constant, b.constant, strict=True))
-    return any(all(np.shape(x) == np.shape(y) and np.allclose(x, k * y, rtol=0, atol=1e-300 + 4 * intervals.ARITHMETIC * np.abs(y)) for x, y in pairs) for k in (1.0, -1.0, 2.0, -2.0))
+    return any(
+        all(
+            np.shape(x) == np.shape(y)
+            and np.allclose(x, k * y, rtol=0, atol=1e-300 + 4 * intervals.ARITHMETIC * np.abs(y))
+            for x, y in pairs
+        )
+        for k in (1.0, -1.0, 2.0, -2.0)
+    )
 
 
 def _condition(x: Any) -> Condition:

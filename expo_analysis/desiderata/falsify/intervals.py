@@ -36,7 +36,9 @@ def outward(low: Floats, high: Floats, by: float = ARITHMETIC) -> Bounds:
     """Bounds moved apart by more than rounding can have moved them; what is not known is infinite."""
     low = low - (by * np.abs(low) + SMALLEST)
     high = high + (by * np.abs(high) + SMALLEST)
-    return np.fmin(np.where(np.isnan(low), -np.inf, low), LARGEST), np.fmax(np.where(np.isnan(high), np.inf, high), -LARGEST)
+    return np.fmin(np.where(np.isnan(low), -np.inf, low), LARGEST), np.fmax(
+        np.where(np.isnan(high), np.inf, high), -LARGEST
+    )
 
 
 def plus(a: Bounds, b: Bounds) -> Bounds:
@@ -227,9 +229,7 @@ class Jet:
             if b is None:
                 moved = plus(a.constant, other.value)
                 return Jet.linear_in(Linear(a.boxes, *_like(moved[0], a.steps, a.of_log), moved))
-            return Jet.linear_in(
-                Linear(a.boxes, a.steps + b.steps, a.of_log + b.of_log, plus(a.constant, b.constant))
-            )
+            return Jet.linear_in(Linear(a.boxes, a.steps + b.steps, a.of_log + b.of_log, plus(a.constant, b.constant)))
         if other.linear is not None and self.slope is None:
             return other + self
         slopes = [x.slope for x in (self, other) if x.slope is not None]
@@ -397,7 +397,9 @@ def absolute(x: Jet) -> Jet:
     """|x|; at its kink the slope may be anything from -1 to 1."""
     low, high = x.value
     value = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
-    return x.through((value, np.maximum(np.abs(low), np.abs(high))), (np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0)))
+    return x.through(
+        (value, np.maximum(np.abs(low), np.abs(high))), (np.where(low >= 0, 1.0, -1.0), np.where(high <= 0, -1.0, 1.0))
+    )
 
 
 def larger(x: Jet, y: Jet) -> Jet:

@@ -144,10 +144,14 @@ class SingleScores:
         return np.asarray(np.exp(share[np.argmin([self._value(x) for x in share])]))
 
     def _value(self, x: Floats) -> float:
-        return float(sum(t.weight * np.asarray(t.psi.value(np.asarray([t.slope @ x + t.at_zero]))).sum() for t in self.terms))
+        return float(
+            sum(t.weight * np.asarray(t.psi.value(np.asarray([t.slope @ x + t.at_zero]))).sum() for t in self.terms)
+        )
 
     def _gradient(self, x: Floats) -> Floats:
-        slopes = (t.weight * t.psi.derivatives(np.asarray([t.slope @ x + t.at_zero]))[0][0] * t.slope for t in self.terms)
+        slopes = (
+            t.weight * t.psi.derivatives(np.asarray([t.slope @ x + t.at_zero]))[0][0] * t.slope for t in self.terms
+        )
         return np.asarray(sum(slopes, start=np.zeros(2)))
 
 
@@ -173,4 +177,3 @@ def _halves(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     first, second = high.copy(), low.copy()
     first[row, side] = second[row, side] = middle[row, side]
     return np.concatenate([low, second]), np.concatenate([first, high])
-

@@ -46,7 +46,5 @@ RULES = (
         "Of one parameter, a convex pair loss rises beyond its best fit, and an f-divergence beyond π_ref.",
         _between,
     ),
-    Rule(
-        "it_is_rlhf", "constraint_robustness", "RLHF's optimum is what others are compared with.", _rlhf
-    ),
+    Rule("it_is_rlhf", "constraint_robustness", "RLHF's optimum is what others are compared with.", _rlhf),
 )

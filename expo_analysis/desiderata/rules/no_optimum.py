@@ -1,4 +1,4 @@
-r"""Losses without an optimum to speak of: those of a batch, and those that every population sends to the boundary. [ours]
+r"""Losses without an optimum to speak of: those of a batch, and those that populations send to the boundary. [ours]
 
 **Not a risk.** A loss that couples the pairs of a batch (AOT) has no value for a single pair, hence no risk over
 weighted pairs and no optimum: no question about optima applies.
@@ -21,13 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from ...bandit import Bandit
 from ...losses import PairObjective
 from ..subject import Subject
-from ..verdict import DESIDERATA, FAILS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
+from ..verdict import DESIDERATA, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 from .examples import falling, program, risks, tied
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, refuted
 
 NO_RISK = "its loss couples the pairs of a batch: it has no risk over single pairs, and no optimum"
 NO_OPTIMUM = "it has no optimum: from every policy with positive probabilities mass can be moved to lower the risk"
@@ -44,9 +43,7 @@ def couples_pairs(objective: object) -> bool:
 
 def no_risk(asked: tuple[str, ...]) -> dict[str, Verdict]:
     """The verdicts on a loss of batches."""
-    return {
-        key: Verdict(key, NOT_APPLICABLE, NO_RISK, NOT_A_RISK, basis=PROVEN, rule="not_a_risk") for key in asked
-    }
+    return {key: Verdict(key, NOT_APPLICABLE, NO_RISK, NOT_A_RISK, basis=PROVEN, rule="not_a_risk") for key in asked}
 
 
 NOT_A_RISK = "A loss that couples the pairs of a batch is no sum over pairs."
@@ -68,14 +65,12 @@ def _no_optimum(known: Known) -> Conclusion | None:
     return Conclusion(NOT_APPLICABLE, NO_OPTIMUM) if _difference(known) else None
 
 
-def _fails(
-    summary: str, example: Callable[[Subject], Counterexample | None]
-) -> Callable[[Known], Conclusion | None]:
+def _fails(summary: str, example: Callable[[Subject], Counterexample | None]) -> Callable[[Known], Conclusion | None]:
     def conclude(known: Known) -> Conclusion | None:
         if not _difference(known):
             return None
         found = example(known.subject)
-        return found and Conclusion(FAILS, summary, found, settled=True)
+        return refuted(summary, found)
 
     return conclude
 
@@ -125,9 +120,7 @@ def _past_the_mode(subject: Subject) -> Counterexample | None:
 
 
 def _constant(subject: Subject) -> Counterexample | None:
-    return tied(
-        subject, "where responses win as often as they lose all policies have one value, whatever their masses"
-    )
+    return tied(subject, "where responses win as often as they lose all policies have one value, whatever their masses")
 
 
 RULES = (
@@ -160,4 +153,3 @@ RULES = (
     ),
 )
 """First of all rules, as what has no optimum has nothing to ask of it."""
-
