@@ -194,9 +194,13 @@ def by_gap(objective, bandit, gap, reach):
     theta = np.stack([np.zeros(301**2), *(x.reshape(-1) for x in np.meshgrid(axis, axis))], axis=1)
     far = np.diff(np.sort(theta, axis=1), axis=1).max(axis=1) > gap
     values = value(objective, bandit, log_softmax(theta, axis=1))
+
+    def inside(t):
+        held = np.diff(np.sort(np.r_[0.0, t])).max() <= gap
+        return float(value(objective, bandit, log_softmax(np.r_[0.0, t]))) if held else np.inf
+
     start = theta[~far][values[~far].argmin(), 1:]
-    found = minimize(lambda t: float(value(objective, bandit, log_softmax(np.r_[0.0, t]))), start, method="Nelder-Mead")
-    return min(found.fun, values[~far].min()), values[far].min()
+    return minimize(inside, start, method="Nelder-Mead").fun, values[far].min()
 
 
 def test_gaps_close_and_without_wells_they_do_not():
