@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import site
 import sys
+import sysconfig
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,8 @@ _FILES: dict[str, Path] = {}
 def load_file(path: str | Path) -> ModuleType:
     """The file as a module; what stands beside it can be imported by it, as if it had been run by python.
 
+    A file of a package (its folder has an ``__init__.py``) can import what is beside it by a dot, too.
+
     Raises:
         ValueError: naming the file, the line if it is known, and what is wrong.
 
@@ -24,7 +28,8 @@ def load_file(path: str | Path) -> ModuleType:
     path = Path(path)
     where = path.resolve()
     # a name that no module of another origin has: the file may be called numpy.py, or my-loss.py
-    name = f"{path.stem}_{sha256(str(where).encode()).hexdigest()[:8]}"
+    root, package = _package_of(where)
+    name = f"{package}{path.stem}_{sha256(str(where).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
@@ -35,8 +40,7 @@ def load_file(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses look their module up
     _FILES[name] = where
-    if str(where.parent) not in sys.path:
-        sys.path.append(str(where.parent))
+    sys.path += [folder for folder in dict.fromkeys(map(str, (where.parent, root))) if folder not in sys.path]
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -47,25 +51,46 @@ def load_file(path: str | Path) -> ModuleType:
     return module
 
 
-def import_lines(module: str, name: str) -> list[str]:
+def _package_of(file: Path) -> tuple[Path, str]:
+    """The folder that the file's package is imported from, and the package's name with a dot; empty for none."""
+    parts: list[str] = []
+    root = file.parent
+    while root.name.isidentifier() and (root / "__init__.py").is_file():
+        root, parts = root.parent, [root.name, *parts]
+    return root, "".join(f"{part}." for part in parts)
+
+
+def own_modules() -> list[str]:
+    """The names of the modules that own files were loaded as."""
+    return list(_FILES)
+
+
+def import_lines(module: str, name: str) -> list[str] | None:
     """Python that imports a name of a module in a fresh interpreter, whatever folder that runs in.
 
-    A module of an own file is loaded by its path. One that stands beside such a file is found once its folder is on
-    the path. What was defined in a script, a notebook or a function has no place to be imported from: a comment asks
-    for it.
+    A module of an own file is loaded by its path. Any other is imported, once the folder that it was found in is on the
+    path, where that is none of the folders for installed packages. None: the module is a script or a notebook, from
+    which nothing can be imported, or has no such name.
     """
     if module in _FILES:
         return [
             "from expo_analysis.own_file import load_file",
             f"{name} = load_file({str(_FILES[module])!r}).{name}",
         ]
-    if module == "__main__" or not hasattr(sys.modules.get(module), name):
-        return [f"{name} = ...  # put {name} here: it was defined in a script, a notebook or a function"]
+    if module in ("__main__", "__mp_main__") or not hasattr(sys.modules.get(module), name):
+        return None
     line = f"from {module} import {name}"
-    folder = _folder_of(module.split(".")[0])
-    if folder in {path.parent for path in _FILES.values()}:
-        return ["import sys", f"sys.path.append({str(folder)!r})", line]
-    return [line]
+    top = module.split(".")[0]
+    folder = None if top == __name__.split(".")[0] else _folder_of(top)
+    if folder is None or any(folder.is_relative_to(installed) for installed in _installed()):
+        return [line]
+    return ["import sys", f"sys.path.append({str(folder)!r})", line]
+
+
+def _installed() -> list[Path]:
+    """The folders that every interpreter of this environment imports from."""
+    found = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return [Path(path).resolve() for path in (*found, site.getusersitepackages())]
 
 
 def _folder_of(module: str) -> Path | None:

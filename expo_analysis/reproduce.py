@@ -14,8 +14,7 @@ import pandas as pd
 from . import language_models, plots
 from ._files import made, replace
 from ._progress import Progress, fraction_to, part, silent
-from .desiderata.report.wording import MEANINGS, SIGNS
-from .desiderata.verdict import DESIDERATA
+from .card_files import read_report_card, report_card, write_report_card
 from .plots.style import LOOKS, losses_in
 from .results import Result, write_result
 from .simulations import SIMULATIONS, run_all
@@ -163,23 +162,6 @@ def _markdown_table(agreement: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _report_card(table: pd.DataFrame) -> Result:
-    verdicts = table["verdict"].value_counts()
-    counts = ", ".join(f"{verdicts.get(decision, 0)} {SIGNS[decision]} {decision}" for decision in SIGNS)
-    return Result(
-        "Report card",
-        {REPORT_CARD: table},
-        (
-            f"""{table["loss"].nunique()} losses, judged on {table["desideratum"].nunique()} desiderata by
-            `expo-analysis audit --all --figure figures` **[ours]**: {counts}. The CSV has each verdict's reason in a
-            sentence; `expo-analysis audit LOSS` shows under which conditions it was found, the evidence, and a
-            counterexample with code for what fails.""",
-            "\n".join(f"- {SIGNS[decision]} {decision}: {meaning}" for decision, meaning in MEANINGS.items()),
-        ),
-        plots.report_table(table),
-    )
-
-
 RESULTS: dict[str, Callable[[], Result]] = {
     "interpolation": _interpolation,
     "simplex": _simplex,
@@ -203,11 +185,6 @@ exact optima, without any training; every picture stands beside a CSV file of th
 
 EXACT_SHARE = 0.1
 """Of the time that everything takes, about what exact results need."""
-
-REPORT_CARD = "report_card"
-"""File name of the losses' verdicts, which only an audit can make."""
-
-REPORT_COLUMNS = ["loss", "desideratum", "verdict", "summary"]
 
 
 def reproduce(directory: Path, progress: Progress = silent, *, full: bool = False) -> list[Path]:
@@ -252,42 +229,7 @@ def reproduce(directory: Path, progress: Progress = silent, *, full: bool = Fals
         for result in language_models.show(learned):
             show(result)
     if card is not None:
-        show(_report_card(card))
+        show(report_card(card))
     written.append(replace(directory / "README.md", ("\n\n".join([PREAMBLE, *sections]) + "\n").encode()))
     progress(1.0, what="done")
     return written
-
-
-def write_report_card(frame: pd.DataFrame, directory: Path) -> list[Path]:
-    """Write report_card.csv, .png and .pdf, for `reproduce` to show; the same verdicts give the same bytes.
-
-    Args:
-        frame: that of `ReportCards.to_frame`.
-        directory: made if it does not exist.
-
-    Returns:
-        The files written.
-    """
-    return write_result(made(directory), _report_card(frame[REPORT_COLUMNS]))
-
-
-def read_report_card(directory: Path) -> pd.DataFrame | None:
-    """The table that `write_report_card` wrote, None where there is none.
-
-    Raises:
-        ValueError: the file is something else.
-    """
-    path = Path(directory) / f"{REPORT_CARD}.csv"
-    if not path.is_file():
-        return None
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' own errors are among them
-        raise ValueError(f"{path}: not a table: {error}") from None
-    if list(table) != REPORT_COLUMNS or table.empty:
-        raise ValueError(f"{path}: must have the columns {', '.join(REPORT_COLUMNS)} and a row per verdict")
-    for column, known in (("verdict", set(SIGNS)), ("desideratum", set(DESIDERATA))):
-        unknown = set(table[column]) - known
-        if unknown:
-            raise ValueError(f"{path}: unknown {column} {sorted(unknown)[0]!r}")
-    return table

@@ -24,7 +24,7 @@ LAYERS = (
     {"desiderata"},
     {"plots"},
     {"results"},
-    {"simulations", "language_models"},
+    {"simulations", "language_models", "card_files"},
     {"reproduce"},
     {"cli"},
     {"__main__"},

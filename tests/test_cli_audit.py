@@ -16,13 +16,15 @@ from typer.testing import CliRunner
 
 import expo_analysis as ea
 from expo_analysis.cli import app
-from expo_analysis.cli.card_table import HEADS, WIDTH
+from expo_analysis.cli.card_table import WIDTH
 from expo_analysis.cli.parsing import audited
+from expo_analysis.desiderata.report.layout import grouped
 from expo_analysis.desiderata.report.report_card import ReportCards
+from expo_analysis.desiderata.report.wording import ORDINARY, decided, legend, mark
 from expo_analysis.desiderata.verdict import DESIDERATA, FAILS
 from expo_analysis.own_loss import make_loss
 
-from .cards import CODE, FAILED, HOSTILE, broken, card
+from .cards import CODE, FAILED, HOSTILE, broken, card, many, more_desiderata
 from .test_cli import ROOT, examples, fails, invoke
 
 MINE = """\
@@ -82,6 +84,8 @@ class Call:
     objectives: dict[str, Any]
     workers: int
     effort: float
+    seed: int = 0
+    only: set[str] | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +93,8 @@ def calls(monkeypatch):
     """Audits that were asked for; each gives made-up cards and reports progress."""
     made = []
 
-    def audit_many(objectives, *, workers=2, progress, effort=1.0):
-        made.append(Call(dict(objectives), workers, effort))
+    def audit_many(objectives, *, workers=2, progress, effort=1.0, seed=0, only=None):
+        made.append(Call(dict(objectives), workers, effort, seed, only))
         for name in objectives:
             progress(0.5, what="hunting [counterexamples]", task=name)
         return ReportCards(
@@ -117,7 +121,8 @@ def audit_document(*arguments):
 
 def test_json_is_one_document_of_the_promised_shape():
     given = audit_document("expo", "dpo")
-    assert set(given) == {"losses", "remarks"}
+    assert set(given) == {"losses", "remarks", "made"}
+    assert given["made"]["dpo"]["call"] == "expo-analysis audit expo dpo"
     assert list(given["losses"]) == ["expo", "dpo"]
     for name, verdicts in given["losses"].items():
         assert list(verdicts) == list(DESIDERATA)
@@ -132,37 +137,69 @@ def test_progress_is_on_standard_error():
     assert "hunting" not in result.stdout
 
 
-def test_table_fits_and_has_one_sign_per_verdict():
+def table_of(text):
+    """The marks of every row of the table, by the loss's name, and the numbers over them."""
+    lines = text.splitlines()
+    [head] = [k for k, line in enumerate(lines) if line.split()[:1] == ["loss"]]
+    rows = {}
+    for line in lines[head + 1 : lines.index("", head)]:
+        rows[line.split()[0]] = line.split()[1:]
+    return lines[head].split()[1:], rows
+
+
+def test_table_fits_and_has_one_mark_per_verdict():
     result = invoke("audit", *FAILED)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    [head] = [line.split() for line in lines if line.split()[:1] == ["loss"]]
-    assert head == ["loss", *HEADS.values()]
-    for name in FAILED:
-        [row] = [line.split() for line in lines if re.match(rf" ?{name} .*[✓✗?] *$", line)]
-        assert [cell == "✗" for cell in row[1:]] == [key in FAILED[name] for key in DESIDERATA]
-        assert row[-1] == "?"
+    numbers, rows = table_of(result.stdout)
+    order = [key for keys in grouped().values() for key in keys]
+    assert numbers == [str(k) for k in range(1, len(DESIDERATA) + 1)]
+    assert list(rows) == ["expo", "regression_expo", "dpo"]  # the most that holds first
+    for name, marks in rows.items():
+        assert marks == [mark(card(name).verdicts[key]) for key in order]
     key = "\n".join(lines)
-    for desideratum, short in HEADS.items():
-        assert re.search(rf"(^|  ){short} +{re.escape(DESIDERATA[desideratum].title)}", key, flags=re.MULTILINE)
-    assert list(HEADS) == list(DESIDERATA)
+    for number, desideratum in zip(numbers, order, strict=True):
+        title = re.escape(DESIDERATA[desideratum].title)
+        assert re.search(rf"(^|  ) ?{number}  {title}  \({desideratum}\)", key, flags=re.MULTILINE)
+    for one, words in legend().items():
+        assert f"{one:>2}  {words}" in lines
+    assert ORDINARY in " ".join(result.stdout.split())
     sentences = [line for line in lines if re.match(rf"({'|'.join(FAILED)})  ", line)]
-    assert all(len(line.rstrip()) <= WIDTH for line in lines if line not in sentences)
-    assert len(sentences) == sum(map(len, FAILED.values()))
+    assert all(len(line.rstrip()) <= WIDTH for line in lines[:-1] if line not in sentences)  # the last has the command
+    assert len(sentences) == len(rows) + sum(map(len, FAILED.values()))  # the table's rows are among them
     for name, failed in FAILED.items():
         for desideratum in failed:
-            [line] = [line for line in sentences if line.startswith(f"{name}  {HEADS[desideratum]}  ")]
+            [line] = [line for line in sentences if line.startswith(f"{name}  {desideratum}  ")]
             assert line.endswith(f": {DESIDERATA[desideratum].title} < fails.")
+    assert any(line.startswith("dpo  preservation  0.31 TV on 90% of ordinary problems") for line in sentences)
+    assert lines[-1] == "Made by expo_analysis 0.1.0, 2026-01-31, effort 0.5, seed 3: expo-analysis audit " + " ".join(
+        FAILED
+    )
+
+
+def test_a_table_of_many_questions_fits_a_terminal(monkeypatch):
+    """Of as many as there will be; longer names are folded, and no mark is cut off."""
+    for key, desideratum in more_desiderata().items():
+        monkeypatch.setitem(DESIDERATA, key, desideratum)
+    monkeypatch.setattr("expo_analysis.desiderata.audit_many", lambda *_, **__: many(5))
+    text = invoke("audit", "expo", "dpo").stdout
+    numbers, rows = table_of(text)
+    assert numbers == [str(k) for k in range(1, len(DESIDERATA) + 1)]
+    order = [key for keys in grouped().values() for key in keys]
+    assert rows["dpo_variant_0"] == [mark(many(5)["dpo_variant_0"].verdicts[key]) for key in order]
+    assert all(len(line.rstrip()) <= WIDTH for line in text.splitlines()[:-1] if "On π*" not in line)
 
 
 def test_one_loss_is_shown_in_full_with_code_that_can_be_copied():
     text = invoke("audit", "dpo").stdout
-    for key, verdict in card("dpo").verdicts.items():
-        assert f"{DESIDERATA[key].title}: {verdict.decision}" in text
     flat = " ".join(text.split())
+    for key, verdict in card("dpo").verdicts.items():
+        assert f"{DESIDERATA[key].title}: {decided(verdict)}" in text
+        assert verdict.severity is None or f"How much: {verdict.severity}" in flat
     assert "Conditions: 240 random problems with n = 2 to 6 responses" in flat
     assert "largest error bound: 2.346e-13" in text
     assert text.count(CODE) == len(FAILED["dpo"])
+    assert "seed 3: expo-analysis audit dpo" in text
 
 
 def test_markup_in_names_is_text(monkeypatch):
@@ -170,7 +207,7 @@ def test_markup_in_names_is_text(monkeypatch):
         "expo_analysis.desiderata.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo"), card("expo")])
     )
     text = invoke("audit", "expo", "dpo").stdout
-    assert HOSTILE + "  SIC" in text
+    assert HOSTILE + "  strong_interpolation" in text
     monkeypatch.setattr("expo_analysis.desiderata.audit_many", lambda *_, **__: ReportCards([card(HOSTILE, "dpo")]))
     assert HOSTILE in invoke("audit", "dpo").stdout
 
@@ -179,7 +216,8 @@ def test_html_is_written_beside_the_table(tmp_path):
     file = tmp_path / "report.html"
     result = invoke("audit", "expo", "dpo", "--html", file)
     assert result.exit_code == 0 and "loss" in result.stdout
-    assert file.read_text(encoding="utf-8") == ReportCards([card("expo"), card("dpo")]).to_html()
+    shown = ReportCards([card("expo"), card("dpo")]).with_call("expo-analysis audit expo dpo")
+    assert file.read_text(encoding="utf-8") == shown.to_html()
     assert f"wrote {file}" in result.stderr
 
 
@@ -194,7 +232,8 @@ def test_figure_writes_table_and_pictures_that_are_the_same_every_time(tmp_path)
     assert set(written[0]) == {"report_card.csv", "report_card.png", "report_card.pdf"}
     assert written[0] == written[1]
     table = pd.read_csv(tmp_path / "b" / "report_card.csv")
-    assert list(table) == ["loss", "desideratum", "verdict", "summary"]
+    assert {"loss", "desideratum", "verdict", "basis", "severity_share", "summary", "version", "date"} <= set(table)
+    assert set(table["call"]) == {"expo-analysis audit expo dpo"}
     assert len(table) == 2 * len(DESIDERATA)
     assert set(table.loc[(table["loss"] == "dpo") & (table["verdict"] == FAILS), "desideratum"]) == FAILED["dpo"]
 
@@ -257,6 +296,9 @@ def test_options_effort_and_workers_reach_the_audit(calls):
         (["README.md"], "objective must be one of"),
         (["none.py"], "none.py must be followed by a colon and the name of a class"),
         (["none.py:Loss"], "none.py: No such file or directory"),
+        (["dpo", "--only", "preserves"], r"--only must name desiderata among reference_limit, .*; got 'preserves'"),
+        (["dpo", "--only", "existence,"], r"--only must name desiderata among .*; got ''$"),
+        (["dpo", "--require", "existance"], r"--require must .*; got 'existance'; did you mean 'existence'\?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_audited(calls, arguments, message):
@@ -268,6 +310,62 @@ def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_audited(calls,
 def test_too_few_workers_are_bad_usage(calls):
     result = invoke("audit", "dpo", "--workers", 0)
     assert (result.exit_code, result.stdout, calls) == (2, "", [])
+
+
+# ----------------------------------------------------------------------------------------------------- what is asked
+
+
+def test_only_and_seed_reach_the_audit(calls):
+    assert (
+        invoke("audit", "dpo", "--only", "existence, preservation", "--only", "improvement", "--seed", 7).exit_code == 0
+    )
+    assert (calls[0].only, calls[0].seed) == ({"preservation", "improvement", "existence"}, 7)
+    assert invoke("audit", "dpo", "--only", "existence", "--require", "uniqueness").exit_code == 1
+    assert calls[1].only == {"existence", "uniqueness"}  # what is required is judged too
+    invoke("audit", "dpo", "--require", "uniqueness")
+    assert calls[2].only is None  # all are
+
+
+@pytest.mark.parametrize(
+    ("losses", "required", "lacking"),
+    [
+        (["expo"], "preservation,existence", []),
+        (["expo", "dpo"], "preservation,first_step", ["dpo, preservation: fails: It fails on the paper's own bandit"]),
+        (["expo"], "consistency", ["expo, consistency: cannot tell: The solver proves no error bound"]),
+        (
+            ["regression_expo"],
+            "monotone_path",
+            ["regression_expo, monotone_path: not applicable: Its optimum"],
+        ),
+        (["dpo"], "existence,uniqueness", ["dpo, existence: fails", "dpo, uniqueness: fails"]),
+    ],
+)
+def test_what_is_required_must_hold(losses, required, lacking):
+    """For continuous integration: neither "not applicable" nor "cannot tell" will do, and JSON stays whole."""
+    result = invoke("audit", *losses, "--require", required, "--json")
+    assert result.exit_code == (1 if lacking else 0)
+    assert list(json.loads(result.stdout)["losses"]) == losses
+    told = [line for line in result.stderr.splitlines() if line.startswith("required, but not held: ")]
+    assert len(told) == len(lacking)
+    for line, expected in zip(told, lacking, strict=True):
+        assert line.startswith(f"required, but not held: {expected}")
+
+
+def test_a_required_loss_that_cannot_be_loaded_does_not_hold(folder):
+    assert invoke("audit", "expo", "broken.py:Mine", "--require", "existence").exit_code == 1
+
+
+def test_the_command_says_all_that_the_verdicts_depend_on_and_nothing_else(tmp_path):
+    """Files and workers are no part of it, so that the same verdicts give the same reports."""
+    result = invoke(
+        *("audit", "dpo", "--option", "label_smoothing=0.1", "--quick", "--seed", 3, "--only", "existence"),
+        *("--require", "existence", "--workers", 5, "--html", tmp_path / "x.html", "--json"),
+    )
+    call = json.loads(result.stdout)["made"]["dpo"]["call"]
+    settings = "--option label_smoothing=0.1 --effort 0.1 --seed 3 --only existence --require existence"
+    assert call == f"expo-analysis audit dpo {settings}"
+    made = json.loads(invoke("audit", "--all", "--json").stdout)["made"]["dpo"]["call"]
+    assert made == "expo-analysis audit --all"
 
 
 # ---------------------------------------------------------------------------------------------------------- own losses
@@ -379,5 +477,5 @@ def test_examples_in_the_help(calls, tmp_path):
                 arguments[arguments.index(option) + 1] = str(value)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
-    assert len(calls) == 4
+    assert len(calls) == 6
     assert (tmp_path / "report.html").is_file() and (tmp_path / "report_card.png").is_file()

@@ -70,7 +70,7 @@ def test_a_mutant_gets_the_other_verdict(key):
 
 def test_all_desiderata_have_judges_and_mutants():
     assert list(JUDGES) == list(DESIDERATA)
-    assert set(MUTANTS) | {"monotone_path", "consistency"} == set(JUDGES)
+    assert set(MUTANTS) | {"monotone_path", "consistency"} == set(list(JUDGES)[:12])  # others: test_questions.py
 
 
 @pytest.mark.slow
@@ -249,7 +249,9 @@ def test_code_of_functions():
     assert eval(expression, scope) == ea.QPO(2.0, psi=logistic_psi, mu=torch.log)
     expression, imports = written(ea.QPO(1.0, psi=lambda margin, lam: margin, mu=lambda u: u))
     assert compile(imports, "imports", "exec") and expression == "ea.QPO(lam, psi=psi, mu=mu)"
-    assert "psi = ...  # put the function of line" in imports and "mu = ...  # put" in imports
+    assert (
+        "# Put the definition of psi here: the function of line" in imports and "# Put the definition of mu" in imports
+    )
 
 
 @pytest.mark.parametrize("key", ["preservation", "reference_limit", "strong_interpolation"])

@@ -13,12 +13,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from expo_analysis import paper, plots
-from expo_analysis.desiderata.report.wording import SIGNS
-from expo_analysis.desiderata.verdict import DESIDERATA
-from expo_analysis.plots.report_table import COLOURS
+from expo_analysis.desiderata.report.layout import grouped, weight
+from expo_analysis.desiderata.report.wording import ORDINARY, SIGNS, WEIGHTS, shown_size
+from expo_analysis.desiderata.verdict import DESIDERATA, FAILS, HOLDS
+from expo_analysis.plots.report_table import COLOURS, COLUMN, FAILURES, STRIP
 from expo_analysis.plots.style import LOOKS, losses_in, render
 
-from .cards import HOSTILE, cards, many
+from .cards import HOSTILE, cards, many, more_desiderata
 
 LAMS = 10.0 ** np.arange(-5, 4)
 RESPONSES = ["y1", "y2", "y3"]
@@ -244,60 +245,139 @@ def test_convergence_draws_the_given_numbers_and_writes_the_given_slopes(figures
 
 
 def cells(figure):
-    """(x, y) of the middle, sign and colour of every cell."""
-    [axes] = figure.axes
-    signs = {text.get_position(): text.get_text() for text in axes.texts}
+    """By (x, y) of the middle: the cell's colour, the texts in it, colours of its disc and of the disc's edge."""
+    axes = figure.axes[0]
     boxes = {}
     for patch in axes.patches:
         middle = (patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2)
-        boxes[middle] = to_hex(patch.get_facecolor())
-    assert len(boxes) == len(axes.patches) and len(signs) == len(axes.texts)
-    assert set(boxes) == set(signs)
-    return {middle: (signs[middle], boxes[middle]) for middle in signs}
+        boxes[tuple(np.round(middle, 6))] = (to_hex(patch.get_facecolor()), [], [])
+    assert len(boxes) == len(axes.patches)
+
+    def cell_at(x, y):
+        found = [k for k in boxes if abs(k[0] - x) < COLUMN / 2 and abs(k[1] - y) < 0.01]
+        assert len(found) == 1
+        return boxes[found[0]]
+
+    for text in axes.texts:
+        x, y = text.get_position()
+        if y > 0:  # above are the groups' names
+            cell_at(x, y)[1].append(text.get_text())
+    for discs in axes.collections:
+        for (x, y), face, edge in zip(discs.get_offsets(), discs.get_facecolors(), discs.get_edgecolors(), strict=True):
+            cell_at(x, y)[2].append((to_hex(face), to_hex(edge)))
+    return boxes
+
+
+@pytest.fixture
+def more(monkeypatch):
+    for key, desideratum in more_desiderata().items():
+        monkeypatch.setitem(DESIDERATA, key, desideratum)
 
 
 @pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
 def test_report_table_has_a_cell_per_verdict_where_its_labels_are(made):
     frame = made.to_frame()
     figure = plots.report_table(frame)
-    [axes] = figure.axes
+    axes = figure.axes[0]
     found = cells(figure)
     assert len(found) == len(frame)
     columns = dict(zip([text.get_text() for text in axes.get_xticklabels()], axes.get_xticks(), strict=True))
     rows = dict(zip([text.get_text() for text in axes.get_yticklabels()], axes.get_yticks(), strict=True))
-    assert list(columns) == [desideratum.title for desideratum in DESIDERATA.values()]
-    assert [" ".join(name.split()) for name in rows] == list(made)
+    assert list(columns) == [DESIDERATA[key].title for keys in grouped().values() for key in keys]
+    assert [" ".join(name.split()) for name in rows] == [card.name for card in made.ranked()]
     rows = {" ".join(name.split()): y for name, y in rows.items()}
     for row in frame.itertuples():
-        assert found[columns[row.title], rows[row.loss]] == (SIGNS[row.verdict], COLOURS[row.verdict][0])
+        colour, texts, discs = found[tuple(np.round((columns[row.title], rows[row.loss]), 6))]
+        how = weight(row.severity_share, row.severity_typical)
+        fill, ink = FAILURES[how] if row.verdict == FAILS else COLOURS[row.verdict]
+        size = (row.severity_share, row.severity_typical, row.severity_unit)
+        number = shown_size(*size) if row.verdict == FAILS else ""
+        assert (colour, texts) == (fill, [SIGNS[row.verdict], *([number] if number else [])])
+        if row.verdict in (HOLDS, FAILS):
+            assert discs == [(ink if row.basis == "proven" else "#ffffff", ink)]
+        else:
+            assert discs == []
 
 
 @pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
 def test_nothing_of_the_report_table_is_cropped_or_overlaps(made):
-    figure = plots.report_table(made.to_frame())
+    uncropped(plots.report_table(made.to_frame()))
+
+
+def test_report_table_has_as_many_columns_as_there_are_desiderata(more):
+    figure = plots.report_table(many(6).to_frame())
+    assert len(figure.axes[0].get_xticks()) == len(DESIDERATA) == 22
+    names = [" ".join(text.get_text().split()) for text in figure.axes[0].texts if text.get_position()[1] < 0]
+    assert names == list(grouped())
+    uncropped(figure)
+
+
+def uncropped(figure):
     render(figure, "png")
     extent, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert extent.x0 >= -0.01 and extent.y0 >= -0.01 and extent.x1 <= width + 0.01 and extent.y1 <= height + 0.01
-    names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    table, key = figure.axes
+    names = [label.get_window_extent() for label in table.get_yticklabels()]
     for above, below in pairwise(names):
         assert above.y0 > below.y1
-    row = figure.axes[0].get_window_extent().height / sum(patch.get_height() for patch in column(figure))
-    assert 0.2 < row / figure.dpi < 0.45, "rows are of one readable height, however many there are"
+    for label in names:
+        assert label.x0 > 0 and label.x1 < table.get_window_extent().x0
+    groups = [text.get_window_extent() for text in table.texts if text.get_position()[1] < 0]
+    for left, right in pairwise(groups):
+        assert left.x1 < right.x0
+    heads = min(label.get_window_extent().y0 for label in table.get_xticklabels())
+    assert max(box.y1 for box in groups) < heads
+    words = [text.get_window_extent() for text in key.texts]
+    assert max(box.y1 for box in words) < table.get_window_extent().y0
+    assert max(box.x1 for box in words) < width * figure.dpi
+    rows = [patch.get_height() for patch in table.patches if patch.get_x() == 0]
+    row = table.get_window_extent().height / (sum(rows) + STRIP) / figure.dpi
+    assert row == pytest.approx(1, abs=0.01), "one unit is an inch, however many rows and columns there are"
 
 
-def column(figure):
-    return [patch for patch in figure.axes[0].patches if patch.get_x() == 0]
+def contrast(first, second):
+    low, high = sorted(
+        np.dot([0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb])
+        for rgb in (mpl.colors.to_rgb(first), mpl.colors.to_rgb(second))
+    )
+    return (high + 0.05) / (low + 0.05)
 
 
-def test_verdicts_differ_in_sign_and_in_lightness():
-    def lightness(colour):
-        return float(np.dot([0.2126, 0.7152, 0.0722], mpl.colors.to_rgb(colour)))
+def test_verdicts_differ_in_sign_and_failures_in_lightness():
+    for fill, ink in [*COLOURS.values(), *FAILURES.values()]:
+        assert contrast(fill, ink) >= 4.5  # the number, and a sign without a disc
+        assert contrast("white", ink) >= 4.5  # a sign in its disc or ring
+    often, seldom, constructed = (contrast("white", fill) for fill, _ in FAILURES.values())
+    assert often > 1.3 * seldom > 1.3 * 1.2 * constructed, "the more a failure weighs the darker, in grey too"
 
-    fills = sorted(lightness(fill) for fill, _ in COLOURS.values())
-    assert min(np.diff(fills)) > 0.04
-    assert all(lightness(fill) - lightness(ink) > 0.4 for fill, ink in COLOURS.values())
-    legend = plots.report_table(cards("dpo").to_frame()).legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == [f"{sign}  {word}" for word, sign in SIGNS.items()]
+
+def test_the_legend_shows_every_kind_of_cell_and_what_it_means():
+    frame = cards("dpo").to_frame()
+    key = plots.report_table(frame).axes[1]
+    words = "\n".join(text.get_text() for text in key.texts)
+    for meaning in (
+        "proven by a theorem",
+        "found no counterexample",
+        "not applicable",
+        "cannot tell",
+        *WEIGHTS.values(),
+    ):
+        assert meaning in words
+    shown = [text.get_text() for text in key.texts if text.get_text() in SIGNS.values()]
+    assert set(shown) == set(SIGNS.values())
+    colours = {to_hex(patch.get_facecolor()) for patch in key.patches}
+    assert colours == {fill for fill, _ in [*COLOURS.values(), *FAILURES.values()]}
+    assert ORDINARY in " ".join(words.split())
+
+
+def test_the_picture_says_how_it_was_made_where_the_frame_does():
+    frame = cards("dpo").to_frame()
+    told = [text.get_text() for text in plots.report_table(frame).texts]
+    assert "expo_analysis 0.1.0, 2026-01-31, effort 0.5, seed 3" in told
+    bare = frame[["loss", "desideratum", "verdict"]]  # as the first versions wrote it
+    figure = plots.report_table(bare)
+    assert not any("effort" in text.get_text() for text in figure.texts)
+    assert all(not discs for _, _, discs in cells(figure).values())
 
 
 def test_report_table_shows_names_as_they_are_and_missing_verdicts_as_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,9 +12,11 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.desiderata.report.html import HEIGHT, LINE, MARKED, WIDTH, drawing, facts, spread
+from expo_analysis.desiderata.report.html import HEIGHT, LEGEND, LINE, MARKED, WIDTH, drawing, facts, spread
+from expo_analysis.desiderata.report.layout import CONSTRUCTED, OFTEN, SELDOM, grouped, ranked, weight, weight_of
+from expo_analysis.desiderata.report.provenance import provenance
 from expo_analysis.desiderata.report.report_card import COLUMNS, ReportCard, ReportCards
-from expo_analysis.desiderata.report.wording import MEANINGS, SIGNS, readable
+from expo_analysis.desiderata.report.wording import ORDINARY, SIGNS, brief, decided, legend, mark, readable, shown_size
 from expo_analysis.desiderata.verdict import (
     CANNOT_TELL,
     DESIDERATA,
@@ -21,10 +24,13 @@ from expo_analysis.desiderata.verdict import (
     HOLDS,
     NOT_APPLICABLE,
     Counterexample,
+    Severity,
     Verdict,
 )
 
-from .cards import CODE, FAILED, HOSTILE, broken, card, cards, path
+from .cards import CODE, FAILED, HOSTILE, MADE, SEARCHED, SIZES, broken, card, cards, many, more_desiderata, path
+
+COLUMN_ORDER = [key for keys in grouped().values() for key in keys]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,19 @@ def test_a_card_has_a_row_per_desideratum(five):
     assert set(frame["loss"]) == {"dpo"}
     assert set(frame.loc[frame["verdict"] == FAILS, "desideratum"]) == FAILED["dpo"]
     assert ((frame["counterexample"] != "") == (frame["verdict"] == FAILS)).all()
+
+
+def test_a_frame_says_what_verdicts_rest_on_how_much_they_weigh_and_how_it_was_made(five):
+    rows = five["dpo"].to_frame().set_index("desideratum")
+    kept = rows.loc["preservation", ["basis", "rule", "severity_unit", "severity_share", "severity_typical"]]
+    assert list(kept) == ["proven", "", "TV", 0.9, 0.31] and rows.loc["preservation", "severity_worst"] == 1.2
+    assert list(rows.loc["reference_limit", ["basis", "rule", "severity_unit"]]) == ["proven", "a_theorem", ""]
+    assert rows.loc["weak_interpolation", "answer"] == "its <mode>"
+    assert set(rows.index[rows["severity_share"].notna()]) == set(SIZES) & FAILED["dpo"]
+    assert set(rows.index[rows["basis"] == "evidence"]) == set(SEARCHED)
+    for column in ("version", "date", "effort", "seed", "call"):
+        assert set(rows[column]) == {getattr(MADE, column)}
+    assert set(five["broken"].to_frame()["call"]) == {""}  # nobody said
 
 
 def test_evidence_in_a_frame_is_json(five):
@@ -65,7 +84,21 @@ def test_cards_keep_their_order_and_refuse_a_name_twice(five):
 
 def test_dictionary_has_the_promised_shape_and_is_json(five):
     document = json.loads(json.dumps(five.to_dict(), allow_nan=False))
-    assert set(document) == {"losses", "remarks"}
+    assert set(document) == {"losses", "remarks", "made"}
+    assert document["made"]["dpo"] == {
+        "version": "0.1.0",
+        "date": "2026-01-31",
+        "effort": 0.5,
+        "seed": 3,
+        "call": MADE.call,
+    }
+    assert document["made"]["broken"] is None
+    assert document["losses"]["dpo"]["preservation"]["severity"] == {
+        "unit": "TV",
+        "share": 0.9,
+        "typical": 0.31,
+        "worst": 1.2,
+    }
     assert list(document["losses"]) == list(document["remarks"]) == list(five)
     for name, verdicts in document["losses"].items():
         assert list(verdicts) == list(DESIDERATA)
@@ -111,9 +144,93 @@ def test_numbers_are_readable(value, text):
     assert readable(value) == text
 
 
-def test_signs_and_meanings_tell_verdicts_apart():
-    assert list(SIGNS) == list(MEANINGS) == [HOLDS, FAILS, NOT_APPLICABLE, CANNOT_TELL]
-    assert len(set(SIGNS.values())) == len(set(MEANINGS.values())) == len(SIGNS)
+def test_signs_and_marks_tell_verdicts_apart():
+    assert list(SIGNS) == [HOLDS, FAILS, NOT_APPLICABLE, CANNOT_TELL]
+    assert len(set(SIGNS.values())) == 4
+    assert len(legend()) == 7 and len(set(legend().values())) == 7
+    assert len({entry[:3] for entry in LEGEND}) == len(LEGEND)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *((5.6, "5.6"), (0.12, ".12"), (0.994, ".99"), (0.996, "1"), (9.96, "10"), (12.3, "12"), (99.4, "99")),
+        *((250.0, "2e2"), (0.0099, "1e-2"), (0.01, ".01"), (2e-7, "2e-7"), (0.0, ""), (np.nan, ""), (np.inf, "")),
+    ],
+)
+def test_numbers_in_cells_are_brief(size, text):
+    assert brief(size) == text and len(text) <= 4
+
+
+@pytest.mark.parametrize(
+    ("share", "typical", "how", "shown"),
+    [
+        (0.83, 5.6, OFTEN, "5.6"),
+        (0.1, 0.01, OFTEN, ".01"),
+        (1.0, 2e-7, SELDOM, ""),  # everywhere, and yet nothing that anybody would notice
+        (0.05, 0.3, SELDOM, ".30"),
+        (0.0, 0.0, CONSTRUCTED, ""),
+        (np.nan, np.nan, SELDOM, ""),
+        (None, None, SELDOM, ""),
+    ],
+)
+def test_failures_weigh_by_share_and_size(share, typical, how, shown):
+    """2e-7 nats at a lambda of 1e6 and 5.6 nats at 0.1 do not look alike."""
+    assert weight(share, typical) == how and shown_size(share, typical, "TV") == shown
+    assert shown_size(share, typical, "") == ""  # yes or no has no size
+
+
+def test_marks_say_basis_and_weight():
+    example = Counterexample("it does", {}, "")
+
+    def fails(basis, severity):
+        return Verdict("existence", FAILS, "", "", {}, example, basis=basis, severity=severity)
+
+    assert mark(fails("proven", Severity("nats", 0.5, 5.6, 6.0))) == "✗!"
+    assert mark(fails("evidence", Severity("nats", 0.0, 0.0, 2e-7))) == "~✗°"
+    assert mark(fails("proven", None)) == "✗"
+    holds = Verdict("existence", HOLDS, "", "", basis="evidence", answer="its\nmode")
+    assert (mark(holds), decided(holds)) == ("~✓", "holds, by search: its mode")
+    proven = Verdict("existence", HOLDS, "", "", basis="proven", rule="slopes")
+    assert (mark(proven), decided(proven)) == ("✓", "holds, proven (slopes)")
+    assert mark(Verdict("existence", CANNOT_TELL, "", "")) == "?"
+
+
+def test_columns_stand_by_groups_whatever_their_number(monkeypatch):
+    for key, desideratum in more_desiderata().items():
+        monkeypatch.setitem(DESIDERATA, key, desideratum)
+    groups = grouped()
+    assert sorted(key for keys in groups.values() for key in keys) == sorted(DESIDERATA)
+    for group, keys in groups.items():
+        assert {DESIDERATA[key].group for key in keys} == {group}
+        assert keys == sorted(keys, key=list(DESIDERATA).index)
+    assert next(iter(groups)) == "where λ leads" and groups["where λ leads"][-2:] == ["question_1", "question_2"]
+    assert grouped(["question_8", "existence"]) == {"a minimiser": ["existence"], "a group of one": ["question_8"]}
+
+
+def test_losses_with_the_most_that_holds_come_first():
+    found = {
+        "worst": [(FAILS, OFTEN), (FAILS, OFTEN)],
+        "first of two": [(HOLDS, SELDOM), (FAILS, SELDOM)],
+        "second of two": [(FAILS, SELDOM), (HOLDS, SELDOM)],
+        "silent": [(HOLDS, SELDOM), (CANNOT_TELL, SELDOM)],
+        "loud": [(HOLDS, SELDOM), (FAILS, OFTEN)],
+        "best": [(HOLDS, SELDOM), (HOLDS, SELDOM)],
+    }
+    assert ranked(found) == ["best", "silent", "first of two", "second of two", "loud", "worst"]
+
+
+def test_a_card_says_how_it_was_made(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1769900000")
+    loss = ea.DPO(0.1, label_smoothing=0.2)
+    made = ea.audit(loss, effort=0.01, seed=2, only="first_step").made
+    assert made == provenance(
+        "ea.audit(ea.DPO(0.1, label_smoothing=0.2), effort=0.01, seed=2, only=['first_step'])", 0.01, 2
+    )
+    assert (made.version, made.date) == (ea.__version__, "2026-01-31")
+    again = eval(made.call, {"ea": ea})
+    assert again.to_frame().equals(ea.audit(loss, effort=0.01, seed=2, only="first_step").to_frame())
+    assert "expo_analysis " in str(made) and "2026-01-31, effort 0.01, seed 2: ea.audit(" in str(made)
 
 
 # ------------------------------------------------------------------------------------------------------------ Markdown
@@ -125,27 +242,35 @@ def rows_of(markdown):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_markdown_table_of_many_losses_has_a_sign_in_every_cell(five):
+def test_markdown_table_of_many_losses_has_a_mark_in_every_cell(five):
     head, rule, *rows = rows_of(five.to_markdown())
     assert len(head) == len(rule) == 1 + len(DESIDERATA)
+    assert [re.sub(r"\\(.)", r"\1", text) for text in head[1:]] == [DESIDERATA[key].title for key in COLUMN_ORDER]
     assert len(rows) == len(five)
-    for row, one in zip(rows, five.values(), strict=True):
-        assert row[1:] == [SIGNS[verdict.decision] for verdict in one.verdicts.values()]
-    for sign, decision in zip("✓✗?", (HOLDS, FAILS, CANNOT_TELL), strict=True):
-        assert f"- {sign} {decision}: " in five.to_markdown()
+    for row, one in zip(rows, five.ranked(), strict=True):
+        assert [text.replace("\\", "") for text in row[1:]] == [mark(one.verdicts[key]) for key in COLUMN_ORDER]
+    assert [row[0] for row in rows[:2]] == ["expo", "regression_expo"] and rows[-1][0] == "broken"
+    for one, words in legend().items():
+        assert f"- {one.replace('~', chr(92) + '~')} {words}" in five.to_markdown()
+    assert ORDINARY in five.to_markdown()
 
 
-def test_markdown_says_where_each_loss_fails(five):
+def test_markdown_says_where_each_loss_fails_and_how_much(five):
     text = five.to_markdown()
-    assert text.count("\n- ✗ ") == 1 + sum(map(len, FAILED.values())) + len(FAILED["dpo"])  # the legend, and HOSTILE
+    statements = re.findall(r"^- (?:\\~)?✗(?:!|°)? .*: On π", text, flags=re.M)
+    assert len(statements) == sum(map(len, FAILED.values())) + len(FAILED["dpo"])  # HOSTILE fails as DPO does
+    assert "- ✗! preserves π\\* (0.31 TV on 90% of ordinary problems, 1.2 at worst): On π" in text
+    assert "- ✗° improves on π_ref (never on ordinary problems; 2e-07 at worst (nats)): On π" in text
     assert "- remark: ValueError: it returns one number for 7 pairs" in text
+    assert text.endswith("effort 0.5, seed 3: expo-analysis audit --all \\| tee \\<x\\>\n")
 
 
 def test_markdown_of_one_loss_shows_everything(five):
     text = five["dpo"].to_markdown()
     for key, verdict in five["dpo"].verdicts.items():
         plain_text = re.sub(r"\\(.)", r"\1", text)
-        assert f"## {DESIDERATA[key].title}: {verdict.decision}" in plain_text
+        assert f"## {DESIDERATA[key].title}: {decided(verdict)}" in plain_text
+        assert verdict.severity is None or f"How much: {verdict.severity}" in plain_text
         assert f"*{DESIDERATA[key].question}*" in plain_text
         assert verdict.summary in plain_text and verdict.conditions in plain_text
     assert text.count(f"```python\n{CODE}```") == len(FAILED["dpo"])
@@ -163,6 +288,7 @@ def test_markup_in_a_name_is_text_in_markdown():
 def test_code_with_backticks_stays_in_its_block():
     verdict = Verdict("existence", FAILS, "no", "any", {}, Counterexample("it does", {}, 'x = """\n```\nbold\n"""'))
     text = ReportCard("x", None, {"existence": verdict}, (), path("dpo"), 0.0).to_markdown()
+    assert "Made by" not in text
     assert re.search(r'````python\nx = """\n```\nbold\n"""\n````\n$', text)
 
 
@@ -244,20 +370,48 @@ def test_html_escapes_whatever_a_user_may_have_written():
         assert everything.count(evil) == 7
 
 
-def test_html_table_has_a_word_and_a_sign_in_every_cell(five, page):
+CELL = re.compile(
+    r'<td class="([a-z -]+?)( first)?"><a href="#([\w-]+)" title="([^"]*)"><span class="sign ?(\w*)" '
+    r'aria-hidden="true">(.)</span>'
+    r'(?:<span class="size" aria-hidden="true">([^<]*)</span>)?<span class="hidden">([^<]*)</span></a></td>'
+)
+
+
+def test_html_table_has_words_and_a_sign_in_every_cell(five, page):
     heads = page.in_("th")
-    assert heads[: 1 + len(DESIDERATA)] == ["loss", *(desideratum.title for desideratum in DESIDERATA.values())]
-    cells = re.findall(
-        r'<td class="([a-z-]+)"><a href="#([\w-]+)"><span aria-hidden="true">(.)</span>([\w ]+)</a>', five.to_html()
-    )
-    expected = [
-        (verdict.decision.replace(" ", "-"), f"loss-{k}-{key}", SIGNS[verdict.decision], verdict.decision)
-        for k, one in enumerate(five.values(), start=1)
-        for key, verdict in one.verdicts.items()
+    assert heads[:2] == ["loss", "where λ leads"] and len(page.all("th", scope="colgroup")) == len(grouped())
+    assert [text for inside, text in page.texts if text in {d.title for d in DESIDERATA.values()}][
+        : len(DESIDERATA)
+    ] == [DESIDERATA[key].title for key in COLUMN_ORDER]
+    expected = []
+    for k, one in enumerate(five.ranked(), start=1):
+        for key in COLUMN_ORDER:
+            verdict = one.verdicts[key]
+            decision = verdict.decision.replace(" ", "-")
+            fails = verdict.decision == FAILS
+            size = verdict.severity
+            number = "" if size is None else shown_size(size.share, size.typical, size.unit)
+            classes = f"{decision} {weight_of(verdict)}" if fails else decision
+            basis = verdict.basis if verdict.decision in (HOLDS, FAILS) else ""
+            words = decided(verdict) if size is None else f"{decided(verdict)}; {size}"
+            expected.append((classes, f"loss-{k}-{key}", words, basis, SIGNS[verdict.decision], number, words))
+    found = [
+        (a, link, unescape(title), basis, sign, number, unescape(words))
+        for a, _, link, title, basis, sign, number, words in CELL.findall(five.to_html())
     ]
-    assert cells == expected
-    assert len(page.all("th", scope="col")) == 1 + len(DESIDERATA)
-    assert [name for name in five if name in page.in_("a")] == list(five)
+    assert found == expected
+    assert [one.name for one in five.ranked() if one.name in page.in_("a")] == [one.name for one in five.ranked()]
+    assert len([first for _, first, *_ in CELL.findall(five.to_html()) if first]) == len(five) * len(grouped())
+
+
+def test_a_page_has_as_many_columns_as_there_are_desiderata(monkeypatch):
+    for key, desideratum in more_desiderata().items():
+        monkeypatch.setitem(DESIDERATA, key, desideratum)
+    made = many(4)
+    found = Page(made.to_html())
+    assert len(CELL.findall(made.to_html())) == 4 * len(DESIDERATA)
+    assert {"a group of one", "training"} <= set(found.in_("th"))
+    assert f"judged on {len(DESIDERATA)} desiderata" in " ".join(" ".join(found.in_("p")).split())
 
 
 def test_every_link_of_a_page_leads_somewhere_and_no_id_is_given_twice(page):
@@ -281,15 +435,20 @@ def test_html_shows_all_that_was_found(five, page):
     for desideratum in DESIDERATA.values():
         assert page.texts.count(("p", desideratum.question)) == len(five)
     assert {"12,000", "2.346e-13", "(0.6, 0.3, 0.1)", "–", "yes"} <= set(page.in_("td"))
-    for decision, meaning in MEANINGS.items():
+    for decision, *_, meaning in LEGEND:
         assert meaning in page.in_("dd") and decision in page.in_("span")
+    assert f"Made by {MADE}" in page.in_("p") and any(ORDINARY in text for text in page.in_("p"))
+    assert "0.31 TV on 90% of ordinary problems, 1.2 at worst" in everything
+    assert {", proven (a_theorem): its <mode>", ", by search"} <= set(page.in_("span"))
 
 
 def test_a_page_for_one_loss_lists_its_desiderata_downwards(five):
     found = Page(five["dpo"].to_html())
     assert found.in_("h1") == ["Report card: dpo"]
-    assert [attributes["href"] for attributes in found.all("a")][:12] == [f"#loss-1-{key}" for key in DESIDERATA]
-    assert found.in_("th")[:2] == ["desideratum", "verdict"]
+    links = [attributes["href"] for attributes in found.all("a")]
+    assert links[: len(DESIDERATA)] == [f"#loss-1-{key}" for key in COLUMN_ORDER]
+    assert found.in_("th")[:4] == ["desideratum", "verdict", "how much", "where λ leads"]
+    assert "never on ordinary problems; 2e-07 at worst (nats)" in found.in_("td")
 
 
 def test_a_page_for_a_broken_loss_says_so_and_draws_nothing():
@@ -302,8 +461,18 @@ def test_a_page_for_a_broken_loss_says_so_and_draws_nothing():
 def test_a_verdict_that_is_missing_leaves_an_empty_cell():
     partial = ReportCard("partial", None, {}, (), path("dpo"), 0.0)
     made = ReportCards([partial, broken("broken", "it is")])
-    assert made.to_html().count("<td>–</td>") == len(DESIDERATA)
+    assert re.sub(" first", "", made.to_html()).count('<td class="not-applicable"></td>') == len(DESIDERATA)
     assert rows_of(made.to_markdown())[2] == ["partial", *[""] * len(DESIDERATA)]
+    assert list(ReportCards([partial]).desiderata()) == []
+
+
+def test_only_what_was_judged_has_a_column():
+    verdicts = {key: card("dpo").verdicts[key] for key in ("existence", "improvement")}
+    two = ReportCards(ReportCard(name, None, verdicts, (), path("dpo"), 0.0) for name in ("x", "y"))
+    assert rows_of(two.to_markdown())[0] == ["loss", "improves on π_ref", "exists on any data"]
+    found = Page(two.to_html())
+    assert len(found.all("th", scope="col")) == 3
+    assert "judged on 2 desiderata" in " ".join(" ".join(found.in_("p")).split())
 
 
 def luminance(colour):
@@ -317,13 +486,28 @@ def contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
+WEIGHED = (OFTEN, SELDOM, CONSTRUCTED)
+PAIRED = ("holds", "fails", "cannot-tell", *WEIGHED)
+"""Inks that are seen on a fill of their own; a filled sign has them the other way round."""
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_failures_differ_in_lightness(five, scheme):
+    """The more they weigh the more they stand out from the page, in grey too."""
+    blocks = re.findall(r":root \{(.*?)\}", five.to_html(), flags=re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[scheme]))
+    often, seldom, constructed = (contrast(colours["paper"], colours[f"{how}-back"]) for how in WEIGHED)
+    assert often > 1.2 * seldom > 1.3 * constructed
+
+
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_text_has_enough_contrast_in_both_schemes(five, scheme):
     blocks = re.findall(r":root \{(.*?)\}", five.to_html(), flags=re.DOTALL)
     assert len(blocks) == 2
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[scheme]))
     assert (luminance(colours["paper"]) > luminance(colours["ink"])) == (scheme == 0)
-    pairs = [(name, f"{name}-back") for name in ("holds", "fails", "cannot-tell")]
+    pairs = [(name, f"{name}-back") for name in PAIRED]
+    pairs += [(name, "paper") for name in ("holds", *WEIGHED)]  # the open sign of what was found by search
     pairs += [(ink, back) for ink in ("ink", "soft", "link") for back in ("paper", "shade")] + [("ink", "fails-back")]
     for ink, back in pairs:
         assert contrast(colours[ink], colours[back]) >= 4.5, (ink, back)

@@ -27,12 +27,15 @@ import expo_analysis as ea
 from expo_analysis import _files, language_models, paper
 from expo_analysis import results as results_module
 from expo_analysis import tables as table_functions
+from expo_analysis.card_files import REPORT_COLUMNS
 from expo_analysis.cli import app
+from expo_analysis.desiderata.report.wording import SIGNS
+from expo_analysis.desiderata.verdict import DESIDERATA
 from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
 from expo_analysis.results import Result
 from expo_analysis.simulations import SIMULATIONS, Simulation
 
-from .cards import cards
+from .cards import MADE, cards
 from .recorder import Recorder
 
 # the module, which the function of the same name hides behind
@@ -569,18 +572,40 @@ def test_the_report_card_that_an_audit_left_is_shown_and_drawn_again(only_the_re
     again = reproduce(tmp_path / "new")
     assert [path.name for path in again] == [*before, "README.md"]
     assert {name: (tmp_path / "new" / name).read_bytes() for name in before} == before
-    pd.testing.assert_frame_equal(
-        read_report_card(tmp_path / "new"), frame[["loss", "desideratum", "verdict", "summary"]], check_dtype=False
-    )
+    read = read_report_card(tmp_path / "new")
+    numbers = ["severity_share", "severity_typical", "severity_worst"]
+    pd.testing.assert_frame_equal(read[numbers], frame[numbers])
+    words = read.columns.difference(numbers)
+    assert list(words) == sorted({*REPORT_COLUMNS} - {*numbers})
+    pd.testing.assert_frame_equal(read[words], frame[words].astype(str), check_dtype=False)
     text = (tmp_path / "new" / "README.md").read_text()
     assert "## Report card" in text and "![Report card](report_card.png)" in text
     assert "[report_card.pdf](report_card.pdf), [report_card.csv](report_card.csv)" in text
     counts = frame["verdict"].value_counts()
-    assert "5 losses, judged on 12 desiderata" in text
-    assert f"{counts['holds']} ✓ holds, {counts['fails']} ✗ fails, {counts['cannot tell']} ? cannot tell." in " ".join(
-        text.split()
+    assert f"5 losses, judged on {len(DESIDERATA)} desiderata" in text.replace("\n", " ")
+    bases = {decision: rows["basis"].value_counts() for decision, rows in frame.groupby("verdict")}
+    told = ", ".join(
+        f"{counts[decision]} {sign} {decision}"
+        + (f" ({bases[decision]['proven']} proven, {bases[decision]['evidence']} by search)" if sign in "✓✗" else "")
+        for decision, sign in SIGNS.items()
     )
-    assert text.count("\n- ") == 3 and max(map(len, text.splitlines())) < 160
+    flat = " ".join(text.split())
+    assert f"`{MADE.call}` **[ours]**: {told}." in flat
+    assert "2 of the failures are common and large: they show on a tenth of ordinary problems or more" in flat
+    assert "11 are rarer, smaller or were not measured, and 2 show on problems made for them only." in flat
+    assert max(map(len, text.splitlines())) < 160
+
+
+def test_a_report_card_of_the_first_versions_is_shown_as_it_was(only_the_report_card, tmp_path):
+    """It knew neither what verdicts rest on nor how much failures weigh; its file stays the same."""
+    old = cards().to_frame()[["loss", "desideratum", "verdict", "summary"]]
+    old.to_csv(tmp_path / "report_card.csv", index=False, lineterminator="\n")
+    before = (tmp_path / "report_card.csv").read_bytes()
+    reproduce(tmp_path)
+    assert (tmp_path / "report_card.csv").read_bytes() == before
+    assert f"judged on {len(DESIDERATA)} desiderata by `ea.audit`" in " ".join(
+        (tmp_path / "README.md").read_text().split()
+    )
 
 
 def test_names_and_summaries_that_look_like_missing_values_survive(only_the_report_card, tmp_path):
@@ -600,6 +625,11 @@ def test_names_and_summaries_that_look_like_missing_values_survive(only_the_repo
         ("loss,desideratum,verdict,summary\n", "a row per verdict"),
         ("loss,desideratum,verdict,summary\ndpo,existence,perhaps,x\n", "unknown verdict 'perhaps'"),
         ("loss,desideratum,verdict,summary\ndpo,beauty,holds,x\n", "unknown desideratum 'beauty'"),
+        ("loss,desideratum,verdict,summary,colour\ndpo,existence,holds,x,red\n", "'colour' is none of them"),
+        (
+            "loss,desideratum,verdict,summary,severity_share\ndpo,existence,holds,x,much\n",
+            "severity_share must be a number or empty, got 'much'",
+        ),
     ],
 )
 def test_a_report_card_of_another_kind_is_refused_before_anything_is_written(tmp_path, content, message):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import math
 import os
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +24,24 @@ if TYPE_CHECKING:
 
 QUICK = 0.1
 """Effort of ``--quick``."""
+
+
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="DESIDERATUM,...", help="Judge these desiderata only; repeatable.")
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DESIDERATUM,...", help="Exit with 1 unless these hold for every loss; repeatable. For CI."),
+]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")]
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="DIRECTORY",
+        help="Also write report_card.csv, .png and .pdf there, which reproduce then shows.",
+    ),
+]
 
 
 def audit(
@@ -39,27 +60,23 @@ def audit(
         float | None, typer.Option(metavar="NUMBER", help="Try NUMBER times as many problems; 100 takes minutes.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random number.")] = 0,
+    only: Only = None,
+    require: Require = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure",
-            metavar="DIRECTORY",
-            help="Also write report_card.csv, .png and .pdf there, which reproduce then shows.",
-        ),
-    ] = None,
+    html: Html = None,
+    figure: Picture = None,
 ) -> None:
-    """Judge losses on twelve desiderata, with counterexamples where they fail.
+    """Judge losses by many desiderata, with counterexamples where they fail.
 
     \b
     Examples:
       expo-analysis audit expo dpo ipo
       expo-analysis audit dpo --option label_smoothing=0.1 --quick
       expo-analysis audit expo examples/exponential.py:Exponential --json
+      expo-analysis audit expo --only preservation,existence --seed 3
+      expo-analysis audit expo --quick --require preservation,existence
       expo-analysis audit --all --html report.html --figure figures
 
     \b
@@ -69,22 +86,32 @@ def audit(
     loaded, the other losses are audited nevertheless, and its card says what happened.
 
     \b
-    --json prints {"losses": {NAME: {DESIDERATUM: {"verdict": "holds" | "fails" | "cannot tell",
-    "summary": ..., "conditions": ..., "evidence": {...}, "counterexample": null |
-    {"statement": ..., "numbers": {...}, "code": ...}}}}, "remarks": {NAME: [...]}}, where NAME is
-    the loss's own (for yours the class's attribute name; FILE.py:CLASS is added where another has
-    that name, and stands alone where it could not be loaded). The exit code is 0 whatever the
-    verdicts are.
+    --only and --require take the names that --json has; docs/desiderata.md explains each. What is
+    required is judged too, whatever --only says, and must hold: "not applicable" and "cannot tell"
+    do not do. A line on standard error says which does not hold, and the exit code is 1. Without
+    --require the exit code is 0 whatever the verdicts are.
+
+    \b
+    --json prints {"losses": {NAME: {DESIDERATUM: {"verdict": "holds" | "fails" | "not applicable" |
+    "cannot tell", "basis": "proven" | "evidence" | "", "rule": ..., "answer": ...,
+    "severity": null | {"unit": ..., "share": ..., "typical": ..., "worst": ...}, "summary": ...,
+    "conditions": ..., "evidence": {...}, "counterexample": null | {"statement": ...,
+    "numbers": {...}, "code": ...}}}}, "remarks": {NAME: [...]}, "made": {NAME: {"version": ...,
+    "date": ..., "effort": ..., "seed": ..., "call": ...}}}, where NAME is the loss's own (for yours
+    the class's attribute name; FILE.py:CLASS is added where another has that name, and stands alone
+    where it could not be loaded).
     """
     with bad_input():
         from ..losses import CATALOGUE
         from .parsing import parse_losses, required_options
 
         work = effort_of(effort, quick)
+        required = desiderata_of("--require", require)
+        wanted = desiderata_of("--only", only)
         objectives = parse_losses(losses or [], everything, option or [])
         check_outputs(html, figure)
     from ..desiderata import audit_many
-    from .card_table import print_card, print_cards, progress_bars
+    from .card_table import progress_bars
 
     errors = Console(stderr=True)
     if everything:
@@ -92,15 +119,73 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        cards = audit_many(objectives, workers=workers, progress=report, effort=work)
+        asked = None if wanted is None else {*wanted, *(required or ())}
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work, seed=seed, only=asked)
+    cards = cards.with_call(command(losses or [], everything, option or [], work, seed, wanted, required))
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
+    show(cards, as_json)
+    lacking = not_held(cards, required or ())
+    for sentence in lacking:
+        errors.print(Text(sentence), soft_wrap=True)
+    if lacking:
+        raise typer.Exit(1)
+
+
+def show(cards: ReportCards, as_json: bool) -> None:
+    """The cards on standard output."""
+    from .card_table import print_card, print_cards
+
     if as_json:
         typer.echo(json.dumps(cards.to_dict(), indent=2, allow_nan=False))
     elif len(cards) == 1:
         print_card(*cards.values())
     else:
         print_cards(cards)
+
+
+def desiderata_of(option: str, texts: list[str] | None) -> list[str] | None:
+    """The desiderata that an option names, in commas or again and again; None where it was not given."""
+    from ..desiderata.verdict import DESIDERATA
+
+    if texts is None or not texts:
+        return None
+    names = [name.strip() for text in texts for name in text.split(",")]
+    for name in names:
+        if name not in DESIDERATA:
+            near = difflib.get_close_matches(name, DESIDERATA, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{option} must name desiderata among {', '.join(DESIDERATA)}; got {name!r}{hint}")
+    return [name for name in DESIDERATA if name in names]
+
+
+def not_held(cards: ReportCards, required: Iterable[str]) -> list[str]:
+    """A sentence for each loss and required desideratum that does not hold."""
+    return [
+        f"required, but not held: {name}, {key}: {verdict.decision}: {' '.join(verdict.summary.split())}"
+        for name, card in cards.items()
+        for key, verdict in card.verdicts.items()
+        if key in required and verdict.decision != "holds"
+    ]
+
+
+def command(
+    losses: list[str],
+    everything: bool,
+    options: list[str],
+    effort: float,
+    seed: int,
+    only: list[str] | None,
+    required: list[str] | None,
+) -> str:
+    """The command with all that the verdicts depend on, and nothing else."""
+    words = ["expo-analysis", "audit", *(["--all"] if everything else []), *losses]
+    words += [word for option in options for word in ("--option", option)]
+    words += [] if effort == 1 else ["--effort", f"{effort:g}"]
+    words += [] if seed == 0 else ["--seed", str(seed)]
+    words += [] if only is None else ["--only", ",".join(only)]
+    words += [] if required is None else ["--require", ",".join(required)]
+    return shlex.join(words)
 
 
 def effort_of(effort: float | None, quick: bool) -> float:

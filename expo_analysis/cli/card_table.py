@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
@@ -16,30 +15,24 @@ from rich.text import Text
 
 from .._json import plain
 from .._progress import Progress
+from ..desiderata.report.layout import CONSTRUCTED, OFTEN, SELDOM, Weight, weight_of
 from ..desiderata.report.report_card import ReportCard, ReportCards
-from ..desiderata.report.wording import SIGNS, one_line, readable
+from ..desiderata.report.wording import ORDINARY, decided, legend, mark, one_line, readable
 from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, Decision, Verdict
 
 WIDTH = 100
 """Columns of the terminal that tables and texts keep to."""
 
-HEADS = {
-    "reference_limit": "ref",
-    "strong_interpolation": "SIC",
-    "weak_interpolation": "WIC",
-    "preservation": "pres",
-    "improvement": "impr",
-    "monotone_path": "mono",
-    "existence": "exist",
-    "uniqueness": "uniq",
-    "conservation": "mass",
-    "constraint_robustness": "restr",
-    "first_step": "step",
-    "consistency": "data",
-}
-"""Column heads of the table, short enough for twelve of them."""
+NAME = 23
+"""The most columns for the name of a loss; longer ones are folded."""
 
-STYLES: dict[Decision, str] = {HOLDS: "green", FAILS: "bold red", NOT_APPLICABLE: "dim", CANNOT_TELL: "yellow"}
+CELL = 3
+"""Columns for a verdict: what it was found by, its sign, and how much it weighs."""
+
+STYLES: dict[Decision, str] = {HOLDS: "green", NOT_APPLICABLE: "dim", CANNOT_TELL: "yellow"}
+
+FAILURES: dict[Weight, str] = {OFTEN: "bold red", SELDOM: "red", CONSTRUCTED: "dim red"}
+"""Styles of what fails: a failure that weighs little is no alarm."""
 
 
 @contextmanager
@@ -63,31 +56,61 @@ def progress_bars(count: int, console: Console) -> Iterator[Progress]:
 
 
 def print_cards(cards: ReportCards) -> None:
-    """The table of losses and desiderata, a key to its heads, and a line for every remark and failure."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("loss", overflow="fold")
-    for head in HEADS.values():
-        table.add_column(head, justify="center", no_wrap=True)
-    for name, card in cards.items():
-        table.add_row(Text(name), *(sign(card.verdicts.get(key)) for key in HEADS))
-    key = Table.grid(padding=(0, 2, 0, 0))
-    entries = [(head, DESIDERATA[name].title) for name, head in HEADS.items()]
-    half = (len(entries) + 1) // 2
-    for left, right in zip(entries[:half], entries[half:], strict=True):
-        key.add_row(*(Text(text) for text in (*left, *right)))
-    signs = Text(", ").join(Text(f"{SIGNS[decision]} {decision}", style) for decision, style in STYLES.items())
+    """The table of losses and desiderata, a key to its columns, and a line for every remark and failure."""
+    groups = cards.desiderata()
+    numbers = {key: k for k, key in enumerate((key for keys in groups.values() for key in keys), start=1)}
+    table = Table(box=None, pad_edge=False, padding=0, header_style="bold underline")
+    table.add_column("loss", overflow="fold", max_width=NAME)
+    for keys in groups.values():
+        table.add_column("", min_width=1)  # a gap between groups
+        for key in keys:
+            table.add_column(f"{numbers[key]} ", justify="right", no_wrap=True, min_width=CELL)
+    for card in cards.ranked():
+        row: list[Text] = [Text(card.name)]
+        for keys in groups.values():
+            row += [Text(), *(sign(card.verdicts.get(key)) for key in keys)]
+        table.add_row(*row)
 
+    Console(width=max(WIDTH, NAME + len(groups) + CELL * len(numbers))).print(table)
     console = Console(width=WIDTH)
-    console.print(Group(table, key, Text(), signs))
-    for name, card in cards.items():
-        lines = [(name, "  ", remark) for remark in card.remarks]
-        for desideratum, verdict in card.verdicts.items():
-            if verdict.counterexample is not None:
-                lines.append((name, f"  {HEADS[desideratum]}  ", verdict.counterexample.statement))
+    console.print(Group(Text(), _key(groups, numbers), Text(), *_legend()))
+    for card in cards.ranked():
+        lines = [(card.name, "  ", remark) for remark in card.remarks]
+        for desideratum in numbers:
+            verdict = card.verdicts.get(desideratum)
+            if verdict is not None and verdict.counterexample is not None:
+                size = "" if verdict.severity is None else f"{verdict.severity}: "
+                lines.append((card.name, f"  {desideratum}  ", size + verdict.counterexample.statement))
         if lines:
             console.print()
         for *start, text in lines:  # a line each, however long: they are to be searched and cut
             console.print(Text("".join(start), "bold") + Text(one_line(text), "not bold"), soft_wrap=True)
+    _print_made(console, cards)
+
+
+def _key(groups: dict[str, list[str]], numbers: dict[str, int]) -> Table:
+    """What the numbers over the columns stand for, in two columns of text."""
+    lines: list[Text] = []
+    for group, keys in groups.items():
+        lines.append(Text(group, "bold"))
+        lines += [Text(f"{numbers[key]:>2}  {DESIDERATA[key].title}  ({key})") for key in keys]
+    half = (len(lines) + 1) // 2
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for k in range(half):
+        grid.add_row(lines[k], lines[half + k] if half + k < len(lines) else Text())
+    return grid
+
+
+def _legend() -> list[Text]:
+    return [Text(f"{one:>2}  {words}") for one, words in legend().items()] + [Text(), Text(ORDINARY)]
+
+
+def _print_made(console: Console, cards: ReportCards) -> None:
+    """How the cards were made, each way once."""
+    for made in dict.fromkeys(card.made for card in cards.values()):
+        if made is not None:
+            console.print()
+            console.print(Text(f"Made by {one_line(str(made))}", "dim"), soft_wrap=True)
 
 
 def print_card(card: ReportCard) -> None:
@@ -96,20 +119,37 @@ def print_card(card: ReportCard) -> None:
     console.print(Text(card.name, "bold"))
     for remark in card.remarks:
         console.print(Text.assemble(("Remark: ", "bold"), one_line(remark)))
-    for key, verdict in card.verdicts.items():
+    cards = ReportCards([card])
+    for group, keys in cards.desiderata().items():
         console.print()
-        console.print(sign(verdict) + Text(f" {DESIDERATA[key].title}: {verdict.decision}"))
-        texts = [verdict.summary, f"Conditions: {verdict.conditions}"]
-        texts += [f"{name}: {readable(value)}" for name, value in plain(verdict.evidence).items()]
-        if verdict.counterexample is not None:
-            texts.append(f"Counterexample: {verdict.counterexample.statement}")
-        for text in texts:
-            console.print(Padding(Text(one_line(text)), (0, 0, 0, 2)))
-        if verdict.counterexample is not None:
-            console.print()  # the code begins in the first column and is not folded, so that it can be copied
-            console.print(Text(verdict.counterexample.code.strip()), soft_wrap=True)
+        console.print(Text(group, "bold underline"))
+        for key in keys:
+            _print_verdict(console, key, card.verdicts[key])
+    _print_made(console, cards)
 
 
-def sign(verdict: Verdict | None) -> Text:
-    """The sign of a verdict, in its colour."""
-    return Text() if verdict is None else Text(SIGNS[verdict.decision], STYLES[verdict.decision])
+def _print_verdict(console: Console, key: str, verdict: Verdict) -> None:
+    console.print()
+    console.print(sign(verdict, aligned=False) + Text(f" {DESIDERATA[key].title}: {decided(verdict)}"))
+    texts = [verdict.summary]
+    texts += [] if verdict.severity is None else [f"How much: {verdict.severity}"]
+    texts += [f"Conditions: {verdict.conditions}"]
+    texts += [f"{name}: {readable(value)}" for name, value in plain(verdict.evidence).items()]
+    if verdict.counterexample is not None:
+        texts.append(f"Counterexample: {verdict.counterexample.statement}")
+    for text in texts:
+        console.print(Padding(Text(one_line(text)), (0, 0, 0, 2)))
+    if verdict.counterexample is not None:
+        console.print()  # the code begins in the first column and is not folded, so that it can be copied
+        console.print(Text(verdict.counterexample.code.strip()), soft_wrap=True)
+
+
+def sign(verdict: Verdict | None, aligned: bool = True) -> Text:
+    """The mark of a verdict, in its colour; with room for what may stand after a sign, where signs are ``aligned``."""
+    if verdict is None:
+        return Text()
+    style = FAILURES[weight_of(verdict)] if verdict.decision == FAILS else STYLES[verdict.decision]
+    text = mark(verdict)
+    if aligned and not text.endswith(("!", "°")):
+        text += " "
+    return Text(text, style)

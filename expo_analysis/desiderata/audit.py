@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,22 @@ import pandas as pd
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
-from .code import written
+from .code import audit_call, written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
+from .report.provenance import provenance
 from .report.report_card import ReportCard
 from .rules.no_optimum import couples_pairs, no_risk
-from .subject import Subject
-from .suspicion.soundness import inspect
+from .subject import Subject, Unclaimed
+from .suspicion.soundness import Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
+from .watch import TIME_UP, Outcome, Watch
+
+OWN_LIMIT = 30.0
+"""Seconds that a loss of somebody's own may take, times the effort where that is above 1; none for the package's."""
+
+INSPECTION = 0.5
+"""The share of the time limit that the inspection of a loss may take."""
 
 
 def audit(
@@ -30,6 +41,7 @@ def audit(
     effort: float = 1.0,
     seed: int = 0,
     only: str | Iterable[str] | None = None,
+    time_limit: float | None = None,
 ) -> ReportCard:
     """Judge a loss by every desideratum.
 
@@ -40,14 +52,18 @@ def audit(
         effort: multiplies the number of problems tried.
         seed: of every random number; the same seed gives the same card.
         only: the desiderata to judge, or one of them; all by default. What they follow from is judged too, unseen.
+        time_limit: seconds, after which what is not judged is left out, and a remark says so. By default 30 for a loss
+            that is not the package's, times ``effort`` where that is above 1; ``math.inf`` is no limit. A card that
+            ran into its limit depends on the machine; every other one is the same each time.
 
     Returns:
-        A `ReportCard`. Nothing that the loss does wrong raises an exception: it is reported in ``remarks``, and what
-        could not be judged is "cannot tell".
+        A `ReportCard`. Nothing that the loss does wrong raises an exception, not even one that exits: it is reported in
+        ``remarks``, and what could not be judged is "cannot tell". (A loss that kills its process takes this call with
+        it; `audit_many` and the command line have processes for that.)
 
     Raises:
-        TypeError: ``objective`` is not an Objective. ValueError: ``effort`` is not positive, ``seed`` is
-            negative, or ``only`` has what is no desideratum.
+        TypeError: ``objective`` is not an Objective. ValueError: ``effort`` or ``time_limit`` is not positive, ``seed``
+            is negative, or ``only`` has what is no desideratum.
 
     Example:
         >>> import expo_analysis as ea
@@ -58,12 +74,33 @@ def audit(
         raise TypeError(f"objective must be an Objective such as ea.DPO(lam=0.1), got {type(objective).__name__}")
     if not effort > 0:
         raise ValueError(f"effort must be a positive number, got {effort!r}")
-    label = name or str(getattr(objective, "name", type(objective).__name__))
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
-    asked = chosen(only)
-    with one_thread():
-        return _audit(objective, label, progress, effort, seed, asked)
+    asked, limit = chosen(only), limit_of(objective, effort, time_limit)
+    with one_thread(), Watch(limit) as watch:
+        card = _audit(objective, name, progress, effort, seed, asked, watch)
+        call = watch.call(lambda: audit_call(objective, effort, seed, asked)).value or ""
+    return replace(card, made=provenance(call, effort, seed))
+
+
+def limit_of(objective: Objective, effort: float, time_limit: float | None) -> float:
+    """Seconds that an audit may take: what is asked for, else none for a loss that is the package's throughout.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if time_limit is not None:
+        if not time_limit > 0:
+            raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+        return float(time_limit)
+    return OWN_LIMIT * max(1.0, effort) if is_own(objective) else math.inf
+
+
+def is_own(objective: Objective) -> bool:
+    """Whether a loss is somebody's own: its class, or a function that it is given, is not the package's."""
+    package = __name__.partition(".")[0]
+    parts = [type(objective), *(value for value in vars(objective).values() if isinstance(value, FunctionType))]
+    return any(part.__module__.partition(".")[0] != package for part in parts)
 
 
 def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -80,36 +117,84 @@ def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _audit(
-    objective: Objective, label: str, progress: Progress, effort: float, seed: int, asked: tuple[str, ...]
+    objective: Objective,
+    name: str | None,
+    progress: Progress,
+    effort: float,
+    seed: int,
+    asked: tuple[str, ...],
+    watch: Watch,
 ) -> ReportCard:
-    started = time.perf_counter()
+    label = name or watch.call(lambda: str(getattr(objective, "name", ""))).value or type(objective).__name__
     progress(0.0, what="is it a loss?")
-    inspection = inspect(objective)
-    remarks = list(inspection.remarks)
-    if couples_pairs(objective):
-        none = _frame(np.empty(0), np.empty((0, 3)))
-        return ReportCard(label, objective, no_risk(asked), tuple(remarks), none, time.perf_counter() - started)
-    if inspection.objective is None:
-        return unjudged(label, objective, remarks, time.perf_counter() - started, asked)
-    subject = Subject(inspection.objective, *written(inspection.objective), effort=effort, seed=seed)
-    verdicts: dict[str, Verdict] = {}
-    for k, key in enumerate(order := in_order(asked)):
+    verdicts: dict[str, Verdict] = {}  # which the subject sees grow
+    subject, remarks = _subject(objective, effort, seed, watch, verdicts)
+    if watch.call(lambda: couples_pairs(objective)).value:
+        seconds = time.monotonic() - watch.started
+        return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
+    if subject is None:
+        return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
+    order = in_order(sorted(asked, key=_late))
+    for k, key in enumerate(order):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
-        try:
-            verdicts[key] = decide(key, JUDGES[key], subject, verdicts)
-        except Exception as error:  # a user's code may raise anything, anywhere
-            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            verdicts[key] = Verdict(key, CANNOT_TELL, f"the attempt to find out failed ({why})", "none", {})
-    verdicts = reconsidered(subject, verdicts)
+        share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
+        found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
+        verdicts[key] = found.value or _undecided(key, found)
+    again = watch.call(lambda: reconsidered(subject, verdicts))
+    known = again.value or verdicts
+    left_out = [key for key in asked if known[key].summary == TIME_UP]
+    if left_out:
+        remarks.append(
+            f"{TIME_UP}, {watch.seconds:g} s, and left out: {', '.join(left_out)}; a longer time_limit judges these too"
+        )
     progress(1.0, what="its path")
-    shown = {key: verdicts[key] for key in asked}
-    return ReportCard(label, objective, shown, tuple(remarks), _path(subject), time.perf_counter() - started)
+    path = watch.call(lambda: _path(subject)).value
+    shown = {key: known[key] for key in asked}
+    seconds = time.monotonic() - watch.started
+    return ReportCard(label, objective, shown, tuple(remarks), _no_path() if path is None else path, seconds)
+
+
+def _subject(
+    objective: Objective, effort: float, seed: int, watch: Watch, verdicts: dict[str, Verdict]
+) -> tuple[Subject | None, list[str]]:
+    """The loss as the judges may see it, None where it cannot be judged; and remarks."""
+    first = watch.call(lambda: first_call(objective))
+    inspected = watch.call(lambda: inspect(objective), INSPECTION * watch.seconds) if not first.failure else first
+    if inspected.timed_out:
+        slow = "a single call of it does not return" if first.timed_out else f"one call of it takes {first.value:.2g} s"
+        return None, [f"{TIME_UP}, {watch.seconds:g} s, before it was clear that it is a sound loss: {slow}"]
+    inspection = inspected.value
+    if not isinstance(inspection, Inspection):
+        return None, [f"it raises {inspected.failure}"]
+    remarks = list(inspection.remarks)
+    if inspection.objective is None:
+        return None, remarks
+    loss = inspection.objective
+    alone = loss.of if isinstance(loss, Unclaimed) and loss.keeps_claims else loss  # code has one lambda only
+    code = watch.call(lambda: written(alone))
+    expression, imports = code.value or ("loss.with_lam(lam)", "import expo_analysis as ea\nloss = ...  # put it here")
+    return Subject(loss, expression, imports, effort=effort, seed=seed, verdicts=verdicts), remarks
+
+
+def _late(key: str) -> int:
+    """Desiderata in the order in which they are judged: what is decided fast first, in case that time runs out."""
+    slow = ("improvement", "constraint_robustness", "monotone_path")
+    return -1 if key == "first_step" else slow.index(key) + 1 if key in slow else 0
+
+
+def _undecided(key: str, found: Outcome[Verdict]) -> Verdict:
+    if found.timed_out:
+        return Verdict(key, CANNOT_TELL, TIME_UP, "none", {})
+    return Verdict(key, CANNOT_TELL, f"the attempt to find out failed ({found.failure})", "none", {})
 
 
 PREMISES: dict[str, tuple[str, ...]] = {
+    "weak_interpolation": ("strong_interpolation",),
     "preservation": ("first_step",),
     "improvement": ("first_step", "preservation"),
     "monotone_path": ("first_step", "preservation", "improvement", "reference_limit"),
+    "small_lambda": ("strong_interpolation", "weak_interpolation"),
+    "displacement": ("existence", "conservation"),
 }
 """The desiderata whose verdicts rules about another one ask for; each is judged after them."""
 
@@ -132,18 +217,19 @@ def unjudged(
     """The card of a loss that cannot be judged, for the reasons in the remarks."""
     why = f"the loss cannot be judged: {remarks[0]}" if remarks else "the loss cannot be judged"
     verdicts = {key: Verdict(key, CANNOT_TELL, why, "none", {}) for key in asked}
-    return ReportCard(name, objective, verdicts, tuple(remarks), _frame(np.empty(0), np.empty((0, 3))), seconds)
+    return ReportCard(name, objective, verdicts, tuple(remarks), _no_path(), seconds)
 
 
 def _path(subject: Subject) -> pd.DataFrame:
     """Optima on the paper's first bandit, from lambda = 1e-4 to 1e4, where there are any."""
     lams = 10.0 ** (np.arange(-40, 41) / 10)
-    try:
-        optima = subject.optima(consistency.POPULATION, lams)
-    except Exception:
-        return _frame(np.empty(0), np.empty((0, 3)))
+    optima = subject.optima(consistency.POPULATION, lams)
     kept = optima.exists[:, 0]
     return _frame(lams[kept], optima.policies[kept, 0])
+
+
+def _no_path() -> pd.DataFrame:
+    return _frame(np.empty(0), np.empty((0, 3)))
 
 
 def _frame(lams: Any, policies: Any) -> pd.DataFrame:

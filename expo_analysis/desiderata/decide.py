@@ -61,7 +61,7 @@ def _checked(
     key: str, judge: Callable[[Subject], Verdict], subject: Subject, rule: Rule, conclusion: Conclusion
 ) -> Verdict:
     """What the theorem says, and the numbers that a search found; a contradiction is told, and decides nothing."""
-    light = conclusion.decision == HOLDS or conclusion.settled
+    light = conclusion.decision == HOLDS or conclusion.settled or conclusion.counterexample is not None
     looked = judge(replace(subject, effort=subject.effort * CHECK) if light else subject)
     if looked.decision not in (conclusion.decision, CANNOT_TELL, NOT_APPLICABLE) and not conclusion.settled:
         return replace(

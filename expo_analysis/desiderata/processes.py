@@ -7,12 +7,15 @@ import pickle
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from .._progress import Progress, silent
 from ..losses import Objective
-from .audit import audit, chosen, unjudged
+from ..own_file import in_words
+from .audit import audit, chosen, is_own, unjudged
+from .report.provenance import provenance
 from .report.report_card import ReportCard, ReportCards
 
 
@@ -24,31 +27,44 @@ def audit_many(
     effort: float = 1.0,
     seed: int = 0,
     only: str | Iterable[str] | None = None,
+    time_limit: float | None = None,
 ) -> ReportCards:
-    """`audit` for each loss, in processes of their own, so that no loss can harm another.
+    """`audit` for each loss, in processes of their own, so that no loss can harm another or this process.
+
+    A loss that cannot be sent to another process (of a notebook, of a lambda) is audited here, and so is the package's
+    own where it is alone.
 
     Args:
         objectives: by name. An exception stands for a loss that could not be built; its card says what happened.
         workers: how many processes.
         progress: called with the fraction done of a loss, what is being done, and the loss's name as the task.
+        time_limit: seconds for each loss, as in `audit`.
     """
-    settings: dict[str, Any] = {"effort": effort, "seed": seed, "only": chosen(only)}
+    settings: dict[str, Any] = {"effort": effort, "seed": seed, "only": chosen(only), "time_limit": time_limit}
     cards: dict[str, ReportCard] = {}
     sound = {}
     for name, objective in objectives.items():
         if isinstance(objective, Exception):
-            cards[name] = unjudged(name, None, [described(objective)], 0.0, settings["only"])
+            cards[name] = unjudged(name, None, [in_words(objective)], 0.0, settings["only"])
             progress(1.0, what="not judged", task=name)
         else:
             sound[name] = objective
-    here = sound if workers == 1 or len(sound) == 1 else {k: v for k, v in sound.items() if not _can_travel(v)}
+    alone = workers == 1 or len(sound) == 1
+    here = {k: v for k, v in sound.items() if (alone and not is_own(v)) or not _can_travel(v)}
     elsewhere = {name: objective for name, objective in sound.items() if name not in here}
     if elsewhere:
-        cards |= _in_processes(elsewhere, workers, progress, settings)
+        cards |= _in_processes(elsewhere, min(workers, len(elsewhere)), progress, settings)
     for name, objective in here.items():
         cards[name] = _guarded(name, objective, settings, partial(progress, task=name))
         progress(1.0, what="done", task=name)
-    return ReportCards(cards[name] for name in objectives)
+    return ReportCards(_told(cards[name], settings) for name in objectives)
+
+
+def _told(card: ReportCard, settings: Mapping[str, Any]) -> ReportCard:
+    """The card, with how it was made where it says nothing of that: no audit came to its end."""
+    if card.made is not None:
+        return card
+    return replace(card, made=provenance("ea.audit_many", settings["effort"], settings["seed"]))
 
 
 def _can_travel(objective: Objective) -> bool:
@@ -81,24 +97,31 @@ def _in_processes(
                     progress(fraction, what=stage, task=name)
                 for future in done:
                     name = running.pop(future)
-                    try:
-                        cards[name] = future.result()
-                        progress(1.0, what="done", task=name)
-                    except BrokenProcessPool:
+                    card = _card(future, name, objectives[name], settings)
+                    if card is None:
                         retry.append(name)
-                    except Exception as error:
-                        cards[name] = unjudged(name, objectives[name], [described(error)], 0.0, settings["only"])
-                        progress(1.0, what="not judged", task=name)
+                    else:
+                        cards[name] = card
+                        progress(1.0, what="done", task=name)
         for name in retry:  # one of them took the pool down: each gets a process to itself
             with ProcessPoolExecutor(1, mp_context=context) as alone:
-                try:
-                    cards[name] = alone.submit(_remote, name, objectives[name], settings, channel).result()
-                except BrokenProcessPool:
-                    cards[name] = unjudged(
-                        name, objectives[name], ["it ended the process that computed it"], 0.0, settings["only"]
-                    )
+                future = alone.submit(_remote, name, objectives[name], settings, channel)
+                ended = "it ended the process that computed it"
+                cards[name] = _card(future, name, objectives[name], settings) or unjudged(
+                    name, objectives[name], [ended], 0.0, settings["only"]
+                )
             progress(1.0, what="done", task=name)
     return cards
+
+
+def _card(future: Future[ReportCard], name: str, objective: Objective, settings: dict[str, Any]) -> ReportCard | None:
+    """What became of an audit in another process; None where that process ended."""
+    error = future.exception()  # whatever it is: result() would raise it here, also what ends a process
+    if error is None:
+        return future.result()
+    if isinstance(error, BrokenProcessPool):
+        return None
+    return unjudged(name, objective, [in_words(error)], 0.0, settings["only"])
 
 
 def _remote(name: str, objective: Objective, settings: dict[str, Any], channel: Any) -> ReportCard:
@@ -112,8 +135,4 @@ def _guarded(name: str, objective: Objective, settings: dict[str, Any], progress
     try:
         return audit(objective, name=name, progress=progress, **settings)
     except Exception as error:
-        return unjudged(name, objective, [described(error)], 0.0, settings["only"])
-
-
-def described(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return unjudged(name, objective, [in_words(error)], 0.0, settings["only"])

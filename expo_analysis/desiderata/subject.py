@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, cast
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from .._types import Array, Floats, Mask
 from ..bandit import Bandit
 from ..losses import Claims, Facts, Objective, PairObjective, RewardObjective, risk
+from ..losses.base import NOTHING
 from ..losses.responses import at_ends, response_data
 from ..numerics import namespace
 from ..optima import solve_path
 from .falsify.problems import FAMILIES
+from .verdict import Verdict
 
 T = TypeVar("T")
 
@@ -71,6 +73,7 @@ class Subject:
     expression: Python that builds the loss at a lambda named ``lam``, and imports: what that needs.
     seed: of every random number.
     effort: multiplies the number of problems that are tried; 1 keeps an audit within seconds.
+    verdicts: those reached so far, for questions that are answered by others.
     """
 
     objective: Objective
@@ -79,6 +82,7 @@ class Subject:
     seed: int = 0
     effort: float = 1.0
     remembered: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Any, compute: Callable[[], T]) -> T:
         """What ``compute`` returned when it was first asked for under this key; judges share what they can."""
@@ -153,10 +157,14 @@ def losses_of_pairs(
 
 @dataclass(frozen=True)
 class Unclaimed(PairObjective):
-    """A loss stripped of its claims, so that nothing is concluded from them; lambda by lambda where it needs that."""
+    """A loss stripped of its claims, so that nothing is concluded from them; lambda by lambda where it needs that.
+
+    keeps_claims: a bare formula that needs lambda by lambda, and whose claims are true.
+    """
 
     of: PairObjective
     one_lambda_at_a_time: bool = False
+    keeps_claims: bool = False
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -165,13 +173,46 @@ class Unclaimed(PairObjective):
     def with_lam(self, lam: Any) -> Unclaimed:
         return dataclasses.replace(self, lam=lam)
 
+    def _each(self) -> list[PairObjective]:
+        """The loss at each of its lambdas, (lambdas,); one where lambda is a number."""
+        return [self.of.with_lam(float(lam)) for lam in np.asarray(self.lam).reshape(-1)]
+
     @property
     def regulariser(self) -> Any:
-        return self.of.regulariser
+        if not self.one_lambda_at_a_time:
+            return self.of.with_lam(self.lam).regulariser
+        first, *others = [self.of.with_lam(float(lam)).regulariser for lam in np.unique(np.asarray(self.lam))]
+        if any(other != first for other in others):  # solvers take lambdas together at which it is the same
+            raise ValueError(f"lam must be one number: the regulariser of {self.name} depends on it")
+        return first
 
     @property
     def claims(self) -> Claims:
-        return Claims(convex=False, closed_form=False, needs_reference=True, log_ratio_only=False)
+        if not self.keeps_claims:
+            return NOTHING
+        each = [one.claims for one in self._each()]
+        known = [one.self_concordance for one in each]
+        return Claims(
+            convex=all(one.convex for one in each),
+            closed_form=False,
+            needs_reference=any(one.needs_reference for one in each),
+            log_ratio_only=all(one.log_ratio_only for one in each),
+            self_concordance=None if any(m is None for m in known) else self._by_lambda(known),
+        )
+
+    def ratio_slopes(self) -> tuple[Any, Any] | None:
+        if not self.keeps_claims:
+            return None
+        ends = [one.ratio_slopes() for one in self._each()]
+        known = [end for end in ends if end is not None]
+        if len(known) < len(ends):
+            return None
+        return self._by_lambda([low for low, _ in known]), self._by_lambda([high for _, high in known])
+
+    def _by_lambda(self, numbers: list[Any]) -> Any:
+        return (
+            float(numbers[0]) if np.ndim(self.lam) == 0 else np.array(numbers, dtype=float).reshape(np.shape(self.lam))
+        )
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -184,8 +225,8 @@ class Unclaimed(PairObjective):
         xp = namespace(logp_w)
         lams = np.broadcast_to(np.asarray(self.lam), tuple(logp_w.shape)[-1:])
         groups = [np.flatnonzero(lams == lam) for lam in np.unique(lams)]
-        parts = [
-            self.of.with_lam(float(lams[group[0]])).pair_loss(*(xp.take(x, xp.asarray(group), axis=-1) for x in given))
-            for group in groups
-        ]
+        parts = []
+        for group in groups:  # what a loss does not read may be left out
+            own = [None if x is None else xp.take(x, xp.asarray(group), axis=-1) for x in given]
+            parts.append(self.of.with_lam(float(lams[group[0]])).pair_loss(*own))
         return xp.take(xp.concat(parts, axis=-1), xp.asarray(np.argsort(np.concatenate(groups))), axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -79,6 +80,47 @@ DESIDERATA: dict[str, Desideratum] = {
     "consistency": Desideratum(
         "consistent", "Does more data bring the optimum to that of the population, and how fast?", "data"
     ),
+    "small_lambda": Desideratum(
+        "λ → 0 leads somewhere",
+        "Where does the optimum go as λ → 0: to π*, to its mode (either will do), or to something else?",
+        "where λ leads",
+    ),
+    "restricted_improvement": Desideratum(
+        "improves restricted",
+        "Over restricted policies, does the optimum never have less expected reward than the reference?",
+        "beyond the pairs",
+    ),
+    "label_noise": Desideratum(
+        "withstands flips",
+        "Does what clean labels improve stay better than the reference when up to 40% of the labels are flipped?",
+        "data",
+    ),
+    "displacement": Desideratum(
+        "no displacement",
+        "Trained from π_ref to the end, does no pair lose probability on both sides, chosen and rejected?",
+        "training",
+    ),
+    "local_minima": Desideratum(
+        "no local minima", "Does every descent end in the minimum, and in no other one?", "training"
+    ),
+    "gradient_weight": Desideratum(
+        "weighs pairs soundly",
+        "Is the gradient of a pair bounded, whatever its margin, and does it not fade where the pair is badly ranked?",
+        "training",
+    ),
+    "conditioning": Desideratum(
+        "well conditioned",
+        "Are the curvatures at the optimum at most 100 times apart, on half of the ordinary problems at every λ?",
+        "training",
+    ),
+    "pair_dependence": Desideratum(
+        "ignores who was compared",
+        "Is the optimum the same whichever pairs were compared how often, if preferences are Bradley-Terry's?",
+        "data",
+    ),
+    "calibration": Desideratum(
+        "calibrated", "Is the loss's own model of preferences right at the optimum, P(w > l) = p*?", "data"
+    ),
 }
 """All desiderata, in the order of the report card."""
 
@@ -104,23 +146,28 @@ class Severity:
     Ordinary problems are those of `severity.ordinary`: policies uniform on the simplex, pairs equally often, lambda
     from 0.01 to 1. worst looks everywhere, also at what nobody would meet by chance.
 
-    unit: of both sizes, such as ``"nats"`` or ``"TV"``. share: of ordinary problems (and lambdas) on which the question
-    is answered with no, in [0, 1]. typical: the median size where it is; 0 where it never is. worst: the largest size
-    that was found, nan where none was looked for.
+    unit: of both sizes, such as ``"nats"`` or ``"TV"``; empty where there is only yes or no, and sizes are 1 or 0.
+    share: of ordinary problems (and lambdas) on which the question is answered with no, in [0, 1]; nan where it could
+    be asked of none. typical: the median size where it is; 0 where it never is. worst: the largest size that was found,
+    nan where none was looked for. of: what the share is of, where it is not ordinary problems.
     """
 
     unit: str
     share: float
     typical: float
     worst: float
+    of: str = "ordinary problems"
 
     def __str__(self) -> str:
         """In a few words: "0.12 TV on 83% of ordinary problems, 1.9 at worst"."""
-        worst = "" if not self.worst > 0 else f"{self.worst:.2g} at worst"
+        worst = f"{self.worst:.2g} at worst" if self.worst > 0 and self.unit else ""
+        if math.isnan(self.share):
+            return f"not to be measured on {self.of}{f'; {worst} ({self.unit})' if worst else ''}"
         if self.share == 0:
-            return f"never on ordinary problems{f'; {worst} ({self.unit})' if worst else ''}"
+            return f"never on {self.of}{f'; {worst} ({self.unit})' if worst else ''}"
         share = "under 1%" if self.share < 0.01 else f"{self.share:.0%}"
-        return f"{self.typical:.2g} {self.unit} on {share} of ordinary problems{f', {worst}' if worst else ''}"
+        size = f"{self.typical:.2g} {self.unit} " if self.unit else ""
+        return f"{size}on {share} of {self.of}{f', {worst}' if worst else ''}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .._types import Array
@@ -71,7 +72,16 @@ class QuasiconvexObjective(MarginObjective):
 
     def _decay(self) -> tuple[float, float]:
         one = self.with_lam(1.0)
-        return seen_decay(one.psi, one.psi_slopes())
+        try:
+            return _seen(one)
+        except TypeError:  # an option that cannot be hashed
+            return seen_decay(one.psi, one.psi_slopes())
+
+
+@lru_cache(maxsize=64)
+def _seen(one: QuasiconvexObjective) -> tuple[float, float]:
+    """The decay of a psi at lambda 1, which is asked for wherever its terms are."""
+    return seen_decay(one.psi, one.psi_slopes())
 
 
 def terms_of_psi(objective: Any) -> Sum:

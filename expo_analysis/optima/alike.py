@@ -24,4 +24,13 @@ def _known(objective: Objective, lam: float, data: Datum) -> tuple[Any, ...]:
     facts = objective.with_lam(lam).facts_at(data)
     signs = None if facts.slopes is None else tuple(np.sign(end).tobytes() for end in facts.slopes)
     known = (facts.convex, facts.psis_convex, facts.link is None, facts.self_concordance is None, signs)
-    return *known, bool(facts.likelihood)
+    return *known, bool(facts.likelihood), _hashed(facts.regulariser)
+
+
+def _hashed(divergence: Any) -> Any:
+    """A divergence that may differ from lambda to lambda, or its repr where it cannot be hashed."""
+    try:
+        hash(divergence)
+    except TypeError:
+        return repr(divergence)
+    return divergence

@@ -1,71 +1,227 @@
-"""Losses and desiderata in one table, a sign and a colour for each verdict."""
+"""Losses and desiderata in one table: a sign and a colour for each verdict, and how much a failure weighs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
-from ..desiderata.report.wording import SIGNS
-from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, Decision
+from ..desiderata.report.layout import CONSTRUCTED, OFTEN, SELDOM, Weight, grouped, ranked, weight
+from ..desiderata.report.wording import ORDINARY, SIGNS, SIZES, WEIGHTS, shown_size
+from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Decision
 from .style import INK, themed
 
-COLOURS: dict[Decision, tuple[str, str]] = {
-    HOLDS: ("#cfe3f3", "#0b4f86"),
-    FAILS: ("#f7b48f", "#6b2200"),
-    NOT_APPLICABLE: ("#ffffff", "#5a5e66"),
-    CANNOT_TELL: ("#ececee", "#5a5e66"),
-}
-"""Fill and ink: a light blue, a darker orange, and grey, which differ in lightness too."""
+Colours = tuple[str, str]
 
-ROW, HEAD, FOOT = 0.29, 1.75, 0.45
-"""Heights in inches."""
+COLOURS: dict[Decision, Colours] = {
+    HOLDS: ("#d3e5f4", "#0b4f86"),
+    NOT_APPLICABLE: ("#ffffff", "#6a6e76"),
+    CANNOT_TELL: ("#e4e5e8", "#44474e"),
+}
+"""Fill and ink of what does not fail."""
+
+FAILURES: dict[Weight, Colours] = {
+    OFTEN: ("#f08a4b", "#4a1800"),
+    SELDOM: ("#f9c5a2", "#6b2200"),
+    CONSTRUCTED: ("#fdf1e8", "#a8572b"),
+}
+"""Fill and ink of what fails: the more it weighs, the darker."""
+
+COLUMN, ROW, STRIP, GAP, MARGIN = 0.37, 0.23, 0.36, 0.07, 0.12
+"""Width of a column, heights of a row and of the strip with the groups' names, gaps and margins, in inches."""
+
+LEGEND_ROW, LEGEND_HEIGHT, TITLE = 0.2, 2.55, 0.42
+"""Heights of a line of the legend, of all of it, and of the title, in inches."""
+
+NARROWEST = 9.0
+"""Width of a figure at least, in inches: the legend needs it."""
 
 LONGEST = 32
 """Names longer than this many characters are folded."""
 
+NAME, HEAD, SIGN, NUMBER = 8.5, 8.5, 7.2, 6.8
+"""Sizes of texts, in points."""
+
+DISC = 104.0
+"""Area of the disc of what is proven, and of the ring of what was found by search, in square points."""
+
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell: fill and ink, the sign, what it rests on, and a number."""
+
+    colours: Colours
+    sign: str
+    basis: str
+    number: str
+
+
+def cell(verdict: Decision, basis: str = "", share: float = NAN, typical: float = NAN, unit: str = "") -> Cell:
+    """The cell of a verdict whose failure shows on this share of ordinary problems, with this size."""
+    if verdict == FAILS:
+        return Cell(FAILURES[weight(share, typical)], SIGNS[verdict], basis, shown_size(share, typical, unit))
+    return Cell(COLOURS[verdict], SIGNS[verdict], basis if verdict == HOLDS else "", "")
+
 
 @themed
 def report_table(frame: pd.DataFrame) -> Figure:
-    """A row per loss and a column per desideratum, in the order of the frame and of `DESIDERATA`.
+    """A row per loss and a column per desideratum, by groups; the losses with the most that holds first.
 
     Args:
-        frame: columns ``loss``, ``desideratum`` and ``verdict``, as `ReportCards.to_frame` gives them; a verdict that
-            is not there leaves its cell empty.
+        frame: columns ``loss``, ``desideratum`` and ``verdict``; where they are known ``basis``, ``severity_share``,
+            ``severity_typical``, ``severity_unit``, ``version``, ``date``, ``effort`` and ``seed``: as they are in
+            `ReportCards.to_frame`. A verdict that is not there leaves its cell empty.
     """
-    losses = list(dict.fromkeys(frame["loss"]))
+    cells = _cells(frame)
+    groups = grouped(frame["desideratum"])
+    losses = _order(frame)
     names = [fill(" ".join(loss.split()), LONGEST) for loss in losses]
-    heights = [1 + 0.55 * name.count("\n") for name in names]
+    heights = [ROW * (1 + 0.62 * name.count("\n")) for name in names]
+    lefts, right = _columns(groups)
     tops = [sum(heights[:k]) for k in range(len(heights))]
-    rows = dict(zip(losses, zip(tops, heights, strict=True), strict=True))
-    columns = {key: x for x, key in enumerate(DESIDERATA)}
 
-    layout = ConstrainedLayoutEngine(w_pad=0.12)  # inches
-    figure = Figure(figsize=(11, ROW * sum(heights) + HEAD + FOOT), layout=layout)
-    axes = figure.subplots()
-    for loss, key, verdict in frame[["loss", "desideratum", "verdict"]].itertuples(index=False):
-        (y, height), x = rows[loss], columns[key]
-        fill_colour, ink = COLOURS[verdict]
-        axes.add_patch(Rectangle((x, y), 1, height, facecolor=fill_colour, edgecolor="white", linewidth=1.5))
-        axes.text(x + 0.5, y + height / 2, SIGNS[verdict], color=ink, ha="center", va="center_baseline", weight="bold")
-    axes.set(xlim=(0, len(columns)), ylim=(sum(heights), 0))
-    axes.set_xticks([x + 0.5 for x in columns.values()], [DESIDERATA[key].title for key in columns])
-    axes.set_yticks([y + height / 2 for y, height in rows.values()], names)
-    axes.tick_params(length=0, labelcolor=INK, top=True, labeltop=True, bottom=False, labelbottom=False)
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    titles = [DESIDERATA[key].title for key in lefts]
+    widest = max(_extent(figure, name, NAME)[0] for name in names) + 0.1
+    slanted = [_extent(figure, title, HEAD, rotation=50) for title in titles]
+    head = max(height for _, height in slanted) + 0.06
+    over = max(x + COLUMN / 2 + width - right for x, (width, _) in zip(lefts.values(), slanted, strict=True))
+    wanted = widest + right + max(over, 0.0) + 2 * MARGIN
+    width, below = max(NARROWEST, wanted), sum(heights)
+    height = TITLE + head + STRIP + below + LEGEND_HEIGHT
+    figure.set_size_inches(width, height)
+
+    left = MARGIN + widest + (width - wanted) / 2
+    axes = figure.add_axes((left / width, LEGEND_HEIGHT / height, right / width, (STRIP + below) / height))
+    axes.set(xlim=(0, right), ylim=(below, -STRIP))
+    rows = {loss: (tops[k], heights[k]) for k, loss in enumerate(losses)}
+    _draw(axes, [(shown, lefts[key], *rows[loss]) for (loss, key), shown in cells.items()])
+    for group, keys in groups.items():
+        start, stop = lefts[keys[0]], lefts[keys[-1]] + COLUMN
+        words = fill(group, max(6, int((stop - start) / 0.062)))
+        axes.text((start + stop) / 2, -0.05, words, size=7.5, color=INK, ha="center", va="bottom", linespacing=1.0)
+        axes.plot([start + 0.02, stop - 0.02], [-0.025, -0.025], color=INK, linewidth=0.8)
+    axes.set_xticks([x + COLUMN / 2 for x in lefts.values()], titles)
+    axes.set_yticks([y + tall / 2 for y, tall in zip(tops, heights, strict=True)], names)
+    axes.tick_params(length=0, pad=2, labelcolor=INK, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     for label in axes.get_xticklabels():
-        label.set(rotation=40, ha="left", va="bottom", rotation_mode="anchor")
+        label.set(rotation=50, ha="left", va="bottom", rotation_mode="anchor", size=HEAD)
+    for label in axes.get_yticklabels():
+        label.set(size=NAME)
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a name may have dollars in it
-    handles = [
-        Patch(facecolor=colour, edgecolor=ink, label=f"{SIGNS[decision]}  {decision}")
-        for decision, (colour, ink) in COLOURS.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)
-    figure.suptitle("Report card: what the exact optima of each loss do", fontsize="x-large")
+    _legend(figure, width, height)
+    title = "Report card: what the exact optima of each loss do"
+    figure.text(0.5, 1 - 0.1 / height, title, size=13, ha="center", va="top")
+    figure.text(0.5, 0.05 / height, _made(frame), size=6.5, color="0.4", ha="center", va="bottom")
     return figure
+
+
+def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cell]:
+    """By loss and desideratum."""
+    numbers, words = ["severity_share", "severity_typical"], ["basis", "severity_unit"]
+    full = frame.assign(**{name: "" for name in words if name not in frame})
+    rows = full.reindex(columns=["loss", "desideratum", "verdict", "basis", *numbers, "severity_unit"])
+    return {(loss, key): cell(*shown) for loss, key, *shown in rows.itertuples(index=False)}
+
+
+def _order(frame: pd.DataFrame) -> list[str]:
+    full = frame.reindex(columns=["loss", "verdict", "severity_share", "severity_typical"])
+    found: dict[str, list[tuple[Decision, Weight]]] = {}
+    for loss, verdict, share, typical in full.itertuples(index=False):
+        found.setdefault(loss, []).append((verdict, weight(share, typical)))
+    return ranked(found)
+
+
+def _columns(groups: dict[str, list[str]]) -> tuple[dict[str, float], float]:
+    """Where each column begins, and where the last one ends, in inches."""
+    lefts: dict[str, float] = {}
+    x = 0.0
+    for keys in groups.values():
+        for key in keys:
+            lefts[key] = x
+            x += COLUMN
+        x += GAP
+    return lefts, x - GAP
+
+
+def _extent(figure: Figure, text: str, size: float, **options: Any) -> tuple[float, float]:
+    """Width and height of a text, in inches."""
+    drawn = figure.text(0, 0, text, size=size, parse_math=False, **options)
+    box = drawn.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    drawn.remove()
+    return box.width / figure.dpi, box.height / figure.dpi
+
+
+def _draw(axes: Axes, cells: list[tuple[Cell, float, float, float]]) -> None:
+    """Cells with their left upper corners at (x, y), and their heights, in inches."""
+    discs: list[tuple[float, float, str, str]] = []
+    for shown, x, y, height in cells:
+        background, ink = shown.colours
+        axes.add_patch(Rectangle((x, y), COLUMN, height, facecolor=background, edgecolor="white", linewidth=1.2))
+        at, middle, colour = x + (0.1 if shown.number else COLUMN / 2), y + height / 2, ink
+        if shown.basis:
+            discs.append((at, middle, ink if shown.basis == PROVEN else "white", ink))
+            colour = "white" if shown.basis == PROVEN else ink
+        axes.text(at, middle, shown.sign, color=colour, size=SIGN, weight="bold", ha="center", va="center_baseline")
+        if shown.number:
+            end = x + COLUMN - 0.018
+            axes.text(end, middle, shown.number, color=ink, size=NUMBER, ha="right", va="center_baseline")
+    if discs:
+        across, down, fills, edges = zip(*discs, strict=True)
+        axes.scatter(across, down, s=DISC, facecolor=fills, edgecolor=edges, linewidth=1.0, zorder=2)
+
+
+def _legend(figure: Figure, width: float, height: float) -> None:
+    """Every kind of cell beside what it means."""
+    entries = [
+        (cell(HOLDS, PROVEN), "holds: filled sign, proven by a theorem"),
+        (cell(HOLDS, EVIDENCE), "holds: open sign, a search found no counterexample"),
+        (cell(NOT_APPLICABLE), "not applicable: the question makes no sense for this loss"),
+        (cell(CANNOT_TELL), "cannot tell"),
+        (cell(FAILS, PROVEN, 0.5, 0.3, "TV"), f"fails {WEIGHTS[OFTEN]}"),
+        (cell(FAILS, PROVEN, 0.05, 2e-7, "TV"), f"fails {WEIGHTS[SELDOM]}"),
+        (cell(FAILS, PROVEN, 0.0, 0.0), f"fails {WEIGHTS[CONSTRUCTED]}"),
+        (
+            cell(FAILS, EVIDENCE, 0.5, 0.3, "TV"),
+            "open sign: the lowest of many searches is its optimum",
+        ),
+    ]
+    inner = width - 2 * MARGIN
+    tall = LEGEND_HEIGHT - 0.3
+    axes = figure.add_axes((MARGIN / width, 0.25 / height, inner / width, tall / height))
+    axes.set(xlim=(0, inner), ylim=(tall, 0))
+    axes.axis("off")
+    start = (inner - NARROWEST) / 2 + 0.7
+    tops = [0.08 + k * LEGEND_ROW for k in range(len(entries))]
+    _draw(axes, [(shown, start, y, 0.95 * LEGEND_ROW) for (shown, _), y in zip(entries, tops, strict=True)])
+    for (_, words), y in zip(entries, tops, strict=True):
+        axes.text(start + COLUMN + 0.1, y + 0.475 * LEGEND_ROW, words, size=8, color=INK, va="center_baseline")
+    note = (
+        f"{SIZES} {ORDINARY} Losses with the most that holds come first; questions do not weigh alike, and some "
+        "exclude others."
+    )
+    below = tops[-1] + LEGEND_ROW + 0.05
+    axes.text(start, below, fill(note, 124), size=7.5, color=INK, va="top", linespacing=1.25)
+
+
+def _made(frame: pd.DataFrame) -> str:
+    """Version, date, effort and seed of the audit, where the frame tells."""
+    columns = ["version", "date", "effort", "seed"]
+    if not set(columns) <= set(frame):
+        return ""
+    rows = dict.fromkeys(frame[columns].astype(str).itertuples(index=False, name=None))
+    told = [f"expo_analysis {version}, {date}, effort {effort}, seed {seed}" for version, date, effort, seed in rows]
+    return "; ".join(one for one, row in zip(told, rows, strict=True) if all(row))

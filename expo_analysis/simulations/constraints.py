@@ -74,8 +74,10 @@ def show(tables: dict[str, pd.DataFrame]) -> Result:
             f"""*Bottom row:* (KL(π_ref ‖ π) + KL(π ‖ fit)) / KL(π_ref ‖ fit), at most 1 for a policy between the
             reference and the best fit to the preferences that the constraint allows. For EXPO this is a theorem under
             weight decay and over any features **[ours]**, and held on {shares["weight_decay"]:.0%} and
-            {shares["few_features"]:.0%} of the problems. Early stopping has no such theorem: measured against π\\*, it
-            held on {shares["early_stopping"]:.0%} of these problems, but with pair weights over four decades
+            {shares["few_features"]:.0%} of the problems. The best fit may itself be worse than π_ref, where the
+            features cannot follow the preferences: between is not better. Early stopping has no such theorem: measured
+            against π\\*, it held on {shares["early_stopping"]:.0%} of these problems, but with pair weights over four
+            decades
             {searched["share_not_between"]:.0%} of {searched["problems"]:.0f} others leave the stretch on their way (by
             a factor of up to {searched["largest_detour"]:.2g}), and {searched["share_further_than_reference"]:.0%} are
             for a while further from π\\* than the reference is (up to {searched["largest_kl_quotient"]:.2g} times).""",

@@ -6,7 +6,9 @@ An answer is listed only where it is sure; a desideratum that is not listed may 
 
 from __future__ import annotations
 
-from . import broken, dpo, expo, others, terms
+from . import broken, dpo, expo, others, suspicious, terms
 from .known import Planted
 
-PLANTED: tuple[Planted, ...] = (*(*expo.PLANTED, *dpo.PLANTED, *others.PLANTED, *terms.PLANTED, *broken.PLANTED),)
+ROOMS = (expo, dpo, others, terms, broken, suspicious)
+
+PLANTED: tuple[Planted, ...] = tuple(planted for room in ROOMS for planted in room.PLANTED)

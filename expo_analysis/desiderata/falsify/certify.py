@@ -6,11 +6,12 @@ dropped
 
 * where its lower bound is above the value of a policy that is known; the bound is the better one of the plain bound,
   and of the value in the middle of the box less slope times distance (the mean value theorem);
-* or where a slope cannot be 0 and all gaps are finite, as a global minimiser is stationary (at kinks: 0 is a generalised
-  slope there, and bounds hold all of these).
+* or where a slope cannot be 0, as a global minimiser is stationary (at kinks: 0 is a generalised slope there, and
+  bounds hold all of these). What falls all the way as an infinite gap grows is kept.
 
 All others are halved, until every policy that is left is within a target of the one that was found. Infinite boxes hold
-the boundary of the simplex, so that nothing far out is missed. What is left holds every global minimiser, and that a
+the boundary of the simplex, so that nothing far out is missed: where a slope in a box is bounded away from 0, it is on
+the box's part of the boundary too. What is left holds every global minimiser, and that a
 loss has none is no way out: then the policies of as low a value are in there. Bounds are rounded outwards; the loss's
 own constants, such as 1/(2 lambda), are taken as its code computes them, for which `SLACK` allows. [ours, elementary]
 """
@@ -83,6 +84,7 @@ class Enclosure:
         self.boxes, self.radius, self.least = start, np.full(start.size, np.inf), np.full(start.size, -np.inf)
         self._keep(start, self.turn)
 
+    @np.errstate(all="ignore")
     def refine(self, target: float) -> bool:
         """Go on until every policy that is left is within ``target``; whether that was reached."""
         while (self.radius > target).any():
@@ -106,6 +108,7 @@ class Enclosure:
         """The largest distance of a policy that is left from the one that was found, in 1-norm; inf for none left."""
         return float(self.radius.max()) if len(self.radius) else np.inf
 
+    @np.errstate(all="ignore")  # bounds may overflow, and are then infinite
     def _keep(self, boxes: Boxes, turn: Indices) -> None:
         """Look at boxes, and take those that may hold a minimiser for what is left."""
         self.spent += boxes.size
@@ -118,7 +121,7 @@ class Enclosure:
             fall = (np.maximum(np.abs(falls), np.abs(rises)) * half).sum(axis=0) * (1 + 16 * ARITHMETIC)
             tight = outward(least - fall, least)[0]
         low = np.where(finite, np.fmax(low, tight), low)
-        stationary = ((falls <= 0) & (rises >= 0)).all(axis=0) | ~finite
+        stationary = ((falls <= 0) & ((rises >= 0) | np.isinf(boxes.high))).all(axis=0)
         kept = stationary & (low <= self.upper + SLACK * (1 + abs(self.upper)))
         self.boxes, self.turn, self.least = boxes.take(kept), turn[kept], low[kept]
         policies = self.boxes.policies
@@ -225,8 +228,8 @@ class _Bounded:
         return (value[0], value[1]), (bounds[0], bounds[1])
 
     def _jet(self, boxes: Boxes) -> Jet:
-        everyone = np.arange(boxes.n)[:, None]
-        log_policy, log_reference = boxes.log_policy(_rows(everyone, boxes)), self._reference(everyone[:, 0])
+        everyone = np.arange(boxes.n)
+        log_policy, log_reference = boxes.log_policy(everyone), self._reference(everyone)
         if isinstance(self.objective, RewardObjective):
             stated = reward_of(self.bandit)
             if stated is None:
@@ -246,7 +249,7 @@ class _Bounded:
 
     def _of_pairs(self, boxes: Boxes) -> Jet:
         ends = (self.winner, self.loser, self.third)
-        logs = [Enclosed(boxes.log_policy(_rows(end[:, None], boxes))) for end in ends]
+        logs = [Enclosed(boxes.log_policy(end)) for end in ends]
         references = [Enclosed(self._reference(end)) for end in ends]
         values = {kind: torch.from_numpy(x.reshape(-1, 1)) for kind, x in self.known.items()}
         data = dict(zip(self.objective.data, [None] * len(self.objective.data), strict=True)) | dict(
@@ -301,11 +304,6 @@ def added(jet: Jet) -> Jet:
         slope = total((full[0], full[1]))
     value = [np.broadcast_to(x, jet.shape) for x in jet.value]
     return Jet(total((value[0], value[1])), slope)
-
-
-def _rows(response: Indices, boxes: Boxes) -> Any:
-    """An index of (E, B) ranks."""
-    return response, np.arange(boxes.size)[None]
 
 
 def _point(log_policy: Floats) -> Boxes:

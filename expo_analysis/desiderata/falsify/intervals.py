@@ -33,12 +33,14 @@ ARITHMETIC, ELEMENTARY = 2.0**-52, 2.0**-49
 
 
 def outward(low: Floats, high: Floats, by: float = ARITHMETIC) -> Bounds:
-    """Bounds moved apart by more than rounding can have moved them; what is not known is infinite."""
-    low = low - (by * np.abs(low) + SMALLEST)
-    high = high + (by * np.abs(high) + SMALLEST)
-    return np.fmin(np.where(np.isnan(low), -np.inf, low), LARGEST), np.fmax(
-        np.where(np.isnan(high), np.inf, high), -LARGEST
-    )
+    """Bounds moved apart by more than rounding can have moved them; what is not known is infinite.
+
+    By arithmetic, but for products that underflow, 0 is exact; functions may underflow.
+    """
+    low = np.fmin(np.where(np.isnan(low), -np.inf, low), LARGEST)
+    high = np.fmax(np.where(np.isnan(high), np.inf, high), -LARGEST)
+    least = (SMALLEST * (low != 0), SMALLEST * (high != 0)) if by == ARITHMETIC else (SMALLEST, SMALLEST)
+    return low - (by * np.abs(low) + least[0]), high + (by * np.abs(high) + least[1])
 
 
 def plus(a: Bounds, b: Bounds) -> Bounds:
@@ -52,6 +54,13 @@ def times(a: Bounds, b: Bounds) -> Bounds:
     low, high = products[0], products[0]
     for product in products[1:]:
         low, high = np.minimum(low, product), np.maximum(high, product)
+    if not (low.all() and high.all()):
+        for x, y in ((x, y) for x in a for y in b):
+            lost = (x != 0) & (y != 0) & (_times(x, y) == 0)  # a product that underflows
+            low, high = (
+                np.where(lost, np.minimum(low, -SMALLEST), low),
+                np.where(lost, np.maximum(high, SMALLEST), high),
+            )
     return outward(low, high)
 
 
@@ -69,9 +78,13 @@ def hull(a: Bounds, b: Bounds) -> Bounds:
 def total(bounds: Bounds) -> Bounds:
     """The sum over the first axis."""
     low, high = (np.asarray(x.sum(axis=0)) for x in bounds)
-    size = np.maximum(*(np.abs(x).sum(axis=0) for x in bounds))
-    slack = len(bounds[0]) * ARITHMETIC * np.where(np.isfinite(size), size, 0.0)
-    return outward(low - slack, high + slack)
+    below, above = (len(x) * ARITHMETIC * _known(np.abs(x).sum(axis=0)) for x in bounds)
+    return outward(low - below, high + above)
+
+
+def _known(size: Floats) -> Floats:
+    """Sizes that rounding is relative to; of what has no bound there is none."""
+    return np.where(np.isfinite(size), size, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +153,8 @@ class Boxes:
             sums = []
             for end in (0, 1):  # pi is least where the gaps before it are large and those behind it are small
                 before, after = gaps[1 - end], gaps[end]
-                summands = [np.exp(before[s:r].sum(axis=0)) for s in range(r)] + [np.ones(self.size)]
+                with np.errstate(over="ignore"):
+                    summands = [np.exp(before[s:r].sum(axis=0)) for s in range(r)] + [np.ones(self.size)]
                 summands += [np.exp(-after[r:s].sum(axis=0)) for s in range(r + 1, self.n)]
                 sums.append(sum(summands))
             lows.append(1 / sums[0])
@@ -151,7 +165,7 @@ class Boxes:
         return found[0], found[1]
 
     def log_policy(self, response: Indices) -> Jet:
-        """log pi of these responses, (E, B)."""
+        """log pi of these responses (E,), (E, B)."""
         rank = self.rank[response]
         steps = np.stack([np.where(rank > k, -1.0, 0.0) for k in range(self.n - 1)])
         zero = np.zeros(rank.shape)
@@ -170,14 +184,17 @@ class Linear:
     def value(self) -> Bounds:
         """Bounds of it."""
         low, high = self.constant
-        size = np.maximum(np.abs(low), np.abs(high))
-        for step, bounds in [*zip(self.steps, zip(self.boxes.low, self.boxes.high, strict=True), strict=True)] + [
-            (self.of_log, self.boxes.log_normaliser)
-        ]:
+        below, above = np.abs(low), np.abs(high)
+        for step, bounds in (
+            *zip(self.steps, zip(self.boxes.low, self.boxes.high, strict=True), strict=True),
+            (self.of_log, self.boxes.log_normaliser),
+        ):
             one, other = (_times(step, x) for x in bounds)
-            low, high = low + np.minimum(one, other), high + np.maximum(one, other)
-            size = size + np.where(np.isfinite(one), np.abs(one), 0.0) + np.where(np.isfinite(other), np.abs(other), 0)
-        return outward(low - 4 * ARITHMETIC * size, high + 4 * ARITHMETIC * size)
+            least, most = np.minimum(one, other), np.maximum(one, other)
+            low, high = low + least, high + most
+            below, above = below + np.abs(least), above + np.abs(most)
+        slack = 4 * ARITHMETIC
+        return outward(low - slack * _known(below), high + slack * _known(above))
 
     def is_parallel(self, other: Linear) -> bool:
         """Whether the other one differs from it by a constant."""

@@ -7,15 +7,24 @@ from collections.abc import Callable
 from ..subject import Subject
 from ..verdict import Verdict
 from . import (
+    calibration,
+    conditioning,
     conservation,
     consistency,
     constraint_robustness,
+    displacement,
     existence,
     first_step,
+    gradient_weight,
     improvement,
+    label_noise,
+    local_minima,
     monotone_path,
+    pair_dependence,
     preservation,
     reference_limit,
+    restricted_improvement,
+    small_lambda,
     strong_interpolation,
     uniqueness,
     weak_interpolation,
@@ -36,6 +45,15 @@ JUDGES: dict[str, Callable[[Subject], Verdict]] = {
         constraint_robustness,
         first_step,
         consistency,
+        small_lambda,
+        restricted_improvement,
+        label_noise,
+        displacement,
+        local_minima,
+        gradient_weight,
+        conditioning,
+        pair_dependence,
+        calibration,
     )
 }
 """By desideratum, in the order of the report card. A new one is a module with ``KEY`` and ``judge``, and a line both

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from ..._types import Floats
 from ...bandit import Bandit
 from ...losses import BradleyTerry
 from ..falsify.search import Case, Measure, case_code, confirm, shrink
-from ..rules.formula import Formula
+from ..rules.rule import formula_of
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
-from .limits import SHOWN, Approach, End, describe_limit, follow, judge, limit_problems
+from .limits import CLEAR, SHOWN, Approach, End, describe_limit, follow, judge, lead_of_mode, limit_problems
 from .outcome import case_numbers
 
 COUNT = 100
@@ -22,65 +23,103 @@ COUNT = 100
 few: IPO's, say, whose limit with uneven pairs is not always the mode."""
 
 
-def judge_limit(
-    subject: Subject,
-    key: str,
-    end: End,
-    target: Callable[[Bandit], Floats],
-    name: str,
-    target_code: str,
-) -> Verdict:
-    """Whether the optimum tends to ``target`` (a function of the bandit, called ``name``) at one end of lambda."""
-    approaches = [
-        follow(subject, b, end, target(b))
-        for b in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
-    ]
-    count = sum(len(a.reached) for a in approaches)
-    arrow = f"λ → {'0' if end == 'zero' else '∞'}"
-    reached, elsewhere, proven = (
-        sum(int(getattr(a, field).sum()) for a in approaches) for field in ("reached", "elsewhere", "proven")
-    )
-    rates = np.concatenate([np.where(a.reached, a.rate, np.nan) for a in approaches])
-    outmost = min(len(a.distance) for a in approaches) - 1
-    last = approaches[0].optima.lams[outmost]
-    farthest = max(np.abs(np.log10(a.optima.lams)).max() for a in approaches)
-    evidence = {
-        "problems": count,
-        "tend to it": reached,
-        "tend elsewhere": elsewhere,
-        "undecided": count - reached - elsewhere,
-        "with proven optima": proven,
-        f"largest distance from it at λ = {last:g}": max(float(a.distance[outmost].max()) for a in approaches),
-    }
-    if end == "zero" and Formula(subject.objective).is_explicit:
-        evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
-            subject, [(a.bandit, target(a.bandit)) for a in approaches]
-        )
-    if np.isfinite(rates).any():
-        power = "λ" if end == "zero" else "1/λ"
-        evidence[f"rate (power of {power}, median)"] = float(np.nanmedian(rates))
-    sign = "-" if end == "zero" else ""
-    conditions = (
-        f"{count} problems with 2 to 5 responses, connected comparison graphs with even and uneven pairs, a unique "
-        f"mode of π*, all probabilities above 0.01; λ from 1 by decades to 1e{sign}{farthest:.0f}"
-    )
-    if elsewhere:
-        suspects = [a for a in approaches if a.elsewhere.any()]
-        for approach in suspects if subject.certified else suspects[:1]:
-            example = _counterexample(subject, approach, end, target, name, target_code)
-            if example is not None:
-                described = describe_limit(approach)
-                summary = f"as {arrow} the optimum tends to {described}, not to {name}"
-                if reached:
-                    summary = f"as {arrow} the optimum does not always tend to {name}: here to {described}"
-                return Verdict(key, FAILS, summary, conditions, evidence, example)
-        return Verdict(
-            key, CANNOT_TELL, f"some optima seem not to tend to {name}, but are not proven", conditions, evidence
-        )
+@dataclass(frozen=True)
+class Limit:
+    """What is asked: whether the optimum tends to ``target`` (a function of the bandit), called ``name``, at one end of
+    lambda; ``code`` is the target in Python."""
+
+    key: str
+    end: End
+    target: Callable[[Bandit], Floats]
+    name: str
+    code: str
+
+    @property
+    def arrow(self) -> str:
+        return f"λ → {'0' if self.end == 'zero' else '∞'}"
+
+
+def judge_limit(subject: Subject, limit: Limit, suspected: Bandit | None = None) -> Verdict:
+    """Whether the optimum tends there.
+
+    suspected: problems on which it is suspected not to. They are looked at first; if it does not, that is the answer.
+    """
+    approaches: list[Approach] = []
+    if suspected is not None:
+        approaches = [follow(subject, suspected, limit.end, limit.target(suspected), far=True)]
+        found = _refuted(subject, limit, approaches, always=False)
+        if found is not None:
+            return found
+    drawn = limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
+    approaches += [follow(subject, bandit, limit.end, limit.target(bandit)) for bandit in drawn]
+    found = _refuted(subject, limit, approaches)
+    if found is not None:
+        return found
+    evidence, conditions = _looked(subject, limit, approaches)
+    count, reached, proven = (evidence[name] for name in ("problems", "tend to it", "with proven optima"))
+    tends = f"as {limit.arrow} the optimum tends to {limit.name}"
+    if evidence["tend elsewhere"]:
+        why = f"{evidence['tend elsewhere']} of {count} optima seem not to tend to {limit.name}, but are not proven"
+        return Verdict(limit.key, CANNOT_TELL, why, conditions, evidence)
     if reached == proven == count:
-        return Verdict(key, HOLDS, f"as {arrow} the optimum tends to {name}", conditions, evidence)
-    why = "the limit is undecided on some problems" if reached < count else "the optima are not proven"
-    return Verdict(key, CANNOT_TELL, f"the optima found tend to {name} where decided, but {why}", conditions, evidence)
+        return Verdict(limit.key, HOLDS, tends, conditions, evidence)
+    why = "the others are undecided" if reached < count else "but the optima are not proven"
+    return Verdict(limit.key, CANNOT_TELL, f"{tends} on {reached} of {count} problems; {why}", conditions, evidence)
+
+
+def _looked(subject: Subject, limit: Limit, approaches: list[Approach]) -> tuple[dict[str, Any], str]:
+    """What was seen, by names, and where."""
+    counts = {
+        name: sum(int(getattr(a, field).sum()) for a in approaches)
+        for name, field in (
+            ("tend to it", "reached"),
+            ("tend elsewhere", "elsewhere"),
+            ("with proven optima", "proven"),
+        )
+    }
+    count = sum(len(a.reached) for a in approaches)
+    outmost = min(len(a.distance) for a in approaches) - 1
+    farthest = max(np.abs(np.log10(a.optima.lams)).max() for a in approaches)
+    evidence: dict[str, Any] = {
+        "problems": count,
+        **counts,
+        "undecided": count - counts["tend to it"] - counts["tend elsewhere"],
+        f"largest distance from it at λ = {approaches[0].optima.lams[outmost]:g}": max(
+            float(a.distance[outmost].max()) for a in approaches
+        ),
+    }
+    if limit.end == "zero" and formula_of(subject).is_explicit:
+        evidence["λ = 0 itself, the preferences alone: distance of its optimum from it"] = _without_regulariser(
+            subject, [(a.bandit, limit.target(a.bandit)) for a in approaches]
+        )
+    rates = np.concatenate([np.where(a.reached, a.rate, np.nan) for a in approaches])
+    if np.isfinite(rates).any():
+        evidence[f"rate (power of {'λ' if limit.end == 'zero' else '1/λ'}, median)"] = float(np.nanmedian(rates))
+    sizes = [a.bandit.n for a in approaches]
+    conditions = (
+        f"{count} problems with {min(sizes)} to {max(sizes)} responses, connected comparison graphs, even and uneven "
+        "pairs and paths; a unique mode of π*, all probabilities above 0.01; λ from 1 by decades to "
+        f"1e{'-' if limit.end == 'zero' else ''}{farthest:.0f}"
+    )
+    return evidence, conditions
+
+
+def _refuted(subject: Subject, limit: Limit, approaches: list[Approach], always: bool = True) -> Verdict | None:
+    """The verdict where optima tend elsewhere on some problem; None where that is not so, or not certain.
+
+    always: whether these problems show what happens in general.
+    """
+    suspects = [a for a in approaches if a.elsewhere.any()]
+    for approach in suspects if subject.certified else suspects[:1]:
+        example = _counterexample(subject, approach, limit)
+        if example is not None:
+            described = describe_limit(approach)
+            summary = f"as {limit.arrow} the optimum tends to {described}, not to {limit.name}"
+            if not always or any(a.reached.any() for a in approaches):
+                summary = f"as {limit.arrow} the optimum does not always tend to {limit.name}: here to {described}"
+            evidence, conditions = _looked(subject, limit, approaches)
+            return Verdict(limit.key, FAILS, summary, conditions, evidence, example)
+    return None
 
 
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:
@@ -90,15 +129,15 @@ def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]
     return float(np.concatenate(gaps).max())
 
 
-def _counterexample(
-    subject: Subject, approach: Approach, end: End, target: Callable[[Bandit], Floats], name: str, target_code: str
-) -> Counterexample | None:
+def _counterexample(subject: Subject, approach: Approach, limit: Limit) -> Counterexample | None:
     """The simplest problem found whose optima tend elsewhere."""
     lams = tuple(float(x) for x in approach.optima.lams[-SHOWN - 1 :])
 
     def excess(optima: Optima, bandit: Bandit) -> Floats:
-        judged = judge(bandit, optima, target(bandit))
-        return np.where(judged.elsewhere & optima.single.all(axis=0), judged.distance[-1], -1.0)[None]
+        judged = judge(bandit, optima, limit.target(bandit))
+        # of two modes neither is the one asked for
+        asked = judged.elsewhere & optima.single.all(axis=0) & (lead_of_mode(bandit) > CLEAR)
+        return np.where(asked, judged.distance[-1], -1.0)[None]
 
     measure = Measure(excess, span=SHOWN + 1)
     for p in np.flatnonzero(approach.elsewhere)[: 3 if subject.certified else 1]:
@@ -107,14 +146,14 @@ def _counterexample(
         if how:
             last = subject.optima(Bandit(*_as_batch(simplest)), lams).policies[-1, 0]
             return Counterexample(
-                f"at λ = {lams[-1]:g} the optimum {np.round(last, 6).tolist()} is {far:.3g} away from {name} in "
+                f"at λ = {lams[-1]:g} the optimum {np.round(last, 6).tolist()} is {far:.3g} away from {limit.name} in "
                 "1-norm, and the distance has stopped falling",
                 {**case_numbers(simplest), "policy": last.tolist(), "distance": far, "optimum": how},
                 case_code(
                     subject,
                     simplest,
                     [
-                        f"distance = [abs(s.policy - {target_code}).sum() for s in solutions]",
+                        f"distance = [abs(s.policy - {limit.code}).sum() for s in solutions]",
                         "print(solutions[-1].policy, distance)",
                         "assert distance[-1] > max(1e-6, 2 * abs(solutions[-1].policy - solutions[-2].policy).sum())",
                     ],

@@ -35,6 +35,9 @@ NEGLIGIBLE_PROVEN = 1e-12
 LEAST_FALL = 0.5
 """A sequence converges here if each decade multiplies it by at most this."""
 
+CLEAR = 1.01
+"""How often the mode of pi* is likelier than the next response, at least: two modes that tie are none."""
+
 SHOWN = 4
 """Decades over which the fall must be seen."""
 
@@ -64,29 +67,50 @@ def lambdas(end: End, decades: int) -> Floats:
 
 
 def limit_problems(subject: Subject, count: int) -> list[Bandit]:
-    """Problems on which limits are followed: 2 to 5 responses, even and uneven pairs, a unique mode of pi*."""
+    """Problems on which limits are followed: 2 to 5 responses, even and uneven pairs, paths, a unique mode of pi*."""
     return subject.once(("limits", count), lambda: _draw(subject, count))
+
+
+KINDS = (
+    (2, "moderate"),
+    (3, "moderate"),
+    (3, "uneven"),
+    (4, "uneven"),
+    (4, "weak link"),
+    (5, "moderate"),
+    (5, "weak link"),
+)
+"""Numbers of responses, and families of problems. On paths margins that do not add up show what they do."""
+
+
+def lead_of_mode(bandit: Bandit) -> Floats:
+    """pi* of its mode by pi* of the next response, (P,)."""
+    top = np.sort(pi_star(bandit), axis=-1)
+    return np.asarray(top[..., -1] / top[..., -2])
 
 
 def _draw(subject: Subject, count: int) -> list[Bandit]:
     bandits = []
-    for n, family in ((2, "moderate"), (3, "moderate"), (3, "uneven"), (4, "uneven"), (5, "moderate")):
+    for n, family in KINDS:
         bandit = FAMILIES[family].draw(subject.rng(f"limits {n} {family}"), 8 * count, n)
-        top = np.sort(pi_star(bandit), axis=1)
+        least = np.minimum(pi_star(bandit).min(axis=1), bandit.reference.min(axis=1))
         # a clear mode, and no probability so small that the limit lies beyond the lambdas that can be tried
-        clear = (top[:, -1] > 1.1 * top[:, -2]) & (top[:, 0] > 0.01) & (bandit.reference.min(axis=1) > 0.01)
+        clear = (lead_of_mode(bandit) > 1.1) & (least > 0.01)
         chosen = np.flatnonzero(clear)[:count]
         bandits.append(Bandit(bandit.reference[chosen], pi_star(bandit)[chosen], bandit.pairs[chosen]))
     return bandits
 
 
-def follow(subject: Subject, bandit: Bandit, end: End, target: Floats) -> Approach:
-    """Follow the optima to one end of lambda, and compare with ``target`` (P, n)."""
+def follow(subject: Subject, bandit: Bandit, end: End, target: Floats, far: bool = False) -> Approach:
+    """Follow the optima to one end of lambda, and compare with ``target`` (P, n).
+
+    far: whether to go as far where optima are not proven: on problems whose optima are easily found.
+    """
 
     def optima(decades: int) -> Optima:
         return subject.once((id(bandit), end, decades), lambda: subject.optima(bandit, lambdas(end, decades)))
 
-    approach = judge(bandit, optima(DECADES if subject.certified else DECADES_UNPROVEN), target)
+    approach = judge(bandit, optima(DECADES if subject.certified or far else DECADES_UNPROVEN), target)
     if subject.certified and not (approach.reached | approach.elsewhere).all():
         longer = judge(bandit, optima(MORE_DECADES), target)
         if (longer.reached | longer.elsewhere).sum() > (approach.reached | approach.elsewhere).sum():

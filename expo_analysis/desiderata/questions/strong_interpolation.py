@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..._types import Floats
 from ..falsify.problems import pi_star
 from ..subject import Subject
 from ..verdict import Verdict
-from .at_limit import judge_limit
+from .at_limit import Limit, judge_limit
 
 KEY = "strong_interpolation"
-
-
-def _optimal(bandit: Any) -> Floats:
-    return pi_star(bandit)
+LIMIT = Limit(KEY, "zero", pi_star, "π*", "bandit.optimal")
 
 
 def judge(subject: Subject) -> Verdict:
     """Whether the optimum tends to pi*, how fast, or to what else."""
-    return judge_limit(subject, KEY, "zero", _optimal, "π*", "bandit.optimal")
+    return judge_limit(subject, LIMIT)

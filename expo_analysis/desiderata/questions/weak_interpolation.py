@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from ..rules.margins import tree_problems
 from ..subject import Subject
 from ..verdict import Verdict
-from .at_limit import judge_limit
+from .at_limit import Limit, judge_limit
 from .limits import point_mass
 
 KEY = "weak_interpolation"
+LIMIT = Limit(KEY, "zero", point_mass, "the point mass on π*'s mode", "np.eye(bandit.n)[bandit.optimal.argmax()]")
 
 
 def judge(subject: Subject) -> Verdict:
-    """Whether the optimum tends to the point mass on the mode of pi*, how fast, or to what else."""
-    mode = "np.eye(bandit.n)[bandit.optimal.argmax()]"
-    return judge_limit(subject, KEY, "zero", point_mass, "the point mass on π*'s mode", mode)
+    """Whether the optimum tends to the point mass on the mode of pi*, how fast, or to what else.
+
+    Where the loss reads differences of scores, first on paths that its own margins suggest (`tree_problems`).
+    """
+    return judge_limit(subject, LIMIT, tree_problems(subject))

@@ -14,8 +14,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..._json import plain
 from ...losses import Objective
 from ..questions.consistency import OPTIMAL, REFERENCE
-from ..verdict import DESIDERATA
-from .wording import MEANINGS, SIGNS, readable
+from ..verdict import (
+    CANNOT_TELL,
+    DESIDERATA,
+    EVIDENCE,
+    FAILS,
+    HOLDS,
+    NOT_APPLICABLE,
+    PROVEN,
+    Decision,
+    Verdict,
+)
+from .layout import OFTEN, weight_of
+from .wording import ORDINARY, SIGNS, SIZES, WEIGHTS, decided, readable, rests_on, shown_size
 
 if TYPE_CHECKING:
     from .report_card import ReportCards
@@ -50,8 +61,54 @@ def render(cards: ReportCards) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"readable": readable, "plain": plain, "facts": facts, "drawing": drawing}
-    template = environment.get_template("report.html.j2")
-    return template.render(cards=cards, desiderata=DESIDERATA, signs=SIGNS, meanings=MEANINGS) + "\n"
+    environment.filters |= {"how": _how, "basis": _basis, "number": _number, "rests": rests_on, "words": _words}
+    groups = cards.desiderata()
+    page = environment.get_template("report.html.j2").render(
+        cards=cards.ranked(),
+        groups=groups,
+        count=sum(map(len, groups.values())),
+        desiderata=DESIDERATA,
+        signs=SIGNS,
+        legend=LEGEND,
+        note=f"{SIZES} {ORDINARY}",
+        provenances=[made for made in dict.fromkeys(card.made for card in cards.values()) if made is not None],
+    )
+    return page + "\n"
+
+
+def _how(verdict: Verdict) -> str:
+    """How much a failure weighs, as a class of the page; empty for what does not fail."""
+    return weight_of(verdict) if verdict.decision == FAILS else ""
+
+
+def _basis(verdict: Verdict) -> str:
+    return verdict.basis if verdict.decision in (HOLDS, FAILS) else ""
+
+
+def _number(verdict: Verdict) -> str:
+    size = verdict.severity
+    return shown_size(size.share, size.typical, size.unit) if size is not None and verdict.decision == FAILS else ""
+
+
+def _words(verdict: Verdict) -> str:
+    return decided(verdict) if verdict.severity is None else f"{decided(verdict)}; {verdict.severity}"
+
+
+LEGEND: list[tuple[Decision, str, str, str, str]] = [
+    (HOLDS, "", PROVEN, "", "holds, proven: a theorem, which is named, says so"),
+    (HOLDS, "", EVIDENCE, "", "holds, by search: no counterexample is among the problems that the conditions name"),
+    *((FAILS, how, PROVEN, ".31" if how == OFTEN else "", f"fails {words}") for how, words in WEIGHTS.items()),
+    (
+        FAILS,
+        OFTEN,
+        EVIDENCE,
+        ".31",
+        "fails, by search: the counterexample's optimum is the lowest of many searches",
+    ),
+    (NOT_APPLICABLE, "", "", "", "not applicable: the question makes no sense for this loss; the summary says why"),
+    (CANNOT_TELL, "", "", "", "cannot tell: neither could be established; the summary says why"),
+]
+"""Every kind of cell, as decision, weight, basis and number, with what it means."""
 
 
 def facts(objective: Objective | None) -> dict[str, str]:

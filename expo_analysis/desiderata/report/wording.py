@@ -2,22 +2,92 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Decision
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Basis, Decision, Verdict
+from .layout import COMMON_SHARE, CONSTRUCTED, LARGE, OFTEN, SELDOM, Weight, weight, weight_of
 
 SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", NOT_APPLICABLE: "–", CANNOT_TELL: "?"}
 """What stands for a verdict where there is no room for words."""
 
-MEANINGS: dict[Decision, str] = {
-    HOLDS: "Proven by a theorem, which is named, or no counterexample among the problems that the conditions name, by "
-    "optima with proven error bounds; it says which.",
-    FAILS: "There is a counterexample. It is given, with Python code that reproduces it.",
-    NOT_APPLICABLE: "The question makes no sense for this loss; the summary says why.",
-    CANNOT_TELL: "Neither could be established; the summary says why.",
+WEIGHTS: dict[Weight, str] = {
+    OFTEN: f"on {COMMON_SHARE:.0%} or more of ordinary problems, by {LARGE:g} or more (nats, total variation, "
+    "probability)",
+    SELDOM: "on ordinary problems too, but more rarely or by less; or not measured",
+    CONSTRUCTED: "only on problems made for it: on no ordinary one",
 }
-"""What a verdict says, in full."""
+"""How much a failure weighs, in full."""
+
+ORDINARY = (
+    "Ordinary problems have four responses, policies drawn uniformly from the simplex, all pairs equally often, and λ "
+    "from 0.01 to 1."
+)
+
+SIZES = (
+    f"A number beside {SIGNS[FAILS]} is the median size of the failure where it shows, if that is {LARGE:g} or more "
+    "(nats, total variation, probability)."
+)
+
+MARKS: dict[Weight, str] = {OFTEN: "!", SELDOM: "", CONSTRUCTED: "°"}
+"""What stands after the sign of a failure, by its weight."""
+
+BY_SEARCH = "~"
+"""What stands before the sign of a verdict that rests on evidence alone."""
+
+
+def mark(verdict: Verdict) -> str:
+    """A verdict in at most three characters, such as "✓", "~✓", "✗!" or "✗°"."""
+    before = BY_SEARCH if verdict.basis == EVIDENCE else ""
+    after = MARKS[weight_of(verdict)] if verdict.decision == FAILS else ""
+    return f"{before}{SIGNS[verdict.decision]}{after}"
+
+
+def legend() -> dict[str, str]:
+    """What the marks mean, by themselves: for tables in text."""
+    marks = {SIGNS[HOLDS]: "holds"}
+    marks |= {f"{SIGNS[FAILS]}{MARKS[how]}": f"fails {meaning}" for how, meaning in WEIGHTS.items()}
+    marks |= {SIGNS[NOT_APPLICABLE]: "not applicable", SIGNS[CANNOT_TELL]: "cannot tell"}
+    return marks | {BY_SEARCH: "before a sign: found by search, not proven"}
+
+
+def decided(verdict: Verdict) -> str:
+    """The verdict in words, with its basis, theorem and answer: "holds, proven (two_terms): π*"."""
+    return f"{verdict.decision}{rests_on(verdict)}"
+
+
+def rests_on(verdict: Verdict) -> str:
+    """What follows the decision: ", proven (two_terms): π*"."""
+    basis = f", {BASIS_WORDS[verdict.basis]}" if verdict.basis else ""
+    rule = f" ({verdict.rule})" if verdict.rule else ""
+    answer = f": {one_line(verdict.answer)}" if verdict.answer else ""
+    return f"{basis}{rule}{answer}"
+
+
+def shown_size(share: float | None, typical: float | None, unit: str) -> str:
+    """The number beside the sign of a failure: its typical size, where that is large and shows on ordinary problems.
+
+    Empty also where there is no unit: such a failure has no size, and is there or not.
+    """
+    if not unit or typical is None or not typical >= LARGE or weight(share, typical) == CONSTRUCTED:
+        return ""
+    return brief(typical)
+
+
+BASIS_WORDS: dict[Basis, str] = {PROVEN: "proven", EVIDENCE: "by search", "": ""}
+
+
+def brief(size: float) -> str:
+    """A positive number in at most four characters: "5.6", ".12", "2e-7"; empty for what is no positive number."""
+    if not (math.isfinite(size) and size > 0):
+        return ""
+    if 0.00995 <= size < 0.995:
+        return f"{size:.2f}"[1:]
+    if 0.995 <= size < 99.5:
+        return f"{size:.1f}".removesuffix(".0") if size < 9.95 else f"{size:.0f}"
+    number, power = f"{size:.0e}".split("e")
+    return f"{number}e{int(power)}"
 
 
 def readable(value: Any) -> str:

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from . import chain, constraints, data, existence, forward_kl, masses, no_optimum, two_terms, uniqueness
+from . import (
+    asked,
+    chain,
+    constraints,
+    data,
+    existence,
+    expo,
+    forward_kl,
+    lambda_scores,
+    limit_formula,
+    margins,
+    masses,
+    no_optimum,
+    regressed,
+    shares,
+    two_terms,
+    uniqueness,
+    vacuous,
+)
 from .rule import Conclusion, Known, Rule, first
 
 RULES: tuple[Rule, ...] = (
     *no_optimum.RULES,
+    *vacuous.RULES,
     *two_terms.RULES,
+    *expo.RULES,
     *forward_kl.RULES,
+    *margins.RULES,
+    *lambda_scores.RULES,
+    *limit_formula.RULES,
+    *shares.RULES,
+    *regressed.RULES,
     *existence.RULES,
     *uniqueness.RULES,
     *masses.RULES,
     *constraints.RULES,
     *data.RULES,
     *chain.RULES,
+    *asked.RULES,
 )
 """All rules; the first that applies decides."""
 

@@ -1,26 +1,34 @@
 """What premises of theorems read off a loss's formula, at every lambda at once.
 
-Terms are made with a symbol for lambda: what has numbers only is the same for all lambdas.
+Terms are made with a lambda that remembers how it is used (`InLambda`): what has numbers only is the same for all
+lambdas, and what reads lambda times scores only is told by its coefficients. Populations are of pairs, with responses
+of one token each: a third response is the winner, and means over tokens are what they are means of.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from ..._symbols import Symbol
-from ...divergences import DIVERGENCES, Divergence
-from ...losses import Facts, Objective, PairObjective
+import numpy as np
+
+from ...divergences import DIVERGENCES, Alpha, Divergence, ForwardKL
+from ...losses import Facts, Objective, PairObjective, RewardObjective
+from ...losses.of_pairs import OfPairs, can_be_of_pairs
 from ...losses.psi import Logistic
-from ...losses.statistics import h, is_number
-from ...losses.terms import Sum
+from ...losses.statistics import h, linked, of_means
+from ...losses.terms import Sum, Term
 from ..subject import facts_of
+from .in_lambda import InLambda
+from .parts import CannotTell, Part, parts_of
+from .scores import Link, UnitTerm, link_of, rises, score_weight
 
 
 class Formula:
     """The formula of a loss as theorems see it. Every property is False, or None, where it cannot be told."""
 
     def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+        third = isinstance(objective, PairObjective) and can_be_of_pairs(objective)
+        self.objective: Objective = OfPairs(objective.lam, objective) if third else objective  # type: ignore[arg-type]
 
     @cached_property
     def facts(self) -> Facts:
@@ -28,28 +36,157 @@ class Formula:
         return facts_of(self.objective)
 
     @cached_property
+    def facts_at_1(self) -> Facts:
+        """What is known at lambda = 1."""
+        return facts_of(self.objective.with_lam(1.0))
+
+    @cached_property
+    def is_reward_objective(self) -> bool:
+        """Whether it is an expected reward with a divergence, whose formula below is that of the fit to pairs."""
+        return isinstance(self.objective, RewardObjective)
+
+    @cached_property
     def symbolic(self) -> tuple[Sum, Divergence | None] | None:
-        """The terms and the divergence with a symbol for lambda; None for a loss that is no sum of terms."""
+        """The terms and the divergence with a lambda that remembers; None for a loss that is no sum of terms."""
+        if isinstance(self.objective, RewardObjective):
+            return Logistic()(InLambda.itself() * linked(self.objective.regulariser)), None
         if not (isinstance(self.objective, PairObjective) and self.objective.states_terms):
             return None
         try:
-            anywhere = self.objective.with_lam(Symbol("lam"))
+            anywhere = self.objective.with_lam(InLambda.itself())
             terms, regulariser = anywhere.terms, anywhere.regulariser
         except Exception:  # somebody's terms may do anything with lambda
             return None
-        return None if terms is None or regulariser != self.objective.regulariser else (terms, regulariser)
+        if terms is None or regulariser != self.objective.regulariser:
+            return None
+        return Sum(tuple(Term(t.psi, of_means(t.statistic), t.weight) for t in terms)), regulariser
+
+    @cached_property
+    def regulariser(self) -> Divergence | None:
+        """The divergence that lambda weighs."""
+        return None if self.symbolic is None else self.symbolic[1]
+
+    @cached_property
+    def derives(self) -> bool:
+        """Whether the loss computes further numbers of the responses, which may depend on anything."""
+        objective = getattr(self.objective, "of", self.objective)
+        return isinstance(objective, PairObjective) and type(objective).derived is not PairObjective.derived
+
+    @cached_property
+    def parts(self) -> list[list[Part]] | None:
+        """The terms at various data, by datum; None where what they do with lambda cannot be told."""
+        if self.symbolic is None or self.derives:
+            return None
+        try:
+            return parts_of(self.symbolic[0])
+        except CannotTell:
+            return None
+
+    # ------------------------------------------------------------------------------- terms that do not see lambda
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether no term depends on lambda."""
+        return self.parts is not None and all(part.is_fixed for at in self.parts for part in at)
+
+    @cached_property
+    def reads_reference(self) -> bool:
+        """Whether the optimum may depend on the reference."""
+        return self.derives or self.facts.needs_reference or self.facts.regulariser is not None
+
+    @cached_property
+    def is_bounded_below(self) -> bool:
+        """Whether every term is bounded below over all policies."""
+        return self.parts is not None and all(part.is_bounded_below for at in self.parts for part in at)
+
+    @cached_property
+    def has_catalogued_divergence(self) -> bool:
+        """Whether lambda weighs a divergence of this package: 0 at pi_ref, and positive elsewhere."""
+        return type(self.regulariser) in DIVERGENCES.values() and not self.is_reward_objective
 
     @cached_property
     def is_explicit(self) -> bool:
-        """Whether it is the Bradley-Terry likelihood of the policy's own log-ratios plus lambda times a divergence."""
-        if self.symbolic is None or len(self.symbolic[0].terms) != 1:
+        """Whether it is a loss of h with Bradley-Terry's margins, least at pi* alone, and lambda times a divergence."""
+        if not (self.is_fixed and self.has_catalogued_divergence and self.symbolic is not None):
             return False
-        (term,), regulariser = self.symbolic
-        psi, statistic = term.psi, term.statistic
-        if type(psi) is not Logistic or not all(
-            isinstance(x, int | float) for x in (psi.kept, psi.flipped, term.weight)
-        ):
+        if any(term.statistic.base not in (h.base, (-h).base) for term in self.symbolic[0]):
             return False
-        shifts = (statistic.centre, statistic.offset)
-        plain = statistic.base == h.base and is_number(statistic.scale, 1) and all(is_number(x, 0) for x in shifts)
-        return plain and type(regulariser) in DIVERGENCES.values() and psi.flipped == 0 and psi.kept * term.weight > 0
+        scale = self.facts.log_odds_scale
+        return scale is not None and bool(np.all(np.asarray(scale) == 1.0)) and self._rises_in_h
+
+    @cached_property
+    def _rises_in_h(self) -> bool:
+        return self.parts is not None and all(rises([UnitTerm.of(part) for part in at]) for at in self.parts)
+
+    @cached_property
+    def is_expo(self) -> bool:
+        """Whether it is explicit, with a convex loss of pairs and the forward KL."""
+        forward = type(self.regulariser) is ForwardKL or self.regulariser == Alpha(1.0)
+        return self.is_explicit and forward and self.facts.psis_convex
+
+    # -------------------------------------------------------------------------------- terms of lambda times scores
+
+    @cached_property
+    def score_parts(self) -> list[list[Part]] | None:
+        """The terms that depend on lambda, by datum, if these read lambda times scores and nothing else; else None.
+
+        They are w(lambda), of one sign, times a function of lambda mu(u), or lambda g(pi). Where there are further
+        terms, which then do not see lambda, w is a constant. None also where lambda weighs a divergence.
+        """
+        if self.parts is None or self.regulariser is not None:
+            return None
+        if _are_scores(self.parts, alone=True):
+            return self.parts
+        moving = [[part for part in at if not part.is_fixed] for at in self.parts]
+        return moving if _are_scores(moving, alone=False) else None
+
+    @cached_property
+    def link(self) -> Link | None:
+        """The one function whose values at u, or at pi, are the scores."""
+        if self.score_parts is None:
+            return None
+        found = {link_of(atom) for at in self.score_parts for part in at for _, atom in part.coefficients}
+        return found.pop() if len(found) == 1 else None
+
+    @cached_property
+    def unit(self) -> list[list[UnitTerm]] | None:
+        """The terms of scores at lambda = 1, by datum."""
+        if self.score_parts is None or self.link is None:
+            return None
+        return [[UnitTerm.of(part.at_1) for part in at] for at in self.score_parts]
+
+    @cached_property
+    def rest(self) -> list[list[Part]]:
+        """The other terms, by datum, which do not depend on lambda."""
+        if self.parts is None or self.score_parts is None:
+            return []
+        return [[p for p in at if p not in own] for at, own in zip(self.parts, self.score_parts, strict=True)]
+
+    @cached_property
+    def is_of_scores(self) -> bool:
+        """Whether the whole loss reads lambda times scores only, with a score that tends to -inf where pi does to 0."""
+        return self.unit is not None and not any(self.rest) and self.link is not None and self.link.lowest == -np.inf
+
+    @cached_property
+    def is_of_score_differences(self) -> bool:
+        """Whether it also reads differences of scores only, of winner and loser."""
+        return self.is_of_scores and self.unit is not None and all(t.is_difference for at in self.unit for t in at)
+
+    @cached_property
+    def has_bradley_terry_margins(self) -> bool:
+        """Whether it reads differences of scores, and every pair is content at a positive multiple of its log-odds."""
+        scale = self.facts_at_1.log_odds_scale
+        return self.is_of_score_differences and scale is not None and bool(np.all(np.asarray(scale) > 0))
+
+
+def _are_scores(parts: list[list[Part]], alone: bool) -> bool:
+    """Whether parts read lambda times one score, each with the same function of lambda, but for constants, as a factor;
+    that is a constant where they are not alone."""
+    weights = [score_weight(part) for at in parts for part in at]
+    links = {link_of(atom) for at in parts for part in at for _, atom in part.coefficients}
+    if not weights or any(w is None for w in weights) or len(links) != 1:
+        return False
+    first = weights[0]
+    assert first is not None
+    same = all(w is not None and (w / first).constant is not None for w in weights)
+    return same and (alone or first.constant is not None)

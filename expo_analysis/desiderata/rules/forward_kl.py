@@ -10,13 +10,14 @@ for connected graphs.
 
 from __future__ import annotations
 
-from ...divergences import ForwardKL
+from ...divergences import Alpha, ForwardKL
 from ..verdict import FAILS
 from .rule import Conclusion, Known, Rule
 
 
 def _other(known: Known) -> bool:
-    return known.formula.is_explicit and type(known.formula.facts.regulariser) is not ForwardKL
+    divergence = known.formula.regulariser
+    return known.formula.is_explicit and type(divergence) is not ForwardKL and divergence != Alpha(1.0)
 
 
 RULES = (

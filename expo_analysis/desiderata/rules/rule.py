@@ -17,6 +17,11 @@ from .formula import Formula
 from .shapes import Shape
 
 
+def formula_of(subject: Subject) -> Formula:
+    """The formula of the loss under audit, made once."""
+    return subject.once("formula", lambda: Formula(subject.objective))
+
+
 @dataclass(frozen=True)
 class Known:
     """What premises may ask: the loss, its formula, and the verdicts that have been reached."""
@@ -26,7 +31,7 @@ class Known:
 
     @cached_property
     def formula(self) -> Formula:
-        return self.subject.once("formula", lambda: Formula(self.subject.objective))
+        return formula_of(self.subject)
 
     @cached_property
     def shape(self) -> Shape:

@@ -16,7 +16,7 @@ from ...losses import Objective, PairObjective
 from ...losses.psi import Exponential, Modulated, Psi, Sigmoid
 from ...losses.statistics import SLOTS
 from ..falsify.runaway import finite_at_zero
-from .parts import (
+from .terms_shape import (
     Part,
     Trend,
     bends,

@@ -9,33 +9,14 @@ import torch
 from scipy.special import log_softmax
 
 from ..._types import Floats
-from ...bandit import Bandit
-from ...losses import Objective, PairObjective, risk
+from ...losses import PairObjective
 from ...losses.data import LOG_PROBABILITIES
-from ..falsify.problems import FAMILIES, counted
+from ..falsify.problems import FAMILIES
 from ..subject import Subject, Unclaimed
-from .psi_statements import FAR, NEAR, derivative, sags
+from .convexity import refuted_convexity
+from .points import SHAPE, pairs_to_try
+from .psi_statements import derivative
 from .statements import refuted_divergence, refuted_terms
-
-LAMS = 10.0 ** np.arange(-6, 9)
-"""The lambdas at which a loss must be finite, and what is known of it must be true."""
-
-SHAPE = (3, len(LAMS))
-
-
-def pairs_to_try(objective: PairObjective, count: int, seed: int = 0) -> list[torch.Tensor]:
-    """What ``pair_loss`` is given, plain pairs first, then unlikely ones: (count, SHAPE[1]) each.
-
-    log pi_w, log pi_l, the same under pi_ref, and where the loss reads them rewards, whole numbers from 1 on, and
-    lengths of 1, as in all bandits of an audit.
-    """
-    rng = np.random.default_rng(seed)
-    width = np.geomspace(0.1, 20.0, count)[:, None]
-    found = []
-    for name in (*LOG_PROBABILITIES, *objective.data):
-        drawn = torch.tensor(width * rng.uniform(0.05, 1.0, (count, SHAPE[1])))
-        found.append(-drawn if "logp" in name else torch.ones_like(drawn) if "length" in name else drawn.ceil())
-    return found
 
 
 def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
@@ -44,20 +25,22 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> 
     found: list[str] = []
     at = pairs_to_try(objective, SHAPE[0], seed=1)
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
-    swapped, shifted = [*at[:2], at[3], at[2], *at[4:]], [at[0] - 0.7, at[1] - 0.7, *at[2:]]
-    if not facts.needs_reference and any(_differ(one, at, swapped) for one in everywhere):
+    others = [[*at[:2], at[3], at[2] - 0.3, *at[4:]], [*at[:2], at[2] - 20.0, at[3], *at[4:]]]
+    shifted = [[at[0] - mass, at[1] - mass, *at[2:]] for mass in (0.7, 30.0)]
+    if not facts.needs_reference and any(_differ(one, at, other) for one in everywhere for other in others):
         found.append("needs_reference = False is false: its values change with the reference")
-    if facts.log_ratio_only and any(_differ(one, at, shifted) for one in everywhere):
+    if facts.log_ratio_only and any(_differ(one, at, there) for one in everywhere for there in shifted):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
     if objective.is_made_of_terms:
         datum = dict(zip((*LOG_PROBABILITIES, *objective.data), at, strict=True))
         of_terms = (refuted_terms(one, datum) for one in everywhere if one.is_made_of_terms)
         found += [claim for claim in of_terms if claim][:1]
     links = [] if facts.regulariser is not None or facts.link is None else [facts.link]
-    divergences = [(objective.regulariser, False), *((link, True) for link in links)]
+    kinds = {repr(one.regulariser): one.regulariser for one in everywhere}  # it may depend on lambda
+    divergences = [*((kind, False) for kind in kinds.values()), *((link, True) for link in links)]
     found += [c for d, inverted in divergences if d is not None and (c := refuted_divergence(d, inverted))][:1]
     if facts.convex:
-        found += _refuted_convexity(plain, objective, lams)
+        found += refuted_convexity(plain, objective, lams)
     if not objective.is_made_of_terms and facts.log_ratio_only:
         for one in everywhere:
             limits = one.ratio_slopes()
@@ -70,7 +53,7 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> 
 def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torch.Tensor]) -> bool:
     """Whether the losses of two sets of pairs are not the same, by more than rounding of the arguments may do."""
     one, other = (objective.pair_loss(*at) for at in (here, there))
-    noise = 4e-15 * (one.abs() + other.abs())
+    noise = 4e-15 * (one.abs() + other.abs()) + 1e-15  # what is rounded inside may be of the size of 1
     for signs in ((1, 1), (1, -1), (-1, 1)):
         for at, value in ((here, one), (there, other)):
             moved = [x * (1 + sign * 2.0**-52) for x, sign in zip(at[:2], signs, strict=True)]
@@ -97,63 +80,6 @@ def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence
         elif abs(far - limit) > max(0.1 * max(abs(near), abs(limit)), 0.9 * abs(near - limit)):
             return True
     return False
-
-
-def _refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
-    """Curvature in the logits, and its rate of change, along random lines; chords of lines that go far out."""
-    for lam in lams:
-        where = _sagging(plain.with_lam(float(lam)), float(lam))
-        if where:
-            return [f"convex = True is false: it is not along {where} at lambda = {lam:g}"]
-    rng = np.random.default_rng(3)
-    for family in FAMILIES.values():
-        bandit = family.draw(rng, 24, 3)
-        for lam in lams:
-            theta = torch.tensor(rng.normal(0.0, 3.0, (24, 3)))
-            line, across = (torch.tensor(rng.normal(size=(24, 3))) for _ in range(2))
-            x = torch.zeros(24, dtype=torch.float64, requires_grad=True)
-            y = torch.zeros(24, dtype=torch.float64, requires_grad=True)
-            at = theta + x[:, None] * line + y[:, None] * across
-            value = risk(plain.with_lam(float(lam)), bandit, torch.log_softmax(at, -1))
-            bend = derivative(derivative(value, x), x)
-            twist = derivative(bend, y).detach()
-            bend = bend.detach()
-            slack = 1e-9 * (1 + lam**2 * min(1.0, 1.0 / lam) + value.detach().abs())
-            if (bend < -slack).any():
-                return [f"convex = True is false: its curvature is {bend.min():.3g} somewhere at lambda = {lam:g}"]
-            m = objective.with_lam(float(lam)).facts.self_concordance
-            if m is not None:
-                limit = float(np.max(m))
-                reach = across.amax(1) - across.amin(1)
-                if (twist.abs() > limit * reach * bend * (1 + 1e-6) + 1e3 * slack * (1 + lam)).any():
-                    return [f"self_concordance = {limit:g} is false at lambda = {lam:g}"]
-    return []
-
-
-def _sagging(objective: Objective, lam: float) -> str:
-    """A line in the logits on which the objective lies above a chord, in words: curvature at points sees no kink.
-
-    Lines move one of two or three responses, from near to where lambda times the log-ratio is large, so that a pair is
-    won by the one or by the other, or by each as often as pi* has it.
-    """
-    for n, units in ((2, sorted({1.0, min(max(1 / lam, 1e-3), 1e3)})), (3, (1.0,))):
-        others = np.arange(n - 1.0)
-        one_sided = np.zeros((2, n, n))
-        one_sided[0, 0, 1:] = one_sided[1, 1:, 0] = 1.0
-        reference = np.full(n, 1 / n)
-        bandits = [counted(objective, np.stack([reference] * 2), one_sided), Bandit(reference[None], _uneven(n)[None])]
-        for unit in units:
-            x = torch.cat([-FAR.flip(0), NEAR, FAR]) * unit
-            theta = torch.cat([x[:, None], torch.tensor(others).expand(len(x), -1)], -1)
-            for bandit in bandits:
-                value = risk(objective, bandit, torch.log_softmax(theta, -1)[:, None]).detach().T
-                if sags(x, value):
-                    return f"the log-ratio of two of {n} responses"
-    return ""
-
-
-def _uneven(n: int) -> Floats:
-    return np.arange(1.0, n + 1) / np.arange(1.0, n + 1).sum()
 
 
 def misled(objective: PairObjective) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,12 +10,21 @@ import torch
 
 from ..._types import Floats
 from ...losses import Objective, PairObjective, RewardObjective
-from ..subject import Unclaimed
-from .claims import LAMS, SHAPE, misled, pairs_to_try, refuted_claims
-from .psi_statements import LARGEST
+from ...losses.base import NOTHING
+from ...own_file import in_words
+from ..subject import Unclaimed, facts_of
+from .claims import misled, refuted_claims
+from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
+from .faces import arrays_refused, numpy_differs, other_lambda, overridden, undefined_on_two
+from .lines import Wrong, wrong_slopes
+from .points import LAMS, SHAPE, pairs_to_try
 
 WRONG_GRADIENT = "its gradient by torch is not the slope of its values"
 """The whole loss is refused for it, at whichever lambda: no optimum can be relied on."""
+
+
+MANY = 400
+"""So many times the pairs to try, which makes some ten thousand, must be worth the same as alone."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,14 @@ class Inspection:
 
     objective: Objective | None
     remarks: tuple[str, ...] = field(default=())
+
+
+def first_call(objective: Objective) -> float:
+    """Seconds that one call of a loss takes; 0 where it cannot be called."""
+    started = time.monotonic()
+    if isinstance(objective, PairObjective) and not objective.facts.couples_pairs:
+        objective.with_lam(1.0).pair_loss(*pairs_to_try(objective, SHAPE[0]))
+    return time.monotonic() - started
 
 
 def inspect(objective: Objective) -> Inspection:
@@ -42,45 +60,93 @@ def inspect(objective: Objective) -> Inspection:
     try:
         if objective.facts.couples_pairs:
             return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
-        broken = _broken(objective, 1.0) or _broken_regulariser(objective)
-    except Exception as error:  # a user's code may raise anything
-        return Inspection(None, (f"it raises {_described(error)}",))
+        broken = other_lambda(objective) or _broken(objective, 1.0) or _broken_regulariser(objective)
+        broken = broken or overridden(objective, pairs_to_try(objective, SHAPE[0]))
+        alone = "" if broken else undefined_on_two(objective.with_lam(1.0))
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
+        return Inspection(None, (f"it raises {in_words(error)}",))
     if broken:
         return Inspection(None, (broken,))
-    remarks: list[str] = []
+    remarks = [alone] if alone else []
+    log_mass = -0.25 if alone else 0.0
     lams = np.ones_like(LAMS)  # those at which it works, and 1 in the place of others
-    for k, lam in enumerate(LAMS):
+    digits = Digits(0.0, False)
+    for k, lam in sorted(enumerate(LAMS), key=lambda each: float(each[1] != 1.0)):
         try:
-            broken = _broken(objective, float(lam))
-        except Exception as error:
-            broken = f"it raises {_described(error)}"
-        if broken == WRONG_GRADIENT:
-            return Inspection(None, (f"at lambda = {lam:g}, {broken}",))
+            broken = _broken(objective, float(lam)) or _broken_regulariser(objective.with_lam(float(lam)))
+            seen = Digits(0.0, False) if broken else digits_of(objective.with_lam(float(lam)))
+            wrong = None if broken else wrong_slopes(objective.with_lam(float(lam)), float(lam), k, seen.lost, log_mass)
+        except (Exception, SystemExit) as error:
+            broken, wrong, seen = f"it raises {in_words(error)}", None, Digits(0.0, False)
+        if wrong is not None and wrong.near:
+            return Inspection(None, (_in_words(wrong, float(lam)),))
+        digits = max(digits, seen, key=lambda each: each.lost)
         if not broken:
             lams[k] = lam
-        elif not remarks:
+        elif not any(remark.startswith("at lambda") for remark in remarks):
             remarks.append(f"at lambda = {lam:g}, {broken}")
-    scalar_only = not _accepts_arrays(objective, lams)
-    if scalar_only:
-        remarks.append(
-            "it does not accept an array of lambdas, and is audited one lambda at a time, which takes longer"
-        )
+    if digits.lost > TOO_MANY:
+        return Inspection(None, (*remarks, f"{_lost(digits)}: too few for a verdict"))
+    return _claimed(objective, lams, digits, remarks)
+
+
+def _claimed(objective: PairObjective, lams: Floats, digits: Digits, remarks: list[str]) -> Inspection:
+    """What of a sound loss's claims may be relied on. lams: those at which it works."""
+    refuted: list[str] = []
+    single = False
     try:
-        refuted = refuted_claims(Unclaimed(objective.lam, objective, scalar_only), objective, lams)
-        if not refuted and not scalar_only and misled(objective):
-            refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
-    except Exception as error:
-        refuted = [f"could not be checked: it raises {_described(error)}"]
+        single = lambda_is_single(objective)
+        other = numpy_differs(objective, np.unique(lams))
+        remarks += [other] if other else []
+        refused = "" if single else arrays_refused(objective, lams)
+    except (Exception, SystemExit) as error:
+        refused = "it"
+        remarks.append(f"it raises {in_words(error)}")
+    if refused:
+        who = "it does" if refused == "it" else f"its {refused} {'do' if refused.endswith('s') else 'does'}"
+        remarks.append(
+            f"{who} not accept an array of lambdas, and it is audited one lambda at a time, which takes longer"
+        )
+    if single:
+        remarks.append("it rounds lambda to float32, as torch.tensor(self.lam) does without dtype=torch.float64")
+    if digits.lost > FEW:
+        remarks.append(_lost(digits))
+    keeps = bool(refused) and not objective.is_made_of_terms
+    kept = Unclaimed(objective.lam, objective, True, keeps) if refused else objective
+    if not single and digits.lost <= FEW:  # else no claim of it is true to the last digit
+        try:
+            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams)
+            if not refuted and misled(kept):
+                refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
+        except (Exception, SystemExit) as error:
+            refuted = [f"could not be checked: it raises {in_words(error)}"]
     remarks += [f"its claim {claim}" for claim in refuted]
-    if refuted:
+    distrusted = bool(refuted) or single or digits.lost > FEW
+    if distrusted and facts_of(objective).claims() != NOTHING:
         remarks.append("it is therefore audited without its claims, so that less can be proven of it")
-    if refuted or scalar_only:
-        return Inspection(Unclaimed(objective.lam, objective, scalar_only), tuple(remarks))
-    return Inspection(objective, tuple(remarks))
+    if distrusted:
+        kept = Unclaimed(objective.lam, objective, bool(refused))
+    return Inspection(kept, tuple(remarks))
 
 
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _lost(digits: Digits) -> str:
+    """Lost digits in words."""
+    if digits.single:
+        return (
+            f"it computes in float32, so that {digits.right} digits of its values are right (look for .float(), or for "
+            "a tensor made without dtype=torch.float64)"
+        )
+    return f"only {digits.right} digits of its values are right, as where large numbers cancel: (x + c) - (y + c)"
+
+
+def _in_words(wrong: Wrong, lam: float) -> str:
+    """Values and slopes that disagree in words, with what does that."""
+    if wrong.jump:
+        return f"at lambda = {lam:g}, its values jump at {wrong.where}, of which its gradient by torch knows nothing"
+    how = f"at lambda = {lam:g}, {WRONG_GRADIENT}: at {wrong.where} it is off by {wrong.part:.2g} of it"
+    if lam != 1:  # which is looked at first
+        return f"{how}, though it is right at lambda = 1, as from a backward written by hand that forgets lambda"
+    return f"{how}, as from .detach(), a clip whose backward goes straight through, or a wrong backward"
 
 
 def _broken(objective: PairObjective, lam: float) -> str:
@@ -111,31 +177,15 @@ def _broken(objective: PairObjective, lam: float) -> str:
     if not torch.equal(own.pair_loss(*points), values):
         return "it gives different values for the same pairs when called again"
     shuffled = own.pair_loss(*(x.flip(0) for x in points)).flip(0)
-    alone = torch.cat([own.pair_loss(*(x[k : k + 1] for x in points)) for k in range(SHAPE[0])])
-    if not all(torch.allclose(values, x, rtol=1e-12, atol=1e-12) for x in (shuffled, alone)):
+    compared = [(values, shuffled), (values[1:2], own.pair_loss(*(x[1:2] for x in points)))]
+    if lam == 1.0:  # as many as solvers and simulators give it
+        compared.append((values, own.pair_loss(*(x.repeat(MANY, 1) for x in points))[: SHAPE[0]]))
+    if not all(torch.allclose(x, y, rtol=1e-12, atol=1e-12) for x, y in compared):
         return "the loss of a pair depends on which other pairs it is computed with"
     flat = all(g is None or not g.any() for g in gradients)
     if flat and lam == 1.0 and np.ptp(values.numpy()) > 0:  # a bounded loss may be flat where lambda is large
         return "its gradient is zero wherever it was tried, though its values differ: nothing can be learnt from it"
-    slopes = [torch.zeros_like(values) if g is None else g.detach() for g in gradients]
-    return "" if all(_is_slope(own, points, k, slope) for k, slope in enumerate(slopes)) else WRONG_GRADIENT
-
-
-def _is_slope(own: PairObjective, points: list[torch.Tensor], which: int, slope: torch.Tensor) -> bool:
-    """Whether differences of values agree with the gradient in one of the arguments, where neither may be saturated."""
-    values = own.pair_loss(*points)
-    usual = (values.abs() < LARGEST) & (slope.abs() < LARGEST)
-    if not usual.any():
-        return True
-    agree = torch.zeros_like(usual)
-    shortest = 1e-6 / max(1.0, 1e-3 * float(own.lam))  # where lambda is large, so is what a step does
-    for step in np.geomspace(shortest, 1e-3, 5):  # over short steps digits are lost, long ones are no straight lines
-        moved = [[x + sign * step * (k == which) for k, x in enumerate(points)] for sign in (1.0, -1.0)]
-        up, down = (own.pair_loss(*m) for m in moved)
-        scale = slope[usual].abs().max() + values[usual].abs().max() * 1e-9 / step + 1e-9
-        agree |= ((up - down) / (2 * step) - slope).abs() <= 1e-4 * scale
-    # a kink is no mistake: most points must agree, not all
-    return bool(agree[usual].double().mean() >= 0.8)
+    return ""
 
 
 def _broken_regulariser(objective: PairObjective) -> str:
@@ -153,14 +203,3 @@ def _broken_regulariser(objective: PairObjective) -> str:
         if not torch.allclose(divergence(log_policy, log_reference), whole.sum(-1), rtol=1e-12, atol=1e-12):
             return "its divergence is not the sum of its terms"
     return ""
-
-
-def _accepts_arrays(objective: PairObjective, lams: Floats) -> bool:
-    """Whether ``lam`` may be an array over the last axis, with the values that single lambdas give."""
-    points = pairs_to_try(objective, SHAPE[0])
-    try:
-        together = objective.with_lam(torch.tensor(lams)).pair_loss(*points)
-        alone = [objective.with_lam(float(lam)).pair_loss(*points)[:, k] for k, lam in enumerate(lams)]
-        return together.shape == SHAPE and torch.allclose(together, torch.stack(alone, 1), rtol=1e-9, equal_nan=True)
-    except Exception:
-        return False

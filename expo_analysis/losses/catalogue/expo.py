@@ -75,10 +75,11 @@ class RegressionEXPO(PairObjective):
     * ``criterion="squared_error"``: (sigma(h) - t)^2, not convex in the logits;
     * ``criterion="cross_entropy"``: -t log sigma(h) - (1-t) log sigma(-h), convex.
 
-    In expectation over labels the target is (p* + lam p_ref)/(1 + lam). The paper's abstract announces a regression
-    form and gives no formula.
+    In expectation over labels the target is (p* + lam p_ref)/(1 + lam).
 
-    Source: this package's own formulation of what the EXPO paper (arXiv 2506.07492) announces.
+    Source: this package's own formulation. Public reviews of the EXPO paper (arXiv 2506.07492) speak of a regression
+    objective; its abstract does not, and the paper's formula was not seen. The literal (sigma(h) - z)^2 + lam
+    (sigma(h) - p_ref)^2 with labels z has the same minimiser, as it is (1 + lam)(sigma(h) - t)^2 and a constant.
     """
 
     criterion: str = "squared_error"

@@ -13,7 +13,7 @@ import numpy as np
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective
 from ...losses.data import evaluate
-from ..derivatives import expand, log_softmax
+from ..derivatives import expand, log_softmax, value
 from ..found import HIDDEN, VANISHED, Found, named, texts
 from ..levenberg import TINY, derivatives_at, levenberg
 from ..problem import Problem
@@ -21,8 +21,12 @@ from ..solution import Certificate, Status
 from .newton import preferred, start
 
 RANDOM_STARTS = 12
+BLOCK = 1 << 16
+"""Problems whose values are computed at a time."""
 SCANNED, LOWEST, BISECTIONS = 100, 3, 40
 """Between two responses: half the points of the grid of log-ratios, how many of its turns are starts, and how exact."""
+SAMPLED = 400
+"""Between more: points at which the loss is looked at for starts, near and far; of these the lowest few again."""
 SAME_VALUE = 1e-10
 SAME_POLICY = 1e-6
 
@@ -141,7 +145,8 @@ def units(problem: Problem) -> Floats:
 def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalMinima:
     """Best of the ``guesses`` (logits, (n, B) each), and of starts drawn around the reference and far from it.
 
-    Far is told in the loss's own `units`, in logits too, and between two responses by looking at all log-ratios.
+    Far is told in the loss's own `units`, and in logits too. More are the lowest points of a look around: between two
+    responses at all log-ratios, else, where the loss may have several minima, at `SAMPLED` points.
     """
     rng = np.random.default_rng(seed)
     n, batch = problem.log_reference.shape
@@ -149,22 +154,23 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
     own = [s * rng.standard_normal((n, 1)) * unit for s in np.linspace(0.5, 4.0, RANDOM_STARTS)]
     plain = [s * rng.standard_normal((n, 1)) for s in (1.0, 2.0, 4.0)] if (unit != 1).any() else []
     random = [problem.log_reference + move for move in (*own, *plain)]
-    starts = [problem.log_reference, *guesses, *random, *(_scan(problem, unit) if n == 2 else [])]
+    looked = _scan(problem, unit) if n == 2 else [] if problem.facts.convex else _sample(problem, unit, rng)
+    starts = [problem.log_reference, *guesses, *random, *looked]
     count = len(starts)
     tiled = np.tile(np.arange(batch), count)
     ends = levenberg(problem.take(tiled), np.concatenate(starts, axis=1), unit[tiled])
 
     theta = ends.theta.reshape(n, count, batch)
-    steps, converged, stationary, value = (
+    steps, converged, stationary, height = (
         x.reshape(count, batch) for x in (ends.steps, ends.converged, ends.stationary, ends.value)
     )
     # a run that did not converge may still show that the infimum lies elsewhere, so all runs compete
-    best = np.where(np.isfinite(value), value, np.inf).argmin(axis=0)
+    best = np.where(np.isfinite(height), height, np.inf).argmin(axis=0)
     column = np.arange(batch)
-    lowest = value[best, column]
-    same = np.abs(value - lowest) <= SAME_VALUE * (1 + np.abs(lowest))
+    lowest = height[best, column]
+    same = np.abs(height - lowest) <= SAME_VALUE * (1 + np.abs(lowest))
     better = same & converged
-    best = np.where(better.any(axis=0), np.where(better, value, np.inf).argmin(axis=0), best)
+    best = np.where(better.any(axis=0), np.where(better, height, np.inf).argmin(axis=0), best)
     policies = np.exp(log_softmax(theta))
     elsewhere = same & (np.abs(policies - policies[:, best, column][:, None]).sum(axis=0) > SAME_POLICY)
     # a plateau is as low as a minimum next to nowhere: it counts where a minimiser is known, or where all is flat
@@ -178,6 +184,23 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
         agreeing=same.sum(axis=0),
         tied=(elsewhere & (converged | (stationary & known))).any(axis=0),
     )
+
+
+def _sample(problem: Problem, unit: Floats, rng: np.random.Generator) -> list[Floats]:
+    """The lowest few of random points around the reference: logits drawn in the loss's units over four decades, and,
+    where these are not logits' own, as many in logits."""
+    n, batch = problem.log_reference.shape
+    moves = rng.standard_normal((SAMPLED, n, 1)) * 10 ** rng.uniform(-1.5, 2.5, (SAMPLED, 1, 1))
+    scales = np.ones((2, batch)) if (unit == 1).all() else np.stack([unit, np.ones(batch)])
+    moved = problem.log_reference + np.concatenate([moves[::2] * scales[0], moves[1::2] * scales[1]])
+    with np.errstate(all="ignore"):
+        blocks = [
+            value(problem.take(np.tile(np.arange(batch), len(block))), np.moveaxis(block, 0, 1).reshape(n, -1))
+            for block in np.array_split(moved, max(1, len(moved) * batch // BLOCK))
+        ]
+    heights = np.concatenate([block.reshape(-1, batch) for block in blocks])
+    lowest = np.argsort(np.where(np.isfinite(heights), heights, np.inf), axis=0, kind="stable")[:LOWEST]
+    return [np.moveaxis(moved, 0, 1)[:, rows, np.arange(batch)] for rows in lowest]
 
 
 def _scan(problem: Problem, unit: Floats) -> list[Floats]:

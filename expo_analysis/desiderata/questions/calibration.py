@@ -1,0 +1,174 @@
+"""Calibration: at the optimum, is the loss's own model of preferences right? [ours]
+
+A loss of the form -log sigma(m) is the likelihood of a model: P(w > l) = sigma(m). DPO's is that of its implicit
+reward, m = lam hbar, EXPO's that of the policy itself, m = h. Whoever takes such a loss takes this P for the
+preference, to score answers or to filter data. Another loss that reads the reference is taken to have DPO's implicit
+reward, lam log pi/pi_ref, which is what trainers log; one that reads log pi only, or has an explicit regulariser, the
+policy's own log-ratio. The loss is *calibrated* if P at its optimum on a population is p*. The number is the expected
+calibration error, |P - p*| averaged over the pairs, at ordinary lambdas. Constants inside of sigma, such as SimPO's
+margin, are no part of P, which could not add up to one with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.special import expit
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ...losses.facts import BoundTerm
+from ...losses.psi import Logistic
+from ...losses.statistics import THIRD
+from ..falsify.problems import pi_star
+from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy
+from ..subject import Optima, Subject, facts_of
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
+
+KEY = "calibration"
+SLACK = 1e-9
+
+
+def own_model(subject: Subject, lam: float) -> tuple[str, float]:
+    """The score that P is made of, ``"hbar"``, ``"h"``, or ``"mu"`` of the link, and what it is multiplied by."""
+    facts = facts_of(subject.at(lam))
+    likelihoods = [term for term in facts.bound if type(term.psi) is Logistic]
+    if len(likelihoods) == 1 and (found := _difference(likelihoods[0])) is not None:
+        kind, scale = found
+        if kind != "mu" or facts.link is not None:
+            return kind, scale
+    relative = [atom.relative for term in facts.bound for _, atom in term.statistic.parts]
+    if facts.regulariser is not None or not (any(relative) if relative else facts.needs_reference):
+        return "h", 1.0
+    return ("mu" if facts.link is not None and not facts.log_ratio_only else "hbar"), lam
+
+
+def _difference(term: BoundTerm) -> tuple[str, float] | None:
+    """The atom of a term that reads the same atom of winner and loser, and its coefficient; None for any other."""
+    size: dict[str, float] = {}
+    for c, atom in term.statistic.parts:  # on plain pairs a third response is the winner
+        slot = "w" if atom.slot == THIRD else atom.slot
+        size[slot] = size.get(slot, 0.0) + c
+    atoms = [dataclasses.replace(atom, slot="w") for _, atom in term.statistic.parts]
+    if set(size) != {"w", "l"} or abs(size["w"] + size["l"]) > 1e-12 or any(atom != atoms[0] for atom in atoms):
+        return None
+    kind = ("hbar" if atoms[0].relative else "h") if atoms[0].plain else "mu"
+    return (kind, float(term.scale) * size["w"]) if np.ndim(term.scale) == 0 else None
+
+
+def modelled(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
+    """P(i > j) by the loss's own model, (P, n, n)."""
+    kind, scale = own_model(subject, lam)
+    log_u = log_policy - np.log(bandit.reference)
+    if kind == "mu":
+        link = facts_of(subject.at(lam)).link
+        assert link is not None
+        score = link.mu(log_u)
+    else:
+        score = log_u if kind == "hbar" else log_policy
+    with np.errstate(invalid="ignore"):
+        return np.asarray(expit(scale * (score[:, :, None] - score[:, None, :])))
+
+
+def errors(subject: Subject, bandit: Bandit, optima: Optima) -> Floats:
+    """The expected calibration error, (L, P)."""
+    best = pi_star(bandit)
+    right = best[:, :, None] / (best[:, :, None] + best[:, None, :])
+    return np.stack(
+        [
+            (bandit.pairs * np.abs(modelled(subject, bandit, float(lam), optima.log_policies[k]) - right)).sum((1, 2))
+            for k, lam in enumerate(optima.lams)
+        ]
+    )
+
+
+def _slack(optima: Optima, scale: Floats) -> Floats:
+    """What errors of the optima can add: d sigma <= scale/4 d(log pi_i - log pi_j), d log pi <= bound / pi."""
+    bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-6)
+    return SLACK + scale * bound / np.maximum(np.exp(optima.log_policies.min(axis=-1)), 1e-300)
+
+
+def judge(subject: Subject) -> Verdict:
+    """The model's probabilities at the optima of ordinary problems."""
+    outside = not_a_risk(subject, KEY)
+    if outside is not None:
+        return outside
+    bandit, optima = ordinary(subject)
+    models = [own_model(subject, float(lam)) for lam in LAMS]
+    named = {"h": "σ(c log π_w/π_l)", "hbar": "σ(c log u_w/u_l)", "mu": "σ(c (f'(u_w) - f'(u_l)))"}
+    scales = " to ".join(dict.fromkeys(f"{scale:g}" for _, scale in (models[0], models[-1])))
+    conditions = f"{described(subject)}; P(w > l) is {named[models[0][0]]}, u = π/π_ref, c = {scales}"
+    if not optima.single.any():
+        return Verdict(KEY, NOT_APPLICABLE, "it has no single optimum on ordinary problems", conditions)
+    size = np.where(optima.single, errors(subject, bandit, optima), np.nan)
+    seen = size - _slack(optima, np.abs([[scale] for _, scale in models]))
+    usual = middle(size)
+    evidence = {
+        "expected calibration error, median": usual,
+        "largest": float(np.nanmax(size)),
+        **{f"median at λ = {lam:g}": middle(row) for lam, row in zip(LAMS, size, strict=True)},
+    }
+    answer = f"{usual:.2g}" if usual > SLACK else "exact"
+    if not (seen > 0).any():
+        proven = np.isfinite(optima.bound)[optima.single]
+        if optima.single.mean() < 0.9 or proven.mean() < 0.9 or np.nanmax(size) > 1e-3:
+            why = "its preferences seem to be right, but the optima are not proven"
+            return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
+        return Verdict(
+            KEY, HOLDS, "its own model of preferences is right at the optimum", conditions, evidence, answer="exact"
+        )
+    k, p = np.unravel_index(np.nanargmax(np.where(np.isnan(seen), -1, size)), size.shape)
+    example, proven_one = _shown(subject, int(p), float(LAMS[k]))
+    return Verdict(
+        KEY,
+        FAILS,
+        f"its model of preferences is off by {usual:.2g} on average at the optimum",
+        conditions,
+        evidence,
+        example,
+        PROVEN if proven_one else EVIDENCE,
+        severity=measured("in probability", size, least=1e-6),
+        answer=answer,
+    )
+
+
+def _shown(subject: Subject, p: int, lam: float) -> tuple[Counterexample, bool]:
+    bandit, _ = ordinary(subject)
+
+    def error(one: Bandit) -> float:
+        return float(errors(subject, one, subject.optima(one, [lam]))[0, 0])
+
+    whole = error(tidy(bandit, p, lambda one: False))
+    one = tidy(bandit, p, lambda x: error(x) > 0.7 * whole)
+    found, optima = error(one), subject.optima(one, [lam])
+    kind, scale = own_model(subject, lam)
+    reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
+    score = {
+        "h": "log_policy",
+        "hbar": "log_policy - np.log(bandit.reference)",
+        "mu": "loss.facts.link.mu(log_policy - np.log(bandit.reference))",
+    }[kind]
+    code = "\n".join(
+        [
+            subject.imports,
+            "",
+            f"bandit, lam = ea.Bandit({reference}, {optimal}), {lam!r}",
+            f"loss = {subject.expression}",
+            "log_policy = ea.solve(loss, bandit).log_policy",
+            f"score = {scale!r} * ({score})",
+            "model = 1 / (1 + np.exp(np.clip(score - score[:, None], -700, 700)))",
+            "error = (bandit.pairs * abs(model - bandit.preference)).sum()",
+            "print('expected calibration error:', error)",
+            f"assert error > {found / 2:.3g}",
+        ]
+    )
+    numbers = {
+        "reference": reference,
+        "optimal": optimal,
+        "lam": lam,
+        "policy": optima.policies[0, 0].tolist(),
+        "expected calibration error": found,
+    }
+    statement = f"P(w > l) is off by {found:.3g} on average over the pairs (λ = {lam:g})"
+    return Counterexample(statement, numbers, code), bool(np.isfinite(optima.bound).all())

@@ -1,0 +1,209 @@
+"""Local minima: does every descent end in the minimum? [ours]
+
+With two responses a policy is one number, t = log pi_1/pi_0, and the loss a curve that can be looked at from end to
+end. It has a *trap* where it has a minimum that is not the lowest, or falls towards infinity though its lowest value is
+elsewhere: gradient descent that starts on the wrong side of the ridge ends there, whatever its step. A loss passes if
+no such curve has one, and by a theorem if it is convex in the logits, or in scores mu(pi/pi_ref) of a link, which are a
+smooth change of coordinates, or in pi itself as RLHF is: a stationary point is then a minimum in all coordinates, and
+of convex functions every minimum is the lowest, with any number of responses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ...losses import risk
+from ..falsify.problems import FAMILIES, pi_star
+from ..ordinary import LAMS, measured, not_a_risk, tidy
+from ..subject import Subject
+from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
+
+KEY = "local_minima"
+COUNT = 60
+"""Problems of each of two families."""
+LARGE = np.array([3.0, 10.0, 30.0])
+"""Lambdas that are looked at beside ordinary ones, which alone count for the severity."""
+RIDGE = 1e-7
+"""How much higher than a trap the ridge beside it must be, and the trap than the lowest value, relative to 1 + |F|."""
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A trap at log-ratio ``at``, the lowest point ``best``, and the ridge between them; with the values there.
+
+    away: whether the trap is no minimum, but a stretch to one end on which the loss falls, or is level.
+    """
+
+    at: float
+    ridge: float
+    best: float
+    values: tuple[float, float, float]
+    away: bool
+
+
+def log_ratios(reference: Floats, lam: float) -> Floats:
+    """Where curves are looked at, (T, P): in units of 1/lam around pi_ref, in units of 1 around even odds."""
+    own = np.log(reference[:, 1] / reference[:, 0])
+    wide = 60 / lam * np.sinh(np.linspace(-8, 8, 601)) / np.sinh(8)
+    plain = np.linspace(-40, 40, 801)
+    return np.sort(
+        np.concatenate([own + wide[:, None], np.broadcast_to(plain[:, None], (len(plain), len(own)))]), axis=0
+    )
+
+
+@np.errstate(all="ignore")
+def curve(subject: Subject, bandit: Bandit, lam: float, t: Floats) -> tuple[Floats, Floats]:
+    """Value and slope in t at log-ratios (T, P)."""
+    at = torch.tensor(t, requires_grad=True)
+    logs = torch.nn.functional.logsigmoid(torch.stack([-at, at], dim=-1))
+    values = risk(subject.at(lam), bandit, logs)
+    (slope,) = torch.autograd.grad(values.sum(), at, allow_unused=True)
+    return values.detach().numpy(), np.zeros_like(t) if slope is None else slope.numpy()
+
+
+def trap(t: Floats, value: Floats, slope: Floats) -> Trap | None:
+    """The deepest trap of one curve, (T,) each; None where there is none, or no lowest point to miss."""
+    finite = np.isfinite(value) & np.isfinite(slope)
+    t, value, slope = t[finite], value[finite], slope[finite]
+    if len(t) < 10:
+        return None
+    falls, rises = slope < 0, slope > 0
+    inner = np.flatnonzero(falls[:-1] & rises[1:])
+    inner = np.where(value[inner] <= value[inner + 1], inner, inner + 1)
+    if not len(inner):
+        return None  # no minimum at all
+    ends = [k for k, open_ in ((0, rises[0]), (len(t) - 1, falls[-1])) if open_]
+    best = int(inner[np.argmin(value[inner])])
+    scale = RIDGE * (1 + abs(value[best]))
+    if any(value[k] < value[best] + scale for k in ends):
+        return None  # what is lowest is not reached
+    found: list[tuple[float, Trap]] = []
+    for k in (*inner.tolist(), *ends):
+        if k == best:
+            continue
+        low, high = sorted((k, best))
+        ridge = low + int(np.argmax(value[low : high + 1]))
+        if value[ridge] - value[k] > scale and value[k] - value[best] > scale:
+            values = (float(value[k]), float(value[ridge]), float(value[best]))
+            beyond = value[: k + 1] if k < best else value[k:]  # the side of the trap on which the lowest point is not
+            level = bool(beyond.max() - value[k] <= scale)
+            found.append((value[ridge] - value[k], Trap(float(t[k]), float(t[ridge]), float(t[best]), values, level)))
+    return max(found, key=lambda one: (not one[1].away, one[0]))[1] if found else None
+
+
+def has_minimum(value: Floats) -> bool:
+    """Whether the lowest value of a curve (T,) lies inside, and not at an end."""
+    ends = min(value[0], value[-1])
+    return (
+        bool(np.nanmin(value) < ends - RIDGE * (1 + abs(ends))) if np.isfinite(ends) else bool(np.isfinite(value).any())
+    )
+
+
+def judge(subject: Subject) -> Verdict:
+    """Curves of random problems of two responses."""
+    outside = not_a_risk(subject, KEY)
+    if outside is not None:
+        return outside
+    rng = subject.rng(KEY)
+    count = max(10, round(COUNT * min(1.0, max(subject.effort, 0.2))))
+    families = {name: FAMILIES[name].draw(rng, count, 2) for name in ("moderate", "extreme")}
+    size: dict[str, list[list[float]]] = {name: [] for name in families}
+    traps: list[tuple[str, int, float, Trap]] = []
+    minima = 0
+    for name, bandit in families.items():
+        for lam in (*LAMS, *LARGE):
+            t = log_ratios(bandit.reference, float(lam))
+            value, slope = curve(subject, bandit, float(lam), t)
+            minima += sum(has_minimum(value[:, p]) for p in range(count))
+            found = [trap(t[:, p], value[:, p], slope[:, p]) for p in range(count)]
+            size[name].append([0.0 if x is None else float(abs(expit(x.at) - expit(x.best))) for x in found])
+            traps += [(name, p, float(lam), x) for p, x in enumerate(found) if x is not None]
+    conditions = (
+        f"{2 * count} problems of two responses, half of them with policies uniform on the simplex and half over six "
+        f"decades; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, log-ratios up to 60/λ"
+    )
+    ordinary = np.array(size["moderate"])[: len(LAMS)]
+    evidence = {
+        "share of problems with a trap, policies uniform on the simplex, λ up to 1": float(np.mean(ordinary > 0)),
+        "policies uniform on the simplex, λ from 3 on": float(np.mean(np.array(size["moderate"])[len(LAMS) :] > 0)),
+        "policies over six decades, any λ": float(np.mean(np.array(size["extreme"]) > 0)),
+        "curves with a minimum": minima,
+        "curves": 2 * count * (len(LAMS) + len(LARGE)),
+    }
+    if not minima:
+        return Verdict(KEY, NOT_APPLICABLE, "the curves have no minimum to miss", conditions, evidence)
+    if not traps:
+        summary = "no curve of two responses has a minimum that is not the lowest"
+        return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
+    traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
+    example = next((x for one in traps[:5] if (x := _shown(subject, families[one[0]], *one[1:])) is not None), None)
+    answer = f"{np.mean(ordinary > 0):.1%} of problems"
+    if example is None:
+        why = "minima that are not the lowest were seen, but not finely enough"
+        return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
+    return Verdict(
+        KEY,
+        FAILS,
+        "descent can end in a minimum that is not the lowest, with two responses already",
+        conditions,
+        evidence,
+        example,
+        severity=measured(
+            "TV", ordinary, float(np.max([*size["moderate"], *size["extreme"]])), of="two-response problems"
+        ),
+        answer=answer,
+    )
+
+
+def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> Counterexample | None:
+    """The trap once more, of a problem with rounder numbers."""
+
+    def again(one: Bandit) -> Trap | None:
+        t = log_ratios(one.reference, lam)
+        value, slope = curve(subject, one, lam, t)
+        return trap(t[:, 0], value[:, 0], slope[:, 0])
+
+    def same(one: Bandit) -> bool:
+        found = again(one)
+        return found is not None and found.away == seen.away
+
+    one = tidy(bandit, p, same)
+    found = again(one)
+    if found is None:
+        return None
+    log_ratios_shown = [round(x, 6) for x in (found.at, found.ridge, found.best)]
+    values = curve(subject, one, lam, np.array(log_ratios_shown)[:, None])[0][:, 0]
+    if not values[1] > values[0] > values[2]:
+        return None
+    reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
+    code = "\n".join(
+        [
+            f"import torch\n{subject.imports}",
+            "",
+            f"bandit, lam = ea.Bandit({reference}, {optimal}), {lam!r}",
+            f"t = torch.tensor({log_ratios_shown}, dtype=torch.float64)  # log pi_1/pi_0: trap, ridge, lowest point",
+            "logs = torch.nn.functional.logsigmoid(torch.stack([-t, t], dim=-1))",
+            f"values = ea.risk({subject.expression}, bandit, logs).tolist()",
+            "print(values)",
+            "assert values[1] > values[0] > values[2]",
+        ]
+    )
+    numbers = {
+        "reference": reference,
+        "optimal": optimal,
+        "lam": lam,
+        "log-ratios of trap, ridge and lowest point": log_ratios_shown,
+        "values": values.tolist(),
+    }
+    what = "does not rise any more from" if found.away else "has a minimum at"
+    statement = (
+        f"the loss {what} log π_1/π_0 = {found.at:.4g}, with the value {values[0]:.6g}, behind a ridge of "
+        f"{values[1]:.6g}; its lowest value is {values[2]:.6g} at {found.best:.4g} (λ = {lam:g})"
+    )
+    return Counterexample(statement, numbers, code)

@@ -1,0 +1,170 @@
+"""Theorems about restricted rewards, traps, pairs, calibration, gradient weights and displacement. [ours]
+
+*a_gain_by_definition.* With D(pi_ref, pi_ref) = 0 and D >= 0, the maximum pi of E[r*] - lam D over a class that has
+pi_ref in it has E_pi[r*] >= E_pi[r*] - lam D(pi) >= E_ref[r*].
+
+*every_minimum_is_lowest.* Of a convex function every stationary point is a lowest one. The logits modulo their shift,
+the probabilities, and the differences of mu(u_i), mu = f' increasing, u = pi/pi_ref, are coordinates of one another in
+the open simplex, smooth both ways: for the last, a direction in which mu(u_i) - mu(u_j) is constant for all i, j has
+mu'(u_i) d pi_i / pi_ref,i the same for all i, so that all d pi_i have one sign, and as they add up to zero, all are
+zero. Stationary points are the same in all coordinates, so that it is enough to be convex in one: in the logits; in the
+differences of scores, for psi(mu(u_w) - mu(u_l)) with convex psi; in pi, for E[-r] + lam D_f.
+
+*pairs_agree.* If every pair's expected loss is least where c (x_w - x_l) = log p*/(1 - p*), x = log pi, log u or
+mu(u), then all are least at once where c x = log pi* + const, as Bradley-Terry log-odds add up. That is a policy: for x
+= log pi or log u at once, for mu by its inverse, as mu(0+) = -infinity. On connected pairs the differences determine x
+up to a constant, and the policy. No weight of any pair is in it. RLHF's objective has no pairs.
+
+*the_model_is_the_minimum.* Under the premises of the last, let the loss be a logistic one, -log sigma(c (x_w - x_l)),
+whose own model is P(w > l) = sigma(c (x_w - x_l)): at the optimum that is p*. RLHF's optimum has lam mu(u) = r* +
+const, and the same follows.
+
+*slopes_bound_the_weight.* The slope of a convex function of the log-ratio h rises with h, from its limit at -infinity
+to that at +infinity. If both are finite it is bounded by them; if the first is negative, and the second at most ten
+times as large, its modulus at -infinity is at least a tenth of the largest.
+
+*someone_in_every_pair_gains.* Let the pairs' losses read log-ratios of the policy only, beside lam D_f. The slopes that
+the pairs leave in log pi_i, d loss = -sum g_i d log pi_i (where pieces have kinks: those of a subgradient), add up to
+zero over every component of the comparison graph, as they do over every pair. A stationary point in the open simplex
+has
+
+    lam pi_i (f'(u_i) - k) = g_i,    k = sum_j pi_j f'(u_j) = sum_j pi_ref,j u_j f'(u_j) >= f'(1),
+
+by Jensen's inequality if u f'(u) is convex, as sum_j pi_ref,j u_j = 1. In every component somebody has g_i >= 0, hence
+f'(u_i) >= k >= f'(1) and u_i >= 1: not all of a component are below their reference. u f'(u) is convex for KL(pi ||
+pi_ref), Jensen-Shannon, chi-square and its mixture with KL, and for the alpha-divergences up to alpha = 1; that is
+KL(pi_ref || pi), for which it is a straight line, so that k = f'(1) and every component keeps its mass. Beyond, it is
+concave, k <= f'(1), and a pair at which nothing pulls, g = 0, loses on both sides as soon as anybody else moves. Of
+chi-square alone, f'(0) is finite, and a flow may end on the boundary, of which this says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...divergences import Alpha, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
+from ...losses import PairObjective, RewardObjective
+from ...losses.psi import Logistic
+from ..verdict import HOLDS
+from .rule import Conclusion, Known, Rule
+
+
+def _pairs_agree(known: Known) -> bool:
+    """Whether all pairs of a Bradley-Terry population have their minimum at one policy, whatever their weights."""
+    facts = known.formula.facts
+    alone = facts.regulariser is None and not facts.likelihood and not facts.couples_pairs
+    alone &= isinstance(known.subject.objective, PairObjective)
+    return bool(alone and facts.closed_form and facts.log_odds_scale is not None)
+
+
+def _is_rlhf(known: Known) -> bool:
+    """Whether it is E[-r] plus lam times a divergence, and not a reward objective with another first term."""
+    objective = known.subject.objective
+    return isinstance(objective, RewardObjective) and type(objective).reward_terms is RewardObjective.reward_terms
+
+
+def _gain(known: Known) -> Conclusion | None:
+    if not _is_rlhf(known):
+        return None
+    summary = "over any policies that have π_ref among them, its optimum has no less expected reward than π_ref"
+    return Conclusion(HOLDS, summary, answer="never less reward")
+
+
+def _one_minimum(known: Known) -> Conclusion | None:
+    facts = known.formula.facts
+    if facts.couples_pairs or (isinstance(known.subject.objective, RewardObjective) and not _is_rlhf(known)):
+        return None
+    in_scores = facts.psis_convex and facts.link is not None
+    if not (facts.convex or in_scores or _is_rlhf(known)):
+        return None
+    return Conclusion(HOLDS, "every local minimum is the lowest, with any number of responses", answer="none")
+
+
+def _no_pairs_in_it(known: Known) -> Conclusion | None:
+    if _is_rlhf(known):
+        return Conclusion(HOLDS, "its reward is known, and no pair is in it", answer="no")
+    if not _pairs_agree(known):
+        return None
+    return Conclusion(HOLDS, "every pair has its minimum at the optimum, whatever its weight", answer="no")
+
+
+def _calibrated(known: Known) -> Conclusion | None:
+    facts = known.formula.facts
+    if _is_rlhf(known):
+        agrees = facts.link is not None and facts.link.mu_at_zero == -math.inf
+    else:
+        agrees = _pairs_agree(known) and [type(term.psi) for term in facts.bound] == [Logistic]
+    return Conclusion(HOLDS, "its own model of preferences is right at the optimum", answer="exact") if agrees else None
+
+
+def _weight(known: Known) -> Conclusion | None:
+    facts = known.formula.facts
+    if not (isinstance(known.subject.objective, PairObjective) and facts.log_ratio_only and facts.psis_convex):
+        return None
+    if facts.couples_pairs or facts.slopes is None:
+        return None
+    left, right = (np.asarray(end) for end in facts.slopes)
+    if not (np.isfinite(left).all() and np.isfinite(right).all() and (left < 0).all()):
+        return None
+    # the largest of the two is at the left, or the weight there is a share of it that has not faded
+    summary = "the weight of a pair is bounded, and does not fade where it is badly ranked"
+    return Conclusion(HOLDS, summary, answer="bounded") if (right <= 10 * -left).all() else None
+
+
+def _somebody_gains(known: Known) -> Conclusion | None:
+    facts, objective = known.formula.facts, known.subject.objective
+    if not (isinstance(objective, PairObjective) and facts.log_ratio_only and facts.regulariser is not None):
+        return None
+    if not weighted_slope_convex(facts.regulariser):
+        return None
+    return Conclusion(HOLDS, "where training ends, somebody in every pair is at least at its reference", answer="never")
+
+
+def weighted_slope_convex(divergence: Divergence) -> bool:
+    """Whether u f'(u) is convex, and f'(0) = -infinity."""
+    if type(divergence) is Alpha:
+        return divergence.alpha <= 1
+    return type(divergence) in (ForwardKL, ReverseKL, JensenShannon, MixedChiSquare)
+
+
+RULES = (
+    Rule(
+        "a_gain_by_definition",
+        "restricted_improvement",
+        "An optimum of E[r*] - λ D over a class that has π_ref in it has no less E[r*] than π_ref.",
+        _gain,
+    ),
+    Rule(
+        "every_minimum_is_lowest",
+        "local_minima",
+        "It is convex in the logits, in the scores μ(π/π_ref), or in π, which are coordinates of one another.",
+        _one_minimum,
+    ),
+    Rule(
+        "pairs_agree",
+        "pair_dependence",
+        "Each pair's loss is least at the Bradley-Terry margin, and all are at once; no weight of a pair is in that.",
+        _no_pairs_in_it,
+    ),
+    Rule(
+        "the_model_is_the_minimum",
+        "calibration",
+        "A logistic loss of a margin is least where σ(margin) = p*, and all pairs' losses are least at once.",
+        _calibrated,
+    ),
+    Rule(
+        "slopes_bound_the_weight",
+        "gradient_weight",
+        "A convex loss of the log-ratio has its slope between its limits at -∞ and +∞.",
+        _weight,
+    ),
+    Rule(
+        "someone_in_every_pair_gains",
+        "displacement",
+        "Losses of log-ratios pull at a component by slopes that add up to zero, and Σ π f'(u) ≥ f'(1) where u f'(u) "
+        "is convex, so that somebody in it has u = π/π_ref of at least 1 at a stationary point.",
+        _somebody_gains,
+    ),
+)

@@ -1,0 +1,213 @@
+"""Where scores lead as lambda -> 0: to the mode, if margins add up as log-odds do. [ours]
+
+A loss reads differences of x = lam mu(u), u = pi/pi_ref, and nothing else of the policy; mu is increasing and tends to
+-inf as u -> 0. (Or x = lam g(pi), with u for pi, and pi_ref = 1 below.) Its risk is a sum over compared pairs of
+q_ij phi_ij(x_i - x_j), phi_ij(m) = p_ij f(m) + p_ji f(-m), f the loss of a pair.
+
+**Any differences of x can be had**: for numbers a_i there is one policy with mu(u_i) = a_i/lam + nu, as the mean of u
+rises in nu from 0 (where nu -> -inf) to beyond 1 (where some u does).
+
+**Bradley-Terry's margins.** Let c > 0 be such that phi_ij is least at m = log(p_ij/p_ji)/c alone, for every p. Log-odds
+are differences of log pi*, so a_i = log pi*_i/c brings all pairs to their minima at once, and on connected comparisons
+no other differences do: mu(u_i) = log pi*_i/(c lam) + nu is the one optimum. Let response 1 be the mode. u_1 is at most
+1/pi_ref,1, so mu(u_1) is bounded from above, and mu(u_j) = mu(u_1) - log(pi*_1/pi*_j)/(c lam) -> -inf: u_j -> 0. The
+limit is the point mass on the mode.
+
+**Known rewards.** The same where every phi_ij is least at eta (r_i - r_j) alone, eta > 0, for rewards r: differences of
+eta r. A population that states no rewards has r = log pi*, whose mode is that of pi*.
+
+**On trees** the differences along compared pairs can be chosen one by one, whatever the loss: with p_ij = sigma(t),
+every pair sits at the minimum Y(t) of its own phi. The score of i less that of j is the sum of Y along the path between
+them, and as lambda -> 0 all mass goes where the score is largest, by the argument above. Y is odd, as phi_ij(m) =
+phi_ji(-m). *The mode gets it on every tree if and only if Y is linear and increasing.* If it is, margins are
+Bradley-Terry's. If the mode always gets it, Y(t) > 0 for t > 0 (two responses). Suppose Y(t1) + Y(t2) != Y(t1 + t2) for
+some t1, t2 > 0 at which Y is continuous (it is monotone where f(m) - f(-m) is, hence continuous but at jumps, which can
+be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1, 2, B with log pi* = 0, -t1, -t1 - t2,
+and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is negative as e falls to 0, A is the mode and
+B has the larger score. Otherwise lift B to +e instead: B is the mode and A has the larger score. So Y is additive, and
+additive and positive functions are linear. `paths_against` finds such paths, from the loss itself.
+
+**The two criteria exclude each other**, as pi* has full support and a point mass has not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._types import Floats
+from ...bandit import Bandit
+from ..subject import Subject
+from ..verdict import FAILS, HOLDS
+from .formula import Formula
+from .parts import at_gap, parts_of
+from .rule import Conclusion, Known, Rule, formula_of
+from .scores import UnitTerm
+
+STEP = 0.1
+"""Log-odds are looked at in steps of this."""
+
+RANGE = 32
+"""How many steps: pi* has no probability below 1/100 then, as limits are followed where it has none."""
+
+LIFTS = (0.2, 0.02)
+"""e of the module's docstring."""
+
+MEANT = 1e-6
+"""Sums that differ by less, relative to the largest minimum, are taken for equal."""
+
+
+def _weak_holds(known: Known) -> Conclusion | None:
+    if not known.formula.has_bradley_terry_margins:
+        return None
+    return Conclusion(HOLDS, "as λ → 0 the optimum tends to the point mass on π*'s mode")
+
+
+def _known_rewards(known: Known) -> Conclusion | None:
+    if not fits_rewards(known.formula):
+        return None
+    return Conclusion(HOLDS, "as λ → 0 the optimum tends to the point mass on π*'s mode, that of the rewards")
+
+
+def _trees(known: Known) -> Conclusion | None:
+    formula = known.formula
+    if formula.has_bradley_terry_margins or tree_problems(known.subject) is None:
+        return None
+    return Conclusion(FAILS, "as λ → 0 the optimum does not always tend to the point mass on π*'s mode")
+
+
+def _not_the_mode(known: Known) -> Conclusion | None:
+    if not known.is_("strong_interpolation", HOLDS):
+        return None
+    return Conclusion(FAILS, "as λ → 0 the optimum tends to π*, not to the point mass on its mode")
+
+
+def _not_optimal(known: Known) -> Conclusion | None:
+    if not (
+        known.is_("weak_interpolation", HOLDS) or known.formula.has_bradley_terry_margins or fits_rewards(known.formula)
+    ):
+        return None
+    return Conclusion(FAILS, "as λ → 0 the optimum tends to the point mass on π*'s mode, not to π*")
+
+
+def fits_rewards(formula: Formula) -> bool:
+    """Whether each pair is content at eta times the difference of rewards, eta > 0, and nowhere else."""
+    if not formula.is_of_score_differences or formula.symbolic is None or len(formula.symbolic[0].terms) != 1:
+        return False
+    slopes = []
+    for gap in (0.3, -0.3, 1.0, -1.0, 3.0, -3.0):
+        (term,), (other,) = (_terms_at(formula, x) for x in (gap, -gap))
+        if term.weight <= 0 or term.winner == 0:
+            return False
+        if term.psi.well is not None:
+            least = float(np.asarray(term.psi.well.at))
+        elif not term.psi.convex or term.psi.log_odds_scale is None or term.weight != other.weight:
+            return False
+        else:  # log-odds of a population with r = log pi* are the gap
+            least = gap / term.psi.log_odds_scale
+        slopes.append((least + term.offset) / term.winner / gap)
+    return bool(min(slopes) > 0 and np.ptp(slopes) <= 1e-12 * max(slopes))
+
+
+def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:
+    """The terms at lambda = 1 of a pair whose winner has a reward so much above the loser's."""
+    assert formula.symbolic is not None
+    (parts,) = parts_of(formula.symbolic[0], [at_gap(gap)])
+    return [UnitTerm.of(part.at_1) for part in parts]
+
+
+def contents(formula: Formula, log_odds: NDArray[Any]) -> Floats:
+    """Y: the differences x_w - x_l at which pairs with these log-odds are content; nan where none was found.
+
+    Rewards, if they are read, are r = log pi*. Looked for on a grid from -200 to 200 that is refined.
+    """
+    return np.array([_content(formula, float(odds)) for odds in log_odds])
+
+
+def _content(formula: Formula, odds: float) -> float:
+    won, lost = (_terms_at(formula, gap) for gap in (odds, -odds))
+    share, found = 1 / (1 + np.exp(-odds)), np.nan
+    grid = GRID
+    with np.errstate(all="ignore"):
+        for _ in range(6):
+            risk = share * sum(t.value(grid, 0.0) for t in won) + (1 - share) * sum(t.value(-grid, 0.0) for t in lost)
+            best = int(np.argmin(risk))
+            if best in (0, len(grid) - 1):
+                break
+            found = float(grid[best])
+            grid = np.linspace(grid[best - 1], grid[best + 1], 41)
+    return found
+
+
+GRID = 200 * np.sinh(np.linspace(-8, 8, 1601)) / np.sinh(8)
+
+
+def tree_problems(subject: Subject) -> Bandit | None:
+    """The problems of `paths_against` for the loss under audit, found once."""
+    return subject.once("tree problems", lambda: paths_against(formula_of(subject)))
+
+
+def paths_against(formula: Formula) -> Bandit | None:
+    """Problems on a path of four on which the mode does not have the largest score, the clearest ones; or None."""
+    if not formula.is_of_score_differences:
+        return None
+    steps = np.arange(1, RANGE + 1) * STEP
+    least = np.concatenate([[np.nan], contents(formula, steps)])
+    size = np.nanmax(np.abs(least), initial=0.0)
+    found = []
+    for lift, sign in itertools.product(LIFTS, (1, -1)):  # A is the mode, or B
+        last = np.concatenate([[np.nan], contents(formula, steps - sign * lift)])
+        for first, second in itertools.product(range(1, RANGE), range(1, RANGE)):
+            both = first + second
+            ahead = np.nan if both > RANGE else sign * (least[first] + least[second] - last[both])
+            if ahead < -MEANT * size:
+                found.append((ahead, np.array([0.0, -first * STEP, -both * STEP, -sign * lift])))
+    if not found:
+        return None
+    found.sort(key=lambda one: one[0])
+    optimal = np.exp([heights for _, heights in found[:: max(1, len(found) // 4)][:3]])
+    optimal /= optimal.sum(axis=1, keepdims=True)
+    pairs = np.zeros((len(optimal), 4, 4))
+    for i, j in ((0, 1), (1, 2), (2, 3)):
+        pairs[:, i, j] = pairs[:, j, i] = 1.0
+    return Bandit(np.full_like(optimal, 0.25), optimal, pairs)
+
+
+RULES = (
+    Rule(
+        "margins_are_log_odds",
+        "weak_interpolation",
+        "Where every pair is content at its log-odds, scores are log π*/(cλ) up to a constant, and as λ → 0 the mode "
+        "of π* leaves nothing to the rest.",
+        _weak_holds,
+    ),
+    Rule(
+        "rewards_are_fitted",
+        "weak_interpolation",
+        "Where every pair is content at η times the difference of rewards, scores are η r/λ up to a constant, and as "
+        "λ → 0 the best reward has all mass.",
+        _known_rewards,
+    ),
+    Rule(
+        "margins_add_up_on_trees",
+        "weak_interpolation",
+        "On a tree every pair sits at its own minimum, and unless these add up as log-odds do, some path takes the "
+        "mode's mass elsewhere.",
+        _trees,
+    ),
+    Rule(
+        "one_limit_only",
+        "weak_interpolation",
+        "A limit that is π*, which has full support, is no point mass.",
+        _not_the_mode,
+    ),
+    Rule(
+        "one_limit_only",
+        "strong_interpolation",
+        "A limit that is a point mass is not π*, which has full support.",
+        _not_optimal,
+    ),
+)
