@@ -56,6 +56,11 @@ class Conclusion:
     settled: bool = False
 
 
+def refuted(summary: str, example: Counterexample | None) -> Conclusion | None:
+    """ "fails" by a counterexample that the rule proves; None where numbers did not show it."""
+    return None if example is None else Conclusion(FAILS, summary, example, settled=True)
+
+
 @dataclass(frozen=True)
 class Rule:
     """name: short, with underscores, as in docs/note. about: the desideratum it decides. theorem: the statement in one
