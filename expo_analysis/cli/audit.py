@@ -40,6 +40,14 @@ def audit(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")] = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="For each loss, after which the rest is left out; by default 30 (times the effort) for losses of your "
+            "own, and none for those of the catalogue.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")
@@ -81,6 +89,8 @@ def audit(
         from .parsing import parse_losses, required_options
 
         work = effort_of(effort, quick)
+        if time_limit is not None and not time_limit > 0:
+            raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit}")
         objectives = parse_losses(losses or [], everything, option or [])
         check_outputs(html, figure)
     from ..desiderata import audit_many
@@ -92,7 +102,8 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        cards = audit_many(objectives, workers=workers, progress=report, effort=work)
+        limit = {} if time_limit is None else {"time_limit": time_limit}
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work, **limit)
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     if as_json:
