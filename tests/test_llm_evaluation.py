@@ -443,7 +443,14 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no such number": (["{}/full", "--device", "cuda:99"], "device must be one that torch has here, such as cpu, got"),
     "type": (["{}/full", "--dtype", "int8"], "dtype must be float32, bfloat16 or float16, got 'int8'"),
     "rows": (["{}/full", "--on-bad-rows", "skip"], "on_bad_rows must be one of"),
-    "room": (["{}/full", "--max-new-tokens", "128"], "4 of 4 prompts have more than 0 tokens"),
+    "room": (["{}/full", "--max-new-tokens", "127"], "4 of 4 prompts have more than 1 tokens"),
+    "room, some": (["{}/full", "--max-new-tokens", "127", "--limit", "1"], "1 of 1 prompts have more than 1 tokens"),
+    "no room": (
+        ["{}/full", "--max-new-tokens", "4000"],
+        "max-new-tokens must be less than the 128 tokens that the model reads, prompt and response together; got 4000",
+    ),
+    "no room at all": (["{}/full", "--max-new-tokens", "128"], "max-new-tokens must be less than the 128 tokens"),
+    "columns": (["{}/full", "--columns", "prompt=promt"], r"its columns are \['prompt', 'chosen', 'rejected'\]; is 'prompt'"),
 }
 
 

@@ -138,7 +138,7 @@ def test_evaluation_is_the_mean_over_all_pairs(tmp_path: Path) -> None:
         sums += (of_tokens * mask).sum(1).chunk(2)
     expected = ea.IPO(LAM).loss(*sums)
     assert measured["eval_loss"] == pytest.approx(expected.mean().item(), rel=1e-5)
-    assert {"eval_rewards/margins", "eval_kl/reference_policy", "eval_mass/chosen"} <= set(measured)
+    assert {"eval_rewards/margins", "eval_kl_estimate/reference_policy", "eval_mass/chosen"} <= set(measured)
 
 
 # ------------------------------------------------------------------------------------------------- the reference
@@ -237,11 +237,11 @@ def test_metrics_by_hand(tmp_path: Path) -> None:
     assert found["mass/chosen"] == pytest.approx(moved[0].mean().item(), rel=1e-4)
     assert found["mass/both_fell"] == pytest.approx((moved < 0).all(0).double().mean().item())
     assert found["rewards/rejected"] == pytest.approx(LAM * moved[1].mean().item(), rel=1e-4)
-    assert found["kl/reference_policy"] == pytest.approx(-moved.mean().item(), rel=1e-4)
-    assert found["kl/reference_policy_per_token"] == pytest.approx(-moved.sum().item() / tokens, rel=1e-4)
+    assert found["kl_estimate/reference_policy"] == pytest.approx(-moved.mean().item(), rel=1e-4)
+    assert found["kl_estimate/reference_policy_per_token"] == pytest.approx(-moved.sum().item() / tokens, rel=1e-4)
     reverse = ratio * moved - ratio + 1
-    assert found["kl/policy_reference"] == pytest.approx(reverse.mean().item(), rel=1e-3)
-    assert found["kl/policy_reference_per_token"] == pytest.approx(reverse.sum().item() / tokens, rel=1e-3)
+    assert found["kl_estimate/policy_reference"] == pytest.approx(reverse.mean().item(), rel=1e-3)
+    assert found["kl_estimate/policy_reference_per_token"] == pytest.approx(reverse.sum().item() / tokens, rel=1e-3)
 
 
 def test_metrics_of_whole_distributions(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_without_a_reference_there_are_no_metrics_of_it(tmp_path: Path) -> None:
         trainer.train()
         logged = trainer.state.log_history[0]
         assert trainer.ref_model is None
-        assert ("kl/reference_policy" in logged) == ("mass/chosen" in logged) == precomputed
+        assert ("kl_estimate/reference_policy" in logged) == ("mass/chosen" in logged) == precomputed
     assert abs(logged["mass/chosen"]) < 1e-4  # nothing has moved before the first step
     assert logged["rewards/chosen"] == pytest.approx(LAM * logged["logps/chosen"])
 

@@ -147,8 +147,10 @@ def _leave_room(work: SimpleNamespace, given: SimpleNamespace) -> None:
     """Refuse prompts, or leave them out, that leave the model no room for a response."""
     from ..llm.data.prompts import tokenize
     from ..llm.data.sampling import context_length
+    from ..llm.held_out import check_room
 
     room = context_length(work.model)
+    check_room(room, given.max_new_tokens)
     if room is not None and max(map(len, work.ids)) > room - given.max_new_tokens:
         limit = room - given.max_new_tokens
         work.prompts, work.ids = tokenize(work.prompts, work.tokenizer, limit, given.on_bad_rows)

@@ -17,6 +17,12 @@ MODEL, ADAPTER = "config.json", "adapter_config.json"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The weights of a whole model."""
 
+PARTS = {
+    "weights": (("*.safetensors", "*.bin", "*.gguf"), "model.safetensors"),
+    "tokenizer": (("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"), "tokenizer.json"),
+}
+"""What the folder of a model must have: the files that it may be in, and one of them for an example."""
+
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 
 SECONDS = 10
@@ -43,6 +49,7 @@ def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
 
     folder = resolve_model(name)
     base = adapter_base(folder)
+    check_has("weights", base or folder)
     loaded = AutoModelForCausalLM.from_pretrained(base or folder, **{"dtype": "float32"} | kwargs)
     if base is not None:
         from peft import PeftModel
@@ -58,7 +65,20 @@ def load_tokenizer(name: str, **kwargs: Any) -> Any:
     folder = resolve_model(name)
     base = adapter_base(folder)
     own = base is None or any(Path(folder).glob("tokenizer*"))
+    check_has("tokenizer", folder if own else base)
     return AutoTokenizer.from_pretrained(folder if own else base, **kwargs)
+
+
+def check_has(part: str, name: str | None) -> None:
+    """Raise for the folder of a model that lacks one of `PARTS`: transformers would look elsewhere, or make one up.
+
+    Raises:
+        ValueError: naming the folder and the part; of a model of the Hub nothing is known here.
+    """
+    patterns, example = PARTS[part]
+    folder = Path(name or "")
+    if name and folder.is_dir() and not any(path for pattern in patterns for path in folder.glob(pattern)):
+        raise ValueError(f"model {name!r}: the folder has no {part}, such as {example}")
 
 
 def context_of(name: str) -> int | None:

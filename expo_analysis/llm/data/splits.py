@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import IterableDataset
 
+from ..._errors import did_you_mean
 from ...losses.base import check_whole
 from .columns import named, parse_columns, require
 from .preference_data import PreferenceData
@@ -93,7 +94,8 @@ def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
         assert recipe.name is not None
         splits = read_splits(recipe.name, recipe.config, recipe.streaming)
         if recipe.train_split.partition("[")[0] not in splits:
-            raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {recipe.train_split!r}")
+            meant = did_you_mean(recipe.train_split, splits)
+            raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {recipe.train_split!r}{meant}")
         train = read_split(recipe.name, recipe.train_split, splits=splits)
         tested = recipe.evaluated and recipe.test_split.partition("[")[0] in splits
         test = read_split(recipe.name, recipe.test_split, splits=splits) if tested else None

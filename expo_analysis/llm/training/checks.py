@@ -38,7 +38,7 @@ def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: 
     shown = shown or f"rows {rows}, whose losses are finite and whose mean is not"
     return (
         f"the loss is not finite after step {step}, at {shown} ({fields} of {name}). The weights are as they "
-        "were before this step. Look at these rows, lower the learning rate or raise beta"
+        "were before this step. Look at these rows, lower the learning rate or raise lambda"
     )
 
 

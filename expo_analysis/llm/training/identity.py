@@ -26,8 +26,18 @@ WORDS = {
     "adapter": "adapter",
     "reference": "reference",
 }
-"""The parts of an identity, as messages call them."""
+"""The parts of an identity, as messages call them; `SETTINGS` are one more, each by its own name."""
 
+SETTINGS = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
+    *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "world_size"),
+    *("bf16", "fp16", "neftune_noise_alpha", "disable_dropout", "data_seed", "dataloader_drop_last"),
+    *("train_sampling_strategy", "group_by_length", "length_column_name"),
+    *("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"),
+)
+"""Settings that decide what a step does: a run that goes on under others is another one. How many steps there are may
+change; a release of transformers that lacks one of these is asked for the others."""
 
 HASHED = ("data", "model", "adapter")
 """Parts that are hashes, which say nothing to a reader."""
@@ -37,6 +47,19 @@ def fingerprint(value: Any) -> str:
     """A hash of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def settings_of(args: Any) -> dict[str, Any]:
+    """The values of `SETTINGS`, as JSON gives them back."""
+    found = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name, old and new value of the settings that both parts of an identity know, and that differ."""
+    old, new = before.get("settings", {}), now.get("settings", {})
+    return [(name, old[name], new[name]) for name in SETTINGS if name in old and name in new and old[name] != new[name]]
 
 
 def weights_fingerprint(model: Any) -> str:
@@ -73,13 +96,15 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     differing = [name for name in WORDS if name in found and name in identity and found[name] != identity[name]]
-    if differing:
-        shown = "; ".join(
-            f"its {WORDS[name]} is another one"
-            if name in HASHED
-            else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
-            for name in differing
-        )
+    said = [
+        f"its {WORDS[name]} is another one"
+        if name in HASHED
+        else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
+        for name in differing
+    ]
+    said += [f"its {name} is {old!r}, and here it is {new!r}" for name, old, new in changed_settings(found, identity)]
+    if said:
+        shown = "; ".join(said)
         raise ValueError(
             f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the "
             "settings it was made with"
@@ -116,6 +141,7 @@ class Identity:
             "model": self.weights,
             "adapter": self.adapter,
             "reference": None if self.reference is None else self.reference.kind,
+            "settings": settings_of(args),
         }
         return {name: value for name, value in found.items() if value != ""}
 
