@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def test_problems_that_are_alike_are_one(tmp_path: Path) -> None:
     number = "it must be text or a list of messages, got a number"
     with pytest.raises(BadRows) as caught:
         read([GOOD | {"chosen": k} for k in range(64)])
-    assert f"on: all 64 rows, chosen: {number}, 0 in row 0 (64 of 64 rows of the data set as it was given). Correct" in str(caught.value)
+    assert (
+        f"on: all 64 rows, chosen: {number}, 0 in row 0 (64 of 64 rows of the data set as it was given). Correct"
+        in str(caught.value)
+    )
     assert len(caught.value.problems) == 64
     rows = [GOOD] + [GOOD | {"chosen": ""}] * 7 + [GOOD | {"rejected": 3}] * 2
     with pytest.raises(BadRows) as caught:
@@ -90,10 +94,10 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
 
 def test_what_is_unusual_is_counted() -> None:
     rows = [GOOD, GOOD | {"prompt": f"{START}Hi"}, GOOD | {"chosen": "a" * 20}, GOOD | {"prompt": f"{START}Hi"}]
+    where = "of the data set as it was given"
     assert read(rows, max_length=16).report.lines() == [
-        "train_dataset: 2 of 4 rows have special tokens inside the text of prompt (first: row 1 of the data set as it was "
-        "given)",
-        "train_dataset: 1 of 4 rows have a response that is cut at max_length=16 (first: row 2 of the data set as it was given)",
+        f"train_dataset: 2 of 4 rows have special tokens inside the text of prompt (first: row 1 {where})",
+        f"train_dataset: 1 of 4 rows have a response that is cut at max_length=16 (first: row 2 {where})",
     ]
 
 
@@ -356,14 +360,23 @@ def test_rows_that_no_file_numbers_are_those_of_the_data_set_as_given() -> None:
     found = read(given, on_bad_rows="drop")
     assert found.report.lines()[0].endswith("(first: row 0 of the data set as it was given)")
     assert found.where(1) == "train_dataset: row 1 of the data set as it was given"
-    assert PreferenceData.from_rows(given.select([0]), TOKENIZER, name="a", max_length=None, source="b").where(0) == "b: row 0"
+    assert (
+        PreferenceData.from_rows(given.select([0]), TOKENIZER, name="a", max_length=None, source="b").where(0)
+        == "b: row 0"
+    )
 
 
 @pytest.mark.parametrize(
     ("row", "remark"),
     [
-        (CHAT | {"system": "Be brief."}, "have the column 'system', which is not read; columns='system=system' puts it"),
-        (GOOD | {"system_prompt": "Be brief."}, "have the column 'system_prompt', which is not read; columns='system=s"),
+        (
+            CHAT | {"system": "Be brief."},
+            "have the column 'system', which is not read; columns='system=system' puts it",
+        ),
+        (
+            GOOD | {"system_prompt": "Be brief."},
+            "have the column 'system_prompt', which is not read; columns='system=s",
+        ),
         (GOOD | {"history": [["q", "a"]]}, "have the column 'history', which is not read"),
         (GOOD | {"instruction": "Greet me", "input": ""}, "have the column 'instruction', which is not read"),
         (GOOD | {"rejected_system": "Be rude."}, "have the column 'rejected_system', which is not read"),
@@ -392,7 +405,9 @@ def test_what_is_read_is_not_counted() -> None:
     assert not found.report.remarks
     assert byte_tokenizer().decode(found.rows[0]["chosen_ids"]) == "Polite.Hello!!"
     assert not read([CHAT | {"system": "Be brief."}], columns="system=system").report.remarks
-    joined = read([{"instruction": "Greet", "input": "me", "chosen": "a", "rejected": "b"}], columns="prompt=instruction+input")
+    joined = read(
+        [{"instruction": "Greet", "input": "me", "chosen": "a", "rejected": "b"}], columns="prompt=instruction+input"
+    )
     assert not joined.report.remarks and byte_tokenizer().decode(joined.rows[0]["prompt_ids"]) == "Greet\nme"
     assert not read([GOOD | {"instruction": "Hi", "input": None, "history": []}]).report.remarks
 
@@ -636,7 +651,7 @@ def test_a_stream_gives_the_rows_of_the_whole(kind: str, tmp_path: Path) -> None
             names
         ).to_list()
         assert stream.report.rows == 5
-    assert stream.fingerprint == "" and stream.where(3).endswith("row 3")
+    assert stream.fingerprint == "" and re.search("row 3( of the data set as it was given)?$", stream.where(3))
 
 
 @pytest.mark.parametrize("kind", ["file", "dataset", "generator"])
@@ -644,7 +659,7 @@ def test_bad_rows_of_a_stream(kind: str, tmp_path: Path) -> None:
     rows = [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": ""}, GOOD | {"rejected": "Hello!"}, GOOD]
     stream = streams(rows, tmp_path)[kind]
     refused = read(stream)
-    with pytest.raises(BadRows, match=r"row 1.*, chosen: it is empty \(1 of 2 rows\)"):
+    with pytest.raises(BadRows, match=r"row 1.*, chosen: it is empty \(1 of 2 rows( of the.*)?\)"):
         list(refused.rows)
     data = read(stream, on_bad_rows="drop")
     for _ in range(2):

@@ -210,7 +210,9 @@ def test_each_half_of_a_pair_is_named_in_its_own_row() -> None:
 
 def test_half_of_a_pair_in_a_key_is_named_too() -> None:
     """In rows that are no file's: of a column there is none to name, and a key within a value is a field's fault."""
-    with pytest.raises(ValueError, match=r"^row 1: the key '\\ud800' is no text: its character 1 is half of a surrogate"):
+    with pytest.raises(
+        ValueError, match=r"^row 1: the key '\\ud800' is no text: its character 1 is half of a surrogate"
+    ):
         table.to_dataset([{"a": "x"}, {"a": "x", "\ud800": 1}])
     data = table.to_dataset([{"a": {"b": 1}}, {"a": [{"x\udc00": 1}]}])
     assert data[0][table.ORIGIN]["problem"] is None
@@ -224,11 +226,27 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "not closed": ("a.jsonl", b'{"a": "x}\n', "line 1, column 7: it is not JSON: Unterminated string"),
     "tab": ("a.jsonl", b'{"a": "x\ty"}\n', "line 1, column 9: it is not JSON: Invalid control character"),
     "not an object": ("a.jsonl", b'{"a": 1}\n[1]\n', "line 2: it must be an object"),
-    "half a key": ("a.jsonl", b'{"a": 1}\n{"\\ud800b": 1}\n', "a.jsonl, line 2: the key '\\ud800b' is no text: its character 1"),
+    "half a key": (
+        "a.jsonl",
+        b'{"a": 1}\n{"\\ud800b": 1}\n',
+        "a.jsonl, line 2: the key '\\ud800b' is no text: its character 1",
+    ),
     "half a key within": ("a.jsonl", b'{"a": [{"\\udfff": 1}]}\n', "a.jsonl, line 1: the key '\\udfff' is no text"),
-    "json, half a key": ("a.json", b'[{"\\ud800": 1}]', "a.json: the key '\\ud800' is no text: its character 1 is half"),
-    "digits": ("a.jsonl", b'{"a": 1}\n{"a": -' + b"7" * 5000 + b"}\n", "line 2: it has a whole number of 5000 digits; at mo"),
-    "json, digits": ("a.json", b'[{"a": ' + b"7" * 5000 + b"}]", "a.json: it has a whole number of 5000 digits; at most"),
+    "json, half a key": (
+        "a.json",
+        b'[{"\\ud800": 1}]',
+        "a.json: the key '\\ud800' is no text: its character 1 is half",
+    ),
+    "digits": (
+        "a.jsonl",
+        b'{"a": 1}\n{"a": -' + b"7" * 5000 + b"}\n",
+        "line 2: it has a whole number of 5000 digits; at mo",
+    ),
+    "json, digits": (
+        "a.json",
+        b'[{"a": ' + b"7" * 5000 + b"}]",
+        "a.json: it has a whole number of 5000 digits; at most",
+    ),
     "array": ("a.jsonl", b'[\n{"a": 1}\n]\n', "is one JSON array must have a name that ends in .json"),
     "twice": ("a.jsonl", b'{"a": 1, "a": 2}\n', "line 1: the key 'a' stands twice in one object"),
     "deep": ("a.jsonl", b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: it is nested too deeply"),
@@ -406,7 +424,9 @@ def test_names_that_say_more_than_a_split(tmp_path: Path) -> None:
     assert {name: len(part) for name, part in splits.items()} == {
         **{"train_prefs": 3, "train_sft": len(ROWS), "test": 1, "test_prefs": 1},
     }
-    with pytest.raises(ValueError, match=r"it has no split 'train', only \['test', .*'train_sft'\]; did you mean 'train"):
+    with pytest.raises(
+        ValueError, match=r"it has no split 'train', only \['test', .*'train_sft'\]; did you mean 'train"
+    ):
         read_split(tmp_path)
     assert len(read_split(tmp_path, "train_prefs[:2]")) == 2
 

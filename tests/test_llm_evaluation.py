@@ -450,7 +450,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         "max-new-tokens must be less than the 128 tokens that the model reads, prompt and response together; got 4000",
     ),
     "no room at all": (["{}/full", "--max-new-tokens", "128"], "max-new-tokens must be less than the 128 tokens"),
-    "columns": (["{}/full", "--columns", "prompt=promt"], r"its columns are \['prompt', 'chosen', 'rejected'\]; is 'prompt'"),
+    "columns": (
+        ["{}/full", "--columns", "prompt=promt"],
+        r"its columns are \['prompt', 'chosen', 'rejected'\]; is 'prompt'",
+    ),
 }
 
 

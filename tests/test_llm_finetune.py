@@ -196,13 +196,21 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "TRL's loss, by its own name": ({}, ["--loss_type=sigmoid"], "here it is --objective dpo$"),
     "TRL's loss in the file": ({"loss_type": "hinge"}, [], r"which is no option; .* here it is objective: hinge$"),
     "TRL's smoothing": ({}, ["--label_smoothing", "0.1"], r"here it is --objective_options \.\.\.$"),
-    "task": ({}, ["--use_peft", "--lora_task_type", "SEQ_CLS"], "^lora_task_type must be 'CAUSAL_LM', .* got 'SEQ_CLS'$"),
+    "task": (
+        {},
+        ["--use_peft", "--lora_task_type", "SEQ_CLS"],
+        "^lora_task_type must be 'CAUSAL_LM', .* got 'SEQ_CLS'$",
+    ),
     "metric": (
         {"eval_strategy": "steps", "test_split_size": 0.5, "metric_for_best_model": "rewards/acuracies"},
         [],
         "^metric_for_best_model must be a metric .*; got 'rewards/acuracies'; did you mean 'rewards/accuracies'",
     ),
-    "metric of no evaluation": ({}, ["--metric_for_best_model", "loss"], "is not used without an evaluation: set eval_s"),
+    "metric of no evaluation": (
+        {},
+        ["--metric_for_best_model", "loss"],
+        "is not used without an evaluation: set eval_s",
+    ),
     "model": ({}, ["--model_name_or_path", "other"], "model must be given, once"),
     "no data": ({"dataset_name": None}, [], r"^give data \(--dataset_name: .*\), or a recipe that names them"),
     "no model": ({"model": None}, [], r"^give a model \(--model: .*\), or a recipe that names them"),
@@ -245,9 +253,9 @@ def test_bad_recipes(given: dict[str, Any], flags: list[str], message: str, mode
 def test_lambda_is_called_what_the_user_called_it(model: Path, tmp_path: Path) -> None:
     path = Path(write(tmp_path, model)[1])
     path.write_text(path.read_text().replace("beta: 0.3", "lam: -1.0"))
-    with pytest.raises(ValueError, match="^lam must be a finite number above 0"):
+    with pytest.raises(ValueError, match=r"^lam must be a finite number above 0"):
         finetune.parse(["--config", str(path)])
-    with pytest.raises(ValueError, match="^beta must be a finite number above 0"):
+    with pytest.raises(ValueError, match=r"^beta must be a finite number above 0"):
         finetune.parse(["--config", str(path), "--beta", "-2"])
 
 

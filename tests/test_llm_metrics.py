@@ -257,7 +257,9 @@ def test_a_metric_that_there_is_not_is_refused_before_training(tmp_path: Path) -
     for name in ("rewards/margins", "eval_rewards/margins", "loss", "runtime"):
         make(ea.DPO(LAM), tmp_path / name, eval_dataset=sets["a"], metric_for_best_model=name, **asked).train()
     make(ea.DPO(LAM), tmp_path / "two", eval_dataset=sets, metric_for_best_model="b_rewards/margins", **asked).train()
-    message = "metric_for_best_model must be a metric of an evaluation, one of .*kl_estimate/reference_policy, .*mass/chosen"
+    message = (
+        "metric_for_best_model must be a metric of an evaluation, one of .*kl_estimate/reference_policy, .*mass/chosen"
+    )
     for wrong, given in (("rewards/margin", sets["a"]), ("eval_acc", sets["a"]), ("rewards/margins", sets)):
         with pytest.raises(ValueError, match=message) as caught:
             make(ea.DPO(LAM), tmp_path, eval_dataset=given, metric_for_best_model=wrong, **asked)

@@ -241,7 +241,17 @@ def test_a_folder_that_lacks_a_part_of_a_model_is_named(part: str, files: str, h
     with pytest.raises(ValueError, match=message):
         PreferenceTrainer("runs/base", ea.DPO(0.1), args, train_dataset=tiny.pairs(4))
     tiny.pairs(4).to_json(here / "pairs.jsonl")
-    given = ["--model", "runs/base", "--dataset_name", "pairs.jsonl", "--output_dir", "o", "--use_cpu", "--bf16", "false"]
+    given = [
+        "--model",
+        "runs/base",
+        "--dataset_name",
+        "pairs.jsonl",
+        "--output_dir",
+        "o",
+        "--use_cpu",
+        "--bf16",
+        "false",
+    ]
     with pytest.raises(ValueError, match=message):
         finetune.set_up(given)
 

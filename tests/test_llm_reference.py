@@ -209,13 +209,18 @@ def test_how_far_columns_are_from_the_model_is_said(
     first = make(ea.DPO(LAM), tmp_path, data=data, precompute_ref_log_probs=True, **STILL)
     own = first.train_dataset
     stored = {name: own[name][:] for name in ("ref_chosen_logps", "ref_rejected_logps")}
-    for shift, expected in ((0.0, "are the model's own log-probabilities before the first step, to "), (1.5, "by up to 1.5 na")):
+    for shift, expected in (
+        (0.0, "are the model's own log-probabilities before the first step, to "),
+        (1.5, "by up to 1.5 na"),
+    ):
         moved = data
         for name, values in stored.items():
             moved = moved.add_column(name, [value - shift * (name == "ref_rejected_logps") for value in values])
         caplog.clear()
         make(ea.DPO(LAM), tmp_path, data=moved, use_ref_columns=True, max_steps=2, **given).train()
-        lines = [line for line in caplog.messages if line.startswith("the columns ref_chosen_logps, ref_rejected_logps")]
+        lines = [
+            line for line in caplog.messages if line.startswith("the columns ref_chosen_logps, ref_rejected_logps")
+        ]
         assert len(lines) == 1 and expected in lines[0] and ("stale" in lines[0]) == (shift > 0)
 
 

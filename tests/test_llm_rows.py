@@ -229,7 +229,9 @@ def test_what_nobody_means_to_teach() -> None:
     assert check("q <go>", {"chosen": "a", "rejected": "b"}) == ["have special tokens inside the text of prompt"]
     long = "a question that is long"
     assert check(long, {"chosen": f" {long} a", "rejected": f"{long} b"}) == [checks.REPEATED]
-    assert check(long, {"chosen": f"{long} a", "rejected": "b"}) == []
+    assert check(long, {"chosen": f"{long} a", "rejected": "b"}) == ["have a prompt that chosen alone repeats"]
+    three = {"responses[0]": f"{long} a", "responses[1]": "b", "responses[2]": "c"}
+    assert check(long, three) == ["have a prompt that some of their responses repeat"]
     turns = {"chosen": [answer("a"), user("x"), answer("b")], "rejected": [answer("c")]}
     assert check([user("q")], turns) == ["have turns of others inside a response; only the assistant's count"]
     # a third response may be any of its pair's

@@ -138,7 +138,9 @@ def test_fewer_steps_than_were_done_are_refused(run: Path, capsys: pytest.Captur
 def test_a_checkpoint_knows_its_settings_without_a_record(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "out" / "run.json").unlink()
     line = says(arguments(run, "--resume", "--learning_rate", "0.25"), capsys)
-    assert "belongs to another training: its learning_rate is 1e-06, and here it is 0.25. Give another output_dir" in line
+    assert (
+        "belongs to another training: its learning_rate is 1e-06, and here it is 0.25. Give another output_dir" in line
+    )
     for file in (run / "out").glob("checkpoint-*/preference_training.json"):  # as an earlier release wrote it
         found = json.loads(file.read_text())
         del found["settings"]

@@ -21,6 +21,7 @@ NAMED = (
 SYSTEM, JOINED = "__system__", "__joined__"
 """What a column of system messages is called once it was asked for, as one called system may be anything."""
 
+
 def shown(columns: Collection[str]) -> list[str]:
     """Columns as messages list them: without the place that rows come from, which is nobody's column."""
     return [{SYSTEM: "system", JOINED: "prompt"}.get(column, column) for column in columns if column != ORIGIN]

@@ -205,7 +205,7 @@ def _split_of(path: Path) -> str | None:
 
 
 def _whole_name(path: Path) -> str | None:
-    """A name of a split that says more than which one, such as ``train_prefs`` of train_prefs-00000-of-00001.parquet."""
+    """A name that says more than which split, such as ``train_prefs`` of train_prefs-00000-of-00001.parquet."""
     names = re.findall(r"[a-z]+(?:_[a-z]+)+", str(path).lower())
     return next((name for name in reversed(names) if name.split("_")[0] in SPLIT_WORDS), None)
 

@@ -131,7 +131,8 @@ class RowMaker:
         row = {name: self._decoded(name, value) for name, value in row.items()}
         for name in MEDIA:
             if row.get(name):
-                raise BadField(name, "it has an image or the like; models of text only are trained here")
+                what = {"i": "an image", "v": "a video", "a": "a sound"}[name[0]]
+                raise BadField(name, f"it has {what}; models of text only are trained here")
         given = all(row.get(name) is not None for name in self.feedback.token_columns)
         tokens, kind = (self._given(row), None) if given else self._written(row, remark)
         if self.feedback.listed and len(tokens.responses) < 2:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from .columns import SYSTEM, SYNONYMS
+from .columns import SYNONYMS, SYSTEM
 
 UNREAD = (
     *("chosen_system", "rejected_system", "history", "context", "instruction", "input", "output", "documents"),
@@ -56,7 +56,7 @@ def unread_beside(row: Mapping[str, Any], prompt: Any, names: Collection[str] = 
 
 
 def remark_on_arguments(row: Mapping[str, Any], template: str | None, remark: Callable[[str], None]) -> None:
-    """Remark on what a row gives its chat template, and that does not read it; None stands for plain text, with none."""
+    """Remark on what a row gives its chat template, and that does not read it; None stands for plain text."""
     given = row.get("chat_template_kwargs")
     for name in ["tools" if _says(row.get("tools")) else "", *(given if isinstance(given, Mapping) else {})]:
         if name and (template is None or not re.search(rf"\b{re.escape(name)}\b", template)):

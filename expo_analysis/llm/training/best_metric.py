@@ -34,9 +34,7 @@ def check_best_metric(args: Any, rules: Rules, evaluated: Any) -> None:
     sets = evaluated if isinstance(evaluated, Mapping) else {"": evaluated}
     stored = args.precompute_ref_log_probs or args.use_ref_columns
     known = [
-        f"{key}_{metric}" if key else metric
-        for key, data in sets.items()
-        for metric in metrics_of(rules, data, stored)
+        f"{key}_{metric}" if key else metric for key, data in sets.items() for metric in metrics_of(rules, data, stored)
     ]
     timed = {f"{key}_{metric}" if key else metric for key in sets for metric in OF_TRANSFORMERS}
     if str(name).removeprefix("eval_") not in {*known, *timed}:

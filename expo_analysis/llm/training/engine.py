@@ -145,7 +145,9 @@ class LossEngine:
         gap, excess = (self.accelerator.gather(x.max().reshape(1)).max().item() for x in (gaps, gaps - close))
         columns = ", ".join(feedback_in(batch).ref_columns)
         if excess <= 0:
-            tell(f"the columns {columns} are the model's own log-probabilities before the first step, to {gap:.2g} nats")
+            tell(
+                f"the columns {columns} are the model's own log-probabilities before the first step, to {gap:.2g} nats"
+            )
         else:
             tell(
                 f"the columns {columns} are off by up to {gap:.3g} nats from the model's own log-probabilities before "

@@ -118,10 +118,9 @@ def disable_dropout(model: Any) -> None:
 
 def check_task_type(name: str, task: Any) -> None:
     """Raise for an adapter that is made for something else than the next token; None leaves it open."""
-    if task is not None and getattr(task, "value", task) != "CAUSAL_LM":
-        raise ValueError(
-            f"{name} must be 'CAUSAL_LM', as what is trained predicts the next token; got {getattr(task, 'value', task)!r}"
-        )
+    task = getattr(task, "value", task)
+    if task is not None and task != "CAUSAL_LM":
+        raise ValueError(f"{name} must be 'CAUSAL_LM', as what is trained predicts the next token; got {task!r}")
 
 
 def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
