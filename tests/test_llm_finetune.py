@@ -220,7 +220,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "split": (
         {"dataset_train_split": "training"},
         [],
-        r"dataset_train_split must be one of \['train'\], got 'training'$",
+        r"dataset_train_split must be one of \['train'\], got 'training'; did you mean 'train'\?$",
     ),
     "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),

@@ -219,7 +219,10 @@ def test_a_loss_that_is_not_finite_names_the_row_of_its_file(tmp_path: Path) -> 
     words = [f"w{k}" for k in range(8, 20)]
     data = {"prompt": ["w1 "] * 6, "chosen": words[:6], "rejected": words[6:]}
     trainer = make(ea.DPO(LAM), tmp_path, model=model, data=tiny.Dataset.from_dict(data), **given)
-    with pytest.raises(NonFiniteLoss, match=r"at eval_dataset: row 2: nan \(chosen or rejected of eval_dataset\)"):
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"at eval_dataset: row 2 of the data set as it was given: nan \(chosen or rejected of eval_dataset\)",
+    ):
         trainer.evaluate()
 
 

@@ -344,7 +344,10 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     )
     trainer = make(ea.EXPO(LAM), tmp_path, model=spoilt(), data=data, max_steps=3)
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    with pytest.raises(NonFiniteLoss, match=r"not finite after step 0, at train_dataset: row 2: nan \(chosen"):
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"not finite after step 0, at train_dataset: row 2 of the data set as it was given: nan \(chosen",
+    ):
         trainer.train()
     assert all(torch.equal(before[key], value) for key, value in trainer.model.state_dict().items())
 
