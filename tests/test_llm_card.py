@@ -129,7 +129,7 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], str]] = {
         ea.EXPO(LAM), {"regulariser_estimator": "own_responses"},
         "its estimator of the regulariser is None, and here it is own_responses",
     ),
-    "weighting": (ea.DPO(LAM), {"ld_alpha": 0.5}, "its weighting of tokens and pairs is"),
+    "weighting": (ea.DPO(LAM), {"ld_alpha": 0.5}, "its ld_alpha is"),
     "data": (ea.DPO(LAM), {"data": tiny.pairs(8, seed=1)}, "its training data, tokenizer or max_length is another one"),
     "length": (ea.DPO(LAM), {"max_length": 9}, "its training data, tokenizer or max_length is another one"),
     "model": (ea.DPO(LAM), {"model": tiny.llama(1)}, "its initial model is another one"),

@@ -105,6 +105,8 @@ OTHERS: dict[str, tuple[list[str], str]] = {
         "per_device_train_batch_size 4, and this is 2; with gradient_accumulation_steps 1, and this is 2: resume",
     ),
     "warm-up": (["--warmup_steps", "1"], r"begun with warmup_steps 0(\.0)?, and this is 1(\.0)?: resume"),
+    "weighting": (["--use_weighting"], "begun with use_weighting False, and this is True: resume"),
+    "type": (["--dtype", "bfloat16"], "begun with dtype 'float32', and this is 'bfloat16': resume"),
     "dropout": (["--disable_dropout", "false"], "begun with disable_dropout True, and this is False: resume"),
 }
 

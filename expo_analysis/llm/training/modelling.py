@@ -116,6 +116,19 @@ def disable_dropout(model: Any) -> None:
                 setattr(module, name, 0.0)
 
 
+def check_causal(model: Any) -> None:
+    """Raise for a model that does not predict the next token from those before it alone.
+
+    Raises:
+        ValueError: naming the model's class.
+    """
+    name = type(base_of(model)).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(f"model {name} has an encoder beside its decoder; models of one sequence are trained here")
+    if name.endswith("ForMaskedLM"):
+        raise ValueError(f"model {name} sees the tokens that it is to predict; causal models are trained here")
+
+
 def check_task_type(name: str, task: Any) -> None:
     """Raise for an adapter that is made for something else than the next token; None leaves it open."""
     task = getattr(task, "value", task)

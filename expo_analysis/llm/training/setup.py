@@ -230,6 +230,7 @@ def make_models(
         model = modelling.load(model, args, quantization)
     elif quantization is not None:
         raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
+    modelling.check_causal(model)
     modelling.check_vocabulary(model, ref_model, tokenizer)
     if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
         args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients

@@ -133,7 +133,7 @@ class PreferenceTrainer(Trainer):
             reference.model = prepare(reference.model, self.accelerator)
         stored = args.precompute_ref_log_probs or args.use_ref_columns
         self.engine = LossEngine(rules, reference, stored, self.accelerator, self.is_fsdp_enabled)
-        self.identity = Identity(made.weights, peft_config, reference)
+        self.identity = Identity(made.weights, peft_config, reference, getattr(made.model, "dtype", None))
         self.sums, self._eval_sums, self.tokens_seen = Sums(), Sums(), 0
         self.optimal_gradient_norm: float | None = None
         self.add_callback(Companion(self))
