@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -135,11 +136,18 @@ class DataRoom:
         """All data sets that a trainer is given, each `PreferenceData`, a dictionary of them, or None.
 
         Raises:
-            ValueError: without training data.
+            ValueError: without training data, or where no batch of it would be full.
         """
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
-        return [self.read_all(name, rows) for name, rows in given.items()]
+        read = [self.read_all(name, rows) for name, rows in given.items()]
+        batch, rows = self.args.train_batch_size * self.args.world_size, read[0].rows
+        if self.args.dataloader_drop_last and isinstance(rows, Dataset) and len(rows) < batch:
+            raise ValueError(
+                f"train_dataset must have at least the {batch} rows of a batch, as dataloader_drop_last leaves out what "
+                f"is less; it has {len(rows)}"
+            )
+        return read
 
     def place_in(self, name: str) -> Callable[[int], str]:
         """What gives the place of a row of a data set, by its number."""
