@@ -228,9 +228,9 @@ class Loaded:
     given: dict[str, Any]
 
     @classmethod
-    def from_pretrained(cls, name: str, **given: Any) -> Any:
+    def from_pretrained(cls, name: str, output_loading_info: bool = False, **given: Any) -> Any:
         cls.given = given
-        return cls
+        return (cls, {"missing_keys": set()}) if output_loading_info else cls
 
 
 def loader(monkeypatch: pytest.MonkeyPatch, **config: Any) -> type:
@@ -245,7 +245,7 @@ def loader(monkeypatch: pytest.MonkeyPatch, **config: Any) -> type:
 
 def arguments(**given: Any) -> Any:
     usual = {"trust_remote_code": False, "model_init_kwargs": None, "parallel_mode": SimpleNamespace(value="none")}
-    return SimpleNamespace(**usual | given)
+    return SimpleNamespace(**usual | {"fsdp": None} | given)
 
 
 def test_a_model_is_loaded_by_the_class_that_its_config_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,12 +82,13 @@ def preferences(
             from ..llm.data.journal import JournalError
             from ..llm.data.preference_files import NoPairs
             from ..llm.data.rewards import RewardError
+            from ..llm.data.sampling import NotFinite
         work = _prepare(given)
     errors = Console(stderr=True)
     for line in work.prompts.report.lines():
         errors.print(Text(line), soft_wrap=True)
     with (
-        bad_input(lambda error: isinstance(error, JournalError | NoPairs | RewardError)),
+        bad_input(lambda error: isinstance(error, JournalError | NoPairs | NotFinite | RewardError)),
         contextlib.redirect_stdout(sys.stderr),  # what libraries and the user's function print
         _progress(errors) as report,
     ):

@@ -8,8 +8,9 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.integrations import is_deepspeed_zero3_enabled
 
-from ..models import check_has
+from ..models import check_has, load_whole
 from .head import base_of
 
 
@@ -46,7 +47,9 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
     kind = next((kind for kind in kinds if kind is not None), AutoModelForCausalLM)
     if kwargs["trust_remote_code"] and getattr(config, "auto_map", None):
         kind = AutoModelForCausalLM
-    return kind.from_pretrained(name, **kwargs)
+    if is_deepspeed_zero3_enabled() or args.fsdp:  # where processes load parts, or nothing
+        return kind.from_pretrained(name, **kwargs)
+    return load_whole(kind, name, **kwargs)
 
 
 def load_processing_class(name: str, args: Any) -> Any:

@@ -144,8 +144,8 @@ class DataRoom:
         batch, rows = self.args.train_batch_size * self.args.world_size, read[0].rows
         if self.args.dataloader_drop_last and isinstance(rows, Dataset) and len(rows) < batch:
             raise ValueError(
-                f"train_dataset must have at least the {batch} rows of a batch, as dataloader_drop_last leaves out what "
-                f"is less; it has {len(rows)}"
+                f"train_dataset must have at least the {batch} rows of a batch, as dataloader_drop_last leaves out "
+                f"what is less; it has {len(rows)}"
             )
         return read
 
