@@ -351,6 +351,22 @@ def test_prompts_that_are_repeated_otherwise_are_counted() -> None:
         read(rows)
 
 
+def test_what_is_no_data_set_is_named_with_what_reads_it() -> None:
+    for rows, error, message in (
+        ("pairs.jsonl", TypeError, "got str; PreferenceData.read, or read_split, reads 'pairs.jsonl'$"),
+        (Path("pairs.jsonl"), TypeError, "; PreferenceData.read, or read_split, reads 'pairs.jsonl'$"),
+        ([GOOD, GOOD | {3: 1}], ValueError, "^train_dataset: row 1: the key 3 is no text: it must be text$"),
+        (
+            [GOOD | {"\ud800": 1}],
+            ValueError,
+            r"^train_dataset: row 0: the key '\\ud800' is no text: its character 1 is",
+        ),
+        ([GOOD | {"x": object()}], ValueError, "^train_dataset: the column 'x' has values of types that do not go"),
+    ):
+        with pytest.raises(error, match=message):
+            read(rows)
+
+
 def test_rows_that_no_file_numbers_are_those_of_the_data_set_as_given() -> None:
     """After shuffling and selecting a `Dataset` says nothing of the rows that it had before."""
     given = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}, GOOD | {"prompt": f"{START}Hi"}]).select([2, 0, 1])

@@ -436,3 +436,33 @@ def test_the_config_names_the_objective(tmp_path: Path) -> None:
     trainer = make(None, tmp_path, objective="dpo", beta=0.2, objective_options=options, ref_model=tiny.llama(1))
     assert trainer.objective == ea.DPO(0.2, label_smoothing=0.1)
     assert make(None, tmp_path).objective == ea.EXPO(0.1)
+
+
+def test_data_that_nothing_would_be_learned_from(tmp_path: Path) -> None:
+    data = tiny.pairs(4)
+    for given, error, message in (
+        (
+            {"data": {"train": data, "test": data}},
+            TypeError,
+            "train_dataset must be one data set, got several; give one of 't",
+        ),
+        (
+            {"optimal_dataset": {"a": data}},
+            TypeError,
+            "optimal_dataset must be one data set, got several; give one of 'a'$",
+        ),
+        (
+            {"data": data.add_column("weight", [0] * 4)},
+            ValueError,
+            "must have a row whose weight is not 0: nothing would",
+        ),
+        (
+            {"data": data, "dataloader_drop_last": True, "per_device_train_batch_size": 5},
+            ValueError,
+            "the 5 rows of a ba",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            make(ea.DPO(LAM), tmp_path, **given)
+    make(ea.DPO(LAM), tmp_path, data=data.add_column("weight", [0, 0, 0, 1]))
+    make(ea.DPO(LAM), tmp_path, data=data, dataloader_drop_last=True, per_device_train_batch_size=4)

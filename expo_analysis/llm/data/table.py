@@ -47,7 +47,7 @@ def to_dataset(rows: Iterable[Mapping[str, Any]], places: Iterable[Place] | None
     columns: dict[str, pa.Array] = {}
     features: dict[str, Any] = {}
     for name in names:
-        broken_name = half_surrogate(name)
+        broken_name = "it must be text" if not isinstance(name, str) else half_surrogate(name)
         if broken_name is not None:
             row = next(row for row, record in enumerate(records) if name in record)
             raise ValueError(f"row {row}: the key {name!r} is no text: {broken_name}")

@@ -136,18 +136,29 @@ class DataRoom:
         """All data sets that a trainer is given, each `PreferenceData`, a dictionary of them, or None.
 
         Raises:
-            ValueError: without training data, or where no batch of it would be full.
+            TypeError, ValueError: without training data, with several, or with such that nothing can be learned from.
         """
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
+        for name, rows in given.items():
+            if isinstance(rows, Mapping) and name != "eval_dataset":
+                raise TypeError(f"{name} must be one data set, got several; give one of {', '.join(map(repr, rows))}")
         read = [self.read_all(name, rows) for name, rows in given.items()]
-        batch, rows = self.args.train_batch_size * self.args.world_size, read[0].rows
-        if self.args.dataloader_drop_last and isinstance(rows, Dataset) and len(rows) < batch:
+        self._check_batches(read[0].rows)
+        return read
+
+    def _check_batches(self, rows: Any) -> None:
+        """Raise where training on these rows would change nothing."""
+        batch = self.args.train_batch_size * self.args.world_size
+        if not isinstance(rows, Dataset):
+            return
+        if self.args.dataloader_drop_last and len(rows) < batch:
             raise ValueError(
                 f"train_dataset must have at least the {batch} rows of a batch, as dataloader_drop_last leaves out "
                 f"what is less; it has {len(rows)}"
             )
-        return read
+        if "weight" in rows.column_names and not any(rows["weight"]):
+            raise ValueError("train_dataset must have a row whose weight is not 0: nothing would be learned from it")
 
     def place_in(self, name: str) -> Callable[[int], str]:
         """What gives the place of a row of a data set, by its number."""
