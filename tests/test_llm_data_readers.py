@@ -22,6 +22,7 @@ from . import llm_models as tiny
 
 from datasets import DatasetDict, Json, List, Value  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.data import read_split, read_splits, readers, table  # isort: skip (needs llm_models)
+from expo_analysis.llm.data.splits import DataRecipe, load_pairs  # isort: skip
 from expo_analysis.llm.data.files import read_file  # isort: skip
 from expo_analysis.llm.data.report import Place  # isort: skip
 
@@ -429,6 +430,12 @@ def test_names_that_say_more_than_a_split(tmp_path: Path) -> None:
     ):
         read_split(tmp_path)
     assert len(read_split(tmp_path, "train_prefs[:2]")) == 2
+    asked = DataRecipe(str(tmp_path), train_split="train_prefs", test_split="tset", evaluated=True)
+    message = (
+        r"no split 'tset'; set test_split_size, or dataset_test_split to one of \['test', 'test_prefs', 'train_prefs'"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_pairs(asked, print)
 
 
 def test_a_folder_that_preferences_wrote_to(tmp_path: Path) -> None:

@@ -204,7 +204,27 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     ),
     "TRL's loss, by its own name": ({}, ["--loss_type=sigmoid"], "here it is --objective dpo$"),
     "TRL's loss in the file": ({"loss_type": "hinge"}, [], r"which is no option; .* here it is objective: hinge$"),
-    "TRL's smoothing": ({}, ["--label_smoothing", "0.1"], r"here it is --objective_options \.\.\.$"),
+    "TRL's smoothing": (
+        {},
+        ["--label_smoothing", "0.1"],
+        r"here it is --objective_options '\{\"label_smoothing\": \.\.\.\}'$",
+    ),
+    "TRL's losses": ({"loss_type": ["sigmoid", "bco_pair"]}, [], "here it is objective: dpo bco$"),
+    "a mixture of one": (
+        {"datasets": "a.jsonl", "dataset_name": None},
+        [],
+        r"recipe\.yaml: datasets must be a list of data sets, each with a path; got 'a\.jsonl'$",
+    ),
+    "key of a mixture": (
+        {"datasets": [{"path": "a"}, {"path": "b", "colums": ["c"]}], "dataset_name": None},
+        [],
+        r"recipe\.yaml: data set 1 of datasets has 'colums', which is none of .*; did you mean 'columns'\?$",
+    ),
+    "no path of a mixture": (
+        {"datasets": [{"name": "x"}], "dataset_name": None},
+        [],
+        r"data set 0 of datasets must have a path; it has \['name'\]$",
+    ),
     "task": (
         {},
         ["--use_peft", "--lora_task_type", "SEQ_CLS"],

@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from .._errors import did_you_mean
 from .._files import from_home
@@ -223,6 +223,7 @@ def parse(arguments: Sequence[str]) -> Recipe:
     if unknown:
         hint = called_here(unknown[0], settings[unknown[0]], "{}: {}") or did_you_mean(unknown[0], parser.known)
         raise ValueError(f"{path} has {unknown[0]!r}, which is no option{hint}")
+    _check_datasets(path, settings.get("datasets"))
     parser.set_defaults_with_config(**settings)
     try:
         *parsed, rest = parser.parse_args_into_dataclasses(
@@ -237,6 +238,21 @@ def parse(arguments: Sequence[str]) -> Recipe:
     recipe = Recipe(*parsed)
     check_use(recipe)
     return recipe
+
+
+def _check_datasets(path: Any, given: Any) -> None:
+    """Raise for a mixture that is no list of data sets, naming what is wrong, and the file."""
+    (entry,) = get_args(get_type_hints(DatasetMixtureConfig)["datasets"])
+    known = _names(entry)
+    if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
+        raise ValueError(f"{path}: datasets must be a list of data sets, each with a path; got {given!r:.60}")
+    for place, one in enumerate(given or ()):
+        strange = [name for name in one if name not in known]
+        if strange:
+            hint = did_you_mean(strange[0], known)
+            raise ValueError(f"{path}: data set {place} of datasets has {strange[0]!r}, which is none of {known}{hint}")
+        if "path" not in one:
+            raise ValueError(f"{path}: data set {place} of datasets must have a path; it has {list(one)}")
 
 
 def _refuse_rest(rest: list[str], known: set[str]) -> NoReturn:

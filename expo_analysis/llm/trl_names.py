@@ -35,7 +35,9 @@ def called_here(name: str, value: Any, form: str) -> str:
         return ""
     what = "..."
     if name == "loss_type":
-        what = objective_of(value)
+        what = " ".join(map(objective_of, value)) if isinstance(value, list) else objective_of(value)
+    elif HERE[name] == "objective_options":
+        what = f"'{{\"{name}\": ...}}'"
     return f"; TRL calls it so, and here it is {form.format(HERE[name], what)}"
 
 
