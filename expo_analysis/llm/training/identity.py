@@ -24,6 +24,7 @@ WORDS = {
     "model": "initial model",
     "adapter": "adapter",
     "reference": "reference",
+    "ref_model": "reference model",
 }
 """The parts of an identity, as messages call them; the weighting and `SETTINGS` are two more, each by its own name."""
 
@@ -41,7 +42,7 @@ change; a release of transformers that lacks one of these is asked for the other
 PARTS = {"router": "router_aux_loss_coef"}
 """What parts of the weighting are called as settings, where they have another name here."""
 
-HASHED = ("data", "model", "adapter")
+HASHED = ("data", "model", "adapter", "ref_model")
 """Parts that are hashes, which say nothing to a reader."""
 
 
@@ -148,6 +149,7 @@ class Identity:
             "model": self.weights,
             "adapter": self.adapter,
             "reference": None if self.reference is None else self.reference.kind,
+            "ref_model": "" if self.reference is None else self.reference.digest,
             "settings": settings_of(args) | ({} if self.dtype is None else {"dtype": str(self.dtype).split(".")[-1]}),
         }
         return {name: value for name, value in found.items() if value != ""}

@@ -269,7 +269,8 @@ def make_models(
     if modelling.is_peft(model):
         modelling.prepare_adapter(model, args)
     if ref_model is not None:
-        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model)), weights)
+        digest = weights_fingerprint(ref_model) if weights and hasattr(ref_model, "state_dict") else ""
+        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model), digest), weights)
     if not needed or args.use_ref_columns:
         return Models(model, None, weights)
     if kind == FIRST_ADAPTER:
