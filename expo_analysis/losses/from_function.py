@@ -371,7 +371,8 @@ def _called(call: Call, known: Mapping[str, torch.Tensor]) -> tuple[Any, bool]:
     try:
         import jax.numpy as jnp
 
-        return call.raw(1.0, {name: jnp.asarray(value.numpy()) for name, value in known.items()}), True
+        arrays: dict[str, Any] = {name: jnp.asarray(value.numpy()) for name, value in known.items()}
+        return call.raw(1.0, arrays), True
     except Exception:
         said = " ".join(str(failed).split())
         raise ValueError(
