@@ -200,7 +200,7 @@ class FunctionLoss(PairObjective):
             if name not in flat:
                 total = total + 0.0 * torch.as_tensor(given[name]).reshape(-1)
         total = total.reshape(shape)
-        return total.detach().numpy() if is_numpy else total
+        return total.detach().to(torch.as_tensor(logp_w).dtype).numpy() if is_numpy else total
 
 
 def _numbers(lam: Any) -> Any:
