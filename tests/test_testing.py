@@ -40,6 +40,11 @@ def without_reference(chosen_logps, rejected_logps, beta):
         (ea.DPO(1.0), halved, r"with 0.5 / lam in the place of lam, times 2, 2, 2, 2 .*plus 3, 3, 3, 3 there$"),
         (ea.RewardAwarePO(1.0, distance="squared"), ea.REBEL(1.0), r"times 400, 11.1111, 1, 0.0625 at"),
         (ea.BradleyTerry(1.0), without_reference, "^they are equal"),
+        (
+            lambda chosen_logps, rejected_logps: F.softplus(rejected_logps - chosen_logps),
+            "bradley_terry",
+            "with 1 in the place",
+        ),
         (ea.FDPO(1.0, "reverse_kl"), ea.DPO(1.0), "^they are equal"),
     ],
 )

@@ -132,7 +132,7 @@ def _fit(a: Floats, b: Floats) -> tuple[float, float, Floats]:
 
 
 def _changes(ours: PairObjective, other: PairObjective, known: dict[str, Floats]) -> list[tuple[str, Any]]:
-    """How the other's lambda may depend on ours: the same, c lam, c / lam, c lam^2, as two of them suggest."""
+    """How the other's lambda may depend on ours: the same, c lam, c / lam, c lam^2, c, as two of them suggest."""
     found: list[tuple[str, Any]] = [("lam", lambda lam: lam)]
     matched = []
     for lam in (LAMS[1], LAMS[2]):
@@ -151,10 +151,10 @@ def _changes(ours: PairObjective, other: PairObjective, known: dict[str, Floats]
             )
         )
     power = math.log(matched[1] / matched[0]) / math.log(LAMS[2] / LAMS[1])
-    for p in (1, -1, 2, -2):
+    for p in (1, -1, 2, -2, 0):
         if abs(power - p) < 1e-3:
             c = float(f"{matched[1] / LAMS[2] ** p:.6g}")
-            text = {1: f"{c:g} lam", -1: f"{c:g} / lam", 2: f"{c:g} lam^2", -2: f"{c:g} / lam^2"}[p]
+            text = {1: f"{c:g} lam", -1: f"{c:g} / lam", 2: f"{c:g} lam^2", -2: f"{c:g} / lam^2", 0: f"{c:g}"}[p]
             found.append((text, lambda lam, c=c, p=p: c * lam**p))
     return found
 
