@@ -274,6 +274,5 @@ def test_the_call_of_an_audit_is_written_whatever_a_loss_does():
     assert audit_call(ea.DPO(0.5), 1.0, 0, tuple(ea.DESIDERATA)) == "ea.audit(ea.DPO(0.5))"
     hostile = object.__new__(Hostile)
     object.__setattr__(hostile, "lam", 1.0)
-    assert (
-        audit_call(hostile, 0.5, 2, ("existence",)) == "ea.audit(Hostile(...), effort=0.5, seed=2, only=['existence'])"
-    )
+    options = "effort=0.5, seed=2, only=['existence'], time_limit=3.0"
+    assert audit_call(hostile, 0.5, 2, ("existence",), 3.0) == f"ea.audit(Hostile(...), {options})"

@@ -80,7 +80,7 @@ def audit(
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
     with one_thread(), Watch(limit) as watch:
         card = _audit(objective, name, progress, effort, seed, asked, watch)
-        call = watch.call(lambda: audit_call(objective, effort, seed, asked)).value or ""
+        call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
     return replace(card, made=provenance(call, effort, seed))
 
 

@@ -48,10 +48,13 @@ def written(objective: Objective, lam: str = "lam") -> tuple[str, str]:
     return expression, "\n".join(["import numpy as np", "import expo_analysis as ea", *writer.lines])
 
 
-def audit_call(objective: Objective, effort: float, seed: int, asked: tuple[str, ...]) -> str:
+def audit_call(
+    objective: Objective, effort: float, seed: int, asked: tuple[str, ...], time_limit: float | None = None
+) -> str:
     """The Python that makes the same report card again; options that are the defaults are left out."""
     options = [f"effort={effort!r}"] * (effort != 1) + [f"seed={seed}"] * (seed != 0)
     options += [f"only={list(asked)!r}"] * (asked != tuple(DESIDERATA))
+    options += [] if time_limit is None else [f"time_limit={time_limit!r}"]
     try:
         lam = float(objective.lam) if np.ndim(objective.lam) == 0 else 1.0
         loss = written(objective, repr(lam))[0]
