@@ -102,8 +102,8 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        limit = {} if time_limit is None else {"time_limit": time_limit}
-        cards = audit_many(objectives, workers=workers, progress=report, effort=work, **limit)
+        settings = {"effort": work} | ({} if time_limit is None else {"time_limit": time_limit})
+        cards = audit_many(objectives, workers=workers, progress=report, **settings)  # type: ignore[arg-type]
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     if as_json:

@@ -52,7 +52,8 @@ class Watch:
     def __init__(self, seconds: float = math.inf) -> None:
         self.seconds, self.started = seconds, time.monotonic()
         self.interrupted, self._armed, self._lock = False, False, threading.Lock()
-        self._thread, self._timer = threading.get_ident(), None
+        self._thread = threading.get_ident()
+        self._timer: threading.Timer | None = None
 
     @property
     def left(self) -> float:
@@ -135,7 +136,7 @@ class Watch:
         self._on_interrupt(number, frame)
 
     def _start(self, seconds: float) -> None:
-        self._timer: threading.Timer | None = threading.Timer(seconds, self._over)
+        self._timer = threading.Timer(seconds, self._over)
         self._timer.daemon = True
         self._timer.start()
 
