@@ -409,9 +409,9 @@ FAULTY = [
     ("none.py:Mine", r"none\.py: No such file or directory"),
     ("sub:Mine", r"sub: it is a directory"),
     ("notes.txt:Mine", r"notes\.txt: it is not a Python file"),
-    ("my_loss.py:Yours", r"my_loss\.py: it has no class 'Yours'; its losses: Mine, Needy, Unfinished$"),
-    ("my_loss.py:", r"my_loss\.py: it has no class ''"),
-    ("my_loss.py:number", r"my_loss\.py: it has no class 'number'"),
+    ("my_loss.py:Yours", r"my_loss\.py: it has no class or function 'Yours'; its losses: Mine, Needy, Unfinished$"),
+    ("my_loss.py:", r"my_loss\.py: it has no class or function ''"),
+    ("my_loss.py:number", r"my_loss\.py: it has no class or function 'number'"),
     ("my_loss.py:Options", r"my_loss\.py:Options: it is not a loss"),
     (
         "my_loss.py:Unfinished",

@@ -64,6 +64,14 @@ def audit(
     only: Only = None,
     require: Require = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="For each loss, after which the rest is left out; by default 30 (times the effort) for losses of your "
+            "own, and none for those of the catalogue.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     html: Html = None,
     figure: Picture = None,
@@ -108,6 +116,8 @@ def audit(
         work = effort_of(effort, quick)
         required = desiderata_of("--require", require)
         wanted = desiderata_of("--only", only)
+        if time_limit is not None and not time_limit > 0:
+            raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit}")
         objectives = parse_losses(losses or [], everything, option or [])
         check_outputs(html, figure)
     from ..desiderata import audit_many
@@ -119,9 +129,10 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
+        limit = {} if time_limit is None else {"time_limit": time_limit}
         asked = None if wanted is None else {*wanted, *(required or ())}
-        cards = audit_many(objectives, workers=workers, progress=report, effort=work, seed=seed, only=asked)
-    cards = cards.with_call(command(losses or [], everything, option or [], work, seed, wanted, required))
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work, seed=seed, only=asked, **limit)
+    cards = cards.with_call(command(losses or [], everything, option or [], work, seed, wanted, required, time_limit))
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     show(cards, as_json)
@@ -177,6 +188,7 @@ def command(
     seed: int,
     only: list[str] | None,
     required: list[str] | None,
+    time_limit: float | None,
 ) -> str:
     """The command with all that the verdicts depend on, and nothing else."""
     words = ["expo-analysis", "audit", *(["--all"] if everything else []), *losses]
@@ -185,6 +197,7 @@ def command(
     words += [] if seed == 0 else ["--seed", str(seed)]
     words += [] if only is None else ["--only", ",".join(only)]
     words += [] if required is None else ["--require", ",".join(required)]
+    words += [] if time_limit is None else ["--time-limit", f"{time_limit:g}"]
     return shlex.join(words)
 
 

@@ -134,7 +134,7 @@ def _audit(
         return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
     if subject is None:
         return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
-    order = in_order(sorted(asked, key=_late))
+    order = in_order(sorted(asked, key=late))
     for k, key in enumerate(order):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
         share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
@@ -176,7 +176,7 @@ def _subject(
     return Subject(loss, expression, imports, effort=effort, seed=seed, verdicts=verdicts), remarks
 
 
-def _late(key: str) -> int:
+def late(key: str) -> int:
     """Desiderata in the order in which they are judged: what is decided fast first, in case that time runs out."""
     slow = ("improvement", "constraint_robustness", "monotone_path")
     return -1 if key == "first_step" else slow.index(key) + 1 if key in slow else 0

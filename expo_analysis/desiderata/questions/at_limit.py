@@ -50,11 +50,13 @@ def judge_limit(subject: Subject, limit: Limit, suspected: Bandit | None = None)
         found = _refuted(subject, limit, approaches, always=False)
         if found is not None:
             return found
-    drawn = limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
-    approaches += [follow(subject, bandit, limit.end, limit.target(bandit)) for bandit in drawn]
-    found = _refuted(subject, limit, approaches)
-    if found is not None:
-        return found
+    tried = False
+    for bandit in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3)):
+        approaches.append(follow(subject, bandit, limit.end, limit.target(bandit)))
+        if approaches[-1].elsewhere.any() and (subject.certified or not tried):
+            tried, found = True, _refuted(subject, limit, approaches)
+            if found is not None:
+                return found
     evidence, conditions = _looked(subject, limit, approaches)
     count, reached, proven = (evidence[name] for name in ("problems", "tend to it", "with proven optima"))
     tends = f"as {limit.arrow} the optimum tends to {limit.name}"
@@ -105,21 +107,19 @@ def _looked(subject: Subject, limit: Limit, approaches: list[Approach]) -> tuple
 
 
 def _refuted(subject: Subject, limit: Limit, approaches: list[Approach], always: bool = True) -> Verdict | None:
-    """The verdict where optima tend elsewhere on some problem; None where that is not so, or not certain.
+    """The verdict where optima of the last problems tend elsewhere; None where that is not so, or not certain.
 
     always: whether these problems show what happens in general.
     """
-    suspects = [a for a in approaches if a.elsewhere.any()]
-    for approach in suspects if subject.certified else suspects[:1]:
-        example = _counterexample(subject, approach, limit)
-        if example is not None:
-            described = describe_limit(approach)
-            summary = f"as {limit.arrow} the optimum tends to {described}, not to {limit.name}"
-            if not always or any(a.reached.any() for a in approaches):
-                summary = f"as {limit.arrow} the optimum does not always tend to {limit.name}: here to {described}"
-            evidence, conditions = _looked(subject, limit, approaches)
-            return Verdict(limit.key, FAILS, summary, conditions, evidence, example)
-    return None
+    example = _counterexample(subject, approaches[-1], limit) if approaches[-1].elsewhere.any() else None
+    if example is None:
+        return None
+    described = describe_limit(approaches[-1])
+    summary = f"as {limit.arrow} the optimum tends to {described}, not to {limit.name}"
+    if not always or any(a.reached.any() for a in approaches):
+        summary = f"as {limit.arrow} the optimum does not always tend to {limit.name}: here to {described}"
+    evidence, conditions = _looked(subject, limit, approaches)
+    return Verdict(limit.key, FAILS, summary, conditions, evidence, example)
 
 
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:

@@ -173,7 +173,7 @@ def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> 
         found = again(one)
         return found is not None and found.away == seen.away
 
-    one = tidy(bandit, p, same)
+    one = tidy(subject, bandit, p, same)
     found = again(one)
     if found is None:
         return None

@@ -91,8 +91,8 @@ RULES = (
     Rule(
         "near_the_infimum_all_at_once",
         "consistency",
-        "Risks of losses that are bounded below converge, relative to their height, on all policies at once; branch and "
-        "bound encloses all minimisers of the limit.",
+        "Risks of losses that are bounded below converge, relative to their height, on all policies at once; branch "
+        "and bound encloses all minimisers of the limit.",
         _enclosed,
     ),
 )

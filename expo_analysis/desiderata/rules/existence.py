@@ -15,17 +15,18 @@ beside a logistic loss). For let Z be what tends to 0 along a sequence with F ->
 is below -s m: scaling Z up to a fixed small mass lowers F by a fixed amount, so the sequence was no minimising one.
 
 **Gaps close** (log-ratios only, and no divergence; each psi falls up to some finite margin and rises from some finite
-margin on, or all are convex and their sum does). Then a pair's risk, with any numbers of wins both ways, falls in h up to some -c and rises from some c
-on, c the largest over all data of this lambda and reference. Order the logits of a connected component. If two
-neighbours are farther apart than c, move all above down until they are c apart: every pair across was farther apart
-than c, comes closer, stays at least c apart, and so loses nothing. So the risk over policies whose gaps are at most c,
-a compact set but for shifts, has the infimum of all. (IPO, EXO, regression EXPO, label smoothing.)
+margin on, or all are convex and their sum does). Then a pair's risk, with any numbers of wins both ways, falls in h up
+to some -c and rises from some c on, c the largest over all data of this lambda and reference. Order the logits of a
+connected component. If two neighbours are farther apart than c, move all above down until they are c apart: every pair
+across was farther apart than c, comes closer, stays at least c apart, and so loses nothing. So the risk over policies
+whose gaps are at most c, a compact set but for shifts, has the infimum of all. (IPO, EXO, regression EXPO, smoothing.)
 
 **A bounded linear program attains** (log-ratios only, each psi a maximum of straight lines, bounded below). The risk is
 the value of a linear program that is bounded below, and one that is attains its infimum (hinge).
 
-**One comparison asks for more** (the pair loss strictly falls as the winner gains on the loser, and no divergence). With
-two responses and one comparison the risk falls strictly in log pi_w/pi_l, all the way: the infimum is attained nowhere.
+**One comparison asks for more** (the pair loss strictly falls as the winner gains on the loser, and no divergence).
+With two responses and one comparison the risk falls strictly in log pi_w/pi_l, all the way: the infimum is attained
+nowhere. So it is for a psi that is positive everywhere and tends to 0 (DiscoPOP).
 
 **An unseen response takes the mass** (the pair loss strictly rises in the loser's log-probability, or falls in the
 winner's, the other given; no divergence). Let the third of three responses be in no comparison, and one comparison be
@@ -34,9 +35,9 @@ third's to the winner: the loss falls. So none is a minimiser.
 
 **No stationary policy** (psis convex, of single log-probabilities or differences of them; no divergence). With the same
 data the log-probabilities x of winner and loser range over the open set exp x_w + exp x_l < 1, the third takes what is
-left, and a minimiser is a stationary point of G(x). As psi' never falls, intervals of x give intervals of the gradient;
-boxes that cover the set, on each of which one partial derivative keeps a sign, prove that there is none. (SPPO, Cal-DPO,
-PRO at small lambda: the winner wants more than all mass.)
+left, and a minimiser is a stationary point of G(x). As psi' never falls, intervals of x give intervals of the
+gradient; boxes that cover the set, on each of which one partial derivative keeps a sign, prove that there is none.
+(SPPO, Cal-DPO, PRO at small lambda: the winner wants more than all mass.)
 
 **Finite on the boundary** (all margins are finite where probabilities are 0): the loss is continuous on the closed
 simplex, which is compact. (f-DPO with chi-square.)
@@ -62,7 +63,7 @@ from ..falsify.problems import counted, rewards_written
 from ..subject import Subject
 from ..verdict import FAILS, HOLDS, Counterexample
 from .boxes import SingleScores
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, refuted
 
 ONE_WIN = [[0, 1], [0, 0]]
 ONE_WIN_OF_THREE = [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
@@ -110,7 +111,7 @@ def _asks_for_more(known: Known) -> Conclusion | None:
     if not (shape.alone and (falls or shape.approaches_zero)):
         return None
     example = one_win(known.subject, "falls strictly" if falls else "is positive and tends to 0")
-    return example and Conclusion(FAILS, "some data sets have no minimiser", example, settled=True)
+    return refuted("some data sets have no minimiser", example)
 
 
 def one_win(subject: Subject, how: str = "falls strictly") -> Counterexample | None:
@@ -124,7 +125,7 @@ def one_win(subject: Subject, how: str = "falls strictly") -> Counterexample | N
         far = _values(subject, bandit, lam, np.log(reference) + np.outer([300.0 / lam, 1e9 / lam], [1.0, 0.0]))
         if not (np.diff(values) < 0).all():
             continue
-        bounded = np.isclose(*far, rtol=1e-6, atol=1e-6)
+        bounded = np.isclose(far[0], far[1], rtol=1e-6, atol=1e-6)
         end = f"has the infimum {far[1]:.4g}, which no policy has" if bounded else "has no lower bound"
         return Counterexample(
             f"with one comparison of two responses the loss {how} as log(π_w/π_l) grows: it {end} (λ = {lam:g})",
@@ -156,7 +157,7 @@ def _mass_of_the_unseen(known: Known) -> Conclusion | None:
         policies = np.stack([0.6 - 0.2 * shares, 0.4 + 0 * shares, 0.2 * shares], axis=1)
         how = "the loss falls whenever mass goes to the winner from a response that nobody judged"
     example = _shown(subject, bandit, reference, lam, policies, f"with one comparison of three responses {how}")
-    return example and Conclusion(FAILS, "some data sets have no minimiser", example, settled=True)
+    return refuted("some data sets have no minimiser", example)
 
 
 def _no_stationary_policy(known: Known) -> Conclusion | None:
@@ -212,8 +213,8 @@ def _fitted_reward(known: Known) -> Conclusion | None:
     example = one_win(likelihood)
     assert example is not None
     told = Counterexample(
-        "with one comparison of two responses the likelihood of the reward rises strictly in r_w - r_l, here written as "
-        "log(π_w/π_l): it has no maximum, and RLHF no reward",
+        "with one comparison of two responses the likelihood of the reward rises strictly in r_w - r_l, here written "
+        "as log(π_w/π_l): it has no maximum, and RLHF no reward",
         example.numbers,
         example.code,
     )

@@ -43,7 +43,7 @@ from ...bandit import Bandit
 from ..subject import Subject
 from ..verdict import FAILS, HOLDS
 from .formula import Formula
-from .parts import at_gap, parts_of
+from .parts import at_gap
 from .rule import Conclusion, Known, Rule, formula_of
 from .scores import UnitTerm
 
@@ -114,9 +114,7 @@ def fits_rewards(formula: Formula) -> bool:
 
 def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:
     """The terms at lambda = 1 of a pair whose winner has a reward so much above the loser's."""
-    assert formula.symbolic is not None
-    (parts,) = parts_of(formula.symbolic[0], [at_gap(gap)])
-    return [UnitTerm.of(part.at_1) for part in parts]
+    return [UnitTerm.of(part) for part in formula.numeric_at(at_gap(gap))]
 
 
 def contents(formula: Formula, log_odds: NDArray[Any]) -> Floats:

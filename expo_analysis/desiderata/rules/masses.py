@@ -14,8 +14,8 @@ and both winning equally often E is even and convex, so least at d = 0. All poli
 **All together up, or down** (every term rises, or none does, and one strictly, as the log-probabilities of a pair rise
 together; no divergence). Then mass always goes from those compared to a response in no pair, or from that to them,
 from any policy with positive probabilities: none keeps the mass of the unseen at a minimum, and all of it moves.
-The same for -log pi_w beside convex psis of s(pi_w) - s(pi_l) (ORPO), where both win equally often: at any mass m of the
-two, the risk is least where they are equal, and there it falls in m as -log m does.
+The same for -log pi_w beside convex psis of s(pi_w) - s(pi_l) (ORPO), where both win equally often: at any mass m of
+the two, the risk is least where they are equal, and there it falls in m as -log m does.
 
 **A stationary point elsewhere** (psis convex, of single log-probabilities or differences of them; no divergence). With
 two of three responses compared, intervals enclose the minimum of G over the log-probabilities of the two (see
@@ -35,7 +35,7 @@ from ...losses import RewardObjective
 from ..verdict import FAILS, HOLDS, Counterexample
 from .boxes import SingleScores
 from .examples import ONE_PAIR, TIED, bandit_lines, falling, program, risks, tied
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, refuted
 
 LAMS = (1.0, 3.0, 10.0, 0.3)
 
@@ -54,7 +54,7 @@ def _one_number(known: Known) -> Conclusion | None:
     if shape.psis_convex or shape.only_shortfalls_beside_it:
         statement = "two policies with different masses for the response in no pair both have the lowest value"
         example = tied(known.subject, statement)
-        return example and Conclusion(FAILS, summary, example, settled=True)
+        return refuted(summary, example)
     return Conclusion(FAILS, summary) if known.shape.attained_both_ways else None
 
 
@@ -70,7 +70,7 @@ def _all_together(known: Known) -> Conclusion | None:
     bandit = Bandit(*TIED, ONE_PAIR)
     example = falling(known.subject, bandit, 1.0, policies, statement)
     summary = f"the mass of a response in no pair goes {'to the others' if way < 0 else 'up'}, all the way"
-    return example and Conclusion(FAILS, summary, example, settled=True)
+    return refuted(summary, example)
 
 
 def _elsewhere(known: Known) -> Conclusion | None:
@@ -129,7 +129,7 @@ def _elsewhere(known: Known) -> Conclusion | None:
 def _fitted(known: Known) -> Conclusion | None:
     example = open_reward(known)
     summary = "the mass of what was never compared is left open: its reward is not known"
-    return example and Conclusion(FAILS, summary, example, settled=True)
+    return refuted(summary, example)
 
 
 def open_reward(known: Known) -> Counterexample | None:
@@ -145,8 +145,8 @@ def open_reward(known: Known) -> Counterexample | None:
             "rewards = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)",
             "bandit = ea.Bandit.from_counts(reference, counts)",
             "fits = ea.risk(ea.BradleyTerry(1.0), bandit, rewards.log_softmax(-1)).tolist()",
-            "policies = [ea.solve("
-            f"{subject.expression}, ea.Bandit.from_counts(reference, counts, rewards=r)).policy for r in rewards.numpy()]",
+            "known = [ea.Bandit.from_counts(reference, counts, rewards=r) for r in rewards.numpy()]",
+            f"policies = [ea.solve({subject.expression}, one).policy for one in known]",
             "print('one likelihood:', fits, 'two optima:', policies)",
             "assert abs(fits[0] - fits[1]) < 1e-14 and abs(policies[0] - policies[1]).sum() > 0.01",
             f"assert ea.solve({subject.expression}, bandit).status == 'not_unique'",

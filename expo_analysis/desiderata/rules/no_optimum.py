@@ -1,4 +1,4 @@
-r"""Losses without an optimum to speak of: those of a batch, and those that every population sends to the boundary. [ours]
+r"""Losses without an optimum to speak of: those of a batch, and those that populations send to the boundary. [ours]
 
 **Not a risk.** A loss that couples the pairs of a batch (AOT) has no value for a single pair, hence no risk over
 weighted pairs and no optimum: no question about optima applies.
@@ -24,9 +24,9 @@ from collections.abc import Callable
 from ...bandit import Bandit
 from ...losses import PairObjective
 from ..subject import Subject
-from ..verdict import DESIDERATA, FAILS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
+from ..verdict import DESIDERATA, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 from .examples import falling, program, risks, tied
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, refuted
 
 NO_RISK = "its loss couples the pairs of a batch: it has no risk over single pairs, and no optimum"
 NO_OPTIMUM = "it has no optimum: from every policy with positive probabilities mass can be moved to lower the risk"
@@ -70,7 +70,7 @@ def _fails(summary: str, example: Callable[[Subject], Counterexample | None]) ->
         if not _difference(known):
             return None
         found = example(known.subject)
-        return found and Conclusion(FAILS, summary, found, settled=True)
+        return refuted(summary, found)
 
     return conclude
 

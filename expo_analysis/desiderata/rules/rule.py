@@ -56,6 +56,11 @@ class Conclusion:
     settled: bool = False
 
 
+def refuted(summary: str, example: Counterexample | None) -> Conclusion | None:
+    """ "fails" by a counterexample that the rule proves; None where numbers did not show it."""
+    return None if example is None else Conclusion(FAILS, summary, example, settled=True)
+
+
 @dataclass(frozen=True)
 class Rule:
     """name: short, with underscores, as in docs/note. about: the desideratum it decides. theorem: the statement in one
@@ -70,9 +75,17 @@ class Rule:
 def first(rules: tuple[Rule, ...], desideratum: str, known: Known) -> tuple[Rule, Conclusion] | None:
     """The first rule that decides a desideratum, and what it concludes."""
     for rule in rules:
-        if rule.about == desideratum and (found := rule.conclude(known)) is not None:
+        if rule.about == desideratum and (found := _concluded(rule, known)) is not None:
             return rule, found
     return None
+
+
+def _concluded(rule: Rule, known: Known) -> Conclusion | None:
+    """The conclusion; None also where a premise cannot be read, as somebody's loss raises there."""
+    try:
+        return rule.conclude(known)
+    except Exception:
+        return None
 
 
 def inherited(known: Known, premise: str) -> Counterexample | None:

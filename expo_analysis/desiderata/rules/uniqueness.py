@@ -9,11 +9,11 @@ log-sum-exp times sum c_k and straight lines. Where minimisers exist on all data
 **One number for two probabilities**: a pair loss of s(pi_w) - s(pi_l) alone leaves the mass of the pair open (see
 `masses`).
 
-**Two wells** (any loss, two responses). F_p, the risk at pi* = (p, 1-p), is p a + (1-p) b, and has at p_0 one minimiser,
-left of a barrier m, and at p_1 one, right of it; both proven by branch and bound along log pi_0/pi_1. Let F_p(m) and
-the limits at both ends be above F_p at one fixed policy for p = p_0 and p = p_1, and so, being affine in p, for all p
-between. Then every F_p has its minimisers in a compact set without m; the sets of p that have one on the left, and on
-the right, are closed, not empty, and cover [p_0, p_1], which is connected: some p has both.
+**Two wells** (any loss, two responses). F_p, the risk at pi* = (p, 1-p), is p a + (1-p) b, and has at p_0 one
+minimiser, left of a barrier m, and at p_1 one, right of it; both proven by branch and bound along log pi_0/pi_1. Let
+F_p(m) and the limits at both ends be above F_p at one fixed policy for p = p_0 and p = p_1, and so, being affine in p,
+for all p between. Then every F_p has its minimisers in a compact set without m; the sets of p that have one on the
+left, and on the right, are closed, not empty, and cover [p_0, p_1], which is connected: some p has both.
 
 **Two unseen responses** (no divergence, psis convex, of single log-probabilities or differences of them). Two of four
 responses are compared, and intervals enclose the minimum over their log-probabilities, with some mass left. That is
@@ -31,7 +31,7 @@ from ..verdict import FAILS, HOLDS
 from .boxes import SingleScores
 from .examples import equal, tied
 from .masses import LAMS, open_reward
-from .rule import Conclusion, Known, Rule
+from .rule import Conclusion, Known, Rule, refuted
 from .wells import two_wells
 
 FOUR = ([0.1, 0.1, 0.4, 0.4], [0.3, 0.2, 0.25, 0.25])
@@ -55,7 +55,7 @@ def _one_number(known: Known) -> Conclusion | None:
     if shape.psis_convex or shape.only_shortfalls_beside_it:
         statement = "two policies that differ in the mass of the response in no pair both have the lowest value"
         example = tied(known.subject, statement)
-        return example and Conclusion(FAILS, summary, example, settled=True)
+        return refuted(summary, example)
     return Conclusion(FAILS, summary) if shape.attained_both_ways else None
 
 
@@ -63,7 +63,7 @@ def _two_wells(known: Known) -> Conclusion | None:
     if known.shape.convex or known.shape.parts is None:
         return None
     example = two_wells(known.subject)
-    return example and Conclusion(FAILS, "two responses can have two minimisers", example, settled=True)
+    return refuted("two responses can have two minimisers", example)
 
 
 def _two_unseen(known: Known) -> Conclusion | None:
@@ -92,7 +92,7 @@ def _two_unseen(known: Known) -> Conclusion | None:
 def _fitted(known: Known) -> Conclusion | None:
     example = open_reward(known)
     summary = "several policies are optima (a response in no pair, whose reward is not known)"
-    return example and Conclusion(FAILS, summary, example, settled=True)
+    return refuted(summary, example)
 
 
 RULES = (

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 
 from ..._types import Floats
 from ...bandit import Bandit
@@ -18,13 +17,14 @@ from .examples import equal
 
 REFERENCES = (0.3, 0.02, 0.1, 0.004)
 """pi_ref of the first response."""
-LAMS = (1.0, 0.3, 0.1, 3.0, 7.0)
+LAMS = (3.0, 0.3, 0.1, 1.0, 7.0)
 CHANCES = np.linspace(0.02, 0.98, 49)
 """pi* of the first response."""
 POINTS = 40.0 * np.linspace(-1.0, 1.0, 1601) ** 3
 """log pi_0/pi_1, less that of the reference."""
 TINY = 1e-9
 STEP = 2e-3
+ZOOMS, FINE = 8, 401
 MOST = 4
 """Ties that are looked at."""
 
@@ -53,16 +53,6 @@ class _Problem:
         )
         with np.errstate(all="ignore"):
             return np.asarray(self.subject.value(many, self.lam, log_policies(t)[:, None]))
-
-    def lowest(self, p: float, low: float, high: float) -> tuple[float, float]:
-        """The minimum in (low, high), and where it is."""
-        found = minimize_scalar(
-            lambda t: float(self.at(p, np.array([t]))[0]),
-            bounds=(low, high),
-            method="bounded",
-            options={"xatol": 1e-12},
-        )
-        return float(found.fun), float(found.x)
 
 
 def log_policies(t: Floats) -> Floats:
@@ -102,31 +92,47 @@ def _jumps(problem: _Problem) -> Iterator[tuple[Floats, list[int], int, float, f
 
 
 def _tie(problem: _Problem, t: Floats, ends: list[int], ridge: int, first: float, last: float) -> Counterexample | None:
-    barrier, (left, right) = float(t[ridge]), (float(t[max(ends[0] - 40, 0)]), float(t[min(ends[1] + 40, len(t) - 1)]))
-
-    def gap(p: float) -> float:
-        return problem.lowest(p, left, barrier)[0] - problem.lowest(p, barrier, right)[0]
-
-    if gap(first) * gap(last) >= 0:
-        return None
-    p = float(brentq(gap, first, last, xtol=1e-16, rtol=1e-15))
-    (value, one), (other_value, other) = problem.lowest(p, left, barrier), problem.lowest(p, barrier, right)
+    barrier = float(t[ridge])
+    spans = (float(t[max(ends[0] - 40, 0)]), barrier), (barrier, float(t[min(ends[1] + 40, len(t) - 1)]))
+    share, one, other = 0.5, 0.0, 0.0
+    for _ in range(ZOOMS):
+        grids = [np.linspace(*span, FINE) for span in spans]
+        both = np.stack([problem.at(p, np.concatenate(grids)) for p in (first, last)])
+        left, right = both[:, :FINE], both[:, FINE:]
+        for _ in range(ZOOMS):  # the risk is affine in pi*, so each step has the tie of two points exactly
+            weights = np.array([1 - share, share])
+            i, j = (int(np.argmin(weights @ rows)) for rows in (left, right))
+            gaps = left[:, i] - right[:, j]
+            if gaps[0] * gaps[1] >= 0:
+                return None
+            share = float(gaps[0] / (gaps[0] - gaps[1]))
+        one, other = grids[0][i], grids[1][j]
+        spans = _around(grids[0], i), _around(grids[1], j)
+    p = first + share * (last - first)
+    value = float(problem.at(p, np.array([one]))[0])
     if not _proven(problem, p, one, other, barrier):
         return None
     policies, grid = np.exp(log_policies(np.array([one, other]))), np.exp(log_policies(t[::8]))
     statement = (
-        f"two responses with π* = ({p:.6g}, {1 - p:.6g}), π_ref = ({problem.reference:g}, {1 - problem.reference:g}) have "
-        f"two minimisers, π_1 = {policies[0, 0]:.6g} and {policies[1, 0]:.6g}, with the value {value:.12g}"
+        f"two responses with π* = ({p:.6g}, {1 - p:.6g}) and π_ref = ({problem.reference:g}, "
+        f"{1 - problem.reference:g}) have two minimisers, π_1 = {policies[0, 0]:.6g} and {policies[1, 0]:.6g}, "
+        f"with the value {value:.12g}"
     )
     kept = grid[(grid > 0).all(axis=1)]
     return equal(problem.subject, problem.bandit(p), problem.lam, policies, kept, statement)
 
 
+def _around(grid: Floats, k: int) -> tuple[float, float]:
+    return float(grid[max(k - 2, 0)]), float(grid[min(k + 2, len(grid) - 1)])
+
+
 def _proven(problem: _Problem, p: float, one: float, other: float, barrier: float) -> bool:
     """Whether just before and after p there is one minimiser, on different sides of a barrier that stays."""
-    sides, above = [], []
-    far = np.array([-1e6, barrier, 1e6])
+    sides, far = [], np.array([-1e6, barrier, 1e6])
     objective = problem.subject.at(problem.lam)
+    for near in (p - STEP, p + STEP):
+        if not (problem.at(near, far) - problem.at(near, np.array([one])) > TINY).all():
+            return False
     for near in (p - STEP, p + STEP):
         try:
             found = solve(objective, problem.bandit(near), features=[[1.0], [0.0]])
@@ -137,5 +143,4 @@ def _proven(problem: _Problem, p: float, one: float, other: float, barrier: floa
         if found.status != "optimal" or not bound < 0.01 * abs(other - one) or abs(at - barrier) < 2 * bound:
             return False
         sides.append(at < barrier)
-        above.append((problem.at(near, far) - problem.at(near, np.array([one])) > TINY).all())
-    return sides[0] != sides[1] and all(above)
+    return sides[0] != sides[1]

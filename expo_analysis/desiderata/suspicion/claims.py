@@ -57,7 +57,9 @@ def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torc
     for signs in ((1, 1), (1, -1), (-1, 1)):
         for at, value in ((here, one), (there, other)):
             moved = [x * (1 + sign * 2.0**-52) for x, sign in zip(at[:2], signs, strict=True)]
-            noise = torch.fmax(noise, 16 * (objective.pair_loss(*moved, *at[2:]) - value).abs())
+            change = (objective.pair_loss(*moved, *at[2:]) - value).abs()
+            # or of that of the arguments, times the steepest slope of a part: log(pi_w + pi_l) - log pi_w
+            noise = torch.fmax(noise, 16 * torch.fmax(change, change.amax(-1, keepdim=True)))
     return bool(((one - other).abs() > noise).any())
 
 
