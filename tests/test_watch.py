@@ -206,4 +206,4 @@ def test_the_command_line_passes_the_limit_on(monkeypatch):
     invoke("audit", "dpo", "--time-limit", "2.5")
     assert given["time_limit"] == 2.5
     refused = invoke("audit", "dpo", "--time-limit", "0")
-    assert refused.exit_code == 2 and "time_limit must be a positive number of seconds, got 0.0" in refused.stderr
+    assert refused.exit_code == 2 and "must be a positive finite number of seconds, got 0.0" in refused.stderr
