@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 QUICK = 0.1
 """Effort of ``--quick``."""
+
+
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="For each loss, after which the rest is left out; by default 30 (times the effort) for losses of your "
+        "own, and none for those of the catalogue.",
+    ),
+]
 
 
 def audit(
@@ -40,14 +50,7 @@ def audit(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")] = False,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="For each loss, after which the rest is left out; by default 30 (times the effort) for losses of your "
-            "own, and none for those of the catalogue.",
-        ),
-    ] = None,
+    time_limit: TimeLimit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")
@@ -89,8 +92,7 @@ def audit(
         from .parsing import parse_losses, required_options
 
         work = effort_of(effort, quick)
-        if time_limit is not None and not time_limit > 0:
-            raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit}")
+        limit = limit_of(time_limit)
         objectives = parse_losses(losses or [], everything, option or [])
         check_outputs(html, figure)
     from ..desiderata import audit_many
@@ -102,8 +104,7 @@ def audit(
             needs = ", ".join(required_options(CATALOGUE[name]))
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
-        settings = {"effort": work} | ({} if time_limit is None else {"time_limit": time_limit})
-        cards = audit_many(objectives, workers=workers, progress=report, **settings)  # type: ignore[arg-type]
+        cards = audit_many(objectives, workers=workers, progress=report, effort=work, **limit)
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     if as_json:
@@ -122,6 +123,13 @@ def effort_of(effort: float | None, quick: bool) -> float:
     if not 0 < work < math.inf:
         raise ValueError(f"effort must be a positive finite number, got {work}")
     return work
+
+
+def limit_of(time_limit: float | None) -> dict[str, Any]:
+    """The option of `audit_many` that ``--time-limit`` asks for; none where it is not given."""
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit}")
+    return {} if time_limit is None else {"time_limit": time_limit}
 
 
 def check_outputs(html: Path | None, figure: Path | None) -> None:
