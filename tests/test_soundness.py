@@ -11,8 +11,10 @@ import torch
 
 import expo_analysis as ea
 from expo_analysis.desiderata.subject import Unclaimed
+from expo_analysis.desiderata.suspicion.convexity import sagging
 from expo_analysis.desiderata.suspicion.digits import FEW, digits_of
 from expo_analysis.desiderata.suspicion.lines import refuted_on_lines, wrong_slopes
+from expo_analysis.desiderata.suspicion.points import SHAPE, pairs_to_try
 from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
 from expo_analysis.desiderata.suspicion.soundness import inspect
 from expo_analysis.desiderata.suspicion.statements import refuted_divergence, refuted_terms
@@ -205,6 +207,22 @@ def test_what_is_wrong_is_not_blamed_on_a_true_claim():
         found = inspect(PLANTS[name].objective)
         assert not [remark for remark in found.remarks if "its claim " in remark], found.remarks
     assert inspect(PLANTS["rippled"].objective).remarks == ()
+
+
+def test_pairs_have_probabilities_that_a_policy_may_have():
+    """So that a loss of what is left, 1 - pi_w - pi_l, is none that gives NaN."""
+    logp_w, logp_l, ref_logp_w, ref_logp_l = (x.exp() for x in pairs_to_try(ea.DPO(1.0), SHAPE[0]))
+    assert (logp_w + logp_l < 1).all() and (ref_logp_w + ref_logp_l < 1).all() and (logp_w + logp_l > 0.9).any()
+    assert inspect(PLANTS["reads what is left"].objective).remarks == ()
+    assert inspect(PLANTS["reads what is left, of two"].objective).objective is not None
+
+
+def test_chords_in_three_logits():
+    for lam in (1e-6, 1.0, 1e8):
+        for sound in (Explicit(lam), ea.SLiC(lam), ea.DPOP(lam), ea.IPO(lam)):
+            assert sagging(sound, lam) == ""
+        assert sagging(suspicious.ClippedMargin(lam), lam)
+    assert sagging(suspicious.Clipped(1e-6), 1e-6) and sagging(ea.ExplicitPO(1.0, "reverse_kl"), 1.0)
 
 
 def test_true_claims_are_kept_one_lambda_at_a_time():
