@@ -1,7 +1,6 @@
 """The cells of seven columns of the report card, as mathematics has them, and which rule is behind each.
 
-What theory leaves open is not asked: where APO-down leads. Nor are losses without a minimiser (KTO, APO-zero, SimPER)
-and AOT, which is no risk, except in cells that follow from a value alone.
+What theory leaves open is not asked: where APO-down leads; nor is AOT, which is no risk.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ EXPECTED = {
     **dict.fromkeys(("bco", "nca", "sppo", "rpo", "pessimistic_dpo", "slic"), "F HFF FFF"),
     **dict.fromkeys(("bradley_terry", "plackett_luce"), "F -FH FFF"),
     **dict.fromkeys(("simpo", "alpha_po", "cpo", "tpo", "orpo"), "F -FF FFF"),
-    **dict.fromkeys(("expo", "explicit_po", "plackett_luce_expo"), "H HHF HH."),
+    **dict.fromkeys(("expo", "explicit_po", "plackett_luce_expo"), "H HHF HHF"),
     "regression_expo": "H HHF HFF",
     "spo": "H HHF HFF",
     "sft": "F -FF FF-",
     "cal_dpo": "F FFF FFF",
     "apo_down": "F .F. FFF",
-    "simper": "F -F. ..-",
-    **dict.fromkeys(("kto", "apo_zero"), "F .F. ..."),
+    "simper": "F -FF F--",
+    **dict.fromkeys(("kto", "apo_zero"), "F FFF F--"),
 }
 
 WITHOUT_RULES = {

@@ -181,9 +181,7 @@ def paths_against(formula: Formula) -> Bandit | None:
 
 
 def sit_at_minima(formula: Formula, case: Case, optima: Optima) -> bool:
-    """Whether lambda times the scores of a path's optima (L, 1, n) differ by what each pair alone is content with.
-
-    """
+    """Whether lambda times the scores of a path's optima (L, 1, n) differ by what each pair alone is content with."""
     if formula.link is None or case.pairs is None:
         return False
     log_policy = optima.log_policies[:, 0]
