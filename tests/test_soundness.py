@@ -278,6 +278,18 @@ def test_a_formula_has_its_digits_or_not():
     assert digits_of(suspicious.Backward(1.0, "off", 1.0)).lost < FEW
 
 
+def test_a_bound_that_is_called_proven_has_room_for_the_digits_that_a_loss_may_lose():
+    """(x + 100) - (y + 100) loses too little for its claims to go; the true optimum is that of EXPO."""
+    loses = suspicious.FewDigits(1.0, "cancels", 100.0)
+    assert 4 < digits_of(loses).lost < FEW and inspect(loses).remarks == ()
+    rng = np.random.default_rng(0)
+    bandit = ea.Bandit(rng.dirichlet(np.ones(3), 40), rng.dirichlet(np.ones(3), 40))
+    for lam in (1e-6, 1e-3, 1.0):
+        found, true = ea.solve(loses.with_lam(lam), bandit), ea.solve(ea.EXPO(lam), bandit)
+        off = np.abs(found.policy - true.policy).sum(axis=-1)
+        assert off.max() > 1e-15 and (off <= found.error_bound + true.error_bound).all()
+
+
 @pytest.mark.parametrize(("size", "wrong"), [(1e-8, True), (-1e-8, True), (0.0, False)])
 def test_a_slope_is_checked_to_a_part_in_a_billion(size, wrong):
     found = wrong_slopes(suspicious.Backward(1.0, "off", size), 1.0, 0)

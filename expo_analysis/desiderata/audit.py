@@ -15,6 +15,7 @@ import pandas as pd
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
+from ..losses.from_function import FunctionLoss
 from .code import audit_call, written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
@@ -79,7 +80,7 @@ def audit(
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
     with one_thread(), Watch(limit) as watch:
         card = _audit(objective, name, progress, effort, seed, asked, watch)
-        call = watch.call(lambda: audit_call(objective, effort, seed, asked)).value or ""
+        call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
     return replace(card, made=provenance(call, effort, seed))
 
 
@@ -100,7 +101,7 @@ def is_own(objective: Objective) -> bool:
     """Whether a loss is somebody's own: its class, or a function that it is given, is not the package's."""
     package = __name__.partition(".")[0]
     parts = [type(objective), *(value for value in vars(objective).values() if isinstance(value, FunctionType))]
-    return any(part.__module__.partition(".")[0] != package for part in parts)
+    return isinstance(objective, FunctionLoss) or any(part.__module__.partition(".")[0] != package for part in parts)
 
 
 def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -166,7 +167,8 @@ def _subject(
     inspection = inspected.value
     if not isinstance(inspection, Inspection):
         return None, [f"it raises {inspected.failure}"]
-    remarks = list(inspection.remarks)
+    how = objective.remarks if isinstance(objective, FunctionLoss) else ()
+    remarks = [*how, *inspection.remarks]
     if inspection.objective is None:
         return None, remarks
     loss = inspection.objective

@@ -12,7 +12,7 @@ from ..falsify.problems import pi_star, single
 from ..falsify.search import bandit_code
 from ..subject import Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, PROVEN, Basis, Counterexample, Verdict
-from .flatness import LAMS, on_graphs, other_minimiser
+from .flatness import on_graphs, other_minimiser
 from .uniqueness import shown
 
 KEY = "conservation"
@@ -40,6 +40,7 @@ def judge(subject: Subject) -> Verdict:
         gap = np.abs(masses(bandit, optima.policies) - masses(bandit, bandit.reference)).max(axis=-1)
         proven = np.isfinite(optima.bound) & (optima.status == "optimal")
         tried += gap.size
+        low, high = optima.lams.min(), optima.lams.max()
         kept += int((proven & (gap <= optima.bound + SLACK)).sum())
         # only a minimum counts, as on a plateau there may be none
         moved = optima.single & (gap > np.where(np.isfinite(optima.bound), optima.bound, 1e-6) + SLACK)
@@ -47,7 +48,7 @@ def judge(subject: Subject) -> Verdict:
         if example is None:
             for k, p in [*np.argwhere(moved)[:3], *np.argwhere(optima.status == "not_unique")[:2]]:
                 one = single(bandit, int(p))
-                lam, log_policy = float(LAMS[k]), optima.log_policies[k, p]
+                lam, log_policy = float(optima.lams[k]), optima.log_policies[k, p]
                 if moved[k, p]:
                     certain = bool(proven[k, p]) or _certified(subject, one, lam, log_policy)
                     example = _moved(subject, one, lam, log_policy, certain)
@@ -63,7 +64,9 @@ def judge(subject: Subject) -> Verdict:
                         summary = f"the mass of what was never compared is left open ({name})"
                 if example is not None:
                     break
-    conditions = f"two components and a response in no pair; 3 to 5 responses; λ from 1e-5 to 1e5; {tried} problems"
+    conditions = (
+        f"two components and a response in no pair; 3 to 5 responses; λ from {low:g} to {high:g}; {tried} problems"
+    )
     evidence = {"problems": tried, "proven to keep all masses": kept, "largest change of a mass": largest}
     if example is not None:
         return Verdict(KEY, FAILS, summary, conditions, evidence, example, basis)

@@ -201,7 +201,7 @@ def judge(subject: Subject) -> Verdict:
     """Compare with RLHF, and with the two ends, on restricted classes."""
     if not isinstance(subject.objective, RewardObjective | PairObjective):
         return Verdict(KEY, CANNOT_TELL, "neither RLHF nor a loss of pairs", "", {})
-    classes = classes_of(subject, max(10, round(20 * subject.effort)))
+    classes = classes_of(subject, max(10, round(16 * subject.effort)))
     outcomes = compare(subject, classes)
     regret, outside = outcomes.regret, outcomes.outside
     known = np.isfinite(regret) & np.isfinite(outside)

@@ -24,7 +24,7 @@ from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
 
 KEY = "existence"
 LAMS = (1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6)
-LIGHT = 0.05
+LIGHT = 0.15
 """The effort below which data sets are fewer."""
 LARGEST = {2: 4, 3: 3}
 """Every data set with at most so many comparisons is tried, by the number of responses."""

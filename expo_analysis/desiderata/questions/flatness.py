@@ -29,11 +29,14 @@ GRAPHS: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {
 
 
 LAMS = np.array([0.3, 3.0, 0.01, 100.0, 1e-5, 1e5])
+LIGHT = 0.15
+"""The effort below which a loss that is solved slowly is so at the first three of them only."""
 
 
 def on_graphs(subject: Subject) -> Iterator[tuple[str, Bandit, Optima]]:
-    """Problems on each of the `GRAPHS`, which are named, and their optima at the `LAMS`."""
+    """Problems on each of the `GRAPHS`, which are named, and their optima at the `LAMS`, or the first of them."""
     rng, count = subject.rng("graphs"), subject.count(50, least=2)
+    lams = LAMS if subject.fast or subject.effort >= LIGHT else LAMS[:3]
     for name, (n, edges) in GRAPHS.items():
         q = np.zeros((n, n))
         for i, j in edges:
@@ -41,7 +44,7 @@ def on_graphs(subject: Subject) -> Iterator[tuple[str, Bandit, Optima]]:
         reference, optimal = (np.round(moderate(rng, count, n) * 0.8 + 0.2 / n, 3) for _ in range(2))
         reference, optimal = (x / x.sum(axis=1, keepdims=True) for x in (reference, optimal))
         bandit = Bandit(reference, optimal, q)
-        yield name, bandit, subject.once(("graphs", name, count), partial(subject.optima, bandit, LAMS))
+        yield name, bandit, subject.once(("graphs", name, count, len(lams)), partial(subject.optima, bandit, lams))
 
 
 @dataclass(frozen=True)

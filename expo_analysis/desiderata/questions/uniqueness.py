@@ -8,7 +8,7 @@ from ...bandit import Bandit
 from ..falsify.problems import pi_star, single
 from ..subject import Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
-from .flatness import LAMS, Flat, on_graphs, other_minimiser
+from .flatness import Flat, on_graphs, other_minimiser
 
 KEY = "uniqueness"
 
@@ -20,20 +20,21 @@ def judge(subject: Subject) -> Verdict:
     where = ""
     for name, bandit, optima in on_graphs(subject):
         tried += optima.status.size
+        low, high = optima.lams.min(), optima.lams.max()
         proven += int((np.isfinite(optima.bound) & (optima.status == "optimal")).sum())
         if example is None:
             suspects = np.argwhere(optima.exists & (optima.status == "not_unique"))[:3].tolist()
             if not subject.certified:
-                suspects += [(k, p) for k in range(len(LAMS)) for p in range(2) if optima.exists[k, p]]
+                suspects += [(k, p) for k in range(len(optima.lams)) for p in range(2) if optima.exists[k, p]]
             for k, p in suspects:
                 one = single(bandit, int(p))
-                flat = other_minimiser(subject, one, float(LAMS[k]), optima.log_policies[k, p])
+                flat = other_minimiser(subject, one, float(optima.lams[k]), optima.log_policies[k, p])
                 if flat is not None:
                     where, example = name, shown(subject, one, flat)
                     break
     conditions = (
-        "connected graphs, two components, and a response in no pair; 3 to 5 responses; λ from 1e-5 to 1e5; "
-        f"{tried} problems"
+        "connected graphs, two components, and a response in no pair; 3 to 5 responses; "
+        f"λ from {low:g} to {high:g}; {tried} problems"
     )
     evidence = {"problems": tried, "with one proven minimiser": proven}
     if example is not None:

@@ -16,6 +16,7 @@ from ...losses import Objective, PairObjective
 from ...losses.psi import Exponential, Modulated, Psi, Sigmoid
 from ...losses.statistics import SLOTS
 from ..falsify.runaway import finite_at_zero
+from .signs import Sign, sign_of
 from .terms_shape import (
     Part,
     Trend,
@@ -31,7 +32,6 @@ from .terms_shape import (
     well,
     without_shortfall,
 )
-from .signs import Sign, sign_of
 
 APPROACHED = (Exponential, Modulated)
 """Psis that are positive everywhere and tend to 0 at +inf, besides -log sigma."""

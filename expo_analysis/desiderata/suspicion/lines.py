@@ -28,7 +28,7 @@ from .points import LARGEST, others
 UNIT = float(np.finfo(np.float64).eps)
 
 STEP = 0.1
-GRID = np.arange(-10_000, 10_001) * STEP + 0.0123
+GRID: Floats = np.arange(-10_000.0, 10_001.0) * STEP + 0.0123
 MASSES = -np.concatenate([np.geomspace(1e3, 40.0, 200), np.arange(400.0)[::-1] * STEP])
 SPOTS = np.concatenate([-np.geomspace(0.03, 50.0, 20), np.geomspace(0.03, 50.0, 20)])
 HALF = 0.05
@@ -126,12 +126,13 @@ def _along(
 class Wrong:
     """A place where values and slopes disagree.
 
-    where: on which line, in words. jump: by how much values jump there; 0 where it is the slopes that are wrong, by
-    which ``part`` of them. near: whether it is where every audit looks. small: whether it is a jump that a loss may be
-    judged in spite of.
+    where: on which line, in words. at: the same as a number. jump: by how much values jump there; 0 where it is the
+        slopes that are wrong, by which ``part`` of them. near: whether it is where every audit looks. small: whether it
+        is a jump that a loss may be judged in spite of.
     """
 
     where: str
+    at: float
     jump: float
     part: float
     near: bool
@@ -180,7 +181,7 @@ def _at_spots(along: Along, spots: Floats) -> Wrong | None:
             return None
         part = float(np.median(off[bad] / np.maximum(size[bad], 1e-300)))
     nearest = spots[bad][np.argmin(np.abs(spots[bad]))]
-    return Wrong(f"a log-ratio of {nearest:.3g}", 0.0, part, True)
+    return Wrong(f"a log-ratio of {nearest:.3g}", float(nearest), 0.0, part, True)
 
 
 def _between(line: Line, along: Along, name: str, lam: float) -> Wrong | None:
@@ -208,7 +209,7 @@ def _between(line: Line, along: Along, name: str, lam: float) -> Wrong | None:
     jump = np.where(last > 0.3 * first, last, 0.0)  # what is wrong with a slope is less on a shorter way
     small, near = (jump > 0) & (jump < SMALL * size), np.abs(a) * max(1.0, lam) <= NEAR
     k = int(np.lexsort((np.abs(a), ~near, small))[0])
-    return Wrong(f"{name} {a[k]:.3g}", float(jump[k]), float(part[k]), bool(near[k]), bool(small[k]))
+    return Wrong(f"{name} {a[k]:.3g}", float(a[k]), float(jump[k]), float(part[k]), bool(near[k]), bool(small[k]))
 
 
 def _fields(along: Along) -> tuple[Floats, ...]:

@@ -16,7 +16,7 @@ from ..subject import Unclaimed, facts_of
 from .claims import misled, refuted_claims
 from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
 from .faces import arrays_refused, numpy_differs, other_lambda, overridden, undefined_on_two
-from .lines import Wrong, wrong_slopes
+from .lines import NEAR, Wrong, wrong_slopes
 from .points import LAMS, SHAPE, pairs_to_try
 
 WRONG_GRADIENT = "its gradient by torch is not the slope of its values"
@@ -91,14 +91,16 @@ def inspect(objective: Objective) -> Inspection:
         return Inspection(None, (*remarks, f"{_lost(digits)}: too few for a verdict"))
     if digits.lost > FEW:
         remarks.append(_lost(digits))
-    return _claimed(objective, lams, digits.lost <= FEW and not jump, [*remarks, jump] if jump else remarks)
+    lost = np.inf if jump else digits.lost
+    return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks)
 
 
-def _claimed(objective: PairObjective, lams: Floats, exact: bool, remarks: list[str]) -> Inspection:
+def _claimed(objective: PairObjective, lams: Floats, lost: float, remarks: list[str]) -> Inspection:
     """What of a sound loss's claims may be relied on.
 
-    lams: those at which it works. exact: whether its values are right to rounding; no claim of it is true otherwise.
+    lams: those at which it works. lost: units of rounding that it loses; beyond `FEW` no claim of it is true.
     """
+    exact = lost <= FEW
     refuted: list[str] = []
     single = False
     try:
@@ -120,7 +122,7 @@ def _claimed(objective: PairObjective, lams: Floats, exact: bool, remarks: list[
     kept = Unclaimed(objective.lam, objective, True, keeps) if refused else objective
     if exact and not single:
         try:
-            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams)
+            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams, lost)
             if not refuted and misled(kept):
                 refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
         except (Exception, SystemExit) as error:
@@ -151,7 +153,7 @@ def _in_words(wrong: Wrong, lam: float) -> str:
         known = ", as torch's softplus does at 20 (log_sigmoid does not)" if wrong.small else ""
         return f"{jump}{known}, of which its gradient by torch knows nothing"
     how = f"at lambda = {lam:g}, {WRONG_GRADIENT}: at {wrong.where} it is off by {wrong.part:.2g} of it"
-    if lam != 1:  # which is looked at first
+    if lam != 1 and abs(wrong.at) <= NEAR:  # 1 is looked at first
         return f"{how}, though it is right at lambda = 1, as from a backward written by hand that forgets lambda"
     return f"{how}, as from .detach(), a clip whose backward goes straight through, or a wrong backward"
 

@@ -75,12 +75,18 @@ def _smaller(x: Jet, y: Jet) -> Jet:
 
 
 def _softplus(input: Any, beta: float = 1, threshold: float = 20) -> Enclosed:
-    """log(1 + e^(beta x))/beta, and x beyond the threshold: torch's function jumps there by less than its bounds do."""
+    """log(1 + e^(beta x))/beta, and x beyond the threshold, where torch's function jumps."""
     scaled = Jet.constant(float(beta)) * lift(input)
+    low, high = scaled.value
     exact = -functions.log_sigmoid(-scaled)
-    value = np.where(scaled.value[1] > threshold, np.minimum(exact.value[0], scaled.value[0]), exact.value[0])
-    value = np.where(scaled.value[0] > threshold, scaled.value[0], np.minimum(value, exact.value[0]))
-    return Enclosed(Jet((value, exact.value[1]), exact.slope) * Jet.constant(1 / float(beta)))
+    beyond, within = low > threshold, high <= threshold
+    value = np.where(beyond, low, np.where(within, exact.value[0], np.minimum(exact.value[0], threshold)))
+    top = np.where(beyond, high, exact.value[1])
+    one = np.ones_like(low)
+    slope = functions.sigmoid(scaled).value
+    curved = Jet((value, top)) if scaled.slope is None else scaled.through((value, top), slope)
+    straight = scaled.through((value, top), (one, one))
+    return Enclosed(functions.choose(within, beyond, curved, straight) * Jet.constant(1 / float(beta)))
 
 
 def _compared(above: bool, strict: bool) -> Callable[[Any, Any], Condition]:
