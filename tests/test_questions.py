@@ -295,6 +295,9 @@ def test_local_minima_from_both_sides():
     found = verdict("local_minima", ea.DiscoPOP(1.0))
     assert found.decision == FAILS and found.severity.share > 0.5 and "has a minimum" in found.counterexample.statement
     runs(found)
+    for loss in (ea.PRO(1.0), ea.NCA(1.0)):  # rare, and far from ordinary references
+        found = verdict("local_minima", loss)
+        assert found.decision == FAILS and found.severity.share < 0.02 < 0.3 < found.severity.worst
     right = verdict("local_minima", ea.FDPO(1.0))  # not convex in the logits, but in its scores
     assert (right.decision, right.basis, right.rule) == (HOLDS, PROVEN, "every_minimum_is_lowest")
     assert verdict("local_minima", ea.KTO(1.0)).decision == NOT_APPLICABLE
