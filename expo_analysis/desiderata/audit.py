@@ -143,6 +143,11 @@ def _audit(
         verdicts[key] = found.value or _undecided(key, found)
     again = watch.call(lambda: reconsidered(subject, verdicts))
     known = again.value or verdicts
+    for key, premises in PREMISES.items():  # what speaks of others that were decided later
+        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != verdicts[p] for p in premises):
+            verdicts.update(known)
+            late_one = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts))  # type: ignore[misc]
+            known = {**known, key: late_one.value or known[key]}
     left_out = [key for key in asked if known[key].summary == TIME_UP]
     if left_out:
         remarks.append(
