@@ -27,6 +27,7 @@ from .divergences import JensenShannon as JensenShannon
 from .divergences import MixedChiSquare as MixedChiSquare
 from .divergences import ReverseKL as ReverseKL
 from .losses import *
+from .losses.from_function import from_function as from_function
 from .optima import Path as Path
 from .optima import Solution as Solution
 from .optima import SolutionPath as SolutionPath

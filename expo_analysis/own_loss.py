@@ -1,24 +1,34 @@
-"""A loss by what users call it: its name in the catalogue, or ``FILE.py:NAME`` for one of their own."""
+"""A loss by what users call it: its name in the catalogue, ``FILE.py:NAME`` or ``MODULE:NAME`` for one of their own."""
 
 from __future__ import annotations
 
 import copyreg
 import dataclasses
+import importlib
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .losses import Objective, objective
 from .own_file import in_words, load_file
 
+if TYPE_CHECKING:
+    from .losses.from_function import FunctionLoss
 
-def make_loss(text: str, lam: float | None = None, default: float = 1.0, **options: Any) -> Objective:
+
+def make_loss(
+    text: str, lam: float | None = None, default: float = 1.0, *, beta_name: str | None = None, **options: Any
+) -> Objective:
     """The loss that ``text`` names, ready to be sent to other processes.
 
     Args:
-        text: a name of `CATALOGUE`, or ``FILE.py:NAME``, where NAME is a subclass of `PairObjective` or an instance
-            of one.
+        text: a name of `CATALOGUE`, or ``FILE.py:NAME`` or ``MODULE:NAME``, where NAME is a subclass of
+            `PairObjective`, an instance of one, or a function or class that `from_function` takes.
         lam: the trade-off parameter; if None, that of an instance, and ``default`` for a class and for a name.
-        **options: fields of the loss besides ``lam``.
+        beta_name: what a function calls lambda, see `from_function`.
+        **options: fields of the loss besides ``lam``, or further arguments of a function.
 
     Raises:
         ValueError: naming the loss, or the file and what is wrong with it, whatever it is.
@@ -32,8 +42,12 @@ def make_loss(text: str, lam: float | None = None, default: float = 1.0, **optio
             raise ValueError(f"{text} must be followed by a colon and the name of a class in it, as {text}:MyLoss")
         return objective(text, default if lam is None else lam, **options)
     file, _, name = text.rpartition(":")
-    found = _named(file, name)
-    cls = found if isinstance(found, type) else type(found)
+    found: Any = _named(file, name)
+    if not isinstance(found, Objective) and not (isinstance(found, type) and issubclass(found, Objective)):
+        return _of_function(text, found, default if lam is None else lam, beta_name, options)
+    if beta_name is not None:
+        raise ValueError(f"beta_name is not used for {text}, which is a loss with a lambda of its own")
+    cls: type[Any] = found if isinstance(found, type) else type(found)
     accepted = [field.name for field in dataclasses.fields(cls) if field.init and field.name != "lam"]
     for option in options:
         if option not in accepted:
@@ -48,19 +62,59 @@ def make_loss(text: str, lam: float | None = None, default: float = 1.0, **optio
         raise ValueError(f"{text}: it cannot be made{with_lam}: {in_words(error)}") from error
 
 
-def _named(file: str, name: str) -> type[Objective] | Objective:
-    """The loss or the class of losses that a file, which is run once in a process, has under this name."""
-    module = load_file(file)
-    found = getattr(module, name, None)
-    if not isinstance(found, Objective) and not isinstance(found, type):
+def _of_function(
+    text: str, found: Callable[..., Any], lam: float, beta_name: str | None, options: dict[str, Any]
+) -> FunctionLoss:
+    """The loss that a function of a file or module is, which other processes can load again."""
+    from .losses.from_function import FunctionLoss, from_function
+
+    copyreg.pickle(FunctionLoss, _reduced)
+    try:
+        made = from_function(found, lam, beta_name=beta_name, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{text}: it is not a loss: {error}") from error
+    file, _, name = text.rpartition(":")
+    source = f"{Path(file).resolve()}:{name}" if file.endswith(".py") else text
+    return dataclasses.replace(made, call=dataclasses.replace(made.call, source=source))
+
+
+def _reduced(loss: FunctionLoss) -> Any:
+    """For pickle: by its source, where it has one; otherwise as any other."""
+    if not loss.call.source:
+        return loss.__reduce_ex__(2)
+    return _again, (loss.call.source, loss.lam, loss.call.beta, dict(loss.call.options))
+
+
+def _again(source: str, lam: Any, beta_name: str, options: dict[str, Any]) -> Objective:
+    return make_loss(source, 1.0, beta_name=beta_name, **options).with_lam(lam)
+
+
+def _module(file: str) -> ModuleType:
+    """The file, run once in a process, or the module of this name."""
+    if file.endswith(".py") or Path(file).exists():
+        return load_file(file)
+    try:
+        return importlib.import_module(file)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{file}: importing it failed: {in_words(error)}; for a file write FILE.py:NAME") from error
+
+
+def _named(file: str, name: str) -> Any:
+    """The loss, the class of losses or the function that a file or a module has under this name."""
+    module = _module(file)
+    try:
+        found: Any = reduce(getattr, name.split("."), module)
+    except AttributeError:
+        found = None
+    if not callable(found) and not isinstance(found, Objective):
         own = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
-        raise ValueError(f"{file}: it has no class {name!r}; its losses: {', '.join(own) or 'none'}")
-    cls = found if isinstance(found, type) else type(found)
+        raise ValueError(f"{file}: it has no class or function {name!r}; its losses: {', '.join(own) or 'none'}")
+    cls: type[Any] = found if isinstance(found, type) else type(found)
     if not issubclass(cls, Objective):
-        raise ValueError(f"{file}:{name}: it is not a loss; a loss is a subclass of PairObjective")
+        return found
     if not isinstance(getattr(cls, "name", None), str):
         cls.name = cls.__name__
-    if cls.__module__ == module.__name__ and getattr(module, cls.__name__, None) is cls:
+    if file.endswith(".py") and cls.__module__ == module.__name__ and getattr(module, cls.__name__, None) is cls:
         # Other processes know nothing of the file: an instance takes with it where its class comes from.
         where = str(Path(file).resolve())
         copyreg.pickle(cls, lambda loss: (_blank, (where, cls.__name__), loss.__reduce_ex__(2)[2]))
@@ -75,6 +129,5 @@ def _is_own(value: Any, module: str) -> bool:
 
 def _blank(file: str, name: str) -> Objective:
     """An instance whose fields are still to be set, for pickle."""
-    cls = _named(file, name)
-    assert isinstance(cls, type)
+    cls: type[Objective] = _named(file, name)
     return cls.__new__(cls)

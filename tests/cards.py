@@ -150,9 +150,6 @@ def many(count: int = 30) -> ReportCards:
 
 
 def more_desiderata() -> dict[str, Desideratum]:
-    """Ten more than there are, in an old group and in new ones: nothing that shows a card may count on a number."""
-    groups = [*["where λ leads"] * 2, *["training"] * 5, *["a group of one"], *["data"] * 2]
-    return {
-        f"question_{k}": Desideratum(f"a long question {k}", f"Is it so, {k}?", group)
-        for k, group in enumerate(groups, start=1)
-    }
+    """More than there are, in an old group and in a new one: nothing that shows a card may count on a number."""
+    groups = {"question_1": "where λ leads", "question_2": "a group of one"}
+    return {key: Desideratum(f"a new {key}", f"Is it so, {key}?", group) for key, group in groups.items()}

@@ -22,6 +22,7 @@ LAYERS = (
     {"on_policy"},
     {"simulators", "llm", "tables"},
     {"desiderata"},
+    {"testing"},
     {"plots"},
     {"results"},
     {"simulations", "language_models", "card_files"},

@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 import expo_analysis as ea
 import expo_analysis.bandit as bandit_room
 from expo_analysis.bandit import SUM_TOLERANCE
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 ROOM = [module.name for module in pkgutil.iter_modules(bandit_room.__path__)]
 EPS = float(np.finfo(np.float64).eps)

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import expo_analysis as ea
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 REFERENCE, OPTIMAL = [0.4, 0.4, 0.2], [0.6, 0.3, 0.1]
 ABC = ["a", "b", "c"]

@@ -17,8 +17,8 @@ from torch.autograd.functional import hessian as _hessian
 
 import expo_analysis as ea
 from expo_analysis.losses.base import Claims
+from expo_analysis.testing import strategies as own
 
-from . import strategies as own
 from .definitions import BATCH_CASES, CASES, GENERATORS, OF_MORE_THAN_PAIRS, PAIR_CASES, REWARD_CASES, Case
 
 EPS = float(np.finfo(np.float64).eps)

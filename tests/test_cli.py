@@ -142,8 +142,15 @@ def test_lambda_may_be_called_beta():
     """As other libraries call it, and together with the name it has here."""
     given = document("solve", "dpo", "--beta", 0.5, *POLICIES)
     assert given == document("solve", "dpo", "--lam", 0.5, *POLICIES)
-    both = document("solve", "dpo", "--beta", 0.5, "--lam", 2, *POLICIES)
-    assert [solution["options"]["lam"] for solution in both["solutions"]] == [0.5, 2]
+    assert re.search("beta must be a positive finite number", fails("solve", "dpo", "--beta", "-1", *POLICIES))
+
+
+@pytest.mark.parametrize("command", [["solve", "dpo"], ["evaluate", "x", "--data", "y"], ["experiment"]])
+@pytest.mark.parametrize("words", [["--beta", "0.5", "--lam", "2"], ["--lam=2", "--beta=0.5", "--lam=1"]])
+def test_an_option_goes_by_one_of_its_names(command, words):
+    first, second = dict.fromkeys(word.split("=")[0] for word in words if word.startswith("--"))
+    line = fails(*command, *words)
+    assert line == f"Error: give {first} or {second}, not both: they are two names of one option\n"
 
 
 def test_a_loss_of_ones_own_is_solved(tmp_path):

@@ -86,6 +86,7 @@ class Call:
     effort: float
     seed: int = 0
     only: set[str] | None = None
+    time_limit: float | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +94,8 @@ def calls(monkeypatch):
     """Audits that were asked for; each gives made-up cards and reports progress."""
     made = []
 
-    def audit_many(objectives, *, workers=2, progress, effort=1.0, seed=0, only=None):
-        made.append(Call(dict(objectives), workers, effort, seed, only))
+    def audit_many(objectives, *, workers=2, progress, effort=1.0, seed=0, only=None, time_limit=None):
+        made.append(Call(dict(objectives), workers, effort, seed, only, time_limit))
         for name in objectives:
             progress(0.5, what="hunting [counterexamples]", task=name)
         return ReportCards(
@@ -298,6 +299,8 @@ def test_options_effort_and_workers_reach_the_audit(calls):
         (["none.py:Loss"], "none.py: No such file or directory"),
         (["dpo", "--only", "preserves"], r"--only must name desiderata among reference_limit, .*; got 'preserves'"),
         (["dpo", "--only", "existence,"], r"--only must name desiderata among .*; got ''$"),
+        (["dpo", "--time-limit", "0"], "--time-limit must be a positive finite number of seconds, got 0"),
+        (["dpo", "--time-limit", "inf"], "--time-limit must be a positive finite number of seconds, got inf"),
         (["dpo", "--require", "existance"], r"--require must .*; got 'existance'; did you mean 'existence'\?"),
     ],
 )
@@ -324,6 +327,9 @@ def test_only_and_seed_reach_the_audit(calls):
     assert calls[1].only == {"existence", "uniqueness"}  # what is required is judged too
     invoke("audit", "dpo", "--require", "uniqueness")
     assert calls[2].only is None  # all are
+    result = invoke("audit", "dpo", "--time-limit", 12.5, "--json")
+    assert calls[3].time_limit == 12.5
+    assert json.loads(result.stdout)["made"]["dpo"]["call"] == "expo-analysis audit dpo --time-limit 12.5"
 
 
 @pytest.mark.parametrize(
@@ -409,9 +415,9 @@ FAULTY = [
     ("none.py:Mine", r"none\.py: No such file or directory"),
     ("sub:Mine", r"sub: it is a directory"),
     ("notes.txt:Mine", r"notes\.txt: it is not a Python file"),
-    ("my_loss.py:Yours", r"my_loss\.py: it has no class 'Yours'; its losses: Mine, Needy, Unfinished$"),
-    ("my_loss.py:", r"my_loss\.py: it has no class ''"),
-    ("my_loss.py:number", r"my_loss\.py: it has no class 'number'"),
+    ("my_loss.py:Yours", r"my_loss\.py: it has no class or function 'Yours'; its losses: Mine, Needy, Unfinished$"),
+    ("my_loss.py:", r"my_loss\.py: it has no class or function ''"),
+    ("my_loss.py:number", r"my_loss\.py: it has no class or function 'number'"),
     ("my_loss.py:Options", r"my_loss\.py:Options: it is not a loss"),
     (
         "my_loss.py:Unfinished",

@@ -19,8 +19,8 @@ from scipy.special import rel_entr
 import expo_analysis as ea
 from expo_analysis import divergences
 from expo_analysis.divergences import DIVERGENCES, kl, resolve_divergence, total_variation
+from expo_analysis.testing import strategies as own
 
-from . import strategies as own
 from .definitions import GENERATORS, Generator, digits
 
 EPS = np.finfo(np.float64).eps

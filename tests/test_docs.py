@@ -30,6 +30,9 @@ def test_code_blocks_run(document: str) -> None:
     scope: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
         exec(compile(block, document, "exec"), scope)
+    for name, function in scope.items():  # what they show as tests are run, too
+        if name.startswith("test_") and not hasattr(function, "pytestmark"):
+            function()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from scipy.optimize import minimize
 
 import expo_analysis as ea
 from expo_analysis.desiderata.code import written
-from expo_analysis.desiderata.falsify import certify, intervals
+from expo_analysis.desiderata.falsify import certify
 from expo_analysis.desiderata.falsify.cases import Case, Measure
 from expo_analysis.desiderata.falsify.certify import Enclosure, enclose_minimisers, is_lower
+from expo_analysis.desiderata.falsify.intervals import functions, jets, objective, rounding
 from expo_analysis.desiderata.falsify.search import confirm
 from expo_analysis.desiderata.questions import improvement, monotone_path
 from expo_analysis.desiderata.subject import Subject
@@ -137,12 +138,12 @@ def test_a_search_with_a_mistake_loses_the_minimiser(mutant: str, monkeypatch: p
     cases.append((discopop, TWO, ea.solve(discopop, TWO).log_policy))
     assert all(holds(*case) for case in cases)
     if mutant == "rounds inward":
-        for module in (intervals, certify):
+        for module in (certify, functions, jets, objective, rounding):
             monkeypatch.setattr(module, "outward", inward)
     elif mutant == "forgets a half":
         monkeypatch.setattr(certify, "_halved", one_half(certify._halved))
     elif mutant == "slopes from above":
-        monkeypatch.setattr(intervals.Jet, "through", flat(intervals.Jet.through))
+        monkeypatch.setattr(jets.Jet, "through", flat(jets.Jet.through))
     else:
         monkeypatch.setattr(certify.itertools, "permutations", lambda ranks: [tuple(ranks)])
     assert not all(holds(*case) for case in cases)

@@ -1,4 +1,4 @@
-"""Intervals: that bounds hold, are rounded outwards and not loose, for jets, a loss's own code, and what is not known."""
+"""Intervals: bounds hold and are rounded outwards, for jets and a loss's own code; what is not known is said."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.desiderata.falsify import intervals
-from expo_analysis.desiderata.falsify.certify import _Bounded
-from expo_analysis.desiderata.falsify.enclosed import Enclosed, Unknown, lift
-from expo_analysis.desiderata.falsify.intervals import Boxes, Jet
+from expo_analysis.desiderata.falsify.intervals import functions
+from expo_analysis.desiderata.falsify.intervals.jets import Boxes, Jet
+from expo_analysis.desiderata.falsify.intervals.objective import Bounded
+from expo_analysis.desiderata.falsify.intervals.tensors import Enclosed, Unknown, lift
 
 
 def boxes_of(rng: np.random.Generator, n: int, size: int, width: float = 1.0) -> Boxes:
@@ -110,7 +110,7 @@ def test_rounding_is_outwards() -> None:
     for name, found, exact in (
         ("+", jets[0] + jets[1], lambda x, y: Fraction(x) + Fraction(y)),
         ("*", jets[0] * jets[1], lambda x, y: Fraction(x) * Fraction(y)),
-        ("/", jets[0] * intervals.reciprocal(jets[1]), lambda x, y: Fraction(x) / Fraction(y)),
+        ("/", jets[0] * functions.reciprocal(jets[1]), lambda x, y: Fraction(x) / Fraction(y)),
     ):
         for low, high, x, y in zip(*found.value, a, b, strict=True):
             true = exact(float(x), float(y))
@@ -139,7 +139,7 @@ def test_losses_of_the_catalogue_are_enclosed_by_running_their_own_code(name: st
         bandit = ea.Bandit(rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n)))
         objective = ea.objective(name, lam)
         boxes = boxes_of(rng, n, 60, width=0.02)
-        (low, high), (falls, rises) = _Bounded(objective, bandit)(boxes)
+        (low, high), (falls, rises) = Bounded(objective, bandit)(boxes)
         for _ in range(3):
             (one, x), (other, y) = within(rng, boxes), within(rng, boxes)
             f, g = (ea.risk(objective, bandit, z.T).copy() for z in (x, y))
@@ -148,6 +148,20 @@ def test_losses_of_the_catalogue_are_enclosed_by_running_their_own_code(name: st
             steepest = (np.maximum(np.abs(falls), np.abs(rises)) * np.abs(one - other)).sum(axis=0)
             assert (np.abs(f - g) <= steepest + slack).all()
         assert np.median((high - low) / (1e-3 + np.abs(f))) < 1.0
+
+
+def test_the_jump_of_softplus_is_within_its_bounds() -> None:
+    """Torch's function is x beyond 20, 2e-9 below what it is before."""
+    for low, high in ((19.0, 19.9), (19.99, 20.01), (20.0, 20.5), (20.5, 30.0)):
+        boxes = Boxes(np.array([[low]]), np.array([[high]]), np.array([[0], [1]]))
+        h = boxes.log_policy(np.array([0])) - boxes.log_policy(np.array([1]))
+        found = lift(torch.nn.functional.softplus(Enclosed(h)))
+        x = torch.linspace(low, high, 1001, dtype=torch.float64)
+        values = torch.nn.functional.softplus(x).numpy()
+        assert found.value[0] <= values.min() and values.max() <= found.value[1]
+        assert found.slope is not None
+        steps = np.diff(values) / np.diff(x.numpy())
+        assert found.slope[0] <= steps.min() + 1e-9 and steps.max() - 1e-9 <= found.slope[1]
 
 
 @pytest.mark.parametrize(

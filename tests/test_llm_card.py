@@ -129,7 +129,7 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], str]] = {
         ea.EXPO(LAM), {"regulariser_estimator": "own_responses"},
         "its estimator of the regulariser is None, and here it is own_responses",
     ),
-    "weighting": (ea.DPO(LAM), {"ld_alpha": 0.5}, "its weighting of tokens and pairs is"),
+    "weighting": (ea.DPO(LAM), {"ld_alpha": 0.5}, "its ld_alpha is"),
     "data": (ea.DPO(LAM), {"data": tiny.pairs(8, seed=1)}, "its training data, tokenizer or max_length is another one"),
     "length": (ea.DPO(LAM), {"max_length": 9}, "its training data, tokenizer or max_length is another one"),
     "model": (ea.DPO(LAM), {"model": tiny.llama(1)}, "its initial model is another one"),
@@ -164,6 +164,32 @@ def test_a_checkpoint_of_this_training_goes_on(how: str, tmp_path: Path) -> None
         for trainer in (whole, again)
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_checkpoint_knows_the_reference_that_was_given(tmp_path: Path) -> None:
+    resumable(tmp_path, ea.DPO(LAM), ref_model=tiny.llama(1), max_steps=2).train()
+    with pytest.raises(ValueError, match="belongs to another training: its reference model is another one"):
+        resumable(tmp_path, ea.DPO(LAM), ref_model=tiny.llama(2)).train(resume_from_checkpoint=True)
+    again = resumable(tmp_path, ea.DPO(LAM), ref_model=tiny.llama(1))
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 4
+
+
+def test_a_reference_that_has_moved_is_in_no_checkpoint(tmp_path: Path) -> None:
+    """Before it has moved a training goes on; after that it would silently go on beside the first one."""
+    for every, goes_on in ((3, True), (2, False)):
+        folder = tmp_path / str(every)
+        moving = {"sync_ref_model": True, "ref_model_sync_steps": every}
+        resumable(folder, ea.DPO(LAM), max_steps=2, **moving).train()
+        again = resumable(folder, ea.DPO(LAM), **moving)
+        if goes_on:
+            again.train(resume_from_checkpoint=True)
+            assert again.state.global_step == 4
+        else:
+            with pytest.raises(
+                ValueError, match="with sync_ref_model cannot be resumed after step 2: its reference has"
+            ):
+                again.train(resume_from_checkpoint=True)
 
 
 def test_a_checkpoint_that_says_nothing_goes_on(begun: Path, tmp_path: Path) -> None:

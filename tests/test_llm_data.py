@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from expo_analysis.llm import BadRows, PreferenceTrainer  # isort: skip
 from expo_analysis.llm.data import PreferenceData, read_split  # isort: skip
 from expo_analysis.llm.data.table import half_surrogate, to_dataset  # isort: skip
 from expo_analysis.llm.data import tokens  # isort: skip
+from expo_analysis.llm.data.checks import REPEATED_SHORT  # isort: skip
 from expo_analysis.llm.data.tokens import tokenizer_digest  # isort: skip
 
 TOKENIZER = byte_tokenizer()
@@ -56,22 +58,25 @@ def test_problems_that_are_alike_are_one(tmp_path: Path) -> None:
     number = "it must be text or a list of messages, got a number"
     with pytest.raises(BadRows) as caught:
         read([GOOD | {"chosen": k} for k in range(64)])
-    assert f"on: all 64 rows, chosen: {number}, 0 in row 0 (64 of 64 rows). Correct" in str(caught.value)
+    assert (
+        f"on: all 64 rows, chosen: {number}, 0 in row 0 (64 of 64 rows of the data set as it was given). Correct"
+        in str(caught.value)
+    )
     assert len(caught.value.problems) == 64
     rows = [GOOD] + [GOOD | {"chosen": ""}] * 7 + [GOOD | {"rejected": 3}] * 2
     with pytest.raises(BadRows) as caught:
         read(rows)
     assert (
         ": rows 1, 2, 3, 4, 5 and 2 more, chosen: it is empty; rows 8 and 9, "
-        f"rejected: {number}, 3 in row 8 (9 of 10 rows)"
+        f"rejected: {number}, 3 in row 8 (9 of 10 rows of the data set as it was given)"
     ) in str(caught.value)
     kinds = [GOOD, *(GOOD | {"chosen": [said("a")] * k + [{"role": "x", "content": "y"}]} for k in range(7))]
     for count in (5, 7):  # kinds, of which five are shown
         with pytest.raises(BadRows) as caught:
             read(kinds[: count + 1])
         assert [f"row {k}, chosen" in str(caught.value) for k in range(8)] == [0 < k < 6 for k in range(8)]
-        assert f"{'; ...' if count > 5 else ''} ({count} of {count + 1} rows)" in str(caught.value)
-        assert ("..." in str(caught.value).partition(" rows)")[0]) == (count > 5)
+        assert f"{'; ...' if count > 5 else ''} ({count} of {count + 1} rows of the data set" in str(caught.value)
+        assert ("..." in str(caught.value).partition(" rows of the")[0]) == (count > 5)
 
 
 def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
@@ -81,7 +86,7 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
     assert [(problem.row, problem.field) for problem in data.report.dropped] == [(1, "chosen"), (2, "rejected")]
     assert data.report.lines() == [
         "train_dataset: row 1, chosen: it is empty; row 2, rejected: it is the same as chosen, so that the pair says "
-        "nothing (2 of 4 rows); these rows are left out"
+        "nothing (2 of 4 rows of the data set as it was given); these rows are left out"
     ]
     with pytest.raises(BadRows, match="2 of 2 rows"):  # nothing would be left
         read(rows[1:3], on_bad_rows="drop")
@@ -89,9 +94,10 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
 
 def test_what_is_unusual_is_counted() -> None:
     rows = [GOOD, GOOD | {"prompt": f"{START}Hi"}, GOOD | {"chosen": "a" * 20}, GOOD | {"prompt": f"{START}Hi"}]
+    where = "of the data set as it was given"
     assert read(rows, max_length=16).report.lines() == [
-        "train_dataset: 2 of 4 rows have special tokens inside the text of prompt (first: row 1)",
-        "train_dataset: 1 of 4 rows have a response that is cut at max_length=16 (first: row 2)",
+        f"train_dataset: 2 of 4 rows have special tokens inside the text of prompt (first: row 1 {where})",
+        f"train_dataset: 1 of 4 rows have a response that is cut at max_length=16 (first: row 2 {where})",
     ]
 
 
@@ -321,6 +327,111 @@ def test_a_prompt_that_all_responses_repeat_is_refused() -> None:
     for prompt, counts in (("p", False), ("1234567", False), ("12345678", True)):
         short = read([{"prompt": prompt, "chosen": f"{prompt}ick", "rejected": f"{prompt}ear"}, GOOD])
         assert bool(short.report.remarks) == counts
+
+
+def test_prompts_that_are_repeated_otherwise_are_counted() -> None:
+    """In one response alone, as a few characters, by an assistant; a word that only begins like the prompt is none."""
+    long = "Name a city in the north."
+    for row, remark in (
+        ({"prompt": long, "chosen": f"{long} Oslo", "rejected": "No."}, "have a prompt that chosen alone repeats"),
+        ({"prompt": long, "chosen": "Oslo", "rejected": f" {long} No."}, "have a prompt that rejected alone repeats"),
+        ({"prompt": "Go!", "chosen": "Go! Yes", "rejected": "Go!No"}, REPEATED_SHORT),
+        ({"prompt": "Hi", "chosen": "Hi there", "rejected": "Go."}, "have a prompt that chosen alone repeats"),
+        ({"prompt": "Hi", "chosen": "Hint", "rejected": "Hill"}, None),
+        ({"prompt": "你好", "chosen": "你好！", "rejected": "你好。"}, REPEATED_SHORT),
+        (
+            {"prompt": [user(long)], "chosen": [said(f"{long} Oslo")], "rejected": [said("No.")]},
+            "have a response that begins with what the user said",
+        ),
+    ):
+        assert read([row]).report.remarks == ({} if remark is None else {remark: 1})
+    rows = [{"prompt": "Go!", "chosen": f"Go! {k}", "rejected": f"Go!No {k}"} for k in range(8)]
+    assert read(rows[:7]).report.remarks == {REPEATED_SHORT: 7}
+    with pytest.raises(BadRows, match="all 8 rows, chosen: it begins with the prompt"):
+        read(rows)
+
+
+def test_what_is_no_data_set_is_named_with_what_reads_it() -> None:
+    for rows, error, message in (
+        ("pairs.jsonl", TypeError, "got str; PreferenceData.read, or read_split, reads 'pairs.jsonl'$"),
+        (Path("pairs.jsonl"), TypeError, "; PreferenceData.read, or read_split, reads 'pairs.jsonl'$"),
+        ([GOOD, GOOD | {3: 1}], ValueError, "^train_dataset: row 1: the key 3 is no text: it must be text$"),
+        (
+            [GOOD | {"\ud800": 1}],
+            ValueError,
+            r"^train_dataset: row 0: the key '\\ud800' is no text: its character 1 is",
+        ),
+        ([GOOD | {"x": object()}], ValueError, "^train_dataset: the column 'x' has values of types that do not go"),
+    ):
+        with pytest.raises(error, match=message):
+            read(rows)
+
+
+def test_rows_that_no_file_numbers_are_those_of_the_data_set_as_given() -> None:
+    """After shuffling and selecting a `Dataset` says nothing of the rows that it had before."""
+    given = tiny.Dataset.from_list([GOOD, GOOD | {"chosen": ""}, GOOD | {"prompt": f"{START}Hi"}]).select([2, 0, 1])
+    message = r"^train_dataset has .*: row 2, chosen: it is empty \(1 of 3 rows of the data set as it was given\)\. "
+    with pytest.raises(BadRows, match=message):
+        read(given)
+    found = read(given, on_bad_rows="drop")
+    assert found.report.lines()[0].endswith("(first: row 0 of the data set as it was given)")
+    assert found.where(1) == "train_dataset: row 1 of the data set as it was given"
+    assert (
+        PreferenceData.from_rows(given.select([0]), TOKENIZER, name="a", max_length=None, source="b").where(0)
+        == "b: row 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "remark"),
+    [
+        (
+            CHAT | {"system": "Be brief."},
+            "have the column 'system', which is not read; columns='system=system' puts it",
+        ),
+        (
+            GOOD | {"system_prompt": "Be brief."},
+            "have the column 'system_prompt', which is not read; columns='system=s",
+        ),
+        (GOOD | {"history": [["q", "a"]]}, "have the column 'history', which is not read"),
+        (GOOD | {"instruction": "Greet me", "input": ""}, "have the column 'instruction', which is not read"),
+        (GOOD | {"rejected_system": "Be rude."}, "have the column 'rejected_system', which is not read"),
+        (GOOD | {"tools": [{"name": "f"}]}, "have 'tools', which a prompt of plain text has no place for"),
+        (CHAT | {"tools": [{"name": "f"}]}, "have 'tools', which the chat template does not read"),
+        (CHAT | {"chat_template_kwargs": {"thinking": True}}, "have 'thinking', which the chat template does not read"),
+        (
+            CHAT | {"chosen": [said("Hello!") | {"reasoning_content": "Polite."}]},
+            "have messages with 'reasoning_content', which the chat template does not read",
+        ),
+    ],
+)
+def test_what_a_row_says_and_nothing_reads_is_counted(row: dict[str, Any], remark: str) -> None:
+    found = read([row])
+    assert len(found.report.remarks) == 1 and next(iter(found.report.remarks)).startswith(remark)
+    plain = {name: value for name, value in row.items() if name in GOOD}
+    plain["chosen"] = GOOD["chosen"] if isinstance(plain["chosen"], str) else [said("Hello!")]
+    assert found.rows["chosen_ids"][:] == read([plain]).rows["chosen_ids"][:]
+
+
+def test_what_is_read_is_not_counted() -> None:
+    """Arguments and keys that the template names, a system message that was asked for, a part of the prompt."""
+    thinking = "{% for m in messages %}{{ m.get('reasoning_content', '') + m['content'] + (level or '') }}{% endfor %}"
+    row = CHAT | {"chosen": [said("Hello!") | {"reasoning_content": "Polite."}], "chat_template_kwargs": {"level": "!"}}
+    found = read([row], byte_tokenizer(thinking))
+    assert not found.report.remarks
+    assert byte_tokenizer().decode(found.rows[0]["chosen_ids"]) == "Polite.Hello!!"
+    assert not read([CHAT | {"system": "Be brief."}], columns="system=system").report.remarks
+    joined = read(
+        [{"instruction": "Greet", "input": "me", "chosen": "a", "rejected": "b"}], columns="prompt=instruction+input"
+    )
+    assert not joined.report.remarks and byte_tokenizer().decode(joined.rows[0]["prompt_ids"]) == "Greet\nme"
+    assert not read([GOOD | {"instruction": "Hi", "input": None, "history": []}]).report.remarks
+
+
+def test_thoughts_that_no_template_shows_are_no_answer() -> None:
+    silent = [said("") | {"reasoning_content": "I would say hello."}]
+    with pytest.raises(BadRows, match="row 0, chosen: its last message is empty"):
+        read([CHAT | {"chosen": silent}])
 
 
 def test_text_among_conversations_is_refused() -> None:
@@ -556,7 +667,7 @@ def test_a_stream_gives_the_rows_of_the_whole(kind: str, tmp_path: Path) -> None
             names
         ).to_list()
         assert stream.report.rows == 5
-    assert stream.fingerprint == "" and stream.where(3).endswith("row 3")
+    assert stream.fingerprint == "" and re.search("row 3( of the data set as it was given)?$", stream.where(3))
 
 
 @pytest.mark.parametrize("kind", ["file", "dataset", "generator"])
@@ -564,7 +675,7 @@ def test_bad_rows_of_a_stream(kind: str, tmp_path: Path) -> None:
     rows = [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": ""}, GOOD | {"rejected": "Hello!"}, GOOD]
     stream = streams(rows, tmp_path)[kind]
     refused = read(stream)
-    with pytest.raises(BadRows, match=r"row 1.*, chosen: it is empty \(1 of 2 rows\)"):
+    with pytest.raises(BadRows, match=r"row 1.*, chosen: it is empty \(1 of 2 rows( of the.*)?\)"):
         list(refused.rows)
     data = read(stream, on_bad_rows="drop")
     for _ in range(2):

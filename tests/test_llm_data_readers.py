@@ -22,6 +22,7 @@ from . import llm_models as tiny
 
 from datasets import DatasetDict, Json, List, Value  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.data import read_split, read_splits, readers, table  # isort: skip (needs llm_models)
+from expo_analysis.llm.data.splits import DataRecipe, load_pairs  # isort: skip
 from expo_analysis.llm.data.files import read_file  # isort: skip
 from expo_analysis.llm.data.report import Place  # isort: skip
 
@@ -208,6 +209,17 @@ def test_each_half_of_a_pair_is_named_in_its_own_row() -> None:
     assert data["b"][:] == ["x", "y\ufffd", "x", "x"]
 
 
+def test_half_of_a_pair_in_a_key_is_named_too() -> None:
+    """In rows that are no file's: of a column there is none to name, and a key within a value is a field's fault."""
+    with pytest.raises(
+        ValueError, match=r"^row 1: the key '\\ud800' is no text: its character 1 is half of a surrogate"
+    ):
+        table.to_dataset([{"a": "x"}, {"a": "x", "\ud800": 1}])
+    data = table.to_dataset([{"a": {"b": 1}}, {"a": [{"x\udc00": 1}]}])
+    assert data[0][table.ORIGIN]["problem"] is None
+    assert data[1][table.ORIGIN]["field"] == "a" and "the key 'x\\udc00' is no text" in data[1][table.ORIGIN]["problem"]
+
+
 # ----------------------------------------------------------------------------------------------------- what is no data
 
 BAD: dict[str, tuple[str, bytes, str]] = {
@@ -215,6 +227,27 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "not closed": ("a.jsonl", b'{"a": "x}\n', "line 1, column 7: it is not JSON: Unterminated string"),
     "tab": ("a.jsonl", b'{"a": "x\ty"}\n', "line 1, column 9: it is not JSON: Invalid control character"),
     "not an object": ("a.jsonl", b'{"a": 1}\n[1]\n', "line 2: it must be an object"),
+    "half a key": (
+        "a.jsonl",
+        b'{"a": 1}\n{"\\ud800b": 1}\n',
+        "a.jsonl, line 2: the key '\\ud800b' is no text: its character 1",
+    ),
+    "half a key within": ("a.jsonl", b'{"a": [{"\\udfff": 1}]}\n', "a.jsonl, line 1: the key '\\udfff' is no text"),
+    "json, half a key": (
+        "a.json",
+        b'[{"\\ud800": 1}]',
+        "a.json: the key '\\ud800' is no text: its character 1 is half",
+    ),
+    "digits": (
+        "a.jsonl",
+        b'{"a": 1}\n{"a": -' + b"7" * 5000 + b"}\n",
+        "line 2: it has a whole number of 5000 digits; at mo",
+    ),
+    "json, digits": (
+        "a.json",
+        b'[{"a": ' + b"7" * 5000 + b"}]",
+        "a.json: it has a whole number of 5000 digits; at most",
+    ),
     "array": ("a.jsonl", b'[\n{"a": 1}\n]\n', "is one JSON array must have a name that ends in .json"),
     "twice": ("a.jsonl", b'{"a": 1, "a": 2}\n', "line 1: the key 'a' stands twice in one object"),
     "deep": ("a.jsonl", b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: it is nested too deeply"),
@@ -376,6 +409,33 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     (tmp_path / "more.jsonl").write_bytes(as_json_lines(ROWS))
     with pytest.raises(ValueError, match=r"more.jsonl: its name says no split, while those of other files"):
         read_splits(tmp_path)
+
+
+def test_names_that_say_more_than_a_split(tmp_path: Path) -> None:
+    """UltraFeedback's train_prefs is not its train_sft; one that is alone goes by both names."""
+    for name, count in (("train_prefs-00000-of-00002", 2), ("train_prefs-00001-of-00002", 1), ("test_prefs", 1)):
+        (tmp_path / f"{name}.jsonl").write_bytes(as_json_lines(ROWS[:count]))
+    splits = read_splits(tmp_path)
+    assert {name: len(part) for name, part in splits.items()} == {
+        **{"train": 3, "train_prefs": 3, "test": 1, "test_prefs": 1},
+    }
+    assert splits["train"] is splits["train_prefs"]
+    (tmp_path / "train_sft.jsonl").write_bytes(as_json_lines(ROWS))
+    splits = read_splits(tmp_path)
+    assert {name: len(part) for name, part in splits.items()} == {
+        **{"train_prefs": 3, "train_sft": len(ROWS), "test": 1, "test_prefs": 1},
+    }
+    with pytest.raises(
+        ValueError, match=r"it has no split 'train', only \['test', .*'train_sft'\]; did you mean 'train"
+    ):
+        read_split(tmp_path)
+    assert len(read_split(tmp_path, "train_prefs[:2]")) == 2
+    asked = DataRecipe(str(tmp_path), train_split="train_prefs", test_split="tset", evaluated=True)
+    message = (
+        r"no split 'tset'; set test_split_size, or dataset_test_split to one of \['test', 'test_prefs', 'train_prefs'"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_pairs(asked, print)
 
 
 def test_a_folder_that_preferences_wrote_to(tmp_path: Path) -> None:

@@ -110,8 +110,26 @@ def test_the_start_is_where_a_reference_that_is_the_model_gives_its_numbers(monk
                 check(ReferencePolicy(kind), stored, off)
     check(ReferencePolicy("given"), False, 5.0)
     check(None, False, 5.0)
-    check(None, True, 5.0)
     check(ReferencePolicy("adapter off"), False, 5.0)  # which is said, and no error
+
+
+def test_of_columns_without_a_reference_the_largest_gap_of_the_batch_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = torch.tensor([-10.0, -1.0, -20.0, -2.0])  # chosen, chosen, rejected, rejected
+    for off, expected in (
+        (1e-4, "the model's own log-probabilities before the first step, to 0.0001 nats"),
+        (-0.5, "0.5"),
+    ):
+        made = engine.LossEngine(rules(ea.DPO(LAM)), None, True, accelerator(), False)
+        made.ways["policy"] = head.LOGITS
+        monkeypatch.setattr(made, "_logps", lambda model, rows, way: now)
+        caplog.clear()
+        made.check_start(
+            tiny.llama(0).eval(), batch(ref_chosen_logps=[-10.0, -1.0 + off], ref_rejected_logps=[-20.0, -2.0])
+        )
+        assert len(caplog.messages) == 1 and expected in caplog.messages[0]
+        assert ("off by up to 0.5 nats" in caplog.messages[0]) == ("stale" in caplog.messages[0]) == (off < 0)
 
 
 def test_stored_numbers_are_read_where_they_are_and_missed_where_not() -> None:

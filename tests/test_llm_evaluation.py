@@ -255,8 +255,16 @@ def test_prompts_that_leave_no_room(tmp_path: Path) -> None:
     ours, remarks = read_held_out(name, tiny.tokenizer(WORDS), room=10, new_tokens=8, on_bad_rows="drop")
     assert ours.ids == [[3]] and len(ours.pairs) == 1
     assert remarks[-1].endswith("the model no room; they are left out")
-    with pytest.raises(ValueError, match="2 of 2 prompts"):
+    with pytest.raises(
+        ValueError, match=r"max-new-tokens must be less than the 10 tokens that the model reads, .*got 10$"
+    ):
         read_held_out(name, tiny.tokenizer(WORDS), room=10, new_tokens=10, on_bad_rows="drop")
+    with pytest.raises(ValueError, match="1 of 1 prompts"):
+        read_held_out(
+            lines(tmp_path / "q.jsonl", rows[1:]), tiny.tokenizer(WORDS), room=10, new_tokens=8, on_bad_rows="drop"
+        )
+    some, remarks = read_held_out(name, tiny.tokenizer(WORDS), room=10, new_tokens=8, limit=1)
+    assert some.ids == [[3]] and not remarks  # the others are not asked for
     assert read_held_out(name, tiny.tokenizer(WORDS), room=12, new_tokens=8)[0].ids == [[3], [3, 4, 5, 6]]
 
 
@@ -443,7 +451,17 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no such number": (["{}/full", "--device", "cuda:99"], "device must be one that torch has here, such as cpu, got"),
     "type": (["{}/full", "--dtype", "int8"], "dtype must be float32, bfloat16 or float16, got 'int8'"),
     "rows": (["{}/full", "--on-bad-rows", "skip"], "on_bad_rows must be one of"),
-    "room": (["{}/full", "--max-new-tokens", "128"], "4 of 4 prompts have more than 0 tokens"),
+    "room": (["{}/full", "--max-new-tokens", "127"], "2 of 4 prompts have more than 1 tokens"),
+    "room, some": (["{}/full", "--max-new-tokens", "127", "--limit", "3"], "1 of 3 prompts have more than 1 tokens"),
+    "no room": (
+        ["{}/full", "--max-new-tokens", "4000"],
+        "max-new-tokens must be less than the 128 tokens that the model reads, prompt and response together; got 4000",
+    ),
+    "no room at all": (["{}/full", "--max-new-tokens", "128"], "max-new-tokens must be less than the 128 tokens"),
+    "columns": (
+        ["{}/full", "--columns", "prompt=promt"],
+        r"its columns are \['prompt', 'chosen', 'rejected'\]; is 'prompt'",
+    ),
 }
 
 

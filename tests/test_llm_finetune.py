@@ -185,7 +185,61 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "revision of a folder": ({}, ["--model_revision", "v2"], "model_revision is not used for folders; got 'v2'$"),
     "adapter's setting": ({"lora_r": 4}, [], "lora_r is not used without use_peft; got 4$"),
     "quantisation's setting": ({}, ["--use_bnb_nested_quant"], "use_bnb_nested_quant is not used without load_in_4bit"),
-    "beta": ({"beta": -1.0}, [], "beta must be a finite number above 0"),
+    "no steps": ({"max_steps": 0}, [], "max_steps must be a whole number of at least 1, got 0"),
+    "fewer steps": ({"max_steps": -5}, [], "max_steps must be a whole number of at least 1, got -5"),
+    "growth": ({"weight_decay": -1.0}, [], "weight_decay must be a finite number of at least 0, got -1.0"),
+    "clipping": ({"max_grad_norm": -1.0}, [], "max_grad_norm must be a finite number of at least 0, got -1.0"),
+    "no full batch": (
+        {"dataloader_drop_last": True, "per_device_train_batch_size": 13},
+        [],
+        "train_dataset must have at least the 13 rows of a batch, as dataloader_drop_last leaves .*; it has 4$",
+    ),
+    "beta": ({"beta": -1.0}, [], "^beta must be a finite number above 0"),
+    "lam": ({}, ["--lam", "-1"], "^lam must be a finite number above 0"),
+    "lam=": ({}, ["--lam=-1"], "^lam must be a finite number above 0"),
+    "TRL's loss": (
+        {},
+        ["--loss_type", "ipo"],
+        "has 'loss_type', which is no option; TRL calls it so, and here it is --objective ipo$",
+    ),
+    "TRL's loss, by its own name": ({}, ["--loss_type=sigmoid"], "here it is --objective dpo$"),
+    "TRL's loss in the file": ({"loss_type": "hinge"}, [], r"which is no option; .* here it is objective: hinge$"),
+    "TRL's smoothing": (
+        {},
+        ["--label_smoothing", "0.1"],
+        r"here it is --objective_options '\{\"label_smoothing\": \.\.\.\}'$",
+    ),
+    "TRL's losses": ({"loss_type": ["sigmoid", "bco_pair"]}, [], "here it is objective: dpo bco$"),
+    "a mixture of one": (
+        {"datasets": "a.jsonl", "dataset_name": None},
+        [],
+        r"recipe\.yaml: datasets must be a list of data sets, each with a path; got 'a\.jsonl'$",
+    ),
+    "key of a mixture": (
+        {"datasets": [{"path": "a"}, {"path": "b", "colums": ["c"]}], "dataset_name": None},
+        [],
+        r"recipe\.yaml: data set 1 of datasets has 'colums', which is none of .*; did you mean 'columns'\?$",
+    ),
+    "no path of a mixture": (
+        {"datasets": [{"name": "x"}], "dataset_name": None},
+        [],
+        r"data set 0 of datasets must have a path; it has \['name'\]$",
+    ),
+    "task": (
+        {},
+        ["--use_peft", "--lora_task_type", "SEQ_CLS"],
+        "^lora_task_type must be 'CAUSAL_LM', .* got 'SEQ_CLS'$",
+    ),
+    "metric": (
+        {"eval_strategy": "steps", "test_split_size": 0.5, "metric_for_best_model": "rewards/acuracies"},
+        [],
+        "^metric_for_best_model must be a metric .*; got 'rewards/acuracies'; did you mean 'rewards/accuracies'",
+    ),
+    "metric of no evaluation": (
+        {},
+        ["--metric_for_best_model", "loss"],
+        "is not used without an evaluation: set eval_s",
+    ),
     "model": ({}, ["--model_name_or_path", "other"], "model must be given, once"),
     "no data": ({"dataset_name": None}, [], r"^give data \(--dataset_name: .*\), or a recipe that names them"),
     "no model": ({"model": None}, [], r"^give a model \(--model: .*\), or a recipe that names them"),
@@ -195,7 +249,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "split": (
         {"dataset_train_split": "training"},
         [],
-        r"dataset_train_split must be one of \['train'\], got 'training'$",
+        r"dataset_train_split must be one of \['train'\], got 'training'; did you mean 'train'\?$",
     ),
     "no evaluation": ({"eval_strategy": "epoch"}, [], "the data have no split 'test'; set test_split_size"),
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
@@ -223,6 +277,22 @@ def test_bad_recipes(given: dict[str, Any], flags: list[str], message: str, mode
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         finetune.set_up([*write(tmp_path, model, tiny.pairs(4), **given), *flags])
     assert "\n" not in str(caught.value)
+
+
+def test_lambda_is_called_what_the_user_called_it(model: Path, tmp_path: Path) -> None:
+    path = Path(write(tmp_path, model)[1])
+    path.write_text(path.read_text().replace("beta: 0.3", "lam: -1.0"))
+    with pytest.raises(ValueError, match=r"^lam must be a finite number above 0"):
+        finetune.parse(["--config", str(path)])
+    with pytest.raises(ValueError, match=r"^beta must be a finite number above 0"):
+        finetune.parse(["--config", str(path), "--beta", "-2"])
+
+
+def test_a_number_of_too_many_digits_in_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"seed: {'7' * 5000}\n")
+    with pytest.raises(ValueError, match=r"recipe\.yaml: it is no YAML that can be read: ") as caught:
+        finetune.parse(["--config", str(tmp_path / "recipe.yaml")])
+    assert len(str(caught.value)) < 300
 
 
 def test_bad_input_is_one_line_and_code_2(model: Path, tmp_path: Path) -> None:

@@ -522,13 +522,13 @@ def test_reports_say_how_many_rows_and_which() -> None:
         return report.Problem(row, "chosen", what, **more)
 
     assert str(problem(3, file="f.jsonl", line=4)) == "f.jsonl: row 3 (line 4), chosen: it is empty"
-    assert report.listed([problem(2)], 9) == "row 2, chosen: it is empty (1 of 9 rows)"
+    assert report.listed([problem(2)], 9) == "row 2, chosen: it is empty (1 of 9 rows of the data set as it was given)"
     assert report.listed([problem(2), problem(4)], 9).startswith("rows 2 and 4, chosen: it is empty")
     assert report.listed([problem(k) for k in range(5)], 9).startswith("rows 0, 1, 2, 3 and 4, chosen")
     assert report.listed([problem(k) for k in range(7)], 9).startswith("rows 0, 1, 2, 3, 4 and 2 more, chosen")
     assert report.listed([problem(k) for k in range(3)], 3).startswith("all 3 rows, chosen")
     several = [problem(k, f"kind {k}") for k in range(6)]
-    assert "; ... (6 of 9 rows)" in report.listed(several, 9) and "kind 5" not in report.listed(several, 9)
+    assert "; ... (6 of 9 rows of" in report.listed(several, 9) and "kind 5" not in report.listed(several, 9)
     assert "; ..." not in report.listed(several[:5], 9) and "kind 4" in report.listed(several[:5], 9)
     lines = [problem(k, example=f", got {k}", file="f", line=k + 1) for k in (3, 5)]
     assert report.listed(lines, 9, "data") == (
@@ -541,8 +541,8 @@ def test_reports_say_how_many_rows_and_which() -> None:
         found.remark(Place(row), "have a remark")
     report.settle(found, [problem(1)], "drop")
     assert found.lines() == [
-        "data: 2 of 4 rows have a remark (first: row 2)",
-        "data: row 1, chosen: it is empty (1 of 4 rows); these rows are left out",
+        "data: 2 of 4 rows have a remark (first: row 2 of the data set as it was given)",
+        "data: row 1, chosen: it is empty (1 of 4 rows of the data set as it was given); these rows are left out",
     ]
     with pytest.raises(report.BadRows, match="data has rows that cannot be trained on"):
         report.settle(found, [problem(0), problem(2), problem(3)], "drop")  # no row would be left

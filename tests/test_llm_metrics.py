@@ -14,6 +14,7 @@ import expo_analysis as ea
 from . import llm_models as tiny
 from .llm_trainers import LAM, first_log, logps_of, make
 
+from expo_analysis.llm.training import best_metric  # isort: skip
 from expo_analysis.llm.training.metrics import Sums  # isort: skip
 from transformers import EarlyStoppingCallback  # isort: skip
 
@@ -218,5 +219,66 @@ def test_a_loss_that_is_not_finite_names_the_row_of_its_file(tmp_path: Path) -> 
     words = [f"w{k}" for k in range(8, 20)]
     data = {"prompt": ["w1 "] * 6, "chosen": words[:6], "rejected": words[6:]}
     trainer = make(ea.DPO(LAM), tmp_path, model=model, data=tiny.Dataset.from_dict(data), **given)
-    with pytest.raises(NonFiniteLoss, match=r"at eval_dataset: row 2: nan \(chosen or rejected of eval_dataset\)"):
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"at eval_dataset: row 2 of the data set as it was given: nan \(chosen or rejected of eval_dataset\)",
+    ):
         trainer.evaluate()
+
+
+# ------------------------------------------------------------------------------------- the metric of the best model
+
+KINDS: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "pairs": (ea.DPO(LAM), "pairs", {}),
+    "no reference": (ea.SimPO(LAM), "pairs", {}),
+    "stored": (ea.SimPO(LAM), "pairs", {"precompute_ref_log_probs": True}),
+    "whole distributions": (ea.EXPO(LAM), "pairs", {}),
+    "own responses": (ea.EXPO(LAM), "pairs", {"regulariser_estimator": "own_responses"}),
+    "another divergence": (ea.ExplicitPO(LAM, divergence="reverse_kl"), "pairs", {}),
+    "likelihood": (ea.SFT(LAM), "pairs", {"aggregation": "token_mean"}),
+    "triples": (ea.TPO(LAM), "triples", {}),
+    "labels": (ea.KTO(LAM), "labels", {}),
+    "scores": (ea.AStarPO(LAM), "scores", {}),
+    "lists": (ea.DPO(LAM), "lists", {}),
+}
+
+
+@pytest.mark.parametrize(("objective", "kind", "given"), KINDS.values(), ids=KINDS)
+def test_which_metrics_there_will_be_is_known_before(
+    objective: Any, kind: str, given: dict[str, Any], tmp_path: Path
+) -> None:
+    data = tiny.pairs(8) if kind == "pairs" else tiny.feedback(kind, 8)
+    trainer = make(objective, tmp_path, data=data, eval_dataset=data, **given)
+    stored = bool(given.get("precompute_ref_log_probs"))
+    names = best_metric.metrics_of(trainer.rules, trainer._room.known["eval_dataset"], stored)
+    assert names == sorted(name.removeprefix("eval_") for name in numbers(trainer.evaluate()))
+
+
+def test_a_metric_that_there_is_not_is_refused_before_training(tmp_path: Path) -> None:
+    sets = {"a": tiny.pairs(4), "b": tiny.pairs(4, seed=1)}
+    asked = {"eval_strategy": "steps", "eval_steps": 1, "max_steps": 1, "save_strategy": "best"}
+    for name in ("rewards/margins", "eval_rewards/margins", "loss", "runtime"):
+        make(ea.DPO(LAM), tmp_path / name, eval_dataset=sets["a"], metric_for_best_model=name, **asked).train()
+    make(ea.DPO(LAM), tmp_path / "two", eval_dataset=sets, metric_for_best_model="b_rewards/margins", **asked).train()
+    message = (
+        "metric_for_best_model must be a metric of an evaluation, one of .*kl_estimate/reference_policy, .*mass/chosen"
+    )
+    for wrong, given in (("rewards/margin", sets["a"]), ("eval_acc", sets["a"]), ("rewards/margins", sets)):
+        with pytest.raises(ValueError, match=message) as caught:
+            make(ea.DPO(LAM), tmp_path, eval_dataset=given, metric_for_best_model=wrong, **asked)
+        assert f"; got {wrong!r}" in str(caught.value)
+    with pytest.raises(ValueError, match="did you mean 'rewards/margins'"):
+        make(ea.DPO(LAM), tmp_path, eval_dataset=sets["a"], metric_for_best_model="rewards/margin", **asked)
+    own = {"metric_for_best_model": "mine", "compute_metrics": lambda predictions: {"mine": 1.0}}
+    make(ea.DPO(LAM), tmp_path / "own", eval_dataset=sets["a"], **own, **asked).train()
+
+
+def test_estimated_and_exact_divergences_have_names_of_their_own(tmp_path: Path) -> None:
+    """Along the pair's own responses the one is an importance estimate, the other a sum over the vocabulary."""
+    logs = {}
+    for name, loss, given in (("dpo", ea.DPO(LAM), {}), ("expo", ea.EXPO(LAM), {})):
+        trainer = make(loss, tmp_path, ref_model=tiny.llama(1), max_steps=1, **given)
+        trainer.train()
+        logs[name] = {part for part in first_log(trainer) if part.startswith("kl")}
+    parts = {f"{who}{per}" for who in ("reference_policy", "policy_reference") for per in ("", "_per_token")}
+    assert logs == {"dpo": {f"kl_estimate/{part}" for part in parts}, "expo": {f"kl/{part}" for part in parts}}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import expo_analysis as ea
 
@@ -227,9 +228,9 @@ class Loaded:
     given: dict[str, Any]
 
     @classmethod
-    def from_pretrained(cls, name: str, **given: Any) -> Any:
+    def from_pretrained(cls, name: str, output_loading_info: bool = False, **given: Any) -> Any:
         cls.given = given
-        return cls
+        return (cls, {"missing_keys": set()}) if output_loading_info else cls
 
 
 def loader(monkeypatch: pytest.MonkeyPatch, **config: Any) -> type:
@@ -244,7 +245,7 @@ def loader(monkeypatch: pytest.MonkeyPatch, **config: Any) -> type:
 
 def arguments(**given: Any) -> Any:
     usual = {"trust_remote_code": False, "model_init_kwargs": None, "parallel_mode": SimpleNamespace(value="none")}
-    return SimpleNamespace(**usual | given)
+    return SimpleNamespace(**usual | {"fsdp": None} | given)
 
 
 def test_a_model_is_loaded_by_the_class_that_its_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -657,3 +658,39 @@ def test_arguments_can_be_named() -> None:
                     assert inspect.Parameter.POSITIONAL_ONLY not in kinds, function
                     seen += 1
     assert seen > 300
+
+
+# ----------------------------------------------------------------------------------------------- what is no such model
+
+
+def test_what_is_no_causal_model_is_refused_by_name(tmp_path: Path) -> None:
+    """An encoder beside it, a model that sees what it predicts, one without a head, one of classes, broken weights."""
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size |= {"vocab_size": len(tiny.WORDS) + 3, "pad_token_id": 0}
+    t5 = transformers.T5Config(
+        **{"vocab_size": size["vocab_size"], "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    )
+    broken = tiny.llama(0)
+    with torch.no_grad():
+        broken.lm_head.weight[0, 0] = float("nan")
+    for model, message in (
+        (
+            transformers.T5ForConditionalGeneration(t5),
+            "model T5ForConditionalGeneration has an encoder beside its decod",
+        ),
+        (
+            transformers.BertForMaskedLM(transformers.BertConfig(**size)),
+            "model BertForMaskedLM sees the tokens that it",
+        ),
+        (
+            transformers.LlamaModel(transformers.LlamaConfig(**size)),
+            "model LlamaModel has no logits of next tokens, so",
+        ),
+        (
+            transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**size)),
+            "model LlamaForSequenceClassification has no logits of next tokens",
+        ),
+        (broken, "model LlamaForCausalLM gives log-probabilities that are not finite on its first batch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(ea.SimPO(0.1), tmp_path, model=model).train()

@@ -18,12 +18,16 @@ from typing import Any
 import pytest
 import torch
 
+import expo_analysis as ea
+
 from . import llm_models as tiny
 
 from huggingface_hub import HfApi  # isort: skip (needs the environment of llm_models)
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError  # isort: skip
 from peft import LoraConfig, PeftModel, get_peft_model  # isort: skip
-from expo_analysis.llm import finetune, models, smollm2  # isort: skip (needs the environment of llm_models)
+from transformers import T5Config, T5ForConditionalGeneration  # isort: skip
+from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm import finetune, models, smollm2  # isort: skip
 
 
 def test_other_names_are_left_as_they_are(tmp_path: Path) -> None:
@@ -223,6 +227,62 @@ def test_the_folder_of_an_adapter_is_a_model(here: Path) -> None:
     assert "more" in models.load_tokenizer("runs/adapter").get_vocab()
     trainable = models.load_model("runs/adapter", trainable=True)
     assert all(("lora" in name) == value.requires_grad for name, value in trainable.named_parameters())
+
+
+@pytest.mark.parametrize(("part", "files"), [("tokenizer", "token*"), ("weights", "*.safetensors")])
+def test_a_folder_that_lacks_a_part_of_a_model_is_named(part: str, files: str, here: Path) -> None:
+    """transformers would look for it elsewhere, or say nothing of the folder."""
+    for path in (here / "runs" / "base").glob(files):
+        path.unlink()
+    message = rf"^model '.*runs/base': the folder has no {part}, such as (tokenizer\.json|model\.safetensors)$"
+    for name in ("runs/base", "runs/adapter"):
+        with pytest.raises(ValueError, match=message):
+            models.load_tokenizer(name) if part == "tokenizer" else models.load_model(name)
+    args = PreferenceConfig(**tiny.settings(here / "out"))
+    with pytest.raises(ValueError, match=message):
+        PreferenceTrainer("runs/base", ea.DPO(0.1), args, train_dataset=tiny.pairs(4))
+    tiny.pairs(4).to_json(here / "pairs.jsonl")
+    given = [
+        "--model",
+        "runs/base",
+        "--dataset_name",
+        "pairs.jsonl",
+        "--output_dir",
+        "o",
+        "--use_cpu",
+        "--bf16",
+        "false",
+    ]
+    with pytest.raises(ValueError, match=message):
+        finetune.set_up(given)
+
+
+def test_weights_that_would_be_random_are_refused(here: Path) -> None:
+    """A model that was saved without its head gets one, drawn at random, from transformers, which only warns."""
+    base = models.load_model("runs/base")
+    base.model.save_pretrained("runs/headless")
+    tiny.tokenizer().save_pretrained("runs/headless")
+    message = "^model 'runs/headless': its files lack lm_head.weight of LlamaForCausalLM: these would be random$"
+    with pytest.raises(ValueError, match=message):
+        models.load_model("runs/headless")
+    config = here / "runs" / "headless" / "config.json"
+    config.write_text(config.read_text().replace('"LlamaModel"', '"LlamaForCausalLM"'))
+    args = PreferenceConfig(**tiny.settings(here / "out"))
+    with pytest.raises(ValueError, match=message):
+        PreferenceTrainer("runs/headless", ea.DPO(0.1), args, train_dataset=tiny.pairs(4))
+    tied = tiny.llama(0, tie_word_embeddings=True)
+    tied.save_pretrained("runs/tied")
+    assert models.load_model("runs/tied").lm_head.weight is not None  # which is the embedding's, in no file
+
+
+def test_an_encoder_beside_a_decoder_is_refused(here: Path) -> None:
+    T5ForConditionalGeneration(T5Config(vocab_size=9, d_model=8, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(
+        "t5"
+    )
+    with pytest.raises(
+        ValueError, match=r"^model 't5' has an encoder beside its decoder; models of one sequence are acc"
+    ):
+        models.load_model("t5")
 
 
 def test_a_whole_model_beside_an_adapters_settings_is_a_model(here: Path) -> None:

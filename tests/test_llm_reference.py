@@ -200,6 +200,30 @@ def test_log_probabilities_in_the_data_are_read_only_if_asked_for(tmp_path: Path
     assert first_log(asked)["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("adapter", [False, True])
+def test_how_far_columns_are_from_the_model_is_said(
+    adapter: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stale ones cannot be told from another model's, so that nothing is refused; once, at the first step."""
+    data, given = tiny.pairs(8), {"peft_config": LoraConfig(**LORA)} if adapter else {}
+    first = make(ea.DPO(LAM), tmp_path, data=data, precompute_ref_log_probs=True, **STILL)
+    own = first.train_dataset
+    stored = {name: own[name][:] for name in ("ref_chosen_logps", "ref_rejected_logps")}
+    for shift, expected in (
+        (0.0, "are the model's own log-probabilities before the first step, to "),
+        (1.5, "by up to 1.5 na"),
+    ):
+        moved = data
+        for name, values in stored.items():
+            moved = moved.add_column(name, [value - shift * (name == "ref_rejected_logps") for value in values])
+        caplog.clear()
+        make(ea.DPO(LAM), tmp_path, data=moved, use_ref_columns=True, max_steps=2, **given).train()
+        lines = [
+            line for line in caplog.messages if line.startswith("the columns ref_chosen_logps, ref_rejected_logps")
+        ]
+        assert len(lines) == 1 and expected in lines[0] and ("stale" in lines[0]) == (shift > 0)
+
+
 def test_columns_of_an_earlier_run_are_computed_anew(tmp_path: Path) -> None:
     """The training data of a precomputing trainer, given to another one with other weights."""
     first = make(ea.DPO(LAM), tmp_path, precompute_ref_log_probs=True, model=tiny.llama(0), **STILL)

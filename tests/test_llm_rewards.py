@@ -157,7 +157,8 @@ def test_a_row_that_the_loss_has_no_value_for(tmp_path: Path) -> None:
     expected = -torch.nn.functional.logsigmoid(LAM * margins(trainer) - offset)
     torch.testing.assert_close(losses_of(trainer), expected, rtol=1e-5, atol=1e-5)
     behind[5] = ahead[5] + 0.25
-    message = "must have rewards that ODPO.* has a value for; it is nan at train_dataset: row 5, with score_chosen = "
+    where = "train_dataset: row 5 of the data set as it was given"
+    message = f"must have rewards that ODPO.* has a value for; it is nan at {where}, with score_chosen = "
     with pytest.raises(ValueError, match=message):
         trainer_of(log, tmp_path, data(score_chosen=ahead, score_rejected=behind))
     trainer_of(ea.ODPO(LAM), tmp_path, data(score_chosen=ahead, score_rejected=behind))

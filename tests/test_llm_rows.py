@@ -229,7 +229,9 @@ def test_what_nobody_means_to_teach() -> None:
     assert check("q <go>", {"chosen": "a", "rejected": "b"}) == ["have special tokens inside the text of prompt"]
     long = "a question that is long"
     assert check(long, {"chosen": f" {long} a", "rejected": f"{long} b"}) == [checks.REPEATED]
-    assert check(long, {"chosen": f"{long} a", "rejected": "b"}) == []
+    assert check(long, {"chosen": f"{long} a", "rejected": "b"}) == ["have a prompt that chosen alone repeats"]
+    three = {"responses[0]": f"{long} a", "responses[1]": "b", "responses[2]": "c"}
+    assert check(long, three) == ["have a prompt that some of their responses repeat"]
     turns = {"chosen": [answer("a"), user("x"), answer("b")], "rejected": [answer("c")]}
     assert check([user("q")], turns) == ["have turns of others inside a response; only the assistant's count"]
     # a third response may be any of its pair's
@@ -259,8 +261,11 @@ def test_what_nobody_means_to_teach() -> None:
             check(prompt, responses)
     for text in ('[{"a": 1}]', "[{'a': 1}]", "[{'role': 'user', 'content': 'a'}] and more", '[{"role": 1}, 2]'):
         checks.check_text("chosen", text)
-    for repeated, count, wrong in ((3, 3, True), (2, 3, False), (0, 1, False)):
-        assert (checks.check_repetition(repeated, count, "chosen") is not None) == wrong
+    for repeated, short, count, wrong in (
+        *((3, 0, 3, True), (2, 0, 3, False), (0, 0, 1, False), (2, 1, 3, True), (1, 2, 3, False), (0, 7, 7, False)),
+        *((0, 8, 8, True), (1, 7, 8, True), (0, 7, 8, False)),
+    ):
+        assert (checks.check_repetition(repeated, short, count, "chosen") is not None) == wrong
 
 
 # -------------------------------------------------------------------------------------------------------------- tokens
@@ -381,7 +386,7 @@ def test_rows_of_a_stream_are_counted_anew_in_each_pass() -> None:
         assert found.first["have a remark"] == Place(2)
     strict = passing.Passing(made, report.DataReport("data"), "error")
     strict({"x": "a"}, 0)
-    with pytest.raises(report.BadRows, match=r"data has rows .*: row 1, chosen: it is bad \(1 of 2 rows\)"):
+    with pytest.raises(report.BadRows, match=r"data has rows .*: row 1, chosen: it is bad \(1 of 2 rows of the"):
         strict({"x": "bad"}, 1)
 
 

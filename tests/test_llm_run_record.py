@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from . import llm_models as tiny
 
 from expo_analysis.llm import finetune, models, run_record  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.training import PreferenceConfig, identity  # isort: skip
 
 OWN = """\
 from dataclasses import dataclass
@@ -91,6 +93,21 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     "length": (["--max_length", "9"], r"begun with the max_length 1024, and this is 9: "),
     "adapter": (["--use_peft"], r"begun with another adapter"),
     "seed": (["--seed", "3"], r"the seed 42, and this is 3"),
+    "rate": (["--learning_rate", "0.25"], r"begun with learning_rate 1e-06, and this is 0\.25: resume with the same"),
+    "several": (
+        ["--weight_decay", "0.1", "--adam_beta2", "0.9", "--lr_scheduler_type", "cosine", "--max_grad_norm", "2"],
+        r"lr_scheduler_type 'linear', and this is 'cosine'; with weight_decay 0\.0, and this is 0\.1; with adam_beta2 "
+        r"0\.999, and this is 0\.9; with max_grad_norm 1\.0, and this is 2\.0: resume",
+    ),
+    "optimiser": (["--optim", "sgd"], r"begun with optim 'adamw_torch(_fused)?', and this is 'sgd': resume"),
+    "batch": (
+        ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2"],
+        "per_device_train_batch_size 4, and this is 2; with gradient_accumulation_steps 1, and this is 2: resume",
+    ),
+    "warm-up": (["--warmup_steps", "1"], r"begun with warmup_steps 0(\.0)?, and this is 1(\.0)?: resume"),
+    "weighting": (["--use_weighting"], "begun with use_weighting False, and this is True: resume"),
+    "type": (["--dtype", "bfloat16"], "begun with dtype 'float32', and this is 'bfloat16': resume"),
+    "dropout": (["--disable_dropout", "false"], "begun with disable_dropout True, and this is False: resume"),
 }
 
 
@@ -103,6 +120,65 @@ def test_under_anything_else_it_is_not(
     assert f"resume: {run / 'out'} was begun with " in line and "or choose another output_dir" in line
     assert re.search(message, line)
     assert {path: path.stat().st_mtime_ns for path in (run / "out").rglob("*") if path.is_file()} == before
+
+
+def test_what_only_says_when_to_save_and_log_may_change(run: Path) -> None:
+    flags = ["--logging_steps", "1", "--save_steps", "3", "--save_total_limit", "1", "--max_steps", "3"]
+    flags += ["--per_device_eval_batch_size", "3", "--dataloader_num_workers", "0", "--token_chunk_size", "7"]
+    assert finetune.main(arguments(run, "--resume", *flags)) == 0
+
+
+def test_fewer_steps_than_were_done_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = says(arguments(run, "--resume", "--max_steps", "1"), capsys)
+    assert "max_steps is 1, and the checkpoint that is resumed from has done 2 steps already: raise it, or give" in line
+    line = says(arguments(run, "--resume", "--max_steps", "-1", "--num_train_epochs", "0.5"), capsys)
+    assert "num_train_epochs=0.5 comes to 1, and the checkpoint that is resumed from has done 2 steps already" in line
+    assert finetune.main(arguments(run, "--resume")) == 0  # as many: there is nothing left to do
+    assert json.loads((run / "out" / "summary.json").read_text())["steps"] == 2
+
+
+def test_a_checkpoint_knows_its_settings_without_a_record(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "out" / "run.json").unlink()
+    line = says(arguments(run, "--resume", "--learning_rate", "0.25"), capsys)
+    assert (
+        "belongs to another training: its learning_rate is 1e-06, and here it is 0.25. Give another output_dir" in line
+    )
+    for file in (run / "out").glob("checkpoint-*/preference_training.json"):  # as an earlier release wrote it
+        found = json.loads(file.read_text())
+        del found["settings"]
+        file.write_text(json.dumps(found))
+    assert finetune.main(arguments(run, "--resume", "--learning_rate", "0.25", "--max_steps", "3")) == 0
+
+
+FREE = """
+    output_dir num_train_epochs max_steps average_tokens_across_devices label_smoothing_factor bf16_full_eval
+    fp16_full_eval tf32 activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing
+    gradient_checkpointing_kwargs torch_compile torch_compile_backend torch_compile_mode use_liger_kernel
+    liger_kernel_config use_cache torch_empty_cache_steps auto_find_batch_size logging_strategy logging_steps
+    logging_first_step log_on_each_node logging_nan_inf_filter include_num_input_tokens_seen log_level log_level_replica
+    logging_dir disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id
+    eval_strategy eval_steps eval_delay per_device_eval_batch_size prediction_loss_only eval_on_start
+    eval_do_concat_batches eval_use_gather_object eval_accumulation_steps include_for_metrics batch_eval_metrics
+    save_only_model save_strategy save_steps save_on_each_node save_total_limit enable_jit_checkpoint push_to_hub
+    hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision load_best_model_at_end
+    metric_for_best_model greater_is_better ignore_data_skip restore_callback_states_from_checkpoint full_determinism
+    seed use_cpu accelerator_config parallelism_config dataloader_num_workers dataloader_pin_memory
+    dataloader_persistent_workers dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order
+    remove_unused_columns label_names ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers
+    ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed debug skip_memory_metrics do_train do_eval
+    do_predict resume_from_checkpoint local_rank
+    objective objective_weights objective_options beta aggregation regulariser_estimator token_prefixes token_chunk_size
+    use_weighting ld_alpha router_aux_loss_coef precompute_ref_log_probs precompute_ref_batch_size use_ref_columns
+    model_init_kwargs trust_remote_code max_length pad_to_multiple_of dataset_num_proc on_bad_rows
+"""
+"""Settings that may change, or that other parts of an identity are made of (the seed, what belongs to the loss)."""
+
+
+def test_every_setting_is_known_to_change_a_run_or_not_to() -> None:
+    """A new one of transformers is to be put into one of the two lists."""
+    names = {field.name for field in dataclasses.fields(PreferenceConfig) if field.init}
+    assert not {*identity.SETTINGS} & {*FREE.split()}
+    assert names <= {*identity.SETTINGS, *FREE.split()}
 
 
 def test_another_estimator_is_another_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -272,3 +272,13 @@ def test_standard_errors() -> None:
     for bad in (math.nan, math.inf):  # one bad value among good ones
         with pytest.raises(ValueError, match="values must be finite"):
             expected_reward([[1.0, 2.0], [bad, 3.0]])
+
+
+def test_a_model_without_a_distribution_is_named_and_not_sampled_from() -> None:
+    model = tiny.llama(0).eval()
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = float("nan")
+    with pytest.raises(
+        sampling.NotFinite, match="the model's logits are not finite after 0 tokens of a response: look at"
+    ):
+        sampling.draw(model, [[3, 4]], [(0, 0)], sampling.Sampling(4), [1])

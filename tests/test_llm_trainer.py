@@ -138,7 +138,7 @@ def test_evaluation_is_the_mean_over_all_pairs(tmp_path: Path) -> None:
         sums += (of_tokens * mask).sum(1).chunk(2)
     expected = ea.IPO(LAM).loss(*sums)
     assert measured["eval_loss"] == pytest.approx(expected.mean().item(), rel=1e-5)
-    assert {"eval_rewards/margins", "eval_kl/reference_policy", "eval_mass/chosen"} <= set(measured)
+    assert {"eval_rewards/margins", "eval_kl_estimate/reference_policy", "eval_mass/chosen"} <= set(measured)
 
 
 # ------------------------------------------------------------------------------------------------- the reference
@@ -237,11 +237,11 @@ def test_metrics_by_hand(tmp_path: Path) -> None:
     assert found["mass/chosen"] == pytest.approx(moved[0].mean().item(), rel=1e-4)
     assert found["mass/both_fell"] == pytest.approx((moved < 0).all(0).double().mean().item())
     assert found["rewards/rejected"] == pytest.approx(LAM * moved[1].mean().item(), rel=1e-4)
-    assert found["kl/reference_policy"] == pytest.approx(-moved.mean().item(), rel=1e-4)
-    assert found["kl/reference_policy_per_token"] == pytest.approx(-moved.sum().item() / tokens, rel=1e-4)
+    assert found["kl_estimate/reference_policy"] == pytest.approx(-moved.mean().item(), rel=1e-4)
+    assert found["kl_estimate/reference_policy_per_token"] == pytest.approx(-moved.sum().item() / tokens, rel=1e-4)
     reverse = ratio * moved - ratio + 1
-    assert found["kl/policy_reference"] == pytest.approx(reverse.mean().item(), rel=1e-3)
-    assert found["kl/policy_reference_per_token"] == pytest.approx(reverse.sum().item() / tokens, rel=1e-3)
+    assert found["kl_estimate/policy_reference"] == pytest.approx(reverse.mean().item(), rel=1e-3)
+    assert found["kl_estimate/policy_reference_per_token"] == pytest.approx(reverse.sum().item() / tokens, rel=1e-3)
 
 
 def test_metrics_of_whole_distributions(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_without_a_reference_there_are_no_metrics_of_it(tmp_path: Path) -> None:
         trainer.train()
         logged = trainer.state.log_history[0]
         assert trainer.ref_model is None
-        assert ("kl/reference_policy" in logged) == ("mass/chosen" in logged) == precomputed
+        assert ("kl_estimate/reference_policy" in logged) == ("mass/chosen" in logged) == precomputed
     assert abs(logged["mass/chosen"]) < 1e-4  # nothing has moved before the first step
     assert logged["rewards/chosen"] == pytest.approx(LAM * logged["logps/chosen"])
 
@@ -344,7 +344,10 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     )
     trainer = make(ea.EXPO(LAM), tmp_path, model=spoilt(), data=data, max_steps=3)
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    with pytest.raises(NonFiniteLoss, match=r"not finite after step 0, at train_dataset: row 2: nan \(chosen"):
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"not finite after step 0, at train_dataset: row 2 of the data set as it was given: nan \(chosen",
+    ):
         trainer.train()
     assert all(torch.equal(before[key], value) for key, value in trainer.model.state_dict().items())
 
@@ -433,3 +436,33 @@ def test_the_config_names_the_objective(tmp_path: Path) -> None:
     trainer = make(None, tmp_path, objective="dpo", beta=0.2, objective_options=options, ref_model=tiny.llama(1))
     assert trainer.objective == ea.DPO(0.2, label_smoothing=0.1)
     assert make(None, tmp_path).objective == ea.EXPO(0.1)
+
+
+def test_data_that_nothing_would_be_learned_from(tmp_path: Path) -> None:
+    data = tiny.pairs(4)
+    for given, error, message in (
+        (
+            {"data": {"train": data, "test": data}},
+            TypeError,
+            "train_dataset must be one data set, got several; give one of 't",
+        ),
+        (
+            {"optimal_dataset": {"a": data}},
+            TypeError,
+            "optimal_dataset must be one data set, got several; give one of 'a'$",
+        ),
+        (
+            {"data": data.add_column("weight", [0] * 4)},
+            ValueError,
+            "must have a row whose weight is not 0: nothing would",
+        ),
+        (
+            {"data": data, "dataloader_drop_last": True, "per_device_train_batch_size": 5},
+            ValueError,
+            "the 5 rows of a ba",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            make(ea.DPO(LAM), tmp_path, **given)
+    make(ea.DPO(LAM), tmp_path, data=data.add_column("weight", [0, 0, 0, 1]))
+    make(ea.DPO(LAM), tmp_path, data=data, dataloader_drop_last=True, per_device_train_batch_size=4)

@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
+from expo_analysis.testing import strategies as own
 
-from . import strategies as own
 from .definitions import BATCH_CASES, CASES, GENERATORS, PAIR_CASES, Case, digits
 
 EPS = np.finfo(np.float64).eps

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import expo_analysis as ea
 from expo_analysis.numerics import log_sigmoid
 from expo_analysis.terms import Logistic, Square, length_l, length_w, per_token, reward_gap
+from expo_analysis.testing import strategies as own
 
-from . import strategies as own
 from .definitions import REWARD_CASES, Case, digits, madpo_amplification
 
 EPS = np.finfo(np.float64).eps

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 import expo_analysis as ea
 from expo_analysis.terms import Logistic, Square, hbar, log_odds, shortfall_w
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 TIGHT = {"solver": "CLARABEL", "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 

@@ -21,9 +21,9 @@ from expo_analysis.losses.psi import Linear
 from expo_analysis.losses.statistics import hbar
 from expo_analysis.losses.terms import Sum
 from expo_analysis.optima.methods.linear_program import linear_optimum
+from expo_analysis.testing import strategies as own
 
 from . import oracles, problems, stress
-from . import strategies as own
 
 
 def risks(bandit: ea.Bandit, scores: np.ndarray) -> np.ndarray:

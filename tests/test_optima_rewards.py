@@ -33,9 +33,9 @@ from expo_analysis.terms import (
     reward_gap,
     reward_w,
 )
+from expo_analysis.testing import strategies as own
 
 from . import oracles, problems
-from . import strategies as own
 from .definitions import madpo_amplification, madpo_weight
 
 REGRESSIONS: dict[str, tuple[Any, float]] = {

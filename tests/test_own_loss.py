@@ -98,7 +98,11 @@ def test_a_class_without_a_name_is_called_by_its_own(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("losses/my_losses.py:yours", {}, r"it has no class 'yours'; its losses: Mine, Nameless, mine, smoothed$"),
+        (
+            "losses/my_losses.py:yours",
+            {},
+            r"it has no class or function 'yours'; its losses: Mine, Nameless, mine, smoothed$",
+        ),
         (
             "losses/my_losses.py:mine",
             {"beta": 1},

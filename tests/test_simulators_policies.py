@@ -14,8 +14,7 @@ from torch import Tensor
 
 import expo_analysis as ea
 from expo_analysis.simulators import Adam, LogLinear, NGram, Policy, Tabular, Training, Transformer, train
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 RNG = np.random.default_rng(0)
 POLICY = RNG.dirichlet(np.full(27, 2.0), 2)

@@ -12,8 +12,7 @@ from scipy import stats
 
 import expo_analysis as ea
 from expo_analysis.simulators import Pairs, draw_pairs
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 RHO = np.array([0.2, 0.5, 0.3])
 REFERENCE = np.array([[0.5, 0.3, 0.15, 0.05], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]])

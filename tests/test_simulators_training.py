@@ -15,8 +15,8 @@ import expo_analysis as ea
 from expo_analysis.losses.risk import risk
 from expo_analysis.simulators import SGD, Adam, NGram, Pairs, Tabular, Training, draw_pairs, train, training
 from expo_analysis.simulators.batches import Batch, whole
+from expo_analysis.testing import strategies as own
 
-from . import strategies as own
 from .definitions import CASES
 
 REFERENCE, OPTIMAL = np.array([[0.4, 0.4, 0.2], [0.2, 0.3, 0.5]]), np.array([[0.6, 0.3, 0.1], [0.3, 0.4, 0.3]])

@@ -18,8 +18,7 @@ from expo_analysis._types import Floats, PairMatrices, Policies, axes
 from expo_analysis.desiderata.subject import Subject
 from expo_analysis.optima import restricted_optima
 from expo_analysis.simulators import Adam, LogLinear, NGram, Pairs, Tabular, Training, asymptotics, draw_pairs, train
-
-from . import strategies as own
+from expo_analysis.testing import strategies as own
 
 Sizes = dict[str, tuple[int, ...]]
 

@@ -11,6 +11,7 @@ import typer
 
 from .. import __version__
 from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from .command import Command
 
 __all__ = ["app", "main"]
 
@@ -21,16 +22,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(audit.audit)
-app.command()(evaluate.evaluate)
-app.command()(experiment.experiment)
-app.command(context_settings=finetune.SETTINGS)(finetune.finetune)
-app.command()(losses.losses)
-app.command()(preferences.preferences)
-app.command()(recipes.recipes)
-app.command()(reproduce.reproduce)
-app.command()(simulate.simulate)
-app.command()(solve.solve)
+app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(experiment.experiment)
+app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
+app.command(cls=Command)(losses.losses)
+app.command(cls=Command)(preferences.preferences)
+app.command(cls=Command)(recipes.recipes)
+app.command(cls=Command)(reproduce.reproduce)
+app.command(cls=Command)(simulate.simulate)
+app.command(cls=Command)(solve.solve)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,6 +32,10 @@ Only = Annotated[
 Require = Annotated[
     list[str] | None,
     typer.Option(metavar="DESIDERATUM,...", help="Exit with 1 unless these hold for every loss; repeatable. For CI."),
+]
+Limit = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Stop judging a loss after SECONDS; of what is left it cannot be told."),
 ]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as one HTML file.")]
 Picture = Annotated[
@@ -63,6 +67,7 @@ def audit(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random number.")] = 0,
     only: Only = None,
     require: Require = None,
+    time_limit: Limit = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     html: Html = None,
@@ -86,6 +91,10 @@ def audit(
     loaded, the other losses are audited nevertheless, and its card says what happened.
 
     \b
+    A loss of your own that is slow ends after half a minute (times the effort, where that is above
+    1), or after --time-limit: what was judged until then stays, the rest cannot be told.
+
+    \b
     --only and --require take the names that --json has; docs/desiderata.md explains each. What is
     required is judged too, whatever --only says, and must hold: "not applicable" and "cannot tell"
     do not do. A line on standard error says which does not hold, and the exit code is 1. Without
@@ -94,9 +103,9 @@ def audit(
     \b
     --json prints {"losses": {NAME: {DESIDERATUM: {"verdict": "holds" | "fails" | "not applicable" |
     "cannot tell", "basis": "proven" | "evidence" | "", "rule": ..., "answer": ...,
-    "severity": null | {"unit": ..., "share": ..., "typical": ..., "worst": ...}, "summary": ...,
-    "conditions": ..., "evidence": {...}, "counterexample": null | {"statement": ...,
-    "numbers": {...}, "code": ...}}}}, "remarks": {NAME: [...]}, "made": {NAME: {"version": ...,
+    "severity": null | {"unit": ..., "share": ..., "of": ..., "typical": ..., "worst": ...},
+    "summary": ..., "conditions": ..., "evidence": {...}, "counterexample": null |
+    {"statement": ..., "numbers": {...}, "code": ...}}}}, "remarks": {NAME: [...]}, "made": {NAME: {"version": ...,
     "date": ..., "effort": ..., "seed": ..., "call": ...}}}, where NAME is the loss's own (for yours
     the class's attribute name; FILE.py:CLASS is added where another has that name, and stands alone
     where it could not be loaded).
@@ -106,6 +115,7 @@ def audit(
         from .parsing import parse_losses, required_options
 
         work = effort_of(effort, quick)
+        check_limit(time_limit)
         required = desiderata_of("--require", require)
         wanted = desiderata_of("--only", only)
         objectives = parse_losses(losses or [], everything, option or [])
@@ -120,8 +130,9 @@ def audit(
             errors.print(Text(f"{name} is left out of --all: it needs {needs}"), soft_wrap=True)
     with progress_bars(len(objectives), errors) as report:
         asked = None if wanted is None else {*wanted, *(required or ())}
-        cards = audit_many(objectives, workers=workers, progress=report, effort=work, seed=seed, only=asked)
-    cards = cards.with_call(command(losses or [], everything, option or [], work, seed, wanted, required))
+        settings: dict[str, Any] = {"effort": work, "seed": seed, "only": asked, "time_limit": time_limit}
+        cards = audit_many(objectives, workers=workers, progress=report, **settings)
+    cards = cards.with_call(command(losses or [], everything, option or [], work, seed, time_limit, wanted, required))
     for path in write_reports(cards, html, figure):
         errors.print(Text(f"wrote {path}"), soft_wrap=True)
     show(cards, as_json)
@@ -175,6 +186,7 @@ def command(
     options: list[str],
     effort: float,
     seed: int,
+    time_limit: float | None,
     only: list[str] | None,
     required: list[str] | None,
 ) -> str:
@@ -183,6 +195,7 @@ def command(
     words += [word for option in options for word in ("--option", option)]
     words += [] if effort == 1 else ["--effort", f"{effort:g}"]
     words += [] if seed == 0 else ["--seed", str(seed)]
+    words += [] if time_limit is None else ["--time-limit", f"{time_limit:g}"]
     words += [] if only is None else ["--only", ",".join(only)]
     words += [] if required is None else ["--require", ",".join(required)]
     return shlex.join(words)
@@ -196,6 +209,12 @@ def effort_of(effort: float | None, quick: bool) -> float:
     if not 0 < work < math.inf:
         raise ValueError(f"effort must be a positive finite number, got {work}")
     return work
+
+
+def check_limit(seconds: float | None) -> None:
+    """Raise a ValueError unless ``--time-limit`` is a time, or was not given."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ValueError(f"--time-limit must be a positive finite number of seconds, got {seconds}")
 
 
 def check_outputs(html: Path | None, figure: Path | None) -> None:

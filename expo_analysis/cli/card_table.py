@@ -27,7 +27,7 @@ NAME = 23
 """The most columns for the name of a loss; longer ones are folded."""
 
 CELL = 3
-"""Columns for a verdict: what it was found by, its sign, and how much it weighs."""
+"""Columns for a verdict: a gap, its sign, and how much it weighs."""
 
 STYLES: dict[Decision, str] = {HOLDS: "green", NOT_APPLICABLE: "dim", CANNOT_TELL: "yellow"}
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from .._errors import INSTALL_LLM, one_sentence
+
+WRITTEN: ContextVar[Mapping[str, str]] = ContextVar("written", default=MappingProxyType({}))
+"""The name by which an option was given that has several, by its own name; set while a command is parsed."""
 
 
 @contextmanager
@@ -24,8 +29,14 @@ def bad_input(is_users: Callable[[Exception], bool] = lambda error: True) -> Ite
         sentence = one_sentence(error) if is_users(error) else None
         if sentence is None:
             raise
-        print_error(sentence)
+        print_error(as_written(sentence))
         raise typer.Exit(2) from None
+
+
+def as_written(sentence: str) -> str:
+    """A sentence that begins with an option of several names, with the name by which it was given."""
+    name, _, rest = sentence.partition(" ")
+    return f"{WRITTEN.get().get(name, name)} {rest}" if rest else sentence
 
 
 def print_error(sentence: str) -> None:

@@ -181,14 +181,13 @@ def _prepare(given: SimpleNamespace) -> Work:
     room = min((size for size in map(context_of, names) if size is not None), default=None)
     options: dict[str, Any] = {
         **{"room": room, "new_tokens": given.max_new_tokens, "split": given.split, "columns": given.columns},
-        **{"on_bad_rows": given.on_bad_rows},
+        **{"on_bad_rows": given.on_bad_rows, "limit": given.limit},
     }
     data, remarks = read_held_out(given.data, tokenizer, **options)
     optimal = None
     if given.optimal is not None:
         optimal, more = read_held_out(given.optimal, tokenizer, **options)
-        optimal, remarks = optimal.first(given.limit), remarks + more
-    data = data.first(given.limit)
+        remarks += more
     if reward is not None:
         reward.try_out(data.prompts)
     return Work(models, tokenizer, data, optimal, reward, settings, device, given.dtype, remarks)

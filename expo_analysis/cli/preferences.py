@@ -82,12 +82,13 @@ def preferences(
             from ..llm.data.journal import JournalError
             from ..llm.data.preference_files import NoPairs
             from ..llm.data.rewards import RewardError
+            from ..llm.data.sampling import NotFinite
         work = _prepare(given)
     errors = Console(stderr=True)
     for line in work.prompts.report.lines():
         errors.print(Text(line), soft_wrap=True)
     with (
-        bad_input(lambda error: isinstance(error, JournalError | NoPairs | RewardError)),
+        bad_input(lambda error: isinstance(error, JournalError | NoPairs | NotFinite | RewardError)),
         contextlib.redirect_stdout(sys.stderr),  # what libraries and the user's function print
         _progress(errors) as report,
     ):
@@ -147,8 +148,10 @@ def _leave_room(work: SimpleNamespace, given: SimpleNamespace) -> None:
     """Refuse prompts, or leave them out, that leave the model no room for a response."""
     from ..llm.data.prompts import tokenize
     from ..llm.data.sampling import context_length
+    from ..llm.held_out import check_room
 
     room = context_length(work.model)
+    check_room(room, given.max_new_tokens)
     if room is not None and max(map(len, work.ids)) > room - given.max_new_tokens:
         limit = room - given.max_new_tokens
         work.prompts, work.ids = tokenize(work.prompts, work.tokenizer, limit, given.on_bad_rows)

@@ -15,6 +15,7 @@ import pandas as pd
 from .._progress import Progress, silent
 from .._threads import one_thread
 from ..losses import Objective
+from ..losses.from_function import FunctionLoss
 from .code import audit_call, written
 from .decide import decide, reconsidered
 from .questions import JUDGES, consistency
@@ -79,7 +80,7 @@ def audit(
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
     with one_thread(), Watch(limit) as watch:
         card = _audit(objective, name, progress, effort, seed, asked, watch)
-        call = watch.call(lambda: audit_call(objective, effort, seed, asked)).value or ""
+        call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
     return replace(card, made=provenance(call, effort, seed))
 
 
@@ -100,7 +101,7 @@ def is_own(objective: Objective) -> bool:
     """Whether a loss is somebody's own: its class, or a function that it is given, is not the package's."""
     package = __name__.partition(".")[0]
     parts = [type(objective), *(value for value in vars(objective).values() if isinstance(value, FunctionType))]
-    return any(part.__module__.partition(".")[0] != package for part in parts)
+    return isinstance(objective, FunctionLoss) or any(part.__module__.partition(".")[0] != package for part in parts)
 
 
 def chosen(only: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def _audit(
         return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
     if subject is None:
         return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
-    order = in_order(sorted(asked, key=_late))
+    order = in_order(sorted(asked, key=late))
     for k, key in enumerate(order):
         progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
         share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
@@ -166,7 +167,8 @@ def _subject(
     inspection = inspected.value
     if not isinstance(inspection, Inspection):
         return None, [f"it raises {inspected.failure}"]
-    remarks = list(inspection.remarks)
+    how = objective.remarks if isinstance(objective, FunctionLoss) else ()
+    remarks = [*how, *inspection.remarks]
     if inspection.objective is None:
         return None, remarks
     loss = inspection.objective
@@ -176,7 +178,7 @@ def _subject(
     return Subject(loss, expression, imports, effort=effort, seed=seed, verdicts=verdicts), remarks
 
 
-def _late(key: str) -> int:
+def late(key: str) -> int:
     """Desiderata in the order in which they are judged: what is decided fast first, in case that time runs out."""
     slow = ("improvement", "constraint_robustness", "monotone_path")
     return -1 if key == "first_step" else slow.index(key) + 1 if key in slow else 0

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ..losses import Objective
+from ..losses.from_function import FunctionLoss
 from ..own_file import import_lines, own_modules
 from .subject import Unclaimed
 from .verdict import DESIDERATA
@@ -47,10 +48,13 @@ def written(objective: Objective, lam: str = "lam") -> tuple[str, str]:
     return expression, "\n".join(["import numpy as np", "import expo_analysis as ea", *writer.lines])
 
 
-def audit_call(objective: Objective, effort: float, seed: int, asked: tuple[str, ...]) -> str:
+def audit_call(
+    objective: Objective, effort: float, seed: int, asked: tuple[str, ...], time_limit: float | None = None
+) -> str:
     """The Python that makes the same report card again; options that are the defaults are left out."""
     options = [f"effort={effort!r}"] * (effort != 1) + [f"seed={seed}"] * (seed != 0)
     options += [f"only={list(asked)!r}"] * (asked != tuple(DESIDERATA))
+    options += [] if time_limit is None else [f"time_limit={time_limit!r}"]
     try:
         lam = float(objective.lam) if np.ndim(objective.lam) == 0 else 1.0
         loss = written(objective, repr(lam))[0]
@@ -88,6 +92,8 @@ class _Writer:
             self.need(f"from {Unclaimed.__module__} import Unclaimed")
             alone = ", one_lambda_at_a_time=True" if value.one_lambda_at_a_time else ""
             return f"Unclaimed({self.lam}, {inner}{alone})"
+        if isinstance(value, FunctionLoss):
+            return self.of_function(value)
         trial = _Writer(self.lam)
         trial.lines, trial.asked = [*self.lines], dict(self.asked)
         expression = trial.instance(value)
@@ -96,6 +102,13 @@ class _Writer:
             return f"{place[-1]}.with_lam({self.lam})"
         self.lines, self.asked = trial.lines, trial.asked
         return expression
+
+    def of_function(self, value: FunctionLoss) -> str:
+        call = value.call
+        options = [f"{name}={self.value(option, name)}" for name, option in call.options.items()]
+        options = [f"beta_name={call.beta!r}", *options]
+        options += [] if value.regulariser is None else [f"regulariser={self.value(value.regulariser, 'regulariser')}"]
+        return f"ea.from_function({self.value(call.f, value.name)}, {', '.join([self.lam, *options])})"
 
     def value(self, value: Any, name: str) -> str:
         """Python for a value, which is called ``name`` where it has to be asked for."""

@@ -9,7 +9,8 @@ import numpy as np
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective
-from .falsify.problems import FAMILIES, pi_star
+from .falsify.lowest import lower_exists
+from .falsify.problems import FAMILIES, pi_star, single
 from .subject import Optima, Subject, facts_of
 from .verdict import NOT_APPLICABLE, Severity, Verdict
 
@@ -76,10 +77,24 @@ def with_wins(objective: Objective, bandit: Bandit, wins: Floats) -> Bandit:
     return Bandit.from_counts(bandit.reference, wins, rewards=rewards)
 
 
-def tidy(bandit: Bandit, prompt: int, fails: Callable[[Bandit], bool], digits: tuple[int, ...] = (1, 2, 3)) -> Bandit:
+def believable(subject: Subject, bandit: Bandit, optima: Optima) -> bool:
+    """Whether the optimum of one problem at one lambda is proven, or no policy on a grid over all has a lower value."""
+    if np.isfinite(optima.bound).all():
+        return True
+    if bandit.optimal is not None:
+        one = single(bandit, 0)
+    else:
+        counts, rewards = bandit.counts, bandit.rewards
+        assert counts is not None
+        one = Bandit.from_counts(bandit.reference[0], counts[0], rewards=None if rewards is None else rewards[0])
+    lower, looked = lower_exists(subject, one, float(optima.lams[0]), optima.log_policies[0, 0])
+    return looked > 0 and not lower
+
+
+def tidy(subject: Subject, bandit: Bandit, prompt: int, fails: Callable[[Bandit], bool]) -> Bandit:
     """One prompt as a bandit of one prompt (arrays with a first axis), its policies as round as ``fails`` allows."""
     one = [x[prompt][None] for x in (bandit.reference, pi_star(bandit), bandit.pairs)]
-    for places in digits:
+    for places in (1, 2, 3) if subject.fast else (2,):  # each try takes many searches for other losses
         policies = [_round(policy[0], places) for policy in one[:2]]
         if all((policy > 0).all() for policy in policies):
             simpler = Bandit(policies[0][None], policies[1][None], one[2])

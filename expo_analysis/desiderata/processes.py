@@ -13,6 +13,7 @@ from typing import Any
 
 from .._progress import Progress, silent
 from ..losses import Objective
+from ..losses.from_function import FunctionLoss
 from ..own_file import in_words
 from .audit import audit, chosen, is_own, unjudged
 from .report.provenance import provenance
@@ -73,7 +74,8 @@ def _can_travel(objective: Objective) -> bool:
         pickle.dumps(objective)
     except Exception:
         return False
-    return type(objective).__module__ != "__main__"
+    made_here = objective.call.f if isinstance(objective, FunctionLoss) else type(objective)
+    return getattr(made_here, "__module__", "__main__") != "__main__"
 
 
 def _in_processes(

@@ -3,6 +3,9 @@
 A loss may raise anything: also `SystemExit`, and a `KeyboardInterrupt` that nobody at the keyboard asked for. It may
 sleep, or never return. `Watch.call` turns all of that into words. It cannot help where the process itself ends
 (``os._exit``, a fault in compiled code); for that losses are audited in processes of their own (`audit_many`).
+
+Time is what a call runs or sleeps. What it waits for a processor, beside other work on the machine, is not counted
+where the system tells (Linux): the same loss gets as far on a busy machine.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +28,10 @@ T = TypeVar("T")
 TIME_UP = "the time limit was reached"
 AGAIN = 0.5
 """Seconds after which the clock rings again, in case that the loss caught what was raised."""
+
+
+EARLY = 0.05
+"""Seconds by which it may ring too early."""
 
 
 class TimeUp(BaseException):
@@ -50,14 +58,25 @@ class Watch:
     """
 
     def __init__(self, seconds: float = math.inf) -> None:
-        self.seconds, self.started = seconds, time.monotonic()
+        self._waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self.seconds, self.started, self._start_of_time = seconds, time.monotonic(), 0.0
+        self._start_of_time, self._deadline = self._now(), math.inf
         self.interrupted, self._armed, self._lock = False, False, threading.Lock()
-        self._thread, self._timer = threading.get_ident(), None
+        self._thread = threading.get_ident()
+        self._timer: threading.Timer | None = None
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
-        return self.seconds - (time.monotonic() - self.started)
+        return self.seconds - self._now()
+
+    def _now(self) -> float:
+        """Seconds since it was made in which its thread ran, or slept."""
+        try:
+            waited = int(self._waits.read_text(encoding="ascii").split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):  # no such file in this system
+            waited = 0.0
+        return time.monotonic() - waited - self._start_of_time
 
     def __enter__(self) -> Watch:
         main = threading.current_thread() is threading.main_thread()
@@ -88,7 +107,7 @@ class Watch:
             KeyboardInterrupt: the user asked for it, and not the function.
         """
         allowed = min(seconds, self.left)
-        if allowed <= 0:
+        if allowed <= EARLY:
             return Outcome(None, TIME_UP)
         try:
             self._arm(allowed)
@@ -110,6 +129,7 @@ class Watch:
         self._armed = True
         if seconds == math.inf:
             return
+        self._deadline = self._now() + seconds
         if self._signals:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), AGAIN)
         else:
@@ -126,8 +146,13 @@ class Watch:
             _throw(self._thread, None)  # what was thrown and has not arrived yet
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        if self._armed:
-            raise TimeUp
+        if not self._armed:
+            return
+        rest = self._deadline - self._now()
+        if rest > EARLY:
+            signal.setitimer(signal.ITIMER_REAL, rest, AGAIN)
+            return
+        raise TimeUp
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
@@ -135,15 +160,21 @@ class Watch:
         self._on_interrupt(number, frame)
 
     def _start(self, seconds: float) -> None:
-        self._timer: threading.Timer | None = threading.Timer(seconds, self._over)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(seconds, self._over)
+        timer.daemon = True
+        timer.start()
+        self._timer = timer
 
     def _over(self) -> None:
         with self._lock:
-            if self._armed:
-                _throw(self._thread, TimeUp)
-                self._start(AGAIN)
+            if not self._armed:
+                return
+            rest = self._deadline - self._now()
+            if rest > EARLY:
+                self._start(rest)
+                return
+            _throw(self._thread, TimeUp)
+            self._start(AGAIN)
 
 
 def _throw(thread: int, error: Any) -> None:

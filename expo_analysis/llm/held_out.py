@@ -82,6 +82,7 @@ def read_held_out(
     split: str = "train",
     columns: str | None = None,
     on_bad_rows: str = "error",
+    limit: int | None = None,
 ) -> tuple[HeldOut, list[str]]:
     """The data of a file, a folder or a data set of the Hub, and remarks on them.
 
@@ -89,17 +90,29 @@ def read_held_out(
         name: pairs as for fine-tuning, or, of columns without chosen and rejected or in a .txt file, prompts.
         room: the most tokens that a model reads; None knows no limit.
         new_tokens: how many tokens are to be sampled after a prompt.
+        limit: only the first prompts; None takes all.
         split, columns, on_bad_rows: as in `DataRecipe`.
 
     Raises:
         OSError, ValueError: naming the file and what is wrong, or the row and the field.
     """
     check_option("on_bad_rows", on_bad_rows, ON_BAD_ROWS)
+    check_room(room, new_tokens)
     found, remarks = _read(name, tokenizer, room, split, columns, on_bad_rows)
+    found = found.first(limit)
     if room is not None:
         found, more = found.with_room(room - new_tokens, on_bad_rows)
         remarks += more
     return found, remarks
+
+
+def check_room(room: int | None, new_tokens: int) -> None:
+    """Raise where a model has no room for samples of so many tokens after a prompt of even one."""
+    if room is not None and new_tokens >= room:
+        raise ValueError(
+            f"max-new-tokens must be less than the {room} tokens that the model reads, prompt and response together; "
+            f"got {new_tokens}"
+        )
 
 
 def _read(
@@ -110,7 +123,7 @@ def _read(
         return _prompts(name, tokenizer, on_bad_rows)
     rows = read_split(name, split)
     if columns is not None:
-        rows = named(rows, parse_columns(columns), name, rows.column_names)
+        rows = named(rows, parse_columns(columns), name, PreferenceData.columns_of(rows))
     has_pairs = {"chosen", "rejected"} <= set(rows.column_names) or set(TOKEN_COLUMNS) <= set(rows.column_names)
     if not has_pairs and "prompt" in rows.column_names and format_of(path) is not None:
         return _prompts(name, tokenizer, on_bad_rows)

@@ -17,6 +17,12 @@ MODEL, ADAPTER = "config.json", "adapter_config.json"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """The weights of a whole model."""
 
+PARTS = {
+    "weights": (("*.safetensors", "*.bin", "*.gguf"), "model.safetensors"),
+    "tokenizer": (("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"), "tokenizer.json"),
+}
+"""What the folder of a model must have: the files that it may be in, and one of them for an example."""
+
 HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 
 SECONDS = 10
@@ -39,16 +45,38 @@ def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
     Example:
         >>> model = load_model("out/dpo")  # doctest: +SKIP
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = resolve_model(name)
     base = adapter_base(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(base or folder, **{"dtype": "float32"} | kwargs)
+    check_has("weights", base or folder)
+    known = {key: value for key, value in kwargs.items() if key in ("trust_remote_code", "revision", "subfolder")}
+    if getattr(AutoConfig.from_pretrained(base or folder, **known), "is_encoder_decoder", False):
+        raise ValueError(f"model {name!r} has an encoder beside its decoder; models of one sequence are accepted")
+    loaded = load_whole(AutoModelForCausalLM, base or folder, **{"dtype": "float32"} | kwargs)
     if base is not None:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, folder, is_trainable=trainable)
     return loaded.eval()
+
+
+def load_whole(kind: Any, name: str, **kwargs: Any) -> Any:
+    """What ``kind.from_pretrained`` gives, where its files have all of its weights.
+
+    transformers draws those that are missing at random, and only warns: a head, of a model that was saved without one.
+
+    Raises:
+        ValueError: naming the model, and the first weight that is missing.
+    """
+    loaded, info = kind.from_pretrained(name, **kwargs | {"output_loading_info": True})
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        more = f" and {len(missing) - 1} more weights" if len(missing) > 1 else ""
+        raise ValueError(
+            f"model {name!r}: its files lack {missing[0]}{more} of {type(loaded).__name__}: these would be random"
+        )
+    return loaded
 
 
 def load_tokenizer(name: str, **kwargs: Any) -> Any:
@@ -58,7 +86,20 @@ def load_tokenizer(name: str, **kwargs: Any) -> Any:
     folder = resolve_model(name)
     base = adapter_base(folder)
     own = base is None or any(Path(folder).glob("tokenizer*"))
+    check_has("tokenizer", folder if own else base)
     return AutoTokenizer.from_pretrained(folder if own else base, **kwargs)
+
+
+def check_has(part: str, name: str | None) -> None:
+    """Raise for the folder of a model that lacks one of `PARTS`: transformers would look elsewhere, or make one up.
+
+    Raises:
+        ValueError: naming the folder and the part; of a model of the Hub nothing is known here.
+    """
+    patterns, example = PARTS[part]
+    folder = Path(name or "")
+    if name and folder.is_dir() and not any(path for pattern in patterns for path in folder.glob(pattern)):
+        raise ValueError(f"model {name!r}: the folder has no {part}, such as {example}")
 
 
 def context_of(name: str) -> int | None:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from .._errors import did_you_mean
 from .._files import from_home
@@ -19,6 +19,8 @@ from .data.preparation import PREPARATIONS
 from .recipe_file import read_recipe, recipe_path
 from .training import PreferenceConfig
 from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
+from .training.modelling import check_task_type
+from .trl_names import called_here
 
 LAMBDA = "lam"
 """What `beta` may be called as well: its name everywhere else in this package."""
@@ -210,6 +212,7 @@ def parse(arguments: Sequence[str]) -> Recipe:
     flagged = {word.split("=")[0] for word in words}
     if {"--beta", "--lam"} <= flagged or ("beta" in settings and LAMBDA in settings):
         raise ValueError("give lam or beta, not both: they are two names of one setting")
+    is_lam = "--lam" in flagged or (LAMBDA in settings and "--beta" not in flagged)
     if LAMBDA in settings:
         settings["beta"] = settings.pop(LAMBDA)
     environment = settings.pop("env", {})
@@ -218,15 +221,47 @@ def parse(arguments: Sequence[str]) -> Recipe:
     os.environ.update({str(name): str(value) for name, value in environment.items()})
     unknown = [name for name in settings if name not in parser.known | set(REFUSED)]
     if unknown:
-        raise ValueError(f"{path} has {unknown[0]!r}, which is no option{did_you_mean(unknown[0], parser.known)}")
+        hint = called_here(unknown[0], settings[unknown[0]], "{}: {}") or did_you_mean(unknown[0], parser.known)
+        raise ValueError(f"{path} has {unknown[0]!r}, which is no option{hint}")
+    _check_datasets(path, settings.get("datasets"))
     parser.set_defaults_with_config(**settings)
-    *parsed, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
+    try:
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:
+        if is_lam and str(error).startswith("beta "):  # as it was written
+            raise ValueError(f"{LAMBDA}{str(error).removeprefix('beta')}") from None
+        raise
     if rest:
-        name = next((word for word in rest if word.startswith("--")), rest[0]).split("=")[0].removeprefix("--")
-        raise ValueError(f"the command line has {name!r}, which is no option{did_you_mean(name, parser.known)}")
+        _refuse_rest(rest, parser.known)
     recipe = Recipe(*parsed)
     check_use(recipe)
     return recipe
+
+
+def _check_datasets(path: Any, given: Any) -> None:
+    """Raise for a mixture that is no list of data sets, naming what is wrong, and the file."""
+    (entry,) = get_args(get_type_hints(DatasetMixtureConfig)["datasets"])
+    known = _names(entry)
+    if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
+        raise ValueError(f"{path}: datasets must be a list of data sets, each with a path; got {given!r:.60}")
+    for place, one in enumerate(given or ()):
+        strange = [name for name in one if name not in known]
+        if strange:
+            hint = did_you_mean(strange[0], known)
+            raise ValueError(f"{path}: data set {place} of datasets has {strange[0]!r}, which is none of {known}{hint}")
+        if "path" not in one:
+            raise ValueError(f"{path}: data set {place} of datasets must have a path; it has {list(one)}")
+
+
+def _refuse_rest(rest: list[str], known: set[str]) -> NoReturn:
+    """Raise for what is left of a command line."""
+    place = next((place for place, word in enumerate(rest) if word.startswith("--")), 0)
+    name, _, value = rest[place].removeprefix("--").partition("=")
+    value = value or next(iter(rest[place + 1 :]), "")
+    hint = called_here(name, value, "--{} {}") or did_you_mean(name, known)
+    raise ValueError(f"the command line has {name!r}, which is no option{hint}")
 
 
 def check_use(recipe: Recipe) -> None:
@@ -244,6 +279,9 @@ def check_use(recipe: Recipe) -> None:
     for name, reason in REFUSED.items():
         if name in given:
             raise ValueError(f"{name} is not used here: {reason}")
+    check_task_type("lora_task_type", recipe.model.lora_task_type)
+    if recipe.config.metric_for_best_model is not None and str(recipe.config.eval_strategy.value) == "no":
+        raise ValueError("metric_for_best_model is not used without an evaluation: set eval_strategy")
     for switch, names in NEEDS.items():
         for name in given:
             if name.startswith(names) and switch not in given:

@@ -64,7 +64,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         where = "" if mark is None else f", line {mark.line + 1}"
         raise ValueError(f"{path}{where}: it is no YAML that can be read: {error.problem}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:  # bytes that are no text, a number of too many digits
         raise ValueError(f"{path}: it is no YAML that can be read: {error}") from None
     if not isinstance(found, dict):
         what = "nothing" if found is None else type(found).__name__

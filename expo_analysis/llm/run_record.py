@@ -32,7 +32,7 @@ WORDS = {
     "files": "file of the loss",
     "seed": "seed",
 }
-"""What has to be the same, and what it is called."""
+"""What has to be the same beside `identity.SETTINGS`, and what it is called."""
 
 
 def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What another run was begun with, in words, one for each of `WORDS` that is not the same."""
+    """What another run was begun with, in words, one for each of `WORDS`, and each setting, that is not the same."""
     found = []
     for key, word in WORDS.items():
         if key not in before["is"] or before["is"][key] == now["is"].get(key):
@@ -63,7 +63,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             found.append(f"the {word} {old}, and this is {new}")
         else:
             found.append(f"the {word} {old} with another content")
-    return found
+    changed = identity.changed_settings(before["is"], now["is"])
+    return found + [f"{name} {old!r}, and this is {new!r}" for name, old, new in changed]
 
 
 def check_resumed(folder: Path, record: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from .progress import FROM_STEP
 SHOWN = (
     *("loss", "loss/preference", "loss/regulariser", "rewards/accuracies", "rewards/margins", "logps/chosen"),
     *("logps/rejected", "mass/chosen", "mass/rejected", "mass/both_fell", "kl/reference_policy"),
-    *("kl/reference_policy_per_token", "kl/policy_reference", "optimal/grad_norm"),
+    *("kl/reference_policy_per_token", "kl/policy_reference", "kl_estimate/reference_policy", "optimal/grad_norm"),
 )
 
 COLUMNS = ("first", "last", "evaluation")

@@ -33,7 +33,7 @@ FAILURES: dict[Weight, Colours] = {
 }
 """Fill and ink of what fails: the more it weighs, the darker."""
 
-COLUMN, ROW, STRIP, GAP, MARGIN = 0.37, 0.23, 0.36, 0.07, 0.12
+COLUMN, ROW, STRIP, GAP, MARGIN = 0.385, 0.23, 0.36, 0.07, 0.12
 """Width of a column, heights of a row and of the strip with the groups' names, gaps and margins, in inches."""
 
 LEGEND_ROW, LEGEND_HEIGHT, TITLE = 0.2, 2.55, 0.42
@@ -196,7 +196,7 @@ def _legend(figure: Figure, width: float, height: float) -> None:
         (cell(FAILS, PROVEN, 0.0, 0.0), f"fails {WEIGHTS[CONSTRUCTED]}"),
         (
             cell(FAILS, EVIDENCE, 0.5, 0.3, "TV"),
-            "open sign: the lowest of many searches is its optimum",
+            "fails, open sign: its optimum is the lowest of many searches",
         ),
     ]
     inner = width - 2 * MARGIN

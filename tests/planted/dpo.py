@@ -208,7 +208,7 @@ PLANTED = (
         "DPO without lambda",
         NoLambda(1.0),
         answers(
-            "monotone_path consistency",
+            "consistency",
             "reference_limit strong_interpolation weak_interpolation preservation improvement existence uniqueness "
             "conservation first_step constraint_robustness",
         ),
@@ -219,7 +219,7 @@ PLANTED = (
     Planted(
         "DPO without its reference",
         NoReference(1.0),
-        but(DPO, fails="reference_limit", unknown="constraint_robustness"),
+        but(DPO, unknown="reference_limit constraint_robustness"),
         "its optimum is proportional to pi* to the power 1/lam, and tends to the uniform policy",
         decided="strong_interpolation weak_interpolation preservation",
     ),
@@ -280,7 +280,7 @@ PLANTED = (
     Planted(
         "subclass of DPO with its own pair loss",
         DirectDPO(1.0),
-        answers("strong_interpolation preservation first_step consistency", "reference_limit weak_interpolation"),
+        answers("strong_interpolation preservation first_step consistency", "weak_interpolation"),
         "its optimum is pi* at every lambda",
         slow=True,
     ),

@@ -419,11 +419,11 @@ PLANTED = (
         "without a regulariser",
         Unregularised(1.0),
         answers(
-            "strong_interpolation preservation improvement monotone_path constraint_robustness first_step consistency",
-            "reference_limit weak_interpolation existence uniqueness conservation",
+            "strong_interpolation preservation improvement constraint_robustness first_step consistency",
+            "weak_interpolation existence uniqueness conservation",
         ),
         "its optimum on connected pairs is pi* at every lambda",
-        decided="reference_limit strong_interpolation weak_interpolation preservation uniqueness first_step",
+        decided="strong_interpolation weak_interpolation preservation uniqueness first_step",
     ),
     # preferences
     Planted("EXPO + 1", Constant(1.0), EXPO, "a constant moves no minimiser", decided="preservation existence"),

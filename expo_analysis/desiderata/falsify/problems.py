@@ -124,7 +124,7 @@ FAMILIES: dict[str, Family] = {
     "extreme uneven": Family("probabilities over six decades, pair weights over four decades", extreme, uneven),
     "extreme path": Family("probabilities over six decades, pairs along a path, over four decades", extreme, path),
     "extreme star": Family(
-        "π* uniform on the simplex, π_ref over six decades, pairs of one response with each other one, over four decades",
+        "π* uniform on the simplex, π_ref over six decades, one response compared with each other, over four decades",
         moderate,
         star,
         extreme,

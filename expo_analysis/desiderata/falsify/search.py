@@ -22,7 +22,18 @@ from .lowest import lower_exists
 from .problems import FAMILIES, join, pi_star
 from .shrink import shrink, spanned, usable
 
-__all__ = ["Case", "Hunt", "Measure", "bandit_code", "case_code", "confirm", "hunt", "shrink"]
+__all__ = [
+    "PROVEN",
+    "Case",
+    "Hunt",
+    "Measure",
+    "bandit_code",
+    "case_code",
+    "confirm",
+    "hunt",
+    "shrink",
+    "spanned",
+]
 
 PROVEN = 1e-6
 """Optima with a proven 1-norm error of at most this count as proven where no violation was found."""

@@ -17,6 +17,9 @@ from .cases import Case, Measure, batch
 ORDINARY = (1.0, 0.1, 10.0)
 """Lambdas that a counterexample has by preference."""
 
+KEPT = 0.1
+"""The share of a violation that a simpler case keeps."""
+
 
 def usable(subject: Subject, measure: Measure, optima: Optima, bandit: Bandit) -> Floats:
     """The excess (L - span + 1, P) where it counts, else -inf.
@@ -34,12 +37,14 @@ def spanned(flags: Mask, span: int) -> Mask:
 
 
 def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
-    """The simplest case near this one that still violates: fewer responses, then round numbers."""
+    """The simplest case near this one that still violates, by a tenth as much at least: fewer responses, then round
+    numbers, then an ordinary lambda."""
 
     def excesses(cases: list[Case]) -> Floats:
         together = batch(cases)
         return usable(subject, measure, subject.optima(together, cases[0].lams), together)[0]
 
+    kept = KEPT * max(float(excesses([case])[0]), 0.0)
     while len(case.reference) > 2:
         without = (_without(case, k, measure.preserved) for k in range(len(case.reference)))
         smaller = [c for c in without if c is not None]
@@ -47,13 +52,13 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
             break
         found = excesses(smaller)
         best = int(np.nanargmax(np.nan_to_num(found, nan=-np.inf)))
-        if not found[best] > 0:
+        if not found[best] > kept:
             break
         case = smaller[best]
 
     rounder = list(_rounder(case, measure.preserved))
     found = excesses(rounder) if rounder else np.array([])
-    keeps = np.flatnonzero(found > 0)
+    keeps = np.flatnonzero(found > kept)
     if len(keeps):
         case = rounder[keeps[0]]
 
@@ -68,14 +73,13 @@ def shrink(subject: Subject, measure: Measure, case: Case) -> Case:
         return float(usable(subject, measure, optima, alone)[0, 0])
 
     if measure.span == 1:  # an ordinary lambda tells more, where the violation is still to be seen there
-        large = 0.05 * excess_at(case.lams)
         for lam in ORDINARY:
-            if excess_at([lam]) > max(large, 0.0):
+            if excess_at([lam]) > kept / 2:
                 return replace(case, lams=(lam,))
     for k in range(len(case.lams)):
         for rounded in choices[k]:
             lams = (*case.lams[:k], rounded, *case.lams[k + 1 :])
-            if len(set(lams)) == len(lams) and list(lams) == sorted(lams) and excess_at(lams) > 0:
+            if len(set(lams)) == len(lams) and list(lams) == sorted(lams) and excess_at(lams) > kept / 2:
                 case = replace(case, lams=lams)
                 break
     return case

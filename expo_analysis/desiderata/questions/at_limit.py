@@ -23,6 +23,9 @@ COUNT = 100
 few: IPO's, say, whose limit with uneven pairs is not always the mode."""
 
 
+KnownOptima = Callable[[Subject, Case, Optima], str]
+
+
 @dataclass(frozen=True)
 class Limit:
     """What is asked: whether the optimum tends to ``target`` (a function of the bandit), called ``name``, at one end of
@@ -39,22 +42,27 @@ class Limit:
         return f"λ → {'0' if self.end == 'zero' else '∞'}"
 
 
-def judge_limit(subject: Subject, limit: Limit, suspected: Bandit | None = None) -> Verdict:
+def judge_limit(
+    subject: Subject, limit: Limit, suspected: Bandit | None = None, known: KnownOptima | None = None
+) -> Verdict:
     """Whether the optimum tends there.
 
     suspected: problems on which it is suspected not to. They are looked at first; if it does not, that is the answer.
+    known: says in words how optima of these are known to be optima; empty where they are not.
     """
     approaches: list[Approach] = []
     if suspected is not None:
         approaches = [follow(subject, suspected, limit.end, limit.target(suspected), far=True)]
-        found = _refuted(subject, limit, approaches, always=False)
+        found = _refuted(subject, limit, approaches, always=False, known=known)
         if found is not None:
             return found
-    drawn = limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3))
-    approaches += [follow(subject, bandit, limit.end, limit.target(bandit)) for bandit in drawn]
-    found = _refuted(subject, limit, approaches)
-    if found is not None:
-        return found
+    tried = False
+    for bandit in limit_problems(subject, COUNT if subject.fast else subject.count(COUNT, least=3)):
+        approaches.append(follow(subject, bandit, limit.end, limit.target(bandit)))
+        if approaches[-1].elsewhere.any() and (subject.certified or not tried):
+            tried, found = True, _refuted(subject, limit, approaches)
+            if found is not None:
+                return found
     evidence, conditions = _looked(subject, limit, approaches)
     count, reached, proven = (evidence[name] for name in ("problems", "tend to it", "with proven optima"))
     tends = f"as {limit.arrow} the optimum tends to {limit.name}"
@@ -104,22 +112,27 @@ def _looked(subject: Subject, limit: Limit, approaches: list[Approach]) -> tuple
     return evidence, conditions
 
 
-def _refuted(subject: Subject, limit: Limit, approaches: list[Approach], always: bool = True) -> Verdict | None:
-    """The verdict where optima tend elsewhere on some problem; None where that is not so, or not certain.
+def _refuted(
+    subject: Subject,
+    limit: Limit,
+    approaches: list[Approach],
+    always: bool = True,
+    known: KnownOptima | None = None,
+) -> Verdict | None:
+    """The verdict where optima of the last problems tend elsewhere; None where that is not so, or not certain.
 
     always: whether these problems show what happens in general.
     """
-    suspects = [a for a in approaches if a.elsewhere.any()]
-    for approach in suspects if subject.certified else suspects[:1]:
-        example = _counterexample(subject, approach, limit)
-        if example is not None:
-            described = describe_limit(approach)
-            summary = f"as {limit.arrow} the optimum tends to {described}, not to {limit.name}"
-            if not always or any(a.reached.any() for a in approaches):
-                summary = f"as {limit.arrow} the optimum does not always tend to {limit.name}: here to {described}"
-            evidence, conditions = _looked(subject, limit, approaches)
-            return Verdict(limit.key, FAILS, summary, conditions, evidence, example)
-    return None
+    last = approaches[-1]
+    example = _counterexample(subject, last, limit, known) if last.elsewhere.any() else None
+    if example is None:
+        return None
+    described = describe_limit(approaches[-1])
+    summary = f"as {limit.arrow} the optimum tends to {described}, not to {limit.name}"
+    if not always or any(a.reached.any() for a in approaches):
+        summary = f"as {limit.arrow} the optimum does not always tend to {limit.name}: here to {described}"
+    evidence, conditions = _looked(subject, limit, approaches)
+    return Verdict(limit.key, FAILS, summary, conditions, evidence, example)
 
 
 def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]) -> float:
@@ -129,8 +142,10 @@ def _without_regulariser(subject: Subject, problems: list[tuple[Bandit, Floats]]
     return float(np.concatenate(gaps).max())
 
 
-def _counterexample(subject: Subject, approach: Approach, limit: Limit) -> Counterexample | None:
-    """The simplest problem found whose optima tend elsewhere."""
+def _counterexample(
+    subject: Subject, approach: Approach, limit: Limit, known: KnownOptima | None = None
+) -> Counterexample | None:
+    """The simplest problem found whose optima tend elsewhere; or the first, where it is known to be one."""
     lams = tuple(float(x) for x in approach.optima.lams[-SHOWN - 1 :])
 
     def excess(optima: Optima, bandit: Bandit) -> Floats:
@@ -141,8 +156,12 @@ def _counterexample(subject: Subject, approach: Approach, limit: Limit) -> Count
 
     measure = Measure(excess, span=SHOWN + 1)
     for p in np.flatnonzero(approach.elsewhere)[: 3 if subject.certified else 1]:
-        simplest = shrink(subject, measure, Case.of(approach.bandit, int(p), lams))
-        far, how = confirm(subject, measure, simplest)
+        simplest = Case.of(approach.bandit, int(p), lams)
+        how = "" if known is None else known(subject, simplest, approach.optima.problems([int(p)]))
+        far = float(approach.distance[-1, p])
+        if not how:
+            simplest = shrink(subject, measure, simplest)
+            far, how = confirm(subject, measure, simplest)
         if how:
             last = subject.optima(Bandit(*_as_batch(simplest)), lams).policies[-1, 0]
             return Counterexample(

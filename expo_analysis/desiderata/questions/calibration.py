@@ -12,6 +12,7 @@ margin, are no part of P, which could not add up to one with them.
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 from scipy.special import expit
@@ -22,7 +23,7 @@ from ...losses.facts import BoundTerm
 from ...losses.psi import Logistic
 from ...losses.statistics import THIRD
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, believable, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Optima, Subject, facts_of
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -119,7 +120,9 @@ def judge(subject: Subject) -> Verdict:
             KEY, HOLDS, "its own model of preferences is right at the optimum", conditions, evidence, answer="exact"
         )
     k, p = np.unravel_index(np.nanargmax(np.where(np.isnan(seen), -1, size)), size.shape)
-    example, proven_one = _shown(subject, int(p), float(LAMS[k]))
+    example, proven_one = _shown(subject, int(p), float(LAMS[k]), float(size[k, p]))
+    if example is None:
+        return Verdict(KEY, CANNOT_TELL, "the policies found are not the optima", conditions, evidence, answer=answer)
     return Verdict(
         KEY,
         FAILS,
@@ -133,15 +136,18 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _shown(subject: Subject, p: int, lam: float) -> tuple[Counterexample, bool]:
+def _shown(subject: Subject, p: int, lam: float, size: float) -> tuple[Counterexample | None, bool]:
     bandit, _ = ordinary(subject)
 
-    def error(one: Bandit) -> float:
-        return float(errors(subject, one, subject.optima(one, [lam]))[0, 0])
+    @cache
+    def error(one: Bandit) -> tuple[float, Optima]:
+        optima = subject.optima(one, [lam])
+        return float(errors(subject, one, optima)[0, 0]), optima
 
-    whole = error(tidy(bandit, p, lambda one: False))
-    one = tidy(bandit, p, lambda x: error(x) > 0.7 * whole)
-    found, optima = error(one), subject.optima(one, [lam])
+    one = tidy(subject, bandit, p, lambda x: error(x)[0] > 0.7 * size)
+    found, optima = error(one)
+    if not believable(subject, one, optima):
+        return None, False
     kind, scale = own_model(subject, lam)
     reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
     score = {

@@ -118,7 +118,7 @@ def _shown(subject: Subject, lam: float, ratios: Floats) -> Counterexample | Non
         local = Local(subject, one, lam).expand(optima.log_policies[0])  # type: ignore[arg-type]
         return float(condition(local, optima.single[0])[0]) if optima.exists[0, 0] else float("nan")
 
-    one = tidy(bandit, p, lambda x: ratio(x) > THRESHOLD)
+    one = tidy(subject, bandit, p, lambda x: ratio(x) > THRESHOLD)
     found = ratio(one)
     if not found > THRESHOLD:
         return None

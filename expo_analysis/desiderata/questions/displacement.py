@@ -18,7 +18,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 
-from ..._types import Floats
+from ..._types import Floats, Mask
 from ...bandit import Bandit
 from ..falsify.problems import pi_star, single
 from ..ordinary import measured, not_a_risk
@@ -65,6 +65,11 @@ def fallen(bandit: Bandit, log_policies: Floats) -> Floats:
     return np.asarray(np.maximum(both.max(axis=0), 0.0))
 
 
+def lasting(ended: Mask, falls: Floats) -> Mask:
+    """Whether what both have lost last, of (S, P), is lost for good: at the flow's end, or where it still grows."""
+    return np.asarray(ended | (falls[-1] >= falls[3 * len(falls) // 4 :].max(axis=0)))
+
+
 def judge(subject: Subject) -> Verdict:
     """Follow the flow on random problems, at two lambdas."""
     outside = not_a_risk(subject, KEY, pairs=True)
@@ -81,11 +86,8 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, NOT_APPLICABLE, "training does not leave the reference", conditions)
     whole = [fallen(bandit, f.log_policies) for f in flows]
     ended, on_the_way = np.stack([f.ended for f in flows]), np.stack([falls.max(axis=0) for falls in whole])
-    # of a flow that has no end what counts is a fall that goes on, as others may pass
-    lasting = [
-        f.ended | (falls[-1] >= falls[3 * len(falls) // 4 :].max(axis=0)) for f, falls in zip(flows, whole, strict=True)
-    ]
-    last = np.stack([np.where(lasts, falls[-1], 0.0) for lasts, falls in zip(lasting, whole, strict=True)])
+    lasts = [lasting(f.ended, falls) for f, falls in zip(flows, whole, strict=True)]
+    last = np.stack([np.where(kept, falls[-1], 0.0) for kept, falls in zip(lasts, whole, strict=True)])
     evidence = {
         "share of problems on which both of a pair have fallen at the end": float((last > FALL).mean()),
         "on the way": float((on_the_way > FALL).mean()),

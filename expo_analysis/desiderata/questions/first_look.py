@@ -10,7 +10,8 @@ import numpy as np
 from ..._types import Floats
 from ...bandit import Bandit
 from ..falsify.problems import FAMILIES, Family, extreme, nearly_disconnected, pi_star, uneven
-from ..falsify.search import PROVEN, Case, Hunt, Measure, confirm, shrink, spanned
+from ..falsify.search import PROVEN, Case, Hunt, Measure, confirm, shrink
+from ..falsify.shrink import spanned
 from ..subject import Subject
 
 DISTANCES_FROM_OPTIMAL = (0.3, 0.03, 0.003)

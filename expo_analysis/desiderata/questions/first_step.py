@@ -126,7 +126,7 @@ def judge(subject: Subject) -> Verdict:
         for family in FAMILIES.values() if where is None else ():
             if n == 2 and family.pairs is not None:
                 continue
-            bandit = family.draw(rng, 20, n, preserved=True)
+            bandit = family.draw(rng, 12, n, preserved=True)
             for lam in LAMS:
                 found = relative_gradient(subject, bandit, float(lam))
                 tried += len(found)

@@ -95,7 +95,7 @@ def judge(subject: Subject) -> Verdict:
                 if kind == "fades"
                 else measured("times its weight at 0", _relative(margins, inside), least=2.0, of="margins up to 30/λ")
             )
-            basis = PROVEN if _by_slopes(subject) == kind else EVIDENCE
+            basis = PROVEN if _by_slopes(subject, lam) == kind else EVIDENCE
             return Verdict(
                 KEY, FAILS, f"the weight of a pair {fault}", conditions, evidence, example, basis, "", size, kind
             )
@@ -110,9 +110,9 @@ def _relative(margins: Floats, inside: Floats) -> Floats:
     return np.asarray(inside / unit) if unit > 0 else np.full(len(inside), np.nan)
 
 
-def _by_slopes(subject: Subject) -> str:
+def _by_slopes(subject: Subject, lam: float) -> str:
     """What the limits of the slope say of a convex loss of the log-ratio; empty for any other."""
-    facts = facts_of(subject.objective)
+    facts = facts_of(subject.at(lam))
     if not (facts.log_ratio_only and facts.psis_convex and facts.slopes is not None):
         return ""
     left, right = (np.asarray(end) for end in facts.slopes)

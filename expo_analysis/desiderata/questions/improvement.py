@@ -115,8 +115,8 @@ def judge(subject: Subject) -> Verdict:
         found,
         holds="the optimum was never farther from π* than the reference, by any of three distances",
         fails=f"the optimum can be farther from π* than the reference is, in {failing}",
-        conditions="π_ref near π*, and unrelated; 2 to 8 responses; λ from 1e-6 to 1e6, on a grid and between its points; TV "
-        "and KL in both directions",
+        conditions="π_ref near π*, and unrelated; 2 to 8 responses; λ from 1e-6 to 1e6, on a grid and between its "
+        "points; TV and KL in both directions",
         statement="" if found.case is None else _statement(found.case.lams[0], found.excess, failing),
         lines=[
             f"distance = [{code} for p in (solutions[0].policy, bandit.reference)]",

@@ -9,13 +9,15 @@ clean labels from being blamed on the noise. How far the optimum moves is a numb
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ..._types import Floats, Mask
 from ...bandit import Bandit
 from ...divergences import kl, total_variation
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy, with_wins
+from ..ordinary import LAMS, believable, described, measured, middle, not_a_risk, ordinary, tidy, with_wins
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -72,6 +74,8 @@ def judge(subject: Subject) -> Verdict:
             summary = "its optimum does not depend on who won, so that flipped labels do not move it"
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer=answer)
     example, proven = _shown(subject, bandit, size)
+    if example is None:
+        return Verdict(KEY, CANNOT_TELL, "the policies found are not the optima", conditions, evidence, answer=answer)
     return Verdict(
         KEY,
         FAILS,
@@ -96,12 +100,13 @@ def _first(size: Floats) -> float:
     return FLIPS[int(np.argmax((size > SLACK).any(axis=(1, 2))))]
 
 
-def _shown(subject: Subject, bandit: Bandit, size: Floats) -> tuple[Counterexample, bool]:
+def _shown(subject: Subject, bandit: Bandit, size: Floats) -> tuple[Counterexample | None, bool]:
     """The problem that suffers most from the smallest share of flips that does harm, and whether it is proven."""
     flips = _first(size)
     k, p = np.unravel_index(np.nanargmax(size[FLIPS.index(flips)]), size.shape[1:])
     lam = float(LAMS[k])
 
+    @cache
     def both(one: Bandit) -> tuple[Optima, Optima]:
         return subject.optima(one, [lam]), subject.optima(noisy(subject, one, flips), [lam])
 
@@ -113,8 +118,10 @@ def _shown(subject: Subject, bandit: Bandit, size: Floats) -> tuple[Counterexamp
         clean, other = gains(one)
         return clean > 1e-4 and other < -1e-4
 
-    one = tidy(bandit, int(p), fails)
+    one = tidy(subject, bandit, int(p), fails)
     (clean, other), (first, second) = gains(one), both(one)
+    if not (believable(subject, one, first) and believable(subject, noisy(subject, one, flips), second)):
+        return None, False
     reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
     rewards = (
         ", rewards=np.log(bandit.optimal)" if with_wins(subject.objective, one, one.wins).rewards is not None else ""

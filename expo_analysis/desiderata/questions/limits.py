@@ -78,7 +78,6 @@ KINDS = (
     (4, "uneven"),
     (4, "weak link"),
     (5, "moderate"),
-    (5, "weak link"),
 )
 """Numbers of responses, and families of problems. On paths margins that do not add up show what they do."""
 

@@ -25,8 +25,11 @@ from ..subject import Subject
 from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
 
 KEY = "local_minima"
-COUNT = 60
-"""Problems of each of two families."""
+COUNT = 100
+"""Problems with policies uniform on the simplex; fewer where a theorem excludes traps."""
+AGAINST = (3.0, 5.0, 7.0, 9.0, 12.0)
+PREFERRED = np.linspace(0.2, 6.0, 30)
+"""Log-odds of pi_ref against what is preferred, and of pi* for it: where traps are that random policies seldom show."""
 LARGE = np.array([3.0, 10.0, 30.0])
 """Lambdas that are looked at beside ordinary ones, which alone count for the severity."""
 RIDGE = 1e-7
@@ -105,14 +108,22 @@ def has_minimum(value: Floats) -> bool:
     )
 
 
+def lopsided(preferred: Floats) -> Bandit:
+    """Every pair of `AGAINST` and log-odds of pi* (P,)."""
+    against, towards = (x.ravel() for x in np.meshgrid(AGAINST, preferred))
+    return Bandit(*(np.stack([expit(x), expit(-x)], axis=1) for x in (-against, towards)))
+
+
 def judge(subject: Subject) -> Verdict:
     """Curves of random problems of two responses."""
     outside = not_a_risk(subject, KEY)
     if outside is not None:
         return outside
-    rng = subject.rng(KEY)
-    count = max(10, round(COUNT * min(1.0, max(subject.effort, 0.2))))
-    families = {name: FAMILIES[name].draw(rng, count, 2) for name in ("moderate", "extreme")}
+    families = {
+        "moderate": FAMILIES["moderate"].draw(subject.rng(KEY), COUNT // 5 if subject.fast else COUNT, 2),
+        "lopsided": lopsided(PREFERRED[:: 5 if subject.fast else 1]),
+    }
+    count = sum(len(bandit.reference) for bandit in families.values())
     size: dict[str, list[list[float]]] = {name: [] for name in families}
     traps: list[tuple[str, int, float, Trap]] = []
     minima = 0
@@ -120,21 +131,22 @@ def judge(subject: Subject) -> Verdict:
         for lam in (*LAMS, *LARGE):
             t = log_ratios(bandit.reference, float(lam))
             value, slope = curve(subject, bandit, float(lam), t)
-            minima += sum(has_minimum(value[:, p]) for p in range(count))
-            found = [trap(t[:, p], value[:, p], slope[:, p]) for p in range(count)]
+            minima += sum(map(has_minimum, value.T))
+            found = [trap(*one) for one in zip(t.T, value.T, slope.T, strict=True)]
             size[name].append([0.0 if x is None else float(abs(expit(x.at) - expit(x.best))) for x in found])
             traps += [(name, p, float(lam), x) for p, x in enumerate(found) if x is not None]
     conditions = (
-        f"{2 * count} problems of two responses, half of them with policies uniform on the simplex and half over six "
-        f"decades; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, log-ratios up to 60/λ"
+        f"{count} problems of two responses, with policies uniform on the simplex, or a reference that is more and "
+        f"more against what is preferred; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, "
+        "log-ratios up to 60/λ"
     )
     ordinary = np.array(size["moderate"])[: len(LAMS)]
     evidence = {
         "share of problems with a trap, policies uniform on the simplex, λ up to 1": float(np.mean(ordinary > 0)),
         "policies uniform on the simplex, λ from 3 on": float(np.mean(np.array(size["moderate"])[len(LAMS) :] > 0)),
-        "policies over six decades, any λ": float(np.mean(np.array(size["extreme"]) > 0)),
+        "a reference against what is preferred, any λ": float(np.mean(np.array(size["lopsided"]) > 0)),
         "curves with a minimum": minima,
-        "curves": 2 * count * (len(LAMS) + len(LARGE)),
+        "curves": count * (len(LAMS) + len(LARGE)),
     }
     if not minima:
         return Verdict(KEY, NOT_APPLICABLE, "the curves have no minimum to miss", conditions, evidence)
@@ -143,7 +155,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
     traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
     example = next((x for one in traps[:5] if (x := _shown(subject, families[one[0]], *one[1:])) is not None), None)
-    answer = f"{np.mean(ordinary > 0):.1%} of problems"
+    answer = f"{np.mean(ordinary > 0):.1%} of problems" if (ordinary > 0).any() else "rare"
     if example is None:
         why = "minima that are not the lowest were seen, but not finely enough"
         return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
@@ -155,7 +167,7 @@ def judge(subject: Subject) -> Verdict:
         evidence,
         example,
         severity=measured(
-            "TV", ordinary, float(np.max([*size["moderate"], *size["extreme"]])), of="two-response problems"
+            "TV", ordinary, max(max(row) for rows in size.values() for row in rows), of="two-response problems"
         ),
         answer=answer,
     )
@@ -173,7 +185,7 @@ def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> 
         found = again(one)
         return found is not None and found.away == seen.away
 
-    one = tidy(bandit, p, same)
+    one = tidy(subject, bandit, p, same)
     found = again(one)
     if found is None:
         return None

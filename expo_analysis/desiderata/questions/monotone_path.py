@@ -56,7 +56,8 @@ def judge(subject: Subject) -> Verdict:
         found,
         holds="TV to π* never fell as λ grew",
         fails="the optimum does not always come closer to π* as λ falls",
-        conditions="π_ref near π*, and unrelated; 2 to 8 responses; λ from 1e-6 to 1e6, on a grid and between its points",
+        conditions="π_ref near π*, and unrelated; 2 to 8 responses; λ from 1e-6 to 1e6, on a grid and between its "
+        "points",
         statement=""
         if found.case is None
         else f"TV to π* falls by {found.excess:.3g} as λ grows from {found.case.lams[0]:g} to {found.case.lams[1]:g}",

@@ -10,12 +10,14 @@ and of uneven q.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ...bandit import Bandit
 from ...divergences import total_variation
 from ..falsify.problems import pi_star, uneven
-from ..ordinary import LAMS, RESPONSES, described, measured, middle, not_a_risk, ordinary, tidy
+from ..ordinary import LAMS, RESPONSES, believable, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Optima, Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -60,6 +62,10 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="no")
     k, p = np.unravel_index(np.nanargmax(seen), seen.shape)
     example, proven = _shown(subject, bandit, other, int(p), float(LAMS[k]))
+    if example is None:
+        return Verdict(
+            KEY, CANNOT_TELL, "the policies found are not the optima", conditions, evidence, answer="not seen"
+        )
     return Verdict(
         KEY,
         FAILS,
@@ -73,19 +79,23 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _shown(subject: Subject, bandit: Bandit, other: Bandit, p: int, lam: float) -> tuple[Counterexample, bool]:
+def _shown(subject: Subject, bandit: Bandit, other: Bandit, p: int, lam: float) -> tuple[Counterexample | None, bool]:
     """The same problem with two distributions of pairs, as round as the difference allows."""
     scaled = other.pairs[p] / other.pairs[p].max()
     rounded = np.where(scaled > 0, 10.0 ** np.round(np.log10(np.where(scaled > 0, scaled, 1.0))), 0.0)
 
+    @cache
     def solved(one: Bandit) -> tuple[Optima, Optima, float]:
         uneven_pairs = Bandit(one.reference, pi_star(one), rounded[None])
         first, second = (subject.optima(x, [lam]) for x in (one, uneven_pairs))
         return first, second, float(total_variation(first.policies, second.policies)[0, 0])
 
-    _, _, whole = solved(tidy(bandit, p, lambda one: False))
-    one = tidy(bandit, p, lambda one: solved(one)[2] > 0.5 * whole)
+    _, _, whole = solved(tidy(subject, bandit, p, lambda one: False))
+    one = tidy(subject, bandit, p, lambda one: solved(one)[2] > 0.5 * whole)
     first, second, apart = solved(one)
+    uneven_pairs = Bandit(one.reference, pi_star(one), rounded[None])
+    if not (believable(subject, one, first) and believable(subject, uneven_pairs, second)):
+        return None, False
     reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
     code = "\n".join(
         [

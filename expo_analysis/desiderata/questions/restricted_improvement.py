@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ..._types import Floats, Indices, Mask
 from ...bandit import Bandit
 from ...losses import Objective, RewardObjective
 from ...optima import RestrictedOptima, restricted_optima, restricted_values, stepped_optima
-from ..falsify.problems import pi_star
+from ..falsify.problems import pi_star, single
 from ..ordinary import measured, not_a_risk
 from ..subject import Subject, facts_of
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
@@ -151,8 +152,8 @@ def judge(subject: Subject) -> Verdict:
     }
     for (classes, found), size in zip(looked, lost, strict=True):
         beyond = size - np.nan_to_num(found.bound[:, 0]) * np.abs(np.log(pi_star(classes.bandit))).max(axis=1)
-        if (beyond > SLACK).any():
-            k = int(np.nanargmax(np.round(beyond, 6)))
+        beyond = np.where(np.isnan(beyond), -np.inf, np.round(beyond, 6))
+        if (beyond > SLACK).any() and _is_lowest(subject, classes, found, k := int(np.argmax(beyond))):
             example_found, proven = _shown(subject, classes, found, k, float(size[k]))
             return Verdict(
                 KEY,
@@ -174,6 +175,17 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, CANNOT_TELL, "too many classes have no one optimum", conditions, evidence)
     summary = "over restricted policies the optimum never had less expected reward than the reference"
     return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="never less reward")
+
+
+def _is_lowest(subject: Subject, classes: Classes, found: RestrictedOptima, k: int) -> bool:
+    """Whether the optimum of one class is proven, or no w on a grid has a lower value."""
+    if found.status[k, 0] == "optimal":
+        return True
+    one, lam = single(classes.bandit, k), float(classes.lam[k])
+    w = 60 * np.linspace(-1, 1, 4001)[:, None] ** 3
+    values = subject.value(one, lam, log_softmax(np.log(one.reference) + w * classes.feature[k], axis=1))
+    own = float(subject.value(one, lam, found.log_policy[k, 0]))
+    return bool(np.nanmin(values) >= own - 1e-12 * (1 + abs(own)))
 
 
 def _shown(

@@ -13,8 +13,7 @@ SIGNS: dict[Decision, str] = {HOLDS: "✓", FAILS: "✗", NOT_APPLICABLE: "–",
 """What stands for a verdict where there is no room for words."""
 
 WEIGHTS: dict[Weight, str] = {
-    OFTEN: f"on {COMMON_SHARE:.0%} or more of ordinary problems, by {LARGE:g} or more (nats, total variation, "
-    "probability)",
+    OFTEN: f"on {COMMON_SHARE:.0%} or more of ordinary problems, by {LARGE:g} or more (nats, total variation ...)",
     SELDOM: "on ordinary problems too, but more rarely or by less; or not measured",
     CONSTRUCTED: "only on problems made for it: on no ordinary one",
 }
@@ -22,34 +21,34 @@ WEIGHTS: dict[Weight, str] = {
 
 ORDINARY = (
     "Ordinary problems have four responses, policies drawn uniformly from the simplex, all pairs equally often, and λ "
-    "from 0.01 to 1."
+    "from 0.01 to 1, or are what the question needs in their place."
 )
 
 SIZES = (
-    f"A number beside {SIGNS[FAILS]} is the median size of the failure where it shows, if that is {LARGE:g} or more "
-    "(nats, total variation, probability)."
+    f"A number beside {SIGNS[FAILS]} is the median size of the failure where it shows, if that is {LARGE:g} or more, "
+    "in the unit of the question: nats, total variation, a ratio ..."
 )
 
 MARKS: dict[Weight, str] = {OFTEN: "!", SELDOM: "", CONSTRUCTED: "°"}
 """What stands after the sign of a failure, by its weight."""
 
-BY_SEARCH = "~"
-"""What stands before the sign of a verdict that rests on evidence alone."""
+BY_SEARCH: dict[Decision, str] = {HOLDS: "v", FAILS: "x"}
+"""The sign of a verdict that rests on evidence alone: a weaker one, as wide as the other."""
 
 
 def mark(verdict: Verdict) -> str:
-    """A verdict in at most three characters, such as "✓", "~✓", "✗!" or "✗°"."""
-    before = BY_SEARCH if verdict.basis == EVIDENCE else ""
+    """A verdict in at most two characters, such as "✓", "v", "✗!" or "x°"."""
+    searched = verdict.basis == EVIDENCE and verdict.decision in BY_SEARCH
     after = MARKS[weight_of(verdict)] if verdict.decision == FAILS else ""
-    return f"{before}{SIGNS[verdict.decision]}{after}"
+    return f"{(BY_SEARCH if searched else SIGNS)[verdict.decision]}{after}"
 
 
 def legend() -> dict[str, str]:
     """What the marks mean, by themselves: for tables in text."""
-    marks = {SIGNS[HOLDS]: "holds"}
+    marks = {SIGNS[HOLDS]: "holds, proven", BY_SEARCH[HOLDS]: "holds, by search: no counterexample was found"}
     marks |= {f"{SIGNS[FAILS]}{MARKS[how]}": f"fails {meaning}" for how, meaning in WEIGHTS.items()}
-    marks |= {SIGNS[NOT_APPLICABLE]: "not applicable", SIGNS[CANNOT_TELL]: "cannot tell"}
-    return marks | {BY_SEARCH: "before a sign: found by search, not proven"}
+    marks |= {BY_SEARCH[FAILS]: f"for {SIGNS[FAILS]}: fails, by search: its optimum is the lowest of many searches"}
+    return marks | {SIGNS[NOT_APPLICABLE]: "not applicable", SIGNS[CANNOT_TELL]: "cannot tell"}
 
 
 def decided(verdict: Verdict) -> str:

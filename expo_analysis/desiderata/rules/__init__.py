@@ -24,8 +24,8 @@ from . import (
 from .rule import Conclusion, Known, Rule, first
 
 RULES: tuple[Rule, ...] = (
-    *no_optimum.RULES,
     *vacuous.RULES,
+    *no_optimum.RULES,
     *two_terms.RULES,
     *expo.RULES,
     *forward_kl.RULES,

@@ -41,22 +41,35 @@ chi-square alone, f'(0) is finite, and a flow may end on the boundary, of which 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from ...divergences import Alpha, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from ...losses import PairObjective, RewardObjective
+from ...losses import Facts, PairObjective, RewardObjective
 from ...losses.psi import Logistic
+from ..subject import facts_of
 from ..verdict import HOLDS
 from .rule import Conclusion, Known, Rule
 
 
 def _pairs_agree(known: Known) -> bool:
     """Whether all pairs of a Bradley-Terry population have their minimum at one policy, whatever their weights."""
-    facts = known.formula.facts
-    alone = facts.regulariser is None and not facts.likelihood and not facts.couples_pairs
-    alone &= isinstance(known.subject.objective, PairObjective)
-    return bool(alone and facts.closed_form and facts.log_odds_scale is not None)
+
+    def agree(facts: Facts) -> bool:
+        alone = facts.regulariser is None and not facts.likelihood and not facts.couples_pairs
+        return bool(alone and facts.closed_form and facts.log_odds_scale is not None)
+
+    return isinstance(known.subject.objective, PairObjective) and _everywhere(known, agree)
+
+
+LAMS = 10.0 ** np.arange(-6, 7, 2)
+"""Lambdas at which premises are looked at. A loss that is of another kind between any two of them is not foreseen."""
+
+
+def _everywhere(known: Known, holds: Callable[[Facts], bool]) -> bool:
+    """Whether something is known of the loss at all of `LAMS`."""
+    return all(holds(facts_of(known.subject.at(float(lam)))) for lam in LAMS)
 
 
 def _is_rlhf(known: Known) -> bool:
@@ -76,8 +89,8 @@ def _one_minimum(known: Known) -> Conclusion | None:
     facts = known.formula.facts
     if facts.couples_pairs or (isinstance(known.subject.objective, RewardObjective) and not _is_rlhf(known)):
         return None
-    in_scores = facts.psis_convex and facts.link is not None
-    if not (facts.convex or in_scores or _is_rlhf(known)):
+    in_some = _everywhere(known, lambda facts: facts.convex or (facts.psis_convex and facts.link is not None))
+    if not (in_some or _is_rlhf(known)):
         return None
     return Conclusion(HOLDS, "every local minimum is the lowest, with any number of responses", answer="none")
 
@@ -95,29 +108,31 @@ def _calibrated(known: Known) -> Conclusion | None:
     if _is_rlhf(known):
         agrees = facts.link is not None and facts.link.mu_at_zero == -math.inf
     else:
-        agrees = _pairs_agree(known) and [type(term.psi) for term in facts.bound] == [Logistic]
+        logistic = _everywhere(known, lambda facts: [type(term.psi) for term in facts.bound] == [Logistic])
+        agrees = _pairs_agree(known) and logistic
     return Conclusion(HOLDS, "its own model of preferences is right at the optimum", answer="exact") if agrees else None
 
 
 def _weight(known: Known) -> Conclusion | None:
-    facts = known.formula.facts
-    if not (isinstance(known.subject.objective, PairObjective) and facts.log_ratio_only and facts.psis_convex):
+    if not (isinstance(known.subject.objective, PairObjective) and _everywhere(known, _steady)):
         return None
-    if facts.couples_pairs or facts.slopes is None:
-        return None
-    left, right = (np.asarray(end) for end in facts.slopes)
-    if not (np.isfinite(left).all() and np.isfinite(right).all() and (left < 0).all()):
-        return None
-    # the largest of the two is at the left, or the weight there is a share of it that has not faded
     summary = "the weight of a pair is bounded, and does not fade where it is badly ranked"
-    return Conclusion(HOLDS, summary, answer="bounded") if (right <= 10 * -left).all() else None
+    return Conclusion(HOLDS, summary, answer="bounded")
+
+
+def _steady(facts: Facts) -> bool:
+    """Whether the slope is negative and finite at -infinity, and not much larger at +infinity."""
+    if not (facts.log_ratio_only and facts.psis_convex and facts.slopes is not None) or facts.couples_pairs:
+        return False
+    left, right = (np.asarray(end) for end in facts.slopes)
+    return bool(np.isfinite(left).all() and (left < 0).all() and (right <= 10 * -left).all())
 
 
 def _somebody_gains(known: Known) -> Conclusion | None:
-    facts, objective = known.formula.facts, known.subject.objective
-    if not (isinstance(objective, PairObjective) and facts.log_ratio_only and facts.regulariser is not None):
-        return None
-    if not weighted_slope_convex(facts.regulariser):
+    def keeps(facts: Facts) -> bool:
+        return bool(facts.log_ratio_only and facts.regulariser is not None and weighted_slope_convex(facts.regulariser))
+
+    if not (isinstance(known.subject.objective, PairObjective) and _everywhere(known, keeps)):
         return None
     return Conclusion(HOLDS, "where training ends, somebody in every pair is at least at its reference", answer="never")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...divergences import DIVERGENCES, Alpha, Divergence, ForwardKL
 from ...losses import Facts, Objective, PairObjective, RewardObjective
+from ...losses.data import Datum
 from ...losses.of_pairs import OfPairs, can_be_of_pairs
 from ...losses.psi import Logistic
 from ...losses.statistics import h, linked, of_means
@@ -49,6 +50,8 @@ class Formula:
     def symbolic(self) -> tuple[Sum, Divergence | None] | None:
         """The terms and the divergence with a lambda that remembers; None for a loss that is no sum of terms."""
         if isinstance(self.objective, RewardObjective):
+            if type(self.objective).reward_terms is not RewardObjective.reward_terms:
+                return None
             return Logistic()(InLambda.itself() * linked(self.objective.regulariser)), None
         if not (isinstance(self.objective, PairObjective) and self.objective.states_terms):
             return None
@@ -82,6 +85,24 @@ class Formula:
         except CannotTell:
             return None
 
+    @cached_property
+    def numeric(self) -> list[list[Part]]:
+        """The terms at lambda = 1, at the same data: what their psis state of themselves is read off these."""
+        return parts_of(self._terms_at_1)
+
+    def numeric_at(self, datum: Datum) -> list[Part]:
+        """The terms at lambda = 1 at one datum."""
+        (found,) = parts_of(self._terms_at_1, [datum])
+        return found
+
+    @cached_property
+    def _terms_at_1(self) -> Sum:
+        objective = self.objective.with_lam(1.0)
+        if isinstance(objective, RewardObjective):
+            return Logistic()(1.0 * linked(objective.regulariser))
+        assert isinstance(objective, PairObjective) and objective.terms is not None
+        return Sum(tuple(Term(t.psi, of_means(t.statistic), t.weight) for t in objective.terms))
+
     # ------------------------------------------------------------------------------- terms that do not see lambda
 
     @cached_property
@@ -97,7 +118,7 @@ class Formula:
     @cached_property
     def is_bounded_below(self) -> bool:
         """Whether every term is bounded below over all policies."""
-        return self.parts is not None and all(part.is_bounded_below for at in self.parts for part in at)
+        return self.is_fixed and all(part.is_bounded_below for at in self.numeric for part in at)
 
     @cached_property
     def has_catalogued_divergence(self) -> bool:
@@ -116,7 +137,7 @@ class Formula:
 
     @cached_property
     def _rises_in_h(self) -> bool:
-        return self.parts is not None and all(rises([UnitTerm.of(part) for part in at]) for at in self.parts)
+        return all(rises([UnitTerm.of(part) for part in at]) for at in self.numeric)
 
     @cached_property
     def is_expo(self) -> bool:
@@ -151,16 +172,20 @@ class Formula:
     @cached_property
     def unit(self) -> list[list[UnitTerm]] | None:
         """The terms of scores at lambda = 1, by datum."""
-        if self.score_parts is None or self.link is None:
+        if self.score_parts is None or self.link is None or self.parts is None:
             return None
-        return [[UnitTerm.of(part.at_1) for part in at] for at in self.score_parts]
+        chosen = [[part in own for part in at] for at, own in zip(self.parts, self.score_parts, strict=True)]
+        numeric = zip(self.numeric, chosen, strict=True)
+        return [[UnitTerm.of(p) for p, is_score in zip(at, own, strict=True) if is_score] for at, own in numeric]
 
     @cached_property
     def rest(self) -> list[list[Part]]:
         """The other terms, by datum, which do not depend on lambda."""
         if self.parts is None or self.score_parts is None:
             return []
-        return [[p for p in at if p not in own] for at, own in zip(self.parts, self.score_parts, strict=True)]
+        chosen = [[part not in own for part in at] for at, own in zip(self.parts, self.score_parts, strict=True)]
+        numeric = zip(self.numeric, chosen, strict=True)
+        return [[p for p, is_other in zip(at, others, strict=True) if is_other] for at, others in numeric]
 
     @cached_property
     def is_of_scores(self) -> bool:

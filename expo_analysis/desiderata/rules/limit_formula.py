@@ -117,8 +117,9 @@ def shuns_point_masses(formula: Formula) -> bool:
     """Whether a term without lambda tends to infinity at a point mass, and nothing makes up for it."""
     if formula.parts is None or formula.is_reward_objective:
         return False
-    bounded = all(_bounded_below(part) and _has_limit(part) for at in formula.parts for part in at)
-    return bounded and all(any(map(_grows, at)) for at in formula.parts)
+    both = [list(zip(*at, strict=True)) for at in zip(formula.parts, formula.numeric, strict=True)]
+    bounded = all(_bounded_below(part, at_1) and _has_limit(part) for at in both for part, at_1 in at)
+    return bounded and all(any(part.is_fixed and _grows(at_1) for part, at_1 in at) for at in both)
 
 
 def _has_limit(part: Part) -> bool:
@@ -126,17 +127,17 @@ def _has_limit(part: Part) -> bool:
     return not part.moving and all(x.limit("zero") is not None for x in values)
 
 
-def _bounded_below(part: Part) -> bool:
+def _bounded_below(part: Part, at_1: Part) -> bool:
     """Whether it is, by one number at all small lambda: its weight, which has a limit, is not negative."""
     if part.is_fixed:
-        return part.is_bounded_below
-    known = part.psi.lower_bound is not None and bool(np.all(np.isfinite(part.psi.lower_bound)))
+        return at_1.is_bounded_below
+    known = at_1.psi.lower_bound is not None and bool(np.all(np.isfinite(at_1.psi.lower_bound)))
     return part.weight.sign > 0 and known
 
 
 def _grows(part: Part) -> bool:
     """Whether it tends to infinity as log pi_w -> -inf and log pi_l -> 0."""
-    if not part.is_fixed or not all(atom.plain for _, atom in part.coefficients) or part.psi.slopes is None:
+    if not all(atom.plain for _, atom in part.coefficients) or part.psi.slopes is None:
         return False
     towards = -sum(_number(c) for c, atom in part.coefficients if atom.slot == "w")
     end = float(np.max(part.psi.slopes[1])) if towards > 0 else float(np.min(part.psi.slopes[0]))

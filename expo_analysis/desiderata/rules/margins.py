@@ -40,12 +40,14 @@ from numpy.typing import NDArray
 
 from ..._types import Floats
 from ...bandit import Bandit
-from ..subject import Subject
+from ...divergences import Divergence
+from ..falsify.search import Case
+from ..subject import Optima, Subject
 from ..verdict import FAILS, HOLDS
 from .formula import Formula
-from .parts import at_gap, parts_of
+from .parts import at_gap
 from .rule import Conclusion, Known, Rule, formula_of
-from .scores import UnitTerm
+from .scores import Link, UnitTerm
 
 STEP = 0.1
 """Log-odds are looked at in steps of this."""
@@ -55,6 +57,9 @@ RANGE = 32
 
 LIFTS = (0.2, 0.02)
 """e of the module's docstring."""
+
+SETTLED = 1e-3
+"""How near a pair's difference must be to its own minimum, to be said to sit there."""
 
 MEANT = 1e-6
 """Sums that differ by less, relative to the largest minimum, are taken for equal."""
@@ -114,9 +119,7 @@ def fits_rewards(formula: Formula) -> bool:
 
 def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:
     """The terms at lambda = 1 of a pair whose winner has a reward so much above the loser's."""
-    assert formula.symbolic is not None
-    (parts,) = parts_of(formula.symbolic[0], [at_gap(gap)])
-    return [UnitTerm.of(part.at_1) for part in parts]
+    return [UnitTerm.of(part) for part in formula.numeric_at(at_gap(gap))]
 
 
 def contents(formula: Formula, log_odds: NDArray[Any]) -> Floats:
@@ -169,11 +172,35 @@ def paths_against(formula: Formula) -> Bandit | None:
         return None
     found.sort(key=lambda one: one[0])
     optimal = np.exp([heights for _, heights in found[:: max(1, len(found) // 4)][:3]])
-    optimal /= optimal.sum(axis=1, keepdims=True)
+    optimal = np.round(optimal / optimal.sum(axis=1, keepdims=True), 4)
+    optimal[:, 1] += 1 - optimal.sum(axis=1)
     pairs = np.zeros((len(optimal), 4, 4))
     for i, j in ((0, 1), (1, 2), (2, 3)):
         pairs[:, i, j] = pairs[:, j, i] = 1.0
     return Bandit(np.full_like(optimal, 0.25), optimal, pairs)
+
+
+def sit_at_minima(formula: Formula, case: Case, optima: Optima) -> bool:
+    """Whether lambda times the scores of a path's optima (L, 1, n) differ by what each pair alone is content with."""
+    if formula.link is None or case.pairs is None:
+        return False
+    log_policy = optima.log_policies[:, 0]
+    scores = optima.lams[:, None] * score(formula.link, log_policy, np.log(case.reference))
+    for i, j in zip(*np.nonzero(np.triu(case.pairs)), strict=True):
+        odds = float(np.log(case.optimal[i] / case.optimal[j]))
+        (least,) = np.sign(odds) * contents(formula, np.array([abs(odds)]))
+        if not (np.abs(scores[:, i] - scores[:, j] - least) <= SETTLED * (1 + abs(least))).all():
+            return False
+    return True
+
+
+def score(link: Link, log_policy: Floats, log_reference: Floats) -> Floats:
+    """The scores of policies (..., n)."""
+    if isinstance(link.kind, Divergence):
+        return np.asarray(link.kind.mu(log_policy - log_reference))
+    if link.kind == "log":
+        return log_policy
+    return np.asarray(-np.expm1(-link.kind[1] * log_policy) / link.kind[1])
 
 
 RULES = (

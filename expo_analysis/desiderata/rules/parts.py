@@ -52,13 +52,6 @@ class Part:
         own = all(atom.plain and not atom.relative and c.sign > 0 for c, atom in self.coefficients)
         return self.psi.decreasing and own
 
-    @property
-    def at_1(self) -> Part:
-        """The same at lambda = 1."""
-        psi = dataclasses.replace(self.psi, **{name: float(at_1(x)) for name, x in self.moving})
-        coefficients = tuple((of_lambda(at_1(c)), atom) for c, atom in self.coefficients)
-        return Part(psi, of_lambda(at_1(self.weight)), coefficients, of_lambda(at_1(self.offset)))
-
 
 def at_1(x: InLambda) -> float:
     """Its value at lambda = 1."""

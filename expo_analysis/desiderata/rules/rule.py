@@ -75,9 +75,17 @@ class Rule:
 def first(rules: tuple[Rule, ...], desideratum: str, known: Known) -> tuple[Rule, Conclusion] | None:
     """The first rule that decides a desideratum, and what it concludes."""
     for rule in rules:
-        if rule.about == desideratum and (found := rule.conclude(known)) is not None:
+        if rule.about == desideratum and (found := _concluded(rule, known)) is not None:
             return rule, found
     return None
+
+
+def _concluded(rule: Rule, known: Known) -> Conclusion | None:
+    """The conclusion; None also where a premise cannot be read, as somebody's loss raises there."""
+    try:
+        return rule.conclude(known)
+    except Exception:
+        return None
 
 
 def inherited(known: Known, premise: str) -> Counterexample | None:

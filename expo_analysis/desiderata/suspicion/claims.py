@@ -19,17 +19,20 @@ from .psi_statements import derivative
 from .statements import refuted_divergence, refuted_terms
 
 
-def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> list[str]:
-    """What numbers refute at these lambdas, in words. plain: the same loss, of which nothing is known."""
+def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, lost: float = 0.0) -> list[str]:
+    """What numbers refute at these lambdas, in words.
+
+    plain: the same loss, of which nothing is known. lost: units of rounding that it loses.
+    """
     facts = objective.facts
     found: list[str] = []
     at = pairs_to_try(objective, SHAPE[0], seed=1)
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
     others = [[*at[:2], at[3], at[2] - 0.3, *at[4:]], [*at[:2], at[2] - 20.0, at[3], *at[4:]]]
     shifted = [[at[0] - mass, at[1] - mass, *at[2:]] for mass in (0.7, 30.0)]
-    if not facts.needs_reference and any(_differ(one, at, other) for one in everywhere for other in others):
+    if not facts.needs_reference and any(_differ(one, at, other, lost) for one in everywhere for other in others):
         found.append("needs_reference = False is false: its values change with the reference")
-    if facts.log_ratio_only and any(_differ(one, at, there) for one in everywhere for there in shifted):
+    if facts.log_ratio_only and any(_differ(one, at, there, lost) for one in everywhere for there in shifted):
         found.append("log_ratio_only = True is false: its values change where log pi_w - log pi_l does not")
     if objective.is_made_of_terms:
         datum = dict(zip((*LOG_PROBABILITIES, *objective.data), at, strict=True))
@@ -50,14 +53,16 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats) -> 
     return found
 
 
-def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torch.Tensor]) -> bool:
+def _differ(objective: PairObjective, here: list[torch.Tensor], there: list[torch.Tensor], lost: float) -> bool:
     """Whether the losses of two sets of pairs are not the same, by more than rounding of the arguments may do."""
     one, other = (objective.pair_loss(*at) for at in (here, there))
-    noise = 4e-15 * (one.abs() + other.abs()) + 1e-15  # what is rounded inside may be of the size of 1
+    noise = max(1.0, 4 * lost) * (4e-15 * (one.abs() + other.abs()) + 1e-15)  # inside are numbers of the size of 1
     for signs in ((1, 1), (1, -1), (-1, 1)):
         for at, value in ((here, one), (there, other)):
             moved = [x * (1 + sign * 2.0**-52) for x, sign in zip(at[:2], signs, strict=True)]
-            noise = torch.fmax(noise, 16 * (objective.pair_loss(*moved, *at[2:]) - value).abs())
+            change = (objective.pair_loss(*moved, *at[2:]) - value).abs()
+            # or of that of the arguments, times the steepest slope of a part: log(pi_w + pi_l) - log pi_w
+            noise = torch.fmax(noise, 16 * torch.fmax(change, change.amax(-1, keepdim=True)))
     return bool(((one - other).abs() > noise).any())
 
 

@@ -26,7 +26,7 @@ def refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) 
             return [f"convex = True cannot be relied on: its gradient is not the slope of its values at {wrong.where}"]
         m = one.facts.self_concordance
         false = refuted_on_lines(one, float(lam), k, None if m is None else float(np.max(m)))
-        if not false and (where := _sagging(plain.with_lam(float(lam)), float(lam))):
+        if not false and (where := sagging(plain.with_lam(float(lam)), float(lam))):
             false = f"convex = True is false: {where}"
         if false:
             return [f"{false}, at lambda = {lam:g}"]
@@ -55,7 +55,7 @@ def refuted_convexity(plain: Unclaimed, objective: PairObjective, lams: Floats) 
     return []
 
 
-def _sagging(objective: Objective, lam: float) -> str:
+def sagging(objective: Objective, lam: float) -> str:
     """Whether the middle of a chord in three logits lies above the mean of its ends, in words; empty where none does.
 
     Chords run between two responses or anywhere, from short ones to those on which a log-ratio, or lambda times it,

@@ -28,7 +28,7 @@ from .points import LARGEST, others
 UNIT = float(np.finfo(np.float64).eps)
 
 STEP = 0.1
-GRID = np.arange(-10_000, 10_001) * STEP + 0.0123
+GRID: Floats = np.arange(-10_000.0, 10_001.0) * STEP + 0.0123
 MASSES = -np.concatenate([np.geomspace(1e3, 40.0, 200), np.arange(400.0)[::-1] * STEP])
 SPOTS = np.concatenate([-np.geomspace(0.03, 50.0, 20), np.geomspace(0.03, 50.0, 20)])
 HALF = 0.05
@@ -42,6 +42,9 @@ TOLERANCE = 1e-9
 
 FINEST, PIECES = 1e-4, 32
 """How short an interval is at which a difference is believed, in the smaller unit; and what it is cut into."""
+
+SMALL = 1e-7
+"""A jump of the values that is a smaller part of them costs a loss its claims, and not every verdict."""
 
 TINY = 1e-290
 """Below it numbers lose digits."""
@@ -121,15 +124,19 @@ def _along(
 
 @dataclass(frozen=True)
 class Wrong:
-    """A place where values and slopes disagree: on which line, whether values jump, and by which part slopes are off.
+    """A place where values and slopes disagree.
 
-    near: whether it is where every audit looks.
+    where: on which line, in words. at: the same as a number. jump: by how much values jump there; 0 where it is the
+        slopes that are wrong, by which ``part`` of them. near: whether it is where every audit looks. small: whether it
+        is a jump that a loss may be judged in spite of.
     """
 
     where: str
-    jump: bool
+    at: float
+    jump: float
     part: float
     near: bool
+    small: bool = False
 
 
 def wrong_slopes(own: PairObjective, lam: float, turn: int, lost: float = 0.0, log_mass: float = 0.0) -> Wrong | None:
@@ -153,7 +160,7 @@ def wrong_slopes(own: PairObjective, lam: float, turn: int, lost: float = 0.0, l
         down = line_of_masses(own, reference, ratio, lost)
         places.append((down, down(MASSES + log_mass), "a log of the pair's mass of"))
     found = [wrong for line, along, name in places if (wrong := _between(line, along, name, lam)) is not None]
-    return min(found, key=lambda wrong: not wrong.near) if found else None
+    return min(found, key=lambda wrong: (wrong.small, not wrong.near)) if found else None
 
 
 def _at_spots(along: Along, spots: Floats) -> Wrong | None:
@@ -174,7 +181,7 @@ def _at_spots(along: Along, spots: Floats) -> Wrong | None:
             return None
         part = float(np.median(off[bad] / np.maximum(size[bad], 1e-300)))
     nearest = spots[bad][np.argmin(np.abs(spots[bad]))]
-    return Wrong(f"a log-ratio of {nearest:.3g}", False, part, True)
+    return Wrong(f"a log-ratio of {nearest:.3g}", float(nearest), 0.0, part, True)
 
 
 def _between(line: Line, along: Along, name: str, lam: float) -> Wrong | None:
@@ -185,23 +192,24 @@ def _between(line: Line, along: Along, name: str, lam: float) -> Wrong | None:
         return None
     chosen = np.concatenate([worst[np.argsort(np.abs(along.x[worst]))][:8], worst[np.argsort(-off[worst])][:8]])
     a, b, finest = along.x[chosen], along.x[chosen + 1], FINEST * min(1.0, 1 / lam)
-    change = first = np.abs(along.value[chosen + 1] - along.value[chosen])
-    part = np.ones_like(first)
+    first = last = off[chosen]
+    part, size = np.ones_like(first), np.ones_like(first)
     while len(a) and (b - a).max() > finest:
         inside = line(a[:, None] + (b - a)[:, None] * np.linspace(0.0, 1.0, PIECES + 1))
         left = np.stack([_off(Along(*row)) for row in zip(*_fields(inside), strict=True)])
         at = left.argmax(axis=1)
         rows = np.flatnonzero(left[np.arange(len(at)), at] > 0)
         at = at[rows]
-        a, b, first = inside.x[rows, at], inside.x[rows, at + 1], first[rows]
+        a, b, first, last = inside.x[rows, at], inside.x[rows, at + 1], first[rows], left[rows, at]
         change = np.abs(inside.value[rows, at + 1] - inside.value[rows, at])
-        sizes = np.maximum(change / np.maximum(b - a, TINY), np.abs(inside.slope[rows]).max(axis=1))
-        part = left[rows, at] / np.maximum((b - a) * sizes, TINY)
+        slopes = np.maximum(change / np.maximum(b - a, TINY), np.abs(inside.slope[rows]).max(axis=1))
+        part, size = last / np.maximum((b - a) * slopes, TINY), 1 + np.abs(inside.value[rows, at])
     if not len(a):
         return None
-    k = int(np.argmin(np.abs(a)))
-    jumps = bool(change[k] > 0.1 * first[k])
-    return Wrong(f"{name} {a[k]:.3g}", jumps, float(part[k]), bool(np.abs(a[k]) * max(1.0, lam) <= NEAR))
+    jump = np.where(last > 0.3 * first, last, 0.0)  # what is wrong with a slope is less on a shorter way
+    small, near = (jump > 0) & (jump < SMALL * size), np.abs(a) * max(1.0, lam) <= NEAR
+    k = int(np.lexsort((np.abs(a), ~near, small))[0])
+    return Wrong(f"{name} {a[k]:.3g}", float(a[k]), float(jump[k]), float(part[k]), bool(near[k]), bool(small[k]))
 
 
 def _fields(along: Along) -> tuple[Floats, ...]:
@@ -236,7 +244,8 @@ def refuted_on_lines(own: PairObjective, lam: float, turn: int, m: float | None)
     reference, divergence = REFERENCES[turn % len(REFERENCES)], own.regulariser
     for unit in [1.0] if lam == 1 else [1.0, 1 / lam]:
         along = line_of_ratios(own, reference)(GRID * unit)
-        slope, blur = along.slope, along.slope_noise
+        # a slope is often the difference of two parts, sigma(h) - 1: one is seen alone where the pair is turned over
+        slope, blur = along.slope, along.slope_noise + 8 * UNIT * np.abs(along.slope[::-1])
         if divergence is not None:
             pull, size = _pull(divergence, along.x, reference)
             slope, blur = slope + lam * pull, blur + 64 * UNIT * lam * size
@@ -255,7 +264,7 @@ def refuted_on_lines(own: PairObjective, lam: float, turn: int, m: float | None)
         with np.errstate(all="ignore"):
             factor = np.exp(m * unit * STEP) * (1 + 1e-6)
             more, less = grown[1:] - factor * grown[:-1], grown[:-1] - factor * grown[1:]
-            found = _nearest(along.x[1:-1], np.maximum(more, less) - factor * (noise[1:] + noise[:-1]))
+            found = _nearest(along.x[1:-1], np.maximum(more, less) - 8 * factor * (noise[1:] + noise[:-1]))
         if found is not None:
             at = along.x[found + 1]
             return f"self_concordance = {m:g} is false: its curvature changes faster at a log-ratio of {at:.3g}"

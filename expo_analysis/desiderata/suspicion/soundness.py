@@ -16,7 +16,7 @@ from ..subject import Unclaimed, facts_of
 from .claims import misled, refuted_claims
 from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
 from .faces import arrays_refused, numpy_differs, other_lambda, overridden, undefined_on_two
-from .lines import Wrong, wrong_slopes
+from .lines import NEAR, Wrong, wrong_slopes
 from .points import LAMS, SHAPE, pairs_to_try
 
 WRONG_GRADIENT = "its gradient by torch is not the slope of its values"
@@ -70,7 +70,7 @@ def inspect(objective: Objective) -> Inspection:
     remarks = [alone] if alone else []
     log_mass = -0.25 if alone else 0.0
     lams = np.ones_like(LAMS)  # those at which it works, and 1 in the place of others
-    digits = Digits(0.0, False)
+    digits, jump = Digits(0.0, False), ""
     for k, lam in sorted(enumerate(LAMS), key=lambda each: float(each[1] != 1.0)):
         try:
             broken = _broken(objective, float(lam)) or _broken_regulariser(objective.with_lam(float(lam)))
@@ -78,8 +78,10 @@ def inspect(objective: Objective) -> Inspection:
             wrong = None if broken else wrong_slopes(objective.with_lam(float(lam)), float(lam), k, seen.lost, log_mass)
         except (Exception, SystemExit) as error:
             broken, wrong, seen = f"it raises {in_words(error)}", None, Digits(0.0, False)
-        if wrong is not None and wrong.near:
+        if wrong is not None and wrong.near and not wrong.small:
             return Inspection(None, (_in_words(wrong, float(lam)),))
+        if wrong is not None and wrong.small and not jump:
+            jump = _in_words(wrong, float(lam))
         digits = max(digits, seen, key=lambda each: each.lost)
         if not broken:
             lams[k] = lam
@@ -87,11 +89,18 @@ def inspect(objective: Objective) -> Inspection:
             remarks.append(f"at lambda = {lam:g}, {broken}")
     if digits.lost > TOO_MANY:
         return Inspection(None, (*remarks, f"{_lost(digits)}: too few for a verdict"))
-    return _claimed(objective, lams, digits, remarks)
+    if digits.lost > FEW:
+        remarks.append(_lost(digits))
+    lost = np.inf if jump else digits.lost
+    return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks)
 
 
-def _claimed(objective: PairObjective, lams: Floats, digits: Digits, remarks: list[str]) -> Inspection:
-    """What of a sound loss's claims may be relied on. lams: those at which it works."""
+def _claimed(objective: PairObjective, lams: Floats, lost: float, remarks: list[str]) -> Inspection:
+    """What of a sound loss's claims may be relied on.
+
+    lams: those at which it works. lost: units of rounding that it loses; beyond `FEW` no claim of it is true.
+    """
+    exact = lost <= FEW
     refuted: list[str] = []
     single = False
     try:
@@ -109,19 +118,17 @@ def _claimed(objective: PairObjective, lams: Floats, digits: Digits, remarks: li
         )
     if single:
         remarks.append("it rounds lambda to float32, as torch.tensor(self.lam) does without dtype=torch.float64")
-    if digits.lost > FEW:
-        remarks.append(_lost(digits))
     keeps = bool(refused) and not objective.is_made_of_terms
     kept = Unclaimed(objective.lam, objective, True, keeps) if refused else objective
-    if not single and digits.lost <= FEW:  # else no claim of it is true to the last digit
+    if exact and not single:
         try:
-            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams)
+            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams, lost)
             if not refuted and misled(kept):
                 refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
         except (Exception, SystemExit) as error:
             refuted = [f"could not be checked: it raises {in_words(error)}"]
     remarks += [f"its claim {claim}" for claim in refuted]
-    distrusted = bool(refuted) or single or digits.lost > FEW
+    distrusted = bool(refuted) or single or not exact
     if distrusted and facts_of(objective).claims() != NOTHING:
         remarks.append("it is therefore audited without its claims, so that less can be proven of it")
     if distrusted:
@@ -142,9 +149,11 @@ def _lost(digits: Digits) -> str:
 def _in_words(wrong: Wrong, lam: float) -> str:
     """Values and slopes that disagree in words, with what does that."""
     if wrong.jump:
-        return f"at lambda = {lam:g}, its values jump at {wrong.where}, of which its gradient by torch knows nothing"
+        jump = f"at lambda = {lam:g}, its values jump by {wrong.jump:.2g} at {wrong.where}"
+        known = ", as torch's softplus does at 20 (log_sigmoid does not)" if wrong.small else ""
+        return f"{jump}{known}, of which its gradient by torch knows nothing"
     how = f"at lambda = {lam:g}, {WRONG_GRADIENT}: at {wrong.where} it is off by {wrong.part:.2g} of it"
-    if lam != 1:  # which is looked at first
+    if lam != 1 and abs(wrong.at) <= NEAR:  # 1 is looked at first
         return f"{how}, though it is right at lambda = 1, as from a backward written by hand that forgets lambda"
     return f"{how}, as from .detach(), a clip whose backward goes straight through, or a wrong backward"
 

@@ -13,10 +13,11 @@ from .report import BadField
 from .table import half_surrogate
 
 REPEATED = "have a prompt that all of their responses repeat"
-"""A remark on single rows; where it is true of all, the prompt column is one too many (see `check_repetition`)."""
+REPEATED_SHORT = "have a prompt of a few characters with which all of their responses begin"
+"""Remarks on single rows; where they are true of all, the prompt column is one too many (see `check_repetition`)."""
 
 LEAST_REPEATED = 8
-"""Shorter prompts than this many characters may well begin a response by chance."""
+"""Shorter prompts than this many characters may well begin a response by chance, though not in this many rows."""
 
 
 def check_example(example: Example, end: str, controls: re.Pattern[str], remark: Remark) -> None:
@@ -45,7 +46,9 @@ def check_example(example: Example, end: str, controls: re.Pattern[str], remark:
         check_controls(field, response, end, controls, remark)
     if any(map(controls.search, texts_of(example.prompt))):
         remark("have special tokens inside the text of prompt")
-    if not example.conversational:
+    if example.conversational:
+        _remark_on_echo(example, remark)
+    else:
         _remark_on_repetition(example, remark)
 
 
@@ -129,15 +132,46 @@ def check_controls(field: str, response: Text, end: str, controls: re.Pattern[st
 
 def _remark_on_repetition(example: Example, remark: Remark) -> None:
     prompt = example.prompt.strip()
-    if len(prompt) >= LEAST_REPEATED and all(
-        response.lstrip().startswith(prompt) for response in example.responses.values()
-    ):
-        remark(REPEATED)
+    repeating = [name for name, response in example.responses.items() if _begins_with(prompt, response.lstrip())]
+    if not repeating:
+        return
+    if len(repeating) == len(example.responses):
+        remark(REPEATED if len(prompt) >= LEAST_REPEATED else REPEATED_SHORT)
+    elif {"chosen", "rejected"} <= example.responses.keys() and len({"chosen", "rejected"} & {*repeating}) == 1:
+        side = "chosen" if "chosen" in repeating else "rejected"
+        remark(f"have a prompt that {side} alone repeats")
+    else:
+        remark("have a prompt that some of their responses repeat")
 
 
-def check_repetition(repeated: int, rows: int, field: str) -> BadField | None:
-    """What is wrong where all of several rows repeat their prompt in the responses of a column."""
-    if repeated < rows:
+def _remark_on_echo(example: Example, remark: Remark) -> None:
+    """Of conversations: an assistant that says what it was asked before it answers, as some pipelines leave it."""
+    asked, first = example.prompt[-1], [response[0] for response in example.responses.values()]
+    if asked["role"] == "user" and all(message["role"] == "assistant" for message in first):
+        said = asked["content"].strip()
+        echoes = [_begins_with(said, message["content"].lstrip()) for message in first]
+        if any(echoes):
+            which = "responses that all begin" if all(echoes) else "a response that begins"
+            remark(f"have {which} with what the user said")
+
+
+def _begins_with(prompt: str, response: str) -> bool:
+    """Whether a response begins with a prompt; with a short one only where that is not the beginning of a word."""
+    if not prompt or not response.startswith(prompt):
+        return False
+    within_a_word = prompt[-1].isalnum() and response[len(prompt) :][:1].isalnum()
+    return len(prompt) >= LEAST_REPEATED or not within_a_word
+
+
+def check_repetition(repeated: int, short: int, rows: int, field: str) -> BadField | None:
+    """What is wrong where all of several rows repeat their prompt in all of their responses.
+
+    Args:
+        repeated, short: how many rows have the remarks `REPEATED` and `REPEATED_SHORT`.
+        rows: how many rows there are.
+        field: the column of the responses, or of one of them.
+    """
+    if repeated + short < rows or (repeated < 2 and rows < LEAST_REPEATED):
         return None
     what = "it begins with the prompt, which would be trained on as a part of it; give the response alone, or no prompt"
     return BadField(field, what)

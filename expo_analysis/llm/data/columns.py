@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ...bandit.comparisons import REWARDS
+from .table import ORIGIN
 
 COLUMNS = ("prompt", "chosen", "rejected")
 TOKEN_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -19,6 +20,12 @@ NAMED = (
 
 SYSTEM, JOINED = "__system__", "__joined__"
 """What a column of system messages is called once it was asked for, as one called system may be anything."""
+
+
+def shown(columns: Collection[str]) -> list[str]:
+    """Columns as messages list them: without the place that rows come from, which is nobody's column."""
+    return [{SYSTEM: "system", JOINED: "prompt"}.get(column, column) for column in columns if column != ORIGIN]
+
 
 SCORES = (*REWARDS, ("margin",))
 """Columns of both responses' rewards, or of their difference, for losses that read them; the first that are there."""
@@ -35,7 +42,7 @@ def score_columns(name: str, columns: Collection[str], reader: str) -> tuple[str
             return pair
     alone = next((column for pair in SCORES for column in pair if column in columns), None)
     listed = ", ".join(" and ".join(pair) for pair in SCORES)
-    found = f"it has {alone!r} alone" if alone else f"its columns are {list(columns)}"
+    found = f"it has {alone!r} alone" if alone else f"its columns are {shown(columns)}"
     raise ValueError(f"{name} must have rewards, which {reader} reads, in the columns {listed}; {found}")
 
 
@@ -95,11 +102,14 @@ def named(rows: Any, asked: Mapping[str, str], name: str, columns: Collection[st
             if column not in columns:
                 raise ValueError(
                     f"{name} must have the column {column!r}, which is to be {what}, but its columns are "
-                    f"{list(columns)}{_nearly(column, columns)}"
+                    f"{shown(columns)}{_nearly(column, shown(columns))}"
                 )
     if "+" in asked.get("prompt", "") and asked["prompt"] not in columns:
-        rows = rows.map(Joined(parts_of(asked["prompt"], columns)))
+        parts = parts_of(asked["prompt"], columns)
+        rows = rows.map(Joined(parts))
         columns, asked = [*columns, JOINED], {**asked, "prompt": JOINED}
+        used_up = [part for part in dict.fromkeys(parts) if part not in asked.values()]
+        rows, columns = rows.remove_columns(used_up), [column for column in columns if column not in used_up]
     renamed = {wanted: SYSTEM if what == "system" else what for what, wanted in asked.items()}
     if len(renamed) < len(asked):
         raise ValueError(f"columns must name each column once, got {dict(asked)}")
@@ -148,13 +158,14 @@ def require(name: str, columns: Collection[str], needed: Sequence[str]) -> None:
     for column in needed:
         if column not in columns:
             raise ValueError(
-                f"{name} must have the column {column!r}, but its columns are {list(columns)}"
-                + _nearly(column, [other for other in columns if other not in needed])
+                f"{name} must have the column {column!r}, but its columns are {shown(columns)}"
+                + _nearly(column, [other for other in shown(columns) if other not in needed])
             )
 
 
 def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]) -> str:
-    text = f"{name} must have the column {missing[0]!r}, but its columns are {list(columns)}"
+    columns = shown(columns)
+    text = f"{name} must have the column {missing[0]!r}, but its columns are {columns}"
     guesses: dict[str, str] = {}
     for what in (*COLUMNS, "system"):
         if what == "system" or what not in columns:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .report import BadField
+from .unread import unread_keys
 
 Message = dict[str, Any]
 Conversation = list[Message]
@@ -79,7 +80,11 @@ def _message(field: str, place: int, given: Any, template: str, remark: Callable
         raise BadField(field, what, f", got {role!r:.40}")
     if named != role:
         remark(f"have the role {role!r}, which is taken for {named!r}")
-    return {**message, "role": named, "content": _content(field, place, message)}
+    content = _content(field, place, message)
+    for key in unread_keys(message, template):
+        remark(f"have messages with {key!r}, which the chat template does not read")
+        del message[key]  # so that it counts for nothing else either
+    return {**message, "role": named, "content": content}
 
 
 def _role(role: str, template: str) -> str | None:

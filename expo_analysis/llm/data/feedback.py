@@ -140,7 +140,7 @@ def number_of(name: str, value: Any) -> float:
     """A finite number, perhaps as text."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of whole numbers beyond 1e308
         number = math.nan
     if not math.isfinite(number):
         raise BadField(name, "it must be a finite number", f", got {kind_of(value)}: {value!r:.40}")

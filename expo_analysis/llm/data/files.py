@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .table import half_surrogate
+
 Row = tuple[dict[str, Any], int | None]
 """A row, and the line that it begins in; None where files of that kind have no lines."""
 
@@ -86,10 +88,22 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise DuplicateKey(f"the key {twice!r} stands twice in one object")
+    for name in found:
+        broken = half_surrogate(name)
+        if broken is not None:
+            raise ValueError(f"the key {name!r} is no text: {broken}")
     return found
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python's limit
+        count, most = len(digits.lstrip("-")), sys.get_int_max_str_digits()
+        raise ValueError(f"it has a whole number of {count} digits; at most {most} are read") from None
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

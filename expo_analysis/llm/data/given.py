@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,10 @@ class Given:
 def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
     """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
-        rows = to_dataset(rows)
+        try:
+            rows = to_dataset(rows)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
     if isinstance(rows, IterableDataset):
         first = next(iter(rows), None)
         if first is None:
@@ -73,6 +77,8 @@ def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
         hint = ""
         if isinstance(rows, Mapping):
             hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
+        if isinstance(rows, str | os.PathLike):
+            hint = f"; PreferenceData.read, or read_split, reads {str(rows)!r}"
         accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
     if not len(rows):

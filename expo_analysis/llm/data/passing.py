@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 from datasets.fingerprint import Hasher
 
-from .checks import REPEATED, check_repetition
+from .checks import REPEATED, REPEATED_SHORT, check_repetition
 from .report import BadField, BadRows, DataReport, Place, Problem, settle
 from .rows import KIND, MASKED, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
@@ -64,8 +64,8 @@ def _examine(made: Dataset, report: DataReport, field: str) -> tuple[list[Proble
         else:
             good.append(at)
             remarks.append((at, place, row[REMARKS]))
-    repeated = sum(REPEATED in texts for _, _, texts in remarks)
-    if len(good) > 1 and (bad := check_repetition(repeated, len(good), field)) is not None:
+    repeated, short = (sum(text in texts for _, _, texts in remarks) for text in (REPEATED, REPEATED_SHORT))
+    if len(good) > 1 and (bad := check_repetition(repeated, short, len(good), field)) is not None:
         return [*problems, *(Problem.of(place, bad) for _, place, _ in remarks)], []
     for _, place, texts in remarks:
         for text in texts:

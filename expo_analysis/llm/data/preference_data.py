@@ -13,12 +13,12 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ...losses.base import check_option, check_whole
-from .columns import SAMPLE_COLUMNS, check_columns, parse_columns, require
+from .columns import SAMPLE_COLUMNS, check_columns, parse_columns, require, shown
 from .feedback import LABEL, LISTS, ORDERS, PAIRS, SINGLE_DATA, SINGLES, Feedback, feedback_of
 from .given import MARK, Given, files_of
 from .passing import make_all, make_stream
 from .readers import read_split
-from .report import ON_BAD_ROWS, DataReport, Problem
+from .report import ON_BAD_ROWS, DataReport, Place, Problem
 from .rows import MADE, ROW_NUMBER, RowMaker, kept_features
 from .table import ORIGIN, place_of
 from .tokens import Encoder, tokenizer_digest
@@ -135,7 +135,7 @@ class PreferenceData:
         check_columns(given.called, given.names, kind.sides)
         if kind == LISTS and not set(ORDERS) & set(given.names):
             raise ValueError(
-                f"{given.called} must have the column 'ranking' or 'scores'; its columns are {given.names}"
+                f"{given.called} must have the column 'ranking' or 'scores'; its columns are {shown(given.names)}"
             )
         require(given.called, given.names, keep_columns)
         if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(given.names):
@@ -208,10 +208,15 @@ class PreferenceData:
     def where(self, row_number: int) -> str:
         """The place of a row in words, such as ``"pairs.jsonl: row 3 (line 4)"``; of all that have this number."""
         if not isinstance(self.rows, Dataset):
-            return f"{self.source}: row {row_number}"
+            return self._place(Place(row_number))
         places = [place_of(self.rows[at][ORIGIN]) for at, n in enumerate(self.rows[ROW_NUMBER]) if n == row_number]
-        named = [str(place) if place.file else f"{self.source}: {place}" for place in places]
-        return " or ".join(named) or f"{self.source}: row {row_number}"
+        return " or ".join(map(self._place, places)) or self._place(Place(row_number))
+
+    def _place(self, place: Place) -> str:
+        """With the file that numbers it, or else the name by which the data set was given."""
+        if place.file:
+            return str(place)
+        return f"{self.source}: {place.in_words if self.source == self.name else place}"
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,6 +14,7 @@ from .files import READERS, format_of, read_file, read_lines
 from .forms import Remark, field_of
 from .report import BadField, DataReport, Place, Problem, settle
 from .tokens import Encoder
+from .unread import unread_beside, unread_keys
 
 Prompt = str | Conversation
 """Plain text, which a response continues, or a conversation, which a response answers."""
@@ -93,7 +94,12 @@ def read_prompts(source: str | Path, column: str = "prompt", on_bad_rows: str = 
         column = "prompt"
     else:
         _check_column(f"{path}", [row for row, _ in rows], column)
-    return check_prompts([row.get(column) for row, _ in rows], str(path), column, on_bad_rows, places)
+    found = check_prompts([row.get(column) for row, _ in rows], str(path), column, on_bad_rows, places)
+    for number, prompt in zip(found.rows, found.prompts, strict=True):
+        beside = {name: value for name, value in rows[number][0].items() if name != column}
+        for name in unread_beside(beside, prompt):
+            found.report.remark(places[number], f"have the column {name!r}, which is not read")
+    return found
 
 
 def _check_column(name: str, rows: Sequence[dict[str, Any]], column: str) -> None:
@@ -170,20 +176,29 @@ def tokenize(
     encoder = Encoder(tokenizer)
     if prompts.conversational and not encoder.template:
         raise ValueError(f"{prompts.report.name} must be plain text for a tokenizer without a chat template")
-    report = replace(prompts.report, dropped=list(prompts.report.dropped))
+    before = prompts.report
+    report = replace(before, dropped=list(before.dropped), remarks=before.remarks.copy(), first=dict(before.first))
     problems, kept, ids = [], [], []
     for at, (row, prompt) in enumerate(zip(prompts.rows, prompts.prompts, strict=True)):
         try:
+            for key in () if isinstance(prompt, str) else _unread(prompt, encoder.template):
+                text = f"have messages with {key!r}, which the chat template does not read"
+                if text not in before.remarks:  # of the same prompts, with another limit
+                    report.remark(Place(row, report.name), text)
             tokens = encode_prompt(encoder, prompt)
             if limit is not None and len(tokens) > limit:
                 raise BadField("prompt", f"it has more tokens than the limit of {limit}", f": {len(tokens)}")
         except BadField as bad:
-            problems.append(Problem.of(Place(row), bad))
+            problems.append(Problem.of(Place(row, report.name), bad))
             continue
         kept.append(at)
         ids.append(tokens)
     settle(report, problems, on_bad_rows, "used")
     return Prompts([prompts.prompts[at] for at in kept], [prompts.rows[at] for at in kept], report), ids
+
+
+def _unread(prompt: Conversation, template: str) -> list[str]:
+    return list(dict.fromkeys(key for message in prompt for key in unread_keys(message, template)))
 
 
 def encode_prompt(encoder: Encoder, prompt: Prompt) -> list[int]:

@@ -24,6 +24,7 @@ from datasets import (
     load_from_disk,
 )
 
+from ..._errors import did_you_mean
 from ..._files import from_home
 from .files import READERS, format_of, read_file
 from .report import Place
@@ -46,7 +47,8 @@ def read_splits(name: str | os.PathLike[str], config: str | None = None, streami
     """The splits of a data set.
 
     What exists is never looked up on the Hub. A file is one split, ``"train"``. The files of a folder belong to the
-    splits that their names say (``train``, ``test``, ``validation`` and the like), and to ``"train"`` where none does.
+    splits that their names say (``train``, ``test``, ``validation`` and the like), and to ``"train"`` where none does;
+    ``train_prefs`` and ``train_sft`` are two splits, and where there is one of them alone it is ``"train"`` as well.
 
     Args:
         name: a file, a folder of files, a folder that `datasets` saved, or a data set of the Hub.
@@ -65,7 +67,9 @@ def read_splits(name: str | os.PathLike[str], config: str | None = None, streami
             return {"train": read_files([path], streaming)}
         if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
             return _saved(path, streaming)
-        return {split: read_files(files, streaming) for split, files in _folder(path).items()}
+        found, other_names = _folder(path)
+        splits = {split: read_files(files, streaming) for split, files in found.items()}
+        return splits | {name: splits[split] for name, split in other_names.items()}
     _check_hub_name(str(name), path)
     return _hub(str(name), config, streaming)
 
@@ -81,7 +85,7 @@ def read_split(name: str | os.PathLike[str], split: str = "train", splits: Split
     splits = read_splits(name, **options) if splits is None else splits
     whole = split.partition("[")[0]
     if whole not in splits:
-        raise ValueError(f"{name}: it has no split {whole!r}, only {sorted(splits)}")
+        raise ValueError(f"{name}: it has no split {whole!r}, only {sorted(splits)}{did_you_mean(whole, splits)}")
     if whole == split:
         return splits[split]
     if isinstance(splits[whole], IterableDataset):
@@ -154,8 +158,8 @@ def _saved(folder: Path, streaming: bool) -> Splits:
     return {split: data.to_iterable_dataset() if streaming else data for split, data in marked.items()}
 
 
-def _folder(folder: Path) -> dict[str, list[Path]]:
-    """The data files of a folder, by split."""
+def _folder(folder: Path) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """The data files of a folder by split, and further names of splits."""
     found = sorted(
         file
         for file in folder.rglob("*")
@@ -169,10 +173,19 @@ def _folder(folder: Path) -> dict[str, list[Path]]:
     silent = [file for file, split in said.items() if split is None]
     if silent and "train" in said.values():
         raise ValueError(f"{silent[0]}: its name says no split, while those of other files in {folder} say train")
-    splits: dict[str, list[Path]] = {}
+    kinds: dict[str, dict[str, list[Path]]] = {}
     for file, split in said.items():
-        splits.setdefault(split or "train", []).append(file)
-    return splits
+        whole = _whole_name(file.relative_to(folder))
+        kinds.setdefault(split or "train", {}).setdefault(whole or split or "train", []).append(file)
+    splits: dict[str, list[Path]] = {}
+    other_names: dict[str, str] = {}
+    for split, parts in kinds.items():
+        if len(parts) == 1:
+            splits[split] = next(iter(parts.values()))
+            other_names |= {name: split for name in parts if name != split}
+        else:
+            splits |= parts
+    return splits, other_names
 
 
 def _belongs_to_another(file: Path, files: set[Path]) -> bool:
@@ -189,6 +202,12 @@ def _belongs_to_another(file: Path, files: set[Path]) -> bool:
 def _split_of(path: Path) -> str | None:
     words = re.split(r"[^a-z]+", str(path).lower())
     return next((SPLIT_WORDS[word] for word in reversed(words) if word in SPLIT_WORDS), None)
+
+
+def _whole_name(path: Path) -> str | None:
+    """A name that says more than which split, such as ``train_prefs`` of train_prefs-00000-of-00001.parquet."""
+    names = re.findall(r"[a-z]+(?:_[a-z]+)+", str(path).lower())
+    return next((name for name in reversed(names) if name.split("_")[0] in SPLIT_WORDS), None)
 
 
 # ----------------------------------------------------------------------------------------------------------------- Hub

@@ -14,6 +14,10 @@ SHOWN = 5
 """How many kinds of problems a message lists, and how many rows of each."""
 
 
+AS_GIVEN = "of the data set as it was given"
+"""Which rows are meant where no file numbers them: those of a `datasets.Dataset` after all that was done to it."""
+
+
 class BadField(Exception):
     """What is wrong with one field of a row.
 
@@ -39,12 +43,17 @@ class Place:
         return f"{self.file}: {self.within_file}" if self.file else self.within_file
 
     @property
+    def in_words(self) -> str:
+        """For the end of a sentence: of rows that no file numbers it is said whose numbers theirs are."""
+        return str(self) if self.file else f"{self.within_file} {AS_GIVEN}"
+
+    @property
     def within_file(self) -> str:
         return f"row {self.row}" if self.line is None else f"row {self.row} (line {self.line})"
 
     def beside(self, name: str) -> str:
         """In words, in a sentence that begins with ``name``: a file of that name is not named again."""
-        return self.within_file if self.file == name else str(self)
+        return self.within_file if self.file == name else self.in_words
 
 
 @dataclass(frozen=True)
@@ -124,13 +133,15 @@ def listed(problems: Sequence[Problem], rows: int, name: str = "") -> str:
         groups.setdefault((problem.file, problem.field, problem.what), []).append(problem)
     parts = [_group(group, rows, name) for group in list(groups.values())[:SHOWN]]
     more = "; ..." if len(groups) > SHOWN else ""
-    return "; ".join(parts) + more + f" ({len(problems)} of {rows} rows)"
+    whose = "" if any(problem.file for problem in problems) else f" {AS_GIVEN}"
+    return "; ".join(parts) + more + f" ({len(problems)} of {rows} rows{whose})"
 
 
 def _group(group: Sequence[Problem], rows: int, name: str) -> str:
     first = group[0]
     if len(group) == 1:
-        return f"{first.place.beside(name)}, {first.field}: {first.what}{first.example}"
+        place = first.place.within_file if first.file == name else first.place
+        return f"{place}, {first.field}: {first.what}{first.example}"
     file = f"{first.file}: " if first.file and first.file != name else ""
     numbers = [str(problem.row) for problem in group[:SHOWN]]
     if len(group) == rows:

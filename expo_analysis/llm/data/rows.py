@@ -18,6 +18,7 @@ from .forms import Example, Remark, example_of, field_of, template_arguments
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
 from .tokens import Encoder, Ids, Tokens, check_lengths, encode, encode_samples, tokenizer_digest
+from .unread import remark_on_arguments, remark_on_columns
 
 ROW_NUMBER = "row_number"
 
@@ -26,6 +27,9 @@ MADE = (
     *("ranking", "sample_ids", ROW_NUMBER),
 )
 """The columns of `PreferenceData`, besides those that are kept."""
+
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns of what is no text."""
 
 PROBLEM, REMARKS, KIND, MASKED = "__problem__", "__remarks__", "__kind__", "__masked__"
 NOTES = {
@@ -125,9 +129,10 @@ class RowMaker:
         if unread.get("problem"):
             raise BadField(unread["field"], unread["problem"])
         row = {name: self._decoded(name, value) for name, value in row.items()}
-        for name in ("image", "images"):
+        for name in MEDIA:
             if row.get(name):
-                raise BadField(name, "it has an image; models of text only are trained here")
+                what = {"i": "an image", "v": "a video", "a": "a sound"}[name[0]]
+                raise BadField(name, f"it has {what}; models of text only are trained here")
         given = all(row.get(name) is not None for name in self.feedback.token_columns)
         tokens, kind = (self._given(row), None) if given else self._written(row, remark)
         if self.feedback.listed and len(tokens.responses) < 2:
@@ -146,6 +151,8 @@ class RowMaker:
             raise BadField(self.feedback.sides[0], "it must have at least two responses")
         example = example_of(row, self.feedback, self.implicit, self.encoder.template, remark)
         check_example(example, self.encoder.end, self.encoder.controls, remark)
+        remark_on_columns(row, example.prompt, remark)
+        remark_on_arguments(row, self.encoder.template if example.conversational else None, remark)
         tokens = encode(example, self.encoder, remark)
         if self.samples:
             tokens.samples = self._sample_ids(row, example, tokens.prompt, remark)

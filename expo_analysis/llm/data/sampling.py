@@ -136,6 +136,10 @@ def draw(
     return found
 
 
+class NotFinite(ValueError):
+    """A model that gives no distribution of the next token."""
+
+
 class InverseTransform(LogitsProcessor):
     """Draws each row's next token at a given uniform number, and forbids all others.
 
@@ -151,6 +155,11 @@ class InverseTransform(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         log_probs = scores.log_softmax(dim=-1)
+        if bool(log_probs.isnan().any()):
+            raise NotFinite(
+                f"the model's logits are not finite after {len(self.log_probs)} tokens of a response: look at its "
+                "weights, and at the type that they are computed in"
+            )
         tempered = log_probs if self.temperature == 1 else (scores / self.temperature).log_softmax(dim=-1)
         probabilities = tempered.exp()
         if self.top_p < 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import IterableDataset
 
+from ..._errors import did_you_mean
 from ...losses.base import check_whole
 from .columns import named, parse_columns, require
 from .preference_data import PreferenceData
@@ -87,14 +88,16 @@ def _named(rows: Any, recipe: DataRecipe) -> Any:
 
 
 def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
+    names: list[str] = []
     if recipe.mixture:
         train, test = read_mixture(recipe.mixture, recipe.streaming), None
     else:
         assert recipe.name is not None
         splits = read_splits(recipe.name, recipe.config, recipe.streaming)
         if recipe.train_split.partition("[")[0] not in splits:
-            raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {recipe.train_split!r}")
-        train = read_split(recipe.name, recipe.train_split, splits=splits)
+            meant = did_you_mean(recipe.train_split, splits)
+            raise ValueError(f"dataset_train_split must be one of {sorted(splits)}, got {recipe.train_split!r}{meant}")
+        train, names = read_split(recipe.name, recipe.train_split, splits=splits), sorted(splits)
         tested = recipe.evaluated and recipe.test_split.partition("[")[0] in splits
         test = read_split(recipe.name, recipe.test_split, splits=splits) if tested else None
     if recipe.test_split_size is not None:
@@ -107,7 +110,8 @@ def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
     if not recipe.evaluated:
         return train, None
     if test is None:
-        what = f"the data have no split {recipe.test_split!r}; set test_split_size, or dataset_test_split"
+        of = f" to one of {names}" if len(names) > 1 else ""
+        what = f"the data have no split {recipe.test_split!r}; set test_split_size, or dataset_test_split{of}"
         raise ValueError(f"an evaluation is asked for by eval_strategy, but {what}")
     return train, test
 

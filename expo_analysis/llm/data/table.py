@@ -47,6 +47,10 @@ def to_dataset(rows: Iterable[Mapping[str, Any]], places: Iterable[Place] | None
     columns: dict[str, pa.Array] = {}
     features: dict[str, Any] = {}
     for name in names:
+        broken_name = "it must be text" if not isinstance(name, str) else half_surrogate(name)
+        if broken_name is not None:
+            row = next(row for row, record in enumerate(records) if name in record)
+            raise ValueError(f"row {row}: the key {name!r} is no text: {broken_name}")
         values = [record.get(name) for record in records]
         features[name], columns[name] = _column(name, values, broken)
     if places is not None:
@@ -165,6 +169,10 @@ def half_surrogate(value: Any) -> str | None:
                 "no text"
             )
         return None
+    if isinstance(value, Mapping):
+        key = next((key for key in value if isinstance(key, str) and half_surrogate(key) is not None), None)
+        if key is not None:
+            return f"the key {key!r} is no text: {half_surrogate(key)}"
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return next((found for found in map(half_surrogate, parts) if found is not None), None)
 

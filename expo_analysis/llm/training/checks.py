@@ -38,7 +38,7 @@ def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: 
     shown = shown or f"rows {rows}, whose losses are finite and whose mean is not"
     return (
         f"the loss is not finite after step {step}, at {shown} ({fields} of {name}). The weights are as they "
-        "were before this step. Look at these rows, lower the learning rate or raise beta"
+        "were before this step. Look at these rows, lower the learning rate or raise lambda"
     )
 
 
@@ -91,10 +91,18 @@ def choose_way(model: Any, inner: Any, rows: dict[str, Tensor], gather: Any, rou
     base, labels = base_of(inner), labels_of(rows)
     with torch.no_grad(), without_dropout(model):
         length = labels.shape[1] - 1
-        logits = at_least_float32(model(**arguments_of(rows)).logits[:, -length - 1 : -1])
+        given = getattr(model(**arguments_of(rows)), "logits", None)
+        if given is None or given.ndim != 3:
+            raise ValueError(f"model {type(base).__name__} has no logits of next tokens, so that it cannot be trained")
+        logits = at_least_float32(given[:, -length - 1 : -1])
         targets = labels[:, 1:].to(logits.device)
         own = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
         own = own.masked_fill(targets == -100, 0)
+        if not bool(own.isfinite().all()):
+            raise ValueError(
+                f"model {type(base).__name__} gives log-probabilities that are not finite on its first batch: look at "
+                "its weights, and at the type that they are computed in"
+            )
         close = CLOSE + 4 * rounding * float(logits.abs().max())
         for way in candidates(base):
             found = _scores(model, rows, labels, way)

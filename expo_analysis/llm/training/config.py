@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from ...losses.base import check_number, check_option
+from ...losses.base import check_number, check_option, check_whole
 from ..data import ON_BAD_ROWS
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 from .named import named_objectives
@@ -229,14 +229,15 @@ class PreferenceConfig(TrainingArguments):
             may_be_none = name in ("max_length", "pad_to_multiple_of")
             if not (value is None and may_be_none) and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a positive integer{' or None' * may_be_none}, got {value!r}")
-        for name in ("learning_rate", "num_train_epochs"):
-            check_number(name, getattr(self, name), 0.0, low_too=True)
+        for name in ("learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "router_aux_loss_coef"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0.0, low_too=True)
+        if self.max_steps != -1:  # which leaves it to the epochs
+            check_whole("max_steps", self.max_steps, 1)
         for name in ("ld_alpha", "ref_model_mixup_alpha"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
-        if self.router_aux_loss_coef is not None:
-            check_number("router_aux_loss_coef", self.router_aux_loss_coef, 0.0, low_too=True)
         if self.label_smoothing_factor:
             raise ValueError(
                 "label_smoothing_factor is not used by PreferenceTrainer: give label_smoothing to the objective, as in "

@@ -114,9 +114,13 @@ class LossEngine:
     def check_start(self, model: Any, batch: Batch) -> None:
         """Raise unless a reference that is the model itself gives the model's log-probabilities, on one example.
 
+        Of columns of the data nobody knows whether they are to be the model's: of these it is said how far they are.
+
         Raises:
             NotTheReference: with the largest difference, and what may have caused it.
         """
+        if self.reference is None and self.stored:
+            self._tell_gap(model, batch)
         if self.reference is None or not (self.stored or self.reference.derived):
             return
         first = first_example(batch)
@@ -131,6 +135,25 @@ class LossEngine:
         excess = self.accelerator.gather((gap - close).reshape(1)).max()
         if float(excess) > 0:
             self._complain(float(gap))
+
+    def _tell_gap(self, model: Any, batch: Batch) -> None:
+        """Say how far the data's own numbers are from the model: they may be another model's on purpose, or stale."""
+        with torch.no_grad(), without_dropout(model):
+            now = self._logps(model, plain_rows(batch), self.ways["policy"])
+        gaps = (now.double() - stored_ref_logps(batch, now.device).double()).abs()
+        close = start_tolerance(now, self._rounding(self.accelerator.unwrap_model(model)))
+        gap, excess = (self.accelerator.gather(x.max().reshape(1)).max().item() for x in (gaps, gaps - close))
+        columns = ", ".join(feedback_in(batch).ref_columns)
+        if excess <= 0:
+            tell(
+                f"the columns {columns} are the model's own log-probabilities before the first step, to {gap:.2g} nats"
+            )
+        else:
+            tell(
+                f"the columns {columns} are off by up to {gap:.3g} nats from the model's own log-probabilities before "
+                "the first step: they are another model's, or, if they were meant to be this one's, stale (made with "
+                "other weights, tokens, chat template or max_length)"
+            )
 
     def _complain(self, gap: float) -> None:
         assert self.reference is not None

@@ -20,16 +20,29 @@ WORDS = {
     "objective": "objective",
     "aggregation": "aggregation",
     "estimator": "estimator of the regulariser",
-    "weighting": "weighting of tokens and pairs",
     "data": "training data, tokenizer or max_length",
     "model": "initial model",
     "adapter": "adapter",
     "reference": "reference",
+    "ref_model": "reference model",
 }
-"""The parts of an identity, as messages call them."""
+"""The parts of an identity, as messages call them; the weighting and `SETTINGS` are two more, each by its own name."""
 
+SETTINGS = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
+    *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "world_size"),
+    *("bf16", "fp16", "neftune_noise_alpha", "disable_dropout", "data_seed", "dataloader_drop_last"),
+    *("train_sampling_strategy", "group_by_length", "length_column_name"),
+    *("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "dtype"),
+)
+"""Settings that decide what a step does: a run that goes on under others is another one. How many steps there are may
+change; a release of transformers that lacks one of these is asked for the others. ``dtype`` is the model's."""
 
-HASHED = ("data", "model", "adapter")
+PARTS = {"router": "router_aux_loss_coef"}
+"""What parts of the weighting are called as settings, where they have another name here."""
+
+HASHED = ("data", "model", "adapter", "ref_model")
 """Parts that are hashes, which say nothing to a reader."""
 
 
@@ -37,6 +50,23 @@ def fingerprint(value: Any) -> str:
     """A hash of anything that JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def settings_of(args: Any) -> dict[str, Any]:
+    """The values of `SETTINGS`, as JSON gives them back."""
+    found = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name, old and new value of the settings that two identities know, and that differ."""
+    changed = []
+    for part in ("weighting", "settings"):
+        old, new = before.get(part) or {}, now.get(part) or {}
+        names = [name for name in old if name in new and old[name] != new[name]]
+        changed += [(PARTS.get(name, name), old[name], new[name]) for name in names]
+    return changed
 
 
 def weights_fingerprint(model: Any) -> str:
@@ -73,13 +103,15 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     differing = [name for name in WORDS if name in found and name in identity and found[name] != identity[name]]
-    if differing:
-        shown = "; ".join(
-            f"its {WORDS[name]} is another one"
-            if name in HASHED
-            else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
-            for name in differing
-        )
+    said = [
+        f"its {WORDS[name]} is another one"
+        if name in HASHED
+        else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
+        for name in differing
+    ]
+    said += [f"its {name} is {old!r}, and here it is {new!r}" for name, old, new in changed_settings(found, identity)]
+    if said:
+        shown = "; ".join(said)
         raise ValueError(
             f"checkpoint {str(folder)!r} belongs to another training: {shown}. Give another output_dir, or the "
             "settings it was made with"
@@ -94,10 +126,11 @@ class Identity:
         weights: a hash of the weights that were given, or "" where it was not needed.
         peft_config: of a new adapter, or None.
         reference: the `ReferencePolicy`, or None.
+        dtype: of the weights as they were given, which DeepSpeed may change.
     """
 
-    def __init__(self, weights: str, peft_config: Any, reference: Any) -> None:
-        self.weights, self.reference = weights, reference
+    def __init__(self, weights: str, peft_config: Any, reference: Any, dtype: Any = None) -> None:
+        self.weights, self.reference, self.dtype = weights, reference, dtype
         self.adapter = None if peft_config is None else fingerprint(peft_config.to_dict())
 
     def parts(self, trainer: Any) -> dict[str, Any]:
@@ -116,6 +149,8 @@ class Identity:
             "model": self.weights,
             "adapter": self.adapter,
             "reference": None if self.reference is None else self.reference.kind,
+            "ref_model": "" if self.reference is None else self.reference.digest,
+            "settings": settings_of(args) | ({} if self.dtype is None else {"dtype": str(self.dtype).split(".")[-1]}),
         }
         return {name: value for name, value in found.items() if value != ""}
 

@@ -23,6 +23,15 @@ class Companion(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Raise for a checkpoint that has more steps behind it than there are to be."""
+        if state.global_step > state.max_steps:
+            asked = "max_steps is" if args.max_steps > 0 else f"num_train_epochs={args.num_train_epochs:g} comes to"
+            raise ValueError(
+                f"{asked} {state.max_steps}, and the checkpoint that is resumed from has done {state.global_step} "
+                "steps already: raise it, or give another output_dir"
+            )
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps or control.should_training_stop:
             control.should_log = True

@@ -12,9 +12,12 @@ rewards/accuracies, /margins    how often, and by how much, the chosen response 
 logps/chosen, /rejected         log pi of the responses, aggregated as the loss is
 logits/chosen, /rejected        mean logit of the responses' tokens, over the vocabulary
 entropy, mean_token_accuracy    of the next-token distributions, on all responses and on the chosen ones
-kl/reference_policy             KL(pi_ref || pi) per sequence
-kl/policy_reference             KL(pi || pi_ref) per sequence
-kl/..._per_token                the same sums divided by the numbers of tokens
+kl/reference_policy             KL(pi_ref || pi) per sequence, exact along its prefixes: token-wise regularisers only
+kl/policy_reference             KL(pi || pi_ref) per sequence, in the same way
+kl_estimate/reference_policy, /policy_reference
+                                importance estimates of the two from the pair's own responses; see below
+kl/..., kl_estimate/..._per_token
+                                the same sums divided by the numbers of tokens
 mass/chosen, /rejected          log(pi/pi_ref) of the sequences in nats: by which factor exp(.) their mass has moved
 mass/both_fell                  share of pairs of which both responses have lost mass: likelihood displacement
 loss/preference, /regulariser   the two parts of the loss, the second before it is multiplied by lam
@@ -25,14 +28,14 @@ Of lists all pairs count, each with its weight. Of single responses with labels 
 ``rejected`` the others, and margins the difference of their means; of those with scores all are ``.../completion``. A
 mean over no response at all is left out of a log.
 
-Those with ``kl/`` and ``mass/`` need the reference's log-probabilities: they are there where the loss reads them, where
-its regulariser is token-wise, and where ``precompute_ref_log_probs`` is set (which costs one pass over the data, and no
-memory).
+Those with ``mass/`` and ``kl_estimate/`` need log pi_ref of the responses: they are there where the loss reads it, and
+where ``precompute_ref_log_probs`` or ``use_ref_columns`` is set.
 
-**Estimates of the KLs.** With a token-wise regulariser both are sums over the whole vocabulary along the prefixes that
-it uses. Otherwise they are estimated from the pair's own responses, as if these had been drawn from pi_ref: the mean of
--log r for the first, and of r log r - r + 1 for the second, where r = pi/pi_ref. Both are unbiased under that condition
-only, and the second has heavy tails for long responses.
+**Two kinds of KLs, under two names.** With a token-wise regulariser ``kl/`` is a sum over the whole vocabulary at every
+prefix that it uses. Without one nothing is known but the pair's own responses. What is estimated from them, as if they
+had been drawn from pi_ref, is called ``kl_estimate/``: the mean of -log r for the first, and of r log r - r + 1 for the
+second, where r = pi/pi_ref. Both are unbiased under that condition only, which chosen responses and other data do not
+meet, and the second has a tail as heavy as r: it may be larger than the KL by many orders of magnitude.
 """
 
 from __future__ import annotations
@@ -122,21 +125,30 @@ def batch_metrics(values: BatchValues) -> dict[str, Ratio]:
         if links.compares:
             fell = (moved[winner] < 0) & (moved[loser] < 0)
             found["mass/both_fell"] = mean(fell.to(moved.dtype), share.to(moved.dtype))
-        own, lengths = moved[links.rows], values.lengths[links.rows]
-        ratio = exp(own)
-        _add_kl(found, "reference_policy", -own, lengths)
-        _add_kl(found, "policy_reference", ratio * own - ratio + 1, lengths)
+        if values.token_kls is None:
+            own, lengths = moved[links.rows], values.lengths[links.rows]
+            ratio = exp(own)
+            _add_kl(found, "kl_estimate/reference_policy", -own, lengths)
+            _add_kl(found, "kl_estimate/policy_reference", ratio * own - ratio + 1, lengths)
     if values.token_kls is not None:
         forward, reverse, lengths = values.token_kls
         if forward is not None:
-            _add_kl(found, "reference_policy", forward, lengths)
-        _add_kl(found, "policy_reference", reverse, lengths)
+            _add_kl(found, "kl/reference_policy", forward, lengths)
+        _add_kl(found, "kl/policy_reference", reverse, lengths)
     return found
 
 
+def logged_names(ratios: Mapping[str, Ratio]) -> list[str]:
+    """The names under which `Sums.means` gives what these come to, where no mean is over nothing."""
+    found = {*ratios, "loss", "loss/preference"} - {LIKELIHOOD}
+    if {"rewards/chosen", "rewards/rejected"} <= found:
+        found.add("rewards/margins")
+    return sorted(found)
+
+
 def _add_kl(found: dict[str, Ratio], name: str, values: Tensor, lengths: Tensor) -> None:
-    found[f"kl/{name}"] = mean(values)
-    found[f"kl/{name}_per_token"] = (values.sum(), lengths.sum())
+    found[name] = mean(values)
+    found[f"{name}_per_token"] = (values.sum(), lengths.sum())
 
 
 def mean(values: Tensor, weights: Tensor | None = None) -> Ratio:

@@ -8,7 +8,9 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.integrations import is_deepspeed_zero3_enabled
 
+from ..models import check_has, load_whole
 from .head import base_of
 
 
@@ -39,18 +41,22 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
         kwargs["dtype"] = getattr(torch, dtype)
     if args.parallel_mode.value == "distributed":
         kwargs["device_map"] = None  # every process has the model, or its part, on a device of its own
+    check_has("weights", name)
     config = _config(name, args)
     kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
     kind = next((kind for kind in kinds if kind is not None), AutoModelForCausalLM)
     if kwargs["trust_remote_code"] and getattr(config, "auto_map", None):
         kind = AutoModelForCausalLM
-    return kind.from_pretrained(name, **kwargs)
+    if is_deepspeed_zero3_enabled() or args.fsdp:  # where processes load parts, or nothing
+        return kind.from_pretrained(name, **kwargs)
+    return load_whole(kind, name, **kwargs)
 
 
 def load_processing_class(name: str, args: Any) -> Any:
     """The tokenizer, or the processor, that is stored with a model, of the same revision."""
     kwargs = {"trust_remote_code": args.trust_remote_code}
     kwargs |= {k: v for k, v in (args.model_init_kwargs or {}).items() if k == "revision"}
+    check_has("tokenizer", name)
     try:
         found = AutoProcessor.from_pretrained(name, **kwargs)
     except (OSError, ValueError, KeyError):
@@ -113,6 +119,26 @@ def disable_dropout(model: Any) -> None:
                 setattr(module, name, 0.0)
 
 
+def check_causal(model: Any) -> None:
+    """Raise for a model that does not predict the next token from those before it alone.
+
+    Raises:
+        ValueError: naming the model's class.
+    """
+    name = type(base_of(model)).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(f"model {name} has an encoder beside its decoder; models of one sequence are trained here")
+    if name.endswith("ForMaskedLM"):
+        raise ValueError(f"model {name} sees the tokens that it is to predict; causal models are trained here")
+
+
+def check_task_type(name: str, task: Any) -> None:
+    """Raise for an adapter that is made for something else than the next token; None leaves it open."""
+    task = getattr(task, "value", task)
+    if task is not None and task != "CAUSAL_LM":
+        raise ValueError(f"{name} must be 'CAUSAL_LM', as what is trained predicts the next token; got {task!r}")
+
+
 def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
     """The model with a new adapter, and whether the model without it is still the one that was given.
 
@@ -125,6 +151,7 @@ def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
 
     if not isinstance(config, PeftConfig):
         raise TypeError(f"peft_config must be a configuration of PEFT, such as LoraConfig, got {type(config).__name__}")
+    check_task_type("task_type in peft_config", config.task_type)
     if is_peft(model):
         raise ValueError(
             "peft_config must be left out for a model that has an adapter already: it is trained as it is, or merge it "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...losses.unpaired import stands_apart
 from ..data import PreferenceData
-from ..data.columns import score_columns
+from ..data.columns import score_columns, shown
 from ..data.feedback import LABEL, LISTS, PAIRS, REFERENCE_SCORES, SINGLES, TRIPLES, VALUE, Feedback, feedback_of
 from ..data.rows import ROW_NUMBER
 from .aggregation import TOKEN_MEAN
@@ -38,7 +38,7 @@ def feedback_for(name: str, columns: Collection[str], rules: Any) -> Feedback:
         if not {"third", "third_ids"} & set(columns):
             raise ValueError(
                 f"{name} must have the column 'third', a third response beside each pair, which {mixture} reads; its "
-                f"columns are {list(columns)}"
+                f"columns are {shown(columns)}"
             )
         kind = TRIPLES
     if kind == PAIRS:
@@ -79,7 +79,7 @@ def columns_for(name: str, columns: Collection[str], kind: Feedback, mixture: Mi
         instead = [column for column in numbers if suffices(from_scores[0], [column])]
         raise ValueError(
             f"{name} must have the column {' or '.join(map(repr, [*instead, REFERENCE_SCORES]))}, from which {mixture} "
-            f"takes what a prompt's responses come to; its columns are {list(columns)}"
+            f"takes what a prompt's responses come to; its columns are {shown(columns)}"
         )
     found += [REFERENCE_SCORES] if from_scores else []
     if from_scores or any(part.startswith("reward_") for part in mixture.data):
@@ -142,6 +142,6 @@ def _shown(value: float | list[float]) -> str:
 def _there(name: str, columns: Collection[str], column: str, mixture: Mixture) -> list[str]:
     if column not in columns:
         raise ValueError(
-            f"{name} must have the column {column!r}, which {mixture} reads; its columns are {list(columns)}"
+            f"{name} must have the column {column!r}, which {mixture} reads; its columns are {shown(columns)}"
         )
     return [column]

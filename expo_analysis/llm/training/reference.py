@@ -39,10 +39,12 @@ class ReferencePolicy:
 
     kind    one of the module's, but "stored"
     model   a model of its own, or None where the trained model answers without its adapter, or with its first one
+    digest  of a model that was given, as it was; "" where it was not needed
     """
 
     kind: str
     model: Any = None
+    digest: str = ""
 
     @property
     def derived(self) -> bool:
@@ -197,6 +199,14 @@ class SyncReference(TrainerCallback):
 
     def __init__(self, reference: Any, unwrap: Any, alpha: float, steps: int) -> None:
         self.reference, self.unwrap, self.alpha, self.steps = reference, unwrap, alpha, steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Raise where a training goes on after its reference has moved: no checkpoint has that."""
+        if state.global_step >= self.steps:
+            raise ValueError(
+                f"a training with sync_ref_model cannot be resumed after step {state.global_step}: its reference "
+                f"has moved every {self.steps} steps, and checkpoints have the policy alone"
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step % self.steps:

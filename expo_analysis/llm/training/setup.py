@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -135,11 +136,29 @@ class DataRoom:
         """All data sets that a trainer is given, each `PreferenceData`, a dictionary of them, or None.
 
         Raises:
-            ValueError: without training data.
+            TypeError, ValueError: without training data, with several, or with such that nothing can be learned from.
         """
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
-        return [self.read_all(name, rows) for name, rows in given.items()]
+        for name, rows in given.items():
+            if isinstance(rows, Mapping) and name != "eval_dataset":
+                raise TypeError(f"{name} must be one data set, got several; give one of {', '.join(map(repr, rows))}")
+        read = [self.read_all(name, rows) for name, rows in given.items()]
+        self._check_batches(read[0].rows)
+        return read
+
+    def _check_batches(self, rows: Any) -> None:
+        """Raise where training on these rows would change nothing."""
+        batch = self.args.train_batch_size * self.args.world_size
+        if not isinstance(rows, Dataset):
+            return
+        if self.args.dataloader_drop_last and len(rows) < batch:
+            raise ValueError(
+                f"train_dataset must have at least the {batch} rows of a batch, as dataloader_drop_last leaves out "
+                f"what is less; it has {len(rows)}"
+            )
+        if "weight" in rows.column_names and not any(rows["weight"]):
+            raise ValueError("train_dataset must have a row whose weight is not 0: nothing would be learned from it")
 
     def place_in(self, name: str) -> Callable[[int], str]:
         """What gives the place of a row of a data set, by its number."""
@@ -230,6 +249,7 @@ def make_models(
         model = modelling.load(model, args, quantization)
     elif quantization is not None:
         raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
+    modelling.check_causal(model)
     modelling.check_vocabulary(model, ref_model, tokenizer)
     if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
         args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients
@@ -249,7 +269,8 @@ def make_models(
     if modelling.is_peft(model):
         modelling.prepare_adapter(model, args)
     if ref_model is not None:
-        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model)), weights)
+        digest = weights_fingerprint(ref_model) if weights and hasattr(ref_model, "state_dict") else ""
+        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model), digest), weights)
     if not needed or args.use_ref_columns:
         return Models(model, None, weights)
     if kind == FIRST_ADAPTER:

@@ -24,6 +24,7 @@ from transformers import Trainer
 from ..data import DataReport, PreferenceData
 from . import card, modelling, setup
 from .batches import StepTotals, add_up, fill, mark_repeated, real_predictions, tokens_in
+from .best_metric import check_best_metric
 from .checks import NonFiniteLoss, explain
 from .collator import PreferenceCollator
 from .config import PreferenceConfig
@@ -105,6 +106,7 @@ class PreferenceTrainer(Trainer):
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         router = modelling.router_coefficient(made.model, args)
         rules = dataclasses.replace(rules, router_coef=router, pad_token_id=pad)
+        check_best_metric(args, rules, None if compute_metrics else evaluated)  # which may add to them
         add_scores(base_of(made.model))
         collator = PreferenceCollator(pad, max_length=args.max_length, pad_to_multiple_of=args.pad_to_multiple_of)
         super().__init__(
@@ -131,7 +133,7 @@ class PreferenceTrainer(Trainer):
             reference.model = prepare(reference.model, self.accelerator)
         stored = args.precompute_ref_log_probs or args.use_ref_columns
         self.engine = LossEngine(rules, reference, stored, self.accelerator, self.is_fsdp_enabled)
-        self.identity = Identity(made.weights, peft_config, reference)
+        self.identity = Identity(made.weights, peft_config, reference, getattr(made.model, "dtype", None))
         self.sums, self._eval_sums, self.tokens_seen = Sums(), Sums(), 0
         self.optimal_gradient_norm: float | None = None
         self.add_callback(Companion(self))
@@ -181,9 +183,8 @@ class PreferenceTrainer(Trainer):
 
     @staticmethod
     def _rows(data: PreferenceData, size: int, args: PreferenceConfig) -> Any:
-        if not isinstance(data.rows, IterableDataset):
-            return data.rows
-        return fill(data.rows, size, args.world_size, args.dataloader_num_workers)
+        rows, workers = data.rows, args.dataloader_num_workers
+        return fill(rows, size, args.world_size, workers) if isinstance(rows, IterableDataset) else rows
 
     # ------------------------------------------------------------------------------------------------------- the loss
 
@@ -211,8 +212,7 @@ class PreferenceTrainer(Trainer):
             losses, where = result.pairs(self.mixture.strength).detach(), self._room.place_in(name)
             raise NonFiniteLoss(explain(losses, inputs, self.state.global_step, name, where))
         (self.sums if training else self._eval_sums).add(result.metrics())
-        if training:
-            self.tokens_seen += tokens_in(inputs)
+        self.tokens_seen += tokens_in(inputs) if training else 0
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # over which gradients are averaged
         return (loss, result) if return_outputs else loss
@@ -274,7 +274,7 @@ class PreferenceTrainer(Trainer):
         """As in `Trainer`, after the gradient on the optimal data set, if there is one, is measured.
 
         Raises:
-            ValueError: for a checkpoint of another objective, estimator, model or data set.
+            ValueError: for a checkpoint of another objective, model or data set, of other settings, or of more steps.
         """
         self.identity.open(self, resume_from_checkpoint)
         if self._optimal is not None and self.optimal_gradient_norm is None and not resume_from_checkpoint:

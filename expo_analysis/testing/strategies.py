@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from expo_analysis import Bandit
+from ..bandit import Bandit
 
 GRAPHS = ("uniform", "reference", "uneven", "sparse", "disconnected")
 COUNTS = ("plenty", "separable", "unseen")

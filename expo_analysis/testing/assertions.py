@@ -1,0 +1,76 @@
+"""What a loss must do, as assertions whose messages say what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..desiderata import DESIDERATA, Verdict, audit
+from ..desiderata.suspicion.soundness import inspect
+from ..desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE
+from .as_loss import as_loss
+
+
+def assert_sound(loss: Any, **options: Any) -> None:
+    """Assert that a loss is one: a number per pair, unreduced, finite and differentiable at all scales, whose gradient
+    is the slope of its values, and of which every fact that it states is true.
+
+    Args:
+        loss, **options: see `as_loss`.
+
+    Raises:
+        AssertionError: with a sentence for everything that is wrong.
+
+    Example:
+        >>> from expo_analysis.testing import assert_sound
+        >>> assert_sound("dpo")
+    """
+    made = as_loss(loss, **options)
+    remarks = [remark for remark in inspect(made).remarks if "array of lambdas" not in remark]
+    assert not remarks, f"{made.name} is not sound: {'; '.join(remarks)}"
+
+
+def assert_holds(
+    loss: Any, *desiderata: str, effort: float = 0.1, seed: int = 0, evidence: bool = True, **options: Any
+) -> None:
+    """Assert that a loss has what the report card asks for.
+
+    Args:
+        loss, **options: see `as_loss`; all lambdas are tried.
+        *desiderata: keys of `DESIDERATA`, such as ``"preservation"``; all of them where none is named.
+        effort, seed: as in `ea.audit`.
+        evidence: whether a search without a counterexample is enough; otherwise it takes a theorem.
+
+    Raises:
+        AssertionError: one of them does not hold; the message has the counterexample's code.
+
+    Example:
+        >>> from expo_analysis.testing import assert_holds
+        >>> assert_holds("expo", "preservation", "first_step")
+    """
+    made = as_loss(loss, **options)
+    card = audit(made, only=desiderata or None, effort=effort, seed=seed)
+    wrong = [verdict for verdict in card.verdicts.values() if not _good(verdict, evidence)]
+    assert not wrong, "\n\n".join(
+        [f"{card.name} does not have it: {', '.join(v.desideratum for v in wrong)}", *map(_told, wrong), *card.remarks]
+    )
+
+
+def assert_verdict(verdict: Verdict) -> None:
+    """Assert that a verdict is "holds"; the message has the counterexample's code."""
+    assert _good(verdict, evidence=True), _told(verdict)
+
+
+def _good(verdict: Verdict, evidence: bool) -> bool:
+    return verdict.decision == HOLDS and (evidence or verdict.basis == "proven")
+
+
+def _told(verdict: Verdict) -> str:
+    """A verdict that is not what was asserted, with code where there is some."""
+    signs = {FAILS: "fails", CANNOT_TELL: "cannot be told", NOT_APPLICABLE: "does not apply", HOLDS: "is not proven"}
+    lines = [
+        f"{verdict.desideratum} {signs[verdict.decision]}: {verdict.summary}",
+        DESIDERATA[verdict.desideratum].question,
+    ]
+    if verdict.counterexample is not None:
+        lines += [verdict.counterexample.statement, "", verdict.counterexample.code]
+    return "\n".join(lines)

@@ -1,0 +1,286 @@
+"""Anyone's function as a loss: it must be the loss of the catalogue that it is, whatever its signature."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import expo_analysis as ea
+from expo_analysis.own_loss import make_loss
+
+LOGSIGMOID = F.logsigmoid
+
+
+def torchtune_style(
+    policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, beta=0.1
+):
+    logits = policy_chosen_logps - policy_rejected_logps - (reference_chosen_logps - reference_rejected_logps)
+    rewards = [beta * (policy - reference).detach() for policy, reference in (
+        (policy_chosen_logps, reference_chosen_logps), (policy_rejected_logps, reference_rejected_logps))]  # fmt: skip
+    return -LOGSIGMOID(beta * logits), *rewards
+
+
+def camel(policyChosenLogps, policyRejectedLogps, refChosenLogps, refRejectedLogps, *, beta):
+    return -LOGSIGMOID(beta * (policyChosenLogps - policyRejectedLogps - refChosenLogps + refRejectedLogps))
+
+
+def by_place(a, b, c, d, lam=1.0):
+    return -LOGSIGMOID(lam * (a - b - c + d))
+
+
+def another_order(reference_rejected_logps, policy_chosen_logps, reference_chosen_logps, policy_rejected_logps, beta):
+    gap = policy_chosen_logps - policy_rejected_logps
+    return -LOGSIGMOID(beta * (gap - reference_chosen_logps + reference_rejected_logps))
+
+
+def mean_of_the_batch(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta):
+    return -LOGSIGMOID(beta * (chosen_logps - rejected_logps - ref_chosen_logps + ref_rejected_logps)).mean()
+
+
+def mean_that_looks(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta):
+    gap = beta * (chosen_logps - rejected_logps - ref_chosen_logps + ref_rejected_logps)
+    return {"loss": (-LOGSIGMOID(gap) if gap.sum().item() > -1e9 else gap).mean(), "accuracy": 0.0}
+
+
+class Module(torch.nn.Module):
+    def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0):
+        super().__init__()
+        self.beta, self.label_smoothing = beta, label_smoothing
+
+    def forward(self, policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps):
+        gap = self.beta * (
+            policy_chosen_logps - policy_rejected_logps - reference_chosen_logps + reference_rejected_logps
+        )
+        return -(1 - self.label_smoothing) * LOGSIGMOID(gap) - self.label_smoothing * LOGSIGMOID(-gap)
+
+
+class OfOutputs(torch.nn.Module):
+    """As torchtune's since 0.6."""
+
+    def __init__(self, beta: float = 0.1):
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, policy_inputs, reference_inputs):
+        gap = policy_inputs.chosen_logps - policy_inputs.rejected_logps
+        return -LOGSIGMOID(self.beta * (gap - reference_inputs.chosen_logps + reference_inputs.rejected_logps)), None
+
+
+DPO_LIKE = {
+    **{f.__name__: f for f in (torchtune_style, camel, by_place, another_order, mean_of_the_batch, mean_that_looks)},
+    **{f.__name__: f for f in (Module, OfOutputs)},
+    "partial": partial(torchtune_style, beta=0.3),
+}
+
+
+def pairs(shape=(5,)):
+    rng = np.random.default_rng(0)
+    return [-rng.exponential(2.0, shape) for _ in range(4)]
+
+
+@pytest.mark.parametrize("name", DPO_LIKE)
+@pytest.mark.parametrize("lam", [0.07, 2.0])
+def test_it_is_the_loss_that_it_is(name, lam):
+    """Which argument is which, lambda, tuples, mappings, means: a mistake in any changes numbers or slopes."""
+    found, right = ea.from_function(DPO_LIKE[name], lam), ea.DPO(lam)
+    assert np.allclose(found.loss(*pairs()), right.loss(*pairs()), rtol=1e-14, atol=0)
+    tensors = [torch.tensor(x, requires_grad=True) for x in pairs((2, 3))]
+    ours, theirs = (
+        torch.autograd.grad(one.loss(*tensors).sum(), tensors[:2], create_graph=True) for one in (found, right)
+    )
+    for own, known in zip(ours, theirs, strict=True):
+        assert torch.allclose(own, known, rtol=1e-12, atol=0)
+    bend = [torch.autograd.grad(slopes[0].sum(), tensors[1])[0] for slopes in (ours, theirs)]
+    assert torch.allclose(*bend, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", DPO_LIKE)
+def test_lambda_may_differ_from_pair_to_pair(name):
+    lams = np.array([0.1, 2.0, 0.1, 0.5, 2.0])
+    assert np.allclose(ea.from_function(DPO_LIKE[name]).with_lam(lams).loss(*pairs()), ea.DPO(lams).loss(*pairs()))
+
+
+def test_solved_and_audited_as_any_other():
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    for f in (mean_of_the_batch, Module):
+        assert (
+            abs(ea.solve(ea.from_function(f, 0.5), bandit).policy - ea.solve(ea.DPO(0.5), bandit).policy).max() < 1e-9
+        )
+    smooth = ea.from_function(Module, 0.5, label_smoothing=0.1)
+    assert abs(ea.solve(smooth, bandit).policy - ea.solve(ea.DPO(0.5, label_smoothing=0.1), bandit).policy).max() < 1e-9
+    card = ea.audit(ea.from_function(torchtune_style), only="preservation", effort=0.1)
+    assert card.verdicts["preservation"].decision == "fails" and card.name == "torchtune_style"
+
+
+def test_regularisers_rewards_and_lengths():
+    def explicit(policy_chosen_logps, policy_rejected_logps):
+        return -LOGSIGMOID(policy_chosen_logps - policy_rejected_logps)
+
+    bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+    mine = ea.from_function(explicit, 0.3, regulariser=ea.ForwardKL())
+    assert mine.call.beta == "" and not mine.data
+    assert abs(ea.solve(mine, bandit).policy - ea.solve(ea.EXPO(0.3), bandit).policy).max() < 1e-9
+
+    def simpo(chosen_logps, rejected_logps, chosen_lengths, rejected_lengths, beta, gamma=0.5):
+        return -LOGSIGMOID(beta * (chosen_logps / chosen_lengths - rejected_logps / rejected_lengths) - gamma)
+
+    lengths = {"length_w": np.array([1.0, 2, 3, 4, 5]), "length_l": np.array([5.0, 4, 3, 2, 1])}
+    mine, right = ea.from_function(simpo, 2.0, gamma=0.3), ea.SimPO(2.0, gamma=0.3)
+    assert np.allclose(mine.loss(*pairs()[:2], *pairs()[2:], **lengths), right.loss(*pairs()[:2], **lengths))
+
+    def distilled(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_rewards, rejected_scores, beta
+    ):
+        margin = chosen_logps - rejected_logps - ref_chosen_logps + ref_rejected_logps
+        return (beta * margin - (chosen_rewards - rejected_scores)) ** 2
+
+    rewards = {"reward_w": np.arange(5.0), "reward_l": np.arange(5.0)[::-1].copy()}
+    mine, right = ea.from_function(distilled, 0.5), ea.RewardDistillation(0.5)
+    assert np.allclose(mine.loss(*pairs(), **rewards), right.loss(*pairs(), **rewards))
+
+
+def test_names_of_lambda():
+    def tempered(policy_chosen_logps, policy_rejected_logps, tau):
+        return -LOGSIGMOID(tau * (policy_chosen_logps - policy_rejected_logps))
+
+    found = ea.from_function(tempered, 2.0, beta_name="tau")
+    assert np.allclose(found.loss(*pairs()[:2], *pairs()[2:]), ea.BradleyTerry(2.0).loss(*pairs()[:2]))
+    with pytest.raises(TypeError, match=r"tempered has the arguments .*\(tau is not known\): a loss takes"):
+        ea.from_function(tempered)
+    with pytest.raises(TypeError, match=r"beta_name must be an argument of tempered, .*got 'beta'"):
+        ea.from_function(tempered, beta_name="beta")
+    still = ea.from_function(partial(tempered, tau=3.0), 2.0)
+    assert np.allclose(still.loss(*pairs()[:2], *pairs()[2:]), ea.BradleyTerry(3.0).loss(*pairs()[:2]))
+    assert any("no lambda" in remark for remark in still.remarks)
+
+
+def _returns(value):
+    def broken(policy_chosen_logps, policy_rejected_logps, beta=0.1):
+        return value
+
+    return broken
+
+
+def _raises(error):
+    def broken(policy_chosen_logps, policy_rejected_logps, beta=0.1):
+        raise error
+
+    return broken
+
+
+BROKEN = {
+    "no arguments": (lambda: torch.zeros(3), TypeError, "arguments none"),
+    "one": (lambda logp: logp, TypeError, "is not known"),
+    "three": (lambda a, b, c: a, TypeError, "a is not known"),
+    "strange": (lambda chosen_logps, rejected_logps, attention_mask: 0, TypeError, "attention_mask is not known"),
+    "twice the same": (lambda chosen_logps, winner_logps: 0, TypeError, "two of them are the same"),
+    "one side": (lambda chosen_logps, ref_chosen_logps: 0, TypeError, "no pair among them"),
+    "not a function": (3, TypeError, "must be a function"),
+    "a string": (_returns("loss"), ValueError, "returns str"),
+    "nothing": (_returns(None), ValueError, "returns NoneType"),
+    "a number": (_returns(1.0), ValueError, "returns float"),
+    "an empty tuple": (_returns(()), ValueError, "returns tuple"),
+    "another mapping": (_returns({"value": torch.zeros(3)}), ValueError, "returns a mapping of value:"),
+    "too many": (_returns(torch.zeros(7)), ValueError, r"shape \(7,\) for 3 pairs"),
+    "a matrix": (_returns(torch.zeros(3, 3)), ValueError, r"shape \(3, 3\)"),
+    "raises": (_raises(RuntimeError("of\ntwo lines")), ValueError, r"RuntimeError for 3 pairs \(of two lines\)"),
+    "wants numpy": (lambda chosen_logps, rejected_logps: chosen_logps.numpy().fly(), ValueError, "AttributeError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_loss_is_refused_in_one_sentence(name):
+    f, kind, message = BROKEN[name]
+    with pytest.raises(kind, match=message) as told:
+        ea.from_function(f)
+    assert "\n" not in str(told.value)
+    if name != "not a function":
+        assert "a loss takes (policy_chosen_logps" in str(told.value)
+
+
+def test_options_that_it_does_not_have():
+    with pytest.raises(TypeError, match="gamma is no argument of torchtune_style, which has policy_chosen_logps, "):
+        ea.from_function(torchtune_style, gamma=1.0)
+
+
+FILE = """
+import torch
+import torch.nn.functional as F
+
+def mine(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1, shift=0.0):
+    return -F.logsigmoid(beta * (chosen_logps - rejected_logps - ref_chosen_logps + ref_rejected_logps) - shift)
+
+class Nested:
+    class Loss(torch.nn.Module):
+        def __init__(self, beta): super().__init__(); self.beta = beta
+        def forward(self, chosen_logps, rejected_logps):
+            return -F.logsigmoid(self.beta * (chosen_logps - rejected_logps))
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "their_losses.py"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def test_from_a_file_or_a_module(file, monkeypatch):
+    mine = make_loss(f"{file}:mine", 0.5, shift=0.2)
+    w, l, ref_w, ref_l = pairs()  # noqa: E741
+    assert np.allclose(mine.loss(*pairs()), np.logaddexp(0, 0.2 - 0.5 * (w - l - ref_w + ref_l)))
+    monkeypatch.syspath_prepend(str(file.parent))
+    nested = make_loss("their_losses:Nested.Loss", 0.5)
+    assert np.allclose(nested.loss(*pairs()), ea.BradleyTerry(0.5).loss(*pairs()[:2]))
+    for text, message in (
+        ("their_losses:nothing", "their_losses: it has no class or function 'nothing'"),
+        ("no_such_module:f", "no_such_module: importing it failed: .*; for a file write FILE.py:NAME"),
+        ("torch.nn.functional:logsigmoid", "log_sigmoid has no signature"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_loss(text)
+    with pytest.raises(ValueError, match=r"beta_name is not used for .*:Exponential"):
+        make_loss(f"{Path(__file__).parents[1]}/examples/exponential.py:Exponential", beta_name="tau")
+
+
+def test_it_travels_to_other_processes(file):
+    """Where nothing of the file has been loaded."""
+    mine = make_loss(f"{file}:mine", 0.5, shift=0.2)
+    code = textwrap.dedent("""
+        import pickle, sys
+        import numpy as np
+        loss = pickle.loads(sys.stdin.buffer.read())
+        print(repr(float(loss.loss(*np.log([[0.5], [0.2], [0.3], [0.3]]))[0])), loss.name)
+    """)
+    ran = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(mine), capture_output=True, check=True)
+    value, name = ran.stdout.decode().split()
+    assert float(value) == mine.loss(*np.log([[0.5], [0.2], [0.3], [0.3]]))[0] and name == "mine"
+
+
+def test_jax_functions():
+    jnp = pytest.importorskip("jax.numpy")
+    jax = pytest.importorskip("jax")
+
+    def theirs(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, beta):
+        gap = policy_chosen_logps - policy_rejected_logps - reference_chosen_logps + reference_rejected_logps
+        return -jax.nn.log_sigmoid(beta * jnp.asarray(gap))
+
+    found = ea.from_function(theirs, 0.5)
+    assert found.call.jax
+    tensors = [torch.tensor(x, requires_grad=True) for x in pairs()]
+    for one in (found, ea.DPO(0.5)):
+        (slope,) = torch.autograd.grad(one.loss(*tensors).sum(), tensors[0], create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), tensors[1])
+        numbers = (one.loss(*pairs()), slope.detach().numpy(), bend.numpy())
+        if one is found:
+            first = numbers
+    assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(first, numbers, strict=True))
