@@ -286,6 +286,9 @@ def test_a_coercive_part_is_seen_however_small():
     }
     for name, more in tiny.items():
         assert runs_away(subject(Bare(1.0, more)), one_win, 1.0) is None, name
+    for at in (5.0, 20.0, 200.0):
+        clipped = Bare(1.0, lambda m, at=at: log_sigmoid(m) - log_sigmoid(m.clip(-at, at)))
+        assert runs_away(subject(clipped), one_win, 1.0) is None, "attained from the clip on"
     fall = runs_away(subject(Bare(1.0, lambda m: 0.0 * m)), one_win, 1.0)
     assert fall is not None and fall.far == 0 and "towards 0" in fall.towards
     endless = runs_away(subject(Bare(1.0, lambda m: -m)), one_win, 1.0)

@@ -20,7 +20,8 @@ from .lowest import lower_exists
 
 NEAR = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 FAR = 10.0 ** np.array([2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 100.0, 150.0])
-"""Tilts, in units of 1/lambda."""
+SLOPES = np.array([10.0, 20.0, 40.0, 80.0, 160.0, 300.0])
+"""Tilts, in units of 1/lambda: where values are followed, and where slopes are."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     """A direction in which the loss keeps falling, one prompt; None where none was shown.
 
     The solver's limit says which responses keep their mass. On the way to it the values must fall at every step until
-    they no longer change in floating point, must not rise by a single unit out to the largest numbers there are, and no
-    policy on a grid may have a value below the last. With an explicit divergence, which is finite on the boundary or
-    holds all off it, and with margins that are finite there, an optimum may lie there, and nothing is said.
+    they no longer change in floating point, and their slope must be seen beyond; they must not rise by a single unit
+    out to the largest numbers there are, and no policy on a grid may have a value below the last. With an explicit
+    divergence, which is finite on the boundary or holds all off it, and with margins that are finite there, an optimum
+    may lie there, and nothing is said.
     """
     objective = subject.objective
     if isinstance(objective, PairObjective) and (objective.regulariser is not None or ends_on_the_boundary(objective)):
@@ -84,6 +86,11 @@ def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:
     length = len(falling) if falling.all() else int(np.argmin(falling))
     if length < 4:  # too few steps before rounding sets in
         return None
+    steep = log_softmax(np.log(bandit.reference) + SLOPES[:, None] / lam * direction, axis=1)
+    with np.errstate(all="ignore"):
+        slopes = subject.gradient(bandit, lam, steep) @ direction
+    if not (slopes < 0).all():
+        return None  # level where a slope could still be seen: it is attained there, as with a margin that is clipped
     if lower_exists(subject, bandit, lam, points[len(NEAR)])[0]:
         return None
     return Fall(direction.tolist(), tilts[: length + 1].tolist(), near[: length + 1].tolist(), float(values[-1]))
