@@ -28,6 +28,14 @@ def _conic(bandit: ea.Bandit, lam: float, slope: float, offset: np.ndarray, regu
     return weights / weights.sum()
 
 
+def _same(objective: ea.Objective, bandit: ea.Bandit, theirs: np.ndarray) -> None:
+    """Ours is no higher than theirs, theirs within Clarabel's gap of it, which leaves its root in flat directions."""
+    found = ea.solve(objective, bandit)
+    excess = float(ea.risk(objective, bandit, np.log(theirs))) - float(ea.risk(objective, bandit, found.log_policy))
+    assert -1e-14 < excess < 1e-9
+    np.testing.assert_allclose(found.policy, theirs, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("graph", problems.GRAPHS)
 def test_expo_against_clarabel(graph: str) -> None:
     rng = np.random.default_rng(0)
@@ -35,7 +43,7 @@ def test_expo_against_clarabel(graph: str) -> None:
         n, lam = int(rng.integers(2, 8)), float(10 ** rng.uniform(-1.5, 1.5))
         bandit = problems.bandit(rng, n, graph, smallest=1e-2)
         theirs = _conic(bandit, lam, 1.0, np.zeros(len(bandit.edges[0])), regularised=True)
-        np.testing.assert_allclose(ea.solve(ea.EXPO(lam), bandit).policy, theirs, atol=2e-6)
+        _same(ea.EXPO(lam), bandit, theirs)
 
 
 @pytest.mark.parametrize("graph", problems.GRAPHS)
@@ -46,9 +54,7 @@ def test_dpo_against_clarabel(graph: str) -> None:
         bandit = problems.bandit(rng, n, graph, smallest=1e-2)
         log_ref = np.log(bandit.reference)
         offset = log_ref[bandit.edges[0]] - log_ref[bandit.edges[1]]
-        np.testing.assert_allclose(
-            ea.solve(ea.DPO(lam), bandit).policy, _conic(bandit, lam, lam, offset, regularised=False), atol=2e-6
-        )
+        _same(ea.DPO(lam), bandit, _conic(bandit, lam, lam, offset, regularised=False))
 
 
 def _log_softmax(theta: np.ndarray) -> np.ndarray:
