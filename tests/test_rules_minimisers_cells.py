@@ -81,7 +81,8 @@ def test_cells_and_their_code(name):
 def test_limits_of_what_has_no_optimum(name):
     one = subject(name)
     limits = ("reference_limit", "strong_interpolation", "weak_interpolation")
-    assert [by_rule(name, key, one) for key in limits] == ["-", "-", "-"]
+    first_limit = "n" if name == "simper" else "-"  # which never reads the reference
+    assert [by_rule(name, key, one) for key in limits] == [first_limit, "-", "-"]
     assert [by_rule(name, key, one) for key in ("improvement", "monotone_path", "consistency")] == ["n", "n", "n"]
 
 
