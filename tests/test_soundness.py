@@ -316,6 +316,12 @@ def test_a_slope_is_checked_to_a_part_in_a_billion(size, wrong):
         assert found.near and found.part == pytest.approx(1e-8, rel=0.5) and not found.jump
 
 
+def test_a_slope_that_is_wrong_only_where_it_bends_is_found():
+    """Between -5 and 5: farther out, where slopes are straight, changes of values show as little by themselves."""
+    found = wrong_slopes(suspicious.Backward(1.0, "off within 5", 1e-7), 1.0, 0)
+    assert found is not None and found.part == pytest.approx(1e-7, rel=0.5)
+
+
 def test_a_kink_is_no_wrong_slope_and_a_concave_one_no_convexity():
     for lam in (1e-6, 1.0, 1e8):
         for sound in (ea.Hinge(lam), ea.SLiC(lam), ea.DPOP(lam)):
@@ -334,15 +340,20 @@ def test_a_kink_is_no_self_concordance():
     assert "self_concordance = 0.9 is false" in refuted_on_lines(Explicit(1.0), 1e-3, 0, 0.9)
     assert "self_concordance = 1 is false" in refuted_on_lines(Bent(1.0), 1e-3, 0, 1.0)
     assert refuted_on_lines(Bent(1.0), 1e-3, 0, None) == ""
+    for side in (1.0, -1.0):  # curvature that jumps up, and curvature that jumps down
+        assert "self_concordance = 1 is false" in refuted_on_lines(Bent(1.0, 2, side), 1e-3, 0, 1.0)
 
 
 @dataclass(frozen=True)
 class Bent(Explicit):
-    """EXPO, which costs a little more from a log-ratio of 12 on: convex, and with a kink."""
+    """EXPO, which costs a little more from a log-ratio of 12 or -12 on: convex, and with a kink or a bend."""
+
+    power: int = 1
+    side: float = 1.0
 
     def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
         h = logp_w - logp_l
-        return -log_sigmoid(h) + 1e-3 * (h - 12.0).clip(min=0)
+        return -log_sigmoid(h) + 1e-3 * (self.side * h - 12.0).clip(min=0) ** self.power
 
 
 @dataclass(frozen=True)

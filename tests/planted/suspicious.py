@@ -130,6 +130,8 @@ class Backward(Explicit):
                 return ForgetsLambda.apply(h, self.lam)
             case "off":
                 return OffByLittle.apply(h, self.size)
+            case "off within 5":
+                return OffByLittle.apply(h, self.size * (h.detach().abs() < 5))
             case "straight through":
                 return -log_sigmoid(h + (h.clip(-self.size, self.size) - h).detach())
             case "step":
