@@ -44,6 +44,8 @@ def test_code_blocks_run(document: str) -> None:
         "docs/desiderata.md",
         "docs/llm.md",
         "docs/losses.md",
+        "docs/note/note.md",
+        "docs/rules.md",
         "docs/theory.md",
         "figures/README.md",
     ],
@@ -95,9 +97,9 @@ def _catalogue_rows() -> dict[str, list[str]]:
     return {name: [cell.strip() for cell in re.split(r"(?<!\\)\|", cells)] for name, cells in rows}
 
 
-def _losses_table() -> ModuleType:
-    """The program that writes the table of losses."""
-    spec = importlib.util.spec_from_file_location("losses_table", ROOT / "docs" / "losses_table.py")
+def _losses_table(name: str = "losses_table") -> ModuleType:
+    """The program that writes the table of losses, or another one."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -109,6 +111,11 @@ def test_the_table_of_losses_is_written_from_the_terms() -> None:
     losses_table = _losses_table()
     _, found, _ = losses_table.in_file()
     assert found == losses_table.table()
+
+
+def test_the_page_of_theorems_is_written_from_the_rules() -> None:
+    table = _losses_table("rules_table")
+    assert table.FILE.read_text(encoding="utf-8") == table.page()
 
 
 def test_every_loss_has_its_row() -> None:
