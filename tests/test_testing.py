@@ -131,6 +131,7 @@ def plugin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_plugin_makes_a_test_of_each_question(tmp_path: Path) -> None:
     ran = plugin(
         tmp_path, "--preference-loss", "my_loss.py:mine", "--preference-questions", "sound,preservation,uniqueness"
@@ -140,6 +141,7 @@ def test_the_plugin_makes_a_test_of_each_question(tmp_path: Path) -> None:
     assert "solutions = [ea.solve(" in ran.stdout
 
 
+@pytest.mark.slow
 def test_the_plugin_refuses_what_is_no_question(tmp_path: Path) -> None:
     ran = plugin(tmp_path, "--preference-loss", "my_loss.py:mine", "--preference-questions", "presevation")
     assert ran.returncode == 4 and "--preference-questions must be among sound, reference_limit" in ran.stderr
