@@ -8,7 +8,6 @@ from expo_analysis.testing import assert_equal_losses, assert_sound
 
 from .museum import MUSEUM, Exhibit
 
-
 QUICK = ("IPO's sign", "log-odds in low precision", "a constant that does not cancel", "mean over the wrong axis")
 each_exhibit = pytest.mark.parametrize(
     "exhibit", [pytest.param(x, id=x.title, marks=() if x.title in QUICK else pytest.mark.slow) for x in MUSEUM]

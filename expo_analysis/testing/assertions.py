@@ -9,7 +9,6 @@ from ..desiderata.suspicion.soundness import inspect
 from ..desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE
 from .as_loss import as_loss
 
-
 NOTES = ("array of lambdas", "as torch's softplus does at 20")
 """Parts of remarks that say what costs time or digits, and name no fault of the loss."""
 
