@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from .recipe import Recipe
 from .training import NonFiniteLoss, identity
 from .training.checkpoints import checkpoints, latest_checkpoint
 
-FILE = "run.json"
+FILE, SUMMARY = "run.json", "summary.json"
 
 FINISHED = (*WEIGHTS, "adapter_model.*")
 """What a training that came to its end leaves beside its checkpoints."""
@@ -87,6 +88,30 @@ def check_resumed(folder: Path, record: dict[str, Any]) -> None:
         )
 
 
+def finished_before(folder: Path) -> dict[str, Any]:
+    """The summary of a run in this folder that came to its end, with its model beside it; empty where there is none."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(summary, dict) and {"steps", "max_steps", "metrics", "steps_shown"} <= summary.keys()
+    return summary if known and summary.get("finished") and _model_in(folder) is not None else {}
+
+
+def steps_asked(trainer: Any) -> int:
+    """How many steps a training is to have, as transformers counts them."""
+    args = trainer.args
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    an_epoch = max(math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps), 1)
+    return math.ceil(args.num_train_epochs * an_epoch)
+
+
+def _model_in(folder: Path) -> str | None:
+    """The file of a model's weights, or of an adapter's, that a training has left here; None where there is none."""
+    return next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
     if not (folder / FILE).is_file():
@@ -126,7 +151,7 @@ def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
         raise ValueError(f"output_dir must not be the folder of the model that is trained, {str(folder)!r}")
     if recipe.script.overwrite:
         return None
-    model = next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
+    model = _model_in(folder)
     if recipe.script.resume:
         found, passed = latest_checkpoint(folder)
         for line in passed:
@@ -151,7 +176,7 @@ def clear(folder: Path) -> None:
     """Remove what an earlier run left: its checkpoints, model and summary would be taken for the next one's."""
     for path in checkpoints(folder):
         shutil.rmtree(path)
-    for pattern in (*FINISHED, MODEL, ADAPTER, "generation_config.json", FILE, "summary.json", "trainer_state.json"):
+    for pattern in (*FINISHED, MODEL, ADAPTER, "generation_config.json", FILE, SUMMARY, "trainer_state.json"):
         for path in folder.glob(pattern):
             path.unlink()
 

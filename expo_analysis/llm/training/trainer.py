@@ -145,8 +145,7 @@ class PreferenceTrainer(Trainer):
     def _precompute(self, evaluated: Any) -> None:
         args, reference = self.args, self.engine.reference
         self.train_dataset = precompute(self, self.data, args.per_device_train_batch_size)
-        size = args.per_device_eval_batch_size
-        self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, size))
+        self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, args.per_device_eval_batch_size))
         if reference is not None and reference.kind == COPY:
             reference.model = None  # which FSDP had in parts; before training the model itself answers as well
 
@@ -189,8 +188,9 @@ class PreferenceTrainer(Trainer):
     # ------------------------------------------------------------------------------------------------------- the loss
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
-        """The micro-batches of a step, and the `StepTotals` of all processes."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        """The micro-batches of a step, and the `StepTotals` of all processes; none after the last step."""
+        left = self.state.global_step < self.state.max_steps
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches if left else 0, device)
         if not batches:
             return batches, None
         mark_repeated(batches[-1], self.accelerator, self.args.dataloader_drop_last)
