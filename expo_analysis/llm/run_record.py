@@ -22,6 +22,9 @@ from .training.checkpoints import checkpoints, latest_checkpoint
 
 FILE, SUMMARY = "run.json", "summary.json"
 
+MAIN = "main"
+"""The revision of a model of the Hub that is loaded where none is asked for."""
+
 FINISHED = (*WEIGHTS, "adapter_model.*")
 """What a training that came to its end leaves beside its checkpoints."""
 
@@ -123,19 +126,42 @@ def reference_of(name: str) -> str:
     """What a model was trained from: as its run.json says, or the base of an adapter.
 
     Raises:
-        ValueError: naming the model, where neither is known.
+        ValueError: naming the model, where neither is known, or where what was trained from is there no longer: another
+            model lies in its folder, or it is another revision than the one that would be loaded.
     """
     folder = Path(resolve_model(name))
     file = folder / FILE
     if file.is_file():
         try:
-            return str(json.loads(file.read_text(encoding="utf-8"))["names"]["model"])
-        except (ValueError, KeyError, TypeError):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            reference, before = str(record["names"]["model"]), record["is"].get("model")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{file}: it is damaged; give --reference") from None
+        _check_same(name, reference, before)
+        return reference
     base = adapter_base(folder)
     if base is None:
         raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    revision = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("revision")
+    _check_same(name, base, None if Path(base).is_dir() else revision)
     return base
+
+
+def _check_same(name: str, reference: str, before: str | None) -> None:
+    """Raise where a reference is no longer what a model was trained from, by its digest or revision; None is unknown."""
+    now = model_digest(resolve_model(reference)) or MAIN
+    if before in (None, now):
+        return
+    if now == MAIN:
+        raise ValueError(
+            f"model {name!r}: it was trained from {reference}, {before}, and what would be loaded is the Hub's {MAIN}: "
+            "give --reference with a folder of what it was trained from"
+        )
+    raise ValueError(
+        f"model {name!r}: it was trained from {reference}, and what lies there now is another model (its digest was "
+        f"{before}, and is {now}): give --reference with what it was trained from, or --reference {reference} for what "
+        "lies there now"
+    )
 
 
 def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
@@ -222,11 +248,15 @@ class Begin(TrainerCallback):
 
 
 def model_digest(name: str) -> str:
-    """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub."""
+    """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub.
+
+    Of an adapter it is that of its base model too.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return ""
-    digest = hashlib.sha256()
+    base = adapter_base(folder)
+    digest = hashlib.sha256(b"" if base is None else model_digest(base).encode())
     for pattern in (MODEL, ADAPTER, *FINISHED):
         for path in sorted(folder.glob(pattern)):
             size = path.stat().st_size
