@@ -23,13 +23,20 @@ SUM_TOLERANCE = 1e-6
 # ------------------------------------------------------------------------------------------------------------- options
 
 
+MANY = 9
+"""More values than these are a long list to read."""
+
+
 def check_option(name: str, value: Any, accepted: Sequence[Any]) -> None:
     """Raise unless an option has one of its accepted values; the nearest one is named where it was nearly hit.
 
     Raises:
-        ValueError: "NAME must be one of [...], got VALUE".
+        ValueError: "NAME must be one of [...], got VALUE"; where that is a long list, the nearest one comes before it.
     """
     if value not in accepted:
+        hint = did_you_mean(value, accepted)
+        if hint and len(accepted) > MANY:
+            raise ValueError(f"{name} {value!r} is unknown{hint} {name} must be one of {list(accepted)}")
         raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}{did_you_mean(value, accepted)}")
 
 

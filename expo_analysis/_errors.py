@@ -63,5 +63,6 @@ def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
     import difflib  # only where something is wrong
 
     words = {word.lower(): word for word in accepted if isinstance(word, str)}
-    close = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    close = difflib.get_close_matches(value.lower(), words) if isinstance(value, str) else []
+    close.sort(key=lambda word: sorted(word) != sorted(value.lower()))  # first what has its letters in another order
     return f"; did you mean {words[close[0]]!r}?" if close else ""

@@ -453,7 +453,9 @@ def test_a_reference_that_is_a_revision_is_refused(moved: Path) -> None:
         (moved / "full" / "run.json").write_text(json.dumps(record))
         if revision == "main":
             assert reference_of(str(moved / "full")) == "org/model"
-    with pytest.raises(ValueError, match="trained from org/model, v1, and what would be loaded is the Hub's main: give"):
+    with pytest.raises(
+        ValueError, match="trained from org/model, v1, and what would be loaded is the Hub's main: give"
+    ):
         reference_of(str(moved / "full"))
     (moved / "lora" / "run.json").unlink()
     settings = json.loads((moved / "lora" / "adapter_config.json").read_text())
