@@ -42,7 +42,7 @@ def recipe_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def tell_of_repeated(words: list[str]) -> None:
-    """Say which options stand on the command line more than once: of these the last one counts, as in other programs."""
+    """Say which options stand on the command line more than once: of these the last one counts."""
     given = ["--" + word.removeprefix("--").split("=")[0].replace("-", "_") for word in words if word.startswith("--")]
     for name in sorted({name for name in given if given.count(name) > 1}):
         logger.warning(f"the command line gives {name} {given.count(name)} times: the last one counts")

@@ -148,7 +148,7 @@ def reference_of(name: str) -> str:
 
 
 def _check_same(name: str, reference: str, before: str | None) -> None:
-    """Raise where a reference is no longer what a model was trained from, by its digest or revision; None is unknown."""
+    """Raise where a reference is not what a model was trained from, by its digest or revision; None is unknown."""
     now = model_digest(resolve_model(reference)) or MAIN
     if before in (None, now):
         return

@@ -57,10 +57,10 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
     if found.get("gradient_checkpointing") is not None and "activation_checkpointing" in found:
         found["activation_checkpointing"] = found["activation_checkpointing_kwargs"] = None
     made = _objective(config)
-    if TOKEN_MEAN in made["aggregation"] and config.gradient_accumulation_steps > 1:
+    if TOKEN_MEAN in made["aggregation"] and found.get("gradient_accumulation_steps", 1) > 1:
         tell(
-            "loss_type 'sft' with gradient_accumulation_steps > 1: here its mean is over all tokens of a whole step; TRL "
-            "takes the mean of its micro-batches' means, which is another number where these differ in their tokens"
+            "loss_type 'sft' with gradient_accumulation_steps > 1: here its mean is over all tokens of a whole step; "
+            "TRL takes the mean of its micro-batches' means, which is another number where these differ in their tokens"
         )
     return found | made
 

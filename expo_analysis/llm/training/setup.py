@@ -13,6 +13,7 @@ from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
+from ..data.given import check_rows
 from . import modelling
 from .checks import check_settings
 from .config import PreferenceConfig
@@ -180,6 +181,8 @@ class DataRoom:
         Raises:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
+        if not isinstance(rows, PreferenceData):
+            check_rows(rows, name)
         columns = PreferenceData.columns_of(rows)
         called = PreferenceData.called(name, rows)
         kind = feedback_for(called, columns, self.rules)

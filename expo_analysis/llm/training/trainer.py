@@ -47,7 +47,7 @@ class PreferenceTrainer(Trainer):
         objective: a pairwise objective, such as ``EXPO(lam=0.1)``, or a list of objectives, or of pairs (weight,
             objective), whose sum is minimised; if None, what ``args`` name.
         args: `PreferenceConfig`. It is copied: the same one serves many trainers.
-        ref_model: the reference, or its name or folder. It is an error where nothing reads it. If None and it is needed, the reference is
+        ref_model: the reference, or its name. It is an error where nothing reads it. If None and it is needed, it is
             ``model`` as it is given (see `reference`): without the adapter that ``peft_config`` adds, with the adapter
             that it has as that is now, or a copy in memory. Where it is not needed there is none.
         train_dataset, eval_dataset: `PreferenceData`, or what `PreferenceData.from_rows` takes; checked first.
