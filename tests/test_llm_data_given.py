@@ -102,8 +102,8 @@ def test_documents(document: Any, expected: list[Any], tmp_path: Path) -> None:
 NO_DOCUMENTS: dict[str, tuple[Any, str]] = {
     "splits": (
         {"train": ROWS, "test": ROWS[:1]},
-        "p.json: it has several lists of rows, 'train', 'test': write each to a file of its own, such as train.json and "
-        "test.json, and give one of them, or their folder, whose splits they are",
+        "p.json: it has several lists of rows, 'train', 'test': write each to a file of its own, such as train.json "
+        "and test.json, and give one of them, or their folder, whose splits they are",
     ),
     "columns of two lengths": (
         COLUMNS | {"chosen": ["w1"]},

@@ -192,12 +192,9 @@ def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]
         return f"{text}; they are single responses with a label, and no pairs"
     sides = next((pair for pair in NUMBERED if set(pair) <= known), None)
     if sides is not None:
-        which = next(
-            (f"; {column} says which" for column in known if re.search(r"better|preferred|winner", column)), ""
-        )
-        return (
-            f"{text}; put the better one of {sides[0]} and {sides[1]} into chosen, and the other into rejected{which}"
-        )
+        says = [column for column in columns if re.search(r"better|preferred|winner", column)]
+        which = f"; {says[0]} says which" if says else ""
+        return f"{text}; put the better one of {' and '.join(sides)} into chosen, and the other into rejected{which}"
     if {"winner"} <= known or {"preference"} <= known or {"label"} <= known:
         return f"{text}; put the response that won into chosen, and the other into rejected"
     if known & {"output", "completion", "response", "answer", "messages", "conversations", "text"}:
