@@ -167,7 +167,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "objective": (
         {"objective": "dpoo"},
         [],
-        r"objective 'dpoo' is unknown; did you mean 'dpo'\? objective must be one of ",
+        r"did you mean 'dpo'\? objective must be one of .*got 'dpoo'",
     ),
     "objective's file": ({"objective": "nowhere.py:Mine"}, [], "nowhere.py: No such file or directory$"),
     "two names of lambda": ({"lam": 1.0}, [], "give lam or beta, not both: they are two names of one setting$"),

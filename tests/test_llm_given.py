@@ -170,7 +170,7 @@ def test_an_option_that_is_given_twice_is_said(folder: Path, caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--objective", "dop"], "Error: objective 'dop' is unknown; did you mean 'dpo'? objective must be one of ["),
+        (["--objective", "dop"], "Error: did you mean 'dpo'? objective must be one of ['a_star_po', "),
         (
             ["--test_split_size", "5", "--eval_strategy", "epoch"],
             "test_split_size must be a number between 0 and 1, got 5.0: it is the share of the training data that is",

@@ -190,13 +190,13 @@ def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]
     known = set(columns)
     if {"completion", "label"} <= known:
         return f"{text}; they are single responses with a label, and no pairs"
+    if {"winner"} <= known or {"preference"} <= known or {"label"} <= known:
+        return f"{text}; put the response that won into chosen, and the other into rejected"
     sides = next((pair for pair in NUMBERED if set(pair) <= known), None)
     if sides is not None:
         says = [column for column in columns if re.search(r"better|preferred|winner", column)]
         which = f"; {says[0]} says which" if says else ""
         return f"{text}; put the better one of {' and '.join(sides)} into chosen, and the other into rejected{which}"
-    if {"winner"} <= known or {"preference"} <= known or {"label"} <= known:
-        return f"{text}; put the response that won into chosen, and the other into rejected"
     if known & {"output", "completion", "response", "answer", "messages", "conversations", "text"}:
         return f"{text}; they are single responses, and no pairs"
     return text + _nearly(missing[0], [column for column in columns if column not in COLUMNS])

@@ -26,17 +26,13 @@ from .regulariser import CONSERVES, resolve_estimator
 from .step import Rules
 
 
-def own_args(args: Any, model: Any, ref_model: Any, more: Mapping[str, Any]) -> PreferenceConfig:
+def own_args(args: Any, model: Any) -> PreferenceConfig:
     """A copy of the settings, which the trainer may change: the caller's serve for the next trainer too.
 
-    Args:
-        more: what the trainer was given beside its own arguments.
-
     Raises:
-        TypeError: for settings of another class, and for models that are none.
-        ValueError: for settings that transformers would ignore, or fail at, here.
+        TypeError: for settings of another class.
+        ValueError: for settings of transformers' that have no meaning here.
     """
-    modelling.check_given(model, ref_model, more.get("model_init"))
     if args is None:
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "") or "model"
         args = PreferenceConfig(f"{name.rstrip('/').split('/')[-1]}-preference")

@@ -94,7 +94,8 @@ class PreferenceTrainer(Trainer):
         peft_config: Any = None,
         **kwargs: Any,
     ) -> None:
-        args = setup.own_args(args, model, ref_model, kwargs)
+        modelling.check_given(model, ref_model, kwargs.get("model_init"))
+        args = setup.own_args(args, model)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
         setup.check_reference(rules, ref_model, args, model)
@@ -104,8 +105,7 @@ class PreferenceTrainer(Trainer):
         self.data, evaluated, self._optimal = self._room.read_given(given)
         made = setup.make_models(rules, args, model, ref_model, tokenizer, peft_config, quantization_config)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        router = modelling.router_coefficient(made.model, args)
-        rules = dataclasses.replace(rules, router_coef=router, pad_token_id=pad)
+        rules = dataclasses.replace(rules, router_coef=modelling.router_coefficient(made.model, args), pad_token_id=pad)
         check_best_metric(args, rules, None if compute_metrics else evaluated)  # which may add to them
         add_scores(base_of(made.model))
         collator = PreferenceCollator(pad, max_length=args.max_length, pad_to_multiple_of=args.pad_to_multiple_of)
