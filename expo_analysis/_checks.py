@@ -23,14 +23,21 @@ SUM_TOLERANCE = 1e-6
 # ------------------------------------------------------------------------------------------------------------- options
 
 
+MANY = 9
+"""More values than these are a long list to read."""
+
+
 def check_option(name: str, value: Any, accepted: Sequence[Any]) -> None:
     """Raise unless an option has one of its accepted values; the nearest one is named where it was nearly hit.
 
     Raises:
-        ValueError: "NAME must be one of [...], got VALUE".
+        ValueError: "NAME must be one of [...], got VALUE", and the nearest one: before it, where that is a long list.
     """
     if value not in accepted:
-        raise ValueError(f"{name} must be one of {list(accepted)}, got {value!r}{did_you_mean(value, accepted)}")
+        hint, what = did_you_mean(value, accepted), f"{name} must be one of {list(accepted)}, got {value!r}"
+        if hint and len(accepted) > MANY:
+            raise ValueError(f"{hint.removeprefix('; ')} {what}")
+        raise ValueError(f"{what}{hint}")
 
 
 def check_whole(name: str, value: Any, least: int = 0) -> None:

@@ -53,6 +53,11 @@ def _is_ours(error: Exception) -> bool:
     return trace is None or PACKAGE in Path(trace.tb_frame.f_code.co_filename).parents
 
 
+def _swapped(word: str) -> set[str]:
+    """What a word is with two neighbouring letters in the other order: a slip of the fingers that difflib rates low."""
+    return {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)}
+
+
 def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
     """The end of a message for a misspelt word, whatever its case; nothing for what is like none of those accepted.
 
@@ -63,5 +68,6 @@ def did_you_mean(value: Any, accepted: Iterable[Any]) -> str:
     import difflib  # only where something is wrong
 
     words = {word.lower(): word for word in accepted if isinstance(word, str)}
-    close = difflib.get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    close = difflib.get_close_matches(value.lower(), words) if isinstance(value, str) else []
+    close.sort(key=lambda word: word not in _swapped(value.lower()))  # first what has two neighbouring letters swapped
     return f"; did you mean {words[close[0]]!r}?" if close else ""

@@ -282,7 +282,7 @@ def test_options_effort_and_workers_reach_the_audit(calls):
     [
         ([], "name a loss, or --all"),
         (["ppo"], r"objective must be one of .*got 'ppo'"),
-        (["exppo"], r"objective must be one of .*got 'exppo'; did you mean 'expo'\?"),
+        (["exppo"], r"did you mean 'expo'\? objective must be one of .*got 'exppo'"),
         (["dpo", "ppo"], "got 'ppo'"),
         (["qpo"], "qpo is made of two Python functions"),
         (["dpo", "dpo"], "dpo is given twice"),

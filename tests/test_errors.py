@@ -108,6 +108,8 @@ def test_nothing_is_made_a_sentence_of_where_that_is_asked_for(monkeypatch: pyte
         ("DPO", ["dpo", "ipo"], "dpo"),
         ("RegressionEXPO", ["expo", "regression_expo"], "regression_expo"),
         ("lamda", ["lam", "beta", "Lambda"], "Lambda"),
+        ("dop", ["dpop", "dpo", "odpo"], "dpo"),
+        ("dpoo", ["dpop", "dpo", "odpo"], "dpo"),
         ("xyzzy", ["dpo"], None),
         (3, ["3"], None),
         ("none", [None, 1], None),

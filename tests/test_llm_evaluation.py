@@ -26,6 +26,7 @@ from expo_analysis.llm.data.sampling import Sampling  # isort: skip
 from expo_analysis.llm.evaluation import Settings, evaluate  # isort: skip
 from expo_analysis.llm.held_out import Given, HeldOut, read_held_out  # isort: skip
 from expo_analysis.llm.intervals import Sums, measures  # isort: skip
+from expo_analysis.llm.run_record import model_digest, reference_of  # isort: skip
 from expo_analysis.plots.evaluation import evaluation  # isort: skip
 
 WORDS = tiny.WORDS[:6]
@@ -401,13 +402,67 @@ def test_one_prompt_is_said_to_have_no_interval(made: Path) -> None:
 def test_references_that_differ_are_not_compared_in_silence(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "full", tmp_path / "next")
     record = json.loads((tmp_path / "next" / "run.json").read_text())
-    record["names"]["model"] = str(made / "full")
+    record["names"]["model"], record["is"]["model"] = str(made / "full"), model_digest(str(made / "full"))
     (tmp_path / "next" / "run.json").write_text(json.dumps(record))
     result = invoke(made / "full", tmp_path / "next", "--data", made / "one.txt")
     assert (
         "The references differ: KLs, win rates and implicit rewards of different references do not compare."
         in result.stdout
     )
+
+
+@pytest.fixture
+def moved(made: Path, tmp_path: Path) -> Path:
+    """Copies of what was trained and of its base, where the records name the copy."""
+    for name in ("base", "full", "lora"):
+        shutil.copytree(made / name, tmp_path / name)
+    for file in ("full/run.json", "lora/run.json", "lora/adapter_config.json"):
+        (tmp_path / file).write_text((tmp_path / file).read_text().replace(str(made / "base"), str(tmp_path / "base")))
+    return tmp_path
+
+
+def test_a_reference_that_is_another_model_now_is_refused(made: Path, moved: Path) -> None:
+    data = ("--data", made / "one.txt")
+    assert invoke(moved / "full", moved / "lora", *data).exit_code == 0  # a copy is the same model
+    was = model_digest(str(moved / "base"))
+    tiny.llama(7).save_pretrained(moved / "base")
+    now = model_digest(str(moved / "base"))
+    for name in ("full", "lora"):
+        assert (
+            f"model '{moved / name}': it was trained from {moved / 'base'}, and what lies there now is another model "
+            f"(its digest was {was}, and is {now}): give --reference with what it was trained from, or --reference "
+            f"{moved / 'base'} for what lies there now"
+        ) in fails(moved / name, *data)
+    assert invoke(moved / "full", "--reference", moved / "base", *data).exit_code == 0
+
+
+def test_a_reference_that_is_an_adapter_is_told_by_its_base_too(moved: Path) -> None:
+    record = json.loads((moved / "full" / "run.json").read_text())
+    record["names"]["model"], record["is"]["model"] = str(moved / "lora"), model_digest(str(moved / "lora"))
+    (moved / "full" / "run.json").write_text(json.dumps(record))
+    assert reference_of(str(moved / "full")) == str(moved / "lora")
+    tiny.llama(7).save_pretrained(moved / "base")
+    with pytest.raises(ValueError, match="lora, and what lies there now is another model"):
+        reference_of(str(moved / "full"))
+
+
+def test_a_reference_that_is_a_revision_is_refused(moved: Path) -> None:
+    record = json.loads((moved / "full" / "run.json").read_text())
+    for revision in ("main", "v1"):
+        record["names"]["model"], record["is"]["model"] = "org/model", revision
+        (moved / "full" / "run.json").write_text(json.dumps(record))
+        if revision == "main":
+            assert reference_of(str(moved / "full")) == "org/model"
+    with pytest.raises(
+        ValueError, match="trained from org/model, v1, and what would be loaded is the Hub's main: give"
+    ):
+        reference_of(str(moved / "full"))
+    (moved / "lora" / "run.json").unlink()
+    settings = json.loads((moved / "lora" / "adapter_config.json").read_text())
+    settings |= {"base_model_name_or_path": "org/model", "revision": "v2"}
+    (moved / "lora" / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="trained from org/model, v2, and what would be loaded is the Hub's main"):
+        reference_of(str(moved / "lora"))
 
 
 def test_a_reward_that_is_the_same_everywhere(made: Path) -> None:

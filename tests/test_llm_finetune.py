@@ -164,7 +164,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         r"the command line has 'objectiv', which is no option; did you mean 'objective'\?$",
     ),
     "word": ({}, ["dpo"], "the command line has 'dpo', which is no option$"),
-    "objective": ({"objective": "dpoo"}, [], r"objective must be one of .*got 'dpoo'; did you mean 'dpo'\?$"),
+    "objective": (
+        {"objective": "dpoo"},
+        [],
+        r"did you mean 'dpo'\? objective must be one of .*got 'dpoo'",
+    ),
     "objective's file": ({"objective": "nowhere.py:Mine"}, [], "nowhere.py: No such file or directory$"),
     "two names of lambda": ({"lam": 1.0}, [], "give lam or beta, not both: they are two names of one setting$"),
     "two flags of lambda": ({}, ["--lam", "1", "--beta=1"], "give lam or beta, not both"),

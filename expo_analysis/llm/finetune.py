@@ -35,7 +35,7 @@ from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
-from .run_record import BadStart, Begin, check_resumed, record_of, where_to_start
+from .run_record import SUMMARY, BadStart, Begin, check_resumed, finished_before, record_of, steps_asked, where_to_start
 from .summary import print_summary, summarise
 from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
@@ -141,8 +141,12 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         The exit code: 0 for a training that is done; for one that was stopped after saving, 130 by Ctrl-C and 143 by
         SIGTERM.
     """
-    start = time.perf_counter()
     folder = Path(trainer.args.output_dir)
+    before = {} if checkpoint is None else finished_before(folder)
+    if before and before["max_steps"] == steps_asked(trainer):
+        say(f"{folder} is finished, with all of its {before['steps']} steps: nothing in it was changed")
+        return _end(trainer, recipe, before, 0)
+    start = time.perf_counter()
     begin, stop = Begin(trainer, recipe), StopAndSave()
     trainer.add_callback(begin)
     trainer.add_callback(stop)
@@ -157,11 +161,7 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
             trainer.save_state()
     summary = summarise(trainer, time.perf_counter() - start, finished)
     if trainer.is_world_process_zero():
-        replace(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-        if recipe.script.json:
-            print(json.dumps(summary, indent=2))
-        else:
-            print_summary(summary)
+        replace(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
         if not finished:
             saved, _ = latest_checkpoint(folder)
             how = "" if stop.received is None else f" by {NAMES[stop.received]}"
@@ -169,10 +169,20 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
                 f"saved {saved}: resume with --resume" if saved else "there is no complete checkpoint to resume from"
             )
             say(f"stopped{how} after step {summary['steps']} of {summary['max_steps']}; {where}")
+    return _end(trainer, recipe, summary, 0 if finished or stop.received is None else CODES[stop.received])
+
+
+def _end(trainer: PreferenceTrainer, recipe: Recipe, summary: dict[str, Any], code: int) -> int:
+    """Print the summary, and end all processes with this code."""
+    if trainer.is_world_process_zero():
+        if recipe.script.json:
+            print(json.dumps(summary, indent=2))
+        else:
+            print_summary(summary)
     # together: a launcher ends all processes when the first one has ended with a code that is not 0
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
-    return 0 if finished or stop.received is None else CODES[stop.received]
+    return code
 
 
 def say_on_stderr(line: str) -> None:

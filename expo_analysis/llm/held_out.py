@@ -11,10 +11,10 @@ from datasets import Dataset
 
 from ..losses.base import check_option
 from .data import ON_BAD_ROWS, PreferenceData
-from .data.columns import TOKEN_COLUMNS, named, parse_columns
+from .data.columns import TOKEN_COLUMNS, named, parse_columns, well_known
 from .data.feedback import PAIRS
 from .data.files import format_of
-from .data.forms import example_of
+from .data.forms import example_of, opened
 from .data.prompts import Prompt, read_prompts, shipped_prompts, tokenize
 from .data.readers import read_split
 from .data.table import ORIGIN, python_rows
@@ -122,8 +122,10 @@ def _read(
     if name in shipped_prompts() or path.suffix == ".txt":
         return _prompts(name, tokenizer, on_bad_rows)
     rows = read_split(name, split)
-    if columns is not None:
-        rows = named(rows, parse_columns(columns), name, PreferenceData.columns_of(rows))
+    given = PreferenceData.columns_of(rows)
+    wanted = parse_columns(columns) or well_known(given)
+    if wanted:
+        rows = named(rows, wanted, name, given)
     has_pairs = {"chosen", "rejected"} <= set(rows.column_names) or set(TOKEN_COLUMNS) <= set(rows.column_names)
     if not has_pairs and "prompt" in rows.column_names and format_of(path) is not None:
         return _prompts(name, tokenizer, on_bad_rows)
@@ -165,6 +167,6 @@ def _prompt(row: dict[str, Any], ids: list[int], tokenizer: Any) -> Prompt:
     """A prompt as a reward reads it: as the row has it, or what its tokens say."""
     if all(row.get(name) is not None for name in ("chosen", "rejected")):
         template = str(tokenizer.chat_template or "")
-        prompt: Prompt = example_of(row, PAIRS, "prompt" not in row, template, lambda remark: None).prompt
+        prompt: Prompt = example_of(opened(row), PAIRS, "prompt" not in row, template, lambda remark: None).prompt
         return prompt
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

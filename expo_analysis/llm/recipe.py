@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, get_args, get_type_hints
@@ -16,7 +17,7 @@ from .._errors import did_you_mean
 from .._files import from_home
 from ..losses.base import check_whole
 from .data.preparation import PREPARATIONS
-from .recipe_file import read_recipe, recipe_path
+from .recipe_file import read_recipe, recipe_path, tell_of_repeated
 from .training import PreferenceConfig
 from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 from .training.modelling import check_task_type
@@ -209,6 +210,7 @@ def parse(arguments: Sequence[str]) -> Recipe:
     parser = Parser()
     path, words = recipe_path(list(arguments))
     settings = {} if path is None else read_recipe(path)
+    tell_of_repeated(words)
     flagged = {word.split("=")[0] for word in words}
     if {"--beta", "--lam"} <= flagged or ("beta" in settings and LAMBDA in settings):
         raise ValueError("give lam or beta, not both: they are two names of one setting")
@@ -236,6 +238,10 @@ def parse(arguments: Sequence[str]) -> Recipe:
     if rest:
         _refuse_rest(rest, parser.known)
     recipe = Recipe(*parsed)
+    targets = recipe.model.lora_target_modules
+    if isinstance(targets, str) and re.fullmatch(r"[\w.]+", targets):
+        # TRL takes a list of one for its element, which to PEFT is a pattern of whole names of modules
+        recipe.model.lora_target_modules = [targets]
     check_use(recipe)
     return recipe
 

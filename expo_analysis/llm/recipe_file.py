@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .._errors import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -36,6 +39,13 @@ def recipe_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
             f"config must be a YAML file, or one of the recipes {names}; got {name!r}{did_you_mean(name, names)}"
         )
     return path, words[:place] + words[place + 2 :]
+
+
+def tell_of_repeated(words: list[str]) -> None:
+    """Say which options stand on the command line more than once: of these the last one counts."""
+    given = ["--" + word.removeprefix("--").split("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    for name in sorted({name for name in given if given.count(name) > 1}):
+        logger.warning(f"the command line gives {name} {given.count(name)} times: the last one counts")
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,7 +20,10 @@ from .recipe import Recipe
 from .training import NonFiniteLoss, identity
 from .training.checkpoints import checkpoints, latest_checkpoint
 
-FILE = "run.json"
+FILE, SUMMARY = "run.json", "summary.json"
+
+MAIN = "main"
+"""The revision of a model of the Hub that is loaded where none is asked for."""
 
 FINISHED = (*WEIGHTS, "adapter_model.*")
 """What a training that came to its end leaves beside its checkpoints."""
@@ -87,6 +91,30 @@ def check_resumed(folder: Path, record: dict[str, Any]) -> None:
         )
 
 
+def finished_before(folder: Path) -> dict[str, Any]:
+    """The summary of a run in this folder that came to its end, with its model beside it; empty where there is none."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(summary, dict) and {"steps", "max_steps", "metrics", "steps_shown"} <= summary.keys()
+    return summary if known and summary.get("finished") and _model_in(folder) is not None else {}
+
+
+def steps_asked(trainer: Any) -> int:
+    """How many steps a training is to have, as transformers counts them."""
+    args = trainer.args
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    an_epoch = max(math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps), 1)
+    return math.ceil(args.num_train_epochs * an_epoch)
+
+
+def _model_in(folder: Path) -> str | None:
+    """The file of a model's weights, or of an adapter's, that a training has left here; None where there is none."""
+    return next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
     if not (folder / FILE).is_file():
@@ -98,19 +126,42 @@ def reference_of(name: str) -> str:
     """What a model was trained from: as its run.json says, or the base of an adapter.
 
     Raises:
-        ValueError: naming the model, where neither is known.
+        ValueError: naming the model, where neither is known, or where what was trained from is there no longer: another
+            model lies in its folder, or it is another revision than the one that would be loaded.
     """
     folder = Path(resolve_model(name))
     file = folder / FILE
     if file.is_file():
         try:
-            return str(json.loads(file.read_text(encoding="utf-8"))["names"]["model"])
-        except (ValueError, KeyError, TypeError):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            reference, before = str(record["names"]["model"]), record["is"].get("model")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{file}: it is damaged; give --reference") from None
+        _check_same(name, reference, before)
+        return reference
     base = adapter_base(folder)
     if base is None:
         raise ValueError(f"model {name!r}: it has no {FILE} that says what it was trained from; give --reference")
+    revision = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("revision")
+    _check_same(name, base, None if Path(base).is_dir() else revision)
     return base
+
+
+def _check_same(name: str, reference: str, before: str | None) -> None:
+    """Raise where a reference is not what a model was trained from, by its digest or revision; None is unknown."""
+    now = model_digest(resolve_model(reference)) or MAIN
+    if before in (None, now):
+        return
+    if now == MAIN:
+        raise ValueError(
+            f"model {name!r}: it was trained from {reference}, {before}, and what would be loaded is the Hub's {MAIN}: "
+            "give --reference with a folder of what it was trained from"
+        )
+    raise ValueError(
+        f"model {name!r}: it was trained from {reference}, and what lies there now is another model (its digest was "
+        f"{before}, and is {now}): give --reference with what it was trained from, or --reference {reference} for what "
+        "lies there now"
+    )
 
 
 def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
@@ -126,7 +177,7 @@ def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
         raise ValueError(f"output_dir must not be the folder of the model that is trained, {str(folder)!r}")
     if recipe.script.overwrite:
         return None
-    model = next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
+    model = _model_in(folder)
     if recipe.script.resume:
         found, passed = latest_checkpoint(folder)
         for line in passed:
@@ -151,7 +202,7 @@ def clear(folder: Path) -> None:
     """Remove what an earlier run left: its checkpoints, model and summary would be taken for the next one's."""
     for path in checkpoints(folder):
         shutil.rmtree(path)
-    for pattern in (*FINISHED, MODEL, ADAPTER, "generation_config.json", FILE, "summary.json", "trainer_state.json"):
+    for pattern in (*FINISHED, MODEL, ADAPTER, "generation_config.json", FILE, SUMMARY, "trainer_state.json"):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -197,11 +248,15 @@ class Begin(TrainerCallback):
 
 
 def model_digest(name: str) -> str:
-    """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub."""
+    """A digest of a folder's weights and settings, by samples of the files; empty for a model of the Hub.
+
+    Of an adapter it is that of its base model too.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return ""
-    digest = hashlib.sha256()
+    base = adapter_base(folder)
+    digest = hashlib.sha256(b"" if base is None else model_digest(base).encode())
     for pattern in (MODEL, ADAPTER, *FINISHED):
         for path in sorted(folder.glob(pattern)):
             size = path.stat().st_size

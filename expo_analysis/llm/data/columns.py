@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,16 @@ SYNONYMS = {
     "system": ("system", "system_prompt"),
 }
 """What other data sets call them."""
+
+
+OPENAI = {"prompt": "input", "chosen": "preferred_output", "rejected": "non_preferred_output"}
+"""Columns of OpenAI's format for preference fine-tuning."""
+
+
+def well_known(columns: Collection[str]) -> dict[str, str]:
+    """What `parse_columns` would be asked for, of columns that can mean one thing only; empty for all others."""
+    is_openai = set(OPENAI.values()) <= set(columns) and not set(OPENAI) & set(columns)
+    return dict(OPENAI) if is_openai else {}
 
 
 def parse_columns(text: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -181,9 +192,22 @@ def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]
         return f"{text}; they are single responses with a label, and no pairs"
     if {"winner"} <= known or {"preference"} <= known or {"label"} <= known:
         return f"{text}; put the response that won into chosen, and the other into rejected"
+    sides = next((pair for pair in NUMBERED if set(pair) <= known), None)
+    if sides is not None:
+        says = [column for column in columns if re.search(r"better|preferred|winner", column)]
+        which = f"; {says[0]} says which" if says else ""
+        return f"{text}; put the better one of {' and '.join(sides)} into chosen, and the other into rejected{which}"
     if known & {"output", "completion", "response", "answer", "messages", "conversations", "text"}:
         return f"{text}; they are single responses, and no pairs"
     return text + _nearly(missing[0], [column for column in columns if column not in COLUMNS])
+
+
+NUMBERED = [
+    (f"{what}_{first}", f"{what}_{second}")
+    for what in ("response", "answer", "completion", "output")
+    for first, second in (("0", "1"), ("1", "2"), ("a", "b"))
+]
+"""Pairs of columns in an order that says nothing of which is better (PKU-SafeRLHF, arena data)."""
 
 
 def _synonyms(what: str, columns: Collection[str], used: Collection[str]) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .columns import NAMED
 from .table import half_surrogate
 
 Row = tuple[dict[str, Any], int | None]
@@ -169,13 +170,48 @@ def _list_in(path: Path, document: Any) -> list[Any]:
     if isinstance(document, list):
         return document
     if isinstance(document, dict):
+        if document and all(isinstance(value, list) for value in document.values()):
+            return _of_lists(path, document)
+        if any({*whole} <= document.keys() for whole in WHOLE):
+            return [document]
         lists = {key: value for key, value in document.items() if isinstance(value, list)}
         tables = [key for key, value in lists.items() if value and all(isinstance(part, dict) for part in value)]
         if len(lists) == 1 and tables:
             return lists[tables[0]]
         if not lists:
             return [document]  # JSON Lines of one line
-    raise ValueError(f'{path}: it must be a list of objects such as {{"prompt": ...}}, or an object with one such list')
+    raise ValueError(NO_LIST.format(path))
+
+
+def _of_lists(path: Path, document: dict[str, list[Any]]) -> list[Any]:
+    """The rows of an object of lists: one list of rows, columns, or one row whose fields are conversations."""
+    parts = [part for value in document.values() for part in value]
+    known = [name for name in document if name in NAMED]
+    are_rows = bool(parts) and all(isinstance(part, dict) for part in parts)
+    if len(document) == 1 and are_rows and not {"role", "from"} & parts[0].keys():
+        return parts
+    if known and parts and all(isinstance(part, dict) and {"role", "from"} & part.keys() for part in parts):
+        return [document]
+    if known:
+        lengths = {name: len(value) for name, value in document.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{path}: its columns must have one length; they have {lengths}")
+        return [dict(zip(document, values, strict=True)) for values in zip(*document.values(), strict=True)]
+    names = list(document)
+    if are_rows and names[0].split("_")[0] in SPLITS:
+        raise ValueError(
+            f"{path}: it has several lists of rows, {', '.join(map(repr, names))}: write each to a file of its own, "
+            f"such as {names[0]}.json and {names[1]}.json, and give one of them, or their folder, whose splits they are"
+        )
+    raise ValueError(NO_LIST.format(path))
+
+
+WHOLE = (("chosen", "rejected"), ("prompt", "completion"), ("prompt", "responses"))
+"""What an object has that is a row itself, whose fields may be lists."""
+
+SPLITS = ("train", "test", "validation")
+
+NO_LIST = '{}: it must be a list of objects such as {{"prompt": ...}}, or an object with one such list, or columns'
 
 
 def _table(path: Path, delimiter: str) -> Iterator[Row]:

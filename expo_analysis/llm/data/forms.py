@@ -5,6 +5,7 @@ prompt, chosen, rejected: text              taken as they are
 prompt, chosen, rejected: conversations     taken as they are; a prompt that the responses repeat is split off
 prompt: text; the others conversations      the whole conversations are split where they part (UltraFeedback's form)
 prompt: a conversation; the others text     the text is said by the assistant
+prompt: a mapping with messages, tools      the messages are the prompt (OpenAI's form)
 no prompt                                   what both begin with is the prompt, as in TRL
 ==========================================  =========================================================================
 
@@ -48,6 +49,14 @@ class Example:
     @property
     def conversational(self) -> bool:
         return not isinstance(self.prompt, str)
+
+
+def opened(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row whose prompt is messages where it was OpenAI's ``{"messages": [...], "tools": [...]}``."""
+    prompt = row.get("prompt")
+    if not isinstance(prompt, Mapping) or "messages" not in prompt:
+        return row
+    return {**row, "prompt": prompt["messages"], "tools": prompt.get("tools") or row.get("tools")}
 
 
 def example_of(row: Mapping[str, Any], feedback: Feedback, implicit: bool, template: str, remark: Remark) -> Example:

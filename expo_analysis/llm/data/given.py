@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 
-from .columns import named
+from .columns import named, well_known
 from .feedback import Feedback
 from .table import ORIGIN, as_json_text, to_dataset
 
@@ -41,6 +41,7 @@ class Given:
         source = source or files_of(rows, first) or name
         called = name if source == name else f"{name} ({source})"
         rows, json_columns = as_json_text(rows)
+        columns = columns or well_known(list(first))
         if columns:
             rows, first = _opened(named(rows, columns, called, list(first)), name)
             rows, json_columns = as_json_text(rows)
@@ -71,9 +72,22 @@ def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
         if first is None:
             raise ValueError(f"{name} must have rows, but it is empty")
         return rows, first
-    if isinstance(rows, Dataset):
-        rows = rows.with_format(None)
-    else:
+    check_rows(rows, name)
+    rows = rows.with_format(None)
+    if not len(rows):
+        raise ValueError(f"{name} must have rows, but it is empty")
+    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
+    return rows, dict.fromkeys(rows.column_names) | first
+
+
+def check_rows(rows: Any, name: str) -> None:
+    """Raise for what is no data set, nor a list that may be made one, with what reads it or is meant.
+
+    Raises:
+        TypeError: naming the argument.
+    """
+    listed = isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)
+    if not listed and not isinstance(rows, Dataset | IterableDataset):
         hint = ""
         if isinstance(rows, Mapping):
             hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
@@ -81,10 +95,6 @@ def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
             hint = f"; PreferenceData.read, or read_split, reads {str(rows)!r}"
         accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
-    if not len(rows):
-        raise ValueError(f"{name} must have rows, but it is empty")
-    first = rows.select_columns([ORIGIN])[0] if ORIGIN in rows.column_names else {}
-    return rows, dict.fromkeys(rows.column_names) | first
 
 
 def files_of(rows: Any, first: Mapping[str, Any] | None = None) -> str:

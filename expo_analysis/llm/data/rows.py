@@ -14,7 +14,7 @@ from .checks import check_example, check_samples
 from .columns import NAMED
 from .conversation import assistant
 from .feedback import KINDS, Feedback, check_count, checked, ranking_of
-from .forms import Example, Remark, example_of, field_of, template_arguments
+from .forms import Example, Remark, example_of, field_of, opened, template_arguments
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
 from .tokens import Encoder, Ids, Tokens, check_lengths, encode, encode_samples, tokenizer_digest
@@ -128,7 +128,7 @@ class RowMaker:
         unread = row.get(ORIGIN) or {}
         if unread.get("problem"):
             raise BadField(unread["field"], unread["problem"])
-        row = {name: self._decoded(name, value) for name, value in row.items()}
+        row = opened({name: self._decoded(name, value) for name, value in row.items()})
         for name in MEDIA:
             if row.get(name):
                 what = {"i": "an image", "v": "a video", "a": "a sound"}[name[0]]

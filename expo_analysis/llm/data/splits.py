@@ -102,7 +102,10 @@ def _splits(recipe: DataRecipe) -> tuple[Any, Any]:
         test = read_split(recipe.name, recipe.test_split, splits=splits) if tested else None
     if recipe.test_split_size is not None:
         if not 0 < recipe.test_split_size < 1:
-            raise ValueError(f"test_split_size must be a number between 0 and 1, got {recipe.test_split_size}")
+            raise ValueError(
+                f"test_split_size must be a number between 0 and 1, got {recipe.test_split_size}: it is the share of "
+                "the training data that is set aside"
+            )
         if isinstance(train, IterableDataset):
             raise ValueError("test_split_size is not used for streams, whose length is not known")
         parts = train.train_test_split(test_size=recipe.test_split_size, seed=recipe.seed)

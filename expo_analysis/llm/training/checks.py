@@ -56,6 +56,23 @@ def first_example(batch: dict[str, Any]) -> dict[str, Any]:
     return rows | {"feedback": feedback_in(batch).name} | {name: batch[name][:1] for name in kept if name in batch}
 
 
+def check_settings(args: Any) -> None:
+    """Raise for settings of transformers that have no effect, or none that makes sense, here.
+
+    Raises:
+        ValueError: naming the setting: float16 on a CPU, an order of the training data by the lengths of rows.
+    """
+    if args.fp16 and args.use_cpu:
+        raise ValueError("fp16 is not used on a CPU, which would compute in float32: leave it out, or set bf16")
+    by_length = "group_by_length" if getattr(args, "group_by_length", False) else None  # an older name of the setting
+    strategy = by_length or str(getattr(args, "train_sampling_strategy", "random"))
+    if strategy in ("group_by_length", "batch_rebalance"):
+        raise ValueError(
+            f"train_sampling_strategy must be 'random' or 'sequential', got {strategy!r}: a row has several responses "
+            "here, and so no length of its own to go by"
+        )
+
+
 def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
     """A few tokens of a batch's first example, around the beginning of its responses."""
     rows = first_example(batch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...losses.trl import TRL_SMOOTHED, from_trl
 from .aggregation import TOKEN_MEAN
+from .logs import tell
 
 AGGREGATION = {"ipo": "mean", "sigmoid_norm": "mean", "sft": TOKEN_MEAN}
 """What TRL divides by; all other loss types are of sums."""
@@ -55,7 +56,13 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
             raise ValueError(f"{name} has no counterpart here: {NOT_HERE.get(name, 'leave it out')}; got {value!r}")
     if found.get("gradient_checkpointing") is not None and "activation_checkpointing" in found:
         found["activation_checkpointing"] = found["activation_checkpointing_kwargs"] = None
-    return found | _objective(config)
+    made = _objective(config)
+    if TOKEN_MEAN in made["aggregation"] and found.get("gradient_accumulation_steps", 1) > 1:
+        tell(
+            "loss_type 'sft' with gradient_accumulation_steps > 1: here its mean is over all tokens of a whole step; "
+            "TRL takes the mean of its micro-batches' means, which is another number where these differ in their tokens"
+        )
+    return found | made
 
 
 def _is_default(field: Any, value: Any) -> bool:

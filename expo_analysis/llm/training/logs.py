@@ -1,4 +1,4 @@
-"""What a training tells: its callbacks, of the last step too; and its user, once."""
+"""What a training tells: its callbacks, of the last step too; and its user, once. And how it is resumed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from accelerate import PartialState
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 logger = logging.getLogger("expo_analysis.llm")
@@ -17,13 +18,35 @@ def tell(line: str) -> None:
         logger.warning(line)
 
 
+def follow_schedule(scheduler: Any) -> None:
+    """Set the learning rate of the next step to what this schedule has there.
+
+    A checkpoint brings the rate that its own schedule had for the next step. transformers takes that for one step, and
+    only then the schedule of this training, which is another one where there are more steps.
+    """
+    scheduler = getattr(scheduler, "scheduler", scheduler)  # in accelerate's wrapper, under DeepSpeed
+    if not isinstance(scheduler, LambdaLR):  # others follow what was measured, and not how many steps there are
+        return
+    rates = [
+        base * factor(scheduler.last_epoch)
+        for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    if rates != list(scheduler.get_last_lr()):
+        scheduler.last_epoch -= 1  # `step` goes to the next one, which is this one again
+        scheduler.step()
+
+
 class Companion(TrainerCallback):
-    """Asks for a log of the last step, and logs what a training that ended early has not."""
+    """Asks for a log of the last step, and logs what a training that ended early has not.
+
+    Of a training that is resumed it sees that the learning rate is the schedule's, and that after the last step there
+    is no other one.
+    """
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+        self.trainer, self.nothing_left = trainer, False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         """Raise for a checkpoint that has more steps behind it than there are to be."""
         if state.global_step > state.max_steps:
             asked = "max_steps is" if args.max_steps > 0 else f"num_train_epochs={args.num_train_epochs:g} comes to"
@@ -31,10 +54,20 @@ class Companion(TrainerCallback):
                 f"{asked} {state.max_steps}, and the checkpoint that is resumed from has done {state.global_step} "
                 "steps already: raise it, or give another output_dir"
             )
+        self.nothing_left = state.global_step == state.max_steps
+        if self.nothing_left:  # transformers asks after each step whether it was the last one, and before none
+            control.should_training_stop = True
+            tell(f"the checkpoint that is resumed from has done all {state.max_steps} steps: nothing is left to train")
+        elif state.global_step > 0:
+            follow_schedule(lr_scheduler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps or control.should_training_stop:
             control.should_log = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.nothing_left:  # all of these were done when its last step was
+            control.should_log = control.should_evaluate = control.should_save = False
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.sums:  # it was stopped after its last log, by a callback of evaluation for one

@@ -6,12 +6,28 @@ from typing import Any
 
 import torch
 import transformers
+from datasets import Dataset
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..models import check_has, load_whole
 from .head import base_of
+from .logs import tell
+
+
+def check_given(model: Any, ref_model: Any, model_init: Any) -> None:
+    """Raise for what is no model, nor the name of one.
+
+    Raises:
+        TypeError: naming the argument.
+        ValueError: for a function that makes models.
+    """
+    if model_init is not None:
+        raise ValueError("model_init is not used here, where the reference is the model as it is given: give model=f()")
+    for name, given in (("model", model), ("ref_model", ref_model)):
+        if not isinstance(given, (str, nn.Module)) and not (name == "ref_model" and given is None):
+            raise TypeError(f"{name} must be a model, or the name or folder of one, got {type(given).__name__}")
 
 
 def is_peft(model: Any) -> bool:
@@ -97,10 +113,35 @@ def check_vocabulary(model: Any, ref_model: Any, tokenizer: Any) -> None:
 
 def learned_positions(model: Any, args: Any) -> int | None:
     """How many positions a model, or the model of a name, has learned embeddings of; None where there is no limit."""
+    limit, goes_on = _positions(model, args)
+    return None if goes_on else limit
+
+
+def rotary_positions(model: Any, args: Any) -> int | None:
+    """For how many positions a model was made that has a formula for any; None where that is not known."""
+    limit, goes_on = _positions(model, args)
+    return limit if goes_on else None
+
+
+def _positions(model: Any, args: Any) -> tuple[int | None, bool]:
+    """How many positions a configuration names, and whether there are others beyond them."""
     config = _config(model, args) if isinstance(model, str) else model.config
     config = config.get_text_config()
     rotary = any(getattr(config, name, None) for name in ("rope_theta", "rope_parameters", "rope_scaling", "alibi"))
-    return None if rotary else getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None)
+    return getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None), rotary
+
+
+def tell_of_positions(name: str, data: Any, limit: int | None, max_length: int | None) -> None:
+    """Say that rows are longer than what a model with rotary positions was made for: it reads them, less well."""
+    if limit is None or (max_length is not None and max_length <= limit) or not isinstance(data.rows, Dataset):
+        return
+    rows = data.rows.select_columns(list(data.feedback.token_columns))
+    longest = max(len(row["prompt_ids"]) + max(map(len, data.feedback.values(row, "_ids").values())) for row in rows)
+    if longest > limit:
+        tell(
+            f"{name}: its longest row has {longest} tokens, and the model was made for {limit} "
+            f"(max_position_embeddings); max_length={limit} would cut such rows"
+        )
 
 
 def _config(name: str, args: Any) -> Any:

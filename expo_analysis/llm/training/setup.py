@@ -13,7 +13,9 @@ from transformers import set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
+from ..data.given import check_rows
 from . import modelling
+from .checks import check_settings
 from .config import PreferenceConfig
 from .identity import weights_fingerprint
 from .logs import tell
@@ -29,6 +31,7 @@ def own_args(args: Any, model: Any) -> PreferenceConfig:
 
     Raises:
         TypeError: for settings of another class.
+        ValueError: for settings of transformers' that have no meaning here.
     """
     if args is None:
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "") or "model"
@@ -37,6 +40,7 @@ def own_args(args: Any, model: Any) -> PreferenceConfig:
         hint = "; PreferenceConfig.from_trl(args) makes one of it" if hasattr(args, "loss_type") else ""
         raise TypeError(f"args must be a PreferenceConfig, got {type(args).__name__}{hint}")
     args = copy.copy(args)
+    check_settings(args)
     args.accelerator_config = copy.copy(args.accelerator_config)
     args.accelerator_config.dispatch_batches = False  # one process would cut batches up by rows, and pairs have two
     if args.use_liger_kernel:  # its cross-entropy would replace the forward pass that scores tokens here
@@ -88,7 +92,7 @@ def check_reference(rules: Rules, ref_model: Any, args: PreferenceConfig, model:
             raise ValueError(f"ref_model is not used by {name}, which reads no reference")
         if args.sync_ref_model:
             raise ValueError(f"sync_ref_model is not used by {name}, which reads no reference")
-    if ref_model is not None and ref_model is model:
+    if ref_model is not None and ref_model is model and not isinstance(model, str):
         raise ValueError("ref_model must be another object than model: leave it out, and it is a copy of the model")
     if ref_model is not None and args.use_ref_columns:
         raise ValueError("ref_model is not used with use_ref_columns, which takes its log-probabilities from the data")
@@ -120,6 +124,7 @@ class DataRoom:
     args: PreferenceConfig
     tokenizer: Any
     positions: int | None
+    rotary: int | None
     all_columns: bool
     known: dict[str, PreferenceData] = field(default_factory=dict)
 
@@ -128,7 +133,8 @@ class DataRoom:
         """Raises where the model has no room for the tokenizer's tokens; columns are chosen here from now on."""
         if not isinstance(model, str):
             modelling.check_vocabulary(model, None, tokenizer)
-        room = cls(rules, args, tokenizer, modelling.learned_positions(model, args), not args.remove_unused_columns)
+        learned, rotary = modelling.learned_positions(model, args), modelling.rotary_positions(model, args)
+        room = cls(rules, args, tokenizer, learned, rotary, not args.remove_unused_columns)
         args.remove_unused_columns = False  # nothing unused is left for transformers to remove
         return room
 
@@ -171,6 +177,8 @@ class DataRoom:
         Raises:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
+        if not isinstance(rows, PreferenceData):
+            check_rows(rows, name)
         columns = PreferenceData.columns_of(rows)
         called = PreferenceData.called(name, rows)
         kind = feedback_for(called, columns, self.rules)
@@ -197,6 +205,7 @@ class DataRoom:
             num_proc=self.args.dataset_num_proc,
         )
         check_rewards(name, data, self.rules.mixture)
+        modelling.tell_of_positions(name, data, self.rotary, self.args.max_length)
         self.known[name] = data
         for line in data.report.lines():
             tell(line)
@@ -250,6 +259,9 @@ def make_models(
     elif quantization is not None:
         raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
     modelling.check_causal(model)
+    if isinstance(ref_model, str):
+        ref_model = modelling.load(ref_model, args, quantization)
+        modelling.check_causal(ref_model)
     modelling.check_vocabulary(model, ref_model, tokenizer)
     if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
         args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients

@@ -47,7 +47,7 @@ class PreferenceTrainer(Trainer):
         objective: a pairwise objective, such as ``EXPO(lam=0.1)``, or a list of objectives, or of pairs (weight,
             objective), whose sum is minimised; if None, what ``args`` name.
         args: `PreferenceConfig`. It is copied: the same one serves many trainers.
-        ref_model: the reference. It is an error where nothing reads it. If None and it is needed, the reference is
+        ref_model: the reference, or its name. It is an error where nothing reads it. If None and it is needed, it is
             ``model`` as it is given (see `reference`): without the adapter that ``peft_config`` adds, with the adapter
             that it has as that is now, or a copy in memory. Where it is not needed there is none.
         train_dataset, eval_dataset: `PreferenceData`, or what `PreferenceData.from_rows` takes; checked first.
@@ -94,6 +94,7 @@ class PreferenceTrainer(Trainer):
         peft_config: Any = None,
         **kwargs: Any,
     ) -> None:
+        modelling.check_given(model, ref_model, kwargs.get("model_init"))
         args = setup.own_args(args, model)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
@@ -104,8 +105,7 @@ class PreferenceTrainer(Trainer):
         self.data, evaluated, self._optimal = self._room.read_given(given)
         made = setup.make_models(rules, args, model, ref_model, tokenizer, peft_config, quantization_config)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        router = modelling.router_coefficient(made.model, args)
-        rules = dataclasses.replace(rules, router_coef=router, pad_token_id=pad)
+        rules = dataclasses.replace(rules, router_coef=modelling.router_coefficient(made.model, args), pad_token_id=pad)
         check_best_metric(args, rules, None if compute_metrics else evaluated)  # which may add to them
         add_scores(base_of(made.model))
         collator = PreferenceCollator(pad, max_length=args.max_length, pad_to_multiple_of=args.pad_to_multiple_of)
@@ -145,8 +145,7 @@ class PreferenceTrainer(Trainer):
     def _precompute(self, evaluated: Any) -> None:
         args, reference = self.args, self.engine.reference
         self.train_dataset = precompute(self, self.data, args.per_device_train_batch_size)
-        size = args.per_device_eval_batch_size
-        self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, size))
+        self.eval_dataset = setup.each(evaluated, lambda data: precompute(self, data, args.per_device_eval_batch_size))
         if reference is not None and reference.kind == COPY:
             reference.model = None  # which FSDP had in parts; before training the model itself answers as well
 
@@ -189,8 +188,9 @@ class PreferenceTrainer(Trainer):
     # ------------------------------------------------------------------------------------------------------- the loss
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
-        """The micro-batches of a step, and the `StepTotals` of all processes."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        """The micro-batches of a step, and the `StepTotals` of all processes; none after the last step."""
+        left = self.state.global_step < self.state.max_steps
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches if left else 0, device)
         if not batches:
             return batches, None
         mark_repeated(batches[-1], self.accelerator, self.args.dataloader_drop_last)

@@ -1,0 +1,183 @@
+"""What a trainer and a recipe are given that is nearly right: taken for what is meant, or refused in one sentence."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from . import llm_models as tiny
+
+import expo_analysis as ea  # isort: skip
+from trl import DPOConfig  # isort: skip
+from expo_analysis.llm import finetune, recipe  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.training import PreferenceConfig, PreferenceTrainer  # isort: skip
+
+BASE = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "max_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("given")
+    for name, seed in (("model", 0), ("other", 1)):
+        tiny.llama(seed).save_pretrained(made / name)
+        tiny.tokenizer().save_pretrained(made / name)
+    tiny.pairs(8).to_json(made / "pairs.jsonl")
+    return made
+
+
+def trainer(folder: Path, model: Any = None, settings: dict[str, Any] | None = None, **given: Any) -> PreferenceTrainer:
+    args = PreferenceConfig(str(folder / "out"), **BASE | (settings or {}))
+    given = {"train_dataset": tiny.pairs(8), "processing_class": tiny.tokenizer()} | given
+    return PreferenceTrainer(tiny.llama() if model is None else model, ea.DPO(0.1), args, **given)
+
+
+def test_a_reference_by_name_is_loaded_as_the_policy_is(folder: Path) -> None:
+    found = trainer(folder, str(folder / "model"), ref_model=str(folder / "other"))
+    other = tiny.llama(1).state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in found.ref_model.state_dict().items())
+    assert not found.ref_model.training and not any(p.requires_grad for p in found.ref_model.parameters())
+    by_object = trainer(folder, str(folder / "model"), ref_model=tiny.llama(1))
+    assert found.train().training_loss == by_object.train().training_loss
+    same = trainer(folder, str(folder / "model"), ref_model=str(folder / "model"))
+    assert same.ref_model is not same.model
+    bfloat = trainer(
+        folder, str(folder / "model"), {"model_init_kwargs": {"dtype": "bfloat16"}}, ref_model=str(folder / "other")
+    )
+    assert bfloat.ref_model.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="the folder has no weights"):
+        (folder / "empty").mkdir()
+        trainer(folder, ref_model=str(folder / "empty"))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another reference": ({"ref_model": 3}, "ref_model must be a model, or the name or folder of one, got int"),
+    "another model": ({"model": 3}, "model must be a model, or the name or folder of one, got int"),
+    "model_init": ({"model_init": tiny.llama}, r"model_init is not used here, where .*: give model=f\(\)"),
+    "grouped": (
+        {"settings": {"train_sampling_strategy": "group_by_length"}},
+        "train_sampling_strategy must be 'random' or 'sequential', got 'group_by_length': a row has several responses",
+    ),
+    "rebalanced": ({"settings": {"train_sampling_strategy": "batch_rebalance"}}, "got 'batch_rebalance'"),
+    "float16": (
+        {"settings": {"fp16": True}},
+        "fp16 is not used on a CPU, which would compute in float32: leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(given: dict[str, Any], message: str, folder: Path) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        trainer(folder, **given)
+
+
+def test_no_model_beside_a_function_that_makes_one(folder: Path) -> None:
+    args = PreferenceConfig(str(folder / "out"), **BASE)
+    for more, message in (
+        ({"model_init": tiny.llama}, "model_init is not used"),
+        ({}, "model must be a model, .*NoneT"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            PreferenceTrainer(None, ea.DPO(0.1), args, train_dataset=tiny.pairs(8), **more)
+
+
+def test_sequential_rows_are_not_shuffled(folder: Path) -> None:
+    found = trainer(folder, settings={"train_sampling_strategy": "sequential"})
+    first = next(iter(found.get_train_dataloader()))
+    assert first["rows"].tolist() == list(range(8))
+
+
+def test_rows_beyond_the_positions_of_a_rotary_model(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    short = tiny.llama(max_position_embeddings=8)
+    longest = 4 + 6 + 1  # a prompt's words, a response's, and the end
+    lengths = [len(row["prompt"].split()) + 7 for row in tiny.pairs(8)]
+    assert max(lengths) <= longest
+    trainer(folder, short)
+    said = [r.message for r in caplog.records if "max_position_embeddings" in r.message]
+    assert said == [
+        f"train_dataset: its longest row has {max(lengths)} tokens, and the model was made for 8 "
+        "(max_position_embeddings); max_length=8 would cut such rows"
+    ]
+    caplog.clear()
+    trainer(folder, short, {"max_length": 8})
+    trainer(folder, tiny.llama(max_position_embeddings=max(lengths)))
+    assert not [r for r in caplog.records if "max_position_embeddings" in r.message]
+
+
+KINDS: dict[str, tuple[dict[str, Any], int, bool]] = {
+    "sft": ({"loss_type": "sft"}, 2, True),
+    "mpo": ({"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]}, 2, True),
+    "sft, one batch a step": ({"loss_type": "sft"}, 1, False),
+    "dpo": ({}, 2, False),
+}
+
+
+@pytest.mark.parametrize(("given", "count", "told"), KINDS.values(), ids=KINDS)
+def test_where_accumulation_is_not_trls(
+    given: dict[str, Any], count: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = DPOConfig(str(tmp_path), bf16=False, use_cpu=True, gradient_accumulation_steps=count, **given)
+    PreferenceConfig.from_trl(config)
+    said = [r.message for r in caplog.records if "over all tokens of a whole step" in r.message]
+    assert len(said) == told
+
+
+# -------------------------------------------------------------------------------------------------------------- recipes
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    own = {"model": folder / "model", "dataset_name": folder / "pairs.jsonl", "output_dir": folder / "run"}
+    settings = {**own, "objective": "dpo", "use_cpu": "true", "bf16": "false", "max_steps": "1", "save_strategy": "no"}
+    return [*itertools.chain(*((f"--{name}", str(value)) for name, value in settings.items())), *more]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["q_proj"], ["q_proj"]),
+        (["q_proj", "v_proj"], ["q_proj", "v_proj"]),
+        (["self_attn.q_proj"], ["self_attn.q_proj"]),
+        (["all-linear"], "all-linear"),
+        ([r".*\.q_proj"], r".*\.q_proj"),
+    ],
+)
+def test_modules_of_lora(given: list[str], expected: Any, folder: Path) -> None:
+    """A list of one is a list; all-linear and patterns are PEFT's."""
+    parsed = recipe.parse(words(folder, "--use_peft", "--lora_target_modules", *given))
+    assert parsed.model.lora_target_modules == expected
+    trained = finetune.make_trainer(parsed, print).model
+    adapted = {name.split(".")[-2] for name, _ in trained.named_modules() if name.endswith(".lora_A")}
+    everything = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert adapted == (everything if given == ["all-linear"] else {name.split(".")[-1] for name in given})
+
+
+def test_an_option_that_is_given_twice_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parsed = recipe.parse(words(folder, "--dataset-name", "b.jsonl", "--max_steps=3", "--max_steps", "4"))
+    assert parsed.script.dataset_name == "b.jsonl" and parsed.config.max_steps == 4
+    assert [record.message for record in caplog.records] == [
+        "the command line gives --dataset_name 2 times: the last one counts",
+        "the command line gives --max_steps 3 times: the last one counts",
+    ]
+    caplog.clear()
+    recipe.parse(words(folder, "--logging_steps", "3"))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--objective", "dop"], "Error: did you mean 'dpo'? objective must be one of ['a_star_po', "),
+        (
+            ["--test_split_size", "5", "--eval_strategy", "epoch"],
+            "test_split_size must be a number between 0 and 1, got 5.0: it is the share of the training data that is",
+        ),
+        (["--fp16", "true"], "Error: fp16 is not used on a CPU"),
+    ],
+)
+def test_what_the_command_says(more: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert finetune.main(words(folder, *more)) == 2
+    assert message in capsys.readouterr().err
