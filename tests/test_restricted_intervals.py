@@ -132,6 +132,22 @@ def test_verdicts() -> None:
         assert held.status in ("best_found", "optimal")
 
 
+def test_a_loss_that_underflows_far_out_has_no_minimiser() -> None:
+    """sigma(-2h) of a lone win falls for ever, and is 0 to float64 from h = 373 on: no stretch of minimisers."""
+    falling = own(lambda lam: Sigmoid()(-2.0 * h))
+    for winner, feature, direction in ((0, 1.0, 1.0), (0, -0.5, -1.0), (1, 3.0, -1.0)):
+        wins = np.zeros((2, 2))
+        wins[winner, 1 - winner] = 1
+        bandit = ea.Bandit.from_counts([0.3, 0.7], wins)
+        found = ea.solve(falling, bandit, features=[[feature], [0.0]])
+        assert (found.status, found.certificate) == ("no_minimiser", Certificate.SEARCH)
+        np.testing.assert_array_equal(found.direction, [direction])
+        np.testing.assert_array_equal(found.policy, np.eye(2)[winner])
+        assert np.isnan(found.value)
+        held = ea.solve(falling, bandit, features=[[feature], [0.0]], decay=1e-3)
+        assert held.status == "optimal" and held.weights[0] * direction > 0
+
+
 def test_whether_a_minimiser_exists_far_out() -> None:
     """With decay always; without it where a divergence holds each end that is open."""
     for name, kept in (("rlhf", True), ("rlhf, chi-square", False), ("rlhf, alpha", True), ("orpo", False)):

@@ -195,7 +195,7 @@ def solve(family: Family) -> RestrictedFound:
 class _Intervals:
     """Intervals (T,); F there is at least ``least``, at most ``ceiling`` at the centre, and what is said below.
 
-    turns: whether F' may have a zero. convex: whether F'' > 0. level: whether F varies by less than its rounding.
+    turns: whether F' may have a zero. convex: whether F'' > 0. level: whether F varies by no more than its rounding.
     """
 
     low: Floats
@@ -225,7 +225,7 @@ class _Intervals:
             values + at.value_noise,
             ~(steep & np.isfinite(third)),
             at.bend - third * half > at.bend_noise,
-            varies + third * half**3 / 6 < at.value_noise,
+            varies + third * half**3 / 6 <= at.value_noise,  # both are 0 where a loss underflows
         )
 
     @property
