@@ -110,7 +110,7 @@ def test_no_proof_at_the_edge_of_the_boundary_is_false(lose: int) -> None:
         if solution.certificate == "error_bound":
             proven += 1
             assert 2 * abs(mp.mpf(float(solution.policy[lose])) - exact) <= solution.error_bound
-    assert proven > 5
+    assert proven >= 4
 
 
 def test_a_batch_is_its_members() -> None:
