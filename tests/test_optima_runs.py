@@ -146,7 +146,7 @@ def test_searches_over_w_take_a_few_steps_on_a_quadratic(size: float) -> None:
 
 @pytest.mark.parametrize("lam", [0.2, 1.0, 5.0])
 def test_steps_over_w_are_as_long_as_they_may_be(lam: float) -> None:
-    """-log sigma(lam m) of a lone win, where it is a straight line: Newton's step is e^|m|, and logits move 30 units."""
+    """-log sigma(lam m) of a lone win, where it is a straight line: Newton's step is e^|m|, logits move 30 units."""
     for size in (0.5, 40.0):
         family = problems.restricted_family(ea.BradleyTerry(lam), ONE_WAY, np.array([[[size], [0.0]]]), 0.0)
         unit = search._units(family)
