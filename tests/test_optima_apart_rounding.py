@@ -90,7 +90,7 @@ def test_gradients_lose_the_digits_of_their_logits(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_and_hessians_in_fifty_digits(name: str) -> None:
     """Neither is off by more than is told, and that is little: at logits near 0, and at some that are large."""
-    objective, bandit, c, scale, offset = LOSSES[name]
+    _, _, c, scale, offset = LOSSES[name]
     problem, x = posed(name)
     high, low = pairs(4)
     ends, order = problem.edges.by_slot, problem.responses[:, 0]

@@ -244,7 +244,7 @@ def test_a_loss_that_still_falls_where_nothing_is_known_far_out() -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_newtons_method_on_a_smoothed_loss_ends_where_it_has_converged(name: str) -> None:
-    """A second run from the end of the first sees that in one step; the gradient there is little beside its summands."""
+    """A second run from the end of the first sees that in one step; the gradient is little beside its summands."""
     rng = np.random.default_rng([4, *name.encode()])
     for width in (0.2, 1e-2):
         bandit, features = drawn(rng, 4, 2, 2)
