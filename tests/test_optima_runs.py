@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Sigmoid
+from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
 from expo_analysis.optima import levenberg
+from expo_analysis.optima.derivatives import expand, value
+from expo_analysis.optima.laplacian import eliminate
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
-from expo_analysis.optima.methods.multistart import units
+from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
+from expo_analysis.optima.methods.newton import _lowest
+from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.restricted import search
 
 from . import problems
@@ -105,9 +109,9 @@ def test_what_has_nowhere_to_go_is_given_up() -> None:
     falls = problems.problem(ea.BradleyTerry(1.0), ONE_WAY)
     run = _Runs.start(falls, np.zeros((2, 1)), np.ones(1))
     assert run.given_up.tolist() == [False]
-    for name, value in (("height", np.inf), ("height", np.nan), ("damping", 2e12), ("idle", 20)):
+    for name, far in (("height", np.inf), ("height", np.nan), ("damping", 2e12), ("idle", 20)):
         other = _Runs.start(falls, np.zeros((2, 1)), np.ones(1))
-        setattr(other, name, np.array([value]))
+        setattr(other, name, np.array([far]))
         assert other.given_up.tolist() == [True], name
     other.idle = np.array([19])
     other.damping = np.array([0.9e12])
@@ -182,3 +186,59 @@ def test_a_search_over_w_never_rises(name: str) -> None:
                 break
         settled += bool(done[0])
     assert refused > 0 and taken > 30 and settled >= 3
+
+
+WELLS = {
+    "two": lambda lam: Sigmoid()(-5.0 * h + 8.0) + 2e-3 * Square()(h),
+    "four": lambda lam: Sigmoid()(-5.0 * h + 8.0) + 0.5 * Sigmoid()(-2.0 * h + 40.0) + 1e-4 * Square()(h),
+    "one": lambda lam: Logistic()(0.7 * h),
+}
+
+
+@pytest.mark.parametrize("name", WELLS)
+def test_between_two_responses_searches_start_at_the_turns(name: str) -> None:
+    """Where the slope turns from falling to rising, the lowest first: as a fine grid of values has it."""
+    bandit = ea.Bandit([[0.3, 0.7], [0.5, 0.5]], [[0.8, 0.2], [0.4, 0.6]])
+    made = own(WELLS[name])
+    problem = Problem.cut(made, bandit, range(2), np.arange(2), np.full(2, 0.7)).in_logits()
+    starts = np.array(_scan(problem, units(problem)))
+    assert starts.shape == (LOWEST, 2, 2)
+    turns = 0
+    for b in range(2):
+        one = problem.take(np.array([b]))
+
+        def at(t: np.ndarray, one: Problem = one) -> np.ndarray:
+            many = one.take(np.zeros(len(t), dtype=int))
+            return value(many, many.log_reference + np.stack([t, -t]) / 2)
+
+        grid = np.sort(np.concatenate([np.linspace(-80, 80, 3201), np.sinh(np.linspace(-7, 7, 801))]))
+        heights = at(grid)
+        dips = np.flatnonzero((heights[1:-1] < heights[:-2]) & (heights[1:-1] <= heights[2:])) + 1
+        dips = dips[np.argsort(heights[dips])][:LOWEST]
+        ratio = starts[:, 0, b] - starts[:, 1, b] - (problem.log_reference[0, b] - problem.log_reference[1, b])
+        np.testing.assert_allclose(starts[:, :, b].sum(axis=1), problem.log_reference[:, b].sum(), atol=1e-9)
+        for k, dip in enumerate(dips):
+            assert abs(ratio[k] - grid[dip]) <= grid[dip + 1] - grid[dip - 1]
+            slopes = [
+                derivatives_at(one, starts[k][:, [b]] + e * np.array([[1.0], [-1.0]]))[0][0, 0] for e in (-1e-6, 1e-6)
+            ]
+            assert slopes[0] < 0 < slopes[1]
+        turns += len(dips)
+    assert turns >= (2 if name == "one" else 4)
+
+
+def test_of_steps_between_the_least_and_all_the_lowest_is_taken() -> None:
+    """Far out on a saturated pair a longer step than M allows is lower; each problem of a batch has its own length."""
+    bandit = ea.Bandit([[0.3, 0.7]] * 3, [[0.8, 0.2]] * 3)
+    problem = Problem.cut(ea.EXPO(1.0), bandit, range(2), np.arange(3), np.array([1e-6, 0.1, 3.0]))
+    at = np.array([[14.0, -3.0, 0.5], [-14.0, 3.0, -0.5]])
+    local = expand(problem, at)
+    direction = eliminate(local.curvature).solve(-local.gradient)
+    least = np.array([0.01, 0.1, 0.5])
+    found = _lowest(problem, at, direction, least)
+    allowed = np.array([least**p for p in (1.0, 0.75, 0.5, 0.25, 0.0)])
+    heights = np.array([value(problem, at + length * direction) for length in allowed])
+    for b in range(3):
+        k = int(np.abs(allowed[:, b] - found[b]).argmin())
+        assert allowed[k, b] == pytest.approx(found[b]) and heights[k, b] == np.nanmin(heights[:, b])
+    assert len({*found.tolist()}) > 1
