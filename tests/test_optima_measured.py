@@ -187,3 +187,48 @@ def test_rounding_of_a_divergence_grows_with_its_logits() -> None:
         shared = np.exp(log_policy) * (grown.sum(axis=0) + 2 * UNIT * 2e6 * first.sum(axis=0))
         assert (far - near >= 0.9 * (grown + shared)).all() and (far - near <= 1.2 * (grown + shared)).all()
         assert (near >= 2 * UNIT * n * (first + second)).all()
+
+
+class Waves(ea.PairObjective):
+    """A loss whose slopes have waves of 1e-9, a few ten thousandths long; of log-ratios alone, or of both ends."""
+
+    name = "waves"
+    ends: ClassVar[bool] = False
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.Claims(True, False, False, not self.ends, 1.0)
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch import sin
+        from torch.nn.functional import softplus
+
+        m = logp_w - logp_l
+        own = logp_w + 0.5 * logp_l if self.ends else m
+        return softplus(-m) - (0.5 * logp_w if self.ends else 0.0) + 1e-13 * sin(1e4 * own)
+
+
+def test_what_curvature_explains_is_of_third_order() -> None:
+    """Waves that only a step of 1e-4 goes across: what curvature changes on the way is 1e-12 there, not 1e-8 as d^2 is.
+
+    Their own curvature, 1e-5, tells nothing of them: it changes sign on the way.
+    """
+    problem, x = at(type("OfRatios", (Waves,), {})(1.0))
+    extra = formula_rounding(problem, x)[2]
+    assert (extra.max(axis=0) > 1e-11).all() and (extra < 1e-8).all()
+    problem, x = at(type("OfEnds", (Waves,), {"ends": True})(1.0))
+    errors = formula_rounding_of_ends(problem, x - np.logaddexp.reduce(x, axis=0))[0]
+    for error in errors:
+        assert (error.max(axis=0) > 1e-11).all() and (error < 1e-8).all()
+
+    class Long(ea.JensenShannon):
+        """Jensen-Shannon with such waves in its slope."""
+
+        def derivatives(self, log_policy: Any, log_reference: Any) -> Any:
+            first, second = super().derivatives(log_policy, log_reference)
+            return first + 1e-9 * np.sin(1e4 * log_policy), second
+
+    problem, x = at(ea.ExplicitPO(1.0, "jensen_shannon"))
+    object.__setattr__(problem.facts, "regulariser", Long())
+    found = divergence_rounding(problem, x).at_responses
+    assert (found.max(axis=0) > 3e-10).all() and (found < 1e-8).all()
