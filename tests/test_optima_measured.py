@@ -189,6 +189,36 @@ def test_rounding_of_a_divergence_grows_with_its_logits() -> None:
         assert (near >= 2 * UNIT * n * (first + second)).all()
 
 
+class Steep(ea.PairObjective):
+    """A hundred times a loss of both ends, at a scale of ten, without noise: M is 10, its slopes are of hundreds."""
+
+    name = "steep"
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.Claims(True, False, False, False, 10.0)
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch.nn.functional import softplus
+
+        return 100.0 * softplus(-10.0 * (logp_w - logp_l)) - 50.0 * logp_w
+
+
+def test_rounding_of_a_formula_is_relative_to_its_slopes() -> None:
+    """Eight units of the larger of M and a slope at least, and not a hundred times as much where no curvature is."""
+    problem, x = at(Steep(1.0))
+    x = 4 * x
+    log_policy = x - np.logaddexp.reduce(x, axis=0)
+    errors, sizes, bend = formula_rounding_of_ends(problem, log_policy)
+    m = 10.0 * (x[problem.edges.winner] - x[problem.edges.loser])
+    against = 1000.0 / (1 + np.exp(m))
+    for size, error, exact in zip(sizes, errors, (against + 50.0, against), strict=True):
+        np.testing.assert_allclose(size, np.maximum(10.0, exact), rtol=1e-9)
+        assert (error >= 8 * UNIT * size).all()
+        level = bend < 1e-3
+        assert level.any() and (error[level] <= 100 * UNIT * size[level]).all()
+
+
 class Waves(ea.PairObjective):
     """A loss whose slopes have waves of 1e-9, a few ten thousandths long; of log-ratios alone, or of both ends."""
 
