@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import mpmath as mp
@@ -86,6 +87,10 @@ def test_gradients_lose_the_digits_of_their_logits(name: str) -> None:
         assert (grown >= 0.99 * least).all() and (grown <= 1.01 * most).all()
 
 
+def _pairs_of(c: dict[str, float]) -> list[tuple[str, str]]:
+    return list(itertools.combinations(c, 2))
+
+
 @mp.workdps(50)
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_and_hessians_in_fifty_digits(name: str) -> None:
@@ -121,12 +126,19 @@ def test_gradients_and_hessians_in_fifty_digits(name: str) -> None:
         for i in range(4):
             exact = a[i] - policy[i] * whole
             assert abs(mp.mpf(float(local.gradient[i, 0])) - exact) <= own_error[i, 0]
-        size = sizes(name, problem, at)[3][0] + sizes(name, problem, at)[0].sum()
+        # of each weight some units of the second derivatives that it is a sum of, those of all pairs by pi
+        most, total = 2.0 if name == "squares" else 1.0, sum(map(abs, c.values()))
+        bends = problem.weight[:, 0] * scale**2 * most * total**2
+        size = sizes(name, problem, at)[0].sum()
         for k, (i, j) in enumerate(zip(high, low, strict=True)):
             exact = -second[i, j] + policy[i] * rows[j] + policy[j] * rows[i]
             exact -= policy[i] * policy[j] * (mp.fsum(rows) + whole)
             assert abs(mp.mpf(float(local.curvature[k, 0])) - exact) <= blur[k, 0] + 1e-6 * abs(exact)
-        assert (own_error < 1e-10).all() and (blur > 0).all() and (blur <= 400 * UNIT * (size + 4)).all()
+            met = [[{i, j} == {int(ends[s][e]), int(ends[t][e])} for e in range(len(bends))] for s, t in _pairs_of(c)]
+            own_bend = sum(bends[np.array(one)].sum() for one in met)
+            share = float(policy[i] + policy[j]) * bends.sum() + float(policy[i] * policy[j]) * size
+            assert 8 * UNIT * share <= blur[k, 0] <= 17 * UNIT * (own_bend + share)
+        assert (own_error < 1e-10).all() and (blur > 0).all()
 
 
 def test_of_a_formula_as_of_its_terms() -> None:

@@ -11,7 +11,8 @@ import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
 from expo_analysis.optima import levenberg
-from expo_analysis.optima.derivatives import expand, value
+from expo_analysis.optima.certificate import last_step
+from expo_analysis.optima.derivatives import Expansion, expand, value
 from expo_analysis.optima.laplacian import eliminate
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
 from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
@@ -242,3 +243,57 @@ def test_of_steps_between_the_least_and_all_the_lowest_is_taken() -> None:
         k = int(np.abs(allowed[:, b] - found[b]).argmin())
         assert allowed[k, b] == pytest.approx(found[b]) and heights[k, b] == np.nanmin(heights[:, b])
     assert len({*found.tolist()}) > 1
+
+
+class Level:
+    """Cells of two responses with the same derivatives at all logits: a slope, a weight, and what the slope sums up."""
+
+    def __init__(self, slope: float, weight: float, size: float) -> None:
+        self.slope, self.weight, self.size = slope, weight, size
+
+    def expand(self, x: np.ndarray) -> Expansion:
+        one = np.ones((1, x.shape[1]))
+        return Expansion(self.slope * np.array([[1.0], [-1.0]]) * one, self.weight * one, 0.0 * one)
+
+    def gradient_size(self, x: np.ndarray) -> np.ndarray:
+        return self.size * np.ones_like(x)
+
+
+@pytest.mark.parametrize(
+    ("slope", "weight", "size", "short"),
+    [
+        (0.0, 1.0, 1.0, True),
+        (0.9e-4, 1.0, 1.0, True),  # a step of Newton's of 0.9e-4
+        (1.2e-4, 1.0, 1.0, False),
+        (-0.9e-8, 1e-4, 1.0, True),
+        (-1.2e-8, 1e-4, 1.0, False),
+        (0.0, -1.0, 1.0, False),
+        (0.0, 1e-9, 1.0, True),  # rounding of the slope, 16 u twice, is worth a step of 1e-5
+        (0.0, 1e-11, 1.0, False),  # of 1e-3
+        (0.0, 1e-11, 1e-3, True),
+        (np.nan, 1.0, 1.0, False),
+    ],
+)
+def test_what_searches_over_w_call_a_minimum(slope: float, weight: float, size: float, short: bool) -> None:
+    """A step that is short and to a minimum, and that rounding alone could not have made longer; and it is taken."""
+    whole = problems.restricted_family(ea.DPO(1.0), ea.Bandit([0.5, 0.5], [0.5, 0.5]), np.array([[[1.0], [0.0]]]), 0.0)
+    family = whole.replace(cells=Level(slope, weight, size))
+    w = np.array([[0.3]])
+    with np.errstate(all="ignore"):
+        found, converged, flat = search._polished(family, w, np.array([True]), np.ones(1))
+    assert converged.tolist() == [short] and flat.tolist() == [False]
+    assert found[0, 0] - 0.3 == pytest.approx(-slope / weight if short and slope else 0.0, rel=1e-9)
+    assert search._polished(family, w, np.array([False]), np.ones(1))[1].tolist() == [False]
+
+
+def test_a_last_step_that_proves_nothing_is_not_taken() -> None:
+    """Longer than a unit of the loss, x stays as it is, and has no bound; a short one is Newton's own."""
+    problem = problems.problem(ea.EXPO(0.5), ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
+    exact = ea.solve(ea.EXPO(0.5), ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2])).log_policy[problem.responses[:, 0]]
+    move = np.array([[1.0], [-2.0], [1.0]])
+    far = exact[:, None] + 4.0 * move
+    at, error = last_step(problem, far)
+    np.testing.assert_allclose(at, far - (far.max() + far.min()) / 2, rtol=1e-15)
+    assert np.isnan(error).all()
+    at, error = last_step(problem, exact[:, None] + 1e-3 * move)
+    assert np.ptp(at[:, 0] - exact) <= error[0] < 1e-4 and np.ptp(at[:, 0] - exact) < 1e-5
