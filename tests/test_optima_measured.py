@@ -262,3 +262,15 @@ def test_what_curvature_explains_is_of_third_order() -> None:
     object.__setattr__(problem.facts, "regulariser", Long())
     found = divergence_rounding(problem, x).at_responses
     assert (found.max(axis=0) > 3e-10).all() and (found < 1e-8).all()
+
+
+def test_rounding_of_a_pull_is_little_where_probabilities_are() -> None:
+    """lam (pi - pi_ref) of a hardly possible response is known to units of both, and not to units of 1."""
+    reference = np.array([1e-9, 1e-4, 0.5, 0.4999])
+    for lam in (0.3, 5.0):
+        problem = problems.problem(ea.EXPO(lam), ea.Bandit(reference / reference.sum(), [0.1, 0.2, 0.3, 0.4]))
+        x = problem.log_reference + 0.3
+        found = target_rounding(problem, x)[:, 0]
+        size = 2 * lam * problem.reference[:, 0]
+        assert (found >= 4 * UNIT * size).all()
+        assert (found <= 2 * UNIT * (size * (20 + 2 * np.abs(problem.log_reference[:, 0]))) + 1e-40).all()

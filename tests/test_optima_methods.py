@@ -36,7 +36,7 @@ from expo_analysis.optima.methods import (
 from expo_analysis.optima.methods import log_odds as log_odds_method
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.recession import Structure
-from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
+from expo_analysis.optima.shortfall import KinkedProblem, _polish, kinked_optimum
 from expo_analysis.optima.solution import Certificate, Status
 from expo_analysis.optima.structure import _coercive, data_of, structures
 
@@ -627,3 +627,38 @@ def test_sharpened_multipliers_make_the_policy() -> None:
         met += int(on.sum())
         assert bound[0] < 1e-6
     assert met > 3
+
+
+def test_conditions_with_a_penalty_hold_on_both_sides() -> None:
+    """Held on a kink that it should have left, or off one, a point has -nu pi beyond one of the two derivatives."""
+    rng = np.random.default_rng(14)
+    refused = 0
+    for k in range(16):
+        winner, loser = np.nonzero(~np.eye(3, dtype=bool))
+        edges = Edges(3, winner, loser)
+        one = KinkedProblem(edges, 0.05 + rng.random(6), (0.5, 2.0)[k % 2], 1.5, rng.dirichlet(np.full(3, 3.0)))
+        found = kinked_optimum(one)
+        assert found.optimal
+        on = np.abs(found.x) < 1e-9
+        for i in range(3):
+            other = _polish(one, found.x, on ^ (np.arange(3) == i))
+            if other is None or np.abs(other.x - found.x).max() < 1e-9:
+                continue
+            assert not other.optimal and not other.unique
+            left, right, _ = one.conditions(other.x, on ^ (np.arange(3) == i))
+            pull = -other.nu * one.reference * np.exp(other.x)
+            assert not ((left - 1e-9 <= pull) & (pull <= right + 1e-9)).all()
+            refused += 1
+    assert refused > 3
+
+
+def test_rounding_of_a_gap_is_of_a_policy_and_not_of_its_responses() -> None:
+    """SLiC on forty responses: what rounding adds to the gap are units of log-probabilities' mean, not their sum."""
+    rng = np.random.default_rng(15)
+    bandit = ea.Bandit(*rng.dirichlet(np.full(40, 2.0), 2))
+    found = ea.solve(ea.SLiC(0.5, margin=4.0), bandit)
+    gap = 0.5 * found.error_bound**2 / 2
+    x = found.log_policy
+    pairs_of = float((bandit.wins * (4.0 + np.abs(x[:, None] - x))).sum())
+    mean = 2 * (np.abs(np.log(bandit.reference)).max() + 2 * np.abs(x).max() + 40 + 4)
+    assert found.status == "optimal" and gap <= 10 * UNIT * (pairs_of + 0.5 * mean)

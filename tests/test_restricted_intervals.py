@@ -162,3 +162,18 @@ def test_whether_a_minimiser_exists_far_out() -> None:
     lower, upper = _exists(line, (True, False)), _exists(line, (False, True))
     # rates 0.4 * 3 and 0.4 * 4 are beyond the gap of 1 at the lower end, and below that of 3 at the upper one
     assert lower and not upper and not _exists(line, (True, True))
+
+
+@pytest.mark.parametrize("name", ["orpo", "rlhf", "exo"])
+def test_dependent_features_are_one_parameter(name: str) -> None:
+    """F = f (a, b): the proof is that of f |(a, b)| alone, and w is the shortest of those that do the same."""
+    rng = np.random.default_rng([7, *name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), (2, 2)))
+    f, column = rng.standard_normal((2, 4, 1)), np.array([0.6, -0.8])
+    one = ea.solve(ea.objective(name, 0.6), bandit, features=5 * f)
+    two = ea.solve(ea.objective(name, 0.6), bandit, features=5 * f * column)
+    assert (one.status == "optimal").all() and (two.status == "optimal").all()
+    np.testing.assert_allclose(two.weights, one.weights * column, rtol=1e-9)
+    np.testing.assert_allclose(two.policy, one.policy, rtol=1e-9)
+    np.testing.assert_allclose(two.error_bound, one.error_bound, rtol=0.5)
+    assert "1 directions of w are open" in two.message[0]
