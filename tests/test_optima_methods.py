@@ -662,3 +662,13 @@ def test_rounding_of_a_gap_is_of_a_policy_and_not_of_its_responses() -> None:
     pairs_of = float((bandit.wins * (4.0 + np.abs(x[:, None] - x))).sum())
     mean = 2 * (np.abs(np.log(bandit.reference)).max() + 2 * np.abs(x).max() + 40 + 4)
     assert found.status == "optimal" and gap <= 10 * UNIT * (pairs_of + 0.5 * mean)
+
+
+def test_a_quadratic_takes_one_step_of_newtons_method_and_two_to_see_it() -> None:
+    """From a reference of any spread: the step, one that finds nothing left, and the last, which has the bound."""
+    squares = own(lambda lam: Square()(h - 0.3) + 2.0 * Square()(0.5 * hbar))
+    for reference in ([0.2, 0.5, 0.3], [0.9, 0.09, 0.01], [1e-6, 0.5, 0.499999]):
+        bandit = ea.Bandit(reference, [0.5, 0.3, 0.2])
+        found = ea.solve(squares, bandit, "newton")
+        assert found.status == "optimal" and found.iterations == 3 and found.error_bound < 1e-12
+        np.testing.assert_allclose(found.policy, ea.solve(squares, bandit, "closed_form").policy, rtol=1e-10)

@@ -281,7 +281,7 @@ def branch_and_bound(line: OneLine, low: float, high: float, unit: float) -> Lef
         open_, level = open_.take(open_.may_hold(ceiling)), level.take(level.may_hold(ceiling))
         level, open_ = level.joined(open_.take(open_.level)), open_.take(~open_.level)
         left = Left.of(open_.joined(level), best, step, (low, high))
-        settled = left.contiguous and (left.convex.all() or len(open_.low) == 0)
+        settled = left.contiguous and left.convex.all()
         if settled or not (open_.high - open_.low > TINIEST * (np.abs(open_.centre) + unit)).any():
             return left if len(left.low) else None
         if 2 * len(open_.low) > MOST:
