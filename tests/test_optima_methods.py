@@ -14,7 +14,7 @@ import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, SquaredSigmoid, Stated
 from expo_analysis.losses.stated import Well
-from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
+from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, log_u_l, shortfall_w
 from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
 from expo_analysis.optima.edges import Edges
@@ -672,3 +672,29 @@ def test_a_quadratic_takes_one_step_of_newtons_method_and_two_to_see_it() -> Non
         found = ea.solve(squares, bandit, "newton")
         assert found.status == "optimal" and found.iterations == 3 and found.error_bound < 1e-12
         np.testing.assert_allclose(found.policy, ea.solve(squares, bandit, "closed_form").policy, rtol=1e-10)
+
+
+def test_a_pair_that_is_taken_for_one_on_its_kink_pushes_nothing_back() -> None:
+    """max(0, 0.1 - h) of a winner whose target has h = log 9: held at the kink it would need a multiplier below 0."""
+    bandit = ea.Bandit.from_counts([0.9, 0.1], [[0, 1], [0, 0]])
+    problem = problems.problem(ea.SLiC(0.5, margin=0.1), bandit)
+    (part,) = problem.parts
+    fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
+    hinges = smoothing.Hinges(**fields, kink=0.1 + 0.0 * part.weight, height=part.weight)
+    x = np.where(problem.responses[:, 0] == 0, 0.1, 0.0)
+    sharp = smoothing._sharpen(hinges, x, np.array([0.5]))
+    assert sharp is not None
+    np.testing.assert_array_equal(sharp[1], [0.0])
+    assert ea.solve(ea.SLiC(0.5, margin=0.1), bandit).policy[0] == pytest.approx(0.9, rel=1e-12)
+
+
+def test_what_pieces_read_of_the_reference_is_of_all_responses() -> None:
+    """(log pi_w - log u_l - 0.3)^2 on two pairs apart: h = p (0.3 - log r_l) - (1 - p) (0.3 - log r_w) on each."""
+    reference, counts = np.array([0.1, 0.2, 0.3, 0.4]), np.zeros((4, 4))
+    counts[0, 1], counts[1, 0], counts[2, 3], counts[3, 2] = 3, 1, 2, 3
+    found = ea.solve(own(lambda lam: Square()(log_pi_w - log_u_l - 0.3)), ea.Bandit.from_counts(reference, counts))
+    assert found.status == "not_unique"
+    for i, j, p in ((0, 1, 3 / 4), (2, 3, 2 / 5)):
+        exact = p * (0.3 - np.log(reference[j])) - (1 - p) * (0.3 - np.log(reference[i]))
+        assert found.log_policy[i] - found.log_policy[j] == pytest.approx(exact, rel=1e-12)
+        assert found.policy[[i, j]].sum() == pytest.approx(reference[[i, j]].sum(), rel=1e-12)

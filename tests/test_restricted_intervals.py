@@ -8,7 +8,16 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
-from expo_analysis.optima.restricted.line import OneLine, _exists, _Intervals, _root, branch_and_bound, solve
+from expo_analysis.optima.restricted.line import (
+    Left,
+    OneLine,
+    _exists,
+    _Intervals,
+    _root,
+    _verdict,
+    branch_and_bound,
+    solve,
+)
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
@@ -177,3 +186,18 @@ def test_dependent_features_are_one_parameter(name: str) -> None:
     np.testing.assert_allclose(two.policy, one.policy, rtol=1e-9)
     np.testing.assert_allclose(two.error_bound, one.error_bound, rtol=0.5)
     assert "1 directions of w are open" in two.message[0]
+
+
+def test_verdicts_on_stretches_that_are_apart() -> None:
+    """Two stretches of strong convexity, whichever is lower by less than rounding: neither is called the minimiser."""
+    _, line = line_of("dpo", 1)
+    low, high = np.array([-1.0, 1.0]), np.array([-0.9, 1.1])
+    apart = Left(low, high, np.array([True, True]), -0.95, 3, (-8.0, 9.0))
+    found = _verdict(line, apart, (False, False))
+    assert (found.status == "not_unique").all() and "several w reach the lowest value" in found.message[0]
+    assert np.isnan(found.bound).all() and np.isnan(found.weight_bound).all() and found.steps[0] == 3
+    for open_ in ((True, False), (False, True)):  # an end that may be as low, and was not reached
+        other = _verdict(line, apart, open_)
+        assert (other.status == "best_found").all() and other.message[
+            0
+        ] == "the lowest value found; not proven to be global"
