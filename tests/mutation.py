@@ -16,10 +16,10 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it, and also if the tests' modules can no longer be loaded; otherwise its verdict is ``unclear``. One case of each
-   test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so many seconds of
-   the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that takes longer than
-   most tests.
+   it, now or once before, and also if the tests' modules can no longer be loaded; otherwise its verdict is ``unclear``.
+   One case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
+   many seconds of the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that
+   takes longer than most tests.
 4. The score is killed / (drawn - equivalent). Equivalent ones, which change nothing that a user could see, are set
    aside by name in equivalent_mutants.toml, or as one of the kinds that it names, each with its reason.
 """
@@ -293,8 +293,19 @@ def _nodes(contexts: Sequence[str]) -> Iterator[str]:
         yield node if phase == "run" else node.split("::")[0]
 
 
-def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: float = math.inf) -> str:
-    """``killed``, ``killed by time``, ``survived``, ``not covered`` or ``unclear``, after the tests ran in the copy."""
+def verdict(
+    warm: Warm,
+    tree: Path,
+    mutant: Mutant,
+    coverage: Coverage,
+    limit: float = math.inf,
+    passed: set[str] | None = None,
+) -> str:
+    """``killed``, ``killed by time``, ``survived``, ``not covered`` or ``unclear``, after the tests ran in the copy.
+
+    passed: the tests that have been seen to pass without any mutant, to which those are added that are seen now.
+    """
+    passed = set() if passed is None else passed
     tests = coverage.tests(mutant, limit)
     if not tests:
         return "not covered"
@@ -322,8 +333,12 @@ def verdict(warm: Warm, tree: Path, mutant: Mutant, coverage: Coverage, limit: f
     # What fails without the mutant says nothing, nor does a test that is not found though its module can be loaded.
     lost = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
     known = [test if test in coverage.seconds else test.split("[")[0] for test in planted.failed] or tests[:1]
-    without = warm.pytest(tree, tests if by_time else known, *options, seconds=seconds)
-    if without.status != 0 or (loaded and lost):
+    if by_time or not passed.issuperset(known):
+        without = warm.pytest(tree, tests if by_time else known, *options, seconds=seconds)
+        if without.status != 0:
+            return "unclear"
+        passed.update(known)
+    if loaded and lost:
         return "unclear"
     return "killed by time" if by_time else "killed"
 
@@ -335,11 +350,12 @@ def examine(
     free: SimpleQueue[Path] = SimpleQueue()
     for tree in trees:
         free.put(tree)
+    passed: set[str] = set()
 
     def one(mutant: Mutant) -> str:
         tree = free.get()
         try:
-            found = verdict(warm, tree, mutant, coverage, limit)
+            found = verdict(warm, tree, mutant, coverage, limit, passed)
         finally:
             free.put(tree)
         print(f"{found}: {mutant}", flush=True)

@@ -275,9 +275,20 @@ def test_three_points():
     assert improvement.three_points(subject(ShiftedEXPO(1.0))) > 1e-2
 
 
+EXPO_FAILS = {
+    "weak_interpolation",
+    "monotone_path",
+    "restricted_improvement",
+    "label_noise",
+    "pair_dependence",
+    "calibration",
+}
+"""The new ones are what EXPO pays: test_questions.py has the numbers."""
+
+
 @pytest.mark.parametrize(
     "key",
-    [key for key in DESIDERATA if key not in ("weak_interpolation", "monotone_path")],
+    [key for key in DESIDERATA if key not in EXPO_FAILS],
 )
 def test_expo_meets(key):
     assert verdict(key, ea.EXPO(1.0)).decision == HOLDS

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
+from expo_analysis.losses import estimators
 from expo_analysis.testing import strategies as own
 
 from .definitions import BATCH_CASES, CASES, GENERATORS, PAIR_CASES, Case, digits
@@ -804,3 +805,19 @@ def test_bad_arguments_of_risk() -> None:
         ea.risk(ea.RLHF(1.0), counted, log_policy[:2])
     with pytest.raises(TypeError, match="objective must be RLHF or a PairObjective"):
         ea.risk("expo", bandit, log_policy)  # type: ignore[arg-type]
+
+
+def test_estimators_of_the_regulariser_by_hand() -> None:
+    """-(log pi_w + log pi_l)/2; -mean log pi of samples; KL(pi_ref || pi) of tokens, where the mask counts them."""
+    log_half, log_eighth = math.log(0.5), math.log(0.125)
+    found = estimators.own_responses(np.array([log_half, log_half]), np.array([log_eighth, log_half]))
+    np.testing.assert_allclose(found, [2 * math.log(2), math.log(2)], rtol=1e-14)
+    samples = np.array([[log_half, log_eighth, log_half], [0.0, log_half, log_half]])
+    np.testing.assert_allclose(
+        estimators.reference_samples(samples), [5 / 3 * math.log(2), 2 / 3 * math.log(2)], rtol=1e-14
+    )
+    tokens, reference = np.log([[[0.5, 0.5], [0.25, 0.75]]]), np.log([[[0.25, 0.75], [0.5, 0.5]]])
+    each = [0.25 * math.log(0.5) + 0.75 * math.log(1.5), 0.5 * math.log(2.0) + 0.5 * math.log(2 / 3)]
+    for mask in ([1.0, 1.0], [1.0, 0.0], [0.0, 0.0]):
+        found = estimators.token_kl(tokens, reference, np.array([mask]))
+        np.testing.assert_allclose(found, [np.dot(mask, each)], rtol=1e-13)

@@ -171,3 +171,39 @@ def test_what_only_looks_like_dpop_is_searched_for() -> None:
         solution = ea.solve(objective, bandit)
         assert solution.certificate in ("search", "none")
         assert solution.value <= float(ea.risk(objective, bandit, dpop.log_policy)) + 1e-9
+
+
+def test_dpop_leaves_open_what_mass_it_has_no_use_for() -> None:
+    """Wins of 3 to 1 want lam (x_0 - x_1) = log 3 and, as winners, x >= 0: then what nobody compares has what is left.
+
+    x_1 = 0 leaves it as near to its own mass as can be. At a lambda where 3^(1/lam) r_0 + r_1 > 1 all mass is of use.
+    """
+    reference, counts = np.array([0.1, 0.2, 0.7]), np.array([[0, 3, 0], [1, 0, 0], [0, 0, 0]])
+    bandit = ea.Bandit.from_counts(reference, counts)
+    for lam in (0.7, 2.0, 30.0):
+        solution = ea.solve(ea.DPOP(lam, penalty=4.0), bandit)
+        won = 0.1 * 3 ** (1 / lam)
+        assert (solution.status, solution.certificate) == ("not_unique", "optimality_conditions")
+        np.testing.assert_allclose(solution.policy, [won, 0.2, 0.8 - won], rtol=1e-6)
+        assert solution.message == "responses [2] are in no comparison, and the objective leaves their mass open"
+        odds = np.array([1, 3]) / 4
+        assert solution.value == pytest.approx(-(odds * np.log(odds)).sum(), rel=1e-9)  # of a pair nothing is lower
+        for moved in ([won, 0.2, 0.8 - won], [won * 1.1, 0.22, 0.78 - won * 1.1]):  # up and down together
+            np.testing.assert_allclose(
+                ea.risk(ea.DPOP(lam, penalty=4.0), bandit, np.log(moved)), solution.value, rtol=1e-9
+            )
+    even = ea.solve(ea.DPOP(1.0), ea.Bandit.from_counts(reference, counts + counts.T))
+    np.testing.assert_allclose(even.policy, reference, rtol=1e-7)
+    short = ea.solve(ea.DPOP(0.3, penalty=4.0), bandit)
+    assert short.status == "no_minimiser" and short.policy[2] == 0
+    assert "responses [2] are in no comparison, and the others can use their mass" in short.message
+    two = ea.Bandit.from_counts([reference, reference], [counts, 0 * counts])
+    nothing = ea.solve(ea.DPOP(2.0), two)
+    assert nothing.status[1] == "not_unique" and "responses [0, 1, 2] are in no comparison" in nothing.message[1]
+    np.testing.assert_allclose(nothing.policy[1], reference, rtol=1e-12)
+    # beside what falls, what is never beaten takes all, and what nobody compares falls too
+    chain = np.zeros((4, 4))
+    chain[[0, 1], [2, 2]] = 1
+    lost = ea.solve(ea.DPOP(1.0), ea.Bandit.from_counts([0.1, 0.3, 0.2, 0.4], chain))
+    assert lost.status == "no_minimiser"
+    np.testing.assert_allclose(lost.policy, [0.25, 0.75, 0.0, 0.0], rtol=1e-12)

@@ -187,3 +187,90 @@ def test_rounding_of_a_divergence_grows_with_its_logits() -> None:
         shared = np.exp(log_policy) * (grown.sum(axis=0) + 2 * UNIT * 2e6 * first.sum(axis=0))
         assert (far - near >= 0.9 * (grown + shared)).all() and (far - near <= 1.2 * (grown + shared)).all()
         assert (near >= 2 * UNIT * n * (first + second)).all()
+
+
+class Steep(ea.PairObjective):
+    """A hundred times a loss of both ends, at a scale of ten, without noise: M is 10, its slopes are of hundreds."""
+
+    name = "steep"
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.Claims(True, False, False, False, 10.0)
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch.nn.functional import softplus
+
+        return 100.0 * softplus(-10.0 * (logp_w - logp_l)) - 50.0 * logp_w
+
+
+def test_rounding_of_a_formula_is_relative_to_its_slopes() -> None:
+    """Eight units of the larger of M and a slope at least, and not a hundred times as much where no curvature is."""
+    problem, x = at(Steep(1.0))
+    x = 4 * x
+    log_policy = x - np.logaddexp.reduce(x, axis=0)
+    errors, sizes, bend = formula_rounding_of_ends(problem, log_policy)
+    m = 10.0 * (x[problem.edges.winner] - x[problem.edges.loser])
+    against = 1000.0 / (1 + np.exp(m))
+    for size, error, exact in zip(sizes, errors, (against + 50.0, against), strict=True):
+        np.testing.assert_allclose(size, np.maximum(10.0, exact), rtol=1e-9)
+        assert (error >= 8 * UNIT * size).all()
+        level = bend < 1e-3
+        assert level.any() and (error[level] <= 100 * UNIT * size[level]).all()
+
+
+class Waves(ea.PairObjective):
+    """A loss whose slopes have waves of 1e-9, a few ten thousandths long; of log-ratios alone, or of both ends."""
+
+    name = "waves"
+    ends: ClassVar[bool] = False
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.Claims(True, False, False, not self.ends, 1.0)
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch import sin
+        from torch.nn.functional import softplus
+
+        m = logp_w - logp_l
+        own = logp_w + 0.5 * logp_l if self.ends else m
+        return softplus(-m) - (0.5 * logp_w if self.ends else 0.0) + 1e-13 * sin(1e4 * own)
+
+
+def test_what_curvature_explains_is_of_third_order() -> None:
+    """Waves that only a step of 1e-4 goes across: what curvature changes on the way is 1e-12 there, not 1e-8 as d^2 is.
+
+    Their own curvature, 1e-5, tells nothing of them: it changes sign on the way.
+    """
+    problem, x = at(type("OfRatios", (Waves,), {})(1.0))
+    extra = formula_rounding(problem, x)[2]
+    assert (extra.max(axis=0) > 1e-11).all() and (extra < 1e-8).all()
+    problem, x = at(type("OfEnds", (Waves,), {"ends": True})(1.0))
+    errors = formula_rounding_of_ends(problem, x - np.logaddexp.reduce(x, axis=0))[0]
+    for error in errors:
+        assert (error.max(axis=0) > 1e-11).all() and (error < 1e-8).all()
+
+    class Long(ea.JensenShannon):
+        """Jensen-Shannon with such waves in its slope."""
+
+        def derivatives(self, log_policy: Any, log_reference: Any) -> Any:
+            first, second = super().derivatives(log_policy, log_reference)
+            return first + 1e-9 * np.sin(1e4 * log_policy), second
+
+    problem, x = at(ea.ExplicitPO(1.0, "jensen_shannon"))
+    object.__setattr__(problem.facts, "regulariser", Long())
+    found = divergence_rounding(problem, x).at_responses
+    assert (found.max(axis=0) > 3e-10).all() and (found < 1e-8).all()
+
+
+def test_rounding_of_a_pull_is_little_where_probabilities_are() -> None:
+    """lam (pi - pi_ref) of a hardly possible response is known to units of both, and not to units of 1."""
+    reference = np.array([1e-9, 1e-4, 0.5, 0.4999])
+    for lam in (0.3, 5.0):
+        problem = problems.problem(ea.EXPO(lam), ea.Bandit(reference / reference.sum(), [0.1, 0.2, 0.3, 0.4]))
+        x = problem.log_reference + 0.3
+        found = target_rounding(problem, x)[:, 0]
+        size = 2 * lam * problem.reference[:, 0]
+        assert (found >= 4 * UNIT * size).all()
+        assert (found <= 2 * UNIT * (size * (20 + 2 * np.abs(problem.log_reference[:, 0]))) + 1e-40).all()

@@ -14,7 +14,7 @@ import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic, Square, SquaredSigmoid, Stated
 from expo_analysis.losses.stated import Well
-from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, shortfall_w
+from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w, log_u_l, shortfall_w
 from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
 from expo_analysis.optima.edges import Edges
@@ -36,7 +36,7 @@ from expo_analysis.optima.methods import (
 from expo_analysis.optima.methods import log_odds as log_odds_method
 from expo_analysis.optima.problem import Problem
 from expo_analysis.optima.recession import Structure
-from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
+from expo_analysis.optima.shortfall import KinkedProblem, _polish, kinked_optimum
 from expo_analysis.optima.solution import Certificate, Status
 from expo_analysis.optima.structure import _coercive, data_of, structures
 
@@ -627,3 +627,74 @@ def test_sharpened_multipliers_make_the_policy() -> None:
         met += int(on.sum())
         assert bound[0] < 1e-6
     assert met > 3
+
+
+def test_conditions_with_a_penalty_hold_on_both_sides() -> None:
+    """Held on a kink that it should have left, or off one, a point has -nu pi beyond one of the two derivatives."""
+    rng = np.random.default_rng(14)
+    refused = 0
+    for k in range(16):
+        winner, loser = np.nonzero(~np.eye(3, dtype=bool))
+        edges = Edges(3, winner, loser)
+        one = KinkedProblem(edges, 0.05 + rng.random(6), (0.5, 2.0)[k % 2], 1.5, rng.dirichlet(np.full(3, 3.0)))
+        found = kinked_optimum(one)
+        assert found.optimal
+        on = np.abs(found.x) < 1e-9
+        for i in range(3):
+            other = _polish(one, found.x, on ^ (np.arange(3) == i))
+            if other is None or np.abs(other.x - found.x).max() < 1e-9:
+                continue
+            assert not other.optimal and not other.unique
+            left, right, _ = one.conditions(other.x, on ^ (np.arange(3) == i))
+            pull = -other.nu * one.reference * np.exp(other.x)
+            assert not ((left - 1e-9 <= pull) & (pull <= right + 1e-9)).all()
+            refused += 1
+    assert refused > 3
+
+
+def test_rounding_of_a_gap_is_of_a_policy_and_not_of_its_responses() -> None:
+    """SLiC on forty responses: what rounding adds to the gap are units of log-probabilities' mean, not their sum."""
+    rng = np.random.default_rng(15)
+    bandit = ea.Bandit(*rng.dirichlet(np.full(40, 2.0), 2))
+    found = ea.solve(ea.SLiC(0.5, margin=4.0), bandit)
+    gap = 0.5 * found.error_bound**2 / 2
+    x = found.log_policy
+    pairs_of = float((bandit.wins * (4.0 + np.abs(x[:, None] - x))).sum())
+    mean = 2 * (np.abs(np.log(bandit.reference)).max() + 2 * np.abs(x).max() + 40 + 4)
+    assert found.status == "optimal" and gap <= 10 * UNIT * (pairs_of + 0.5 * mean)
+
+
+def test_a_quadratic_takes_one_step_of_newtons_method_and_two_to_see_it() -> None:
+    """From a reference of any spread: the step, one that finds nothing left, and the last, which has the bound."""
+    squares = own(lambda lam: Square()(h - 0.3) + 2.0 * Square()(0.5 * hbar))
+    for reference in ([0.2, 0.5, 0.3], [0.9, 0.09, 0.01], [1e-6, 0.5, 0.499999]):
+        bandit = ea.Bandit(reference, [0.5, 0.3, 0.2])
+        found = ea.solve(squares, bandit, "newton")
+        assert found.status == "optimal" and found.iterations == 3 and found.error_bound < 1e-12
+        np.testing.assert_allclose(found.policy, ea.solve(squares, bandit, "closed_form").policy, rtol=1e-10)
+
+
+def test_a_pair_that_is_taken_for_one_on_its_kink_pushes_nothing_back() -> None:
+    """max(0, 0.1 - h) of a winner whose target has h = log 9: held at the kink it would need a multiplier below 0."""
+    bandit = ea.Bandit.from_counts([0.9, 0.1], [[0, 1], [0, 0]])
+    problem = problems.problem(ea.SLiC(0.5, margin=0.1), bandit)
+    (part,) = problem.parts
+    fields = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
+    hinges = smoothing.Hinges(**fields, kink=0.1 + 0.0 * part.weight, height=part.weight)
+    x = np.where(problem.responses[:, 0] == 0, 0.1, 0.0)
+    sharp = smoothing._sharpen(hinges, x, np.array([0.5]))
+    assert sharp is not None
+    np.testing.assert_array_equal(sharp[1], [0.0])
+    assert ea.solve(ea.SLiC(0.5, margin=0.1), bandit).policy[0] == pytest.approx(0.9, rel=1e-12)
+
+
+def test_what_pieces_read_of_the_reference_is_of_all_responses() -> None:
+    """(log pi_w - log u_l - 0.3)^2 on two pairs apart: h = p (0.3 - log r_l) - (1 - p) (0.3 - log r_w) on each."""
+    reference, counts = np.array([0.1, 0.2, 0.3, 0.4]), np.zeros((4, 4))
+    counts[0, 1], counts[1, 0], counts[2, 3], counts[3, 2] = 3, 1, 2, 3
+    found = ea.solve(own(lambda lam: Square()(log_pi_w - log_u_l - 0.3)), ea.Bandit.from_counts(reference, counts))
+    assert found.status == "not_unique"
+    for i, j, p in ((0, 1, 3 / 4), (2, 3, 2 / 5)):
+        exact = p * (0.3 - np.log(reference[j])) - (1 - p) * (0.3 - np.log(reference[i]))
+        assert found.log_policy[i] - found.log_policy[j] == pytest.approx(exact, rel=1e-12)
+        assert found.policy[[i, j]].sum() == pytest.approx(reference[[i, j]].sum(), rel=1e-12)

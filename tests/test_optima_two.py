@@ -88,6 +88,31 @@ def test_a_finite_slope_at_zero_may_leave_nothing(lose: int) -> None:
     assert 0 < before.policy[lose] < 1e-8 and before.message == "the minimiser"
 
 
+@mp.workdps(50)
+@pytest.mark.parametrize("lose", [0, 1])
+def test_no_proof_at_the_edge_of_the_boundary_is_false(lose: int) -> None:
+    """Lambdas within some roundings of that edge: pi_i there solves 1/(1 - p) + 2 lam (p/r_i - (1 - p)/r_j) = 0.
+
+    Where signs of the slope are rounding, "probability 0" would be off by more than the bound that comes with it.
+    """
+    reference, counts = np.array([0.3, 0.7]), np.zeros((2, 2))
+    counts[1 - lose, lose] = 1
+    bandit = ea.Bandit.from_counts(reference, counts)
+    own, other = (mp.mpf(float(reference[i])) for i in (lose, 1 - lose))
+    proven = 0
+    for k in range(-64, 65, 8):
+        lam = float(reference[1 - lose]) / 2 * (1 + k * 2.0**-52)
+        solution = ea.solve(ea.ExplicitPO(lam, "chi_square"), bandit)
+        # in q = 1 - p it is a quadratic: q (1/r_i + 1/r_j) - 1/r_i = 1/(2 lam q)
+        half = 1 / (2 * own)
+        q = (half + mp.sqrt(half**2 + (1 / own + 1 / other) / (2 * mp.mpf(lam)))) / (1 / own + 1 / other)
+        exact = max(1 - q, mp.mpf(0))
+        if solution.certificate == "error_bound":
+            proven += 1
+            assert 2 * abs(mp.mpf(float(solution.policy[lose])) - exact) <= solution.error_bound
+    assert proven >= 4
+
+
 def test_a_batch_is_its_members() -> None:
     """Prompts, lambdas, the boundary and roots within at once."""
     lams = np.array([1e-6, 1e-2, 1.0, 50.0])

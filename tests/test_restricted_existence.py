@@ -174,3 +174,25 @@ def test_what_is_left_beside_a_likelihood(name: str) -> None:
     else:
         held = ea.solve(ea.objective(name, 0.8), bandit, features=features, decay=1e-8)
         np.testing.assert_allclose(found.policy, held.policy, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_pairs_that_vanish_together_still_count(size: float) -> None:
+    """w_0 lifts 0 and 1 over 2 and 3, and these over 4 and 5, for ever; w_1 moves 0 over 1, 2 over 3 and 4 over 5.
+
+    All three pairs have their say about w_1: lam w_1 is the log-odds of their wins taken together.
+    """
+    wins = np.zeros((6, 6))
+    for (i, j), (won, lost) in {(0, 1): (3, 1), (2, 3): (1, 4), (4, 5): (5, 2)}.items():
+        wins[i, j], wins[j, i] = won, lost
+    wins[0, 2], wins[1, 3], wins[2, 4], wins[3, 5], wins[0, 5] = 1, 2, 1, 1, 3
+    features = size * np.array([[1.0, 1.0], [1.0, 0.0], [-1.0, 1.0], [-1.0, 0.0], [-4.0, 1.0], [-4.0, 0.0]])
+    reference = np.array([0.2, 0.1, 0.3, 0.1, 0.2, 0.1])
+    found = ea.solve(ea.DPO(0.8), ea.Bandit.from_counts(reference, wins), features=features)
+    assert (found.status, found.certificate) == ("no_minimiser", "theorem")
+    np.testing.assert_allclose(found.direction, [1.0, 0.0], atol=1e-9)
+    assert found.weights[1] * size == pytest.approx(np.log(9 / 7) / 0.8, rel=1e-6)
+    odds = reference[:2] * [(9 / 7) ** (1 / 0.8), 1.0]
+    np.testing.assert_allclose(found.policy, [*odds / odds.sum(), 0, 0, 0, 0], rtol=1e-6)
+    assert np.isneginf(found.log_policy[2:]).all() and np.isnan(found.total)
+    assert "the loss falls for ever as w runs along [1.0, 0.0], which no comparison holds back" in found.message

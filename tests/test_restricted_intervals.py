@@ -8,7 +8,16 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
-from expo_analysis.optima.restricted.line import OneLine, _exists, _Intervals, _root, branch_and_bound, solve
+from expo_analysis.optima.restricted.line import (
+    Left,
+    OneLine,
+    _exists,
+    _Intervals,
+    _root,
+    _verdict,
+    branch_and_bound,
+    solve,
+)
 from expo_analysis.optima.solution import Certificate
 
 from . import problems
@@ -132,6 +141,22 @@ def test_verdicts() -> None:
         assert held.status in ("best_found", "optimal")
 
 
+def test_a_loss_that_underflows_far_out_has_no_minimiser() -> None:
+    """sigma(-2h) of a lone win falls for ever, and is 0 to float64 from h = 373 on: no stretch of minimisers."""
+    falling = own(lambda lam: Sigmoid()(-2.0 * h))
+    for winner, feature, direction in ((0, 1.0, 1.0), (0, -0.5, -1.0), (1, 3.0, -1.0)):
+        wins = np.zeros((2, 2))
+        wins[winner, 1 - winner] = 1
+        bandit = ea.Bandit.from_counts([0.3, 0.7], wins)
+        found = ea.solve(falling, bandit, features=[[feature], [0.0]])
+        assert (found.status, found.certificate) == ("no_minimiser", Certificate.SEARCH)
+        np.testing.assert_array_equal(found.direction, [direction])
+        np.testing.assert_array_equal(found.policy, np.eye(2)[winner])
+        assert np.isnan(found.value)
+        held = ea.solve(falling, bandit, features=[[feature], [0.0]], decay=1e-3)
+        assert held.status == "optimal" and held.weights[0] * direction > 0
+
+
 def test_whether_a_minimiser_exists_far_out() -> None:
     """With decay always; without it where a divergence holds each end that is open."""
     for name, kept in (("rlhf", True), ("rlhf, chi-square", False), ("rlhf, alpha", True), ("orpo", False)):
@@ -146,3 +171,33 @@ def test_whether_a_minimiser_exists_far_out() -> None:
     lower, upper = _exists(line, (True, False)), _exists(line, (False, True))
     # rates 0.4 * 3 and 0.4 * 4 are beyond the gap of 1 at the lower end, and below that of 3 at the upper one
     assert lower and not upper and not _exists(line, (True, True))
+
+
+@pytest.mark.parametrize("name", ["orpo", "rlhf", "exo"])
+def test_dependent_features_are_one_parameter(name: str) -> None:
+    """F = f (a, b): the proof is that of f |(a, b)| alone, and w is the shortest of those that do the same."""
+    rng = np.random.default_rng([7, *name.encode()])
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), (2, 2)))
+    f, column = rng.standard_normal((2, 4, 1)), np.array([0.6, -0.8])
+    one = ea.solve(ea.objective(name, 0.6), bandit, features=5 * f)
+    two = ea.solve(ea.objective(name, 0.6), bandit, features=5 * f * column)
+    assert (one.status == "optimal").all() and (two.status == "optimal").all()
+    np.testing.assert_allclose(two.weights, one.weights * column, rtol=1e-9)
+    np.testing.assert_allclose(two.policy, one.policy, rtol=1e-9)
+    np.testing.assert_allclose(two.error_bound, one.error_bound, rtol=0.5)
+    assert "1 directions of w are open" in two.message[0]
+
+
+def test_verdicts_on_stretches_that_are_apart() -> None:
+    """Two stretches of strong convexity, whichever is lower by less than rounding: neither is called the minimiser."""
+    _, line = line_of("dpo", 1)
+    low, high = np.array([-1.0, 1.0]), np.array([-0.9, 1.1])
+    apart = Left(low, high, np.array([True, True]), -0.95, 3, (-8.0, 9.0))
+    found = _verdict(line, apart, (False, False))
+    assert (found.status == "not_unique").all() and "several w reach the lowest value" in found.message[0]
+    assert np.isnan(found.bound).all() and np.isnan(found.weight_bound).all() and found.steps[0] == 3
+    for open_ in ((True, False), (False, True)):  # an end that may be as low, and was not reached
+        other = _verdict(line, apart, open_)
+        assert (other.status == "best_found").all() and other.message[
+            0
+        ] == "the lowest value found; not proven to be global"

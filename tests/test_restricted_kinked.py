@@ -240,3 +240,27 @@ def test_a_loss_that_still_falls_where_nothing_is_known_far_out() -> None:
     both = ea.Bandit.from_counts([[0.4, 0.6], [0.3, 0.7]], np.array([[[0, 2], [1, 0]], [[0, 1], [3, 0]]]))
     found = ea.solve(objective, both, features=features)
     assert np.all(found.status == "optimal") and np.isfinite(found.error_bound).all()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_newtons_method_on_a_smoothed_loss_ends_where_it_has_converged(name: str) -> None:
+    """A second run from the end of the first sees that in one step; the gradient is little beside its summands."""
+    rng = np.random.default_rng([4, *name.encode()])
+    for width in (0.2, 1e-2):
+        bandit, features = drawn(rng, 4, 2, 2)
+        kinked = Kinked(problems.restricted_family(OBJECTIVES[name], bandit, features, 0.3))
+        z, tau, steps = method._smoothed(kinked, np.zeros(2), width)
+        again, same, one = method._smoothed(kinked, z, width)
+        assert 1 < steps < 40 and one == 1
+        np.testing.assert_array_equal(again, z)
+        np.testing.assert_array_equal(same, tau)
+        np.testing.assert_allclose(tau, 1 / (1 + np.exp(-kinked.at(z, tau).kappa / width)), rtol=1e-9)
+        local = kinked.at(z, tau, width)
+        assert (np.abs(local.gradient) <= 1e-2 * local.size).all()
+        hessian = local.rows.T @ local.rows
+        fall = local.gradient @ np.linalg.solve(hessian, local.gradient) / 2  # what is left to gain, to second order
+        assert fall <= 1e-5 * width * local.costs.sum()
+        moved = [kinked.at(z + v, method._tau(kinked, z + v, width), width).value for v in 1e-2 * np.eye(2)]
+        assert min(moved) > local.value
+    solution = ea.solve(OBJECTIVES[name], bandit, features=features, decay=0.3)
+    assert (solution.iterations < 200).all()

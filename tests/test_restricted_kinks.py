@@ -10,12 +10,13 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.losses.psi import Hinge, Linear, Logistic
-from expo_analysis.losses.statistics import h, hbar, log_pi_w
+from expo_analysis.losses.statistics import h, hbar, log_pi_w, shortfall_w
 from expo_analysis.optima.restricted import kinked as method
 from expo_analysis.optima.restricted.kinks import Kinked
 from expo_analysis.optima.restricted.programs import least_norm
 
 from . import problems
+from .own_losses import own
 
 N, PROMPTS, D = 4, 3, 5
 
@@ -35,6 +36,7 @@ OBJECTIVES = {
     "slic": ea.SLiC(0.6),
     "hinge": ea.Hinge(0.6),
     "dpop": ea.DPOP(0.6, penalty=3.0),
+    "light dpop": ea.DPOP(0.6, penalty=0.5),
     "mixed": Mixed(0.6),
 }
 
@@ -197,3 +199,15 @@ def test_least_distances() -> None:
         if active.sum() <= 3:
             np.testing.assert_allclose(rows[active].T @ y, -x, atol=1e-7)
             assert (y >= -1e-7).all()
+
+
+def test_the_m_of_a_shortfall_by_its_formula() -> None:
+    """scale (what of the coefficients is positive + penalty) + sqrt(scale (penalty + their sum))/2 + 1."""
+    rng = np.random.default_rng(8)
+    bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), (2, 3)))
+    features = rng.standard_normal((3, 4, 2))
+    for scale, c, more in ((1.0, 0.5, 2.0), (0.3, 2.0, 0.25), (2.0, 1.0, 1.0)):
+        made = own(lambda lam, s=scale, c=c, more=more: Logistic()(s * (c * hbar + more * shortfall_w)))
+        kinked = Kinked(problems.restricted_family(made, bandit, features, 0.1))
+        exact = scale * (c + more) + np.sqrt(scale * more) / 2 + 1
+        assert method._concordance(kinked) == pytest.approx(exact, rel=1e-12)

@@ -145,11 +145,17 @@ def test_what_a_divergence_keeps() -> None:
         assert not holds(own(lambda lam: Logistic()(3.0 * h), divergence))
 
 
+class OwnKL(ForwardKL):
+    """KL(pi_ref || pi) by another name, which is taken for no cross-entropy."""
+
+
 CELLS: dict[str, ea.Objective] = {
     "dpo": ea.DPO(0.7),
     "ipo": ea.IPO(0.6),
     "cpo": ea.objective("cpo", 0.7),
     "expo": ea.EXPO(0.4),
+    "own divergence": ea.ExplicitPO(0.4, OwnKL()),
+    "own divergence, likelihood": own(lambda lam: Logistic()(h) + 0.3 * Linear(-1.0)(log_pi_w), OwnKL()),
     "two": own(lambda lam: Logistic()(2.0 * h) + Square()(0.4 * hbar - 0.2) + 0.3 * Linear(-1.0)(log_pi_w)),
 }
 

@@ -20,6 +20,9 @@ from hypothesis import strategies as st
 import expo_analysis as ea
 from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
 from expo_analysis.losses.facts import Facts
+from expo_analysis.losses.of_pairs import OfPairs, can_be_of_pairs
+from expo_analysis.losses.statistics import Powered, Statistic
+from expo_analysis.losses.unpaired import on
 from expo_analysis.terms import (
     BernoulliKL,
     Exponential,
@@ -419,3 +422,21 @@ def test_opposite_logistic_terms_are_one() -> None:
     found = ea.solve(mine, bandit)
     assert found.status == "optimal" and found.error_bound < 1e-13
     np.testing.assert_allclose(found.policy, ea.solve(theirs, bandit).policy, rtol=1e-12)
+
+
+def test_powers_are_concave_where_they_bend_as_the_logarithm_does() -> None:
+    """(1 - pi^-a)/a for a >= 0: then a falling convex psi of it is convex; at a = -1 it is pi itself."""
+    for alpha, concave in ((0.5, True), (0.0, True), (-0.5, False), (-1.0, False)):
+        one = Statistic(((1.0, Powered("w", alpha)),))
+        assert Facts(Logistic()(one), None).convex == concave
+        assert not Facts(Logistic()(-one), None).convex
+
+
+def test_losses_of_three_responses_are_of_pairs_where_nothing_else_of_the_third_is_read() -> None:
+    """WRPO reads log pi and log pi_ref of it, TPO log pi alone; of a length of its own pairs know nothing."""
+    pairs = ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2])
+    for made in (ea.WRPO(0.5, alpha=0.3), ea.TPO(0.5)):
+        assert can_be_of_pairs(made) and isinstance(on(pairs, made), OfPairs)
+    for other in (ea.DPO(0.5), ea.SFT(0.5)):
+        assert not can_be_of_pairs(other) and on(pairs, other) is other
+    assert on(pairs, ea.WRPO(0.5, alpha=0.3)).facts.log_ratio_only and not ea.WRPO(0.5, alpha=0.3).facts.log_ratio_only

@@ -74,7 +74,6 @@ def expo_chain(policy: ArrayLike, optimal: ArrayLike, pairs: ArrayLike, lam: flo
         raise ValueError(f"pairs must be symmetric and non-negative, of shape {(n, n)}")
     check_number("lam", lam, 0.0)
     rate = 2 * q * np.outer(best, best) / (np.add.outer(pi, pi) * np.add.outer(best, best))
-    np.fill_diagonal(rate, 0.0)
     generator = (np.diag(rate.sum(axis=0)) - rate) / best
     return Chain(generator, inverse_of_columns(generator / lam), best)
 

@@ -78,10 +78,14 @@ def formula_rounding_of_ends(
 
 @dataclass(frozen=True, eq=False)
 class DivergenceRounding:
-    """bend: |A_ii| of a divergence, lam included. at_responses: what rounding may add to its gradient. Both (n, B)."""
+    """Of a divergence, lam included. bend: |A_ii|. at_responses: what rounding may add to its gradient. Both (n, B).
+
+    total: |sum(a)|, (B,), by which an error of the normaliser enters the gradient.
+    """
 
     bend: Floats
     at_responses: Floats
+    total: Floats
 
 
 def divergence_rounding(problem: Problem, x: Floats) -> DivergenceRounding:
@@ -98,8 +102,8 @@ def divergence_rounding(problem: Problem, x: Floats) -> DivergenceRounding:
             d, curved = moved - log_policy, np.abs(second) + np.abs(bend)
             slack = np.abs(d) * curved * np.minimum(np.abs(d), 1.0) ** 2 + 4e-16 * (np.abs(log_policy) + 2) * curved
             worst = np.maximum(worst, np.abs(slope - first - d * (second + bend) / 2) - slack)
-    policy, first, second = np.exp(log_policy), np.abs(first), np.abs(second)
+    policy, total, first, second = np.exp(log_policy), np.abs(first.sum(axis=0)), np.abs(first), np.abs(second)
     logs = 8 + problem.n + np.abs(log_policy) + 2 * np.abs(x) + np.abs(problem.log_reference)
     own = worst + 2 * UNIT * logs * (first + second)
     shared = policy * (own.sum(axis=0) + 2 * UNIT * logs * first.sum(axis=0))
-    return DivergenceRounding(problem.lam * second, problem.lam * (own + shared))
+    return DivergenceRounding(problem.lam * second, problem.lam * (own + shared), problem.lam * total)

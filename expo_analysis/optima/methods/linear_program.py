@@ -59,7 +59,7 @@ NAME = "auto"
 
 def accepts(problem: Problem) -> bool:
     """Maxima of straight lines in scores' differences, or in log-ratios, and nothing else."""
-    alone = problem.only_pairs and not problem.is_formula and not problem.merged and problem.target is None
+    alone = problem.only_pairs and not problem.merged and problem.target is None
     lines = bool(problem.parts) and all(part.psi.linear_pieces is not None for part in problem.parts)
     return alone and lines and problem.facts.psis_convex
 

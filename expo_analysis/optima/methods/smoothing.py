@@ -81,7 +81,7 @@ class Hinges(Problem):
 
 def accepts(problem: Problem) -> bool:
     """One hinge of log-ratios that falls, and a cross-entropy of which no weight is zero."""
-    if not problem.only_pairs or problem.is_formula or problem.merged or len(problem.parts) != 1:
+    if not problem.only_pairs or problem.merged or len(problem.parts) != 1:
         return False
     (part,) = problem.parts
     falls = type(part.psi) is Hinge and bool(np.all(np.asarray(part.slope) > 0))
@@ -171,7 +171,7 @@ def _sharpen(problem: Hinges, x: Floats, multipliers: Floats) -> tuple[Floats, F
 def _levels(n: int, winner: Indices, loser: Indices, kink: Floats) -> tuple[NDArray[np.integer], int, Floats]:
     """Groups of responses that pairs on their kinks tie together, their number, and logits within each group."""
     graph = coo_array((np.ones(len(winner)), (winner, loser)), shape=(n, n)).tocsr()
-    drop = {**{(i, j): k for i, j, k in zip(winner, loser, kink, strict=True)}}
+    drop = {(i, j): k for i, j, k in zip(winner, loser, kink, strict=True)}
     drop |= {(j, i): -k for i, j, k in zip(winner, loser, kink, strict=True) if (j, i) not in drop}
     count, group = connected_components(graph, directed=False)
     height = np.zeros(n)

@@ -34,7 +34,7 @@ def accepts(problem: Problem) -> bool:
     """Two responses, logistic parts of the policy's own log-ratio at scale 1, and a divergence of this package."""
     if problem.n != 2 or type(problem.divergence) not in DIVERGENCES.values() or problem.target is not None:
         return False
-    alone = not (problem.parts or problem.general or problem.is_formula) and bool(problem.merged)
+    alone = not (problem.parts or problem.general) and bool(problem.merged)
     return alone and all(is_number(part.slope, 1) and not part.relative for part in problem.merged)
 
 

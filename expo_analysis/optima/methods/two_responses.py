@@ -21,7 +21,7 @@ NAME = "closed_form"
 
 def accepts(problem: Problem) -> bool:
     """Two responses, and logistic or squared-error parts of the policy's own log-ratio at scale 1."""
-    if problem.n != 2 or problem.link is not None or not problem.only_pairs or problem.is_formula:
+    if problem.n != 2 or problem.link is not None or not problem.only_pairs:
         return False
     merged, squares = problem.merged, problem.parts
     own = all(is_number(part.slope, 1) and not part.relative for part in (*merged, *squares))

@@ -131,7 +131,7 @@ class PairCells:
             )
         other, (high, low) = divergence_rounding(problem, x), pairs(problem.n)
         blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
-        own = own + other.bend + policy * other.bend.sum(axis=0)
+        own = own + other.bend + policy * (other.bend.sum(axis=0) + other.total)
         # nothing but its M is known of a divergence's Hessian: weights that may be negative prove nothing
         return LogitErrors(
             gradient, local.curvature - blur, currents, at_responses + other.at_responses, rounding.bend, own

@@ -195,7 +195,7 @@ def solve(family: Family) -> RestrictedFound:
 class _Intervals:
     """Intervals (T,); F there is at least ``least``, at most ``ceiling`` at the centre, and what is said below.
 
-    turns: whether F' may have a zero. convex: whether F'' > 0. level: whether F varies by less than its rounding.
+    turns: whether F' may have a zero. convex: whether F'' > 0. level: whether F varies by no more than its rounding.
     """
 
     low: Floats
@@ -225,7 +225,7 @@ class _Intervals:
             values + at.value_noise,
             ~(steep & np.isfinite(third)),
             at.bend - third * half > at.bend_noise,
-            varies + third * half**3 / 6 < at.value_noise,
+            varies + third * half**3 / 6 <= at.value_noise,  # both are 0 where a loss underflows
         )
 
     @property
@@ -281,7 +281,7 @@ def branch_and_bound(line: OneLine, low: float, high: float, unit: float) -> Lef
         open_, level = open_.take(open_.may_hold(ceiling)), level.take(level.may_hold(ceiling))
         level, open_ = level.joined(open_.take(open_.level)), open_.take(~open_.level)
         left = Left.of(open_.joined(level), best, step, (low, high))
-        settled = left.contiguous and (left.convex.all() or len(open_.low) == 0)
+        settled = left.contiguous and left.convex.all()
         if settled or not (open_.high - open_.low > TINIEST * (np.abs(open_.centre) + unit)).any():
             return left if len(left.low) else None
         if 2 * len(open_.low) > MOST:
