@@ -251,7 +251,7 @@ def test_examples_in_the_help_of_solve(arguments):
     ("arguments", "message"),
     [
         (["ppo", "--lam", "1", *POLICIES], r"objective must be one of \['a_star_po', .*'wrpo'\], got 'ppo'"),
-        (["exppo", "--lam", "1", *POLICIES], r"got 'exppo'; did you mean 'expo'\?$"),
+        (["exppo", "--lam", "1", *POLICIES], r"did you mean 'expo'\? objective must be one of .*, got 'exppo'$"),
         (["none.py:Loss", "--lam", "1", *POLICIES], "none.py: No such file or directory"),
         (["qpo", "--lam", "1", *POLICIES], r"qpo is made of two Python functions.*ea\.QPO"),
         (["dpo", "--lam", "0", *POLICIES], "lam must be a positive finite number.*got '0'"),

@@ -114,8 +114,8 @@ def test_a_class_without_a_name_is_called_by_its_own(folder: Path) -> None:
             r"smoothed: it cannot be made: ValueError: label_smoo",
         ),
         ("losses/my_losses.py", {}, r"must be followed by a colon .* as losses/my_losses\.py:MyLoss$"),
-        ("exppo", {}, r"objective must be one of .*got 'exppo'; did you mean 'expo'\?$"),
-        ("DPO", {}, r"; did you mean 'dpo'\?$"),
+        ("exppo", {}, r"^did you mean 'expo'\? objective must be one of .*got 'exppo'$"),
+        ("DPO", {}, r"^did you mean 'dpo'\? .*got 'DPO'$"),
         ("xyzzy", {}, r"got 'xyzzy'$"),
     ],
 )
