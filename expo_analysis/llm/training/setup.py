@@ -124,9 +124,9 @@ class DataRoom:
     args: PreferenceConfig
     tokenizer: Any
     positions: int | None
-    rotary: int | None
     all_columns: bool
     known: dict[str, PreferenceData] = field(default_factory=dict)
+    rotary: int | None = None
 
     @classmethod
     def of(cls, rules: Rules, args: PreferenceConfig, model: Any, tokenizer: Any) -> DataRoom:
@@ -134,7 +134,7 @@ class DataRoom:
         if not isinstance(model, str):
             modelling.check_vocabulary(model, None, tokenizer)
         learned, rotary = modelling.learned_positions(model, args), modelling.rotary_positions(model, args)
-        room = cls(rules, args, tokenizer, learned, rotary, not args.remove_unused_columns)
+        room = cls(rules, args, tokenizer, learned, not args.remove_unused_columns, rotary=rotary)
         args.remove_unused_columns = False  # nothing unused is left for transformers to remove
         return room
 
