@@ -275,7 +275,12 @@ def test_estimates_of_the_regulariser_for_one_response() -> None:
 
 
 def test_data_sets_are_read_by_name_alone_or_several() -> None:
-    room: Any = SimpleNamespace(known={}, read=lambda name, rows: f"{name}: {rows}")
+    class Read(str):
+        rows = (1,)
+
+    room: Any = SimpleNamespace(
+        known={}, read=lambda name, rows: Read(f"{name}: {rows}"), _check_batches=lambda rows: None
+    )
     room.read_all = lambda name, rows: setup.DataRoom.read_all(room, name, rows)
     assert setup.DataRoom.read_all(room, "eval_dataset", None) is None
     assert setup.DataRoom.read_all(room, "eval_dataset", [1]) == "eval_dataset: [1]"
