@@ -78,13 +78,15 @@ BASIS_WORDS: dict[Basis, str] = {PROVEN: "proven", EVIDENCE: "by search", "": ""
 
 
 def brief(size: float) -> str:
-    """A positive number in at most four characters: "5.6", ".12", "2e-7"; empty for what is no positive number."""
+    """A positive number in at most four characters: "5.6", ".12", "2e-7", ">99"; empty for what is no such number."""
     if not (math.isfinite(size) and size > 0):
         return ""
     if 0.00995 <= size < 0.995:
         return f"{size:.2f}"[1:]
     if 0.995 <= size < 99.5:
         return f"{size:.1f}".removesuffix(".0") if size < 9.95 else f"{size:.0f}"
+    if size >= 99.5:
+        return ">99"
     number, power = f"{size:.0e}".split("e")
     return f"{number}e{int(power)}"
 
