@@ -43,9 +43,9 @@ def reverse(log_p: Floats, log_q: Floats) -> Floats:
 
 
 DISTANCES: dict[str, tuple[Callable[[Floats, Floats], Floats], str]] = {
-    "KL(π ‖ π*)": (kl, "(p * np.log(p / bandit.optimal)).sum()"),
+    "KL(π ‖ π*)": (kl, "rel_entr(p, bandit.optimal).sum()"),
     "TV(π, π*)": (tv, "abs(p - bandit.optimal).sum() / 2"),
-    "KL(π* ‖ π)": (reverse, "(bandit.optimal * np.log(bandit.optimal / p)).sum()"),
+    "KL(π* ‖ π)": (reverse, "rel_entr(bandit.optimal, p).sum()"),
 }
 """Distances of a policy from pi*, from log-probabilities, and the same as Python of a policy ``p``."""
 
@@ -119,6 +119,7 @@ def judge(subject: Subject) -> Verdict:
         "points; TV and KL in both directions",
         statement="" if found.case is None else _statement(found.case.lams[0], found.excess, failing),
         lines=[
+            *(["from scipy.special import rel_entr  # p log(p/q), 0 where p is", ""] if "rel_entr" in code else []),
             f"distance = [{code} for p in (solutions[0].policy, bandit.reference)]",
             "print(solutions[0].policy, distance)",
             "assert distance[0] > distance[1]",

@@ -128,13 +128,13 @@ def _shown(subject: Subject, bandit: Bandit, size: Floats) -> tuple[Counterexamp
     )
     code = "\n".join(
         [
-            subject.imports,
+            f"{subject.imports}\nfrom scipy.special import rel_entr  # p log(p/q), 0 where p is",
             "",
             f"bandit, lam, flips = ea.Bandit({reference}, {optimal}), {lam!r}, {flips}",
             "wins = (1 - flips) * bandit.wins + flips * bandit.wins.T",
             f"noisy = ea.Bandit.from_counts(bandit.reference, wins{rewards})",
             f"policies = [ea.solve({subject.expression}, data).policy for data in (bandit, noisy)]",
-            "distance = [(p * np.log(p / bandit.optimal)).sum() for p in (*policies, bandit.reference)]",
+            "distance = [rel_entr(p, bandit.optimal).sum() for p in (*policies, bandit.reference)]",
             "print('KL to pi* of clean labels, of noisy ones, of the reference:', distance)",
             "assert distance[0] < distance[2] < distance[1]",
         ]
