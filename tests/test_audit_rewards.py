@@ -85,7 +85,7 @@ def test_win_counts_of_an_audit_state_rewards_for_those_that_read_them() -> None
 
 def test_what_is_proven_on_every_data_set() -> None:
     """Of a regression each of hundreds of small data sets is solved with a proof, and samples have no error at all."""
-    judged = subject.Subject(ea.REBEL(1.0), "ea.REBEL(lam)", effort=0.05)
+    judged = subject.Subject(ea.REBEL(1.0), "ea.REBEL(lam)", effort=0.2)
     found = existence(judged)
     assert found.evidence["with a proven minimiser"] == found.evidence["problems"] > 500
-    assert consistency(judged).summary == "the optimum on every sample is the population's"
+    assert consistency(judged).summary.startswith("the optimum on every sample is the population's")

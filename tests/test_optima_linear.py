@@ -76,6 +76,15 @@ def test_against_enumeration(bandit: ea.Bandit, lam: float) -> None:
         assert (centred**2).sum() <= mixtures.var(axis=1).min() * bandit.n + 1e-6
 
 
+def test_the_nearest_of_a_face_with_equal_multipliers() -> None:
+    """37 comparisons of four: scipy's nnls stopped at (.11, .89, -.89, -.11), of which (1, 1, -1, -1)/2 is nearer."""
+    bandit = ea.Bandit.from_counts([0.25] * 4, [[0, 3, 6, 3], [1, 0, 1, 6], [5, 2, 0, 1], [1, 1, 7, 0]])
+    solution = ea.solve(ea.Hinge(1.0), bandit)
+    assert solution.status == "not_unique"
+    centred = scores_of(solution) - scores_of(solution).mean()
+    np.testing.assert_allclose(centred, [0.5, 0.5, -0.5, -0.5], rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize("thread", [1e-3, 1e-6, 1e-9, 1e-12])
 def test_a_thread_fixes_what_it_ties(thread: float) -> None:
     """Two groups of three that a pair of hardly any weight holds together: one whole vector is lowest, exactly."""

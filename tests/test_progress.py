@@ -67,7 +67,7 @@ def test_an_audit_tells_what_it_asks() -> None:
     ea.audit(ea.DPO(0.1), effort=0.01, progress=told)
     assert told.fractions[0] == 0.0 and told.fractions[-1] == 1.0 and told.fractions == sorted(set(told.fractions))
     titles = [desideratum.title for desideratum in ea.DESIDERATA.values()]
-    assert told.what == ["is it a loss?", *titles, "its path"]
+    assert told.what[0] == "is it a loss?" and told.what[-1] == "its path" and sorted(told.what[1:-1]) == sorted(titles)
     assert set(told.task) == {""}
 
 

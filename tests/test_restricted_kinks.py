@@ -13,7 +13,7 @@ from expo_analysis.losses.psi import Hinge, Linear, Logistic
 from expo_analysis.losses.statistics import h, hbar, log_pi_w, shortfall_w
 from expo_analysis.optima.restricted import kinked as method
 from expo_analysis.optima.restricted.kinks import Kinked
-from expo_analysis.optima.restricted.programs import least_norm
+from expo_analysis.optima.least_distance import least_norm
 
 from . import problems
 from .own_losses import own
@@ -192,7 +192,7 @@ def test_least_distances() -> None:
         rows = rng.standard_normal((6, 3))
         known = 3 * rng.standard_normal(3)
         limits = rows @ known + rng.exponential(0.5, 6) * (rng.random(6) < 0.7)
-        x = least_norm(rows, limits, known)
+        x = least_norm(rows, limits, known, 1e-7)
         assert (rows @ x <= limits + 1e-9).all() and np.linalg.norm(x) <= np.linalg.norm(known) + 1e-9
         active = rows @ x >= limits - 1e-8
         y, *_ = np.linalg.lstsq(rows[active].T, -x, rcond=None)

@@ -134,7 +134,7 @@ def reference_of(name: str) -> str:
     if file.is_file():
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            reference, before = str(record["names"]["model"]), record["is"].get("model")
+            reference, before = str(record["names"]["model"]), record.get("is", {}).get("model")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{file}: it is damaged; give --reference") from None
         _check_same(name, reference, before)

@@ -43,7 +43,7 @@ REFERENCE = {"ref", "reference", "refs", "base", "initial", "sft"}
 LOG = re.compile(r"log_?p(rob|robs|s|i)?$|log_?probs?$|logps?$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """How a function is called.
 
@@ -65,9 +65,6 @@ class Call:
     picks: str = "losses"
     reduces: bool = False
     jax: bool = False
-
-    def __hash__(self) -> int:
-        return hash((id(self.f), *self.roles.items(), self.beta))
 
     @property
     def reads(self) -> set[str]:

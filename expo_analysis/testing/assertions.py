@@ -29,7 +29,8 @@ def assert_sound(loss: Any, **options: Any) -> None:
     """
     made = as_loss(loss, **options)
     remarks = [remark for remark in inspect(made).remarks if not any(note in remark for note in NOTES)]
-    assert not remarks, f"{made.name} is not sound: {'; '.join(remarks)}"
+    if remarks:  # no assert, to which pytest would add its own words
+        raise AssertionError(f"{made.name} is not sound: {'; '.join(remarks)}")
 
 
 def assert_holds(
@@ -53,14 +54,15 @@ def assert_holds(
     made = as_loss(loss, **options)
     card = audit(made, only=desiderata or None, effort=effort, seed=seed)
     wrong = [verdict for verdict in card.verdicts.values() if not _good(verdict, evidence)]
-    assert not wrong, "\n\n".join(
-        [f"{card.name} does not have it: {', '.join(v.desideratum for v in wrong)}", *map(_told, wrong), *card.remarks]
-    )
+    if wrong:
+        lacking = f"{card.name} does not have it: {', '.join(verdict.desideratum for verdict in wrong)}"
+        raise AssertionError("\n\n".join([lacking, *map(_told, wrong), *card.remarks]))
 
 
 def assert_verdict(verdict: Verdict) -> None:
     """Assert that a verdict is "holds"; the message has the counterexample's code."""
-    assert _good(verdict, evidence=True), _told(verdict)
+    if not _good(verdict, evidence=True):
+        raise AssertionError(_told(verdict))
 
 
 def _good(verdict: Verdict, evidence: bool) -> bool:

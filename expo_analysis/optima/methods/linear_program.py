@@ -23,7 +23,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog, nnls
+from scipy.optimize import linprog
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -31,6 +31,7 @@ from ..._types import Floats, Indices, Mask
 from ...bandit.labels import called
 from ...divergences import ReverseKL
 from ..found import Found, judged
+from ..least_distance import least_norm
 from ..problem import Problem
 from ..scores import from_scores
 from ..solution import Certificate, Status
@@ -201,15 +202,6 @@ def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:
 def _nearest(z: Floats, reach: Floats) -> Floats:
     """The solution of x_i - x_j <= reach_ij with the least sum of squares; z is any solution."""
     i, j = np.nonzero(np.isfinite(reach) & ~np.eye(len(z), dtype=bool))
-    if len(i) == 0:  # all is open (and scipy's nnls ends the process where there is nothing to solve for)
-        return np.zeros_like(z)
-    constraints = np.zeros((len(i), len(z)))  # constraints @ x >= limits
-    constraints[np.arange(len(i)), i], constraints[np.arange(len(i)), j] = -1.0, 1.0
-    limits = -reach[i, j]
-    residual_of = np.vstack([constraints.T, limits])
-    goal = np.r_[np.zeros(len(z)), 1.0]
-    residual = residual_of @ nnls(residual_of, goal)[0] - goal
-    if residual[-1] == 0.0:
-        return z
-    x: Floats = -residual[:-1] / residual[-1]
-    return x if np.isfinite(x).all() and (constraints @ x >= limits - SAME).all() else z
+    rows = np.zeros((len(i), len(z)))
+    rows[np.arange(len(i)), i], rows[np.arange(len(i)), j] = 1.0, -1.0
+    return least_norm(rows, reach[i, j], z, SAME)

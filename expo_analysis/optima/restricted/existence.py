@@ -32,10 +32,11 @@ from ..._types import Floats, Indices, Mask
 from ...losses.facts import is_likelihood, of_log_ratio
 from ...losses.statistics import Shortfall
 from ..laplacian import pairs
+from ..least_distance import least_norm
 from ..problem import Problem
 from .cells import PairCells
 from .family import Family, roots_of
-from .programs import SHARP, least_norm, program
+from .programs import SHARP, program
 
 BURIED = 2000.0
 """By how much logits are lowered of responses that vanish: enough for no float64 to see their mass."""
@@ -102,7 +103,7 @@ def _separation(slopes: Slopes, scale: Floats) -> Runaway | None:
     off = SHARP * max(float(np.abs(step).max()), 1.0)
     if off > 0.1 or not (rows @ step <= off).all():
         return None
-    return Runaway(least_norm(rows * scale, np.where(apart, -1.0, 0.0), step / scale), False)
+    return Runaway(least_norm(rows * scale, np.where(apart, -1.0, 0.0), step / scale, 1e2 * SHARP), False)
 
 
 def _signed(slopes: Slopes, scale: Floats) -> Runaway | None:

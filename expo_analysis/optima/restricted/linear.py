@@ -14,11 +14,12 @@ import numpy as np
 
 from ..._types import Floats, Mask
 from ...losses.psi import Linear
+from ..least_distance import least_norm
 from ..solution import Certificate, Status
 from .family import Family
 from .found import RestrictedFound, one_found
 from .kinks import Kinked, understood
-from .programs import least_norm, program
+from .programs import SHARP, program
 
 NEGLIGIBLE = 1e-9
 """Multipliers below this share of their largest value count as zero."""
@@ -59,7 +60,7 @@ def solve(family: Family) -> RestrictedFound:
     limits = np.maximum(limits, rows @ solved.x[:d])  # what solves the program is among its solutions
     spread = _spread(rows, limits)
     z = solved.x[:d] / unit
-    found = one_found(family, z if (spread <= SAME).all() else least_norm(rows * unit, limits, z))
+    found = one_found(family, z if (spread <= SAME).all() else least_norm(rows * unit, limits, z, 1e2 * SHARP))
     found.steps[:] = solved.nit
     text = "the minimiser: a linear program's, whose conditions for a minimum hold; no error bound is proven"
     found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
