@@ -11,9 +11,9 @@ import pytest
 import expo_analysis as ea
 from expo_analysis.losses.psi import Hinge, Linear, Logistic
 from expo_analysis.losses.statistics import h, hbar, log_pi_w, shortfall_w
+from expo_analysis.optima.least_distance import least_norm
 from expo_analysis.optima.restricted import kinked as method
 from expo_analysis.optima.restricted.kinks import Kinked
-from expo_analysis.optima.least_distance import least_norm
 
 from . import problems
 from .own_losses import own
