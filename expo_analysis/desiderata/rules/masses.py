@@ -27,6 +27,8 @@ between components.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...bandit import Bandit
@@ -46,16 +48,18 @@ def _cancel(known: Known) -> Conclusion | None:
     return Conclusion(HOLDS, "every component, and every response in no pair, keeps its mass under the reference")
 
 
-def _one_number(known: Known) -> Conclusion | None:
-    shape = known.shape
-    if not (shape.alone and (shape.of_one_number or shape.only_shortfalls_beside_it)):
-        return None
-    summary = "the mass of what was never compared is left open (a response in no pair)"
-    if shape.psis_convex or shape.only_shortfalls_beside_it:
-        statement = "two policies with different masses for the response in no pair both have the lowest value"
-        example = tied(known.subject, statement)
-        return refuted(summary, example)
-    return Conclusion(FAILS, summary) if known.shape.attained_both_ways else None
+def left_open(summary: str, statement: str) -> Callable[[Known], Conclusion | None]:
+    """What follows where the policy enters by one number alone: the mass of a response in no pair is left open."""
+
+    def conclude(known: Known) -> Conclusion | None:
+        shape = known.shape
+        if not (shape.alone and (shape.of_one_number or shape.only_shortfalls_beside_it)):
+            return None
+        if shape.psis_convex or shape.only_shortfalls_beside_it:
+            return refuted(summary, tied(known.subject, statement))
+        return Conclusion(FAILS, summary) if shape.attained_both_ways else None
+
+    return conclude
 
 
 def _all_together(known: Known) -> Conclusion | None:
@@ -171,7 +175,10 @@ RULES = (
         "one_number_leaves_masses_open",
         "conservation",
         "A pair loss of s(π_w) - s(π_l) alone does not say how much mass the pair has.",
-        _one_number,
+        left_open(
+            "the mass of what was never compared is left open (a response in no pair)",
+            "two policies with different masses for the response in no pair both have the lowest value",
+        ),
     ),
     Rule(
         "all_together_up_or_down",

@@ -29,8 +29,8 @@ import numpy as np
 from ...bandit import Bandit
 from ..verdict import FAILS, HOLDS
 from .boxes import SingleScores
-from .examples import equal, tied
-from .masses import LAMS, open_reward
+from .examples import equal
+from .masses import LAMS, left_open, open_reward
 from .rule import Conclusion, Known, Rule, refuted
 from .wells import two_wells
 
@@ -45,18 +45,6 @@ def _strictly_convex(known: Known) -> Conclusion | None:
     if shape.regulariser is not None and shape.bounded_below:
         return Conclusion(HOLDS, "there is one minimiser, whatever was compared")
     return Conclusion(HOLDS, "there is at most one minimiser, whatever was compared (and none on some data)")
-
-
-def _one_number(known: Known) -> Conclusion | None:
-    shape = known.shape
-    if not (shape.alone and (shape.of_one_number or shape.only_shortfalls_beside_it)):
-        return None
-    summary = "several policies are minimisers (a response in no pair)"
-    if shape.psis_convex or shape.only_shortfalls_beside_it:
-        statement = "two policies that differ in the mass of the response in no pair both have the lowest value"
-        example = tied(known.subject, statement)
-        return refuted(summary, example)
-    return Conclusion(FAILS, summary) if shape.attained_both_ways else None
 
 
 def _two_wells(known: Known) -> Conclusion | None:
@@ -106,7 +94,10 @@ RULES = (
         "one_number_leaves_masses_open",
         "uniqueness",
         "A pair loss of s(π_w) - s(π_l) alone does not say how much mass the pair has.",
-        _one_number,
+        left_open(
+            "several policies are minimisers (a response in no pair)",
+            "two policies that differ in the mass of the response in no pair both have the lowest value",
+        ),
     ),
     Rule(
         "two_wells",
