@@ -173,7 +173,9 @@ def test_the_commands_are_all_there():
     commands = typer.main.get_command(cli.app).commands
     assert set(COMMANDS) == set(commands) - {"finetune"}
     for name, words in COMMANDS.items():
-        single = [p for p in commands[name].params if p.param_type_name == "option" and not p.is_flag and not p.multiple]
+        single = [
+            p for p in commands[name].params if p.param_type_name == "option" and not p.is_flag and not p.multiple
+        ]
         assert bool(single) == bool(words)
 
 

@@ -130,10 +130,11 @@ def test_where_accumulation_is_not_trls(
 # -------------------------------------------------------------------------------------------------------------- recipes
 
 
-def words(folder: Path, *more: str) -> list[str]:
+def words(folder: Path, *more: str, twice: bool = False) -> list[str]:
     own = {"model": folder / "model", "dataset_name": folder / "pairs.jsonl", "output_dir": folder / "run"}
     settings = {**own, "objective": "dpo", "use_cpu": "true", "bf16": "false", "max_steps": "1", "save_strategy": "no"}
-    return [*itertools.chain(*((f"--{name}", str(value)) for name, value in settings.items())), *more]
+    usual = [*itertools.chain(*((f"--{name}", str(value)) for name, value in settings.items()))]
+    return [*usual, *more] if twice else tiny.flags(usual, *more)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +171,13 @@ def test_modules_of_lora(given: list[str], expected: Any, folder: Path) -> None:
 )
 def test_a_setting_that_is_given_two_values_is_refused(folder: Path, more: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        recipe.parse(words(folder, *more))
+        recipe.parse(words(folder, *more, twice=True))
 
 
 def test_a_setting_that_is_given_one_value_twice_has_it(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("seed: 7\n")
     more = ["--config", str(tmp_path / "a.yaml")] * 2 + ["--max-steps=1", "--resume", "--resume"]
-    parsed = recipe.parse(words(folder, *more))
+    parsed = recipe.parse(words(folder, *more, twice=True))
     assert parsed.config.seed == 7 and parsed.config.max_steps == 1 and parsed.script.resume
 
 

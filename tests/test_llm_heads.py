@@ -193,7 +193,9 @@ def test_every_architecture() -> None:
             way = "not made"
             print(f"{name}: {str(error)[:150]}")
         except ValueError as error:
-            assert re.search(f"model {name} (gives other log-probabilities|predicts tokens from later ones)", str(error))
+            assert re.search(
+                f"model {name} (gives other log-probabilities|predicts tokens from later ones)", str(error)
+            )
             way = "refused"
         ways.setdefault(way, []).append(name)
     print({way: len(found) for way, found in ways.items()}, ways.get("refused"), ways.get("module"), ways.get("logits"))
@@ -236,7 +238,9 @@ class Ahead(LlamaForCausalLM):
         return outputs
 
 
-@pytest.mark.parametrize(("amount", "dtype"), [(0.01, "float32"), (1.0, "bfloat16"), (0.0, "bfloat16"), (0.0, "float32")])
+@pytest.mark.parametrize(
+    ("amount", "dtype"), [(0.01, "float32"), (1.0, "bfloat16"), (0.0, "bfloat16"), (0.0, "float32")]
+)
 def test_any_way_of_seeing_ahead_is_found(amount: float, dtype: str) -> None:
     model = Ahead(tiny.llama(0).config).to(getattr(torch, dtype))
     with torch.no_grad():

@@ -266,7 +266,7 @@ def arguments(folder: Path, data_file: Path, *more: str) -> list[str]:
         **{"output_dir": str(folder / "out"), "use_cpu": "true", "bf16": "false", "report_to": "none"},
         **{"save_strategy": "steps", "per_device_train_batch_size": "4", "beta": "0.3"},
     }
-    return [word for name, value in settings.items() for word in (f"--{name}", value)] + list(more)
+    return tiny.flags([word for name, value in settings.items() for word in (f"--{name}", value)], *more)
 
 
 def test_a_run_is_not_resumed_with_other_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from .data.report import Place
 from .data.sampling import Sampling, end_tokens
 from .data.texts import Texts
 from .models import load_model, load_tokenizer
+from .recipe_file import check_repeated
 
 
 def read_instructions(path: Path) -> list[dict[str, Any]]:

@@ -71,7 +71,9 @@ def check_reads_forward(model: Any) -> None:
     ids = ((size // 2 + torch.arange(8)) % size)[None].to(model.device)
     changed, before = with_another_end(ids, torch.ones_like(ids))
     with torch.no_grad():
-        old, new = (model(input_ids=x, attention_mask=torch.ones_like(x), use_cache=False).logits for x in (ids, changed))
+        old, new = (
+            model(input_ids=x, attention_mask=torch.ones_like(x), use_cache=False).logits for x in (ids, changed)
+        )
     gap = float(leak(old, new, before))
     if gap > CLOSE + 4 * torch.finfo(old.dtype).eps * float(old.abs().max()):
         raise ValueError(what_it_sees(model.get_base_model() if hasattr(model, "get_base_model") else model, gap))

@@ -35,7 +35,7 @@ from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
-from .run_record import SUMMARY, BadStart, Begin, check_resumed, finished_before, record_of, steps_asked, where_to_start
+from .run_record import SUMMARY, BadStart, Begin, all_done, check_resumed, finished_before, record_of, where_to_start
 from .summary import print_summary, summarise
 from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
@@ -142,12 +142,12 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         SIGTERM.
     """
     folder = Path(trainer.args.output_dir)
-    before = {} if checkpoint is None else finished_before(folder)
-    if before and before["max_steps"] == steps_asked(trainer):
+    before = all_done(trainer, recipe, checkpoint)
+    if before:
         say(f"{folder} is finished, with all of its {before['steps']} steps: nothing in it was changed")
         return _end(trainer, recipe, before, 0)
     start = time.perf_counter()
-    begin, stop = Begin(trainer, recipe), StopAndSave()
+    begin, stop = Begin(trainer, recipe, anew=checkpoint is None), StopAndSave()
     trainer.add_callback(begin)
     trainer.add_callback(stop)
     with contextlib.redirect_stdout(sys.stderr):
@@ -250,8 +250,9 @@ def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | N
         recipe = parse(arguments)
         checkpoint = where_to_start(recipe, say_on_stderr)
         trainer = make_trainer(recipe, say_on_stderr)
-        if checkpoint is not None:
+        if checkpoint is not None or (recipe.script.resume and finished_before(Path(recipe.config.output_dir))):
             check_resumed(Path(recipe.config.output_dir), record_of(trainer, recipe))
+        if checkpoint is not None:
             identity.check(checkpoint, trainer.identity.parts(trainer))
         return recipe, trainer, checkpoint
 

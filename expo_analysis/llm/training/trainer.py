@@ -11,6 +11,7 @@ rounding (tests/test_llm_keystone.py).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -76,6 +77,7 @@ class PreferenceTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True  # by the number of pairs of a whole step
+    nothing_left = False  # of the steps of a training that is resumed
 
     def __init__(
         self,
@@ -247,6 +249,8 @@ class PreferenceTrainer(Trainer):
             seen = torch.tensor(self.tokens_seen, device=self.accelerator.device)
             logs |= self.means(self.sums) | {"num_tokens": add_up(seen, self.accelerator).item()}
             self.sums = Sums()
+        if self.nothing_left:
+            logs.pop("train_loss", None)  # a mean of no losses, which transformers has as 0
         super().log(logs, *args, **kwargs)
 
     def evaluate(
@@ -263,10 +267,9 @@ class PreferenceTrainer(Trainer):
         return super().predict(self._prepared("test_dataset", test_dataset), ignore_keys, metric_key_prefix)
 
     def _prepared(self, name: str, rows: Any) -> Any:
-        data = self._room.read(name, rows)
-        if not self.args.precompute_ref_log_probs:
-            return self._rows(data, self.args.per_device_eval_batch_size, self.args)
-        return precompute(self, data, self.args.per_device_eval_batch_size)
+        data, size = self._room.read(name, rows), self.args.per_device_eval_batch_size
+        stored = self.args.precompute_ref_log_probs
+        return precompute(self, data, size) if stored else self._rows(data, size, self.args)
 
     # --------------------------------------------------------------------------------------------- training, saving
 
@@ -281,7 +284,8 @@ class PreferenceTrainer(Trainer):
             norm = self.optimal_gradient_norm = self.first_step_gradient_norm(self._optimal.rows)
             one = torch.ones((), device=self.accelerator.device)
             self.sums.add({"optimal/grad_norm": (one * norm, one)})
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        found = super().train(resume_from_checkpoint, *args, **kwargs)
+        return found._replace(training_loss=math.nan) if self.nothing_left else found
 
     def first_step_gradient_norm(self, rows: Any) -> float:
         """See `optimal.first_step_gradient_norm`."""
