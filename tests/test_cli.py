@@ -17,8 +17,8 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import expo_analysis as ea
-from expo_analysis._files import writable
 from expo_analysis import cli
+from expo_analysis._files import writable
 from expo_analysis.cli import app
 
 ROOT = Path(__file__).parent.parent

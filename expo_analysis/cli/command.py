@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from .._errors import given_once
 from .errors import WRITTEN, print_error
@@ -43,13 +43,13 @@ class Command(TyperCommand):
         return found
 
     def _all_values(self, ctx: Any, args: list[str]) -> dict[str | None, list[str]]:
-        """Every value, as it was written, of each option that has one: where all were repeatable, none would be lost."""
+        """Every value, as it was written, of each option that has one: if all were repeatable, none would be lost."""
         repeatable = copy.copy(self)
         repeatable.params = [copy.copy(option) for option in self.params]
         single = [
             option
             for option in repeatable.params
-            if option.param_type_name == "option" and not (option.is_flag or option.multiple or option.count)
+            if isinstance(option, TyperOption) and not (option.is_flag or option.multiple or option.count)
         ]
         for option in single:
             option.multiple = True

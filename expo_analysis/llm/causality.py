@@ -50,8 +50,8 @@ def what_it_sees(model: Any, gap: float) -> str:
     if getattr(model.config, "is_decoder", None) is False:
         hint = ": is_decoder=True in its configuration makes it read from left to right"
     return (
-        f"model {type(model).__name__} predicts tokens from later ones too: another last token changes log-probabilities "
-        f"before it by {gap:.2g} nats, so that those of responses would be none{hint}"
+        f"model {type(model).__name__} predicts tokens from later ones too: another last token changes "
+        f"log-probabilities before it by {gap:.2g} nats, so that those of responses would be none{hint}"
     )
 
 

@@ -1,9 +1,9 @@
 """What is checked where numbers are made: on the first batch, against the model's own logits and at the start.
 
 Three checks catch whole kinds of faults. Log-probabilities are compared with those of ``model(...).logits``, so that no
-model is trained on others than its own. They must not depend on later tokens (`causality`). And before the first step a
-reference that is the model itself must give the model's own log-probabilities: a stale cache, changed weights, a resized
-vocabulary, a tokenizer of another revision or dropout that was left on would all show there.
+model is trained on others than its own. They must not depend on later tokens (`causality`). And before the first step
+a reference that is the model itself must give the model's own log-probabilities: a stale cache, changed weights, a
+resized vocabulary, a tokenizer of another revision or dropout that was left on would all show there.
 """
 
 from __future__ import annotations
