@@ -67,9 +67,22 @@ def load_pairs(recipe: Recipe, say: Any) -> tuple[Any, Any]:
     )
 
 
+def tell_of_unused(recipe: Recipe, say: Any) -> None:
+    """Say which settings have no effect on the command, beside those that have none on a trainer."""
+    script, config = recipe.script, recipe.config
+    evaluated = config.eval_strategy != "no"
+    if config.do_predict or (config.do_eval and not evaluated):
+        say("do_eval, do_predict have no effect here: eval_strategy says when to evaluate while training")
+    if script.dataset_test_split != "test" and not evaluated:
+        say("dataset_test_split has no effect without an evaluation: set eval_strategy")
+    if recipe.mixture.test_split_size is not None and not evaluated:
+        say("test_split_size only takes rows from the training data without an evaluation: set eval_strategy")
+
+
 def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     """The trainer of a recipe, data checked and model loaded."""
     script, config, model = recipe.script, recipe.config, recipe.model
+    tell_of_unused(recipe, say)
     name = find_model(recipe.model_name, model.model_revision)
     train, test = load_pairs(recipe, say)
     optimal = None

@@ -72,6 +72,19 @@ def check_settings(args: Any) -> None:
         )
 
 
+def check_whole_sequences(accelerator: Any) -> None:
+    """Raise where each process has a part of every sequence: a response's log-probability is a sum over all of it.
+
+    Raises:
+        ValueError: naming the setting of accelerate's.
+    """
+    parallelism = getattr(accelerator, "parallelism_config", None)
+    for name in ("cp_size", "sp_size"):
+        size = getattr(parallelism, name, 1)
+        if isinstance(size, int) and size > 1:
+            raise ValueError(f"parallelism_config must leave sequences whole, with {name}=1; got {name}={size}")
+
+
 def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
     """A few tokens of a batch's first example, around the beginning of its responses."""
     rows = first_example(batch)

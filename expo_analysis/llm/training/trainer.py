@@ -19,12 +19,11 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from torch.utils.data import IterableDataset
 from transformers import Trainer
 
-from ..data import DataReport, PreferenceData
+from ..data import DataReport
 from . import card, modelling, setup
-from .batches import StepTotals, add_up, fill, mark_repeated, real_predictions, tokens_in
+from .batches import StepTotals, add_up, filled, mark_repeated, real_predictions, tokens_in
 from .best_metric import check_best_metric
 from .checks import NonFiniteLoss, explain
 from .collator import PreferenceCollator
@@ -96,8 +95,9 @@ class PreferenceTrainer(Trainer):
         peft_config: Any = None,
         **kwargs: Any,
     ) -> None:
-        modelling.check_given(model, ref_model, kwargs.get("model_init"))
-        args = setup.own_args(args, model)
+        modelling.check_given(model, ref_model, kwargs)
+        read_by = {"ref_model": ref_model, "compute_metrics": compute_metrics, "data_collator": data_collator}
+        args = setup.own_args(args, model, **read_by)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
         setup.check_reference(rules, ref_model, args, model)
@@ -115,10 +115,10 @@ class PreferenceTrainer(Trainer):
             model=made.model,
             args=args,
             data_collator=data_collator or collator,
-            train_dataset=self._rows(self.data, args.per_device_train_batch_size, args),
-            eval_dataset=setup.each(evaluated, lambda x: self._rows(x, args.per_device_eval_batch_size, args)),
+            train_dataset=filled(self.data, args.per_device_train_batch_size, args),
+            eval_dataset=setup.each(evaluated, lambda data: filled(data, args.per_device_eval_batch_size, args)),
             processing_class=processing_class,
-            compute_metrics=None if compute_metrics is None else partial(real_predictions, compute_metrics),
+            compute_metrics=None if compute_metrics is None else real_predictions(compute_metrics),
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True  # what loss_is_scaled_for_ga was called before transformers 5.19
@@ -181,11 +181,6 @@ class PreferenceTrainer(Trainer):
     def on_device(self, batch: Batch) -> Batch:
         """A batch of the collator where the model is."""
         return send_to_device(batch, self.accelerator.device)
-
-    @staticmethod
-    def _rows(data: PreferenceData, size: int, args: PreferenceConfig) -> Any:
-        rows, workers = data.rows, args.dataloader_num_workers
-        return fill(rows, size, args.world_size, workers) if isinstance(rows, IterableDataset) else rows
 
     # ------------------------------------------------------------------------------------------------------- the loss
 
@@ -269,7 +264,7 @@ class PreferenceTrainer(Trainer):
     def _prepared(self, name: str, rows: Any) -> Any:
         data, size = self._room.read(name, rows), self.args.per_device_eval_batch_size
         stored = self.args.precompute_ref_log_probs
-        return precompute(self, data, size) if stored else self._rows(data, size, self.args)
+        return precompute(self, data, size) if stored else filled(data, size, self.args)
 
     # --------------------------------------------------------------------------------------------- training, saving
 
