@@ -12,7 +12,11 @@ import pytest
 
 import expo_analysis as ea
 
+from expo_analysis.divergences import resolve_divergence
+from expo_analysis.terms import Logistic, h
+
 from . import oracles
+from .own_losses import own
 
 MU: dict[str, tuple[Callable[[mp.mpf], mp.mpf], dict[str, float]]] = {
     # f'(u) from its definition, and the divergence's options
@@ -126,6 +130,27 @@ def test_a_batch_is_its_members() -> None:
             one = ea.solve(ea.ExplicitPO(lam, "chi_square"), ea.Bandit.from_counts(reference[prompt], counts[prompt]))
             np.testing.assert_allclose(path.log_policies[k, prompt], one.log_policy, rtol=1e-14)
             assert path.message[k, prompt] == one.message
+
+
+@pytest.mark.parametrize("divergence", MU)
+@pytest.mark.parametrize(("kept", "flipped"), [(1.25, -0.25), (1.5, -0.5), (0.5, -1.0)])
+def test_a_weight_below_0_leaves_the_loss_without_a_bound(divergence: str, kept: float, flipped: float) -> None:
+    """kept (wins of 0) + flipped (wins of 1) is the weight of "0 beats 1": negative, the loss falls like log pi_0.
+
+    Elsewhere there is one minimum, convex or not, between -60 and 60, and none of a fine grid is lower.
+    """
+    regulariser = resolve_divergence(divergence, **MU[divergence][1])
+    made = own(lambda lam: Logistic(kept, flipped)(h), regulariser).with_lam(0.3)
+    t = np.linspace(-60, 60, 24001)
+    log_policies = np.stack([-np.logaddexp(0, t), -np.logaddexp(0, -t)], axis=-1)
+    for wins in ([[0, 1], [0, 0]], [[0, 3], [1, 0]], [[0, 9], [1, 0]], [[0, 1], [9, 0]]):
+        bandit = ea.Bandit.from_counts([0.3, 0.7], wins)
+        found, least = ea.solve(made, bandit), np.asarray(ea.risk(made, bandit, log_policies)).min()
+        speak = [kept * bandit.wins[i, j] + flipped * bandit.wins[j, i] for i, j in ((0, 1), (1, 0))]
+        if min(speak) < 0 and not (divergence == "alpha" and found.status == "optimal"):
+            assert (found.status, found.certificate) == ("no_minimiser", "search") and np.isnan(found.value)
+        else:
+            assert found.status == "optimal" and least - 1e-5 <= found.value <= least + 1e-12
 
 
 def test_what_is_not_of_this_form_is_searched_for() -> None:
