@@ -619,6 +619,23 @@ def test_two_responses_of_one_log_ratio() -> None:
             assert abs(risk(at + 1e-5) - risk(at - 1e-5)) / 2e-5 < 1e-9 and risk(at + 1e-2) > risk(at) < risk(at - 1e-2)
 
 
+@mp.workdps(50)
+def test_two_responses_whose_weights_cancel() -> None:
+    """kept p + flipped (1 - p) of large parts of both signs: the bound grows as their digits go; else it is 16 units."""
+    for p in (0.50003, 0.49997):
+        bandit = ea.Bandit([0.3, 0.7], [p, 1 - p])
+        for kept, flipped in ((1.0, 0.0), (0.9, 0.3), (500.5, -499.5), (5000.25, -4999.25)):
+            found = ea.solve(own(lambda lam, k=kept, f=flipped: Logistic(k, f)(h)), bandit)
+            w = [mp.mpf(float(bandit.wins[i, 1 - i])) for i in (0, 1)]
+            speak = [mp.mpf(kept) * w[i] + mp.mpf(flipped) * w[1 - i] for i in (0, 1)]
+            assert min(speak) > 0 and found.status == "optimal"
+            error = 2 * abs(mp.mpf(float(found.policy[0])) - speak[0] / sum(speak))
+            assert error <= found.error_bound
+            lost = (abs(kept) + abs(flipped)) / (kept + flipped)
+            assert found.error_bound == pytest.approx((16 * lost + 4) * UNIT, rel=1e-6)
+            assert lost == 1.0 or error > 16 * UNIT or kept < 600
+
+
 def test_sharpened_multipliers_make_the_policy() -> None:
     """On the kinks log-ratios are K exactly, and what multipliers push is what the policy has beyond its target."""
     rng = np.random.default_rng(12)

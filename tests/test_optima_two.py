@@ -153,6 +153,33 @@ def test_a_weight_below_0_leaves_the_loss_without_a_bound(divergence: str, kept:
             assert found.status == "optimal" and least - 1e-5 <= found.value <= least + 1e-12
 
 
+@mp.workdps(50)
+@pytest.mark.parametrize("divergence", ["reverse_kl", "jensen_shannon", "chi_square"])
+def test_weights_that_cancel_are_known_to_their_parts(divergence: str) -> None:
+    """kept w + flipped w' of large parts of both signs: a bound of 16 units would be violated."""
+    worst = 0.0
+    for p in (0.50003, 0.49997):
+        bandit = ea.Bandit([0.3, 0.7], [p, 1 - p])
+        for kept, flipped in ((0.9, 0.3), (1.25, -0.25), (500.5, -499.5), (5000.25, -4999.25)):
+            made = own(lambda lam, k=kept, f=flipped: Logistic(k, f)(h), resolve_divergence(divergence)).with_lam(0.3)
+            found = ea.solve(made, bandit)
+            w, ref = oracles.wins(bandit), oracles.reference_of(bandit)
+            speak = [mp.mpf(kept) * w[i, 1 - i] + mp.mpf(flipped) * w[1 - i, i] for i in (0, 1)]
+
+            def slope(t: mp.mpf, k: Any = speak, ref: Any = ref, lam: float = float(made.lam)) -> mp.mpf:
+                up, down = oracles.sigma(t), oracles.sigma(-t)
+                mu = MU[divergence][0]
+                return k[0] / down - k[1] / up + mp.mpf(lam) * (mu(up / ref[1]) - mu(down / ref[0]))
+
+            exact = oracles.sigma(mp.findroot(slope, (-3, 3), solver="anderson", tol=1e-80))
+            error = 2 * abs(mp.mpf(float(found.policy[1])) - exact)
+            assert found.status == "optimal" and error <= found.error_bound
+            lost = (abs(kept) + abs(flipped)) / (kept + flipped)
+            assert found.error_bound < 60 * lost * 2.3e-16
+            worst = max(worst, float(error) / 2.3e-16)
+    assert worst > 50
+
+
 def test_what_is_not_of_this_form_is_searched_for() -> None:
     """A divergence of one's own may have a mu that is not its derivative, and soft steps need not have one root."""
 
