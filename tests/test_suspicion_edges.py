@@ -44,7 +44,7 @@ def of_unit(unit: float, **false: Any) -> Stated:
     return Stated(lambda m: -log_sigmoid(m / unit), **{**true, **false})
 
 
-# ------------------------------------------------------------------------------------------------------------------ psis
+# ----------------------------------------------------------------------------------------------------------------- psis
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -285,7 +285,7 @@ def test_a_single_false_row_is_seen(row: int) -> None:
         assert name in refuted_psi(Named(ROWS, 1 - ROWS)), name
 
 
-# ----------------------------------------------------------------------------------------------- values against slopes
+# ------------------------------------------------------------------------------------------------ values against slopes
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def test_a_jump_is_told_with_its_place_and_size(at: float, lam: float) -> None:
 
 
 def test_a_jump_far_out_in_units_of_lambda() -> None:
-    """At 50,000 for lambda = 0.01, half way to the end of what is looked at in units of 1/lambda; and beyond it none."""
+    """At 50,000 for lambda = 0.01, half way to the end of what is looked at, in units of 1/lambda; beyond it none."""
     found = wrong_slopes(Step(0.01, 50_000.0), 0.01, 0)
     assert found is not None and found.at == pytest.approx(50_000, rel=1e-6) and not found.near
     assert wrong_slopes(Step(1.0, 1001.0), 1.0, 0) is None
@@ -389,7 +389,7 @@ def test_a_divergence_counts_for_convexity_by_its_own_curvature(turn: int) -> No
     assert told.startswith("convex = True is false") and abs(float(told.split()[-1])) < 0.2, "nearest to 0"
 
 
-# ------------------------------------------------------------------------------------------------- atoms and divergences
+# ------------------------------------------------------------------------------------------------ atoms and divergences
 
 
 @dataclass(frozen=True)
@@ -485,7 +485,7 @@ def test_reverse_kl_is_not_convex_in_the_logits() -> None:
     assert "convex in the logits" in refuted_divergence(Says(), False)
 
 
-# -------------------------------------------------------------------------------------------------------------- claims
+# --------------------------------------------------------------------------------------------------------------- claims
 
 
 def claims_of(objective: PairObjective, lams: Any = (0.3,)) -> list[str]:
@@ -561,7 +561,7 @@ def test_claimed_limits_of_slopes(ends: tuple[float, float], true: bool) -> None
 def test_a_proven_optimum_with_lower_values_beside_it_is_none(
     size: float, wrong: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were the solver to return policies beside the optimum, with a bound; at kinks no gradient vanishes, which is no fault."""
+    """Were the solver to return policies beside the optimum, with a bound; that no gradient vanishes at kinks is no fault."""
     losses = (ea.DPO(1.0), ea.EXPO(1.0))
     for sound in (*losses, ea.DPOP(1.0), ea.Hinge(1.0), ea.SLiC(1.0)):
         assert not misled(sound)
@@ -578,7 +578,7 @@ def test_a_proven_optimum_with_lower_values_beside_it_is_none(
         assert misled(sound) == wrong, sound
 
 
-# --------------------------------------------------------------------------------------------------------------- faces
+# ---------------------------------------------------------------------------------------------------------------- faces
 
 
 @dataclass(frozen=True)
