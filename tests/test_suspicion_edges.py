@@ -561,7 +561,7 @@ def test_claimed_limits_of_slopes(ends: tuple[float, float], true: bool) -> None
 def test_a_proven_optimum_with_lower_values_beside_it_is_none(
     size: float, wrong: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were the solver to return policies beside the optimum, with a bound; that no gradient vanishes at kinks is no fault."""
+    """Were the solver to return policies beside the optimum, with a bound. Gradients at kinks are no fault."""
     losses = (ea.DPO(1.0), ea.EXPO(1.0))
     for sound in (*losses, ea.DPOP(1.0), ea.Hinge(1.0), ea.SLiC(1.0)):
         assert not misled(sound)
