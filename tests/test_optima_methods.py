@@ -621,7 +621,7 @@ def test_two_responses_of_one_log_ratio() -> None:
 
 @mp.workdps(50)
 def test_two_responses_whose_weights_cancel() -> None:
-    """kept p + flipped (1 - p) of large parts of both signs: the bound grows as their digits go; else it is 16 units."""
+    """kept p + flipped (1 - p) of large parts of both signs: the bound grows as digits go; else it is 16 units."""
     for p in (0.50003, 0.49997):
         bandit = ea.Bandit([0.3, 0.7], [p, 1 - p])
         for kept, flipped in ((1.0, 0.0), (0.9, 0.3), (500.5, -499.5), (5000.25, -4999.25)):
