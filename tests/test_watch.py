@@ -61,6 +61,7 @@ def test_a_call_has_its_own_share_of_the_time():
         assert HANGS / 2 < watch.left < HANGS
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="in a traced thread (coverage's) what is thrown loops for ever")
 def test_in_a_thread_a_call_ends_at_its_next_step():
     found = []
 
