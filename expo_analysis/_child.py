@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -46,6 +47,7 @@ def _in_copy(call: Callable[[], Any], read: int, write: int) -> None:
     """Make the call, say through the pipe that it came back, and end."""
     try:
         os.setsid()
+        faulthandler.disable()
         quiet = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(quiet, number)

@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import threading
+import time
 import warnings
 from types import TracebackType
 from typing import Any
@@ -202,3 +203,22 @@ def _identity(number: int) -> tuple[int, int] | None:
         found = os.fstat(number)
         return found.st_dev, found.st_ino
     return None
+
+
+def set_apart() -> None:
+    """Make this process one for somebody's loss: what it prints goes to standard error, and no thread of its keeps the
+    process from ending."""
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
+    threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_with_main() -> None:
+    threading.main_thread().join()
+    time.sleep(1.0)  # by then it has ended, unless it waits for another thread
+    os._exit(0)
+
+
+def others_run() -> bool:
+    """Whether threads run that would keep this process from ending."""
+    return any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate())

@@ -53,11 +53,15 @@ class FunctionLoss(PairObjective):
         is_numpy = not isinstance(logp_w, torch.Tensor)
         flat = {name: torch.as_tensor(given[name]).expand(shape).reshape(-1) for name in in_order(self.call.reads)}
         lams = np.broadcast_to(_numbers(self.lam), shape).reshape(-1)
-        total = torch.zeros(lams.size, dtype=torch.as_tensor(logp_w).dtype)
-        for lam in np.unique(lams):
-            at = torch.from_numpy(np.flatnonzero(lams == lam))
-            part = self.call.losses(float(lam), {name: value[at] for name, value in flat.items()})
-            total = total.to(part.dtype).index_put((at,), part)
+        each = np.unique(lams)
+        if len(each) == 1:  # no copies, so that a function that changes what it is given is seen to do so
+            total = self.call.losses(float(each[0]), flat)
+        else:
+            total = torch.zeros(lams.size, dtype=torch.as_tensor(logp_w).dtype)
+            for lam in each:
+                at = torch.from_numpy(np.flatnonzero(lams == lam))
+                part = self.call.losses(float(lam), {name: value[at] for name, value in flat.items()})
+                total = total.to(part.dtype).index_put((at,), part)
         for name in ("logp_w", "logp_l"):  # so that torch finds a derivative, 0, in what the loss does not read
             if name not in flat:
                 total = total + 0.0 * torch.as_tensor(given[name]).reshape(-1)
