@@ -98,7 +98,7 @@ class Effects:
         self.filters, self.forks = warnings.filters[:], _WATCHED.forks
         _WATCHED.calls += 1
         self.descriptors = {number: _duplicate(number) for number in (1, 2)}
-        sys.stdout = sys.stderr = self.sink  # type: ignore[assignment]
+        sys.stdout = sys.stderr = self.sink
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

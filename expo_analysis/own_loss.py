@@ -40,6 +40,8 @@ def make_loss(
     if ":" not in text:
         if text.endswith(".py"):
             raise ValueError(f"{text} must be followed by a colon and the name of a class in it, as {text}:MyLoss")
+        if beta_name is not None:
+            raise ValueError(f"beta_name is not used for {text}, which is a loss of the catalogue")
         return objective(text, default if lam is None else lam, **options)
     file, _, name = text.rpartition(":")
     found: Any = _named(file, name)

@@ -6,6 +6,7 @@ They are at the top of a file of their own, so that the command line can be give
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -268,10 +269,8 @@ def sleeps(chosen_logps, rejected_logps):
 @broken("does not return within")
 def catches_whatever_ends_it(chosen_logps, rejected_logps):
     for _ in range(3):
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(3600)
-        except BaseException:
-            pass
     time.sleep(3600)
 
 
