@@ -23,6 +23,7 @@ LAYERS = (
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"testing"},
+    {"differences"},
     {"plots"},
     {"results"},
     {"simulations", "language_models", "card_files"},

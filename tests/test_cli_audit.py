@@ -484,5 +484,5 @@ def test_examples_in_the_help(calls, tmp_path):
                 arguments[arguments.index(option) + 1] = str(value)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
-    assert len(calls) == 6
+    assert len(calls) == 7
     assert (tmp_path / "report.html").is_file() and (tmp_path / "report_card.png").is_file()

@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from .._effects import others_run
-from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from . import audit, diff, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
 from .command import Command
 
 __all__ = ["app", "main"]
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
