@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -109,8 +110,11 @@ def _named(file: str, name: str) -> Any:
     except AttributeError:
         found = None
     if not callable(found) and not isinstance(found, Objective):
-        own = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
-        raise ValueError(f"{file}: it has no class or function {name!r}; its losses: {', '.join(own) or 'none'}")
+        named = vars(module).items()
+        own = [key for key, value in named if _is_own(value, module.__name__)]
+        functions = [k for k, v in named if inspect.isfunction(v) and v.__module__ == module.__name__ and k[0] != "_"]
+        has = f"its losses: {', '.join(own)}" if own else f"its functions: {', '.join(functions[:10]) or 'none'}"
+        raise ValueError(f"{file}: it has no class or function {name!r}; {has}")
     cls: type[Any] = found if isinstance(found, type) else type(found)
     if not issubclass(cls, Objective):
         return found
