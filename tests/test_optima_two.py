@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-
 from expo_analysis.divergences import resolve_divergence
 from expo_analysis.terms import Logistic, h
 
