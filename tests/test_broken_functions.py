@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import expo_analysis as ea
 from expo_analysis.testing import assert_equal_losses, assert_sound
 
 from .broken_functions import BROKEN, HARMLESS, Broken
+from .test_cli import invoke
 
 ROOT = Path(__file__).parents[1]
 FILE = "tests/broken_functions.py"
@@ -98,13 +100,26 @@ def test_an_audit_says_it_in_a_remark(name: str) -> None:
     card = ea.audit(ea.from_function(f), only="first_step", effort=0.1)
     assert around() == before
     words = BROKEN[name].words if name in BROKEN else "it prints: 'losses tensor"
-    import re
-
     assert any(re.search(words, remark) for remark in card.remarks), card.remarks
 
 
+REFUSED = [name for name, given in BROKEN.items() if given.refused]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_command_line_refuses_it_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = invoke("audit", f"{FILE}:{name}", "--json")
+    assert ran.exit_code == 2 and not ran.stdout and len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith(f"Error: {FILE}:{name}: it is not a loss: ")
+    assert re.search(BROKEN[name].words, " ".join(ran.stderr.split()))
+
+
+SLOW = [name for name in BROKEN if name not in REFUSED] + [name for name in HARMLESS if name.isidentifier()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*BROKEN, *(name for name in HARMLESS if name.isidentifier()), *ALONE])
+@pytest.mark.parametrize("name", ["exits", "leaves", "loops", *SLOW, *ALONE])
 def test_the_command_line_says_it_too(name: str) -> None:
     """One document or one line; no traceback of ours, and it ends."""
     command = [sys.executable, "-m", "expo_analysis", "audit", f"{FILE}:{name}", "--only", "first_step"]

@@ -103,3 +103,40 @@ def test_hooks_name_what_there_is() -> None:
 def test_pre_commit_reads_the_hooks() -> None:
     clientlib = pytest.importorskip("pre_commit.clientlib")
     assert [hook["id"] for hook in clientlib.load_manifest(str(ROOT / ".pre-commit-hooks.yaml"))]
+
+
+PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+
+
+@bash
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    """One after the other, in a folder that has the loss of the page."""
+    [loss, *_] = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+    (tmp_path / "my_loss.py").write_text(loss, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    lines = re.findall(r"^\$ expo-analysis (.+)$", PAGE, flags=re.M)
+    assert len(lines) == 3
+    for line in lines:
+        command = f"{sys.executable} -m expo_analysis {line}"
+        ran = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"card.json", "card.xml", "card.sarif", "card.svg"}
+
+
+def test_the_options_and_questions_of_the_page_exist() -> None:
+    from typer.testing import CliRunner
+
+    from expo_analysis.cli import app
+    from expo_analysis.testing import INVARIANCES
+
+    known = "".join(CliRunner().invoke(app, [name, "--help"]).stdout for name in ("audit", "diff"))
+    own = {"--preference-loss", "--preference-questions"}  # pytest's
+    for option in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", PAGE)) - own:
+        assert option in known, option
+    for names in re.findall(r"--(?:only|require),? ([\w,]+)", PAGE):
+        assert set(names.split(",")) <= set(DESIDERATA)
+    shown = re.findall(r"assert_invariant\(my_loss, ([^)]*)\)", PAGE)
+    assert {name.strip(' "') for names in shown for name in names.split(",")} <= set(INVARIANCES)
