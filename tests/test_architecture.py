@@ -14,8 +14,8 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
-    {"numerics", "_autograd", "_errors", "_symbols"},
-    {"_checks"},
+    {"numerics", "_autograd", "_effects", "_errors", "_symbols"},
+    {"_checks", "_child", "_watch"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files", "accuracy"},
     {"optima", "bandit_io", "own_loss", "paper", "terms"},
@@ -23,6 +23,7 @@ LAYERS = (
     {"simulators", "llm", "tables"},
     {"desiderata"},
     {"testing"},
+    {"differences"},
     {"plots"},
     {"results"},
     {"simulations", "language_models", "card_files"},

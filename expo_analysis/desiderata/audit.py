@@ -78,7 +78,7 @@ def audit(
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
-    with one_thread(), Watch(limit) as watch:
+    with one_thread(), Watch(limit, guarded=is_own(objective)) as watch:
         card = _audit(objective, name, progress, effort, seed, asked, watch)
         call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
     return replace(card, made=provenance(call, effort, seed))
