@@ -1,0 +1,14 @@
+from .colour import as_seen as as_seen
+from .colour import contrast as contrast
+from .interpolation import interpolation as interpolation
+from .looks import Look as Look
+from .looks import look_of as look_of
+from .looks import set_look as set_look
+from .losses import named_losses as named_losses
+from .style import render as render
+from .convergence import convergence as convergence
+from .preservation import preservation as preservation
+from .report_card import report_card as report_card
+from .simplex import simplex as simplex
+from .training import training as training
+from .check import faults as faults
