@@ -6,8 +6,8 @@
 
 `interpolation`, `simplex`, `preservation`, `convergence`, `training` and `report_card` take losses of every kind (see
 `named_losses`), solve them, and return a matplotlib Figure; ``width`` is ``"column"``, ``"page"``, ``"slide"`` or
-inches. A figure is never empty: where a loss has no optimum, or fails, it says so in words. `faults` measures any figure
-as a journal would.
+inches. A figure is never empty: where a loss has no optimum, or fails, it says so in words. `faults` measures any
+figure as a journal would.
 """
 
 from pathlib import Path as _Path

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from .._types import Floats
 from .colour import contrast
@@ -38,6 +39,25 @@ class Box(NamedTuple):
     x1: float
     y1: float
 
+    def corners(self) -> Floats:
+        """Of the rectangle around the letters, (4, 2), turned as they are."""
+        turn = self.text.get_rotation()
+        middle = np.array([self.x0 + self.x1, self.y0 + self.y1]) / 2
+        w, h = (self.x1 - self.x0) / 2, (self.y1 - self.y0) / 2
+        if turn % 90:  # from the sides of the box around it: (w, h) = (|c| |s|; |s| |c|) (a, b)
+            c, s = abs(np.cos(np.radians(turn))), abs(np.sin(np.radians(turn)))
+            w, h = np.linalg.lstsq(np.array([[c, s], [s, c]]), np.array([w, h]), rcond=None)[0]
+        else:
+            turn = 0.0
+        out = np.array([[-w, -h], [w, -h], [w, h], [-w, h]])
+        c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+        return np.asarray(middle + out @ np.array([[c, s], [-s, c]]))
+
+    @property
+    def points(self) -> float:
+        """The size of the text."""
+        return float(self.text.get_fontsize())
+
     @property
     def words(self) -> str:
         """The text in one line."""
@@ -47,9 +67,9 @@ class Box(NamedTuple):
 def faults(figure: Figure, losses: Iterable[str] = (), *, smallest: float = SMALLEST) -> list[str]:
     """What is wrong with a figure, a sentence each; empty where nothing is.
 
-    Looks for text smaller than 8 pt, text above text, text or markers beyond the canvas, text with a contrast below 4.5
-    and lines and markers with one below 3 on what is behind them, panels without anything drawn or said in them, and
-    losses that have no artist in their colour, or no label.
+    Looks for text smaller than 8 pt, text above text or with a line through it, text or markers beyond the canvas, text
+    with a contrast below 4.5 and lines and markers with one below 3 on what is behind them, panels without anything
+    drawn or said in them, and losses that have no artist in their colour, or no label.
 
     Args:
         figure: at the width at which it is printed.
@@ -70,12 +90,14 @@ def faults(figure: Figure, losses: Iterable[str] = (), *, smallest: float = SMAL
     if not isinstance(figure, Figure):
         raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
     behind, boxes = _rendered(figure)
-    found = [
-        f"text of {box.text.get_fontsize():.3g} pt: {box.words!r}"
-        for box in boxes
-        if box.text.get_fontsize() < smallest - 1e-6
-    ]
-    found += _overlaps(boxes) + _beyond(figure, boxes) + _pale_text(boxes, behind, figure) + _pale_lines(figure)
+    found = [f"text of {box.points:.3g} pt: {box.words!r}" for box in boxes if box.points < smallest - 1e-6]
+    found += (
+        _overlaps(boxes)
+        + _crossed(boxes, figure)
+        + _beyond(figure, boxes)
+        + _pale_text(boxes, behind, figure)
+        + _pale_lines(figure)
+    )
     found += [f"a panel without anything in it: {axes.get_title()!r}" for axes in figure.axes if not _says(axes)]
     return found + [fault for label in losses for fault in _missing(figure, label)]
 
@@ -104,7 +126,7 @@ def _rendered(figure: Figure) -> tuple[Floats, list[Box]]:
     folded = [text for text in figure.findobj(Text) if "\n" in text.get_text() and _shown(text)]
     texts = [text for text in dict.fromkeys([*renderer.drawn, *folded]) if text is not None and text.get_text().strip()]
     points = 72 / figure.dpi
-    boxes = [Box(text, *(points * text.get_window_extent(renderer).extents)) for text in texts]
+    boxes = [Box(text, *(points * np.asarray(text.get_window_extent(renderer).extents))) for text in texts]
     for box in boxes:
         box.text.set_visible(False)
     try:
@@ -139,8 +161,43 @@ def _overlaps(boxes: list[Box]) -> list[str]:
     for first, second in combinations(boxes, 2):
         across = min(first.x1, second.x1) - max(first.x0, second.x0)
         down = min(first.y1, second.y1) - max(first.y0, second.y0)
-        if across > TOUCHING and down > TOUCHING and _ink_meets(first, second):
+        if across > TOUCHING and down > TOUCHING and _ink_meets(first, second) and _meet(first, second):
             found.append(f"text above text: {first.words!r} and {second.words!r}")
+    return found
+
+
+def _meet(first: Box, second: Box) -> bool:
+    """Whether the turned rectangles are in each other: no side of either separates them."""
+    shapes = (first.corners(), second.corners())
+    for shape in shapes:
+        for side in (shape[1] - shape[0], shape[2] - shape[1]):
+            normal = side / max(float(np.hypot(*side)), 1e-9)
+            (a, b), (c, d) = ((float((one @ normal).min()), float((one @ normal).max())) for one in shapes)
+            if min(b, d) - max(a, c) <= TOUCHING:
+                return False
+    return True
+
+
+def _crossed(boxes: list[Box], figure: Figure) -> list[str]:
+    """Text in a panel with a line or a marker of that panel through it."""
+    found = []
+    for box in boxes:
+        axes = box.text.axes
+        if axes is None or box.text not in axes.texts:
+            continue
+        air = 0.2 * box.points
+        inner = np.array([[box.x0 + 0.5, box.y0 + air], [box.x1 - 0.5, box.y1 - air]]) * figure.dpi / 72
+        for line in axes.get_lines():
+            path = line.get_path().transformed(line.get_transform()).cleaned(remove_nans=True)
+            vertices = np.asarray(path.vertices, dtype=float)
+            dots = vertices[np.isfinite(vertices).all(axis=1)]
+            if line.get_linestyle() in ("None", "none", "", " "):
+                hit = bool(((dots > inner[0]) & (dots < inner[1])).all(axis=1).any())
+            else:
+                hit = line.get_visible() and path.intersects_bbox(Bbox(inner), filled=False)
+            if hit:
+                found.append(f"a line through text: {box.words!r}")
+                break
     return found
 
 
@@ -149,7 +206,7 @@ def _ink_meets(first: Box, second: Box) -> bool:
     upper, lower = sorted((first, second), key=lambda box: -box.y1)
     if upper.text.get_rotation() or lower.text.get_rotation():
         return True
-    return lower.y1 - upper.y0 > 0.25 * upper.text.get_fontsize()
+    return lower.y1 - upper.y0 > 0.25 * upper.points
 
 
 def _beyond(figure: Figure, boxes: list[Box]) -> list[str]:
@@ -160,7 +217,7 @@ def _beyond(figure: Figure, boxes: list[Box]) -> list[str]:
             found.append(f"text beyond the canvas: {box.words!r}")
     for axes in figure.axes:
         for line in axes.get_lines():
-            if not line.get_clip_on() and line.get_visible() and len(line.get_xdata(orig=False)):
+            if not line.get_clip_on() and line.get_visible() and _has_points(line):
                 points = line.get_transform().transform(np.column_stack(line.get_data(orig=False)))
                 inside = (points >= -1) & (points <= figure.get_size_inches() * figure.dpi + 1)
                 if not inside[np.isfinite(points)].all():
@@ -208,9 +265,14 @@ def _data_lines(figure: Figure) -> Iterator[Line2D]:
 
 def _says(axes: Any) -> bool:
     """Whether there is anything in a panel: a finite point, a patch or words."""
-    lines = [line for line in axes.get_lines() if np.isfinite(np.asarray(line.get_ydata(), dtype=float)).any()]
+    lines = [line for line in axes.get_lines() if _has_points(line)]
     words = [text for text in axes.texts if text.get_text().strip()]
     return bool(lines or words or axes.patches or axes.collections)
+
+
+def _has_points(line: Line2D) -> bool:
+    x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+    return bool((np.isfinite(x) & np.isfinite(y)).any())
 
 
 def _missing(figure: Figure, label: str) -> list[str]:
@@ -223,6 +285,8 @@ def _missing(figure: Figure, label: str) -> list[str]:
         for text, line in zip(legend.get_texts(), legend.legend_handles, strict=True):
             if label in " ".join(text.get_text().split()) and isinstance(line, Line2D):
                 colours.add(to_hex(line.get_color()))
-    drawn = {to_hex(line.get_color()) for axes in figure.axes for line in axes.get_lines()}
+    if any(f"{label}:" in " ".join(text.get_text().split()) for text in figure.texts):
+        return []  # said in words why there is nothing, or what there is to it
+    drawn = {to_hex(line.get_color()) for axes in figure.axes for line in axes.get_lines() if _has_points(line)}
     drawn |= {to_hex(text.get_color()) for axes in figure.axes for text in axes.texts}
     return [] if colours & drawn else [f"a loss without an artist in its colour: {label!r}"]

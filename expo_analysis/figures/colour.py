@@ -75,7 +75,8 @@ def seen_colour(colour: Any, vision: str) -> str:
     >>> seen_colour("white", "deuteranopia")
     '#ffffff'
     """
-    return str(to_hex(as_seen(to_rgb(colour), vision)))
+    red, green, blue = as_seen(to_rgb(colour), vision)
+    return str(to_hex((float(red), float(green), float(blue))))
 
 
 def _linear(rgb: Floats) -> Floats:

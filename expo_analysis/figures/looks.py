@@ -22,6 +22,7 @@ INK = "0.25"
 """Grey of annotations."""
 
 Dashes = Any
+"""A line style of matplotlib: a word, or (offset, (on, off, ...))."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Look:
     colour: str
     dashes: Dashes
     marker: str
+
+    @property
+    def ink(self) -> float:
+        """The share of its line that is drawn: what has less goes above, so that nothing hides what is below it."""
+        if isinstance(self.dashes, str):
+            return 1.0
+        lengths = self.dashes[1]
+        return float(sum(lengths[::2]) / sum(lengths))
 
     def line(self, **changes: Any) -> dict[str, Any]:
         """Keyword arguments of ``Axes.plot`` for an exact path."""
@@ -67,9 +76,9 @@ COLOURS = ("#d0206a", "#6b5d00", "#55224f", "#4f6070", "#7a3e12", "#0b5d1e")
 DASHES: tuple[Dashes, ...] = (
     (0, (3, 1)),
     (0, (6, 1.2, 1, 1.2)),
-    (0, (2, 1.5)),
+    (0, (1.8, 1)),
     (0, (7, 1, 2, 1)),
-    (0, (1, 2)),
+    (0, (11, 1.5)),
     (0, (4, 1, 1, 1, 1, 1, 1, 1)),
 )
 
@@ -131,7 +140,8 @@ def set_look(
         label: for legends. colour: any of matplotlib's. dashes: a line style. marker: a marker. None: as it was.
 
     Raises:
-        ValueError: the name is in the catalogue, the colour is none or has a contrast below 4.5 on white.
+        ValueError: the name is in the catalogue, dashes are no line style, or the colour is none, or has a
+            contrast below 4.5 on white.
 
     Example:
         >>> set_look("my_loss", label="my loss", colour="#7b1fa2").label
@@ -139,9 +149,11 @@ def set_look(
     """
     if name in CATALOGUE:
         raise ValueError(f"name must be that of a loss of your own, and {name!r} has its look for all figures")
+    if dashes is not None and not (isinstance(dashes, str) or (isinstance(dashes, tuple) and len(dashes) == 2)):
+        raise ValueError(f"dashes must be a line style such as '-' or (0, (5, 1.5)), got {dashes!r}")
     if colour is not None and (not is_color_like(colour) or contrast(colour) < 4.5):
         raise ValueError(f"colour must be a colour with a contrast of at least 4.5 on white, got {colour!r}")
-    given = {"label": label, "colour": colour and to_hex(colour), "dashes": dashes, "marker": marker}
+    given: dict[str, Any] = {"label": label, "colour": colour and to_hex(colour), "dashes": dashes, "marker": marker}
     _own[name] = replace(look_of(name), **{key: value for key, value in given.items() if value is not None})
     return _own[name]
 

@@ -122,9 +122,8 @@ def _told_apart(found: list[Named], apart: bool) -> list[Named]:
         same = [other for other in seen if other.name == one.name]
         new = one
         if same:
-            if type(one.objective) is type(same[0].objective) and same[0].objective.lam == one.objective.lam:
-                if _same(one.objective, same[0].objective):
-                    raise ValueError(f"losses must differ, and {one.look.label} is given twice")
+            if _same(one.objective, same[0].objective):
+                raise ValueError(f"losses must differ, and {one.look.label} is given twice")
             if not apart and _same(one.objective.with_lam(1.0), same[0].objective.with_lam(1.0)):
                 raise ValueError(
                     f"losses must differ by more than lam, and {one.look.label} is given twice: the figure goes over "

@@ -147,8 +147,19 @@ def line_key(look: Look, size: Size) -> Entry:
 
 def path_style(look: Look, size: Size, **changes: Any) -> dict[str, Any]:
     """Keyword arguments of ``Axes.plot`` for a path of a loss with its markers on it."""
-    own = {"marker": look.marker, "markersize": size.mark, "markeredgecolor": "white", "markeredgewidth": size.mark / 9}
+    own = {
+        "zorder": above(look),
+        "marker": look.marker,
+        "markersize": size.mark,
+        "markeredgecolor": "white",
+        "markeredgewidth": size.mark / 9,
+    }
     return look.line(linewidth=size.line, **own, **changes)
+
+
+def above(look: Look) -> float:
+    """A z-order for a path: lines that coincide can all be seen."""
+    return 2.5 - 0.5 * look.ink
 
 
 def end_key(name: str, size: Size, words: str = "") -> Entry:
@@ -170,22 +181,20 @@ def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> li
     [0.5, 1.5, 5.0]
     """
     order = np.argsort(wanted, kind="stable")
-    blocks: list[list[float]] = []  # mean of what is wanted of the first, and how many
-    for place, k in enumerate(order):
-        del place
-        blocks.append([wanted[k], 1])
+    blocks: list[list[float]] = []  # the mean of what is wanted by so many neighbours
+    for k in order:
+        blocks.append([float(wanted[k]), 1.0])
         while len(blocks) > 1 and blocks[-1][0] - blocks[-2][0] < apart * (blocks[-1][1] + blocks[-2][1]) / 2:
             (second, m), (first, n) = blocks.pop(), blocks.pop()
             blocks.append([(first * n + second * m) / (n + m), n + m])
     sorted_places = [centre + (k - (n - 1) / 2) * apart for centre, n in blocks for k in range(int(n))]
     shift = max(low - sorted_places[0], 0.0) or min(high - sorted_places[-1], 0.0)
     places = [0.0] * len(wanted)
-    for k, place in zip(order, sorted_places, strict=True):
-        places[k] = place + shift
+    for at, place in zip(order, sorted_places, strict=True):
+        places[at] = place + shift
     return places
 
 
 def message(axes: Axes, text: str) -> None:
     """Words in the middle of a panel that has nothing to draw."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=INK)
-

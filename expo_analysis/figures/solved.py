@@ -27,7 +27,7 @@ WORDS = {
 }
 """What a note says of a status."""
 
-LONGEST = 150
+LONGEST = 160
 """Messages of exceptions are cut after so many characters."""
 
 
@@ -59,7 +59,7 @@ class Solved:
     @property
     def note(self) -> str:
         """What the figure says below it; empty where there is nothing to say."""
-        return f"{self.named.look.label}: {'; '.join(self.notes)}." if self.notes else ""
+        return f"{self.named.look.label}: {'; '.join(self.notes)}.".replace("….", "…") if self.notes else ""
 
 
 def grid(lams: ArrayLike | None, low: float, high: float, points: int) -> Floats:
@@ -127,7 +127,9 @@ def fit(bandit: Bandit) -> Floats | None:
 def because(error: Exception) -> str:
     """An exception as words below a figure, without a dot at the end."""
     words = " ".join((one_sentence(error) or in_words(error)).split()).rstrip(".").replace("$", r"\$")
-    return f"cannot be drawn: {words if len(words) <= LONGEST else words[: LONGEST - 1] + '…'}"
+    if len(words) > LONGEST:
+        words = f"{words[:LONGEST].rsplit(' ', 1)[0].rstrip(',;:')} …"
+    return f"cannot be drawn: {words}"
 
 
 def _where(mask: Mask, lams: Floats) -> str:
@@ -152,4 +154,8 @@ def number(value: float) -> str:
     ('2900', '0.0012', '3.2e-7')
     """
     short = float(f"{value:.2g}")
-    return f"{short:g}" if 1e-3 <= abs(short) < 1e5 or short == 0 else f"{short:.2g}".replace("e-0", "e-").replace("e+0", "e")
+    return (
+        f"{short:g}"
+        if 1e-3 <= abs(short) < 1e5 or short == 0
+        else f"{short:.2g}".replace("e-0", "e-").replace("e+0", "e")
+    )

@@ -1,4 +1,4 @@
-"""What all figures share: sizes of journals, the theme, the marks of pi* and pi_ref, and how a figure becomes a file."""
+"""What all figures share: sizes of journals, the theme, the marks of pi* and pi_ref, and rendering to files."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ SYMBOLS = {r"\mathrm{ref}": "ref", r"\lambda": "λ", r"\pi": "π", r"\to": "→"
 
 
 def plain(text: str) -> str:
-    """A title without mathematics, in one line.
+    r"""A title without mathematics, in one line.
 
     >>> plain(r"from $\pi_{\mathrm{ref}}$ on")
     'from π_ref on'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figures.convergence import draw
+from ..figures.kinds.convergence import draw
 from ..figures.style import looks_in, size_of
 
 TITLE = "Convergence: how fast the optimum reaches its two ends"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figures.interpolation import draw, numbered_name
+from ..figures.kinds.interpolation import draw, numbered_name
 from ..figures.style import looks_in, size_of
 
 STOPPED = "where the authors' script stopped, on their 213 pairs (EXPO: at λ/3, to mean the same objective)"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..figures.preservation import DIVERGENCE, LINEAR_BELOW, OPTIMAL, REFERENCE
+from ..figures.kinds.preservation import DIVERGENCE, LINEAR_BELOW, OPTIMAL, REFERENCE
 from ..figures.sheet import Entry, Sheet, line_key, path_style
 from ..figures.style import INK, Look, Size, looks_in, size_of, under
 
@@ -18,7 +18,7 @@ PROMPTS = {"good": f"good prompt ({REFERENCE} = {OPTIMAL})", "bad": f"bad prompt
 DATA = {"population": "population", "pairs": "the paper's pairs"}
 
 STOPPED_EARLY = -5.0
-"""The log lambda at which minimisers and ends of training are written side by side."""
+"""The log lambda at which the figure also tells minimisers and ends of training in numbers."""
 
 BAR = 2.6
 """Width of the bars from where training stopped to the minimiser, in points."""
@@ -36,7 +36,7 @@ def preservation(frame: pd.DataFrame) -> Figure:
     size, looks = size_of("page"), looks_in(frame)
     data = {name: words for name, words in DATA.items() if (frame["data"] == name).any()}
     with under(size):
-        sheet = Sheet(size, TITLE, _key(frame, looks, size))
+        sheet = Sheet(size, TITLE, _key(frame, looks, size), _told(frame, looks))
         grid = sheet.subplots(len(data) * 2.35, len(data), 2, sharex=True, sharey=True)
         for row, (name, words) in zip(grid, data.items(), strict=True):
             for axes, (prompt, of_prompt) in zip(row, PROMPTS.items(), strict=True):
@@ -64,7 +64,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], size: Size
     axes.set(xlabel=r"$\log \lambda$ (natural, as published)", ylabel=DIVERGENCE)
     axes.tick_params(labelbottom=True, labelleft=True)
     if (rows["source"] == "script").any():
-        _gap(axes, rows[rows["log_lam"] == STOPPED_EARLY], shown, size)
+        _gap(axes, rows, shown)
 
 
 def _stopped(colour: str, marker: str, size: Size) -> dict[str, Any]:
@@ -72,22 +72,35 @@ def _stopped(colour: str, marker: str, size: Size) -> dict[str, Any]:
     return {"color": colour, "linestyle": "none", "marker": marker, **own}
 
 
-def _gap(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], size: Size) -> None:
-    """Bars from where training stopped to the minimiser, and a small table of the two."""
-    script = rows[rows["source"] == "script"].set_index("loss")
-    minimisers = rows[rows["source"] == "exact"].set_index("loss")["kl_optimal_policy"].to_dict()
-    cells = [(rf"nats at $\log \lambda = {STOPPED_EARLY:g}$", "script", "minimiser", INK)]
-    ends = zip(script.index, script["kl_optimal_policy"], script["at_least"], strict=True)
-    for k, (loss, stopped, least) in enumerate(ends):
-        look, minimiser = looks[loss], minimisers[loss]
-        cells.append((look.label, f"{'≥ ' if least else ''}{stopped:.2g}", f"{minimiser:.2g}", look.colour))
+def _gap(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Bars from where training stopped to the minimiser."""
+    for k, (loss, stopped, minimiser, _) in enumerate(_stops(rows)):
         if minimiser > 2 * stopped:  # a shorter bar would be no more than a speck
-            axes.vlines(STOPPED_EARLY - 0.3 - 0.24 * k, stopped, minimiser, color=look.colour, linewidth=BAR)
-    apart = size.row / 1.75
-    for k, (*texts, colour) in enumerate(cells):
-        for x, text, align in zip((0.03, 0.6, 0.82), texts, ("left", "right", "right"), strict=True):
-            y = (len(cells) - k - 0.4) * apart
-            axes.text(x, y, text, color=colour, ha=align, va="center", transform=axes.transAxes)
+            axes.vlines(STOPPED_EARLY - 0.3 - 0.24 * k, stopped, minimiser, color=looks[loss].colour, linewidth=BAR)
+
+
+def _stops(rows: pd.DataFrame) -> list[tuple[str, float, float, bool]]:
+    """Of one prompt: loss, where training stopped, where the minimiser is, and whether the former is a lower bound."""
+    early = rows[rows["log_lam"] == STOPPED_EARLY]
+    minimisers = early[early["source"] == "exact"].set_index("loss")["kl_optimal_policy"].to_dict()
+    script = early[early["source"] == "script"]
+    ends = zip(script["loss"], script["kl_optimal_policy"], script["at_least"], strict=True)
+    return [(loss, stopped, minimisers[loss], bool(least)) for loss, stopped, least in ends if loss in minimisers]
+
+
+def _told(frame: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
+    """The same in numbers, a sentence for each prompt."""
+    notes = []
+    for prompt in PROMPTS:
+        stops = _stops(frame[(frame["data"] == "pairs") & (frame["prompt"] == prompt)])
+        parts = [
+            f"{looks[loss].label} {'≥ ' if least else ''}{stopped:.2g} and {minimiser:.2g}"
+            for loss, stopped, minimiser, least in stops
+        ]
+        if parts:
+            begin = rf"{prompt.capitalize()} prompt, $\log \lambda = {STOPPED_EARLY:g}$, script and minimiser in nats: "
+            notes.append(f"{begin}{'; '.join(parts)}.")
+    return notes
 
 
 def _key(frame: pd.DataFrame, looks: Mapping[str, Look], size: Size) -> list[Entry]:

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figures.interpolation import numbered_name
-from ..figures.simplex import MARKED, Path, draw_triangle
+from ..figures.kinds.interpolation import numbered_name
+from ..figures.kinds.simplex import MARKED, Path, draw_triangle
 from ..figures.style import END_POINTS, looks_in, size_of
 
 RESPONSES = ["y1", "y2", "y3"]
 
-TITLE = r"The same optima in the simplex, from $\pi_{\mathrm{ref}}$ ($\lambda \to \infty$) to where $\lambda \to 0$ leads"
+TITLE = (
+    r"The same optima in the simplex, from $\pi_{\mathrm{ref}}$ ($\lambda \to \infty$) to where $\lambda \to 0$ leads"
+)
 
 
 def simplex(frame: pd.DataFrame) -> Figure:

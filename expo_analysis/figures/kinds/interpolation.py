@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from ..bandit import Bandit
-from ..paper import interpolation as paper_interpolation
-from .losses import Given, named_losses, tidy
-from .looks import INK, Look
-from .sheet import Entry, Sheet, end_key, end_style, message, spread
-from .solved import Solved, fit, grid, one_bandit, solved
-from .style import END_POINTS, Size, size_of, under
+from ...bandit import Bandit
+from ...paper import interpolation as paper_interpolation
+from ..looks import INK, Look
+from ..losses import Given, named_losses, tidy
+from ..sheet import Entry, Sheet, end_key, end_style, message, spread
+from ..solved import Solved, fit, grid, one_bandit, solved
+from ..style import END_POINTS, Size, size_of, under
 
 LOW, HIGH, POINTS = 1e-3, 1e3, 61
 """The default lambdas."""
@@ -83,7 +83,9 @@ def interpolation(
     names, legend = response_names(problem)
     words = r"Which optimum each loss has, from $\lambda \to 0$ (left) to $\lambda \to \infty$ (right)"
     looks = {path.named.name: path.named.look for path in paths}
-    return draw(pd.concat(rows, ignore_index=True), looks, size, words if title is None else title, names, notes + legend)
+    return draw(
+        pd.concat(rows, ignore_index=True), looks, size, words if title is None else title, names, notes + legend
+    )
 
 
 def draw(
@@ -116,7 +118,8 @@ def draw(
         grid_of = sheet.subplots(panels, rows, columns, sharex=True, sharey=True)
         across = (size.width - 0.55) / columns
         for axes, loss in zip(grid_of.flat, looks, strict=False):
-            _panel(axes, frame[frame["loss"] == loss], looks[loss], size, names, across, tall)
+            reach = (float(frame["lam"].min()), float(frame["lam"].max()))
+            _panel(axes, frame[frame["loss"] == loss], looks[loss], size, names, across, tall, reach)
             axes.set_title(f"{titles[loss]}\n{_miss(frame[frame['loss'] == loss])}", color=looks[loss].colour)
         for axes in list(grid_of.flat)[len(looks) :]:
             axes.remove()
@@ -188,28 +191,41 @@ def _ends(frame: pd.DataFrame, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _panel(
-    axes: Axes, rows: pd.DataFrame, look: Look, size: Size, names: Mapping[str, str], across: float, tall: float
+    axes: Axes,
+    rows: pd.DataFrame,
+    look: Look,
+    size: Size,
+    names: Mapping[str, str],
+    across: float,
+    tall: float,
+    reach: tuple[float, float],
 ) -> None:
     exact = rows[rows["source"] == "exact"]
-    low, high = np.log10(exact["lam"].min()), np.log10(exact["lam"].max())
+    low, high = np.log10(reach)
     data = max(across - 0.46 * size.text / 8, 0.2)  # its width in inches
     scale = (high - low) / data * size.text / 8
     left, right, written = low - 0.09 * scale, high + 0.08 * scale, low - 0.15 * scale
     optimum = exact.drop_duplicates("response").set_index("response")["optimal"]
     for response in names:
         path = exact[exact["response"] == response]
-        ends = rows[(rows["source"] == "script") & (rows["response"] == response)]
+        script = rows[(rows["source"] == "script") & (rows["response"] == response)]
         _path(axes, path, look, size)
-        axes.plot(ends["lam"], ends["policy"], **_stopped(size, look.colour, look.marker))
-        axes.plot(10**left, path["optimal"].iloc[0], **end_style("optimal", size, zorder=4))
-        axes.plot(10**right, path["reference"].iloc[0], **end_style("reference", size, zorder=4))
-    if not exact["policy"].notna().any():
+        axes.plot(script["lam"], script["policy"], **_stopped(size, look.colour, look.marker))
+        if exact["policy"].notna().any():
+            axes.plot(10**left, path["optimal"].iloc[0], **end_style("optimal", size, zorder=4))
+            axes.plot(10**right, path["reference"].iloc[0], **end_style("reference", size, zorder=4))
+    drawn = exact["policy"].notna().any()
+    if not drawn:
         message(axes, "no optimum\nto draw:\nsee below")
-    shown = _labelled(optimum.dropna() if optimum.notna().all() else exact.groupby("response")["policy"].first(), tall, size)
-    for response, y in shown.items():
+    ends = optimum if optimum.notna().all() else exact.groupby("response", sort=False)["policy"].first()
+    for response, y in _labelled(ends, tall, size).items() if drawn else ():
         axes.text(10**written, y, names[response], ha="right", va="center", color=INK)
     axes.set(xscale="log", xlim=(10 ** (low - 0.31 * scale), 10 ** (high + 0.15 * scale)), ylim=(-0.04, 1.04))
-    axes.set(xticks=_decades(low, high, max(2, int(data / (0.4 * size.text / 8)))), yticks=[0, 0.5, 1], yticklabels=["0", "0.5", "1"])
+    axes.set(
+        xticks=_decades(low, high, max(2, int(data / (0.4 * size.text / 8)))),
+        yticks=[0, 0.5, 1],
+        yticklabels=["0", "0.5", "1"],
+    )
     axes.minorticks_off()
 
 
@@ -237,13 +253,19 @@ def _stopped(size: Size, colour: str, marker: str) -> dict[str, Any]:
 
 
 def _labelled(wanted: pd.Series, tall: float, size: Size) -> dict[str, float]:
-    """Where the names of responses stand: near where their lines end, none above another; the largest where many."""
+    """Where the names of responses stand: beside where their lines end, the most probable first, while there is room.
+
+    Args:
+        wanted: probability by response. tall: the panel's height in inches.
+    """
     apart = 1.08 * size.row / tall
-    most = max(1, int(1.08 / apart))
-    kept = wanted.dropna().sort_values(ascending=False).head(most).sort_index()
-    if kept.empty:
-        return {}
-    return dict(zip(kept.index, spread(list(kept), apart, 0.0, 1.0), strict=True))
+    places: dict[str, float] = {}
+    for response in wanted.dropna().sort_values(ascending=False, kind="stable").index:
+        tried = [*places, response]
+        found = spread([float(wanted[one]) for one in tried], apart, 0.0, 1.0)
+        if max(abs(wanted[one] - y) for one, y in zip(tried, found, strict=True)) <= 0.6 * apart:
+            places = dict(zip(tried, found, strict=True))
+    return places
 
 
 def _miss(rows: pd.DataFrame) -> str:

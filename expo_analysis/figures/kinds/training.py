@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .._checks import check_number, check_whole
-from ..bandit import Bandit
-from ..divergences import kl
-from ..paper import interpolation as paper_interpolation
-from ..simulators import Adam, Tabular, Training, train
+from ..._checks import check_number, check_whole
+from ...bandit import Bandit
+from ...divergences import kl
+from ...paper import interpolation as paper_interpolation
+from ...simulators import Adam, Tabular, Training, train
+from ..looks import INK, Look
+from ..losses import Given, Named, named_losses
+from ..sheet import Sheet, line_key, message, path_style
+from ..solved import because, fit, one_bandit, solved
+from ..style import Size, size_of, under
 from .interpolation import which_prompt
-from .losses import Given, Named, named_losses
-from .looks import INK, Look
 from .preservation import DIVERGENCE, OPTIMAL, REFERENCE
-from .sheet import Sheet, line_key, message, path_style
-from .solved import because, fit, one_bandit, solved
-from .style import Size, size_of, under
 
 LEAST = 1e-9
 """KL below this is drawn at the bottom of the panel."""
@@ -39,6 +40,8 @@ def training(
     title: str | None = None,
 ) -> Figure:
     r"""KL(pi* || pi) over steps of training from pi_ref, and that of the exact optimum as a mark on the right.
+
+    Where pi* is not known, and the data have no Bradley-Terry fit, it is KL(pi_ref || pi).
 
     The policy is softmax(theta), theta = log pi_ref at first, trained by Adam on the full gradient of J(theta; lambda).
     A line that falls and rises again passes pi* by; one that ends far from its mark has not arrived.
@@ -72,9 +75,8 @@ def training(
     named = named_losses(losses, lam, apart=lam is None)
     prompt = which_prompt(problem, prompt)
     target = fit(problem)
-    if target is None:
-        target = np.full((problem.prompts or 1, problem.n), np.nan)
-    log_optimal = np.log(target[prompt])
+    from_where = np.atleast_2d(problem.reference) if target is None else target
+    log_optimal = np.log(from_where[prompt])
     tables, optima, notes = [], {}, []
     for one in named:
         table, note = _trained(one, problem, log_optimal, prompt, steps, lr)
@@ -83,15 +85,16 @@ def training(
         tables.append(table)
         notes += [note, end.note.replace(" (thin: the limit)", "").replace(" (thin: one of the minimisers)", "")]
     if problem.optimal is None:
-        known = "is the Bradley–Terry fit to the counts" if np.isfinite(target).all() else "is not known, and has no fit"
+        known = "is not known, and has no fit" if target is None else "is the Bradley–Terry fit to the counts"
         notes.append(rf"{OPTIMAL} {known}.")
     notes.append(f"Prompt {prompt + 1} of {problem.prompts}." if problem.prompts else "")
     notes.append(f"Adam on the full gradient, rate {lr:g}" + ("." if lam is None else rf"; $\lambda$ = {lam:g}."))
-    start = float(kl(log_optimal, np.log(np.atleast_2d(problem.reference)[prompt])))
+    start = np.nan if target is None else float(kl(log_optimal, np.log(np.atleast_2d(problem.reference)[prompt])))
+    measure = DIVERGENCE if target is not None else DIVERGENCE.replace(OPTIMAL, REFERENCE)
     looks = {one.name: one.look for one in named}
     words = r"What training passes through, and where the exact optimum is"
     frame = pd.concat(tables, ignore_index=True)
-    return draw(frame, optima, start, looks, size, words if title is None else title, list(dict.fromkeys(notes)))
+    return draw(frame, optima, start, looks, size, words if title is None else title, dict.fromkeys(notes), measure)
 
 
 def draw(
@@ -102,11 +105,13 @@ def draw(
     size: Size,
     title: str,
     notes: Iterable[str] = (),
+    measure: str = DIVERGENCE,
 ) -> Figure:
     """The figure of a table with the columns ``loss``, ``step`` and ``kl``.
 
     Args:
-        optima: KL(pi* || optimum) by loss, nan where there is none. start: KL(pi* || pi_ref).
+        optima: KL(pi* || optimum) by loss, nan where there is none. start: KL(pi* || pi_ref), nan for no line.
+        measure: what ``kl`` is.
     """
     with under(size):
         mark = Line2D([], [], **_open(INK, "o", size))
@@ -125,7 +130,7 @@ def draw(
                 axes.plot(x, max(optima[loss], LEAST), clip_on=False, **_open(look.colour, look.marker, size))
         if not drawn:
             message(axes, "nothing to draw: see below")
-        axes.set(xlabel="step of training", ylabel=DIVERGENCE, yscale="log")
+        axes.set(xlabel="step of training", ylabel=measure, yscale="log")
         axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
         axes.set_xlim(0, last * 10 ** (0.2 + 0.16 * np.log10(last + 1)))
         axes.set_xticks([0, *(10.0**k for k in range(int(np.log10(last)) + 1))])
@@ -159,14 +164,14 @@ def _trained(
         run = train(one.objective, policy, bandit, how)
     except Exception as error:  # a loss of one's own may raise anything
         nothing = pd.DataFrame({"loss": [one.name], "step": [steps], "kl": [np.nan]})
-        return nothing, f"{one.look.label}: {because(error).replace('drawn', 'trained')}."
+        return nothing, f"{one.look.label}: {because(error).replace('drawn', 'trained', 1)}.".replace("….", "…")
     distance = kl(log_optimal, run.log_policies[0, 0, :, prompt])
     lost = np.flatnonzero(~np.isfinite(run.log_policies[0, 0, :, prompt]).all(axis=-1))
     note = f"{one.look.label}: diverges before step {run.steps[lost[0]]}." if len(lost) else ""
     return pd.DataFrame({"loss": one.name, "step": run.steps, "kl": distance}), note
 
 
-def _open(colour: str, marker: str, size: Size) -> dict[str, object]:
+def _open(colour: str, marker: str, size: Size) -> dict[str, Any]:
     return {
         "color": colour,
         "linestyle": "none",

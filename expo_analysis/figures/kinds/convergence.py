@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..bandit import Bandit
-from ..paper import interpolation as paper_interpolation
+from ...bandit import Bandit
+from ...paper import interpolation as paper_interpolation
+from ..looks import Look
+from ..losses import Given, named_losses
+from ..sheet import Sheet, above, line_key, message, path_style
+from ..solved import Solved, fit, grid, number, one_bandit, solved
+from ..style import END_POINTS, Size, size_of, under
 from .interpolation import which_prompt
-from .losses import Given, named_losses
-from .looks import Look
-from .sheet import Sheet, line_key, message, path_style
-from .solved import Solved, fit, grid, number, one_bandit, solved
-from .style import END_POINTS, Size, size_of, under
 
 LOW, HIGH, POINTS = 1e-5, 1e5, 61
 
@@ -133,8 +133,9 @@ def draw(
             fits = slopes[slopes["target"] == target]
             axes.axvspan(fits["lam_min"].min(), fits["lam_max"].max(), color="0.93", zorder=0, linewidth=0)
             axes.set_title(f"from {END_POINTS[target].label}")
+            axes.set(xscale="log", yscale="log")
             _panel(axes, frame, f"from_{target}", looks, size)
-            axes.set(xscale="log", yscale="log", ylim=(low, 5), xlabel=r"trade-off $\lambda$")
+            axes.set(ylim=(low, 5), xlabel=r"trade-off $\lambda$")
             axes.set_xticks(_powers(frame["lam"].min(), frame["lam"].max(), 3 if size.width < 5 else 6))
             axes.set_yticks(_powers(low, 5, 5))
             axes.minorticks_off()
@@ -173,13 +174,16 @@ def _panel(axes: Axes, frame: pd.DataFrame, column: str, looks: Mapping[str, Loo
     drawn = 0
     for k, (loss, look) in enumerate(looks.items()):
         path = frame[frame["loss"] == loss]
-        drawn += int((path[column] > 0).any())
+        path = path.assign(**{column: path[column].where(path[column] > 0)})  # log axes have no 0
+        drawn += int(path[column].notna().any())
         every = max(1, len(path) // 5)
         whole = "attained" not in path or bool(path["attained"].all())
         style = path_style(look, size) if whole else {**path_style(look, size), "linewidth": size.line / 2}
         axes.plot(path["lam"], path[column], markevery=((k * every) // max(1, len(looks)), every), **style)
         if not whole:
-            axes.plot(path["lam"], path[column].where(path["attained"]), **look.line(linewidth=size.line))
+            axes.plot(
+                path["lam"], path[column].where(path["attained"]), **look.line(linewidth=size.line, zorder=above(look))
+            )
     if not drawn:
         message(axes, "nothing\nto draw:\nsee below")
 

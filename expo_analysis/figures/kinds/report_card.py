@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .._progress import Progress, silent
-from ..desiderata import ReportCard, ReportCards, audit
-from ..desiderata.report.layout import grouped
-from ..desiderata.report.wording import SIZES
-from ..desiderata.verdict import DESIDERATA, PROVEN
-from .cells import MEANINGS, Cell, cell, written
-from .losses import Given, named_losses, tidy
-from .looks import INK, Look, look_of
-from .sheet import MARGIN, Sheet
-from .style import Size, size_of, under
+from ..._progress import Progress, silent
+from ...desiderata import ReportCard, ReportCards, audit
+from ...desiderata.report.layout import grouped
+from ...desiderata.report.wording import SIZES
+from ...desiderata.verdict import DESIDERATA, PROVEN
+from ..cells import MEANINGS, Cell, cell, written
+from ..looks import INK, Look, look_of
+from ..losses import Given, named_losses, tidy
+from ..sheet import MARGIN, Sheet
+from ..style import Size, size_of, under
 
 EFFORT = 0.1
 """Of the audit of losses that come without a card."""
@@ -122,7 +122,7 @@ def draw(frame: pd.DataFrame, looks: Mapping[str, Look], size: Size, title: str)
         below = sum(_tall(words) for _, words in meanings) * unit + 0.08
         notes = [SIZES if any(one.number for one in cells.values()) and column == wide else ""]
         notes += [EXCLUSIVE if {"strong_interpolation", "weak_interpolation"} <= set(frame["desideratum"]) else ""]
-        notes.append(_made(frame))
+        notes.append(made(frame))
         sheet = Sheet(size, title, (), notes)
         tall = [top + 0.1 * unit + rows * ROW * unit + 0.08 for top in tops]
         figure = sheet.lay_out(sum(tall) + below)
@@ -217,7 +217,7 @@ def _tall(words: str) -> float:
     return 1.08 * ROW + 0.13 * words.count("\n")
 
 
-def _made(frame: pd.DataFrame) -> str:
+def made(frame: pd.DataFrame) -> str:
     """Version, date, effort and seed of the audit, where the frame tells."""
     columns = ["version", "date", "effort", "seed"]
     if not set(columns) <= set(frame):

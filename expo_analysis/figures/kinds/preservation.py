@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from ..bandit import Bandit
-from ..divergences import kl
-from ..paper import preservation as paper_preservation
-from .losses import Given, named_losses, tidy
-from .looks import Look
-from .sheet import Sheet, line_key, message, path_style
-from .solved import Solved, fit, grid, one_bandit, solved
-from .style import END_POINTS, Size, size_of, under
+from ...bandit import Bandit
+from ...divergences import kl
+from ...paper import preservation as paper_preservation
+from ..looks import Look
+from ..losses import Given, named_losses, tidy
+from ..sheet import Sheet, above, line_key, message, path_style
+from ..solved import Solved, fit, grid, one_bandit, solved
+from ..style import END_POINTS, Size, size_of, under
 
 LOW, HIGH, POINTS = 1e-2, 1e2, 61
 
@@ -79,7 +79,9 @@ def preservation(
             notes.append(path.note)
     words = r"One $\lambda$ for two prompts: how far each optimum is from $\pi^*$"
     looks = {one.name: one.look for one in named}
-    return draw(pd.concat(tables, ignore_index=True), looks, panels, size, words if title is None else title, _once(notes))
+    return draw(
+        pd.concat(tables, ignore_index=True), looks, panels, size, words if title is None else title, _once(notes)
+    )
 
 
 def draw(
@@ -129,7 +131,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], reference:
         narrow = {"linewidth": size.line / 2} if not path["attained"].all() else {}
         axes.plot(path["lam"], path["kl"], markevery=(start, every), **{**path_style(look, size), **narrow})
         if narrow and path["attained"].any():
-            axes.plot(path["lam"], path["kl"].where(path["attained"]), **look.line(linewidth=size.line))
+            axes.plot(
+                path["lam"], path["kl"].where(path["attained"]), **look.line(linewidth=size.line, zorder=above(look))
+            )
     if np.isfinite(reference):
         axes.axhline(reference, color="0.45", linewidth=size.line / 2, linestyle=(0, (1, 1.5)), zorder=1)
         if reference > 2 * LINEAR_BELOW:
@@ -168,7 +172,9 @@ def _prompts(bandit: Bandit, names: Sequence[Hashable] | None) -> tuple[list[tup
         return found, notes
     target = fit(bandit)
     if target is None:
-        return [(f"the prompt\n{OPTIMAL} unknown", bandit, 0)], [rf"{OPTIMAL} is not known, and the counts have no fit."]
+        return [(f"the prompt\n{OPTIMAL} unknown", bandit, 0)], [
+            rf"{OPTIMAL} is not known, and the counts have no fit."
+        ]
     good = _at_optimum(bandit, target[0])
     bad = (f"bad prompt\n({REFERENCE} ≠ {OPTIMAL})", bandit, 0)
     if good is None:

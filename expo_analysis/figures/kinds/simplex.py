@@ -13,15 +13,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import ArrayLike
 
-from .._types import Floats
-from ..bandit import Bandit
-from ..paper import interpolation as paper_interpolation
+from ..._types import Floats
+from ...bandit import Bandit
+from ...paper import interpolation as paper_interpolation
+from ..looks import INK, Look
+from ..losses import Given, named_losses
+from ..sheet import MARGIN, Sheet, above, end_key, end_style, line_key
+from ..solved import Solved, fit, grid, one_bandit, solved
+from ..style import Size, size_of, under
 from .interpolation import response_names, which_prompt
-from .losses import Given, named_losses
-from .looks import INK, Look
-from .sheet import MARGIN, Sheet, end_key, end_style, line_key
-from .solved import Solved, fit, grid, one_bandit, solved
-from .style import Size, size_of, under
 
 LOW, HIGH, POINTS = 1e-4, 1e4, 121
 MARKED = (10.0, 1.0, 0.1)
@@ -173,8 +173,8 @@ def _corners(reference: Floats, optimal: Floats | None, bandit: Bandit) -> tuple
     first, second = sorted(np.argsort(-gap, kind="stable")[:2])
     rest = np.ones(n)
     rest[[first, second]] = 0.0
-    note = f"Of {n} responses the two that matter most; the other {n - 2} together are one corner."
-    return np.array([np.eye(n)[first], np.eye(n)[second], rest]), [keys[first], keys[second], "others"], note
+    note = f"Of {n} responses the two that matter most; the rest is the other {n - 2} together."
+    return np.array([np.eye(n)[first], np.eye(n)[second], rest]), [keys[first], keys[second], "rest"], note
 
 
 def _path(path: Solved, prompt: int, rows: Floats, inside: Sequence[float]) -> Path:
@@ -196,11 +196,13 @@ def _lows(paths: Sequence[Path], ends: Mapping[str, Floats]) -> tuple[float, flo
 
 
 def _draw_path(axes: Any, path: Path, size: Size) -> None:
-    axes.plot(*path.corners.T, **path.look.line(linewidth=size.line / 2 if not path.attained.all() else size.line))
+    over = {"zorder": above(path.look)}
+    wide = size.line if path.attained.all() else size.line / 2
+    axes.plot(*path.corners.T, **path.look.line(linewidth=wide, **over))
     if path.attained.any() and not path.attained.all():
         kept = np.where(path.attained[:, None], path.corners, np.nan)
-        axes.plot(*kept.T, **path.look.line(linewidth=size.line))
-    axes.plot(*path.marked.T, **_dot(path.look, size))
+        axes.plot(*kept.T, **path.look.line(linewidth=size.line, **over))
+    axes.plot(*path.marked.T, zorder=3, **_dot(path.look, size))
 
 
 def _dot(look: Look, size: Size) -> dict[str, Any]:
@@ -216,7 +218,7 @@ def _ternary_axes(axes: Any, corners: Sequence[str], size: Size, side: float) ->
         axis.set_tick_params(labelrotation="horizontal")
         axis.set_label_rotation_mode("horizontal")
     for set_label, name in zip((axes.set_tlabel, axes.set_llabel, axes.set_rlabel), corners, strict=True):
-        set_label(name, fontsize=size.text, weight="bold")
+        set_label(name, fontsize=size.text)
     axes.grid(color="0.92", linewidth=size.text / 13)
 
 
