@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,6 @@ from .._errors import one_sentence
 from ..losses import Objective
 from ..losses.from_function import from_function
 from ..own_loss import make_loss
-from ..simulators.trajectory import label
 from .looks import Look, look_of, loss_label
 
 Given = Objective | type[Objective] | Callable[..., Any] | str
@@ -104,11 +104,17 @@ def _made(loss: Any, lam: float | None) -> Objective:
 
 
 def _name(objective: Objective) -> str:
-    """The loss's name and options; a loss that cannot tell them goes by its class."""
-    try:
-        return str(label(objective))
-    except Exception:  # fields of a loss of one's own may not be comparable
-        return str(getattr(objective, "name", type(objective).__name__))
+    """The loss's name, and those of its options that are not the default's and can be told in a word."""
+    options = []
+    for field in dataclasses.fields(objective):
+        value = getattr(objective, field.name, field.default)
+        word = getattr(value, "name", value)
+        if field.name == "lam" or not field.init or not isinstance(word, bool | int | float | str) or word == "":
+            continue
+        if value is not field.default and value != field.default:
+            options.append(f"{field.name}={word}")
+    name = str(getattr(objective, "name", type(objective).__name__))
+    return f"{name}({', '.join(options)})" if options else name
 
 
 def _told_apart(found: list[Named], apart: bool) -> list[Named]:

@@ -102,14 +102,16 @@ class Sheet:
         return figure.subplots(rows, columns, squeeze=False, **options)
 
     def finished(self) -> Figure:
-        """The figure, with ticks that stay as they are whatever matplotlib's settings are when it is drawn."""
+        """The figure, with ticks and panels that stay as they are, whatever matplotlib's settings are when it is drawn."""
         t = self.size.text
         for axes in self.figure.axes:
             if hasattr(axes, "taxis"):
                 continue
             axes.tick_params(which="major", labelsize=t, length=t / 3.2, width=t / 13, pad=t / 4, labelcolor=".15")
             axes.tick_params(which="minor", length=0, width=0)
-        self.figure.draw_without_rendering()
+        for _ in range(2):  # the layout moves a little each time it is computed; so this one is kept
+            self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
         return self.figure
 
     def _write(self, text: str, y: float, **options: Any) -> None:

@@ -232,7 +232,7 @@ def _panel(
 def _path(axes: Axes, path: pd.DataFrame, look: Look, size: Size) -> None:
     """A response's line, thin where it is no minimiser's."""
     axes.plot(path["lam"], path["policy"], **look.line(linewidth=size.line / 2 if _open(path) else size.line))
-    if _open(path):
+    if _open(path) and path["attained"].any():
         axes.plot(path["lam"], path["policy"].where(path["attained"]), **look.line(linewidth=size.line))
 
 
