@@ -1,0 +1,6 @@
+/** The solver alone, for tests and for other pages: no document is needed. */
+
+export { solve, policyOf } from "./solve";
+export { population, ofCounts } from "./world";
+export { Objective } from "./objective";
+export type { Loss, World, Optimum } from "./types";
