@@ -142,7 +142,7 @@ def _of_pairs(objective: PairObjective) -> CompiledLoss:
         pair=pair,
         divergence=None if divergence is None else _of_divergence(divergence),
         derived=derived,
-        slopes=_slopes(facts[2]) if made else None,
+        slopes=_slopes(facts[2]) if made and (convex or linked) else None,
         kinks=_kinks(pair),
         **linked,
     )

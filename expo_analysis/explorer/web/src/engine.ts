@@ -4,3 +4,4 @@ export { solve, policyOf } from "./solve";
 export { population, ofCounts } from "./world";
 export { Objective } from "./objective";
 export type { Loss, World, Optimum } from "./types";
+export { pathOf, lambdas, COARSE, FINE } from "./path";

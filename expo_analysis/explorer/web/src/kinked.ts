@@ -1,153 +1,161 @@
-/** Convex losses with kinks: the minimum is smooth, or lies on a kink, or where kinks meet. All of these are tried. */
+/** Losses with kinks: the minimum is smooth, or lies on a kink, or where kinks meet. All of these are tried. */
 
 import { logSoftmax, maxAbs, solveLinear } from "./linear";
 import type { Objective } from "./objective";
 import { descend } from "./search";
 
 interface Kink {
-  winner: number;
-  loser: number;
+  edge: number;
   which: number;
-  data: number[];
 }
 
 interface At {
   value: number;
-  gradient: number[];
-  hessian: number[][];
+  gradient: Float64Array;
+  hessian: Float64Array;
 }
 
 const out = new Float64Array(6);
 
 /** Kinks of every ordered pair; those that several pairs share are one. */
-export function kinksOf(objective: Objective): Kink[] {
+function kinksOf(objective: Objective): Kink[] {
   const found: Kink[] = [], seen = new Set<string>();
-  const probes = [0.1, 1.3].map((s) => objective.logReference.map((r, i) => r * s - i * 0.37 * s));
-  for (const { winner, loser, data } of objective.edges) {
+  const probes = [0.1, 1.3].map((s) => Float64Array.from(objective.logReference, (r, i) => r * s - i * 0.37 * s));
+  for (let edge = 0; edge < objective.winner.length; edge++) {
     objective.loss.kinks!.forEach((_, which) => {
-      const kink = { winner, loser, which, data };
-      const key = probes.map((x) => kinkAt(objective, kink, x).value.toPrecision(10)).join();
-      const turned = probes.map((x) => (-kinkAt(objective, kink, x).value).toPrecision(10)).join();
+      const at = probes.map((x) => kinkAt(objective, { edge, which }, x).value);
+      const key = at.map((v) => v.toPrecision(10)).join();
+      const turned = at.map((v) => (-v).toPrecision(10)).join();
       if (seen.has(key) || seen.has(turned)) return;
       seen.add(key);
-      found.push(kink);
+      found.push({ edge, which });
     });
   }
   return found;
 }
 
 /** a(x), its gradient and Hessian in the logits. */
-function kinkAt(objective: Objective, kink: Kink, x: readonly number[]): At {
+function kinkAt(objective: Objective, { edge, which }: Kink, x: Float64Array): At {
   const { n, loss, lam, logReference: ref } = objective;
-  const logp = logSoftmax(x), read = loss.ratio ? x : logp;
-  const { winner: w, loser: l } = kink;
-  loss.kinks![kink.which]!(lam, read[w]!, read[l]!, ref[w]!, ref[l]!, ...kink.data, out);
-  const a = new Array<number>(n).fill(0);
-  const h = Array.from({ length: n }, () => new Array<number>(n).fill(0));
-  a[w]! += out[1]!;
-  a[l]! += out[2]!;
-  h[w]![w]! += out[3]!;
-  h[w]![l]! += out[4]!;
-  h[l]![w]! += out[4]!;
-  h[l]![l]! += out[5]!;
-  if (loss.ratio) return { value: out[0]!, gradient: a, hessian: h };
-  const pi = logp.map(Math.exp);
-  const total = a.reduce((s, v) => s + v, 0);
-  const rows = h.map((row) => row.reduce((s, v) => s + v, 0));
-  const all = rows.reduce((s, v) => s + v, 0);
-  const g = a.map((v, i) => v - pi[i]! * total);
+  const logp = new Float64Array(n);
+  logSoftmax(x, logp);
+  const read = loss.ratio ? x : logp, w = objective.winner[edge]!, l = objective.loser[edge]!;
+  loss.kinks![which]!(lam, read[w]!, read[l]!, ref[w]!, ref[l]!, ...objective.data[edge]!, out);
+  const g = new Float64Array(n), h = new Float64Array(n * n);
+  g[w] = out[1]!;
+  g[l] = out[2]!;
+  h[w * n + w] = out[3]!;
+  h[w * n + l] = h[l * n + w] = out[4]!;
+  h[l * n + l] = out[5]!;
+  if (loss.ratio) return { value: out[0]!, gradient: g, hessian: h };
+  const value = out[0]!, total = g[w]! + g[l]!, pi = logp.map(Math.exp);
+  const rows = new Float64Array(n);
+  rows[w] = h[w * n + w]! + h[w * n + l]!;
+  rows[l] = h[l * n + l]! + h[w * n + l]!;
+  const all = rows[w]! + rows[l]!;
   for (let i = 0; i < n; i++) {
-    for (let j = 0; j < n; j++) {
-      h[i]![j]! += -pi[i]! * rows[j]! - rows[i]! * pi[j]! + (all + total) * pi[i]! * pi[j]!;
-    }
-    h[i]![i]! -= total * pi[i]!;
+    g[i]! -= pi[i]! * total;
+    for (let j = 0; j < n; j++) h[i * n + j]! += -pi[i]! * rows[j]! - rows[i]! * pi[j]! + (all + total) * pi[i]! * pi[j]!;
+    h[i * n + i]! -= total * pi[i]!;
   }
-  return { value: out[0]!, gradient: g, hessian: h };
+  return { value, gradient: g, hessian: h };
 }
 
 /** The lowest point with these kinks held at 0, by Newton's method on the conditions of Lagrange; null if it fails. */
-function held(objective: Objective, kinks: Kink[], start: readonly number[]): number[] | null {
-  const n = objective.n, m = kinks.length, last = n - 1;
-  let x = start.slice(), multipliers = new Array<number>(m).fill(0);
-  for (let step = 0; step < 40; step++) {
+function held(objective: Objective, kinks: Kink[], start: Float64Array): Float64Array | null {
+  const n = objective.n, m = kinks.length, last = n - 1, size = last + m;
+  const x = Float64Array.from(start), multipliers = new Float64Array(m);
+  for (let step = 0; step < 60; step++) {
     objective.at(x);
     const own = kinks.map((kink) => kinkAt(objective, kink, x));
-    const size = n - 1 + m;
-    const matrix = Array.from({ length: size }, () => new Array<number>(size).fill(0));
-    const right = new Array<number>(size).fill(0);
-    for (let i = 0; i < last; i++) {
-      for (let j = 0; j < last; j++) {
-        matrix[i]![j] = objective.hessian[i]![j]! + own.reduce((s, k, c) => s + multipliers[c]! * k.hessian[i]![j]!, 0);
-      }
-      right[i] = -objective.gradient[i]!;
-      own.forEach((k, c) => {
-        matrix[i]![last + c] = k.gradient[i]!;
-        matrix[last + c]![i] = k.gradient[i]!;
-      });
-    }
-    own.forEach((k, c) => (right[last + c] = -k.value));
-    let solved: number[] | null;
+    let move: Float64Array;
     if (m === last) {
       // as many kinks as directions: they alone say where
-      solved = solveLinear(own.map((k) => k.gradient.slice(0, last)), own.map((k) => -k.value));
-      if (solved) solved = [...solved, ...multipliers];
-    } else solved = solveLinear(matrix, right);
-    if (!solved) return null;
-    const move = [...solved.slice(0, last), 0];
-    const length = maxAbs(move), factor = Math.min(1, 20 / length);
-    x = x.map((v, i) => v + factor * move[i]!);
-    multipliers = solved.slice(last);
+      const matrix = new Float64Array(m * m), right = new Float64Array(m);
+      own.forEach((k, c) => {
+        for (let i = 0; i < last; i++) matrix[c * m + i] = k.gradient[i]!;
+        right[c] = -k.value;
+      });
+      if (!solveLinear(matrix, right)) return null;
+      move = right;
+    } else {
+      const matrix = new Float64Array(size * size), right = new Float64Array(size);
+      for (let i = 0; i < last; i++) {
+        for (let j = 0; j < last; j++) matrix[i * size + j] = objective.hessian[i * n + j]!;
+        right[i] = -objective.gradient[i]!;
+        own.forEach((k, c) => {
+          for (let j = 0; j < last; j++) matrix[i * size + j]! += multipliers[c]! * k.hessian[i * n + j]!;
+          matrix[i * size + last + c] = matrix[(last + c) * size + i] = k.gradient[i]!;
+        });
+      }
+      own.forEach((k, c) => (right[last + c] = -k.value));
+      if (!solveLinear(matrix, right)) return null;
+      move = right;
+      for (let c = 0; c < m; c++) multipliers[c] = right[last + c]!;
+    }
+    let length = 0;
+    for (let i = 0; i < last; i++) length = Math.max(length, Math.abs(move[i]!));
+    const factor = objective.loss.ratio ? 1 : Math.min(1, 20 / length);
+    for (let i = 0; i < last; i++) x[i]! += factor * move[i]!;
     if (!x.every(Number.isFinite)) return null;
-    if (length <= 1e-14 * (1 + maxAbs(x)) || (step > 8 && length < 1e-11 * (1 + maxAbs(x)))) return x;
+    const scale = 1 + maxAbs(x);
+    if (length <= 1e-14 * scale || (step > 8 && length < 1e-11 * scale)) return x;
   }
   return null;
 }
 
 export interface KinkedFound {
-  x: number[];
+  x: Float64Array;
   value: number;
   active: number[];
   steps: number;
 }
 
-/** The minimum over all choices of kinks that hold it. */
-export function descendKinked(objective: Objective, starts: number[][], first: number[] | undefined): KinkedFound {
-  const kinks = kinksOf(objective);
+const known = new WeakMap<Objective, Kink[]>();
+
+/** The minimum over all choices of kinks that hold it; `first` are those that held a neighbour. */
+export function descendKinked(objective: Objective, starts: Float64Array[], first: number[] | undefined): KinkedFound {
+  let kinks = known.get(objective);
+  if (!kinks) known.set(objective, (kinks = kinksOf(objective)));
   let best: KinkedFound = { x: starts[0]!, value: objective.at(starts[0]!), active: [], steps: 0 };
-  const consider = (x: number[] | null, active: number[]): boolean => {
-    if (!x) return false;
-    const value = objective.at(x, false);
-    // a smooth minimum and one on a kink next to it can have one value: the smooth one is the more exact
-    const lower = value < best.value - 1e-15 * (1 + Math.abs(best.value));
-    if (lower) best = { x, value, active, steps: best.steps + 1 };
-    return lower;
+  const consider = (x: Float64Array | null, active: number[]): void => {
+    if (!x) return;
+    const value = objective.at(x);
+    if (value < best.value - 1e-15 * (1 + Math.abs(best.value))) best = { x, value, active, steps: best.steps + 1 };
   };
+  if (first?.length && first.every((k) => k < kinks.length)) {
+    consider(held(objective, first.map((k) => kinks[k]!), starts[0]!), first);
+    if (best.active.length && isLowest(objective, best)) return best;
+  }
   for (const start of starts) {
-    const smooth = descend(objective, start, 40);
+    const smooth = descend(objective, start, 25);
     consider(smooth.x, []);
-    if (smooth.converged) return best;
+    if (smooth.converged && best.x === smooth.x && isLowest(objective, best)) return best;
   }
-  if (first && first.every((k) => k < kinks.length)) {
-    consider(held(objective, first.map((k) => kinks[k]!), best.x), first);
-    if (best.active.length && isLowest(objective, best.x, best.value)) return best;
-  }
-  const from = best.x;
-  for (let a = 0; a < kinks.length; a++) consider(held(objective, [kinks[a]!], from), [a]);
-  if (objective.n > 2) {
-    for (let a = 0; a < kinks.length; a++) {
-      for (let b = a + 1; b < kinks.length; b++) consider(held(objective, [kinks[a]!, kinks[b]!], from), [a, b]);
-    }
+  // where a search stalls, the kinks that stop it are the nearest ones
+  const from = best.x, near = kinks.map((kink) => Math.abs(kinkAt(objective, kink, from).value));
+  const order = kinks.map((_, k) => k).sort((a, b) => near[a]! - near[b]!);
+  const sets: number[][] = [];
+  order.forEach((b, place) => {
+    sets.push([b]);
+    if (objective.n > 2) for (const a of order.slice(0, place)) sets.push([a, b]);
+  });
+  for (const [place, set] of sets.entries()) {
+    const before = best;
+    consider(held(objective, set.map((k) => kinks[k]!), from), set);
+    if (best !== before && place < 4 && isLowest(objective, best)) return best;
   }
   return best;
 }
 
-/** Whether no direction leads down, at distances from near to far: of a convex function that is proof enough. */
-function isLowest(objective: Objective, x: readonly number[], value: number): boolean {
-  for (const distance of [1e-4, 1e-2]) {
-    for (let k = 0; k < 24; k++) {
-      const angle = (k * Math.PI) / 12;
-      const moved = x.map((v, i) => v + distance * Math.cos(angle - (i * 2 * Math.PI) / 3));
-      if (objective.at(moved, false) < value - 1e-15 * (1 + Math.abs(value))) return false;
+/** Whether none of many directions leads down, near and a little farther. */
+function isLowest(objective: Objective, { x, value }: KinkedFound): boolean {
+  const moved = new Float64Array(x.length), least = value - 1e-15 * (1 + Math.abs(value));
+  for (const distance of [1e-5, 1e-2]) {
+    for (let k = 0; k < 12; k++) {
+      const angle = (k * Math.PI) / 6;
+      for (let i = 0; i < x.length; i++) moved[i] = x[i]! + distance * Math.cos(angle - (i * 2 * Math.PI) / 3);
+      if (objective.at(moved) < least) return false;
     }
   }
   return true;

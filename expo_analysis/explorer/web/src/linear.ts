@@ -1,73 +1,78 @@
-/** Small dense linear algebra and softmax. */
+/** Small dense linear algebra on flat arrays, and softmax. */
 
-/** Solve A x = b by elimination with partial pivoting; null where A is singular. A and b are overwritten. */
-export function solveLinear(a: number[][], b: number[]): number[] | null {
+/** Solve A x = b by elimination with partial pivoting; false where A is singular. Both are overwritten, b by x. */
+export function solveLinear(a: Float64Array, b: Float64Array): boolean {
   const n = b.length;
   for (let k = 0; k < n; k++) {
     let top = k;
-    for (let i = k + 1; i < n; i++) if (Math.abs(a[i]![k]!) > Math.abs(a[top]![k]!)) top = i;
-    if (!(Math.abs(a[top]![k]!) > 0)) return null;
+    for (let i = k + 1; i < n; i++) if (Math.abs(a[i * n + k]!) > Math.abs(a[top * n + k]!)) top = i;
+    if (!(Math.abs(a[top * n + k]!) > 0)) return false;
     if (top !== k) {
-      [a[k], a[top]] = [a[top]!, a[k]!];
-      [b[k], b[top]] = [b[top]!, b[k]!];
+      for (let j = 0; j < n; j++) {
+        const t = a[k * n + j]!;
+        a[k * n + j] = a[top * n + j]!;
+        a[top * n + j] = t;
+      }
+      const t = b[k]!;
+      b[k] = b[top]!;
+      b[top] = t;
     }
-    const row = a[k]!;
     for (let i = k + 1; i < n; i++) {
-      const factor = a[i]![k]! / row[k]!;
+      const factor = a[i * n + k]! / a[k * n + k]!;
       if (factor === 0) continue;
-      for (let j = k; j < n; j++) a[i]![j]! -= factor * row[j]!;
+      for (let j = k; j < n; j++) a[i * n + j]! -= factor * a[k * n + j]!;
       b[i]! -= factor * b[k]!;
     }
   }
   for (let k = n - 1; k >= 0; k--) {
     let sum = b[k]!;
-    for (let j = k + 1; j < n; j++) sum -= a[k]![j]! * b[j]!;
-    b[k] = sum / a[k]![k]!;
+    for (let j = k + 1; j < n; j++) sum -= a[k * n + j]! * b[j]!;
+    b[k] = sum / a[k * n + k]!;
+    if (!Number.isFinite(b[k]!)) return false;
   }
-  return b.every(Number.isFinite) ? b : null;
+  return true;
 }
 
-/** Solve a symmetric positive definite system by Cholesky; null where it is not positive definite. */
-export function solvePositive(h: number[][], g: number[]): number[] | null {
-  const n = g.length;
-  if (n === 1) return h[0]![0]! > 0 ? [g[0]! / h[0]![0]!] : null;
-  if (n === 2) {
-    const a = h[0]![0]!, b = h[0]![1]!, d = h[1]![1]!;
-    if (!(a > 0)) return null;
-    const l = b / a, s = d - b * l;
-    if (!(s > 0)) return null;
-    const y = (g[1]! - l * g[0]!) / s;
-    return [(g[0]! - b * y) / a, y];
-  }
-  const l: number[][] = h.map((row) => row.slice());
+/** Solve a symmetric positive definite system by Cholesky; false where it is not positive definite. */
+export function solvePositive(l: Float64Array, x: Float64Array): boolean {
+  const n = x.length;
   for (let j = 0; j < n; j++) {
-    for (let k = 0; k < j; k++) for (let i = j; i < n; i++) l[i]![j]! -= l[i]![k]! * l[j]![k]!;
-    const pivot = l[j]![j]!;
-    if (!(pivot > 0)) return null;
+    for (let k = 0; k < j; k++) for (let i = j; i < n; i++) l[i * n + j]! -= l[i * n + k]! * l[j * n + k]!;
+    const pivot = l[j * n + j]!;
+    if (!(pivot > 0)) return false;
     const root = Math.sqrt(pivot);
-    for (let i = j; i < n; i++) l[i]![j]! /= root;
+    for (let i = j; i < n; i++) l[i * n + j]! /= root;
   }
-  const x = g.slice();
   for (let i = 0; i < n; i++) {
-    for (let k = 0; k < i; k++) x[i]! -= l[i]![k]! * x[k]!;
-    x[i]! /= l[i]![i]!;
+    for (let k = 0; k < i; k++) x[i]! -= l[i * n + k]! * x[k]!;
+    x[i]! /= l[i * n + i]!;
   }
   for (let i = n - 1; i >= 0; i--) {
-    for (let k = i + 1; k < n; k++) x[i]! -= l[k]![i]! * x[k]!;
-    x[i]! /= l[i]![i]!;
+    for (let k = i + 1; k < n; k++) x[i]! -= l[k * n + i]! * x[k]!;
+    x[i]! /= l[i * n + i]!;
   }
-  return x;
+  return true;
 }
 
-export function logSoftmax(x: readonly number[]): number[] {
-  let top = -Infinity;
-  for (const v of x) if (v > top) top = v;
+/** x less its log-sum-exp, into `out`. */
+export function logSoftmax(x: ArrayLike<number>, out: Float64Array): void {
+  const n = x.length;
+  let top = x[0]!;
+  for (let i = 1; i < n; i++) if (x[i]! > top) top = x[i]!;
   let sum = 0;
-  for (const v of x) sum += Math.exp(v - top);
+  for (let i = 0; i < n; i++) sum += Math.exp(x[i]! - top);
   const log = top + Math.log(sum);
-  return x.map((v) => v - log);
+  for (let i = 0; i < n; i++) out[i] = x[i]! - log;
 }
 
-export const exps = (x: readonly number[]): number[] => x.map(Math.exp);
+export function maxAbs(x: ArrayLike<number>): number {
+  let top = 0;
+  for (let i = 0; i < x.length; i++) top = Math.max(top, Math.abs(x[i]!));
+  return top;
+}
 
-export const maxAbs = (x: readonly number[]): number => x.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}

@@ -5,15 +5,17 @@ import type { Loss } from "./types";
 const out = new Float64Array(2);
 
 /** The policy with mu(pi/pi_ref) = scores + const; -Infinity for responses on the boundary of the simplex. */
-export function policyOfScores(loss: Loss, logReference: readonly number[], scores: readonly number[]): number[] {
+export function policyOfScores(loss: Loss, logReference: ArrayLike<number>, scores: ArrayLike<number>): number[] {
   let top = 0;
-  scores.forEach((s, i) => (top = s > scores[top]! ? i : top));
-  const gaps = scores.map((s) => scores[top]! - s);
+  for (let i = 1; i < scores.length; i++) if (scores[i]! > scores[top]!) top = i;
+  const gaps = Array.from(scores, (s) => scores[top]! - s);
   const logU = (y: number): number[] => gaps.map((gap) => (gap === 0 ? y : lowered(loss, y, gap)));
   const excess = (y: number): number => {
-    const u = logU(y);
     let total = 0;
-    for (let i = 0; i < u.length; i++) total += Math.exp(logReference[i]! + u[i]!);
+    for (let i = 0; i < gaps.length; i++) {
+      const u = gaps[i] === 0 ? y : lowered(loss, y, gaps[i]!);
+      total += Math.exp(logReference[i]! + u);
+    }
     return Math.log(total);
   };
   // at y = 0 no ratio is above 1, and at the other end the top response has all the mass
