@@ -5,3 +5,8 @@ export { population, ofCounts } from "./world";
 export { Objective } from "./objective";
 export type { Loss, World, Optimum } from "./types";
 export { pathOf, lambdas, COARSE, FINE } from "./path";
+export { train, motion } from "./flow";
+export { decode, encode, worldOf } from "./state";
+export { STORY } from "./story";
+export { caseOf, stateOf } from "./cases";
+export { tvOf, klOf } from "./model";

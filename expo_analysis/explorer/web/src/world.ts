@@ -2,8 +2,8 @@
 
 import type { World } from "./types";
 
-/** pairs: weights of the unordered pairs (0,1), (0,2), (1,2), ... in order. */
-export function population(reference: number[], optimal: number[], pairs: number[]): World {
+/** pairs: weights of the unordered pairs (0,1), (0,2), (1,2), ... in order. flips: the share of labels turned round. */
+export function population(reference: number[], optimal: number[], pairs: number[], flips = 0): World {
   const n = reference.length;
   const wins = Array.from({ length: n }, () => new Array<number>(n).fill(0));
   const total = pairs.reduce((s, v) => s + v, 0);
@@ -11,8 +11,9 @@ export function population(reference: number[], optimal: number[], pairs: number
   for (let i = 0; i < n; i++) {
     for (let j = i + 1; j < n; j++, k++) {
       const weight = pairs[k]! / total, both = optimal[i]! + optimal[j]!;
-      wins[i]![j] = (weight * optimal[i]!) / both;
-      wins[j]![i] = (weight * optimal[j]!) / both;
+      const first = optimal[i]! / both, second = optimal[j]! / both;
+      wins[i]![j] = weight * (first * (1 - flips) + second * flips);
+      wins[j]![i] = weight * (second * (1 - flips) + first * flips);
     }
   }
   return { n, reference, optimal, wins, rewards: null };
