@@ -61,7 +61,7 @@ class CompiledLoss:
     ``g0..`` = rewards of all responses: what the loss derives of them, by name, one result for each response.
     slopes: the signs and sizes of the loss's slopes at both ends of the log-ratio, at lambda = 1, up to a factor; None
     where they are not known. kinks: of the arguments of pair, functions a that are 0 where its slope jumps, with the derivatives that
-    pair has.
+    pair has. rounded: pair with its kinks, where it has any, rounded off over one more argument, a width.
     """
 
     objective: Objective
@@ -77,6 +77,7 @@ class CompiledLoss:
     derived: Mapping[str, Function] = field(default_factory=dict)
     slopes: tuple[float, float] | None = None
     kinks: tuple[Function, ...] = ()
+    rounded: Function | None = None
 
 
 PAIR = ("lam", "logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
@@ -132,7 +133,7 @@ def _of_pairs(objective: PairObjective) -> CompiledLoss:
     linked: dict[str, Any] = {}
     if made and not convex and link is not None and type(link) is not ReverseKL and all(f.psis_convex for f in facts):
         linked = {**_of_link(link), "scored": _of_terms(objective, inputs, scores=True)}
-    divergence = objective.regulariser
+    divergence, kinks = objective.regulariser, _kinks(pair)
     return CompiledLoss(
         objective,
         convex=convex,
@@ -143,7 +144,8 @@ def _of_pairs(objective: PairObjective) -> CompiledLoss:
         divergence=None if divergence is None else _of_divergence(divergence),
         derived=derived,
         slopes=_slopes(facts[2]) if made and (convex or linked) else None,
-        kinks=_kinks(pair),
+        kinks=kinks,
+        rounded=_rounded(pair, kinks) if kinks else None,
         **linked,
     )
 
@@ -163,7 +165,6 @@ FAR = 100.0
 
 def _kinks(pair: Function) -> tuple[Function, ...]:
     """Where the two sides of a comparison meet on which the loss depends, and its slope jumps there."""
-    w, l = ex.variable("logp_w"), ex.variable("logp_l")  # noqa: E741
     found: dict[Node, Function] = {}
     for node in ex.in_order([pair.results[0]]):
         if node.operation not in ("less", "less_equal", "minimum", "maximum", "abs"):
@@ -173,10 +174,63 @@ def _kinks(pair: Function) -> tuple[Function, ...]:
             continue
         gap = ex.subtract(second, first)
         if {"logp_w", "logp_l"} & ex.reads(gap) and _jumps(pair, gap):
-            slopes = [ex.derivative(gap, by) for by in (w, l)]
-            bends = [ex.derivative(slopes[0], w), ex.derivative(slopes[0], l), ex.derivative(slopes[1], l)]
-            found[gap] = Function(pair.arguments, (gap, *slopes, *bends))
+            found[gap] = Function(pair.arguments, _with_derivatives(gap))
     return tuple(found.values())
+
+
+def _rounded(pair: Function, kinks: tuple[Function, ...]) -> Function:
+    """A smooth loss close to one with kinks, of one more argument: ``width``, over which kinks are rounded off.
+
+    What a comparison of a with 0 adds, r max(a, 0), becomes r width log(1 + e^(a / width)), which is convex where it
+    was; where it is anything else, what is chosen between is blended by sigma(a / width).
+    """
+    gaps = {kink.results[0] for kink in kinks}
+    width = ex.variable("width")
+    by: dict[Node, Node] = {}
+    for node in ex.in_order([pair.results[0]]):
+        on = tuple(by.get(x, x) for x in node.on)
+        same = node if on == node.on else ex.apply(node.operation, *on)
+        sides = _sides(node)
+        if sides is not None and sides[0] in gaps:
+            gap, below, above = (ex.replaced(x, by) for x in sides)
+            same = ex.add(below, _softened(gap, ex.subtract(above, below), width))
+        if same is not node:
+            by[node] = same
+    value = by.get(pair.results[0], pair.results[0])
+    return Function((*pair.arguments, "width"), _with_derivatives(value))
+
+
+def _softened(gap: Node, rise: Node, width: Node) -> Node:
+    """max(gap, 0) times rise / gap, rounded off."""
+    soft = ex.negative(ex.multiply(width, ex.log_sigmoid(ex.negative(ex.divide(gap, width)))))
+    if rise is gap:
+        return soft
+    if rise is ex.negative(gap):
+        return ex.negative(soft)
+    if rise is ex.add(gap, gap):
+        return ex.multiply(ex.number(2.0), soft)
+    return ex.multiply(rise, ex.sigmoid(ex.divide(gap, width)))
+
+
+def _sides(node: Node) -> tuple[Node, Node, Node] | None:
+    """Of a node that chooses: what it compares with 0, its value below, and its value above."""
+    if node.operation == "where" and node.on[0].operation in ("less", "less_equal"):
+        first, second = node.on[0].on
+        return ex.subtract(second, first), node.on[2], node.on[1]
+    if node.operation in ("minimum", "maximum"):
+        first, second = node.on
+        below, above = (second, first) if node.operation == "minimum" else (first, second)
+        return ex.subtract(second, first), below, above
+    if node.operation == "abs":
+        return node.on[0], ex.negative(node.on[0]), node.on[0]
+    return None
+
+
+def _with_derivatives(value: Node) -> tuple[Node, ...]:
+    """A function of log pi_w and log pi_l with its first and second derivatives, as ``pair`` has them."""
+    w, l = ex.variable("logp_w"), ex.variable("logp_l")  # noqa: E741
+    first = [ex.derivative(value, by) for by in (w, l)]
+    return value, *first, ex.derivative(first[0], w), ex.derivative(first[0], l), ex.derivative(first[1], l)
 
 
 def _jumps(pair: Function, gap: Node) -> bool:
@@ -330,10 +384,7 @@ def _of_formula(objective: PairObjective, inputs: Mapping[str, Traced]) -> Funct
         value = traced_by_torch(loss, inputs["lam"], *(inputs[name] for name in objective_order(objective)))
     else:
         value = _traced(loss, *arrays)
-    w, l = ex.variable("logp_w"), ex.variable("logp_l")  # noqa: E741
-    first = [ex.derivative(value, by) for by in (w, l)]
-    second = [ex.derivative(first[0], w), ex.derivative(first[0], l), ex.derivative(first[1], l)]
-    return _function((*PAIR, *objective_data(inputs)), value, *first, *second)
+    return _function((*PAIR, *objective_data(inputs)), *_with_derivatives(value))
 
 
 def objective_order(objective: FunctionLoss) -> list[str]:

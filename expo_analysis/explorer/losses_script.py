@@ -29,7 +29,7 @@ def _entry(entry: Entry) -> str:
     }
     parts = [f"{name}:{_value(value)}" for name, value in known.items()]
     parts.append(f"slopes:{_slopes(loss)}")
-    for name in ("pair", "scored", "mu", "descend", "divergence"):
+    for name in ("pair", "scored", "rounded", "mu", "descend", "divergence"):
         function = getattr(loss, name)
         if function is not None:
             parts.append(f"{name}:{written(function)}")

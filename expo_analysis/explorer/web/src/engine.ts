@@ -3,6 +3,7 @@
 export { solve, policyOf } from "./solve";
 export { population, ofCounts } from "./world";
 export { Objective } from "./objective";
+export { descend } from "./search";
 export type { Loss, World, Optimum } from "./types";
 export { pathOf, lambdas, COARSE, FINE } from "./path";
 export { train, motion } from "./flow";

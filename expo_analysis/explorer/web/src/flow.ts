@@ -1,6 +1,7 @@
 /** Gradient flow on the logits from pi_ref: what training in small steps on all data does. */
 
-import { dot, maxAbs, solvePositive } from "./linear";
+import { dot, logSoftmax, maxAbs, solvePositive } from "./linear";
+import { withoutKinks } from "./kinked";
 import { Objective } from "./objective";
 import type { Loss, World } from "./types";
 
@@ -38,68 +39,61 @@ const GAMMA = 1 - Math.SQRT1_2;
 export const FIRST = 1e-2;
 export const LAST = 1e5;
 
+/** By how much a step may err in the logits. */
+const TOLERANCE = 0.02;
+
 /**
- * Rosenbrock's method of order two, which stays stable where curvatures are far apart; steps grow with time, and are
- * halved where two half steps do not agree with one.
+ * Rosenbrock's method of order two with its embedded estimate of the error, which stays stable where curvatures are far
+ * apart; steps grow with time. Kinks are rounded off, as finite steps do on average.
  */
 export function train(loss: Loss, world: World, lam: number): Moment[] {
-  const objective = inLogits(loss, world, lam), n = world.n;
+  const objective = inLogits(loss.rounded ? withoutKinks(loss, { now: 0.01 }) : loss, world, lam);
   let x: Float64Array = Float64Array.from(objective.logReference);
   let time = 0;
-  const found: Moment[] = [moment(objective, x, 0)];
-  let h = FIRST / 4, next = FIRST;
-  for (let k = 0; k < 1500 && time < LAST; k++) {
-    h = Math.min(h, 0.35 * (time + FIRST));
-    const whole = rosenbrock(objective, x, h);
-    const first = whole && rosenbrock(objective, x, h / 2);
-    const halves = first && rosenbrock(objective, first, h / 2);
-    if (!whole || !halves) {
-      h /= 4;
+  const found: Moment[] = [moment(x, 0)];
+  let h = FIRST / 2, next = FIRST;
+  for (let k = 0; k < 600 && time < LAST; k++) {
+    h = Math.min(h, 0.4 * (time + FIRST));
+    const step = rosenbrock(objective, x, h);
+    if (!step || step.error > TOLERANCE) {
+      h *= step ? Math.max(0.2, 0.8 * Math.sqrt(TOLERANCE / step.error)) : 0.25;
       if (h < 1e-12) break;
       continue;
     }
-    let error = 0;
-    for (let i = 0; i < n; i++) error = Math.max(error, Math.abs(whole[i]! - halves[i]!));
-    if (error > 0.03 && h > 1e-9) {
-      h /= 2;
-      continue;
-    }
-    x = halves;
+    x = step.end;
     time += h;
     if (time >= next) {
-      found.push(moment(objective, x, time));
+      found.push(moment(x, time));
       next = Math.max(next, time) * 1.12;
     }
-    if (error < 0.004) h *= 1.7;
+    h *= Math.min(3, 0.8 * Math.sqrt(TOLERANCE / Math.max(step.error, 1e-9)));
     if (maxAbs(x) > 300) break;
   }
-  if (found[found.length - 1]!.time < time) found.push(moment(objective, x, time));
+  if (found[found.length - 1]!.time < time) found.push(moment(x, time));
   return found;
 }
 
-function moment(objective: Objective, x: Float64Array, time: number): Moment {
-  objective.at(x);
-  const logp = [...objective.logp];
-  return { time, logp, policy: logp.map(Math.exp) };
+function moment(x: Float64Array, time: number): Moment {
+  const logp = new Float64Array(x.length);
+  logSoftmax(x, logp);
+  return { time, logp: [...logp], policy: [...logp].map(Math.exp) };
 }
 
-/** One step of x' = -g(x): (1 + gamma h H) k1 = -g(x), and its second stage. */
-function rosenbrock(objective: Objective, x: Float64Array, h: number): Float64Array | null {
+/** One step of x' = -g(x): (1 + gamma h H) k1 = -g(x), (1 + gamma h H) k2 = -g(x + h k1) - 2 k1. */
+function rosenbrock(objective: Objective, x: Float64Array, h: number): { end: Float64Array; error: number } | null {
   const n = objective.n;
   objective.at(x);
-  const hessian = objective.hessian.slice(), first = objective.gradient.map((g) => -g);
-  const matrix = (): Float64Array => {
-    const m = hessian.map((v) => GAMMA * h * v);
-    for (let i = 0; i < n; i++) m[i * n + i]! += 1;
-    return m;
-  };
-  if (!solvePositive(matrix(), first)) return null;
+  const hessian = objective.hessian.map((v) => GAMMA * h * v), first = objective.gradient.map((g) => -g);
+  for (let i = 0; i < n; i++) hessian[i * n + i]! += 1;
+  if (!solvePositive(hessian.slice(), first)) return null;
   const middle = x.map((v, i) => v + h * first[i]!);
   objective.at(middle);
   const second = objective.gradient.map((g, i) => -g - 2 * first[i]!);
-  if (!solvePositive(matrix(), second)) return null;
+  if (!solvePositive(hessian, second)) return null;
   const end = x.map((v, i) => v + h * (1.5 * first[i]! + 0.5 * second[i]!));
-  return end.every(Number.isFinite) ? end : null;
+  let error = 0;
+  for (let i = 0; i < n; i++) error = Math.max(error, (h / 2) * Math.abs(first[i]! + second[i]!));
+  return Number.isFinite(error) ? { end, error } : null;
 }
 
 /** The mean log-probability of winners, and of losers, over the data. */

@@ -1,8 +1,9 @@
 /** Losses with kinks: the minimum is smooth, or lies on a kink, or where kinks meet. All of these are tried. */
 
 import { logSoftmax, maxAbs, solveLinear } from "./linear";
-import type { Objective } from "./objective";
+import { Objective } from "./objective";
 import { descend } from "./search";
+import type { Compiled, Loss } from "./types";
 
 interface Kink {
   edge: number;
@@ -109,33 +110,76 @@ export interface KinkedFound {
   value: number;
   active: number[];
   steps: number;
+  rounded: boolean;
 }
 
 const known = new WeakMap<Objective, Kink[]>();
+const rounded = new WeakMap<Objective, Objective>();
+
+/** A loss with its kinks rounded off over a width, which `Width` holds. */
+export function withoutKinks(loss: Loss, width: { now: number }): Loss {
+  const soft = loss.rounded!;
+  const pair: Compiled = loss.data.length
+    ? (...given) => soft(...given.slice(0, -1), width.now, given[given.length - 1]!)
+    : (lam, w, l, rw, rl, o) => soft(lam!, w!, l!, rw!, rl!, width.now, o!);
+  return { ...loss, pair };
+}
+
+const width = { now: 1 };
+
+/** Narrower and narrower rounding, each minimum the start of the next search. */
+function approach(objective: Objective, start: Float64Array, widths: number[]): Float64Array {
+  let soft = rounded.get(objective);
+  if (!soft) rounded.set(objective, (soft = new Objective(withoutKinks(objective.loss, width), objective.world)));
+  soft.setLambda(objective.lam);
+  let x = start;
+  for (const now of widths) {
+    width.now = now;
+    x = descend(soft, x, 60).x;
+  }
+  return x;
+}
+
+/** Of the margin's own size: kinks of a steep loss are rounded over less. */
+const FAR_WIDTHS = [1, 0.1, 0.01, 1e-3, 1e-4];
+const NEAR_WIDTHS = [0.01, 1e-3];
 
 /** The minimum over all choices of kinks that hold it; `first` are those that held a neighbour. */
 export function descendKinked(objective: Objective, starts: Float64Array[], first: number[] | undefined): KinkedFound {
   let kinks = known.get(objective);
   if (!kinks) known.set(objective, (kinks = kinksOf(objective)));
-  let best: KinkedFound = { x: starts[0]!, value: objective.at(starts[0]!), active: [], steps: 0 };
-  const consider = (x: Float64Array | null, active: number[]): void => {
+  let best: KinkedFound = { x: starts[0]!, value: objective.at(starts[0]!), active: [], steps: 0, rounded: true };
+  const consider = (x: Float64Array | null, active: number[], soft = false): void => {
     if (!x) return;
-    const value = objective.at(x);
-    if (value < best.value - 1e-15 * (1 + Math.abs(best.value))) best = { x, value, active, steps: best.steps + 1 };
+    const value = objective.at(x), scale = 1 + Math.abs(best.value);
+    // what was found with rounded kinks gives way to what is exact
+    const least = best.rounded && !soft ? best.value + 1e-11 * scale : best.value - 1e-15 * scale;
+    if (value < least) best = { x, value, active, steps: best.steps + 1, rounded: soft };
   };
   if (first?.length && first.every((k) => k < kinks.length)) {
     consider(held(objective, first.map((k) => kinks[k]!), starts[0]!), first);
     if (best.active.length && isLowest(objective, best)) return best;
   }
-  for (const start of starts) {
-    const smooth = descend(objective, start, 25);
+  const gapOf = (x: Float64Array): number => kinks.reduce((least, k) => Math.min(least, Math.abs(kinkAt(objective, k, x).value)), Infinity);
+  // a point that is stationary, and on no kink, is the minimum of a convex loss
+  const settles = (from: Float64Array): boolean => {
+    const smooth = descend(objective, from, 25, 7);
     consider(smooth.x, []);
-    if (smooth.converged && best.x === smooth.x && isLowest(objective, best)) return best;
+    const stationary = smooth.converged && best.x === smooth.x;
+    return stationary && (objective.loss.convex && gapOf(smooth.x) > 1e-9 ? true : isLowest(objective, best));
+  };
+  if (first && !first.length && settles(starts[0]!)) return best;
+  for (const start of starts) {
+    // the loss with rounded kinks leads to the neighbourhood; what is smooth there is finished without them
+    const near = approach(objective, start, first ? NEAR_WIDTHS : FAR_WIDTHS);
+    consider(near, [], true);
+    if (gapOf(near) > 0.01 && settles(near)) return best;
   }
   // where a search stalls, the kinks that stop it are the nearest ones
   const from = best.x, near = kinks.map((kink) => Math.abs(kinkAt(objective, kink, from).value));
   const order = kinks.map((_, k) => k).sort((a, b) => near[a]! - near[b]!);
   const sets: number[][] = [];
+  if (settles(from)) return best;
   order.forEach((b, place) => {
     sets.push([b]);
     if (objective.n > 2) for (const a of order.slice(0, place)) sets.push([a, b]);
@@ -148,15 +192,30 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
   return best;
 }
 
-/** Whether none of many directions leads down, near and a little farther. */
-function isLowest(objective: Objective, { x, value }: KinkedFound): boolean {
-  const moved = new Float64Array(x.length), least = value - 1e-15 * (1 + Math.abs(value));
-  for (const distance of [1e-5, 1e-2]) {
-    for (let k = 0; k < 12; k++) {
-      const angle = (k * Math.PI) / 6;
-      for (let i = 0; i < x.length; i++) moved[i] = x[i]! + distance * Math.cos(angle - (i * 2 * Math.PI) / 3);
-      if (objective.at(moved) < least) return false;
-    }
+const DIRECTIONS = 24;
+/** How much the half-plane of a direction of descent must exceed rounding, in radians. */
+const SLACK = 1e-5;
+
+/**
+ * Whether 0 is in the hull of the gradients close around x, which proves a minimum of a convex function: no half-plane holds
+ * all of them. With four responses or more it is not asked.
+ */
+function isLowest(objective: Objective, { x }: KinkedFound): boolean {
+  const n = objective.n, moved = new Float64Array(n), step = 1e-12 * (1 + maxAbs(x));
+  if (n > 3) return false;
+  const angles: number[] = [];
+  const count = n === 2 ? 2 : DIRECTIONS;
+  for (let k = 0; k < count; k++) {
+    const angle = (2 * Math.PI * (k + 0.3)) / count;
+    for (let i = 0; i < n; i++) moved[i] = x[i]! + step * Math.cos(n === 2 ? Math.PI * (k + i) : angle - (i * 2 * Math.PI) / 3);
+    objective.at(moved);
+    const g = objective.gradient;
+    const across = n === 2 ? g[0]! - g[1]! : (2 * g[0]! - g[1]! - g[2]!) / Math.sqrt(6), up = n === 2 ? 0 : (g[1]! - g[2]!) / Math.SQRT2;
+    if (Math.hypot(across, up) === 0) return true;
+    angles.push(Math.atan2(up, across));
   }
-  return true;
+  angles.sort((a, b) => a - b);
+  let widest = angles[0]! + 2 * Math.PI - angles[angles.length - 1]!;
+  for (let k = 1; k < angles.length; k++) widest = Math.max(widest, angles[k]! - angles[k - 1]!);
+  return widest <= Math.PI + SLACK;
 }

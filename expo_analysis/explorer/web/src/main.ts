@@ -3,7 +3,7 @@
 import { caseOf, stateOf, type Case, type Packed } from "./cases";
 import { pictureOf, pythonOf, save, tableOf } from "./download";
 import { compute, type Model } from "./model";
-import { ANSWERS, lambdaText, PAIR_NAMES } from "./names";
+import { ANSWERS, lambdaText, lowered, PAIR_NAMES } from "./names";
 import { drawDistance, drawPairs, drawTable, drawTraining } from "./panels";
 import { Simplex, Weights, type Look } from "./simplex";
 import { decode, DEFAULT, encode, type State } from "./state";
@@ -171,7 +171,7 @@ function drawStory(): void {
   const title = step?.title ?? "Explore freely";
   if ($("told-title").textContent === title) return;
   $("told-title").textContent = title;
-  $("told-text").textContent = step?.text ?? "Drag, choose losses, move λ. A step of the tour brings you back.";
+  $("told-text").innerHTML = lowered(step?.text ?? "Drag, choose losses, move λ. A step of the tour brings you back.");
   $<HTMLButtonElement>("before").disabled = place === 0;
   $<HTMLButtonElement>("next").disabled = place === STORY.length - 1;
 }
@@ -190,7 +190,7 @@ $("next").addEventListener("click", () => go(placeNow() + 1));
 // --------------------------------------------------------------------------------------------------------------- losses
 
 function chip(loss: Loss): string {
-  const formula = loss.formula ? `<small>${escaped(loss.formula)}</small>` : "";
+  const formula = loss.formula ? `<small>${lowered(loss.formula)}</small>` : "";
   const line = `<svg viewBox="0 0 26 10" aria-hidden="true"><path d="M0 5H26" stroke="${look.colour(loss)}" stroke-width="3"${loss.dashes ? ` stroke-dasharray="${loss.dashes}"` : ""}/></svg>`;
   return `<label class="chip" title="${escaped(loss.summary)}"><input type="checkbox" data-loss="${loss.key}">${line}<span>${escaped(loss.label)}${formula}</span></label>`;
 }
@@ -328,8 +328,8 @@ function drawCase(): void {
   fillKeys(found.loss, found.desideratum);
   const label = losses.get(found.loss)?.label ?? found.loss;
   const marks = found.problem && found.marks.length ? `<p class="fine">Crosses mark ${found.marks.length > 1 ? "the policies" : "the policy"} that the report names.</p>` : "";
-  const why = found.problem ? `<p><a href="#simplex-title" class="up">↑ It is drawn above</a>, with λ = ${lambdaText(found.lam)}.</p>${marks}` : `<p class="fine">Not drawn: ${escaped(found.because)}</p>`;
-  box.innerHTML = `<blockquote><p><b>${escaped(label)}</b> fails “${escaped(found.title)}”: ${escaped(found.statement)}.</p>${why}</blockquote>`;
+  const why = found.problem ? `<p><a href="#simplex-title" class="up">↑ It is drawn above</a>, with λ = ${lambdaText(found.lam)}.</p>${marks}` : `<p class="fine">Not drawn: ${lowered(found.because)}</p>`;
+  box.innerHTML = `<blockquote><p><b>${escaped(label)}</b> fails “${lowered(found.title)}”: ${lowered(found.statement)}.</p>${why}</blockquote>`;
   box.querySelector(".up")?.addEventListener("click", (event) => {
     event.preventDefault();
     $("simplex-title").focus();

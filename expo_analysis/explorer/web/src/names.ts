@@ -46,3 +46,14 @@ function power2(v: number): string {
 
 export const inWords = (policy: readonly number[]): string =>
   policy.map((p, i) => `${ANSWERS[i]} ${percent(p)}`).join(", ");
+
+/** Text as HTML, with indices lowered: π_ref, log π_w, h_ref. */
+export const lowered = (text: string): string =>
+  text
+    .replace(/&/g, "&amp;")
+    .replace(/</g, "&lt;")
+    .replace(/>/g, "&gt;")
+    .replace(/_(ref,[wl]|ref|θ|π|[A-Za-z])(?![A-Za-z])/g, "<sub>$1</sub>");
+
+/** A loss's name in a picture, where there is little room. */
+export const brief = (label: string): string => label.split(/ \(|, compositional/)[0]!.trim();

@@ -34,7 +34,7 @@ export function drawDistance(svg: SVGSVGElement, state: State, model: Model, loo
     x: { from: LOW, to: HIGH, ticks: DECADES, label: "λ" },
     y: { from: 0, to: top * 1.06, ticks: roundTicks(0, top * 1.06, 4).map((at) => ({ at, text: number(at) })), label: "" },
     series, marks,
-    rules: [{ y: own, dashes: "5 4", text: "π_ref itself" }, { x: Math.log10(state.lam), strong: true }],
+    rules: [...(own > 1e-6 ? [{ y: own, dashes: "5 4", text: "the reference itself" }] : []), { x: Math.log10(state.lam), strong: true }],
   };
   svg.innerHTML = drawChart(chart);
   const told = model.drawn.map((d) => `${d.loss.label} ${number(away(d.policy))}`).join(", ");

@@ -43,7 +43,7 @@ function newtonStep(objective: Objective, shift: number, step: Float64Array): bo
 }
 
 /** Descend from x until Newton's own step is negligible. */
-export function descend(objective: Objective, start: ArrayLike<number>, maxSteps = MAX_STEPS): Found {
+export function descend(objective: Objective, start: ArrayLike<number>, maxSteps = MAX_STEPS, halvings = 50): Found {
   const n = objective.n, convex = objective.loss.convex || objective.inScores;
   let x = Float64Array.from(start), next = new Float64Array(n);
   const step = new Float64Array(n);
@@ -81,7 +81,7 @@ export function descend(objective: Objective, start: ArrayLike<number>, maxSteps
     // a loss that only falls as a probability vanishes has nothing more to gain
     if (!convex && -slope <= 1e-14 && length > 1e-3 && lowestOf(objective.logp) < -25) break;
     let factor = Math.min(1, 1e6 / length), lower = Infinity;
-    for (let k = 0; k < 50; k++, factor *= k < 4 ? 0.5 : 0.2) {
+    for (let k = 0; k < halvings; k++, factor *= k < 4 ? 0.5 : 0.2) {
       for (let i = 0; i < n; i++) next[i] = x[i]! + factor * step[i]!;
       lower = objective.at(next);
       if (lower <= value + 1e-4 * factor * slope) break;

@@ -2,8 +2,8 @@
 
 import { fieldOf } from "./flow";
 import { frame, grid, place, policyAt, type Frame } from "./geometry";
-import { klOf, type Drawn, type Model } from "./model";
-import { ANSWERS, inWords, lambdaText, percent } from "./names";
+import type { Drawn, Model } from "./model";
+import { ANSWERS, brief, inWords, lambdaText, percent } from "./names";
 import { tidy, type State } from "./state";
 import { element, escaped, fixed, line, marker } from "./svg";
 import type { Loss } from "./types";
@@ -31,6 +31,8 @@ export class Simplex {
   private readonly handles: Record<"reference" | "optimal", SVGGElement>;
   private frame: Frame;
   private drawnFor = 0;
+  /** What is to be touched or read is larger where the picture is small. */
+  private scale = 1;
   private held: "reference" | "optimal" | null = null;
   private state!: State;
   private drawn: Drawn[] = [];
@@ -40,10 +42,10 @@ export class Simplex {
     private readonly on: Callbacks,
   ) {
     this.frame = frame(3, WIDTH, HEIGHT, { x: 40, top: 42, bottom: 36 });
-    [this.ground, this.field, this.paths, this.dots] = ["ground", "field", "paths", "dots"].map((name) =>
-      element("g", { class: name, "aria-hidden": "true" }, svg),
-    ) as [SVGGElement, SVGGElement, SVGGElement, SVGGElement];
+    const layer = (name: string): SVGGElement => element("g", { class: name, "aria-hidden": "true" }, svg);
+    [this.ground, this.field, this.paths] = [layer("ground"), layer("field"), layer("paths")];
     this.handles = { reference: this.handle("reference"), optimal: this.handle("optimal") };
+    this.dots = layer("dots");
     svg.addEventListener("pointermove", (event) => this.pointed(event));
     svg.addEventListener("pointerleave", () => this.on.quiet());
   }
@@ -120,12 +122,18 @@ export class Simplex {
     this.state = state;
     this.drawn = model.drawn;
     const n = state.reference.length;
+    this.scale = Math.min(1.7, Math.max(1, WIDTH / (this.svg.clientWidth || WIDTH)));
+    this.svg.style.setProperty("--s", this.scale.toFixed(2));
     if (n !== this.drawnFor) this.drawGround(n);
     this.drawField(state, model, losses, look);
     this.drawPaths(model, look);
-    this.drawDots(model, look, marks);
     this.moveHandle("reference", state.reference, true);
     this.moveHandle("optimal", state.optimal, !state.counts);
+    // two names at one place would cover each other
+    const [rx, ry] = place(this.frame, state.reference), [ox, oy] = place(this.frame, state.optimal);
+    const close = !state.counts && Math.abs(rx - ox) < 40 * this.scale && Math.abs(ry - oy) < 20 * this.scale;
+    this.handles.reference.querySelector(".name")!.setAttribute("y", close ? (ry >= oy ? "23" : "-12") : "5");
+    this.drawDots(model, look, marks);
     const told = model.drawn.map((d) => `${d.loss.label}: ${inWords(d.policy)}`).join("; ");
     this.svg.setAttribute("aria-label", `All policies over ${n} answers. Optima at λ = ${lambdaText(state.lam)}: ${told}.`);
     this.svg.removeAttribute("aria-labelledby");
@@ -133,7 +141,7 @@ export class Simplex {
 
   private moveHandle(which: "reference" | "optimal", policy: number[], shown: boolean): void {
     const handle = this.handles[which], [x, y] = place(this.frame, policy);
-    handle.setAttribute("transform", `translate(${fixed(x)} ${fixed(y)})`);
+    handle.setAttribute("transform", `translate(${fixed(x)} ${fixed(y)}) scale(${this.scale.toFixed(2)})`);
     handle.style.display = shown ? "" : "none";
     handle.setAttribute("aria-valuenow", (100 * policy[0]!).toFixed(1));
     handle.setAttribute("aria-valuetext", inWords(policy));
@@ -144,7 +152,7 @@ export class Simplex {
     this.drawnFor = n;
     this.frame = frame(n, WIDTH, HEIGHT, n === 3 ? { x: 40, top: 42, bottom: 36 } : { x: 70, top: 60, bottom: 60 });
     const { corners } = this.frame;
-    let text = "";
+    let text = `<path class="edge" d="${line(corners)}${n > 2 ? "Z" : ""}"/>`;
     if (n === 3) {
       for (let k = 1; k < 10; k++) {
         const t = k / 10;
@@ -158,11 +166,10 @@ export class Simplex {
         }
       }
     }
-    text += `<path class="edge" d="${line(corners)}${n > 2 ? "Z" : ""}"/>`;
     const centre = place(this.frame, new Array<number>(n).fill(1 / n));
     corners.forEach(([x, y], i) => {
       const dx = x - centre[0], dy = y - centre[1], size = Math.hypot(dx, dy) || 1;
-      const [tx, ty] = [x + (dx / size) * 22, y + (dy / size) * 22 + 7];
+      const [tx, ty] = [x + (dx / size) * 26, y + (dy / size) * 26 + 7];
       text += `<text class="corner" x="${fixed(tx)}" y="${fixed(ty)}" text-anchor="middle">${ANSWERS[i]}</text>`;
     });
     if (n > 3) text += `<text class="note" x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">${n} answers on a plane: a projection, in which different policies can share a point</text>`;
@@ -228,26 +235,57 @@ export class Simplex {
 
   private drawDots(model: Model, look: Look, marks: number[][]): void {
     let text = "";
-    const seen = new Map<string, number>();
+    const s = this.scale, seen = new Map<string, number>();
     for (const { loss, path } of model.drawn) {
       const colour = look.colour(loss);
       const [zx, zy] = place(this.frame, path.zero.policy), where = `${Math.round(zx / 3)} ${Math.round(zy / 3)}`;
-      const ring = 6.5 + 4 * (seen.get(where) ?? 0);
+      // where several end, each has a ring of its own; the widest is drawn first
+      const ring = (6.5 + 4 * (seen.get(where) ?? 0)) * s;
       seen.set(where, (seen.get(where) ?? 0) + 1);
-      text += `<circle class="zero" cx="${fixed(zx)}" cy="${fixed(zy)}" r="${ring}" stroke="${colour}"/>`;
-      const [ix, iy] = place(this.frame, path.infinity.policy);
-      text += `<path class="infinity" d="M${fixed(ix - 5)} ${fixed(iy - 5)}l10 10m0 -10l-10 10" stroke="${colour}"/>`;
+      text = `<circle class="zero" cx="${fixed(zx)}" cy="${fixed(zy)}" r="${fixed(ring)}" stroke="${colour}"/>${text}`;
+      const [ix, iy] = place(this.frame, path.infinity.policy), back = fixed(10 * s);
+      text += `<path class="infinity" d="M${fixed(ix - 5 * s)} ${fixed(iy - 5 * s)}l${back} ${back}m0 -${back}l-${back} ${back}" stroke="${colour}"/>`;
     }
     for (const { loss, policy, optimum } of model.drawn) {
       const [x, y] = place(this.frame, policy);
       const open = optimum.status === "no minimum" || optimum.status === "failed";
-      text += `<path class="now-dot${open ? " open" : ""}" data-loss="${loss.key}" d="${marker(loss.marker, x, y, 8)}" fill="${look.colour(loss)}"/>`;
+      text += `<path class="now-dot${open ? " open" : ""}" data-loss="${loss.key}" d="${marker(loss.marker, x, y, 8 * s)}" fill="${look.colour(loss)}"/>`;
     }
     marks.forEach((policy, k) => {
-      const [x, y] = place(this.frame, policy);
-      text += `<path class="mark" d="M${fixed(x)} ${fixed(y - 9)}v18M${fixed(x - 9)} ${fixed(y)}h18"/><text class="note strong" x="${fixed(x + 11)}" y="${fixed(y - 7)}">${k + 1}</text>`;
+      const [x, y] = place(this.frame, policy), r = 10 * s;
+      text += `<path class="mark" d="M${fixed(x)} ${fixed(y - r)}v${fixed(2 * r)}M${fixed(x - r)} ${fixed(y)}h${fixed(2 * r)}"/>`;
+      if (marks.length > 1) text += `<text class="note strong" x="${fixed(x + r)}" y="${fixed(y - r * 0.7)}">${k + 1}</text>`;
     });
-    this.dots.innerHTML = text;
+    this.dots.innerHTML = text + this.labels(model, look);
+  }
+
+  /** The losses' names beside their optima, where there is room for them. */
+  private labels(model: Model, look: Look): string {
+    const s = this.scale, size = 14 * s, taken: [number, number, number, number][] = [];
+    for (const which of ["reference", "optimal"] as const) {
+      if (which === "optimal" && this.state.counts) continue;
+      const [x, y] = place(this.frame, this.state[which]);
+      taken.push([x - 14 * s, y - 14 * s, x + 44 * s, y + 14 * s]);
+    }
+    const dots = model.drawn.map((d) => place(this.frame, d.policy));
+    for (const [x, y] of dots) taken.push([x - 8 * s, y - 8 * s, x + 8 * s, y + 8 * s]);
+    let text = "";
+    model.drawn.forEach(({ loss }, k) => {
+      const [x, y] = dots[k]!, name = brief(loss.label), width = name.length * size * 0.56, away = 13 * s;
+      const options: [number, number, string][] = [
+        [x - away - width, y - size / 2, "start"], [x + away, y - size / 2, "start"],
+        [x - width - away * 0.7, y - size * 1.5, "start"], [x + away * 0.7, y - size * 1.5, "start"],
+        [x - width - away * 0.7, y + size * 0.6, "start"], [x + away * 0.7, y + size * 0.6, "start"],
+      ];
+      for (const [left, top] of options) {
+        const box: [number, number, number, number] = [left, top, left + width, top + size];
+        if (left < 0 || left + width > WIDTH || taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1])) continue;
+        taken.push(box);
+        text += `<text class="loss-name" x="${fixed(left)}" y="${fixed(top + size * 0.82)}" fill="${look.colour(loss)}" style="font-size:${fixed(size)}px;fill:${look.colour(loss)}">${escaped(name)}</text>`;
+        break;
+      }
+    });
+    return text;
   }
 }
 
@@ -310,5 +348,3 @@ export class Weights {
     this.point.setAttribute("aria-valuetext", pairs.map((p, i) => `${names[i]} ${percent(p)}`).join(", "));
   }
 }
-
-export const divergenceText = (p: number[], q: number[]): number => klOf(p, q);

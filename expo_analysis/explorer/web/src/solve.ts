@@ -45,7 +45,7 @@ export class Solver {
       const found = this.ofMany(near, effort);
       return loss.kinked ? this.ofKinks([Float64Array.from(found.x)], near, "lowest found") : found;
     }
-    if (loss.kinked) return this.ofKinks(this.starts(near).slice(0, 2), near, "minimum");
+    if (loss.kinked) return this.ofKinks(this.starts(near).slice(0, near ? 1 : 2), near, "minimum");
     return this.ofConvex(near);
   }
 

@@ -27,7 +27,7 @@ export const DEFAULT: State = {
   pairs: [1 / 3, 1 / 3, 1 / 3],
   counts: null,
   flips: 0,
-  lam: 0.1,
+  lam: 0.5,
   losses: ["dpo", "ipo", "fdpo", "expo"],
   focus: "expo",
   field: false,

@@ -19,18 +19,18 @@ export const STORY: Step[] = [
     title: "Where does λ lead?",
     text: "Every loss has a knob λ. Turned up, all of them return to π_ref. Turned down, they should recover π*, the policy that the preferences come from. " +
       "Follow the lines: DPO, IPO and f-DPO run past π* into a corner and always give the same answer. EXPO’s line ends in π*. Drag ★ and ⬟: it always does.",
-    state: { ...PAPER, lam: 0.1, losses: FOUR, focus: "expo", field: false, train: false },
+    state: { ...PAPER, lam: 0.5, losses: FOUR, focus: "expo", field: false, train: false },
   },
   {
     key: "degenerate",
-    title: "A small λ is not a better one",
+    title: "A smaller λ is not better",
     text: "At λ = 0.01 one might hope to follow the preferences closely. DPO, IPO and f-DPO have all but given up two of the three answers, though people want them now and then. " +
       "In the chart, their distance from π* has a dip and then rises: λ has to be guessed. EXPO’s only falls.",
     state: { ...PAPER, lam: 0.01, losses: FOUR, focus: "dpo", field: false, train: false },
   },
   {
     key: "preserve",
-    title: "Leave what is right alone",
+    title: "Leave what is right",
     text: "Here π_ref already is π*. Nothing should happen, whatever λ is. Only EXPO stays, for every λ; DPO’s, IPO’s and f-DPO’s optima walk off along the lines, and the arrows show " +
       "that their very first step leaves. One λ serves all prompts, so no choice of it is right for a prompt that is good already and for one that is not.",
     state: {
@@ -39,7 +39,7 @@ export const STORY: Step[] = [
   },
   {
     key: "harm",
-    title: "Better than before? Not always",
+    title: "Better than before?",
     text: "π_ref is close to π*, and a little more careful about C. The optima of RLHF and DPO at this λ are farther from π* than π_ref was: they lie above the dashed line of the chart. " +
       "EXPO’s optimum lies between its two ends, in every divergence that obeys data processing: that is a theorem.",
     state: {
@@ -49,7 +49,7 @@ export const STORY: Step[] = [
   },
   {
     key: "displace",
-    title: "My chosen answers become less likely",
+    title: "Chosen, yet less likely",
     text: "Only B and C are compared, hardly ever A. Training with DPO lowers the log-probability of rejected answers, and of chosen ones as well: their mass goes to A, which nobody preferred. " +
       "It is no bug of the training code. EXPO returns to A the mass that π_ref gave it.",
     state: {
@@ -59,14 +59,14 @@ export const STORY: Step[] = [
   },
   {
     key: "pairs",
-    title: "Who was compared with whom?",
+    title: "Who was compared?",
     text: "The preferences are the same as at first, but A and B are compared a hundred times as often as the rest. If preferences come from one policy, that should not matter. " +
       "For DPO it does not. IPO’s optimum moves a good deal, and EXPO’s a little; only EXPO’s still ends in π*. Drag the point in the small triangle.",
     state: { ...PAPER, pairs: [0.98, 0.01, 0.01], lam: 0.1, losses: ["dpo", "ipo", "expo"], focus: "ipo", field: false, train: false },
   },
   {
     key: "divergence",
-    title: "Which divergence holds it back?",
+    title: "Which divergence?",
     text: "The same preference term with other regularisers: EXPO has KL(π_ref ‖ π), SPO has KL(π ‖ π_ref), the third Jensen–Shannon. All end in π* and in π_ref, and take other ways between. " +
       "Only the first is convex in the logits: the others may have several minima.",
     state: {
@@ -76,7 +76,7 @@ export const STORY: Step[] = [
   },
   {
     key: "noise",
-    title: "A few games are not a population",
+    title: "A few games only",
     text: "Counts instead of preferences: A won all of its three games, and B and C one each against each other. DPO and f-DPO have no optimum at any λ: the loss keeps falling as A takes all. " +
       "IPO and EXPO have exactly one, for all data of this kind.",
     state: {

@@ -35,6 +35,8 @@ export interface Loss {
   derived?: Record<string, Compiled>;
   /** Where the pair loss has kinks: for each a(log pi_w, log pi_l), its value and derivatives, six numbers. */
   kinks?: Compiled[];
+  /** The pair loss with its kinks rounded off over a width, its last number. */
+  rounded?: Compiled;
 }
 
 /** Policies of n responses, and how often each beats each, as weights that add up to 1. */
