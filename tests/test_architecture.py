@@ -24,6 +24,7 @@ LAYERS = (
     {"desiderata"},
     {"testing"},
     {"plots"},
+    {"explorer"},
     {"results"},
     {"simulations", "language_models", "card_files"},
     {"reproduce"},

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from . import audit, evaluate, experiment, explore, finetune, losses, preferences, recipes, reproduce, simulate, solve
 from .command import Command
 
 __all__ = ["app", "main"]
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command(cls=Command)(audit.audit)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
+app.command(cls=Command)(explore.explore)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
 app.command(cls=Command)(losses.losses)
 app.command(cls=Command)(preferences.preferences)

@@ -3,6 +3,7 @@
 import { type Model } from "./model";
 import { ANSWERS, PAIR_NAMES } from "./names";
 import { FINE, pathOf } from "./path";
+import { Solver } from "./solve";
 import { encode, type State } from "./state";
 
 export function save(name: string, text: string, type: string): void {
@@ -46,7 +47,7 @@ export function tableOf(state: State, model: Model): string {
   const rows = [["loss", "lambda", ...[...ANSWERS].slice(0, n).map((a) => `pi_${a}`), "value", "status"].join(",")];
   for (const { loss, optimum, policy } of model.drawn) {
     const anchor = { lam: state.lam, optimum, policy };
-    const points = [...pathOf(loss, model.world, FINE, anchor).points, anchor].sort((a, b) => a.lam - b.lam);
+    const points = [...pathOf(new Solver(loss, model.world), FINE, anchor).points, anchor].sort((a, b) => a.lam - b.lam);
     for (const p of points) {
       rows.push([loss.key, p.lam, ...p.policy, Number.isFinite(p.optimum.value) ? p.optimum.value : "", p.optimum.status].join(","));
     }

@@ -1,6 +1,6 @@
 /** The solver alone, for tests and for other pages: no document is needed. */
 
-export { solve, policyOf } from "./solve";
+export { solve, policyOf, Solver } from "./solve";
 export { population, ofCounts } from "./world";
 export { Objective } from "./objective";
 export { descend } from "./search";

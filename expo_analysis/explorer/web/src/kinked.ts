@@ -127,22 +127,20 @@ export function withoutKinks(loss: Loss, width: { now: number }): Loss {
 
 const width = { now: 1 };
 
-/** Narrower and narrower rounding, each minimum the start of the next search. */
-function approach(objective: Objective, start: Float64Array, widths: number[]): Float64Array {
+/** Rounding narrower and narrower, each minimum the start of the next search, until it makes no difference any more. */
+function approach(objective: Objective, start: Float64Array, widest: number): Float64Array {
   let soft = rounded.get(objective);
   if (!soft) rounded.set(objective, (soft = new Objective(withoutKinks(objective.loss, width), objective.world)));
   soft.setLambda(objective.lam);
   let x = start;
-  for (const now of widths) {
-    width.now = now;
-    x = descend(soft, x, 60).x;
+  for (width.now = widest; width.now > 1e-10; width.now *= 0.1) {
+    const found = descend(soft, x, 60, 20);
+    x = found.x;
+    const value = objective.at(x);
+    if (Math.abs(found.value - value) < 1e-7 * (1 + Math.abs(value))) break;
   }
   return x;
 }
-
-/** Of the margin's own size: kinks of a steep loss are rounded over less. */
-const FAR_WIDTHS = [1, 0.1, 0.01, 1e-3, 1e-4];
-const NEAR_WIDTHS = [0.01, 1e-3];
 
 /** The minimum over all choices of kinks that hold it; `first` are those that held a neighbour. */
 export function descendKinked(objective: Objective, starts: Float64Array[], first: number[] | undefined): KinkedFound {
@@ -171,7 +169,7 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
   if (first && !first.length && settles(starts[0]!)) return best;
   for (const start of starts) {
     // the loss with rounded kinks leads to the neighbourhood; what is smooth there is finished without them
-    const near = approach(objective, start, first ? NEAR_WIDTHS : FAR_WIDTHS);
+    const near = approach(objective, start, first ? 0.01 : 1);
     consider(near, [], true);
     if (gapOf(near) > 0.01 && settles(near)) return best;
   }

@@ -128,7 +128,7 @@ function draw(): void {
   drawDistance($<SVGSVGElement>("distance"), state, model, look);
   drawPairs($("pair-charts"), state, model, look);
   drawTraining($<SVGSVGElement>("training"), $("train-says"), state, model, look);
-  if (fine || frames.length % 3 === 0) drawTable($<HTMLTableElement>("table"), state, model, look);
+  if (fine || frames.length % 4 === 0) drawTable($<HTMLTableElement>("table"), state, model, look);
   drawControls();
   frames.push(performance.now() - began);
   if (frames.length > 400) frames.shift();

@@ -45,17 +45,19 @@ export function compute(state: State, losses: ReadonlyMap<string, Loss>, fine: b
     if (!held) kept.set(name, (held = { solver: new Solver(loss, world) }));
     const shown = state.losses.includes(name);
     if (shown) {
-      const nonconvex = !(loss.convex || loss.scored || loss.reward);
-      if (held.lam !== state.lam || !held.optimum || (fine && !held.fine)) {
-        held.optimum = held.solver.at(state.lam, nearest(held.path, state.lam), nonconvex && !fine ? "quick" : "thorough");
+      // while something is dragged: the path, and from its nearest point the optimum; with time, a thorough search first
+      if (!held.path || (fine && !held.fine)) {
+        const optimum = fine ? held.solver.at(state.lam, nearest(held.path, state.lam), "thorough") : null;
+        const anchor = optimum && { lam: state.lam, optimum, policy: optimum.logp.map(Math.exp) };
+        held.path = pathOf(held.solver, fine ? FINE : COARSE, anchor ?? undefined);
+        [held.fine, held.lam] = [fine, fine ? state.lam : undefined];
+        if (optimum) held.optimum = optimum;
+      }
+      if (held.lam !== state.lam || !held.optimum) {
+        held.optimum = held.solver.at(state.lam, nearest(held.path, state.lam), fine ? "thorough" : "quick");
         held.lam = state.lam;
       }
-      const anchor = { lam: state.lam, optimum: held.optimum, policy: held.optimum.logp.map(Math.exp) };
-      if (!held.path || (fine && !held.fine)) {
-        held.path = pathOf(loss, world, fine ? FINE : COARSE, anchor);
-        held.fine = fine;
-      }
-      drawn.push({ loss, path: held.path, optimum: held.optimum, policy: anchor.policy });
+      drawn.push({ loss, path: held.path, optimum: held.optimum, policy: held.optimum.logp.map(Math.exp) });
     }
     if (training && (shown || name === state.focus)) {
       if (held.trainedAt !== state.lam) {

@@ -14,11 +14,8 @@ import type { Loss } from "./types";
 const DECADES = [-4, -3, -2, -1, 0, 1, 2, 3, 4].map((at) => ({ at, text: at === 0 ? "1" : at === 1 ? "10" : `10${"⁻".repeat(at < 0 ? 1 : 0)}${"⁰¹²³⁴"[Math.abs(at)]}` }));
 
 export function drawDistance(svg: SVGSVGElement, state: State, model: Model, look: Look): void {
-  if (state.counts) {
-    svg.innerHTML = '<text class="note" x="220" y="100" text-anchor="middle">Counts have no π* to be far from.</text>';
-    svg.setAttribute("aria-label", "Counts have no π* to be far from.");
-    return;
-  }
+  svg.closest(".panel")!.classList.toggle("gone", state.counts !== null);
+  if (state.counts) return;
   const away = (policy: readonly number[]): number => tvOf(policy, state.optimal);
   const own = away(state.reference);
   let top = Math.max(own, 0.02);
@@ -45,7 +42,7 @@ function dot(loss: Loss, look: Look, x: number, y: number): Mark {
   return { x, y, path: (px, py) => marker(loss.marker, px, py, 5), fill: look.colour(loss), stroke: "var(--ground)" };
 }
 
-const POINTS = 41;
+const POINTS = 33;
 /** Log-odds of the first answer of a pair that a chart spans. */
 const SPAN = 6;
 

@@ -1,7 +1,7 @@
 /** Optima along lambda: each is searched from its neighbour. */
 
 import { Solver, type Effort } from "./solve";
-import type { Loss, Optimum, World } from "./types";
+import type { Optimum } from "./types";
 
 export interface PathPoint {
   lam: number;
@@ -41,8 +41,8 @@ export function lambdas(perDecade: number): number[] {
  * From the reference's end, where every loss is tame, to the other one. What a thorough search found at one lambda,
  * `anchor`, is followed to both sides where the loss is not convex.
  */
-export function pathOf(loss: Loss, world: World, fineness: Fineness, anchor?: PathPoint): Path {
-  const solver = new Solver(loss, world);
+export function pathOf(solver: Solver, fineness: Fineness, anchor?: PathPoint): Path {
+  const { loss } = solver;
   const nonconvex = !(loss.convex || loss.scored || loss.reward);
   const effort: Effort = nonconvex && fineness !== FINE ? "near" : "quick";
   const at = (lam: number, near?: Optimum): PathPoint => {

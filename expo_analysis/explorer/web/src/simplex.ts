@@ -26,6 +26,7 @@ const STEP = 0.01;
 export class Simplex {
   private readonly ground: SVGGElement;
   private readonly field: SVGGElement;
+  private readonly arrowPath: SVGPathElement;
   private readonly paths: SVGGElement;
   private readonly dots: SVGGElement;
   private readonly handles: Record<"reference" | "optimal", SVGGElement>;
@@ -44,6 +45,8 @@ export class Simplex {
     this.frame = frame(3, WIDTH, HEIGHT, { x: 40, top: 42, bottom: 36 });
     const layer = (name: string): SVGGElement => element("g", { class: name, "aria-hidden": "true" }, svg);
     [this.ground, this.field, this.paths] = [layer("ground"), layer("field"), layer("paths")];
+    this.arrowPath = element("path", { class: "arrows" });
+    this.field.before(this.arrowPath);
     this.handles = { reference: this.handle("reference"), optimal: this.handle("optimal") };
     this.dots = layer("dots");
     svg.addEventListener("pointermove", (event) => this.pointed(event));
@@ -179,7 +182,9 @@ export class Simplex {
   private drawField(state: State, model: Model, losses: ReadonlyMap<string, Loss>, look: Look): void {
     const loss = losses.get(state.focus);
     let text = "";
-    if (loss && state.field && state.reference.length === 3) text += this.arrows(loss, model, state.lam, look.colour(loss));
+    const arrows = loss && state.field && state.reference.length === 3;
+    this.arrowPath.setAttribute("d", arrows ? this.arrows(loss, model, state.lam) : "");
+    if (arrows) this.arrowPath.setAttribute("stroke", look.colour(loss));
     const moments = loss && state.train ? model.training.get(loss.key) : undefined;
     if (loss && moments) {
       const points = moments.map((m) => place(this.frame, m.policy));
@@ -195,7 +200,7 @@ export class Simplex {
     this.field.innerHTML = text;
   }
 
-  private arrows(loss: Loss, model: Model, lam: number, colour: string): string {
+  private arrows(loss: Loss, model: Model, lam: number): string {
     const moves = fieldOf(loss, model.world, lam, GRID);
     const ends = moves.map((move) => {
       let [x, y] = [0, 0];
@@ -219,7 +224,7 @@ export class Simplex {
       const [rx, ry] = [ex - ux * head * 1.6 + uy * head * 0.8, ey - uy * head * 1.6 - ux * head * 0.8];
       text += `${line([[bx, by], [ex, ey]])}${line([[lx, ly], [ex, ey], [rx, ry]])}`;
     });
-    return `<path class="arrows" d="${text}" stroke="${colour}"/>`;
+    return text;
   }
 
   private drawPaths(model: Model, look: Look): void {

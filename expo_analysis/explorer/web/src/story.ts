@@ -18,7 +18,7 @@ export const STORY: Step[] = [
     key: "ends",
     title: "Where does λ lead?",
     text: "Every loss has a knob λ. Turned up, all of them return to π_ref. Turned down, they should recover π*, the policy that the preferences come from. " +
-      "Follow the lines: DPO, IPO and f-DPO run past π* into a corner and always give the same answer. EXPO’s line ends in π*. Drag ★ and ⬟: it always does.",
+      "Follow the lines: DPO’s, IPO’s and f-DPO’s pass by π* and end in a corner, where only one answer is ever given. EXPO’s line ends in π*. Drag ★ and ⬟: it always does.",
     state: { ...PAPER, lam: 0.5, losses: FOUR, focus: "expo", field: false, train: false },
   },
   {
@@ -50,19 +50,16 @@ export const STORY: Step[] = [
   {
     key: "displace",
     title: "Chosen, yet less likely",
-    text: "Only B and C are compared, hardly ever A. Training with DPO lowers the log-probability of rejected answers, and of chosen ones as well: their mass goes to A, which nobody preferred. " +
-      "It is no bug of the training code. EXPO returns to A the mass that π_ref gave it.",
-    state: {
-      ...PAPER, reference: [0.3, 0.1, 0.6], optimal: [0.3, 0.55, 0.15], pairs: [0.01, 0.01, 0.98], lam: 0.1, losses: ["dpo", "expo"],
-      focus: "dpo", field: false, train: true,
-    },
+    text: "A familiar sight in training logs: with DPO the mean log-probability of rejected answers falls, and that of chosen ones falls too. It is no bug of the code. " +
+      "B and C are chosen now and then, and DPO’s optimum has no room for them; the thick line is the way there. With EXPO, chosen answers gain a little. In the chart below, solid lines are chosen answers.",
+    state: { ...PAPER, lam: 0.1, losses: ["dpo", "expo"], focus: "dpo", field: false, train: true },
   },
   {
     key: "pairs",
     title: "Who was compared?",
-    text: "The preferences are the same as at first, but A and B are compared a hundred times as often as the rest. If preferences come from one policy, that should not matter. " +
-      "For DPO it does not. IPO’s optimum moves a good deal, and EXPO’s a little; only EXPO’s still ends in π*. Drag the point in the small triangle.",
-    state: { ...PAPER, pairs: [0.98, 0.01, 0.01], lam: 0.1, losses: ["dpo", "ipo", "expo"], focus: "ipo", field: false, train: false },
+    text: "The same preferences as at first, but A and B are compared a hundred times as often as the others. DPO’s optimum does not care. IPO’s does, and EXPO’s even more: " +
+      "about C there is hardly any evidence, so that the regulariser has the say. Its two ends stay where they were, π* and π_ref. Drag the point in the small triangle.",
+    state: { ...PAPER, pairs: [0.98, 0.01, 0.01], lam: 0.3, losses: ["dpo", "ipo", "expo"], focus: "expo", field: false, train: false },
   },
   {
     key: "divergence",
