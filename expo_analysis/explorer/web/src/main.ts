@@ -20,7 +20,15 @@ const losses = new Map(LOSSES.map((loss) => [loss.key, loss]));
 const known = new Set(losses.keys());
 const $ = <T extends Element = HTMLElement>(id: string): T => document.getElementById(id) as unknown as T;
 
-let state: State = decode(location.hash, known);
+/** A link may name a counterexample alone: then its problem is what is shown. */
+function read(hash: string): State {
+  const found = decode(hash, known), [loss, key] = found.case?.split(".") ?? [];
+  const named = loss && key ? caseOf(PAGE.cases, loss, key) : null;
+  if (found.case && !named) found.case = null;
+  return (named && !/[#&]ref=/.test(hash) && stateOf(named)) || found;
+}
+
+let state: State = read(location.hash);
 if (!location.hash && PAGE.own.length) {
   state.losses = [...new Set([...PAGE.own, "dpo", "expo"])];
   state.focus = PAGE.own[0]!;
@@ -98,6 +106,8 @@ function change(parts: Partial<State>, live = false): void {
   write = window.setTimeout(() => history.replaceState(null, "", `#${encode(state)}`), 180);
 }
 
+let drawnFrames = 0;
+
 /** Milliseconds that the last frames took, for the test that measures them. */
 const frames: number[] = [];
 (window as unknown as Record<string, unknown>).explorer = {
@@ -118,20 +128,39 @@ const frames: number[] = [];
 
 function draw(): void {
   const began = performance.now();
-  const marks = shownCase()?.marks ?? [];
-  model = compute(state, losses, fine, true);
+  const marks = (shownCase()?.marks ?? []).filter((policy) => policy.length === state.reference.length);
+  model = compute(state, losses, fine, fine || drawnFrames % 2 === 1 || state.train);
   simplex.draw(state, model, losses, look, marks);
   const n = state.reference.length;
   weights.draw(state.pairs, n === 3 && !state.counts);
   document.querySelector(".pairs-title")!.classList.toggle("gone", n !== 3 || !!state.counts);
   $("even").classList.toggle("gone", n !== 3 || !!state.counts || state.pairs.every((p) => Math.abs(p - 1 / 3) < 1e-3));
   drawDistance($<SVGSVGElement>("distance"), state, model, look);
-  drawPairs($("pair-charts"), state, model, look);
-  drawTraining($<SVGSVGElement>("training"), $("train-says"), state, model, look);
-  if (fine || frames.length % 4 === 0) drawTable($<HTMLTableElement>("table"), state, model, look);
+  // while something is dragged, what the eye is not on is drawn in turn
+  const turn = fine ? -1 : (drawnFrames++ % 4);
+  if (turn === -1 || turn % 2 === 0) drawPairs($("pair-charts"), state, model, look);
+  if (turn === -1 || turn % 2 === 1) drawTraining($<SVGSVGElement>("training"), $("train-says"), state, model, look);
+  if (turn === -1 || turn === 3) drawTable($<HTMLTableElement>("table"), state, model, look);
+  drawWords(n);
   drawControls();
   frames.push(performance.now() - began);
   if (frames.length > 400) frames.shift();
+}
+
+const COUNTED = ["", "one", "two", "three", "four", "five", "six", "seven", "eight"];
+
+/** What the picture says of itself depends on how many answers there are. */
+function drawWords(n: number): void {
+  const title = $("simplex-title");
+  if (title.dataset.n === String(n)) return;
+  title.dataset.n = String(n);
+  title.textContent = `All policies over ${COUNTED[n] ?? n} answers`;
+  $("simplex-help").innerHTML =
+    n === 3
+      ? "A corner always gives one answer; the middle gives each a third of the time. Drag <b>★ π*</b> and <b>⬟ π<sub>ref</sub></b>, or focus one and use the arrow keys."
+      : n === 2
+        ? "The ends always give one answer; in the middle both are as likely. Drag <b>★ π*</b> and <b>⬟ π<sub>ref</sub></b>, or focus one and use the arrow keys."
+        : `A corner always gives one answer. ${n} answers do not fit a plane: this is a projection, in which different policies can share a point. Type numbers below to change it.`;
 }
 
 function shownCase(): Case | null {
@@ -167,11 +196,18 @@ function drawStory(): void {
     if (k === place) button.setAttribute("aria-current", "step");
     else button.removeAttribute("aria-current");
   });
-  const step = STORY[place];
-  const title = step?.title ?? "Explore freely";
-  if ($("told-title").textContent === title) return;
-  $("told-title").textContent = title;
-  $("told-text").innerHTML = lowered(step?.text ?? "Drag, choose losses, move λ. A step of the tour brings you back.");
+  const step = STORY[place], found = shownCase();
+  const label = found && (losses.get(found.loss)?.label ?? found.loss);
+  const title = found ? `${label} fails “${found.title}”` : (step?.title ?? "Explore freely");
+  const own = `${title}${state.case ?? ""}`;
+  if ($("told-title").dataset.own === own) return;
+  $("told-title").dataset.own = own;
+  $("told-title").innerHTML = lowered(title);
+  const crosses = found?.problem && found.marks.length ? ` ${found.marks.length > 1 ? "Crosses mark the policies" : "A cross marks the policy"} that the report names.` : "";
+  const told = found
+    ? `A counterexample of the report card: ${found.statement}.${crosses}${found.problem ? "" : ` It is not drawn: ${found.because}.`}`
+    : (step?.text ?? "Drag, choose losses, move λ. A step of the tour brings you back.");
+  $("told-text").innerHTML = lowered(told);
   $<HTMLButtonElement>("before").disabled = place === 0;
   $<HTMLButtonElement>("next").disabled = place === STORY.length - 1;
 }
@@ -353,7 +389,7 @@ $("get-svg").addEventListener("click", () => save("preference-losses.svg", pictu
 $("get-csv").addEventListener("click", () => save("preference-losses.csv", tableOf(state, model), "text/csv"));
 $("get-py").addEventListener("click", () => save("preference_losses.py", pythonOf(state, model), "text/x-python"));
 
-addEventListener("hashchange", () => change(decode(location.hash, known)));
+addEventListener("hashchange", () => change(read(location.hash)));
 
 $("version").textContent = PAGE.version;
 applyTheme();

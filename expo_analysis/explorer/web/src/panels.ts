@@ -48,9 +48,10 @@ const SPAN = 6;
 
 export function drawPairs(box: HTMLElement, state: State, model: Model, look: Look): void {
   const n = state.reference.length, world = model.world;
-  const pairs = PAIR_NAMES(n).slice(0, 6);
-  if (box.childElementCount !== pairs.length || box.dataset.n !== String(n)) {
-    box.dataset.n = String(n);
+  const pairs = PAIR_NAMES(n).filter(([i, j]) => world.wins[i]![j]! + world.wins[j]![i]! > 0).slice(0, 6);
+  const own = pairs.join(" ");
+  if (box.dataset.own !== own) {
+    box.dataset.own = own;
     box.innerHTML = pairs.map(([i, j]) => `<figure><svg viewBox="0 0 150 132" role="img"></svg><figcaption>${ANSWERS[i]} against ${ANSWERS[j]}</figcaption></figure>`).join("");
   }
   const drawn = model.drawn.filter((d) => !d.loss.reward);
@@ -64,14 +65,14 @@ export function drawPairs(box: HTMLElement, state: State, model: Model, look: Lo
       series.push({ points: curve.points, colour: look.colour(d.loss), dashes: d.loss.dashes, width: 1.8 });
       marks.push(dot(d.loss, look, curve.at[0], curve.at[1]));
     }
-    const own = state.counts ? null : state.optimal[i]! / (state.optimal[i]! + state.optimal[j]!);
+    const best = state.counts ? null : state.optimal[i]! / (state.optimal[i]! + state.optimal[j]!);
     svg.innerHTML = drawChart({
       width: 150, height: 132,
       margin: { left: 8, right: 8, top: 8, bottom: 34 },
       x: { from: 0, to: 1, ticks: [{ at: 0, text: "0" }, { at: 0.5, text: "½" }, { at: 1, text: "1" }], label: `π(${ANSWERS[i]}) / π(${ANSWERS[i]}${ANSWERS[j]})` },
       y: { from: -0.06, to: 1.04, ticks: [], label: "" },
       series, marks,
-      rules: own === null ? [] : [{ x: own, dashes: "4 3", text: own > 0.72 ? undefined : "π*" }],
+      rules: best === null ? [] : [{ x: best, dashes: "4 3", text: best > 0.72 ? undefined : "π*" }],
     });
     const told = weight > 0 ? `asked in ${percent(weight)} of comparisons` : "never compared";
     svg.setAttribute("aria-label", `Expected loss of ${ANSWERS[i]} against ${ANSWERS[j]}, ${told}, for ${drawn.map((d) => d.loss.label).join(", ")}`);

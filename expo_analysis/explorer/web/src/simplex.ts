@@ -20,7 +20,7 @@ export interface Callbacks {
 
 const WIDTH = 640;
 const HEIGHT = 580;
-const GRID = grid(13);
+const GRID = grid(11);
 const STEP = 0.01;
 
 export class Simplex {
@@ -175,7 +175,6 @@ export class Simplex {
       const [tx, ty] = [x + (dx / size) * 26, y + (dy / size) * 26 + 7];
       text += `<text class="corner" x="${fixed(tx)}" y="${fixed(ty)}" text-anchor="middle">${ANSWERS[i]}</text>`;
     });
-    if (n > 3) text += `<text class="note" x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">${n} answers on a plane: a projection, in which different policies can share a point</text>`;
     this.ground.innerHTML = text;
   }
 
@@ -314,7 +313,7 @@ export class Weights {
       text += `<text class="tick" x="${x}" y="${i === 0 ? y - 7 : y + 16}" text-anchor="middle">${name}</text>`;
     });
     this.ground.innerHTML = text;
-    this.point = element("g", { class: "handle weights", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": "How often pairs are compared: the share of A and B", "aria-roledescription": "point in a triangle" }, svg);
+    this.point = element("g", { class: "handle weights", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": 33, "aria-label": "How often pairs are compared: the share of A and B", "aria-roledescription": "point in a triangle" }, svg);
     element("circle", { class: "grip", r: 18 }, this.point);
     element("circle", { class: "shape", r: 7 }, this.point);
     this.point.addEventListener("pointerdown", (event) => {
