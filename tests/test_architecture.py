@@ -26,6 +26,7 @@ LAYERS = (
     {"differences"},
     {"figures"},
     {"plots"},
+    {"explorer"},
     {"results"},
     {"simulations", "language_models", "card_files"},
     {"reproduce"},

@@ -18,6 +18,7 @@ from . import (
     diff,
     evaluate,
     experiment,
+    explore,
     figures,
     finetune,
     losses,
@@ -43,6 +44,7 @@ app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
 app.command(cls=Command)(figures.figures)
+app.command(cls=Command)(explore.explore)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
 app.command(cls=Command)(losses.losses)
 app.command(cls=Command)(preferences.preferences)
