@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection(session: pytest.Session) -> None:
     if session.config.getoption("--preference-loss"):
-        session.config.pluginmanager.register(_Collector(session.config), "preference-losses")
+        session.config.pluginmanager.register(_Collector(session.config), "preference-losses-collector")
 
 
 class _Collector:
