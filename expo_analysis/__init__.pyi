@@ -1,4 +1,5 @@
 from . import divergences as divergences
+from . import figures as figures
 from . import llm as llm
 from . import losses as losses
 from . import numerics as numerics

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.desiderata import watch as watching
+from expo_analysis import _watch as watching
+from expo_analysis._watch import TIME_UP, Watch
 from expo_analysis.desiderata.audit import OWN_LIMIT, PREMISES, in_order, is_own, late, limit_of
 from expo_analysis.desiderata.questions import JUDGES
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS
-from expo_analysis.desiderata.watch import TIME_UP, Watch
 
 from .planted.expo import Bare
 from .test_cli import invoke

@@ -13,7 +13,26 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+<<<<<<< HEAD
 from . import audit, diff, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+=======
+from .._effects import others_run
+from . import (
+    audit,
+    diff,
+    evaluate,
+    experiment,
+    explore,
+    figures,
+    finetune,
+    losses,
+    preferences,
+    recipes,
+    reproduce,
+    simulate,
+    solve,
+)
+>>>>>>> main
 from .command import Command
 
 __all__ = ["app", "main"]
@@ -29,6 +48,8 @@ app.command(cls=Command)(audit.audit)
 app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
+app.command(cls=Command)(figures.figures)
+app.command(cls=Command)(explore.explore)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
 app.command(cls=Command)(losses.losses)
 app.command(cls=Command)(preferences.preferences)

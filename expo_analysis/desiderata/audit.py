@@ -14,6 +14,7 @@ import pandas as pd
 
 from .._progress import Progress, silent
 from .._threads import one_thread
+from .._watch import TIME_UP, Outcome, Watch
 from ..losses import Objective
 from ..losses.from_function import FunctionLoss
 from .code import audit_call, written
@@ -25,7 +26,6 @@ from .rules.no_optimum import couples_pairs, no_risk
 from .subject import Subject, Unclaimed
 from .suspicion.soundness import Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
-from .watch import TIME_UP, Outcome, Watch
 
 OWN_LIMIT = 30.0
 """Seconds that a loss of somebody's own may take, times the effort where that is above 1; none for the package's."""
