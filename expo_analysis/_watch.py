@@ -113,38 +113,21 @@ class Watch:
         allowed = min(seconds, self.left)
         if allowed <= EARLY:
             return Outcome(None, TIME_UP)
-<<<<<<< HEAD
         with Effects() if self.guarded else nullcontext():
             try:
                 outcome = self._outcome(function, allowed)
             except TimeUp:  # the clock rang again on the way out
                 outcome = Outcome(None, TIME_UP)
             self._disarm()
-=======
-        try:
-            outcome = self._outcome(function, allowed)
-        except TimeUp:  # the clock rang again on the way out
-            outcome = Outcome(None, TIME_UP)
-        self._disarm()
->>>>>>> main
         return outcome
 
     def _outcome(self, function: Callable[[], T], allowed: float) -> Outcome[T]:
         try:
-<<<<<<< HEAD
             self._arm(allowed)
             try:
                 return Outcome(function())
             finally:
                 self._disarm()
-=======
-            with Effects() if self.guarded else nullcontext():
-                self._arm(allowed)
-                try:
-                    return Outcome(function())
-                finally:
-                    self._disarm()
->>>>>>> main
         except TimeUp:
             return Outcome(None, TIME_UP)
         except KeyboardInterrupt as error:

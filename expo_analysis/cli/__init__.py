@@ -13,10 +13,6 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-<<<<<<< HEAD
-from . import audit, diff, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
-=======
-from .._effects import others_run
 from . import (
     audit,
     diff,
@@ -32,7 +28,6 @@ from . import (
     simulate,
     solve,
 )
->>>>>>> main
 from .command import Command
 
 __all__ = ["app", "main"]
