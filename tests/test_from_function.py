@@ -121,6 +121,16 @@ def test_solved_and_audited_as_any_other():
     assert card.verdicts["preservation"].decision == "fails" and card.name == "torchtune_style"
 
 
+def test_what_is_said_of_a_result():
+    """Which part of it is the loss, where it has parts, and whether it was reduced."""
+    first, by_name, plain = (ea.from_function(f).call.describe() for f in (torchtune_style, mean_that_looks, camel))
+    assert first[1:] == ["its beta is lambda", "the first part of what it returns is the loss"]
+    assert by_name[1:3] == ["its beta is lambda", "'loss' of what it returns is the loss"]
+    reduced = "it reduces a batch to one number, so it is called with batches of one pair"
+    assert by_name[3:] == [reduced] and plain[1:] == ["its beta is lambda"]
+    assert ea.from_function(mean_of_the_batch).call.describe()[-1] == reduced
+
+
 def test_regularisers_rewards_and_lengths():
     def explicit(policy_chosen_logps, policy_rejected_logps):
         return -LOGSIGMOID(policy_chosen_logps - policy_rejected_logps)
