@@ -16,6 +16,7 @@ from expo_analysis.optima.certificate import last_step
 from expo_analysis.optima.derivatives import Expansion, expand, value
 from expo_analysis.optima.laplacian import eliminate, pairs
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
+from expo_analysis.optima.methods import newton
 from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
 from expo_analysis.optima.methods.newton import _lowest
 from expo_analysis.optima.problem import Problem
@@ -278,6 +279,27 @@ def test_of_steps_between_the_least_and_all_the_lowest_is_taken() -> None:
         k = int(np.abs(allowed[:, b] - found[b]).argmin())
         assert allowed[k, b] == pytest.approx(found[b]) and heights[k, b] == np.nanmin(heights[:, b])
     assert len({*found.tolist()}) > 1
+
+
+@pytest.mark.parametrize("patience", [0, 2, 1000])
+def test_lines_are_searched_once_patience_is_lost(patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From far out on saturated pairs, where the steps that M allows are many: of all long ones after so many."""
+    searched = []
+
+    def counted(problem: Problem, at: np.ndarray, direction: np.ndarray, least: np.ndarray) -> np.ndarray:
+        assert (least <= 1).all() and (least < 1).any()
+        searched.append(len(searched))
+        return least  # as without a search, so that the same steps are taken
+
+    monkeypatch.setattr(newton, "PATIENCE", patience)
+    monkeypatch.setattr(newton, "_lowest", counted)
+    problem = problems.problem(ea.EXPO(0.05), ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
+    _, steps, converged = newton.newton(problem, np.array([[12.0], [0.0], [-9.0]]))
+    monkeypatch.setattr(newton, "PATIENCE", 0)
+    once = len(searched)
+    newton.newton(problem, np.array([[12.0], [0.0], [-9.0]]))
+    long = len(searched) - once  # the first so many of the steps
+    assert converged.all() and 3 < long < steps[0] and once == max(long - patience, 0)
 
 
 class Level:

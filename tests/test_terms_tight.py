@@ -184,6 +184,7 @@ def test_what_is_seen_of_a_function_far_out() -> None:
     squared_hinge = (lambda m: 0.25 * (abs(1 - m) + 1 - m) ** 2, (-math.inf, 0.0))
     assert seen_decay(*squared_hinge) == (0.0, math.inf)
     assert seen_decay(lambda m: -log_sigmoid(m), (-1.0, 0.0)) == (0.0, 0.0)
+    assert seen_decay(lambda m: -log_sigmoid(-m), (0.0, 1.0)) == (0.0, 0.0)
     assert seen_decay(lambda m: 0.25 * (abs(1 + m) + 1 + m) ** 2, (0.0, math.inf)) == (math.inf, 0.0)
     assert seen_decay(lambda m: -1.0 * m, (-1.0, -1.0)) == (0.0, 0.0)
     assert seen_decay(squared_hinge[0], (-math.inf, np.array([0.0, 0.1]))) == (0.0, 0.0)
