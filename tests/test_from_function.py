@@ -103,6 +103,16 @@ def test_it_is_the_loss_that_it_is(name, lam):
     assert torch.allclose(*bend, rtol=1e-12, atol=0)
 
 
+def test_what_a_partial_function_has_bound_is_not_asked_for():
+    def may_do_without(policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+        gap = policy_chosen_logps - policy_rejected_logps
+        return -LOGSIGMOID(beta * (gap if ref_chosen_logps is None else gap - ref_chosen_logps + ref_rejected_logps))
+
+    free = ea.from_function(partial(may_do_without, ref_chosen_logps=None, ref_rejected_logps=None), 0.7)
+    assert np.allclose(free.loss(*pairs()), ea.BradleyTerry(0.7).loss(*pairs()), rtol=1e-14, atol=0)
+    assert np.allclose(ea.from_function(may_do_without, 0.7).loss(*pairs()), ea.DPO(0.7).loss(*pairs()), rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", DPO_LIKE)
 def test_lambda_may_differ_from_pair_to_pair(name):
     lams = np.array([0.1, 2.0, 0.1, 0.5, 2.0])

@@ -293,11 +293,13 @@ def test_lines_are_searched_once_patience_is_lost(patience: int, monkeypatch: py
 
     monkeypatch.setattr(newton, "PATIENCE", patience)
     monkeypatch.setattr(newton, "_lowest", counted)
-    problem = problems.problem(ea.EXPO(0.05), ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
-    _, steps, converged = newton.newton(problem, np.array([[12.0], [0.0], [-9.0]]))
+    saturated = own(lambda lam: Logistic()(h) + Logistic()(20.0 * h + 4000.0))  # so that M is 20, and not that of h
+    problem = problems.problem(saturated, ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
+    start = np.array([[2.0], [0.0], [-2.0]])
+    _, steps, converged = newton.newton(problem, start)
     monkeypatch.setattr(newton, "PATIENCE", 0)
     once = len(searched)
-    newton.newton(problem, np.array([[12.0], [0.0], [-9.0]]))
+    newton.newton(problem, start)
     long = len(searched) - once  # the first so many of the steps
     assert converged.all() and 3 < long < steps[0] and once == max(long - patience, 0)
 
@@ -314,6 +316,20 @@ class Level:
 
     def gradient_size(self, x: np.ndarray) -> np.ndarray:
         return self.size * np.ones_like(x)
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        return self.slope * (x[0] - x[1]) + self.weight * (x[0] - x[1]) ** 2 / 2
+
+
+def test_a_slope_without_any_curvature_is_followed_as_far_as_a_step_may_go() -> None:
+    whole = problems.restricted_family(ea.DPO(1.0), ea.Bandit([0.5, 0.5], [0.5, 0.5]), np.array([[[1.0], [0.0]]]), 0.0)
+    for slope in (1.0, -1e-3):
+        family = whole.replace(cells=Level(slope, 0.0, 1.0))
+        w = np.zeros((1, 1))
+        run = search._Runs(family, w, family.value(w), np.array([1e-3]), np.ones(1))
+        with np.errstate(all="ignore"):
+            search._step(run)
+        np.testing.assert_allclose(run.w, [[-30.0 * np.sign(slope)]])
 
 
 @pytest.mark.parametrize(
