@@ -40,8 +40,10 @@ from expo_analysis.desiderata.questions import (
     local_minima,
     monotone_path,
     preservation,
+    reference_limit,
     restricted_improvement,
     strong_interpolation,
+    weak_interpolation,
 )
 from expo_analysis.desiderata.questions.conservation import masses
 from expo_analysis.desiderata.questions.curvature import Local
@@ -225,6 +227,42 @@ def test_verdicts_on_limits_count(reached: Any, elsewhere: Any, proven: Any, dec
     assert evidence["largest distance from it at λ = 1e-08"] == 0.25
     assert evidence["rate (power of λ, median)"] == (1.5 if sum(reached) == 2 else 0.5)
     assert "2 to 5 responses" in found.conditions and found.conditions.endswith("1e-8")
+
+
+def test_what_is_said_of_lambda_0_itself() -> None:
+    """Of explicit losses, and of the end at 0 only."""
+    of_zero = [name for name in strong_interpolation.judge(EXPO).evidence if name.startswith("λ = 0 itself")]
+    assert len(of_zero) == 1 and strong_interpolation.judge(EXPO).evidence[of_zero[0]] < 1e-6
+    for found in (reference_limit.judge(EXPO), strong_interpolation.judge(DPO)):
+        assert not [name for name in found.evidence if name.startswith("λ = 0 itself")]
+
+
+def test_a_limit_elsewhere_is_told_with_its_distance() -> None:
+    found = weak_interpolation.judge(subject(ea.IPO(1.0))).counterexample
+    assert found is not None
+    optimal, policy = np.array(found.numbers["optimal"]), np.array(found.numbers["policy"])
+    away = np.abs(policy - np.eye(len(optimal))[optimal.argmax()]).sum()
+    assert found.numbers["distance"] == pytest.approx(away, abs=1e-6) and f"{away:.3g} away" in found.statement
+
+
+@pytest.mark.parametrize("module", [preservation, improvement, monotone_path])
+def test_searches_are_where_their_conditions_say(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least and the largest lambda and number of responses, as the verdict has them in words."""
+    seen: dict[str, Any] = {}
+
+    def hunt(one: Subject, purpose: str, measure: Any, lams: Any, counts: Any) -> Hunt:
+        seen.update(lams=lams, counts=counts)
+        return hunted(problems=10**6)
+
+    monkeypatch.setattr(module, "hunt", hunt)
+    if hasattr(module, "look"):
+        monkeypatch.setattr(module, "look", lambda *given: hunted())
+    monkeypatch.setattr(module, "_stays", lambda one: False, raising=False)
+    found = module.judge(subject(ea.EXPO(1.0)))
+    low, high = min(seen["lams"]), max(seen["lams"])
+    assert f"λ from {low:.0e} to {high:.0e}".replace("e-0", "e-").replace("e+0", "e") in found.conditions
+    assert f"{min(seen['counts'])} to {max(seen['counts'])} responses" in found.conditions
+    assert (np.diff(np.log(seen["lams"])) > 0).all() and found.decision == HOLDS
 
 
 def test_problems_of_limits_have_a_clear_mode() -> None:
@@ -514,6 +552,7 @@ def test_masses_of_components() -> None:
         (0.39, 1.0, 1e-12, CANNOT_TELL, "the rate is not clear"),
         (0.5, 1.0, np.nan, CANNOT_TELL, "the optima are not proven"),
         (0.5, 60.0, 1e-12, CANNOT_TELL, "the rate is not clear"),
+        (0.5, 12.0, 1e-12, HOLDS, "-0.50"),
         (0.7, 1.0, 1e-12, HOLDS, "faster than the root"),
         (9.0, 1.0, 1e-12, HOLDS, "from few pairs on"),
         (0.05, 0.1, 1e-12, FAILS, "stays away"),
@@ -528,7 +567,7 @@ def test_consistency_by_optima_that_come_nearer_at_a_rate(
 
     def optima(self: Subject, bandit: ea.Bandit, lams: Any) -> Optima:
         count = np.ones(1) if bandit.optimal is not None else bandit.counts.sum(axis=(1, 2))  # type: ignore[union-attr]
-        away = 0.0 * count if bandit.optimal is not None else np.minimum(scale * count**-power, 0.15)
+        away = 0.0 * count if bandit.optimal is not None else np.minimum(scale * count**-power, 0.55)
         policies = whole + away[:, None] / 2 * np.array([1.0, -1.0, 0.0])
         return optima_at(np.stack([policies] * len(lams)), lams, bound)
 

@@ -197,6 +197,19 @@ def test_what_a_likelihood_and_pieces_are() -> None:
         assert Shape(own(lambda lam, t=target: SquaredSigmoid(t, 1 - t)(lam * HBAR))).has_wells == known
 
 
+def test_a_proof_is_shown_where_the_first_lambda_is_too_large_to_see_it() -> None:
+    """Sigmoids of 400 are 1 at lambda = 1, and what falls there is seen at a hundredth of that."""
+
+    def steep(lam: Any) -> Any:
+        return Sigmoid()(lam * (400.0 - log_u_w)) + Sigmoid()(lam * (log_u_l - 400.0))
+
+    one = Subject(own(steep), *written(own(steep)))
+    found = first(RULES, "reference_limit", Known(one, {}))
+    assert Shape(own(steep)).is_a_difference and found is not None
+    assert found[0].name == "no_optimum_on_any_population" and found[1].counterexample is not None
+    assert found[1].counterexample.numbers["lam"] == 0.01
+
+
 def test_two_terms_have_a_well_together() -> None:
     """One falls to the right, the other to the left: together they have a well; alone neither, nor with a line that
     outweighs them at an end."""

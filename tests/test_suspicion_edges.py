@@ -93,6 +93,17 @@ def test_slopes_far_out() -> None:
     assert "slopes" in refuted_psi(Stated(grows.function, slopes=(-math.inf, -math.inf)))
 
 
+def test_a_straight_end_has_the_slope_that_it_is_said_to_have() -> None:
+    """A hinge's slope is -1, not -1.05: as near as limits are told, and not where an end is said to be straight."""
+
+    def hinge(m: Any) -> Any:
+        return (1 - m).clip(min=0)
+
+    assert refuted_psi(Stated(hinge, slopes=(-1.0, 0.0), convex=True, decay=(math.inf, math.inf))) == ""
+    assert refuted_psi(Stated(hinge, slopes=(-1.05, 0.0))) == ""
+    assert "decay = inf is false" in refuted_psi(Stated(hinge, slopes=(-1.05, 0.0), decay=(math.inf, None)))
+
+
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_a_psi_that_falls_far_out_only(side: float) -> None:
     """Below its bound at a million and nowhere near; a bound that holds, and one that holds at the start alone."""
