@@ -113,6 +113,21 @@ def test_no_rule_contradicts_a_cell_also_where_another_comes_first() -> None:
     assert said > 120
 
 
+def test_rules_say_something_of_each_loss_that_they_are_about() -> None:
+    """Losers pushed down (NCA, Cal-DPO, SPPO), and winners up (SFT, PRO): mass of those whom nobody judged goes."""
+    said = {key: example for key, (_, example) in proofs().items() if key[0] == "the_unseen_takes_the_mass"}
+    every = {name for rule, _, name in conclusions() if rule == "the_unseen_takes_the_mass"}
+    assert len(every) >= 2 and said
+    for loss, words in ((ea.NCA(1.0), "goes from the loser to a response"), (ea.SFT(1.0), "goes to the winner from")):
+        (rule,) = (x for x in RULES if x.name == "the_unseen_takes_the_mass")
+        found = rule.conclude(Known(subject(loss), {}))
+        assert found is not None and found.counterexample is not None and words in found.counterexample.statement
+        policies, values = (np.array(found.counterexample.numbers[name]) for name in ("policies", "values"))
+        assert np.allclose(policies.sum(axis=1), 1.0) and (policies > 0).all() and (np.diff(values) < 0).all()
+        moved = policies[-1] - policies[0]
+        assert abs(moved[0 if "loser" in words else 1]) < 1e-12, "the other one of the pair keeps its own"
+
+
 BY_RULE = (
     *("scores_know_no_lambda", "limit_is_lower_elsewhere", "no_optimum_on_any_population", "one_win_asks_for_more"),
     *("the_unseen_takes_the_mass", "no_stationary_policy", "the_reward_is_fitted", "one_number_leaves_masses_open"),
@@ -140,6 +155,8 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
     checked = 0
     for key, (one, example) in proofs().items():
         numbers = example.numbers
+        for name in ("reference", "optimal", "policy"):
+            assert np.sum(numbers.get(name, 1.0)) == pytest.approx(1.0), (key, name)
         if {"policies", "values", "lam", "optimal"} <= set(numbers):
             bandit = ea.Bandit(numbers["reference"], numbers["optimal"], np.array(numbers["pairs"]))
             logs = np.log(numbers["policies"])
@@ -147,15 +164,15 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
             rewards = -np.arange(len(numbers["reference"])) if "reward" in example.code else None
             bandit = ea.Bandit.from_counts(numbers["reference"], numbers["counts"], rewards=rewards)
             logs = np.log(numbers["policies"])
-        elif {"log-ratio added", "values", "lam", "counts"} <= set(numbers) and key[2] != "rlhf":
+        elif {"log-ratio added", "values", "lam", "counts"} <= set(numbers):
             bandit = ea.Bandit.from_counts(numbers["reference"], numbers["counts"])
             theta = np.log(numbers["reference"]) + np.outer(numbers["log-ratio added"], [1.0, 0.0])
             logs = torch.tensor(theta).log_softmax(-1).numpy()
         else:
             continue
-        values = ea.risk(one.at(numbers["lam"]), bandit, logs)
+        values = ea.risk(ea.BradleyTerry(1.0) if key[2] == "rlhf" else one.at(numbers["lam"]), bandit, logs)
         assert np.allclose(values, numbers["values"], rtol=1e-9, atol=1e-12), key
-        assert f"λ = {numbers['lam']:g}" in example.statement
+        assert key[2] == "rlhf" or f"λ = {numbers['lam']:g}" in example.statement
         checked += 1
     assert checked >= 10
 
@@ -163,7 +180,7 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
 def test_proofs_say_in_words_what_their_numbers_are() -> None:
     """Gaps of values, masses and policies in statements are those of the numbers."""
     seen = set()
-    for (rule, about, name), (_, example) in proofs().items():
+    for (rule, about, name), (one, example) in proofs().items():
         numbers, told = example.numbers, example.statement
         if rule in ("scores_know_no_lambda", "limit_is_lower_elsewhere"):
             gap = numbers["values"][-1][1] - numbers["values"][-1][0]
@@ -172,7 +189,13 @@ def test_proofs_say_in_words_what_their_numbers_are() -> None:
             before, after = sum(numbers["reference"][:2]), sum(numbers["policy"][:2])
             assert (numbers["mass before"], numbers["mass after"]) == pytest.approx((before, after))
             assert f"from a mass of {before:g} to {after:.6g}" in told and sum(numbers["policy"]) == pytest.approx(1.0)
-            assert numbers["value"] < numbers["lowest value with the masses kept"]
+            bandit = ea.Bandit(numbers["reference"], numbers["optimal"], np.array(numbers["pairs"]))
+            share = np.linspace(0.0, 1.0, 4001)[1:-1]
+            keeping = np.stack([before * share, before * (1 - share), 1 - before + 0 * share], axis=1)
+            kept = ea.risk(one.at(numbers["lam"]), bandit, np.log(keeping)).min()
+            assert numbers["value"] < kept
+            assert numbers["lowest value with the masses kept"] == pytest.approx(kept, rel=1e-4)
+            assert numbers["value"] == pytest.approx(ea.risk(one.at(numbers["lam"]), bandit, np.log(numbers["policy"])))
         elif about == "weak_interpolation" and rule == "no_optimum_on_any_population":
             scope: dict[str, Any] = {}
             with redirect_stdout(io.StringIO()):

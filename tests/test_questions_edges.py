@@ -245,6 +245,18 @@ def test_a_limit_elsewhere_is_told_with_its_distance() -> None:
     assert found.numbers["distance"] == pytest.approx(away, abs=1e-6) and f"{away:.3g} away" in found.statement
 
 
+def test_pairs_that_sit_at_their_minima_are_known_to_be_optima() -> None:
+    path = np.zeros((3, 3))
+    path[0, 1] = path[1, 0] = path[1, 2] = path[2, 1] = 1.0
+    bandit = ea.Bandit([[0.2, 0.3, 0.5]], [[0.5, 0.3, 0.2]], path[None])
+    one = subject(ea.IPO(1.0))
+    best = one.optima(bandit, [1.0, 0.3])
+    case = Case.of(bandit, 0, (1.0, 0.3))
+    assert weak_interpolation._known(one, case, best).startswith("on a path each pair sits")
+    moved = replace(best, log_policies=best.log_policies + np.array([0.0, 0.1, 0.0]))
+    assert weak_interpolation._known(one, case, moved) == ""
+
+
 @pytest.mark.parametrize("module", [preservation, improvement, monotone_path])
 def test_searches_are_where_their_conditions_say(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least and the largest lambda and number of responses, as the verdict has them in words."""
@@ -874,6 +886,20 @@ def test_what_is_believed_of_an_optimum() -> None:
     assert not believable(EXPO, five, optima_at([[[0.2] * 5]], [1.0], np.nan)), "nothing was looked at"
 
 
+def test_a_bandit_of_one_prompt_by_itself() -> None:
+    """A population, or counts with rewards and without, less the first axis."""
+    population = ordinary_problems.alone(ea.Bandit([[0.4, 0.6]], [[0.7, 0.3]]))
+    assert population.prompts is None and population.reference.tolist() == [0.4, 0.6]
+    for rewards in (None, [[0.5, -0.5]]):
+        given = ea.Bandit.from_counts([[0.4, 0.6]], [[[0, 3], [1, 0]]], rewards=rewards)
+        found = ordinary_problems.alone(given)
+        assert found.reference.tolist() == [0.4, 0.6] and found.counts is not None
+        assert found.counts.tolist() == [[0, 3], [1, 0]]
+        assert (found.rewards is None) == (rewards is None) and (
+            rewards is None or found.rewards.tolist() == rewards[0]
+        )
+
+
 def test_ordinary_problems_are_what_they_are_said_to_be() -> None:
     for loss, count in ((ea.EXPO(1.0), 40), (ea.SPPO(1.0), 8)):
         one = subject(loss)
@@ -1083,6 +1109,24 @@ def test_a_point_that_newton_would_leave_is_no_minimum(step: float, known: bool)
     gradient = (turned @ [0.0, 0.5 * step, 0.0])[None]
     found = conditioning.condition(Expansion(np.zeros(1), gradient, hessian), np.ones(1, bool))
     assert np.isfinite(found[0]) == known and (not known or found[0] == pytest.approx(4.0))
+
+
+@pytest.mark.parametrize(
+    ("least", "slope", "ratio"), [(1e-14, 1e-10, 5e15), (1e-14, 1e-8, None), (1e-12, 1e-10, 1e12), (1e-11, 1e-10, None)]
+)
+def test_curvatures_that_cannot_be_resolved_are_counted_as_an_ulp(least: float, slope: float, ratio: Any) -> None:
+    """Along a direction that is all but flat Newton's step says nothing, as long as the slope itself is rounding."""
+    from expo_analysis.desiderata.questions.curvature import Expansion
+
+    turned = np.linalg.qr(np.column_stack([np.ones(3), [1, -1, 0], [1, 1, -2]]))[0]
+    hessian = (turned @ np.diag([0.0, least, 1.0]) @ turned.T)[None]
+    found = conditioning.condition(
+        Expansion(np.zeros(1), (turned @ [0.0, slope, 0.0])[None], hessian), np.ones(1, bool)
+    )
+    if least == 1e-14:  # below what eigenvalues are known to
+        assert (np.isnan(found[0])) == (ratio is None) and (ratio is None or found[0] > 1e13)
+    else:
+        assert np.isnan(found[0]), "a step of a hundred, with a slope that is there"
 
 
 @pytest.mark.parametrize(("ratio", "decision"), [(99.0, HOLDS), (101.0, FAILS)])
