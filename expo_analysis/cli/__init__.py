@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from . import audit, census, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
 from .command import Command
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(census.census)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own

@@ -62,7 +62,7 @@ def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) 
         'they differ'
     """
     ours, other = (_pairs_only(as_loss(one)) for one in (mine, theirs))
-    known = _pairs(seed)
+    known = random_pairs(seed)
     best: Equality | None = None
     for written, change in _changes(ours, other, known):
         found = _compared(ours, other, known, written, change, tolerance)
@@ -92,7 +92,7 @@ def _pairs_only(objective: Objective) -> PairObjective:
     return objective
 
 
-def _pairs(seed: int) -> dict[str, Floats]:
+def random_pairs(seed: int = 0) -> dict[str, Floats]:
     """Pairs of responses under two policies of three responses, near and far, with rewards and lengths."""
     rng = np.random.default_rng(seed)
     count = 60
