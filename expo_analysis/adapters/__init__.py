@@ -25,7 +25,7 @@ __all__ = ["MODULES", "Implementation", "Missing", "Ours", "Package", "Pairs", "
 MODULES = (
     *("trl", "torchtune", "openrlhf", "llamafactory", "ms_swift", "unsloth", "axolotl", "liger", "mlx_lm_lora"),
     *("mlx_tune", "mlxsmith", "opake", "turbo", "easydel", "tunix", "agilerl", "areal", "knowlyr", "tinker"),
-    *("nemo_aligner", "xtuner", "ludwig", "oat", "fairseq2"),
+    *("nemo_aligner", "xtuner", "ludwig", "oat", "fairseq2", "paddle"),
 )
 """The modules of this package that adapt another one."""
 

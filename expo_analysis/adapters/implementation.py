@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..losses import PairObjective, objective
+from ..losses import CATALOGUE, PairObjective, objective
 from ..losses.from_function import FunctionLoss, from_function
 from .borrowed import version
 
@@ -52,7 +53,10 @@ class Ours:
         return f'ea.objective("{self.name}", {lam!r}{given})'
 
     def __str__(self) -> str:
-        given = ", ".join(f"{key}={value}" for key, value in self.options.items() if not callable(value))
+        cls: Any = CATALOGUE[self.name]
+        usual = {option.name: option.default for option in dataclasses.fields(cls)}
+        own = {key: value for key, value in self.options.items() if not callable(value) and value != usual[key]}
+        given = ", ".join(f"{key}={value}" for key, value in own.items())
         return f"{self.name}{f'({given})' if given else ''}{' of means' if self.of_means else ''}"
 
 

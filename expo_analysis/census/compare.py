@@ -115,6 +115,8 @@ def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | 
     how, error, slope_error = _how(found), found.error, math.nan
     if found.lam == "lam":
         error, slope_error = apart(loss, ours.at, found.scale, found.constant)
+    if slope_error > SINGLE:
+        return "differs", f"{how}{', ' if how else ''}the same values with other derivatives", error, slope_error
     relation = "single precision" if error > EQUAL else "equal up to" if how else "equal"
     return relation, how, error, slope_error
 

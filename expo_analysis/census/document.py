@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .._files import made, replace
-from ..adapters import Missing, Package
+from ..adapters import Missing, Package, packages
+from ..adapters.without import LOOKED, WITHOUT
 from ..losses import CATALOGUE
 from ..testing.equal import LAMS, random_pairs
 from .compare import EQUAL, SINGLE
@@ -23,11 +24,14 @@ from .rows import EFFORT, SECONDS, Row, rows_of, verdicts
 Progress = Callable[[str], None]
 
 
-def document(rows: Iterable[Row], packages: Iterable[Package], failed: Mapping[str, str]) -> dict[str, Any]:
+def document(
+    rows: Iterable[Row], of: Iterable[Package], failed: Mapping[str, str], own_version: str
+) -> dict[str, Any]:
     """All that the census found, as JSON has it.
 
     Args:
-        rows: of the packages that were run. packages: those. failed: why others were not, by name.
+        rows: of the packages that were run. of: those. failed: why others were not, by name.
+        own_version: of this package.
     """
     found = list(rows)
     versions = {row["package"]: row["version"] for row in found}
@@ -36,29 +40,31 @@ def document(rows: Iterable[Row], packages: Iterable[Package], failed: Mapping[s
             "date": datetime.date.today().isoformat(),
             "python": platform.python_version(),
             "torch": version("torch"),
-            "expo_analysis": version("expo-analysis"),
+            "expo_analysis": own_version,
             "lams": ", ".join(f"{lam:g}" for lam in LAMS),
             "count": len(random_pairs()["logp_w"]),
             "equal": EQUAL,
             "single": SINGLE,
             "effort": EFFORT,
             "seconds": SECONDS,
+            "looked": LOOKED,
         },
         "packages": [
             {"name": one.name, "version": versions[one.name], "how": one.how, "remark": one.remark}
-            for one in packages
+            for one in of
             if one.name in versions
         ],
         "failed": dict(failed),
+        "without": dict(WITHOUT),
         "rows": found,
     }
 
 
-def here(packages: Iterable[Package], progress: Progress) -> tuple[list[Row], dict[str, str]]:
+def here(of: Iterable[Package], progress: Progress) -> tuple[list[Row], dict[str, str]]:
     """Rows of the packages that are installed here, and why others have none."""
     rows: list[Row] = []
     failed = {}
-    for package in packages:
+    for package in of:
         try:
             rows += rows_of(package, lambda name, package=package: progress(f"{package.name}: {name}"))  # type: ignore[misc]
         except Missing as error:
@@ -66,14 +72,14 @@ def here(packages: Iterable[Package], progress: Progress) -> tuple[list[Row], di
     return rows, failed
 
 
-def installed(packages: Iterable[Package], folder: Path, progress: Progress) -> tuple[list[Row], dict[str, str]]:
+def installed(of: Iterable[Package], folder: Path, progress: Progress) -> tuple[list[Row], dict[str, str]]:
     """Rows of packages that are put, one by one, into environments of their own below ``folder``; and why others have
     none. Every script of a row is run in its environment, and has to succeed there."""
     progress("base environment")
     base = make_base(folder / "base")
     rows: list[Row] = []
     failed = {}
-    for package in packages:
+    for package in of:
         progress(f"{package.name} {package.pinned}")
         place = folder / package.name
         try:
@@ -88,6 +94,19 @@ def installed(packages: Iterable[Package], folder: Path, progress: Progress) -> 
         finally:
             shutil.rmtree(place, ignore_errors=True)
     return rows, failed
+
+
+def added(found: dict[str, Any], earlier: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The document with what earlier ones have of packages that it has not, in the order of `packages`."""
+    rows, kept, failed = list(found["rows"]), list(found["packages"]), dict(found["failed"])
+    for other in earlier:
+        known = {*(package["name"] for package in kept), *failed}
+        kept += [package for package in other["packages"] if package["name"] not in known]
+        rows += [row for row in other["rows"] if row["package"] not in known]
+        failed |= {name: why for name, why in other["failed"].items() if name not in known}
+    order = {name: place for place, name in enumerate(packages())}
+    kept.sort(key=lambda package: order.get(package["name"], len(order)))
+    return {**found, "rows": rows, "packages": kept, "failed": failed}
 
 
 def with_cards(found: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -28,11 +28,15 @@ class Failed(RuntimeError):
 def make_base(folder: Path) -> Path:
     """An environment with the requirements of this package, in the versions that are installed here.
 
+    One that is there already and complete stays as it is.
+
     Returns:
         Its folder of packages, which others stand on.
     """
-    python = _new(folder)
-    _pip(python, *_requirements())
+    complete = folder / "complete"
+    if not complete.exists():
+        _pip(_new(folder), *_requirements())
+        complete.touch()
     return _packages_of(folder)
 
 

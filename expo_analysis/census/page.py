@@ -38,7 +38,7 @@ How to read it:
 
 CARDS = """## Report cards
 
-The twelve oldest questions of [the report card](desiderata.md), asked briefly (effort {effort:g}): ✓ holds, ✗ fails, ? cannot
+Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds, ✗ fails, ? cannot
 be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's verdicts, of which most are
 theorems. Losses that are none of ours are audited as bare functions, for {seconds:g} seconds at most, so that little is proven.
 """
@@ -51,8 +51,7 @@ def page(document: dict[str, Any]) -> str:
     for package in document["packages"]:
         own = [row for row in rows if row["package"] == package["name"]]
         parts.append(_section(package, own))
-    if document["failed"]:
-        parts.append(_failed(document["failed"]))
+    parts.append(_failed(document))
     if document.get("cards"):
         parts.append(_cards(document))
     return "\n".join(parts)
@@ -126,13 +125,16 @@ def file_of(row: Row) -> str:
     return f"{row['package'].replace('-', '_')}_{row['name']}.py"
 
 
-def _failed(failed: dict[str, str]) -> str:
-    lines = [f"- **{name}**: {why}" for name, why in failed.items()]
-    return "## Not in it\n\n" + "\n".join(lines) + "\n"
+def _failed(document: dict[str, Any]) -> str:
+    """What is not there, and why."""
+    lines = [f"- **{name}** could not be run: {why}" for name, why in document["failed"].items()]
+    lines += [f"- **{name}** {why}" for name, why in document["without"].items()]
+    looked = document["settings"]["looked"]
+    return f"## Not in it\n\nLooked at on {looked}, in the newest release that this Python installs:\n\n" + "\n".join(lines) + "\n"
 
 
 def _cards(document: dict[str, Any]) -> str:
-    heads = ("loss", *(f"[{key}](desiderata.md)" if False else key.replace("_", " ") for key in QUESTIONS))
+    heads = ("loss", *(key.replace("_", " ") for key in QUESTIONS))
     cells: list[Iterable[str]] = [heads, ["---"] * len(heads)]
     for name, card in document["cards"].items():
         cells.append([name, *map(_sign, (card[key] for key in QUESTIONS))])

@@ -16,12 +16,8 @@ from .smallest import extreme, smallest
 Row = dict[str, Any]
 """What is found of one loss, as JSON has it."""
 
-QUESTIONS = (
-    *("reference_limit", "strong_interpolation", "weak_interpolation", "preservation", "improvement"),
-    *("monotone_path", "existence", "uniqueness", "conservation", "constraint_robustness", "first_step"),
-    "consistency",
-)
-"""The questions of the report card that are asked of a loss."""
+QUESTIONS = ("reference_limit", "preservation", "existence", "uniqueness", "conservation", "first_step")
+"""The questions of the report card that are asked of a loss: those that cost least."""
 
 EFFORT, SECONDS = 0.1, 20.0
 """How hard an implementation is audited, and for how long at most; of what is left then it cannot be told."""
@@ -80,10 +76,12 @@ def row(one: Implementation, package: Package, card: bool = True) -> Row:
 
 def _pairs(one: Implementation, loss: PairObjective, found: Comparison) -> list[dict[str, Any]]:
     """The smallest pair on which it differs from ours, and an extreme one."""
-    same = found.relation == "equal" and found.loss == str(one.ours)
-    first = None if same else smallest(loss, one.ours.at)
+    same_name = found.loss == str(one.ours)
+    first = None if found.relation == "equal" and same_name else smallest(loss, one.ours.at)
     lam = 1.0 if first is None else first["lam"]
-    last = extreme(loss, one.ours.at, lam) if one.is_exact and found.relation != "differs" else None
+    last = None
+    if one.is_exact and found.relation != "differs":
+        last = extreme(loss, one.ours.at, lam, same=found.relation in ("equal", "single precision") and same_name)
     return [pair for pair in (first, last) if pair is not None]
 
 

@@ -54,15 +54,20 @@ def smallest(theirs: PairObjective, ours: Callable[[float], PairObjective]) -> P
     return worst[1]
 
 
-def extreme(theirs: PairObjective, ours: Callable[[float], PairObjective], lam: float = 1.0) -> Pair | None:
-    """The first of `EXTREMES` at which the implementation is not finite, or is far from ours; None where none is."""
+def extreme(
+    theirs: PairObjective, ours: Callable[[float], PairObjective], lam: float = 1.0, same: bool = True
+) -> Pair | None:
+    """The first of `EXTREMES` at which the implementation is not finite, or is far from ours; None where none is.
+
+    same: whether both are the same loss elsewhere; otherwise only what is not finite counts.
+    """
     known = {name: np.array([pair[k] for pair in EXTREMES.values()]) for k, name in enumerate(LOGPS)}
     count = len(EXTREMES)
     known |= {name: np.ones(count) for name in ("length_w", "length_l")}
     known |= {"reward_w": np.ones(count), "reward_l": np.zeros(count)}
     a, b = values(theirs.with_lam(lam), known), values(ours(lam), known)
     for k, what in enumerate(EXTREMES):
-        broken = not math.isfinite(a[k]) or relative(a[k : k + 1], b[k : k + 1]) > VISIBLE
+        broken = not math.isfinite(a[k]) or (same and relative(a[k : k + 1], b[k : k + 1]) > VISIBLE)
         if broken and math.isfinite(b[k]):
             return {"at": what, **_pair(lam, known, k, theirs, a, b)}
     return None

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from .. import __version__
 from .._files import from_home, writable
 from .errors import bad_input
 
@@ -32,6 +33,10 @@ def census(
     keep: Annotated[
         Path | None, typer.Option(metavar="DIRECTORY", help="Make the environments there, and keep the base of them.")
     ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Add the rows that a census.json has of other packages; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Compare the losses of packages that people install with ours: the same, the same up to something, or different.
@@ -41,6 +46,7 @@ def census(
       expo-analysis census
       expo-analysis census trl torchtune --json
       expo-analysis census --install --output docs
+      expo-analysis census trl --install --output docs --add docs/census.json
 
     \b
     Without --install only what is installed here is compared. With it every package is installed, one
@@ -59,7 +65,8 @@ def census(
             raise ValueError("--keep is not used without --install")
         if output is not None:
             output = writable(from_home(str(output)))
-    from ..census.document import document, here, installed, with_cards, write
+        earlier = [_earlier(path) for path in add or []]
+    from ..census.document import added, document, here, installed, with_cards, write
 
     errors = Console(stderr=True)
 
@@ -72,7 +79,7 @@ def census(
             rows, failed = installed(wanted, place, progress)
     else:
         rows, failed = here(wanted, progress)
-    found = document(rows, wanted, failed)
+    found = added(document(rows, wanted, failed, __version__), earlier)
     if output is not None:
         found = with_cards(found, progress)
         for path in write(found, output):
@@ -92,6 +99,17 @@ def _wanted(names: list[str]) -> list[Package]:
         if name not in known:
             raise ValueError(f"PACKAGE must be one of {', '.join(known)}; got {name!r}")
     return [package for name, package in known.items() if not names or name in names]
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """An earlier document."""
+    try:
+        found: dict[str, Any] = json.loads(from_home(str(path)).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: it is not JSON: {error}") from None
+    if not isinstance(found, dict) or not {"rows", "packages", "failed"} <= set(found):
+        raise ValueError(f"{path}: it must be what expo-analysis census --json prints")
+    return found
 
 
 def _show(found: dict[str, Any], errors: Console) -> None:
