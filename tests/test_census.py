@@ -67,7 +67,11 @@ def test_what_an_implementation_is_of_ours(adapter: Any, ours: Ours, relation: s
 def test_a_loss_under_another_name_is_found() -> None:
     answer = found(lambda p, b: torch.relu(1 - b * gap(p)), Ours("kto"))
     assert (answer.relation, answer.loss) == ("equal", "hinge")
-    answer = found(lambda p, b: (p.w / p.length_w - p.l / p.length_l - p.ref_w / p.length_w + p.ref_l / p.length_l - 0.5 / b) ** 2, Ours("ipo"), reads="lengths")
+    answer = found(
+        lambda p, b: (p.w / p.length_w - p.l / p.length_l - p.ref_w / p.length_w + p.ref_l / p.length_l - 0.5 / b) ** 2,
+        Ours("ipo"),
+        reads="lengths",
+    )
     assert (answer.relation, answer.loss) == ("equal", "ipo of means")
 
 
@@ -106,7 +110,12 @@ def test_losses_of_a_batch_are_compared_as_such() -> None:
     ],
 )
 def test_a_script_of_ten_lines_shows_the_difference(
-    adapter: Any, ours: Ours, reads: str, count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    adapter: Any,
+    ours: Ours,
+    reads: str,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     one, package = planted(adapter, ours, reads=reads)
     answer = row(one, package, card=False)

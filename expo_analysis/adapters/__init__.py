@@ -8,8 +8,9 @@
     expo-analysis census                             # every loss of every package that is installed, beside ours
 
 An adapter says where a package has a loss, how it is called, and which of ours it is to be. Nothing of a package is
-copied: its installed code is run, on stand-ins for trainers, models and batches where it takes those. A loss that takes
-log-probabilities as most do needs no adapter: `from_function`, or ``MODULE:NAME`` on the command line, takes it as it is.
+copied: its installed code is run, on stand-ins for trainers, models and batches where it takes those. A loss that
+takes log-probabilities as most do needs no adapter: `from_function`, or ``MODULE:NAME`` on the command line, takes it
+as it is.
 """
 
 from __future__ import annotations

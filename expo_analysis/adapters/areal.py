@@ -21,9 +21,7 @@ def _loss(p: Pairs, beta: float, loss_type: str) -> torch.Tensor:
     return result
 
 
-PACKAGE.add(
-    "dpo", "dpo_preference_loss, sigmoid", WHERE, lambda p, beta: _loss(p, beta, "sigmoid"), Ours("dpo")
-)
+PACKAGE.add("dpo", "dpo_preference_loss, sigmoid", WHERE, lambda p, beta: _loss(p, beta, "sigmoid"), Ours("dpo"))
 PACKAGE.add(
     "ipo",
     "dpo_preference_loss of means, ipo",

@@ -17,12 +17,10 @@ from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
-import __future__
-
 from ..own_file import in_words
 
 
-class Missing(ImportError):
+class Missing(ValueError):
     """The package, or the file or definition of it that an adapter reads, is not installed."""
 
 
@@ -47,6 +45,18 @@ def location(package: str, file: str) -> Path:
     if not path.is_file():
         raise Missing(f"{package} {version(package)} has no file {file}")
     return path
+
+
+def check_installed(package: str, modules: tuple[str, ...]) -> None:
+    """Import what a package's losses need, so that their first call finds it there.
+
+    Raises:
+        Missing: the package is not installed, or one of the modules cannot be imported; says with what.
+    """
+    for module in modules:
+        imported(package, module)
+    if version(package) is None:
+        raise Missing(f"{package} is not installed: pip install {package}")
 
 
 def imported(package: str, module: str) -> ModuleType:
@@ -113,7 +123,7 @@ def _code(package: str, file: str, names: tuple[str, ...]) -> CodeType:
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             node.decorator_list = []
         found.append(node)
-    flags = __future__.annotations.compiler_flag
+    flags = annotations.compiler_flag
     return compile(ast.Module(found, []), str(path), "exec", flags=flags, dont_inherit=True)
 
 

@@ -8,7 +8,9 @@ from .borrowed import definitions
 from .implementation import Ours, Package, Pairs
 from .loss_types import LOSS_TYPES, POINT, SMOOTHING, TAU
 
-PACKAGE = Package("easydel", "0.3.0", needs=("jax",), how="its definitions alone", remark="It asks for Python 3.13.")
+PACKAGE = Package(
+    "easydel", "0.3.0", needs=("jax",), how="its definitions alone", remark="It asks for Python 3.13.", modules=("jax",)
+)
 __getattr__ = PACKAGE.function
 TRAINERS = "easydel/trainers"
 FOLDERS = {
@@ -124,7 +126,7 @@ PACKAGE.add(
     _where("dpo", "get_loss_function"),
     _bco_of_one,
     Ours("bco"),
-    note="its reference point is the mean reward of the batch, with its gradient: of one pair the loss is DPO's, twice, "
+    note="its reference point is the mean reward of the batch, with its gradient: of one pair the loss is twice DPO's, "
     "at half of beta",
 )
 for _name, _title, _given, _ours, _reads in (

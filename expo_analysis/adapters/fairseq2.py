@@ -45,7 +45,7 @@ class _Unit(SimpleNamespace):
         chosen, rejected = (_Responses(logps, lengths) for logps, lengths in ((p.w, p.length_w), (p.l, p.length_l)))
         references = {"reference_score_chosen": p.ref_w, "reference_score_rejected": p.ref_l}
         batch = SimpleNamespace(chosen=chosen, rejected=rejected, **references)
-        return getattr(self.found, "__call__")(self, batch)[0]  # noqa: B004
+        return vars(self.found)["__call__"](self, batch)[0]
 
 
 class _Nothing:
@@ -89,7 +89,13 @@ for _name, _title, _settings, _ours, _more in (
         Ours("cpo"),
         {"note": "the likelihood is a mean over tokens, the preference term takes sums"},
     ),
-    ("simpo", ", gamma 0.5", lambda beta: {"_beta": beta, "_gamma": 0.5, "_nll_scale": 0.0}, Ours("simpo", gamma=0.5), {}),
+    (
+        "simpo",
+        ", gamma 0.5",
+        lambda beta: {"_beta": beta, "_gamma": 0.5, "_nll_scale": 0.0},
+        Ours("simpo", gamma=0.5),
+        {},
+    ),
     (
         "orpo",
         ", orpo_lambda",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..losses import CATALOGUE, PairObjective, objective
 from ..losses.from_function import FunctionLoss, from_function
-from .borrowed import version
+from .borrowed import check_installed, version
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class Ours:
 
     def code(self, lam: float) -> str:
         """Python that makes ``at(lam)``."""
-        given = "".join(
-            f", {key}={value(lam) if callable(value) else value!r}" for key, value in self.options.items()
-        )
+        given = "".join(f", {key}={value(lam) if callable(value) else value!r}" for key, value in self.options.items())
         if self.of_means:
             return f'Ours("{self.name}", of_means=True{given}).at({lam!r})'
         return f'ea.objective("{self.name}", {lam!r}{given})'
@@ -109,9 +107,7 @@ def over_lengths(p: Pairs) -> Pairs:
     """The same pairs with means over tokens for sums; without lengths, as they are."""
     if p.length_w is None:
         return p
-    return replace(
-        p, w=p.w / p.length_w, l=p.l / p.length_l, ref_w=p.ref_w / p.length_w, ref_l=p.ref_l / p.length_l
-    )
+    return replace(p, w=p.w / p.length_w, l=p.l / p.length_l, ref_w=p.ref_w / p.length_w, ref_l=p.ref_l / p.length_l)
 
 
 Adapter = Callable[[Pairs, float], Any]
@@ -168,6 +164,7 @@ class Implementation:
         ours: what it is to be. really: what it is instead, where that is known. note: how it differs, in a sentence.
         is_exact: whether log-probabilities reach it as they are; otherwise as logits, which have less range.
         by_batch: whether the loss of a pair depends on the batch that it is in.
+        modules: what has to be imported before it is called.
     """
 
     package: str
@@ -180,13 +177,15 @@ class Implementation:
     note: str = ""
     is_exact: bool = True
     by_batch: bool = False
+    modules: tuple[str, ...] = ()
 
     def loss(self, lam: float = 1.0) -> FunctionLoss:
         """It as a loss.
 
         Raises:
-            Missing: the package is not installed.
+            Missing: the package is not installed, or what it needs.
         """
+        check_installed(self.package, self.modules)
         return from_function(self.function, lam, name=self.name)
 
 
@@ -197,6 +196,7 @@ class Package:
     Attributes:
         name: of the distribution. pinned: the version that was read.
         needs: what else has to be installed for its losses to run, with dependencies; ``alone``: without them.
+        modules: what its losses import.
         how: what of it is run: "imported", "one file alone" or "its definitions alone".
         remark: what a reader should know of all of them.
         losses: by their names here.
@@ -206,6 +206,7 @@ class Package:
     pinned: str
     needs: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     how: str = "one file alone"
     remark: str = ""
     losses: dict[str, Implementation] = field(default_factory=dict)
@@ -216,7 +217,8 @@ class Package:
         """One more loss; ``reads`` as of `as_function`, the rest as of `Implementation`."""
         function = as_function(adapter, reads)
         function.__name__ = function.__qualname__ = name
-        self.losses[name] = Implementation(self.name, name, title, where, function, ours, **more)
+        given = {"modules": self.modules, **more}
+        self.losses[name] = Implementation(self.name, name, title, where, function, ours, **given)
 
     @property
     def version(self) -> str | None:
@@ -226,5 +228,6 @@ class Package:
     def function(self, name: str) -> Callable[..., Any]:
         """For a module's ``__getattr__``: its adapters by name."""
         if name in self.losses:
+            check_installed(self.name, self.modules)
             return self.losses[name].function
         raise AttributeError(f"{self.name} has no loss {name!r} here; it has {', '.join(self.losses)}")

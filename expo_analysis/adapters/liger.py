@@ -11,7 +11,7 @@ from . import stand_ins
 from .borrowed import imported
 from .implementation import Ours, Package, Pairs, as_function
 
-PACKAGE = Package("liger-kernel", "0.8.5", how="imported")
+PACKAGE = Package("liger-kernel", "0.8.5", how="imported", modules=("liger_kernel.chunked_loss",))
 __getattr__ = PACKAGE.function
 MODULE = "liger_kernel.chunked_loss"
 

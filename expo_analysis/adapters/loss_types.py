@@ -43,6 +43,6 @@ KTO_OF_ONE = (
 
 
 def kto_of_one(p: Pairs, beta: float) -> Any:
-    """What "kto_pair" is for a batch of one pair: each response is held to the other's own log-ratio, where positive."""
+    """What "kto_pair" is for a batch of one pair: each response is held to the other's log-ratio, where positive."""
     won, lost = p.ratios
     return torch.sigmoid(-beta * (won - lost.clamp(min=0))) + torch.sigmoid(beta * (lost - won.clamp(min=0)))

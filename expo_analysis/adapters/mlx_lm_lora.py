@@ -11,7 +11,9 @@ from .borrowed import definitions
 from .implementation import Ours, Package, Pairs, as_function
 from .mlx import through_mlx
 
-PACKAGE = Package("mlx-lm-lora", "5.10.2", needs=("mlx[cpu]",), how="its definitions alone")
+PACKAGE = Package(
+    "mlx-lm-lora", "5.10.2", needs=("mlx[cpu]",), how="its definitions alone", modules=("mlx.core", "mlx.nn")
+)
 __getattr__ = PACKAGE.function
 FOLDER = "mlx_lm_lora/trainer"
 LOGPS = ("w", "l", "ref_w", "ref_l")

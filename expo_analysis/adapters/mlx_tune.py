@@ -11,7 +11,7 @@ from .borrowed import from_file
 from .implementation import Ours, Package, Pairs, as_function
 from .mlx import through_mlx
 
-PACKAGE = Package("mlx-tune", "0.6.0", needs=("mlx[cpu]",))
+PACKAGE = Package("mlx-tune", "0.6.0", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"))
 __getattr__ = PACKAGE.function
 LOGPS = ("w", "l", "ref_w", "ref_l")
 LENGTHS = ("length_w", "length_l")

@@ -11,7 +11,7 @@ from .borrowed import from_file
 from .implementation import Ours, Package, Pairs, as_function
 from .mlx import through_mlx
 
-PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",))
+PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"))
 __getattr__ = PACKAGE.function
 LOGPS = ("w", "l", "ref_w", "ref_l")
 LENGTHS = ("length_w", "length_l")
@@ -47,7 +47,9 @@ def _loss(name: str, p: Pairs, reference: bool, **options: Any) -> Any:
         given = {"reference_backend": _Backend(one.ref_w, one.ref_l)} if reference else {}
         lengths = {"prompt_len_chosen": 1, "prompt_len_rejected": 1}
         own = _Backend(one.w, one.l)
-        return getattr(_losses(), f"{name}_loss")(own, CHOSEN, REJECTED, **lengths, **given, **options)
+        return getattr(_losses(), f"{name.partition('_')[0]}_loss")(
+            own, CHOSEN, REJECTED, **lengths, **given, **options
+        )
 
     return through_mlx(of_one, p, LOGPS if reference else LOGPS[:2])
 
@@ -96,7 +98,7 @@ for _name, _title, _reference, _options, _ours, _more in (
         _name,
         _title,
         f"{_WHERE}:{_name.partition('_')[0]}_loss",
-        lambda p, beta, n=_name.partition("_")[0], r=_reference, o=_options: _loss(n, p, r, beta=beta, **o),
+        lambda p, beta, n=_name, r=_reference, o=_options: _loss(n, p, r, beta=beta, **o),
         _ours,
         **_more,
     )

@@ -14,7 +14,10 @@ from .implementation import Ours, Package, Pairs, over_lengths
 from .loss_types import BY_BATCH, LOSS_TYPES, POINT, SMOOTHING, TAU
 
 PACKAGE = Package(
-    "ms-swift", "4.6.0", how="its definitions alone", remark="Its CPO, ORPO and KTO trainers are those of TRL below 1.0."
+    "ms-swift",
+    "4.6.0",
+    how="its definitions alone",
+    remark="Its CPO, ORPO and KTO trainers are those of TRL below 1.0.",
 )
 __getattr__ = PACKAGE.function
 FILE = "swift/rlhf_trainers/dpo_trainer.py"
@@ -22,7 +25,13 @@ WHERE = "swift.rlhf_trainers:DPOTrainer.dpo_loss"
 
 
 def _loss(p: Pairs, beta: float, loss_type: str, smoothing: float = 0.0, divergence: str = "reverse_kl") -> Any:
-    names = ("DPOTrainer.dpo_loss", "_cap_exp", "_get_exp_cap", "_ALPHA_DIVERGENCE_COEF_DEFAULT", "_ALPHA_DIVERGENCE_COEF_KEY")
+    names = (
+        "DPOTrainer.dpo_loss",
+        "_cap_exp",
+        "_get_exp_cap",
+        "_ALPHA_DIVERGENCE_COEF_DEFAULT",
+        "_ALPHA_DIVERGENCE_COEF_KEY",
+    )
     known = {"torch": torch, "F": torch.nn.functional, "math": math}
     found = definitions("ms-swift", FILE, *names, **known)
     itself = stand_ins.trainer(

@@ -7,7 +7,13 @@ from typing import Any
 from .borrowed import imported
 from .implementation import Ours, Package
 
-PACKAGE = Package("opake-alignment", "0.16.1", alone=("opake-engine", "opake-base"), how="imported")
+PACKAGE = Package(
+    "opake-alignment",
+    "0.16.1",
+    alone=("opake-engine", "opake-base"),
+    how="imported",
+    modules=("opake.api.alignment.dpo.loss",),
+)
 __getattr__ = PACKAGE.function
 MODULE = "opake.api.alignment.dpo.loss"
 
@@ -53,8 +59,7 @@ PACKAGE.add(
     "odds_ratio_loss and chosen_nll_loss of means",
     f"{MODULE}:odds_ratio_loss",
     lambda p, beta: (
-        _loss("chosen_nll_loss")(p.w / p.length_w)
-        + beta * _loss("odds_ratio_loss")(p.w / p.length_w, p.l / p.length_l)
+        _loss("chosen_nll_loss")(p.w / p.length_w) + beta * _loss("odds_ratio_loss")(p.w / p.length_w, p.l / p.length_l)
     ),
     Ours("orpo"),
     reads="lengths",

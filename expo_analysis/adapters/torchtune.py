@@ -24,6 +24,4 @@ PACKAGE.add(
     lambda p, beta: _loss("DPOLoss")(beta, label_smoothing=0.1)(*p.logps),
     Ours("dpo", label_smoothing=0.1),
 )
-PACKAGE.add(
-    "rso", "RSOLoss", f"{WHERE}:RSOLoss", lambda p, beta: _loss("RSOLoss")(gamma=beta)(*p.logps), Ours("hinge")
-)
+PACKAGE.add("rso", "RSOLoss", f"{WHERE}:RSOLoss", lambda p, beta: _loss("RSOLoss")(gamma=beta)(*p.logps), Ours("hinge"))

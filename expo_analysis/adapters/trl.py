@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +14,19 @@ from .borrowed import imported
 from .implementation import Ours, Package, Pairs
 from .loss_types import BY_BATCH, LOSS_TYPES, POINT, SMOOTHING, TAU
 
-PACKAGE = Package("trl", "1.16.0", needs=("trl==1.16.0",), how="imported")
+PACKAGE = Package(
+    "trl",
+    "1.16.0",
+    needs=("trl==1.16.0",),
+    how="imported",
+    modules=("trl", "trl.experimental.cpo", "trl.experimental.orpo"),
+)
 __getattr__ = PACKAGE.function
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
 def _trl(module: str) -> Any:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return imported("trl", module)
+    return imported("trl", module)
 
 
 class _Model:
@@ -118,7 +120,9 @@ for _name, _divergence, _ours in (
         f"fdpo_{_name}",
         f"DPOTrainer, sigmoid, f_divergence_type {_divergence}",
         _WHERE,
-        lambda p, beta, d=_divergence: _dpo(_single(p) if d == "alpha_divergence" else p, beta, "sigmoid", f_divergence_type=d),
+        lambda p, beta, d=_divergence: _dpo(
+            _single(p) if d == "alpha_divergence" else p, beta, "sigmoid", f_divergence_type=d
+        ),
         _ours,
         note="a KeyError in float64; given float32 here" if _name == "alpha" else "",
     )

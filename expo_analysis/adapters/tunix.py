@@ -11,7 +11,7 @@ from ..losses.from_function import from_function
 from .borrowed import definitions
 from .implementation import Ours, Package, Pairs, as_function
 
-PACKAGE = Package("google-tunix", "0.1.7", needs=("jax",), how="its definitions alone")
+PACKAGE = Package("google-tunix", "0.1.7", needs=("jax",), how="its definitions alone", modules=("jax",))
 __getattr__ = PACKAGE.function
 WHERE = "tunix.sft.dpo.dpo_trainer:dpo_loss_fn"
 
@@ -24,7 +24,9 @@ def _loss(p: Pairs, beta: float, algorithm: str, label_smoothing: float = 0.0) -
         known = {"jax": jax, "jnp": jnp, "compute_logps": lambda *inputs, **options: (w[None], l[None])}
         found = definitions("google-tunix", "tunix/sft/dpo/dpo_trainer.py", "dpo_loss_fn", **known)
         batch = SimpleNamespace(
-            ref_chosen_logps=ref_w[None], ref_rejected_logps=ref_l[None], completion_mask=jnp.stack([length_w] * 2)[:, None]
+            ref_chosen_logps=ref_w[None],
+            ref_rejected_logps=ref_l[None],
+            completion_mask=jnp.stack([length_w] * 2)[:, None],
         )
         for name in ("input_ids", "positions", "attention_mask", "logits_to_keep", "images"):
             setattr(batch, name, None)

@@ -17,6 +17,7 @@ PACKAGE = Package(
     needs=("mlx[cpu]",),
     how="its definitions alone",
     remark="Elsewhere than on MLX, Unsloth runs TRL's trainers.",
+    modules=("mlx.core", "mlx.nn"),
 )
 __getattr__ = PACKAGE.function
 WHERE = "unsloth_zoo.mlx.preference"

@@ -1,4 +1,4 @@
-"""Packages that people train preferences with, and that have no loss of their own to compare, or none that is to be had.
+"""Packages that people train preferences with, without a loss of their own that could be compared here.
 
 Looked at by hand, on the date and in the versions that are stated.
 """

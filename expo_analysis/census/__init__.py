@@ -5,7 +5,8 @@
 
     rows_of(packages()["trl"])                       # what each loss of an installed package is, beside ours
 
-``expo-analysis census`` does this for all that are installed; ``--install`` puts each into an environment of its own first.
+``expo-analysis census`` does this for all that are installed; ``--install`` puts each into an environment of its own
+first.
 """
 
 from .rows import QUESTIONS, row, rows_of

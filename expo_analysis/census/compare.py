@@ -15,7 +15,7 @@ from .._types import Floats
 from ..adapters import Implementation, Ours
 from ..losses import CATALOGUE, PairObjective
 from ..losses.from_function import FunctionLoss
-from ..testing.equal import LAMS, Equality, equality, random_pairs
+from ..testing.equal import ENDS, LAMS, Equality, drawn_pairs, equality
 
 EQUAL = 1e-9
 """Largest relative difference of losses that are called equal."""
@@ -112,9 +112,8 @@ def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | 
         return ("single precision", "where it is finite", error, slope_error) if error <= SINGLE else None
     if found.error > SINGLE or not all(scale > 0 for scale in found.scale):
         return None
-    how, error, slope_error = _how(found), found.error, math.nan
-    if found.lam == "lam":
-        error, slope_error = apart(loss, ours.at, found.scale, found.constant)
+    how = _how(found)
+    error, slope_error = apart(loss, lambda lam: ours.at(float(found.change(lam))), found.scale, found.constant)
     if slope_error > SINGLE:
         return "differs", f"{how}{', ' if how else ''}the same values with other derivatives", error, slope_error
     relation = "single precision" if error > EQUAL else "equal up to" if how else "equal"
@@ -165,6 +164,12 @@ def apart(
     k = LAMS.index(AT)
     theirs, mine = (derivatives(one, known) for one in (loss.with_lam(AT), ours(AT)))
     return error, relative(mine / scale[k], theirs)
+
+
+def random_pairs() -> dict[str, Floats]:
+    """The pairs that losses are compared on, by the names of what they read."""
+    drawn = drawn_pairs()
+    return {f"{kind}_{side}": drawn[kind][ENDS[side]] for kind in drawn for side in "wl"}
 
 
 def relative(a: Floats, b: Floats) -> float:

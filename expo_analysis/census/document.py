@@ -15,8 +15,8 @@ from .._files import made, replace
 from ..adapters import Missing, Package, packages
 from ..adapters.without import LOOKED, WITHOUT
 from ..losses import CATALOGUE
-from ..testing.equal import LAMS, random_pairs
-from .compare import EQUAL, SINGLE
+from ..testing.equal import LAMS
+from .compare import EQUAL, SINGLE, random_pairs
 from .environments import Failed, make_base, make_environment, run, run_script
 from .page import file_of, page
 from .rows import EFFORT, SECONDS, Row, rows_of, verdicts
@@ -24,9 +24,7 @@ from .rows import EFFORT, SECONDS, Row, rows_of, verdicts
 Progress = Callable[[str], None]
 
 
-def document(
-    rows: Iterable[Row], of: Iterable[Package], failed: Mapping[str, str], own_version: str
-) -> dict[str, Any]:
+def document(rows: Iterable[Row], of: Iterable[Package], failed: Mapping[str, str], own_version: str) -> dict[str, Any]:
     """All that the census found, as JSON has it.
 
     Args:

@@ -12,11 +12,11 @@ SIGNS = {"holds": "✓", "fails": "✗", "cannot tell": "?", "not applicable": "
 HEAD = """# The census: public implementations, run through one instrument
 
 Written by `expo-analysis census --install --output docs` (`make census`) on {date}; do not edit it. Every package that
-installs here was put into an environment of its own (Python {python}, torch {torch}), and each of its preference losses
-was called on the same {count} random pairs, at λ = {lams}, in float64, beside the loss of [the catalogue](losses.md) that
-it is to be. The numbers are in [census.json](census.json). What runs is the installed code: an adapter of a few lines
-([`expo_analysis/adapters`](../expo_analysis/adapters)) says how it is called. Nobody of these projects was asked; a
-difference from our formula is a difference, and may be meant.
+installs here was put into an environment of its own (Python {python}, torch {torch}, expo-analysis {expo_analysis}), and
+each of its preference losses was called on the same {count} random pairs, at λ = {lams}, in float64, beside the loss of
+[the catalogue](losses.md) that it is to be. The numbers are in [census.json](census.json). What runs is the installed
+code; [an adapter of a few lines](../expo_analysis/adapters) says how it is called. Nobody of these projects was asked:
+a difference from our formula is a difference, and may be meant.
 
 **Found**: {found}
 
@@ -24,13 +24,15 @@ difference from our formula is a difference, and may be meant.
 
 How to read it:
 
-- **equal**: the same values to {equal:g} of a loss's size (absolute, where it is below 1); derivatives are compared too.
-  *n · it*, *+ c* and *at f(λ)* say up to what. **single precision**: the same to {single:g}, which is what a loss shows
-  that somewhere computes in float32. **differs**: it is none of the losses of the catalogue, at any λ, scale or constant.
-- *error* is the largest difference of the pairs. Where it differs and the table says how, that is checked too: a loss
-  written here from those words agrees with the implementation to the error in brackets.
-- *smallest pair*: the plainest numbers at which both losses can be told apart, (log π_w, log π_l; log π_ref,w, log π_ref,l),
-  |w|, |l| the numbers of tokens where they are read; then theirs and ours. Each is a script of at most ten lines.
+- **equal**: the same values to {equal:g} of a loss's size (absolute, where it is below 1), and the same derivatives; a
+  factor, a constant, or another way in which λ enters are said. **single precision**: the same to {single:g}, which is
+  what a loss shows that somewhere computes in float32. **differs**: it is none of the losses of the catalogue, at any
+  λ, scale or constant, or it is explained.
+- *error* is the largest difference. Where a loss differs and the table says how, that is checked too: a loss written
+  here from those words agrees with the implementation to the error in brackets.
+- *smallest pair*: the plainest numbers that tell the two losses apart, (log π_w, log π_l; log π_ref,w, log π_ref,l) and
+  |w|, |l|, the numbers of tokens, where they are read; then theirs and ours. Each is a script of at most ten lines, which
+  was run in the environment of its package.
 - "of means" is said of a loss that is given log-probabilities divided by the number of tokens.
 - An adapter starts where the code can be called: some at log-probabilities, some at logits. What a trainer does before
   that (truncation, templates, masks) is not looked at.
@@ -38,9 +40,10 @@ How to read it:
 
 CARDS = """## Report cards
 
-Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds, ✗ fails, ? cannot
-be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's verdicts, of which most are
-theorems. Losses that are none of ours are audited as bare functions, for {seconds:g} seconds at most, so that little is proven.
+Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds,
+✗ fails, ? cannot be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's verdicts,
+of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g} seconds at most,
+so that little is proven.
 """
 
 
@@ -129,8 +132,8 @@ def _failed(document: dict[str, Any]) -> str:
     """What is not there, and why."""
     lines = [f"- **{name}** could not be run: {why}" for name, why in document["failed"].items()]
     lines += [f"- **{name}** {why}" for name, why in document["without"].items()]
-    looked = document["settings"]["looked"]
-    return f"## Not in it\n\nLooked at on {looked}, in the newest release that this Python installs:\n\n" + "\n".join(lines) + "\n"
+    head = f"Looked at on {document['settings']['looked']}, in the newest release that installs with this Python:"
+    return "\n".join(["## Not in it", "", head, "", *lines, ""])
 
 
 def _cards(document: dict[str, Any]) -> str:
@@ -141,7 +144,9 @@ def _cards(document: dict[str, Any]) -> str:
     for row in document["rows"]:
         if "card" in row:
             own = f"{row['package']}: {row['title']}"
-            cells.append([own, *map(_sign, (row["card"].get(key, {"verdict": "cannot tell", "basis": ""}) for key in QUESTIONS))])
+            cells.append(
+                [own, *map(_sign, (row["card"].get(key, {"verdict": "cannot tell", "basis": ""}) for key in QUESTIONS))]
+            )
     table = "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in cells)
     return CARDS.format(**document["settings"]) + f"\n{table}\n"
 

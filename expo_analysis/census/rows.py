@@ -96,7 +96,9 @@ def in_words(found: Comparison, note: str, pairs: Iterable[dict[str, Any]]) -> s
         words.append("single precision")
     if not words and found.relation == "equal" and note:
         words.append(note)
-    words += [f"{pair['theirs']:.4g} at {pair['at']}, where ours is {pair['ours']:.4g}" for pair in pairs if "at" in pair]
+    words += [
+        f"{pair['theirs']:.4g} at {pair['at']}, where ours is {pair['ours']:.4g}" for pair in pairs if "at" in pair
+    ]
     return "; ".join(words)
 
 

@@ -76,12 +76,7 @@ def extreme(
 def _plain_pairs(theirs: PairObjective) -> dict[str, Floats]:
     """Pairs of round numbers, the plainest first."""
     lengths = ((1.0, 1.0), (2.0, 1.0), (1.0, 2.0)) if "length_w" in theirs.data else ((1.0, 1.0),)
-    rows = [
-        (*logps, *pair)
-        for logps in itertools.product(ROUND, repeat=4)
-        for pair in lengths
-        if len(set(logps)) < 3
-    ]
+    rows = [(*logps, *pair) for logps in itertools.product(ROUND, repeat=4) for pair in lengths if len(set(logps)) < 3]
     rows.sort(key=lambda row: (len(set(row[:4])), sum(row[4:]), sum(ROUND.index(x) for x in row[:4])))
     table = np.array(rows[:90])
     names = (*LOGPS, "length_w", "length_l")
