@@ -15,6 +15,7 @@ import typer
 from .. import __version__
 from . import (
     audit,
+    census,
     diff,
     evaluate,
     experiment,
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(census.census)
 app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
