@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve
+from . import audit, evaluate, experiment, finetune, losses, preferences, recipes, reproduce, simulate, solve, study
 from .command import Command
 
 __all__ = ["app", "main"]
@@ -32,6 +32,7 @@ app.command(cls=Command)(recipes.recipes)
 app.command(cls=Command)(reproduce.reproduce)
 app.command(cls=Command)(simulate.simulate)
 app.command(cls=Command)(solve.solve)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

@@ -236,7 +236,9 @@ def write_reports(cards: ReportCards, html: Path | None, figure: Path | None) ->
     if html is not None:
         written.append(replace(html, cards.to_html().encode()))
     if figure is not None:
-        from ..reproduce import write_report_card  # matplotlib is loaded only where something is drawn
+        from ..studies.report_card.numbers import (
+            write_report_card,  # matplotlib is loaded only where something is drawn
+        )
 
         written += write_report_card(cards.to_frame(), figure)
     return written
