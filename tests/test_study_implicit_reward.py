@@ -122,7 +122,7 @@ def test_worlds_are_what_they_are_said_to_be(reward: str, drawn: dict[str, Any])
 
 def test_accuracies_by_sampling_labels(drawn: dict[str, Any]) -> None:
     """What is exact here is the mean of what labels drawn by p* give."""
-    one = experiment.Evaluation.of(drawn["linear"]["prompts"].first(1))
+    one = experiment.Evaluation(drawn["linear"]["prompts"].first(1))
     rng = np.random.default_rng(0)
     w = rng.standard_normal((1, experiment.D))
     r, phi = one.prompts.reward[0], one.prompts.features[0]
@@ -133,6 +133,21 @@ def test_accuracies_by_sampling_labels(drawn: dict[str, Any]) -> None:
     error = 5 * right.std() / np.sqrt(len(x))
     assert one.explicit(w)[0] == pytest.approx(right.mean(), abs=error)
     assert one.implicit(w)[0] == one.explicit(w)[0]  # pi_ref exp(w . phi) implies w . phi
+
+
+def test_accuracies_of_all_worlds_are_those_of_each(drawn: dict[str, Any]) -> None:
+    """By the package's own functions, a world at a time; equal rewards among them."""
+    prompts = drawn["linear"]["prompts"].first(5)
+    one = experiment.Evaluation(prompts)
+    w = np.random.default_rng(1).standard_normal((4, experiment.D))
+    logp = prompts.first(4).log_policy(w)
+    tied = prompts.reward.round(0)
+    for k in range(4):
+        bandit = prompts.bandit(k)
+        for relative in (True, False):
+            expected = ea.implicit_reward_accuracy(logp[k], bandit, relative=relative)
+            assert one.implicit(w, relative)[k] == pytest.approx(expected, abs=1e-14)
+        assert one.rewards(tied)[k] == pytest.approx(reward_accuracy(tied[k], bandit), abs=1e-14)
     scores = one.prompts.log_reference[0] + phi @ w[0]
     own = (scores[x, i] > scores[x, j]) == won
     assert one.implicit(w, relative=False)[0] == pytest.approx(own.mean(), abs=error)

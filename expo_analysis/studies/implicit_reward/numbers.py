@@ -18,6 +18,7 @@ implicit and explicit rewards are two classes, each of which may hold the true r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from scipy.special import expit, log_softmax, softmax, stdtrit
 from ..._progress import Progress, part, silent
 from ..._rounding import all_rounded
 from ..._types import Floats
-from ...accuracy import implicit_reward_accuracy, reward_accuracy
+from ...accuracy import reward_accuracy
 from ...bandit import Bandit
 from ...losses import DPO, EXPO, IPO, BradleyTerry, Objective, PairObjective, objective
 from ...optima import RestrictedOptima, Status, restricted_optima, solve
@@ -163,29 +164,34 @@ def fitted(loss: Objective, training: Prompts, data: Bandit, explicit: Floats) -
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies on the prompts of one shift."""
+    """Accuracies on the prompts of one shift, of all worlds at once: `reward_accuracy` of each world's prompts."""
 
     prompts: Prompts
-    bandits: list[Bandit]
 
-    @classmethod
-    def of(cls, prompts: Prompts) -> Evaluation:
-        return cls(prompts, [prompts.bandit(k) for k in range(len(prompts.reward))])
+    @cached_property
+    def margin(self) -> Annotated[Floats, "W P pairs"]:
+        """What being right about each pair i < j is worth: p*(i > j) - p*(j > i), which is what being wrong costs."""
+        wins = expit(self._differences(self.prompts.reward))
+        return 2 * wins - 1
+
+    def _differences(self, rewards: Floats) -> Annotated[Floats, "W P pairs"]:
+        high, low = np.triu_indices(N, 1)
+        return np.asarray(rewards[..., high] - rewards[..., low])
+
+    def rewards(self, rewards: Floats) -> Floats:
+        """Of rewards (W, P, n) in the first worlds, (W,); equal rewards count half."""
+        right = np.sign(self._differences(rewards)) * self.margin[: len(rewards)]
+        return np.asarray((1 + right.mean(axis=(1, 2))) / 2)
 
     def explicit(self, weights: Floats) -> Floats:
         """Of rewards w . phi, (W,)."""
-        rewards = np.einsum("wpnd,wd->wpn", self.prompts.features, weights)
-        return self.rewards(rewards)
-
-    def rewards(self, rewards: Floats) -> Floats:
-        """Of rewards (W, P, n), (W,)."""
-        return np.array([reward_accuracy(r, b) for r, b in zip(rewards, self.bandits, strict=True)])
+        return self.rewards(np.einsum("wpnd,wd->wpn", self.prompts.features, weights))
 
     def implicit(self, weights: Floats, relative: bool = True) -> Floats:
         """Of beta log pi/pi_ref, or of beta log pi, in the first worlds, as many as there are w."""
-        logp = self.prompts.first(len(weights)).log_policy(weights)
-        each = zip(logp, self.bandits, strict=False)
-        return np.array([implicit_reward_accuracy(own, b, relative=relative) for own, b in each])
+        prompts = self.prompts.first(len(weights))
+        logp = prompts.log_policy(weights)
+        return self.rewards(logp - prompts.log_reference if relative else logp)
 
 
 def with_interval(name: str, values: Floats) -> dict[str, float]:
@@ -223,7 +229,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
     for k, reward in enumerate(REWARDS):
         own = part(progress, 0.4 * k, 0.4 * (k + 1))
         drawn = worlds(count, reward)
-        evaluations = {shift: Evaluation.of(drawn[shift]) for shift in SHIFTS}
+        evaluations = {shift: Evaluation(drawn[shift]) for shift in SHIFTS}
         tables[""].append(losses_table(drawn["training"], evaluations, part(own, 0, 0.7)).assign(reward=reward))
         tables["_sizes"].append(sizes_table(drawn["training"], evaluations).assign(reward=reward))
         tables["_decay"].append(decay_table(drawn["training"], evaluations).assign(reward=reward))
@@ -252,10 +258,11 @@ def losses_table(training: Prompts, evaluations: dict[str, Evaluation], progress
         for lam in LAMS:
             found = fitted(made(name, lam), own, few, explicit[:count])
             lost = (found.status == Status.NO_MINIMISER).any(axis=1).mean()
-            behind = {shift: base[shift][:count] - one.implicit(found.weights) for shift, one in evaluations.items()}
+            accuracies = {shift: one.implicit(found.weights) for shift, one in evaluations.items()}
+            behind = {shift: base[shift][:count] - own for shift, own in accuracies.items()}
             for shift, one in evaluations.items():
-                accuracy, alone = (one.implicit(found.weights, relative) for relative in (True, False))
-                row = _row(shift, name, lam, accuracy, alone, base[shift][:count], lost)
+                alone = one.implicit(found.weights, relative=False)
+                row = _row(shift, name, lam, accuracies[shift], alone, base[shift][:count], lost)
                 rows.append({**row, **with_interval("wider", behind[shift] - behind["none"])})
         progress((k + 1) / len(SHARES))
     return pd.DataFrame(rows)
