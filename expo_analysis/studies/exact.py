@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .. import paper
-from .._rounding import rounded
+from .. import _rounding, paper
 from .._types import Floats
 from ..bandit import Bandit
 from ..divergences import kl
@@ -21,7 +20,7 @@ DECIMALS = 13
 
 def exact(table: pd.DataFrame) -> pd.DataFrame:
     """Without what is only rounding error, so that every run draws and writes the same numbers."""
-    return rounded(table, DECIMALS, digits=None)
+    return _rounding.rounded(table, DECIMALS, digits=None)
 
 
 def solved(loss: str, bandit: Bandit, lams: Floats) -> SolutionPath:

@@ -250,7 +250,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
         "constraints_search": search(settings.searched),
     }
     progress(1.0)
-    return all_rounded(tables)
+    return all_rounded(tables, trained=["constraints", "constraints_search"])
 
 
 def summary(reached: Reached, problems: Problems, pairs: str, constraint: str, lam: float) -> pd.DataFrame:

@@ -368,4 +368,4 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
             steps.append(frame.assign(world=world_name))
             progress(0.3 + 0.07 * len(steps))
     tables["estimators_steps"] = pd.concat(steps, ignore_index=True)
-    return all_rounded(tables)
+    return all_rounded(tables, trained=["estimators_optima", "estimators_steps"])

@@ -172,7 +172,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
         "finite_data_training": pd.concat(paths, ignore_index=True),
         "finite_data_ends": pd.concat(ends, ignore_index=True),
     }
-    return all_rounded(tables)
+    return all_rounded(tables, trained=["finite_data_training", "finite_data_ends"])
 
 
 def _optima(reference: str, loss: str, data_sets: int) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
     held = held_table()
     status = status_table()
     progress(1.0)
-    return all_rounded({"fusion": training, "fusion_held": held, "fusion_status": status})
+    return all_rounded({"fusion": training, "fusion_held": held, "fusion_status": status}, trained=["fusion"])
 
 
 def path_of(alpha: float, steps: int) -> pd.DataFrame:

@@ -104,7 +104,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
                 steps.append(frame[kept].assign(source=source))
         progress((k + 1) / len(jobs))
     tables = {"section5": pd.concat(ends, ignore_index=True), "section5_steps": pd.concat(steps, ignore_index=True)}
-    return all_rounded(tables)
+    return all_rounded(tables, trained=tables)
 
 
 def _rows(
