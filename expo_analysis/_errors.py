@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,17 @@ def _is_ours(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is None or PACKAGE in Path(trace.tb_frame.f_code.co_filename).parents
+
+
+def given_once(name: str, values: Sequence[str]) -> str | None:
+    """What is wrong with an option that was given several values, of which one alone could count; None if nothing is.
+
+    Example:
+        >>> given_once("--seed", ["1", "2"])
+        "give --seed once, got '1' and '2'"
+    """
+    distinct = list(dict.fromkeys(values))
+    return None if len(distinct) < 2 else f"give {name} once, got {' and '.join(map(repr, distinct))}"
 
 
 def _swapped(word: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from expo_analysis.losses.statistics import h
 from expo_analysis.optima import levenberg
 from expo_analysis.optima.certificate import last_step
 from expo_analysis.optima.derivatives import Expansion, expand, value
-from expo_analysis.optima.laplacian import eliminate
+from expo_analysis.optima.laplacian import eliminate, pairs
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
 from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
 from expo_analysis.optima.methods.newton import _lowest
@@ -121,6 +122,40 @@ def test_what_has_nowhere_to_go_is_given_up() -> None:
     one = two.only(np.array([False, True]))
     np.testing.assert_array_equal(one.at, [[1.0], [-1.0]])
     np.testing.assert_array_equal(one.height, two.height[1:])
+
+
+@pytest.mark.parametrize("damping", [1.0, 30.0, 1e4])
+def test_what_counts_as_an_idle_step(damping: float) -> None:
+    """Where no value is low enough to tell: a step that leaves more than nine tenths of |gradient|/curvature."""
+    made, rng = ea.objective("orpo", 0.6), np.random.default_rng(5)
+    problem = problems.problem(made, ea.Bandit(*rng.dirichlet(np.full(4, 2.0), 2))).in_logits()
+    run = _Runs.start(problem, problem.log_reference + 0.3 * rng.standard_normal((4, 1)), units(problem))
+    run.mark, run.damping = np.array([-np.inf]), np.array([damping])
+    least, idle, seen = np.inf, 0, set()
+    high, low = pairs(4)
+    for _ in range(9):
+        run.step()
+        degree = np.zeros(4)
+        np.add.at(degree, high, np.abs(run.curvature[:, 0]))
+        np.add.at(degree, low, np.abs(run.curvature[:, 0]))
+        left = float((np.abs(run.gradient[:, 0]) / degree).max())
+        idle = 0 if left < 0.9 * least else idle + 1
+        least = min(least, left)
+        assert run.idle.tolist() == [idle] and run.mark[0] == -np.inf
+        seen.add(idle > 0)
+    assert seen == {True, False}
+    steady = _Runs.start(problem, problem.log_reference.copy(), units(problem))
+    lengths = [float(np.ptp(steady.at - before)) for before in _places(steady)]
+    assert 1e-14 < lengths[-1] <= 1e-9 * min(units(problem)[0], 1.0) < lengths[-2]  # the first that is negligible
+
+
+def _places(run: _Runs) -> Iterator[np.ndarray]:
+    """Where the run was before each of its steps, until it is done; ``run`` is after the step then."""
+    done = np.zeros(1, dtype=bool)
+    while not done[0]:
+        before = run.at.copy()
+        done = run.step()
+        yield before
 
 
 def family_of(made: Any, seed: int, size: float = 1.0, decay: float = 0.0) -> Any:

@@ -227,9 +227,8 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
         (["--model", str(tmp_path / "none")], "there is no such folder"),
         (["--prompts", "nothing"], "prompts must be a file"),
     ):
-        result = CliRunner().invoke(
-            app, ["experiment", "--work", str(tmp_path / "work"), "-o", str(tmp_path), "--model", "smollm2", *arguments]
-        )
+        usual = ["--work", str(tmp_path / "work"), "-o", str(tmp_path), "--model", "smollm2"]
+        result = CliRunner().invoke(app, ["experiment", *tiny.flags(usual, *arguments)])
         assert result.exit_code == 2, result.output
         assert words in " ".join(result.stderr.split()).replace("│ ", "")
 

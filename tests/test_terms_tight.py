@@ -138,6 +138,10 @@ def test_wells(psi: Any) -> None:
     near = np.abs(step) <= 1
     assert (lower[near] >= below * (1 - 1e-6)).all() and (lower[near] <= above * (1 + 1e-6)).all()
     assert lower[near].min() <= 10 * below and lower[near].max() >= above / 10
+    # psi'' and psi'/(m - at) are sigma', which far out falls by e within 1 of the goal, and nowhere by more
+    peak = 1 / (2 + 2 * np.cosh(at))
+    assert below == pytest.approx(peak / 2 * math.exp(-1), rel=1e-12)
+    assert above == pytest.approx(max(1 / (2 + 2 * np.cosh(max(abs(at) - 1, 0.0))), peak) / 2, rel=1e-12)
 
 
 def test_what_is_known_of_single_psis() -> None:

@@ -142,9 +142,9 @@ def _audit(
         found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
         verdicts[key] = found.value or _undecided(key, found)
     again = watch.call(lambda: reconsidered(subject, verdicts))
-    known = again.value or verdicts
+    asked_with, known = dict(verdicts), again.value or verdicts
     for key, premises in PREMISES.items():  # what speaks of others that were decided later
-        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != verdicts[p] for p in premises):
+        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != asked_with[p] for p in premises):
             verdicts.update(known)
             late_one = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts))  # type: ignore[misc]
             known = {**known, key: late_one.value or known[key]}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.sampling import without_dropout
-from .checks import beginnings, choose_way, first_example, start_tolerance
+from .checks import beginnings, check_whole_sequences, choose_way, first_example, start_tolerance
 from .head import Ask, Way
 from .links import feedback_in
 from .logs import tell
@@ -43,11 +43,15 @@ class LossEngine:
         stored: whether the reference's log-probabilities come with the batches, which have them only if asked for.
         accelerator: gathers from all processes, and unwraps models.
         sharded: whether weights are in parts between forward passes.
+
+    Raises:
+        ValueError: where sequences are cut into parts.
     """
 
     def __init__(
         self, rules: Rules, reference: ReferencePolicy | None, stored: bool, accelerator: Any, sharded: bool
     ) -> None:
+        check_whole_sequences(accelerator)
         self.rules, self.reference, self.stored = rules, reference, stored
         self.accelerator, self.sharded = accelerator, sharded
         self.ways: dict[str, Way] = {}
