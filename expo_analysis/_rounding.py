@@ -2,14 +2,14 @@
 
 Another processor gives other last bits, and training hands them on from step to step. A number is therefore written
 with so many digits that its last bits have no say in them. Rounding to a unit u puts a number of noise d on the other
-side of a boundary with probability 2d/u, so that a table of N numbers is the same on all processors, but for a chance
-of at most 2/`MARGIN`, with
+side of a boundary with probability 2d/u, so that a table of N numbers is the same on another processor, but for a
+chance of at most 2/`MARGIN` (much less, as most numbers are far less noisy than the worst), with
 
     u = MARGIN N d,        `surviving` digits = -log10 u.
 
 d is a bound on what other last bits of every operation change, relative to a number: `SOLVED` of what is solved for,
-`TRAINED` of what is trained. ``tests/other_processor.py`` measures it; a study that exceeds it amplifies rounding, and is
-to be mended (Adam at a constant rate, say, goes on for ever in steps that rounding decides).
+`TRAINED` of what is trained. ``tests/other_processor.py`` measures it; a study that exceeds it amplifies rounding, and
+is to be mended (Adam at a constant rate, say, goes on for ever in steps that rounding decides).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 DECIMALS, DIGITS = 10, 8
 """Of what iterations reach, at most: to so many decimals, and significant digits."""
-SOLVED, TRAINED = 1e-14, 2e-13
+SOLVED, TRAINED = 1e-14, 1.5e-12
 """Bounds on the noise that other last bits make, relative to a number."""
-MARGIN = 100.0
-"""How many times the expected number of changes in a table is to be below 2."""
+MARGIN = 20.0
+"""By how much rounding is coarser than noise, for each number of a table."""
 
 
 def surviving(noise: float, numbers: int) -> int:
     """The digits that all numbers of a table keep on every processor, all but certainly.
 
     Example:
-        >>> surviving(2e-13, 2000), surviving(1e-14, 2000)
-        (7, 8)
+        >>> surviving(1.5e-12, 2000), surviving(1e-14, 2000)
+        (7, 9)
     """
     return math.floor(-math.log10(MARGIN * max(numbers, 1) * noise))
 

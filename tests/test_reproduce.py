@@ -28,8 +28,7 @@ from expo_analysis.cli import app
 from expo_analysis.desiderata.report.wording import SIGNS
 from expo_analysis.desiderata.verdict import DESIDERATA
 from expo_analysis.plots import style
-from expo_analysis.studies import STUDIES, Shown
-from expo_analysis.studies import exact as exact_studies
+from expo_analysis.studies import STUDIES, Shown, shared
 from expo_analysis.studies.report_card.numbers import COLUMNS, write_report_card
 from expo_analysis.studies.reproduce import reproduce
 from expo_analysis.studies.study import to_csv
@@ -521,7 +520,7 @@ def test_a_study_that_fails_ends_the_run_and_leaves_what_was_there(tmp_path, mon
 def test_nothing_is_drawn_that_is_not_an_optimum():
     separable = ea.Bandit.from_counts(REFERENCE, [[0, 5, 5], [0, 0, 5], [0, 0, 0]])
     with pytest.raises(RuntimeError, match="dpo has no optimum to draw: no minimiser"):
-        exact_studies.solved("dpo", separable, np.array([1.0]))
+        shared.solved("dpo", separable, np.array([1.0]))
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path):

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 import expo_analysis as ea
+from expo_analysis.accuracy import reward_accuracy
 from expo_analysis.studies import STUDIES
 
 experiment: Any = import_module("expo_analysis.studies.implicit_reward.numbers")
@@ -134,6 +135,10 @@ def test_accuracies_by_sampling_labels(drawn: dict[str, Any]) -> None:
     assert one.explicit(w)[0] == pytest.approx(right.mean(), abs=error)
     assert one.implicit(w)[0] == one.explicit(w)[0]  # pi_ref exp(w . phi) implies w . phi
 
+    scores = one.prompts.log_reference[0] + phi @ w[0]
+    own = (scores[x, i] > scores[x, j]) == won
+    assert one.implicit(w, relative=False)[0] == pytest.approx(own.mean(), abs=error)
+
 
 def test_accuracies_of_all_worlds_are_those_of_each(drawn: dict[str, Any]) -> None:
     """By the package's own functions, a world at a time; equal rewards among them."""
@@ -148,9 +153,6 @@ def test_accuracies_of_all_worlds_are_those_of_each(drawn: dict[str, Any]) -> No
             expected = ea.implicit_reward_accuracy(logp[k], bandit, relative=relative)
             assert one.implicit(w, relative)[k] == pytest.approx(expected, abs=1e-14)
         assert one.rewards(tied)[k] == pytest.approx(reward_accuracy(tied[k], bandit), abs=1e-14)
-    scores = one.prompts.log_reference[0] + phi @ w[0]
-    own = (scores[x, i] > scores[x, j]) == won
-    assert one.implicit(w, relative=False)[0] == pytest.approx(own.mean(), abs=error)
 
 
 def tokens() -> Any:

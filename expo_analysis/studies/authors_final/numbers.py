@@ -10,8 +10,8 @@ import pandas as pd
 from ... import paper
 from ..._progress import Progress, silent
 from ...divergences import kl
-from ..exact import RESPONSES, exact, recorded_log_policy, solved
 from ..settings import Settings as StudySettings
+from ..shared import RESPONSES, exact, recorded_log_policy, solved
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from ...simulators.optimisers import SGD, Adam, Optimiser
 from ...simulators.policies import Tabular
 from ...simulators.training import Training, train
 from ..settings import Settings as StudySettings
+from ..shared import EPS
 
 N, PROMPTS = 4, 3
 """Responses; prompts that share features. Under weight decay and early stopping every problem has one prompt."""
@@ -191,7 +192,7 @@ def early_stopping(problems: Problems, pairs: str, optimiser: str) -> Iterator[t
     bandit = Bandit(problems.reference[:, 0], problems.optimal[:, 0], pairs=pairs)
     rate = RATES[optimiser]
     # the training's objective is the mean over prompts, of which SGD undoes the 1/count
-    chosen: Optimiser = SGD(rate * count) if optimiser == "early_stopping" else Adam(rate)
+    chosen: Optimiser = SGD(rate * count) if optimiser == "early_stopping" else Adam(rate, eps=EPS)
     objectives: list[Objective] = [cls(lam) for lam in LAMS for cls in (RLHF, DPO, EXPO)]
     training = Training(chosen, epochs=STEPS, records=17, log_spaced=True)
     run = train(objectives, Tabular(bandit.reference), bandit, training)

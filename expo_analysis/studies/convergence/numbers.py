@@ -11,8 +11,8 @@ from scipy.stats import linregress
 from ... import paper
 from ..._progress import Progress, silent
 from ...paper import LOSSES
-from ..exact import exact, solved
 from ..settings import Settings as StudySettings
+from ..shared import exact, solved
 
 FITTED = {"optimal": (1e-6, 1e-3), "reference": (1e3, 1e6)}
 """The stretch of lambda on which the slope towards each end is fitted."""

@@ -30,6 +30,7 @@ from ...simulators.sampling import Pairs, draw_pairs
 from ...simulators.training import Training, train
 from ...simulators.trajectory import kinds_of
 from ..settings import Settings as StudySettings
+from ..shared import EPS
 
 VOCABULARY, LENGTH = 3, 3
 LAM = 0.3
@@ -224,7 +225,7 @@ def converged(name: str, data: Bandit | Pairs) -> Floats:
     batch = data.winner.shape[1] if isinstance(data, Pairs) else None
     how = {"batch": batch, "shuffle": False, "schedule": "cosine", "records": 2, **ESTIMATORS[name]}
     model = table(np.asarray(data.reference).reshape(-1))
-    return train(EXPO(LAM), model, data, Training(Adam(0.2), epochs=400, **how)).final[0, :, 0]
+    return train(EXPO(LAM), model, data, Training(Adam(0.2, eps=EPS), epochs=400, **how)).final[0, :, 0]
 
 
 def imbalance(policy: Floats, bandit: Bandit, lam: float = LAM) -> float:
@@ -282,7 +283,7 @@ def masses(policy: Floats, wins: Floats) -> dict[str, float]:
 
 # --- the experiment ---------------------------------------------------------------------------------------------------
 
-OPTIMISERS = {"table": Adam(0.03), "transformer": Adam(8e-3)}
+OPTIMISERS = {"table": Adam(0.03, eps=EPS), "transformer": Adam(8e-3, eps=EPS)}
 
 
 def training(

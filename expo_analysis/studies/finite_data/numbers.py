@@ -32,6 +32,7 @@ from ...simulators.policies import Tabular
 from ...simulators.sampling import draw_pairs
 from ...simulators.training import Training, train
 from ..settings import Settings as StudySettings
+from ..shared import EPS
 
 OPTIMAL = paper.interpolation().optimal
 REFERENCES = {"far": paper.interpolation().reference, "near": np.array([0.62, 0.29, 0.09])}
@@ -58,7 +59,7 @@ twenty times as long."""
 SEED = 4
 
 TRAINED_PAIRS, TRAINED_SETS = 1000, 50
-TRAINING = Training(Adam(1e-2), epochs=40, batch=25, records=40, log_spaced=True, patience=40, seed=SEED)
+TRAINING = Training(Adam(1e-2, eps=EPS), epochs=40, batch=25, records=40, log_spaced=True, patience=40, seed=SEED)
 """With patience for all records training never stops early, and returns the record of the lowest validation risk."""
 
 

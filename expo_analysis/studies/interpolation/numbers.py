@@ -10,8 +10,8 @@ import pandas as pd
 from ... import paper
 from ..._progress import Progress, silent
 from ...paper import LOSSES
-from ..exact import DECIMALS, RESPONSES, exact, policies, solved
 from ..settings import Settings as StudySettings
+from ..shared import DECIMALS, RESPONSES, exact, policies, solved
 
 
 @dataclass(frozen=True)

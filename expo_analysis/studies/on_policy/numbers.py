@@ -71,7 +71,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
     progress(0.8)
     xpo = xpo_table(settings.problems)
     progress(1.0)
-    return all_rounded({"on_policy": points, "on_policy_rounds": rounds, "on_policy_xpo": xpo}, trained=["on_policy_rounds"])
+    return all_rounded({"on_policy": points, "on_policy_rounds": rounds, "on_policy_xpo": xpo})
 
 
 def worst_win_rate(policy: Floats, preference: Floats) -> Floats:

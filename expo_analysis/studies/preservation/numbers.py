@@ -10,8 +10,8 @@ import pandas as pd
 from ... import paper
 from ..._progress import Progress, silent
 from ...paper import LOSSES
-from ..exact import divergences, exact, recorded_log_policy, solved
 from ..settings import Settings as StudySettings
+from ..shared import divergences, exact, recorded_log_policy, solved
 
 
 @dataclass(frozen=True)

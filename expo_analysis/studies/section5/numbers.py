@@ -81,7 +81,8 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
 
     ``section5``: one row per experiment, source, loss, published lambda and prompt, with the policy, KL(pi* || pi) and
     KL(pi || pi*) in nats. Sources: ``population`` and ``pairs`` are exact optima, ``authors`` and ``ought`` ends of
-    training. ``section5_steps``: the policies of both trainings at recorded steps, interpolation experiment.
+    training. ``section5_steps``: the policies of both trainings at recorded steps of the interpolation experiment, at
+    the lower lambda.
     """
     ends, steps = [], []
     jobs = [(name, loss) for name in LAMS for loss in LOSSES]
@@ -99,7 +100,7 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
             ends.append(_rows(experiment, name, source, loss, published, run.log_final[:, 0]))
             if name == "interpolation":
                 frame = run.to_frame(policies=True)
-                frame["published_lam"] = published[np.searchsorted(np.unique(frame["lam"]), frame["lam"])]
+                frame = frame[frame["lam"] == frame["lam"].min()].assign(published_lam=published[0])
                 kept = ["loss", "published_lam", "step", "kl_optimal_policy", "y0", "y1", "y2"]
                 steps.append(frame[kept].assign(source=source))
         progress((k + 1) / len(jobs))

@@ -6,9 +6,9 @@ import pandas as pd
 
 from ... import paper
 from ..._progress import Progress, silent
-from ..exact import RESPONSES, exact
 from ..interpolation.numbers import Settings
 from ..interpolation.numbers import run as interpolation
+from ..shared import RESPONSES, exact
 
 __all__ = ["Settings", "run"]
 
