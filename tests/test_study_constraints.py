@@ -191,4 +191,4 @@ def test_tables_are_the_same_on_every_run_and_finite(tables):
     assert np.isfinite(frame.select_dtypes("number")).all().all()
     again = weight_decay(random_problems(COUNT, 1), "reference", 1.0)
     own = rows(tables, constraint="weight_decay", pairs="reference", lam=1.0, loss="dpo")["regret"]
-    np.testing.assert_allclose(np.median(again.regret["dpo"], axis=1), own, atol=1e-10, rtol=1e-7)
+    np.testing.assert_allclose(np.median(again.regret["dpo"], axis=1), own, atol=1e-10, rtol=5e-6)  # six digits

@@ -182,7 +182,7 @@ def test_data_sets_without_a_minimiser_are_those_that_ford_named(errors):
     """Ford 1957: the likelihood has a maximum if and only if the graph of wins is strongly connected."""
     found = errors.xs(("far", "best", "tv"), level=("reference", "choice", "measure"))
     for size in experiment.SIZES:
-        counts = experiment.counts(size, experiment.DATA_SETS)
+        counts = experiment.counts(size, experiment.Settings().data_sets)
         assert (counts.sum(axis=(1, 2)) == size).all()
         expected = sum(connected_components(c > 0, connection="strong")[0] > 1 for c in counts)
         for loss in ("dpo", "fdpo"):
@@ -267,7 +267,7 @@ def test_training_ends_at_the_optimum_wherever_that_is(tables):
 
 
 def test_same_numbers_on_every_run(tables):
-    again = rounded(experiment._optima("far", "expo", experiment.DATA_SETS))
+    again = rounded(experiment._optima("far", "expo", experiment.Settings().data_sets))
     own = tables["finite_data"].query("reference == 'far' and loss == 'expo'")
     assert_allclose(again["error"], own["error"], rtol=1e-7)
 

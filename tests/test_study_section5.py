@@ -188,7 +188,7 @@ def test_the_experiment_makes_its_tables(monkeypatch: pytest.MonkeyPatch) -> Non
     exact = ea.solve(ea.DPO(1.0), paper.preservation().data).policy
     at = (ends["experiment"] == "preservation") & (ends["loss"] == "dpo") & np.isclose(ends["published_lam"], 1.0)
     written = ends[at & (ends["source"] == "pairs")][["y0", "y1", "y2"]]
-    np.testing.assert_allclose(written, exact, rtol=0, atol=6e-9)  # eight digits of them
+    np.testing.assert_allclose(written, exact, rtol=0, atol=6e-8)  # seven digits of them
     for name, table in study.run().items():
         pd.testing.assert_frame_equal(table, made[name])
     assert re.search(r"\?$", study.question)
