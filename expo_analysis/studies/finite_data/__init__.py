@@ -14,5 +14,5 @@ STUDY = Study(
         "finite_data_training",
         "finite_data_ends",
     ),
-    seconds=30,
+    seconds=25,
 )
