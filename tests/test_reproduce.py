@@ -27,7 +27,7 @@ from expo_analysis import _files, paper
 from expo_analysis.cli import app
 from expo_analysis.desiderata.report.wording import SIGNS
 from expo_analysis.desiderata.verdict import DESIDERATA
-from expo_analysis.plots import style
+from expo_analysis.figures import style
 from expo_analysis.studies import STUDIES, Shown, shared
 from expo_analysis.studies.report_card.numbers import COLUMNS, write_report_card
 from expo_analysis.studies.reproduce import reproduce

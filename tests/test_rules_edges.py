@@ -15,18 +15,22 @@ import torch
 
 import expo_analysis as ea
 from expo_analysis import terms
+from expo_analysis.desiderata.code import written
+from expo_analysis.desiderata.rules import RULES, Known, first
 from expo_analysis.desiderata.rules.asked import _steady, weighted_slope_convex
 from expo_analysis.desiderata.rules.boxes import SingleScores, _logs, _slope
 from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.rules.in_lambda import InLambda, of_lambda
-from expo_analysis.desiderata.rules.limit_formula import goes_elsewhere, limit_value
+from expo_analysis.desiderata.rules.limit_formula import goes_elsewhere, limit_value, shuns_point_masses
 from expo_analysis.desiderata.rules.margins import contents, score
-from expo_analysis.desiderata.rules.scores import Link, UnitTerm, rises
+from expo_analysis.desiderata.rules.scores import Link, UnitTerm, link_of, rises
 from expo_analysis.desiderata.rules.shapes import Shape
 from expo_analysis.desiderata.rules.signs import Sign, Unknown, sign_of
 from expo_analysis.desiderata.rules.wells import POINTS, log_policies
+from expo_analysis.desiderata.subject import Subject
+from expo_analysis.desiderata.verdict import HOLDS
 from expo_analysis.losses.psi import BernoulliKL, Modulated, Sigmoid, SquaredSigmoid
-from expo_analysis.losses.statistics import log_pi_l, log_pi_w, log_u_l, log_u_w, shortfall_w
+from expo_analysis.losses.statistics import linked, log_pi_l, log_pi_w, log_u_l, log_u_w, shortfall_w
 
 from .own_losses import own
 
@@ -82,9 +86,6 @@ def slopes_of(psi: str, statistic: str, weight: str) -> dict[str, np.ndarray]:
         for name, slope in (("win", dw / p - dl / q), ("loser", dl), ("winner", dw), ("both", dw + dl)):
             found[name].append(slope)
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-FORMULAS = [*itertools.product(PSIS, STATISTICS, WEIGHTS)]
 
 
 def one_sided(psi: str, statistic: str) -> bool:
@@ -144,6 +145,44 @@ def test_one_term_is_convex_and_bounded_as_it_is_said_to_be(statistic: str) -> N
         assert shape.strictly_convex == (((psi, statistic) in STRICT and convex) or lines), what
 
 
+def test_parts_without_lambda_are_bounded_below_as_their_values_are() -> None:
+    """By numbers over log-probabilities down to -1000: an increasing line of log pi is not, a falling one is."""
+    x = -np.concatenate([[1e-9], np.geomspace(1e-3, 1e3, 40)])
+    w, lose = (y.ravel() for y in np.meshgrid(x, x))
+    inside = np.exp(w) + np.exp(lose) < 1
+    known = {
+        "h": H,
+        "hbar": HBAR,
+        "winner": log_pi_w,
+        "loser": log_pi_l,
+        "turned": -1.0 * log_pi_w,
+        "relative": log_u_w,
+    }
+    for (name, statistic), (psi, made_of) in itertools.product(known.items(), PSIS.items()):
+        loss = own(lambda lam, p=made_of, s=statistic: p(1.0 * s))
+        values = loss.pair_loss(w[inside], lose[inside], np.full(inside.sum(), -1.1), np.full(inside.sum(), -0.6))
+        told = Formula(loss).is_bounded_below
+        assert not (told and values.min() < -30), (name, psi)
+        if (psi, name) in (("line down", "winner"), ("line down", "loser"), ("logistic", "h"), ("square", "relative")):
+            assert told, (name, psi)
+        if psi.startswith("line") and name in ("h", "hbar", "relative"):
+            assert not told, (name, psi)
+
+
+def test_slopes_that_are_stated_tell_a_strict_way() -> None:
+    """Slopes from 1 to 3 rise everywhere, from 0 to 2 not strictly as far as is known; and turned over they fall."""
+    steep = terms.Stated(lambda m: 2 * m + (1 + m**2) ** 0.5, slopes=(1.0, 3.0), convex=True)
+    level = terms.Stated(lambda m: m + (1 + m**2) ** 0.5, slopes=(0.0, 2.0), convex=True)
+    falls = terms.Stated(lambda m: (1 + m**2) ** 0.5 - 2 * m, slopes=(-3.0, -1.0), convex=True)
+    for psi, way, strict in ((steep, 1, True), (level, 1, False), (falls, -1, True)):
+        for sign in (1.0, -1.0):
+            shape = Shape(own(lambda lam, p=psi, s=sign: p(s * (lam * HBAR))))
+            assert shape.falls_with_each_win == (strict and way * sign < 0), (way, sign)
+            assert shape.wants_the_loser_lower == (strict and way * sign < 0)
+        alone = Shape(own(lambda lam, p=psi: p(lam * log_u_w)))
+        assert alone.along_both == way * strict and alone.wants_the_winner_higher == (strict and way < 0)
+
+
 def test_what_a_likelihood_and_pieces_are() -> None:
     for psi, weight in itertools.product(PSIS, WEIGHTS):
         assert Shape(made(psi, "hbar", weight)).polyhedral == (
@@ -163,6 +202,8 @@ def test_two_terms_have_a_well_together() -> None:
     outweighs them at an end."""
     left, right = (lambda lam: LOGISTIC(lam * HBAR)), (lambda lam: LOGISTIC(-1.0 * (lam * HBAR)))
     assert Shape(own(lambda lam: left(lam) + 0.1 * right(lam))).has_wells
+    back = terms.Logistic(0.0, 1.0)
+    assert Shape(own(lambda lam: back(-1.0 * (lam * HBAR)) + back(lam * HBAR))).has_wells
     assert not Shape(own(left)).has_wells and not Shape(own(right)).has_wells
     assert not Shape(own(lambda lam: left(lam) + EXPONENTIAL(lam * HBAR))).has_wells
     assert not Shape(own(lambda lam: left(lam) + LINE(HBAR) + right(lam))).has_wells
@@ -460,6 +501,25 @@ def test_scores_of_policies() -> None:
     assert np.ptp(found - (log_policy - log_reference)) < 1e-12
 
 
+def test_scores_have_the_limits_that_they_are_said_to_have() -> None:
+    """Where pi tends to 0: (1 - pi^-alpha)/alpha to 1/alpha for alpha < 0, and without end else; f'(u) to f'(0)."""
+    for statistic, lowest, relative in (
+        (terms.powered(-0.5), -2.0, False),
+        (terms.powered(0.5), -np.inf, False),
+        (terms.powered(-2.0), -0.5, False),
+        (HBAR, -np.inf, True),
+        (H, -np.inf, False),
+        (linked(ea.divergences.ChiSquare()), ea.divergences.ChiSquare().mu_at_zero, True),
+    ):
+        found = {link_of(atom) for _, atom in statistic.parts}
+        (link,) = found
+        assert link is not None and (link.lowest, link.relative) == (lowest, relative)
+        if np.isfinite(lowest):
+            assert score(link, np.array([-200.0]), np.array([0.0]))[0] == pytest.approx(lowest)
+    assert Formula(own(lambda lam: LOGISTIC(lam * terms.powered(0.5)))).is_of_scores
+    assert not Formula(own(lambda lam: LOGISTIC(lam * terms.powered(-0.5)))).is_of_scores
+
+
 @pytest.mark.parametrize("odds", [0.05, 1.0, 3.0])
 def test_pairs_are_content_where_their_risk_is_least(odds: float) -> None:
     """By a dense look at p psi(x) + (1 - p) psi(-x), near and far: smoothed labels want a finite difference."""
@@ -492,6 +552,34 @@ def test_a_limit_of_a_formula_is_that_of_its_values(formula: Callable[[Any], Any
         found = limit_value(symbolic[0], end, reference, optimal, policies)  # type: ignore[arg-type]
         values = ea.risk(own(formula).with_lam(lam), bandit, np.log(policies))
         assert np.allclose(found / 3, values, atol=1e-6) or np.allclose(found / 6, values, atol=1e-6)
+
+
+def test_a_reward_is_no_term_that_shuns_point_masses() -> None:
+    """A term without lambda that grows at a point mass, all bounded below, and everything with a limit as lambda
+    falls."""
+    assert not shuns_point_masses(Formula(ea.RLHF(1.0))) and shuns_point_masses(Formula(ea.SFT(1.0)))
+    for formula, shuns in (
+        (lambda lam: terms.Linear(1.0)(log_pi_w), False),
+        (lambda lam: HINGE(H) + LOGISTIC(lam * HBAR), True),
+        (lambda lam: HINGE(-1.0 * H) + LOGISTIC(lam * HBAR), False),
+        (lambda lam: HINGE(H) - 1.0 * LOGISTIC(lam * HBAR), False),
+        (lambda lam: HINGE(H) + LOGISTIC(HBAR / lam), False),
+        (lambda lam: LOGISTIC(lam * HBAR), False),
+    ):
+        assert shuns_point_masses(Formula(own(formula))) == shuns
+
+
+def test_the_optimum_of_rlhf_follows_the_reward_for_divergences_that_are_known() -> None:
+    def concluded(objective: Any) -> tuple[str, str] | None:
+        found = first(RULES, "consistency", Known(Subject(objective, *written(objective)), {}))
+        return None if found is None else (found[0].name, found[1].decision)
+
+    class Mine(ea.divergences.ForwardKL):
+        name = "mine"
+
+    assert concluded(ea.RLHF(1.0)) == ("the_optimum_follows_the_reward", HOLDS)
+    assert concluded(ea.RLHF(1.0, "forward_kl")) == ("the_optimum_follows_the_reward", HOLDS)
+    assert concluded(ea.RLHF(1.0, Mine())) is None
 
 
 def test_lower_elsewhere_by_how_much() -> None:

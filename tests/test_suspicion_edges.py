@@ -28,7 +28,7 @@ from expo_analysis.numerics import exp, log_sigmoid
 from expo_analysis.terms import Atom, BernoulliKL, Stated
 
 from .planted.broken import Broken
-from .planted.expo import Explicit
+from .planted.expo import Explicit, WrongInverse
 from .planted.terms import statistic, written
 from .test_soundness import DATUM
 
@@ -165,6 +165,19 @@ def test_curvature_that_jumps(size: float) -> None:
     assert refuted_psi(true) == ""
     false = Stated(log_cosh, slopes=(-size, size), convex=True, self_concordance=1.98, lower_bound=0.0)
     assert "self_concordance = 1.98 is false" in refuted_psi(false)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_curvature_that_jumps_once(side: float, turn: float) -> None:
+    """Up or down, on either side: to a curvature of 2 from 1 there is no way at any rate."""
+
+    def bent(m: Any) -> Any:
+        return m**2 / 2 + (side * (m - turn * 3.0)).clip(min=0) ** 2 / 2
+
+    for m in (0.5, 3.0):
+        assert re.search("self_concordance", refuted_psi(Stated(bent, convex=True, self_concordance=m))), m
+    assert refuted_psi(Stated(bent, convex=True, lower_bound=0.0)) == ""
 
 
 def test_margins_at_a_maximum_are_no_log_odds() -> None:
@@ -518,6 +531,11 @@ class Claiming(Explicit):
 def test_a_little_of_what_is_said_not_to_be_read(reads: str, message: str, size: float) -> None:
     assert any(message in one for one in claims_of(Claiming(1.0, size, reads)))
     assert claims_of(Claiming(1.0, 0.0, reads)) == []
+
+
+def test_a_link_whose_inverse_is_false_is_refuted_of_the_loss() -> None:
+    assert any("descend of WrongInverse" in one for one in claims_of(ea.FDPO(1.0, divergence=WrongInverse())))
+    assert claims_of(ea.FDPO(1.0, divergence="jensen_shannon")) == []
 
 
 @dataclass(frozen=True)

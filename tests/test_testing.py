@@ -37,7 +37,7 @@ def without_reference(chosen_logps, rejected_logps, beta):
     ("mine", "theirs", "how"),
     [
         ("dpo", ea.DPO(3.0), "^they are equal to 0e.00$"),
-        (ea.DPO(1.0), halved, r"with 0.5 / lam in the place of lam, times 2, 2, 2, 2 .*plus 3, 3, 3, 3 there$"),
+        (ea.DPO(1.0), halved, r"with 0.5 / lam in the place of lam, times 2, plus 3$"),
         (ea.RewardAwarePO(1.0, distance="squared"), ea.REBEL(1.0), r"times 400, 11.1111, 1, 0.0625 at"),
         (ea.BradleyTerry(1.0), without_reference, "^they are equal"),
         (

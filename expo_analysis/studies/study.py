@@ -49,7 +49,7 @@ class Shown:
         Returns:
             The files written.
         """
-        from ..plots.style import render
+        from ..figures.style import render
 
         written = [replace(directory / f"{name}.csv", to_csv(table)) for name, table in self.tables.items()]
         for name, figure in self.figures.items():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...plots.style import LOOKS, losses_in
+from ...figures.style import LOOKS, losses_in
 
 
 def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ...plots.style import END_POINTS, INK, LOOKS, losses_in, themed
+from ...figures.style import END_POINTS, INK, LOOKS, losses_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 COLUMNS = {

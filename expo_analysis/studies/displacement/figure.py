@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
 
 ROWS = {
     "population": "two pairs and one unseen,\nexact preferences",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import END_POINTS, INK, PALETTE, themed
+from ...figures.style import END_POINTS, INK, PALETTE, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import END_POINTS, INK, LAMBDA, LOOKS, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, losses_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 REFERENCES = {"far": f"{REFERENCE} far from {OPTIMAL}", "near": f"{REFERENCE} near {OPTIMAL}"}

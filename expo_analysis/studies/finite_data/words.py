@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...plots.style import LOOKS
+from ...figures.style import LOOKS
 
 IMPLICIT, EXPLICIT = ["dpo", "ipo", "fdpo"], ["expo", "regression_expo"]
 

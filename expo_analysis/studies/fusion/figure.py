@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ...plots.style import INK, themed
+from ...figures.style import INK, themed
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import INK, LOOKS, PALETTE, loss_label, themed
+from ...figures.style import INK, LOOKS, PALETTE, loss_label, themed
 
 LAM = 1.0
 """The lambda of the panels that compare losses."""

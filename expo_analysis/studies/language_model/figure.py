@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ...plots.style import INK, LOOKS, PALETTE, Look, themed
+from ...figures.style import INK, LOOKS, PALETTE, Look, themed
 
 METHODS = {
     ("dpo", ""): LOOKS["dpo"],

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
 
 OPTIMAL = END_POINTS["optimal"].label
 FIT = r"$\pi_{\mathrm{fit}}$"

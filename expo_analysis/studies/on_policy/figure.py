@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
 
 WIN_RATE = r"win rate of $\pi$, worst opponent"
 METHODS = {

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import INK, LAMBDA, LOOKS, PALETTE, loss_label, losses_in, themed
+from ...figures.style import INK, LAMBDA, LOOKS, PALETTE, loss_label, losses_in, themed
 
 LAM = 1.0
 """The lambda of the panels that compare losses."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...plots.style import loss_label
+from ...figures.style import loss_label
 from .numbers import DECADES, LAM, WEIGHT, N
 
 SAME = 1e-5

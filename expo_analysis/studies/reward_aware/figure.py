@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...plots.style import LAMBDA, LOOKS, PALETTE, themed
+from ...figures.style import LAMBDA, LOOKS, PALETTE, themed
 
 DISTANCES: dict[str, tuple[str, dict[str, Any]]] = {
     "squared": ("squared", {"color": PALETTE[5], "linestyle": "-", "marker": "s"}),

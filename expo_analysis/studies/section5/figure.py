@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...plots.style import END_POINTS, INK, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, LOOKS, PALETTE, losses_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 SOURCES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -16,12 +16,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..own_file import in_words
+from ._effects import Effects
+from .own_file import in_words
 
 T = TypeVar("T")
 
@@ -54,14 +56,16 @@ class Watch:
     """Calls functions until a time limit, in seconds from when it was made; ``math.inf`` is none.
 
     In the main thread a signal ends a call, even one that sleeps; elsewhere, and where there are no such signals, the
-    call ends at its next step in Python.
+    call ends at its next step in Python. ``guarded``: what it changes beside what it returns is put back, see
+    `Effects`; what it prints is not shown.
     """
 
-    def __init__(self, seconds: float = math.inf) -> None:
+    def __init__(self, seconds: float = math.inf, guarded: bool = False) -> None:
+        self.guarded = guarded
         self._waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self.seconds, self.started, self._start_of_time = seconds, time.monotonic(), 0.0
         self._start_of_time, self._deadline = self._now(), math.inf
-        self.interrupted, self._armed, self._lock = False, False, threading.Lock()
+        self.interrupted, self._armed, self._lock = False, False, threading.RLock()
         self._thread = threading.get_ident()
         self._timer: threading.Timer | None = None
 
@@ -110,13 +114,21 @@ class Watch:
         if allowed <= EARLY:
             return Outcome(None, TIME_UP)
         try:
-            self._arm(allowed)
-            try:
-                return Outcome(function())
-            finally:
-                self._disarm()
+            outcome = self._outcome(function, allowed)
+        except TimeUp:  # the clock rang again on the way out
+            outcome = Outcome(None, TIME_UP)
+        self._disarm()
+        return outcome
+
+    def _outcome(self, function: Callable[[], T], allowed: float) -> Outcome[T]:
+        try:
+            with Effects() if self.guarded else nullcontext():
+                self._arm(allowed)
+                try:
+                    return Outcome(function())
+                finally:
+                    self._disarm()
         except TimeUp:
-            self._disarm()
             return Outcome(None, TIME_UP)
         except KeyboardInterrupt as error:
             if self.interrupted:
@@ -133,17 +145,27 @@ class Watch:
         if self._signals:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), AGAIN)
         else:
-            self._start(seconds)
+            # One lock a call: should an exception arrive between its being taken and the block that gives it back, it
+            # is lost, and only this call's clock waits for it. Its owner can take it again, as it is an RLock.
+            self._lock = threading.RLock()
+            self._start(self._lock, seconds)
 
     def _disarm(self) -> None:
-        with self._lock:
-            self._armed = False
-        if self._signals:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-        elif self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            _throw(self._thread, None)  # what was thrown and has not arrived yet
+        """Nothing is raised any more when this returns, whatever arrives meanwhile."""
+        while True:
+            try:
+                with self._lock:
+                    self._armed = False
+                if self._signals:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0)
+                elif self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
+                    for _ in range(10):  # what was thrown and has not arrived yet arrives here; CPython 3.11 would
+                        pass  # never leave a traced function if it were taken back
+                return
+            except TimeUp:
+                continue
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if not self._armed:
@@ -159,25 +181,27 @@ class Watch:
         assert callable(self._on_interrupt)
         self._on_interrupt(number, frame)
 
-    def _start(self, seconds: float) -> None:
-        timer = threading.Timer(seconds, self._over)
+    def _start(self, lock: Any, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._over, [lock])
         timer.daemon = True
-        timer.start()
         self._timer = timer
+        timer.start()
 
-    def _over(self) -> None:
-        with self._lock:
-            if not self._armed:
+    def _over(self, lock: Any) -> None:
+        while not lock.acquire(timeout=AGAIN):
+            if not self._armed or lock is not self._lock:
+                return  # it was lost
+        try:
+            if not self._armed or lock is not self._lock:
                 return
             rest = self._deadline - self._now()
-            if rest > EARLY:
-                self._start(rest)
-                return
-            _throw(self._thread, TimeUp)
-            self._start(AGAIN)
+            if rest <= EARLY:
+                _throw(self._thread, TimeUp)
+            self._start(lock, rest if rest > EARLY else AGAIN)
+        finally:
+            lock.release()
 
 
-def _throw(thread: int, error: Any) -> None:
-    """Raise an exception in another thread at its next step; None takes back one that is still on its way."""
-    thrown = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)
+def _throw(thread: int, error: type[BaseException]) -> None:
+    """Raise an exception in another thread at its next step."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

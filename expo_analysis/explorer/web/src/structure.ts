@@ -1,0 +1,77 @@
+/** Which responses a loss of log-ratios ties together: whether a minimiser exists, before any number is computed. */
+
+import type { Loss, World } from "./types";
+
+export interface Structure {
+  /** Sets on each of which a minimiser exists. */
+  pieces: number[][];
+  /** Responses whose probability tends to 0 along every minimising sequence. */
+  lost: number[];
+  components: number[][];
+}
+
+/**
+ * The recession function of a convex loss of log-ratios is positive in every direction if and only if it is positive
+ * along the indicator of every set of responses, as it is linear where their order is fixed. Sets along which it is not
+ * win out, and are looked at alone.
+ */
+export function structureOf(loss: Loss, world: World): Structure {
+  const all = range(world.n);
+  const components = partsOf(all, (i, j) => world.wins[i]![j]! > 0 || world.wins[j]![i]! > 0);
+  if (!loss.slopes) return { pieces: [all], lost: [], components };
+  const cost = costs(loss.slopes, world);
+  const pieces: number[][] = [];
+  const waiting = components.slice();
+  while (waiting.length) {
+    const members = waiting.shift()!;
+    const winners = members.length === 1 ? null : falling(members, cost);
+    if (!winners) pieces.push(members);
+    else waiting.unshift(...partsOf(winners, (i, j) => world.wins[i]![j]! > 0 || world.wins[j]![i]! > 0));
+  }
+  const kept = new Set(pieces.flat());
+  return { pieces, lost: all.filter((i) => !kept.has(i)), components };
+}
+
+/** What raising i over j costs far out, for each ordered pair. */
+function costs([left, right]: [number, number], world: World): number[][] {
+  const [l, r] = [left, right].map((end) => Math.max(-1e3, Math.min(1e3, end))) as [number, number];
+  return world.wins.map((row, i) => row.map((w, j) => w * r - world.wins[j]![i]! * l));
+}
+
+/** The smallest set of members that wins out over the others, or null. */
+function falling(members: number[], cost: number[][]): number[] | null {
+  let best: number[] | null = null, least = 1e-12;
+  for (let code = 1; code < (1 << members.length) - 1; code++) {
+    const inside = members.filter((_, k) => code & (1 << k));
+    const others = members.filter((_, k) => !(code & (1 << k)));
+    const total = inside.reduce((s, i) => s + others.reduce((t, j) => t + cost[i]![j]!, 0), 0);
+    if (total < least || (total === least && best && inside.length < best.length)) {
+      least = total;
+      best = inside;
+    }
+  }
+  return best;
+}
+
+/** Connected components among members. */
+export function partsOf(members: number[], linked: (i: number, j: number) => boolean): number[][] {
+  const left = new Set(members), found: number[][] = [];
+  while (left.size) {
+    const part: number[] = [], waiting = [left.values().next().value as number];
+    left.delete(waiting[0]!);
+    while (waiting.length) {
+      const i = waiting.pop()!;
+      part.push(i);
+      for (const j of left) {
+        if (linked(i, j)) {
+          left.delete(j);
+          waiting.push(j);
+        }
+      }
+    }
+    found.push(part.sort((a, b) => a - b));
+  }
+  return found;
+}
+
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
