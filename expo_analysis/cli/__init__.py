@@ -28,6 +28,7 @@ from . import (
     reproduce,
     simulate,
     solve,
+    study,
 )
 from .command import Command
 
@@ -54,6 +55,7 @@ app.command(cls=Command)(recipes.recipes)
 app.command(cls=Command)(reproduce.reproduce)
 app.command(cls=Command)(simulate.simulate)
 app.command(cls=Command)(solve.solve)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
