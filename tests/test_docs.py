@@ -42,6 +42,7 @@ def test_code_blocks_run(document: str) -> None:
         "README.md",
         "docs/bandits.md",
         "docs/desiderata.md",
+        "docs/figures.md",
         "docs/llm.md",
         "docs/losses.md",
         "docs/note/note.md",
