@@ -159,8 +159,8 @@ def _slopes(facts: Facts) -> tuple[float, float] | None:
     return left, right
 
 
-FAR = 100.0
-"""Comparisons with numbers beyond it keep exponentials from overflowing, and are no kinks."""
+FAR, TINY = 100.0, 1e-100
+"""Comparisons with numbers beyond these keep functions from overflowing, and are no kinks."""
 
 
 def _kinks(pair: Function) -> tuple[Function, ...]:
@@ -170,7 +170,7 @@ def _kinks(pair: Function) -> tuple[Function, ...]:
         if node.operation not in ("less", "less_equal", "minimum", "maximum", "abs"):
             continue
         first, second = node.on if len(node.on) == 2 else (ex.number(0.0), node.on[0])
-        if any(x.operation == "number" and abs(x.value) > FAR for x in (first, second)):
+        if any(x.operation == "number" and (abs(x.value) > FAR or 0 < abs(x.value) < TINY) for x in (first, second)):
             continue
         gap = ex.subtract(second, first)
         if {"logp_w", "logp_l"} & ex.reads(gap) and _jumps(pair, gap):
