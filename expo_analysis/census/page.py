@@ -15,8 +15,9 @@ Written by `expo-analysis census --install --output docs` (`make census`) on {da
 installs here was put into an environment of its own (Python {python}, torch {torch}, expo-analysis
 {expo_analysis}), and each of its preference losses was called on the same {count} random pairs, at λ = {lams}, in
 float64, beside the loss of [the catalogue](losses.md) that it is to be. The numbers are in
-[census.json](census.json). What runs is the installed code; [an adapter of a few lines](../expo_analysis/adapters) says how it is called. Nobody of these projects was asked:
-a difference from our formula is a difference, and may be meant.
+[census.json](census.json). What runs is the installed code;
+[an adapter of a few lines](../expo_analysis/adapters) says how it is called. Nobody of these projects was asked: a
+difference from our formula is a difference, and may be meant.
 
 **Found**: {found}
 
@@ -42,8 +43,8 @@ CARDS = """## Report cards
 
 Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds,
 ✗ fails, ? cannot be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's
-verdicts, of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g} seconds at most,
-so that little is proven.
+verdicts, of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g}
+seconds at most, so that little is proven.
 """
 
 
