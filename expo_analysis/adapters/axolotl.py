@@ -74,6 +74,6 @@ PACKAGE.add(
     reads="lengths",
     is_exact=False,
     really=lambda lam: from_function(as_function(_padded, "lengths"), lam),
-    note="the likelihood is a mean over prompt, response and padding; the odds of the shorter response count one token of "
-    "padding; the loss is rounded to bfloat16",
+    note="the likelihood is a mean over prompt, response and padding; the odds of the shorter response count one token "
+    "of padding; the loss is rounded to bfloat16",
 )
