@@ -29,7 +29,6 @@ EXTREMES = {
     "π_w = 1 - 1e-12": (-1e-12, -2.0, -1.0, -1.0),
     "π_l = 1 - 1e-12": (-2.0, -1e-12, -1.0, -1.0),
     "π_w = 1": (0.0, -2.0, -1.0, -1.0),
-    "π_l = 1": (-2.0, 0.0, -1.0, -1.0),
 }
 """Pairs at the ends of the range: log-probabilities of winner and loser, then under the reference."""
 
