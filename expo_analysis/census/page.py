@@ -134,8 +134,8 @@ def file_of(row: Row) -> str:
 
 def _failed(document: dict[str, Any]) -> str:
     """What is not there, and why."""
-    lines = [f"- **{name}** could not be run: {why}" for name, why in document["failed"].items()]
-    lines += [f"- **{name}** {why}" for name, why in document["without"].items()]
+    lines = [f"- **{name}**, which did not install: {why}" for name, why in document["failed"].items()]
+    lines += [f"- **{name}**: {why}" for name, why in document["without"].items()]
     head = f"Looked at on {document['settings']['looked']}, in the newest release that installs with this Python:"
     return "\n".join(["## Not in it", "", head, "", *lines, ""])
 
