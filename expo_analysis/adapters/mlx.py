@@ -10,7 +10,6 @@ import torch
 
 from .implementation import Pairs
 
-
 PRECISION = "MLX computes exp and its kin in single precision, in float64 too."
 
 
