@@ -199,8 +199,9 @@ def _pair_costs(problem: Problem) -> tuple[Floats, Floats, Mask]:
         own, forward = problem.weight * weight * np.abs(steep), steep >= 0
         with np.errstate(invalid="ignore"):
             ends = (own * np.where(forward, *slopes) for slopes in ((right, -left), (-left, right)))
-            up, down = (np.where(own > 0, end, 0.0) for end in ends)
-        raised, lowered = raised + up, lowered + down
+            raised, lowered = (
+                total + np.where(own > 0, end, 0.0) for total, end in zip((raised, lowered), ends, strict=True)
+            )
         flat = [rate == np.inf and np.all(end == 0) for rate, end in zip(psi.decay, (left, right), strict=True)]
         falling = falling + (0.0 if any(flat) else own)
     up = edges.upward @ raised + edges.downward @ lowered
