@@ -847,7 +847,7 @@ def test_weights_that_grow_are_shown_at_margins_that_double() -> None:
     margins, lam = found.numbers["margins"], found.numbers["lam"]
     assert np.abs(margins) == pytest.approx(np.array([30.0, 60.0, 120.0]) / lam) and len(set(np.sign(margins))) == 1
     assert found.numbers["weights"] == pytest.approx(2 * np.abs(np.array(margins) - 0.5 / lam))
-    fades = gradient_weight.judge(subject(ea.DiscoPOP(1.0))).counterexample
+    fades = gradient_weight.judge(subject(own(lambda lam: terms.Logistic(0.0, 1.0)(lam * HBAR)))).counterexample
     assert fades is not None and fades.numbers["margins"][0] == pytest.approx(-30.0 / fades.numbers["lam"])
     assert fades.numbers["weights"][0] < 0.01 * fades.numbers["weights"][1]
 
