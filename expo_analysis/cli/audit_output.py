@@ -62,7 +62,8 @@ class Outputs:
             (card,) = cards.values()
             written.append(replace(self.badge, to_badge(card, gate.required or HEADLINE).encode()))
         if self.figure is not None:
-            from ..reproduce import write_report_card  # matplotlib is loaded only where something is drawn
+            # matplotlib is loaded only where something is drawn
+            from ..studies.report_card.numbers import write_report_card
 
             written += write_report_card(cards.to_frame(), self.figure)
         return written
