@@ -53,11 +53,15 @@ def _pair_by_pair(p: Pairs, beta: float) -> Any:
 
 
 def _padded(p: Pairs, beta: float) -> Any:
-    """The likelihood over response and padding, whose tokens have probability 1/2 here; three digits."""
-    won, lost = p.w / p.length_w, p.l / p.length_l
-    odds_w, odds_l = (x - torch.log(-torch.expm1(x)) for x in (won, lost))
+    """Tokens of padding have probability 1/2 here; three digits."""
     longest = torch.maximum(p.length_w, p.length_l)
-    likelihood = (-p.w + (longest - p.length_w) * torch.log(torch.tensor(2.0, dtype=p.w.dtype))) / longest
+    pad = torch.log(torch.tensor(0.5, dtype=p.w.dtype))
+    means = []
+    for logp, length in ((p.w, p.length_w), (p.l, p.length_l)):
+        one_more = (length < longest).to(logp.dtype)
+        means.append((logp + one_more * pad) / (length + one_more))
+    odds_w, odds_l = (x - torch.log(-torch.expm1(x)) for x in means)
+    likelihood = (-p.w - (longest - p.length_w) * pad) / longest
     return (likelihood - beta * torch.nn.functional.logsigmoid(odds_w - odds_l)).bfloat16()
 
 
@@ -70,5 +74,6 @@ PACKAGE.add(
     reads="lengths",
     is_exact=False,
     really=lambda lam: from_function(as_function(_padded, "lengths"), lam),
-    note="the likelihood is a mean over prompt, response and padding, and the loss is rounded to bfloat16",
+    note="the likelihood is a mean over prompt, response and padding; the odds of the shorter response count one token of "
+    "padding; the loss is rounded to bfloat16",
 )

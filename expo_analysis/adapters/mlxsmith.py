@@ -46,10 +46,8 @@ def _loss(name: str, p: Pairs, reference: bool, **options: Any) -> Any:
     def of_one(one: Pairs) -> Any:
         given = {"reference_backend": _Backend(one.ref_w, one.ref_l)} if reference else {}
         lengths = {"prompt_len_chosen": 1, "prompt_len_rejected": 1}
-        own = _Backend(one.w, one.l)
-        return getattr(_losses(), f"{name.partition('_')[0]}_loss")(
-            own, CHOSEN, REJECTED, **lengths, **given, **options
-        )
+        loss = getattr(_losses(), f"{name.partition('_')[0]}_loss")
+        return loss(_Backend(one.w, one.l), CHOSEN, REJECTED, **lengths, **given, **options)
 
     return through_mlx(of_one, p, LOGPS if reference else LOGPS[:2])
 

@@ -23,6 +23,9 @@ EQUAL = 1e-9
 SINGLE = 1e-4
 """The same of losses that are called equal in single precision."""
 
+SLOPES = 1e-2
+"""Largest difference of derivatives, relative where they are above 1, of losses that are called equal."""
+
 LOGPS = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
 AT = LAMS[1]
 """The lambda at which derivatives are compared."""
@@ -112,9 +115,13 @@ def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | 
         return ("single precision", "where it is finite", error, slope_error) if error <= SINGLE else None
     if found.error > SINGLE or not all(scale > 0 for scale in found.scale):
         return None
+    if found.error > EQUAL:
+        error, slope_error = apart(loss, ours.at)
+        if error <= SINGLE:
+            return "single precision", "", error, slope_error
     how = _how(found)
     error, slope_error = apart(loss, lambda lam: ours.at(float(found.change(lam))), found.scale, found.constant)
-    if slope_error > SINGLE:
+    if slope_error > SLOPES:
         return "differs", f"{how}{', ' if how else ''}the same values with other derivatives", error, slope_error
     relation = "single precision" if error > EQUAL else "equal up to" if how else "equal"
     return relation, how, error, slope_error

@@ -12,11 +12,12 @@ SIGNS = {"holds": "✓", "fails": "✗", "cannot tell": "?", "not applicable": "
 HEAD = """# The census: public implementations, run through one instrument
 
 Written by `expo-analysis census --install --output docs` (`make census`) on {date}; do not edit it. Every package that
-installs here was put into an environment of its own (Python {python}, torch {torch}, expo-analysis {expo_analysis}), and
-each of its preference losses was called on the same {count} random pairs, at λ = {lams}, in float64, beside the loss of
-[the catalogue](losses.md) that it is to be. The numbers are in [census.json](census.json). What runs is the installed
-code; [an adapter of a few lines](../expo_analysis/adapters) says how it is called. Nobody of these projects was asked:
-a difference from our formula is a difference, and may be meant.
+installs here was put into an environment of its own (Python {python}, torch {torch}, expo-analysis
+{expo_analysis}), and each of its preference losses was called on the same {count} random pairs, at λ = {lams}, in
+float64, beside the loss of [the catalogue](losses.md) that it is to be. The numbers are in
+[census.json](census.json). What runs is the installed code;
+[an adapter of a few lines](../expo_analysis/adapters) says how it is called. Nobody of these projects was asked: a
+difference from our formula is a difference, and may be meant.
 
 **Found**: {found}
 
@@ -31,8 +32,8 @@ How to read it:
 - *error* is the largest difference. Where a loss differs and the table says how, that is checked too: a loss written
   here from those words agrees with the implementation to the error in brackets.
 - *smallest pair*: the plainest numbers that tell the two losses apart, (log π_w, log π_l; log π_ref,w, log π_ref,l) and
-  |w|, |l|, the numbers of tokens, where they are read; then theirs and ours. Each is a script of at most ten lines, which
-  was run in the environment of its package.
+  |w|, |l|, the numbers of tokens, where they are read; then theirs and ours. Each is a script of at most ten lines,
+  which was run in the environment of its package.
 - "of means" is said of a loss that is given log-probabilities divided by the number of tokens.
 - An adapter starts where the code can be called: some at log-probabilities, some at logits. What a trainer does before
   that (truncation, templates, masks) is not looked at.
@@ -41,9 +42,9 @@ How to read it:
 CARDS = """## Report cards
 
 Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds,
-✗ fails, ? cannot be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's verdicts,
-of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g} seconds at most,
-so that little is proven.
+✗ fails, ? cannot be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's
+verdicts, of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g}
+seconds at most, so that little is proven.
 """
 
 
@@ -79,7 +80,10 @@ def _counts(document: dict[str, Any]) -> dict[str, str]:
 
 def _section(package: dict[str, Any], rows: list[Row]) -> str:
     head = f"## {package['name']} {package['version']}\n\nRun: {package['how']}. {package['remark']}".strip()
-    cells = [("loss", "is to be", "found", "error", "smallest pair that tells them apart"), ("---",) * 5]
+    cells: list[tuple[str, ...]] = [
+        ("loss", "is to be", "found", "error", "smallest pair that tells them apart"),
+        ("---",) * 5,
+    ]
     cells += [_cells(row) for row in rows]
     return f"{head}\n\n" + "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in cells) + "\n"
 
