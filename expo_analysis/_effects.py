@@ -217,8 +217,3 @@ def _end_with_main() -> None:
     threading.main_thread().join()
     time.sleep(1.0)  # by then it has ended, unless it waits for another thread
     os._exit(0)
-
-
-def others_run() -> bool:
-    """Whether threads run that would keep this process from ending."""
-    return any(not t.daemon and t is not threading.current_thread() for t in threading.enumerate())

@@ -113,21 +113,21 @@ class Watch:
         allowed = min(seconds, self.left)
         if allowed <= EARLY:
             return Outcome(None, TIME_UP)
-        try:
-            outcome = self._outcome(function, allowed)
-        except TimeUp:  # the clock rang again on the way out
-            outcome = Outcome(None, TIME_UP)
-        self._disarm()
+        with Effects() if self.guarded else nullcontext():
+            try:
+                outcome = self._outcome(function, allowed)
+            except TimeUp:  # the clock rang again on the way out
+                outcome = Outcome(None, TIME_UP)
+            self._disarm()
         return outcome
 
     def _outcome(self, function: Callable[[], T], allowed: float) -> Outcome[T]:
         try:
-            with Effects() if self.guarded else nullcontext():
-                self._arm(allowed)
-                try:
-                    return Outcome(function())
-                finally:
-                    self._disarm()
+            self._arm(allowed)
+            try:
+                return Outcome(function())
+            finally:
+                self._disarm()
         except TimeUp:
             return Outcome(None, TIME_UP)
         except KeyboardInterrupt as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,12 +21,22 @@ from expo_analysis.desiderata.audit import OWN_LIMIT, PREMISES, chosen, in_order
 from expo_analysis.desiderata.code import _same, audit_call, written
 from expo_analysis.desiderata.questions import JUDGES
 from expo_analysis.desiderata.report.layout import weight
-from expo_analysis.desiderata.rules import RULES, Known
+from expo_analysis.desiderata.rules import RULES, Conclusion, Known
 from expo_analysis.desiderata.rules.wells import two_wells
 from expo_analysis.desiderata.subject import Subject
-from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, Counterexample, Severity, Verdict
+from expo_analysis.desiderata.verdict import (
+    CANNOT_TELL,
+    DESIDERATA,
+    FAILS,
+    HOLDS,
+    Counterexample,
+    Severity,
+    Verdict,
+)
 
 from .own_losses import own
+from .test_rules_cells import cells
+from .test_rules_minimisers_cells import CELLS, KEYS
 
 audit_module = importlib.import_module("expo_analysis.desiderata.audit")  # whose name in the package is the function
 
@@ -65,22 +75,57 @@ SAMPLE = (
 
 
 @cache
-def proofs() -> dict[tuple[str, str, str], tuple[Subject, Counterexample]]:
-    """The counterexamples that rules make by themselves, of at most two losses for each rule and question."""
-    found: dict[tuple[str, str, str], tuple[Subject, Counterexample]] = {}
+def conclusions() -> dict[tuple[str, str, str], tuple[Subject, Conclusion]]:
+    """What every rule says by itself, also where another one comes first."""
+    found: dict[tuple[str, str, str], tuple[Subject, Conclusion]] = {}
     for name in SAMPLE:
         one = subject(ea.objective(name, 1.0))
         known = Known(one, {})
         for rule in RULES:
-            seen = [key for key in found if key[:2] == (rule.name, rule.about)]
-            if len(seen) < 2 and rule.name != "two_wells":
-                try:
-                    conclusion = rule.conclude(known)
-                except Exception:
-                    continue
-                if conclusion is not None and conclusion.counterexample is not None:
-                    found[rule.name, rule.about, name] = one, conclusion.counterexample
+            if rule.name in ("two_wells", "near_the_infimum_all_at_once"):  # which search for a second each
+                continue
+            with suppress(Exception):
+                conclusion = rule.conclude(known)
+                if conclusion is not None:
+                    found[rule.name, rule.about, name] = one, conclusion
     return found
+
+
+@cache
+def proofs() -> dict[tuple[str, str, str], tuple[Subject, Counterexample]]:
+    """The counterexamples that rules make by themselves, of at most two losses for each rule and question."""
+    found: dict[tuple[str, str, str], tuple[Subject, Counterexample]] = {}
+    for key, (one, conclusion) in conclusions().items():
+        if conclusion.counterexample is not None and sum(other[:2] == key[:2] for other in found) < 2:
+            found[key] = one, conclusion.counterexample
+    return found
+
+
+def test_no_rule_contradicts_a_cell_also_where_another_comes_first() -> None:
+    """Each of the rules by itself; where a question does not arise an answer to it is none."""
+    signs = {"+": HOLDS, "-": FAILS}
+    said = 0
+    for (rule, about, name), (_, conclusion) in conclusions().items():
+        table = {**cells(name), **dict(zip(KEYS, map(signs.get, CELLS[name]), strict=True))}
+        if table.get(about) in (HOLDS, FAILS):
+            said += 1
+            assert conclusion.decision == table[about], (name, rule, about)
+    assert said > 120
+
+
+def test_rules_say_something_of_each_loss_that_they_are_about() -> None:
+    """Losers pushed down (NCA, Cal-DPO, SPPO), and winners up (SFT, PRO): mass of those whom nobody judged goes."""
+    said = {key: example for key, (_, example) in proofs().items() if key[0] == "the_unseen_takes_the_mass"}
+    every = {name for rule, _, name in conclusions() if rule == "the_unseen_takes_the_mass"}
+    assert len(every) >= 2 and said
+    for loss, words in ((ea.NCA(1.0), "goes from the loser to a response"), (ea.SFT(1.0), "goes to the winner from")):
+        (rule,) = (x for x in RULES if x.name == "the_unseen_takes_the_mass")
+        found = rule.conclude(Known(subject(loss), {}))
+        assert found is not None and found.counterexample is not None and words in found.counterexample.statement
+        policies, values = (np.array(found.counterexample.numbers[name]) for name in ("policies", "values"))
+        assert np.allclose(policies.sum(axis=1), 1.0) and (policies > 0).all() and (np.diff(values) < 0).all()
+        moved = policies[-1] - policies[0]
+        assert abs(moved[0 if "loser" in words else 1]) < 1e-12, "the other one of the pair keeps its own"
 
 
 BY_RULE = (
@@ -110,6 +155,8 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
     checked = 0
     for key, (one, example) in proofs().items():
         numbers = example.numbers
+        for name in ("reference", "optimal", "policy"):
+            assert np.sum(numbers.get(name, 1.0)) == pytest.approx(1.0), (key, name)
         if {"policies", "values", "lam", "optimal"} <= set(numbers):
             bandit = ea.Bandit(numbers["reference"], numbers["optimal"], np.array(numbers["pairs"]))
             logs = np.log(numbers["policies"])
@@ -117,15 +164,15 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
             rewards = -np.arange(len(numbers["reference"])) if "reward" in example.code else None
             bandit = ea.Bandit.from_counts(numbers["reference"], numbers["counts"], rewards=rewards)
             logs = np.log(numbers["policies"])
-        elif {"log-ratio added", "values", "lam", "counts"} <= set(numbers) and key[2] != "rlhf":
+        elif {"log-ratio added", "values", "lam", "counts"} <= set(numbers):
             bandit = ea.Bandit.from_counts(numbers["reference"], numbers["counts"])
             theta = np.log(numbers["reference"]) + np.outer(numbers["log-ratio added"], [1.0, 0.0])
             logs = torch.tensor(theta).log_softmax(-1).numpy()
         else:
             continue
-        values = ea.risk(one.at(numbers["lam"]), bandit, logs)
+        values = ea.risk(ea.BradleyTerry(1.0) if key[2] == "rlhf" else one.at(numbers["lam"]), bandit, logs)
         assert np.allclose(values, numbers["values"], rtol=1e-9, atol=1e-12), key
-        assert f"λ = {numbers['lam']:g}" in example.statement
+        assert key[2] == "rlhf" or f"λ = {numbers['lam']:g}" in example.statement
         checked += 1
     assert checked >= 10
 
@@ -133,7 +180,7 @@ def test_the_numbers_of_proofs_can_be_computed_again() -> None:
 def test_proofs_say_in_words_what_their_numbers_are() -> None:
     """Gaps of values, masses and policies in statements are those of the numbers."""
     seen = set()
-    for (rule, about, name), (_, example) in proofs().items():
+    for (rule, about, name), (one, example) in proofs().items():
         numbers, told = example.numbers, example.statement
         if rule in ("scores_know_no_lambda", "limit_is_lower_elsewhere"):
             gap = numbers["values"][-1][1] - numbers["values"][-1][0]
@@ -142,7 +189,13 @@ def test_proofs_say_in_words_what_their_numbers_are() -> None:
             before, after = sum(numbers["reference"][:2]), sum(numbers["policy"][:2])
             assert (numbers["mass before"], numbers["mass after"]) == pytest.approx((before, after))
             assert f"from a mass of {before:g} to {after:.6g}" in told and sum(numbers["policy"]) == pytest.approx(1.0)
-            assert numbers["value"] < numbers["lowest value with the masses kept"]
+            bandit = ea.Bandit(numbers["reference"], numbers["optimal"], np.array(numbers["pairs"]))
+            share = np.linspace(0.0, 1.0, 4001)[1:-1]
+            keeping = np.stack([before * share, before * (1 - share), 1 - before + 0 * share], axis=1)
+            kept = ea.risk(one.at(numbers["lam"]), bandit, np.log(keeping)).min()
+            assert numbers["value"] < kept
+            assert numbers["lowest value with the masses kept"] == pytest.approx(kept, rel=1e-4)
+            assert numbers["value"] == pytest.approx(ea.risk(one.at(numbers["lam"]), bandit, np.log(numbers["policy"])))
         elif about == "weak_interpolation" and rule == "no_optimum_on_any_population":
             scope: dict[str, Any] = {}
             with redirect_stdout(io.StringIO()):

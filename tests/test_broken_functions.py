@@ -90,6 +90,17 @@ def test_bad_manners_are_no_fault(name: str, capfd: pytest.CaptureFixture[str]) 
     assert {key: after[key] for key in before} == before
 
 
+POLICIES = ("--reference", ".4,.4,.2", "--optimal", ".6,.3,.1")
+
+
+@pytest.mark.parametrize("name", ["leaves_at_small_lambda", "raises_at_large_lambda"])
+def test_what_goes_wrong_while_solving_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = invoke("solve", f"{FILE}:{name}", "--lam", "1e-4:1e4:3", *POLICIES)
+    assert ran.exit_code == 2 and not ran.stdout and len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert re.search(r"broken_functions.py, line \d+: (SystemExit|ArithmeticError)", ran.stderr)
+
+
 CARDS = ("detached", "sets_the_default_dtype", "leaves_at_small_lambda", "forks", "prints")
 
 

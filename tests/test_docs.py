@@ -45,6 +45,7 @@ def test_code_blocks_run(document: str) -> None:
         "docs/bandits.md",
         "docs/ci.md",
         "docs/desiderata.md",
+        "docs/figures.md",
         "docs/llm.md",
         "docs/losses.md",
         "docs/note/note.md",

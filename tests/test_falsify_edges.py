@@ -451,6 +451,16 @@ def test_theorems_and_searches_together(
         assert found.evidence == {"n": 1}
 
 
+@pytest.mark.parametrize(
+    ("by_rule", "by_search", "told"), [("A", "B", "A"), ("", "B", "B"), ("A", "", "A"), ("", "", "")]
+)
+def test_a_theorems_answer_comes_before_a_searchs(by_rule: str, by_search: str, told: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        ruled(patch, Conclusion(HOLDS, "a theorem", answer=by_rule))
+        found = decide("preservation", lambda one: looked(HOLDS, answer=by_search), EXPO, {})
+    assert found.answer == told and found.summary == "a theorem"
+
+
 def test_what_does_not_apply_is_not_searched() -> None:
     def judge(one: Subject) -> Verdict:
         raise AssertionError("it is not asked")

@@ -40,8 +40,10 @@ from expo_analysis.desiderata.questions import (
     local_minima,
     monotone_path,
     preservation,
+    reference_limit,
     restricted_improvement,
     strong_interpolation,
+    weak_interpolation,
 )
 from expo_analysis.desiderata.questions.conservation import masses
 from expo_analysis.desiderata.questions.curvature import Local
@@ -176,6 +178,8 @@ def test_where_it_leads_in_words() -> None:
         found = optima_at(
             np.stack([np.full((2, 3), 1 / 3), optimal, reference, reference, last]), np.ones(5), status=status
         )
+        if status != "optimal":  # in the end, and nowhere before
+            found = replace(found, status=np.array([["optimal"] * 2] * 4 + [[status] * 2], object))
         true, none = np.asarray(away), np.zeros(2, bool)
         return limits.describe_limit(limits.Approach(bandit, found, none, true, np.ones((5, 2)), np.ones(2), true))
 
@@ -225,6 +229,54 @@ def test_verdicts_on_limits_count(reached: Any, elsewhere: Any, proven: Any, dec
     assert evidence["largest distance from it at λ = 1e-08"] == 0.25
     assert evidence["rate (power of λ, median)"] == (1.5 if sum(reached) == 2 else 0.5)
     assert "2 to 5 responses" in found.conditions and found.conditions.endswith("1e-8")
+
+
+def test_what_is_said_of_lambda_0_itself() -> None:
+    """Of explicit losses, and of the end at 0 only."""
+    of_zero = [name for name in strong_interpolation.judge(EXPO).evidence if name.startswith("λ = 0 itself")]
+    assert len(of_zero) == 1 and strong_interpolation.judge(EXPO).evidence[of_zero[0]] < 1e-6
+    for found in (reference_limit.judge(EXPO), strong_interpolation.judge(DPO)):
+        assert not [name for name in found.evidence if name.startswith("λ = 0 itself")]
+
+
+def test_a_limit_elsewhere_is_told_with_its_distance() -> None:
+    found = weak_interpolation.judge(subject(ea.IPO(1.0))).counterexample
+    assert found is not None
+    optimal, policy = np.array(found.numbers["optimal"]), np.array(found.numbers["policy"])
+    away = np.abs(policy - np.eye(len(optimal))[optimal.argmax()]).sum()
+    assert found.numbers["distance"] == pytest.approx(away, abs=1e-6) and f"{away:.3g} away" in found.statement
+
+
+def test_pairs_that_sit_at_their_minima_are_known_to_be_optima() -> None:
+    path = np.zeros((3, 3))
+    path[0, 1] = path[1, 0] = path[1, 2] = path[2, 1] = 1.0
+    bandit = ea.Bandit([[0.2, 0.3, 0.5]], [[0.5, 0.3, 0.2]], path[None])
+    one = subject(ea.IPO(1.0))
+    best = one.optima(bandit, [1.0, 0.3])
+    case = Case.of(bandit, 0, (1.0, 0.3))
+    assert weak_interpolation._known(one, case, best).startswith("on a path each pair sits")
+    moved = replace(best, log_policies=best.log_policies + np.array([0.0, 0.1, 0.0]))
+    assert weak_interpolation._known(one, case, moved) == ""
+
+
+@pytest.mark.parametrize("module", [preservation, improvement, monotone_path])
+def test_searches_are_where_their_conditions_say(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least and the largest lambda and number of responses, as the verdict has them in words."""
+    seen: dict[str, Any] = {}
+
+    def hunt(one: Subject, purpose: str, measure: Any, lams: Any, counts: Any) -> Hunt:
+        seen.update(lams=lams, counts=counts)
+        return hunted(problems=10**6)
+
+    monkeypatch.setattr(module, "hunt", hunt)
+    if hasattr(module, "look"):
+        monkeypatch.setattr(module, "look", lambda *given: hunted())
+    monkeypatch.setattr(module, "_stays", lambda one: False, raising=False)
+    found = module.judge(subject(ea.EXPO(1.0)))
+    low, high = min(seen["lams"]), max(seen["lams"])
+    assert f"λ from {low:.0e} to {high:.0e}".replace("e-0", "e-").replace("e+0", "e") in found.conditions
+    assert f"{min(seen['counts'])} to {max(seen['counts'])} responses" in found.conditions
+    assert (np.diff(np.log(seen["lams"])) > 0).all() and found.decision == HOLDS
 
 
 def test_problems_of_limits_have_a_clear_mode() -> None:
@@ -514,6 +566,7 @@ def test_masses_of_components() -> None:
         (0.39, 1.0, 1e-12, CANNOT_TELL, "the rate is not clear"),
         (0.5, 1.0, np.nan, CANNOT_TELL, "the optima are not proven"),
         (0.5, 60.0, 1e-12, CANNOT_TELL, "the rate is not clear"),
+        (0.5, 12.0, 1e-12, HOLDS, "-0.50"),
         (0.7, 1.0, 1e-12, HOLDS, "faster than the root"),
         (9.0, 1.0, 1e-12, HOLDS, "from few pairs on"),
         (0.05, 0.1, 1e-12, FAILS, "stays away"),
@@ -528,7 +581,7 @@ def test_consistency_by_optima_that_come_nearer_at_a_rate(
 
     def optima(self: Subject, bandit: ea.Bandit, lams: Any) -> Optima:
         count = np.ones(1) if bandit.optimal is not None else bandit.counts.sum(axis=(1, 2))  # type: ignore[union-attr]
-        away = 0.0 * count if bandit.optimal is not None else np.minimum(scale * count**-power, 0.15)
+        away = 0.0 * count if bandit.optimal is not None else np.minimum(scale * count**-power, 0.55)
         policies = whole + away[:, None] / 2 * np.array([1.0, -1.0, 0.0])
         return optima_at(np.stack([policies] * len(lams)), lams, bound)
 
@@ -835,6 +888,20 @@ def test_what_is_believed_of_an_optimum() -> None:
     assert not believable(EXPO, five, optima_at([[[0.2] * 5]], [1.0], np.nan)), "nothing was looked at"
 
 
+def test_a_bandit_of_one_prompt_by_itself() -> None:
+    """A population, or counts with rewards and without, less the first axis."""
+    population = ordinary_problems.alone(ea.Bandit([[0.4, 0.6]], [[0.7, 0.3]]))
+    assert population.prompts is None and population.reference.tolist() == [0.4, 0.6]
+    for rewards in (None, [[0.5, -0.5]]):
+        given = ea.Bandit.from_counts([[0.4, 0.6]], [[[0, 3], [1, 0]]], rewards=rewards)
+        found = ordinary_problems.alone(given)
+        assert found.reference.tolist() == [0.4, 0.6] and found.counts is not None
+        assert found.counts.tolist() == [[0, 3], [1, 0]]
+        assert (found.rewards is None) == (rewards is None) and (
+            rewards is None or found.rewards.tolist() == rewards[0]
+        )
+
+
 def test_ordinary_problems_are_what_they_are_said_to_be() -> None:
     for loss, count in ((ea.EXPO(1.0), 40), (ea.SPPO(1.0), 8)):
         one = subject(loss)
@@ -1044,6 +1111,24 @@ def test_a_point_that_newton_would_leave_is_no_minimum(step: float, known: bool)
     gradient = (turned @ [0.0, 0.5 * step, 0.0])[None]
     found = conditioning.condition(Expansion(np.zeros(1), gradient, hessian), np.ones(1, bool))
     assert np.isfinite(found[0]) == known and (not known or found[0] == pytest.approx(4.0))
+
+
+@pytest.mark.parametrize(
+    ("least", "slope", "ratio"), [(1e-14, 1e-10, 5e15), (1e-14, 1e-8, None), (1e-12, 1e-10, 1e12), (1e-11, 1e-10, None)]
+)
+def test_curvatures_that_cannot_be_resolved_are_counted_as_an_ulp(least: float, slope: float, ratio: Any) -> None:
+    """Along a direction that is all but flat Newton's step says nothing, as long as the slope itself is rounding."""
+    from expo_analysis.desiderata.questions.curvature import Expansion
+
+    turned = np.linalg.qr(np.column_stack([np.ones(3), [1, -1, 0], [1, 1, -2]]))[0]
+    hessian = (turned @ np.diag([0.0, least, 1.0]) @ turned.T)[None]
+    found = conditioning.condition(
+        Expansion(np.zeros(1), (turned @ [0.0, slope, 0.0])[None], hessian), np.ones(1, bool)
+    )
+    if least == 1e-14:  # below what eigenvalues are known to
+        assert (np.isnan(found[0])) == (ratio is None) and (ratio is None or found[0] > 1e13)
+    else:
+        assert np.isnan(found[0]), "a step of a hundred, with a slope that is there"
 
 
 @pytest.mark.parametrize(("ratio", "decision"), [(99.0, HOLDS), (101.0, FAILS)])

@@ -197,6 +197,54 @@ def test_what_a_likelihood_and_pieces_are() -> None:
         assert Shape(own(lambda lam, t=target: SquaredSigmoid(t, 1 - t)(lam * HBAR))).has_wells == known
 
 
+def test_a_proof_is_shown_where_the_first_lambda_is_too_large_to_see_it() -> None:
+    """Sigmoids of 400 are 1 at lambda = 1, and what falls there is seen at a hundredth of that."""
+
+    def steep(lam: Any) -> Any:
+        return Sigmoid()(lam * (400.0 - log_u_w)) + Sigmoid()(lam * (log_u_l - 400.0))
+
+    one = Subject(own(steep), *written(own(steep)))
+    found = first(RULES, "reference_limit", Known(one, {}))
+    assert Shape(own(steep)).is_a_difference and found is not None
+    assert found[0].name == "no_optimum_on_any_population" and found[1].counterexample is not None
+    assert found[1].counterexample.numbers["lam"] == 0.01
+
+
+def test_minima_are_enclosed_at_the_first_lambda_that_has_one() -> None:
+    """Winners want lam log u = 10, and losers -10, which is 2 and -2 where one wins 3 times of 5: at lambda = 1 that
+    is more than all mass, and not at 3."""
+
+    def wanted(lam: Any) -> Any:
+        return SQUARE(lam * log_u_w - 10.0) + SQUARE(lam * log_u_l + 10.0)
+
+    one = Subject(own(wanted), *written(own(wanted)))
+    for about, rule in (("conservation", "a_minimum_elsewhere"), ("uniqueness", "two_unseen_share_what_is_left")):
+        (chosen,) = (x for x in RULES if (x.name, x.about) == (rule, about))
+        found = chosen.conclude(Known(one, {}))
+        assert found is not None and found.counterexample is not None
+        assert about == "uniqueness" or found.counterexample.numbers["lam"] == 3.0
+    (none,) = (x for x in RULES if x.name == "no_stationary_policy")
+    found = none.conclude(Known(one, {}))
+    assert found is not None and found.counterexample is not None and found.counterexample.numbers["lam"] == 1.0
+
+
+def test_what_is_least_somewhere_where_both_win() -> None:
+    """A well, or a bounded loss that grows on one side: turned over it grows on the other. Bounded waves have none of
+    that, nor has what reads more than log-ratios."""
+    both: dict[str, tuple[Callable[[Any], Any], bool]] = {
+        "well": (lambda lam: SMOOTHED(lam * HBAR), True),
+        "falls": (lambda lam: LOGISTIC(lam * HBAR), True),
+        "turned": (lambda lam: LOGISTIC(-1.0 * (lam * HBAR)), True),
+        "bounded": (lambda lam: Sigmoid()(lam * HBAR), False),
+        "no bound": (lambda lam: LINE(lam * HBAR), False),
+        "a bounded part more": (lambda lam: LOGISTIC(lam * HBAR) + Sigmoid()(lam * HBAR), True),
+        "weighs nothing": (lambda lam: 0.0 * LOGISTIC(lam * HBAR) + Sigmoid()(lam * HBAR), False),
+        "of one": (lambda lam: LOGISTIC(lam * log_u_w), False),
+    }
+    for name, (formula, attained) in both.items():
+        assert Shape(own(formula)).attained_both_ways == attained, name
+
+
 def test_two_terms_have_a_well_together() -> None:
     """One falls to the right, the other to the left: together they have a well; alone neither, nor with a line that
     outweighs them at an end."""
@@ -621,6 +669,28 @@ def test_single_scores_by_their_closed_form(share: float) -> None:
     assert below[0] == pytest.approx([-share, share - 1]) and above[0] == pytest.approx([-share, share - 1])
 
 
+def test_scores_one_by_one_are_not_read_off_what_is_not_convex() -> None:
+    """A weight below 0, a wave, an atom that is no log-probability, slopes that are not known: nothing is said."""
+    counts = [[0, 0.6, 0], [0.4, 0, 0], [0, 0, 0]]
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], counts)
+    for formula, known in (
+        (lambda lam: SQUARE(lam * log_u_w - 1.0) + 0.5 * LOGISTIC(lam * HBAR), True),
+        (lambda lam: SQUARE(lam * log_u_w - 1.0) - 0.5 * LOGISTIC(lam * HBAR), False),
+        (lambda lam: Sigmoid()(lam * log_u_w), False),
+        (lambda lam: SQUARE(lam * terms.log_odds), False),
+        (lambda lam: terms.Stated(lambda m: m**2, convex=True)(lam * HBAR), False),
+        (lambda lam: terms.Stated(lambda m: m**2, slopes=(-np.inf, np.inf), convex=True)(lam * HBAR), True),
+    ):
+        found = SingleScores.of(own(formula), bandit, 0.7)
+        assert (found is not None) == known
+        if found is not None:
+            x = np.array([-0.9, -1.3])
+            value = float(ea.risk(own(formula).with_lam(0.7), bandit, np.append(x, np.log1p(-np.exp(x).sum()))))
+            assert found._value(x) == pytest.approx(value)
+            step = [(found._value(x + 1e-6 * e) - found._value(x - 1e-6 * e)) / 2e-6 for e in np.eye(2)]
+            assert found._gradient(x) == pytest.approx(step, abs=1e-7)
+
+
 def test_curves_of_two_responses_are_looked_at_from_end_to_end() -> None:
     logs = log_policies(np.array([0.0, 2.0, -800.0]))
     assert np.allclose(np.exp(logs).sum(axis=1), 1.0) and np.allclose(logs[:, 0] - logs[:, 1], [0.0, 2.0, -800.0])
@@ -637,6 +707,44 @@ def test_a_weight_is_steady_up_to_ten_to_one(flipped: float, steady: bool) -> No
     assert _steady(own(lambda lam: terms.Logistic(1.0, flipped)(lam * HBAR)).facts) == steady
     assert not _steady(own(lambda lam: terms.Logistic(0.0, 1.0)(lam * HBAR)).facts), "it is 0 at -infinity"
     assert not _steady(own(lambda lam: SQUARE(lam * HBAR)).facts) and not _steady(own(lambda lam: LINE(log_pi_w)).facts)
+
+
+ASKED = {
+    "local_minima": "every_minimum_is_lowest",
+    "pair_dependence": "pairs_agree",
+    "calibration": "the_model_is_the_minimum",
+    "gradient_weight": "slopes_bound_the_weight",
+    "displacement": "someone_in_every_pair_gains",
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "holds"),
+    [
+        (ea.DPO(1.0), "local_minima pair_dependence calibration gradient_weight"),
+        (ea.EXPO(1.0), "local_minima gradient_weight displacement"),
+        (ea.SPO(1.0), "gradient_weight displacement"),
+        (ea.RLHF(1.0), "local_minima pair_dependence calibration"),
+        (ea.FDPO(1.0), "local_minima pair_dependence calibration"),
+        (ea.FDPO(1.0, "chi_square"), "local_minima"),
+        (ea.RLHF(1.0, "chi_square"), "local_minima pair_dependence"),
+        (ea.IPO(1.0), "local_minima"),
+        (ea.Hinge(1.0), "local_minima gradient_weight"),
+        (ea.DPO(1.0, label_smoothing=0.1), "local_minima gradient_weight"),
+        (ea.SFT(1.0), "local_minima"),
+        (ea.NCA(1.0), ""),
+        (ea.ExplicitPO(1.0, "alpha", alpha=2.0), "local_minima gradient_weight"),
+        (ea.ExplicitPO(1.0, "alpha", alpha=0.5), "gradient_weight displacement"),
+        (own(lambda lam: 0.5 * EXPONENTIAL(lam * HBAR)), "local_minima pair_dependence"),
+    ],
+    ids=repr,
+)
+def test_what_theorems_answer_of_the_questions_beside_the_twelve(objective: Any, holds: str) -> None:
+    known = Known(Subject(objective, *written(objective)), {})
+    for key, rule in ASKED.items():
+        found = first(tuple(x for x in RULES if x.name == rule), key, known)
+        assert (found is not None) == (key in holds.split()), key
+        assert found is None or found[1].decision == HOLDS
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 1.01, 2.0])

@@ -93,6 +93,17 @@ def test_slopes_far_out() -> None:
     assert "slopes" in refuted_psi(Stated(grows.function, slopes=(-math.inf, -math.inf)))
 
 
+def test_a_straight_end_has_the_slope_that_it_is_said_to_have() -> None:
+    """A hinge's slope is -1, not -1.05: as near as limits are told, and not where an end is said to be straight."""
+
+    def hinge(m: Any) -> Any:
+        return (1 - m).clip(min=0)
+
+    assert refuted_psi(Stated(hinge, slopes=(-1.0, 0.0), convex=True, decay=(math.inf, math.inf))) == ""
+    assert refuted_psi(Stated(hinge, slopes=(-1.05, 0.0))) == ""
+    assert "decay = inf is false" in refuted_psi(Stated(hinge, slopes=(-1.05, 0.0), decay=(math.inf, None)))
+
+
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_a_psi_that_falls_far_out_only(side: float) -> None:
     """Below its bound at a million and nowhere near; a bound that holds, and one that holds at the start alone."""
@@ -571,8 +582,9 @@ class Ends(PairObjective):
     ],
 )
 def test_claimed_limits_of_slopes(ends: tuple[float, float], true: bool) -> None:
-    found = claims_of(Ends(1.0, ends))
-    assert (found == []) == true and all("ratio_slopes" in one for one in found)
+    found = claims_of(Ends(1.0, ends), (1.0,))
+    told = f"ratio_slopes = ({ends[0]:g}, {ends[1]:g}) is false at lambda = 1"
+    assert found == ([] if true else [told])
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(0.1, True), (-0.1, True), (1e-10, False)])

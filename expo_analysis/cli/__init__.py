@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from .._effects import others_run
 from . import (
     audit,
+    census,
     diff,
     evaluate,
     experiment,
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(census.census)
 app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)
@@ -61,7 +63,8 @@ def main() -> None:
     try:
         app(prog_name="expo-analysis")
     except SystemExit as end:
-        if others_run() and isinstance(end.code, int | None):  # of somebody's loss: nobody waits for them
+        others = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+        if others and isinstance(end.code, int | None):  # threads of somebody's loss: nobody waits for them
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.code or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,10 +110,10 @@ def show(found: Difference) -> None:
     table = Table(box=SIMPLE, pad_edge=False)
     for head in heads:
         table.add_column(head, justify="right")
-    for row in found.table.itertuples(index=False):
-        sizes = [f"{size:.2g}" for size in (row.tv, row.tv_worst, row.nats, row.nats_worst)]
-        shares = ["" if share != share else f"{share:.0%}" for share in (row.share, row.proven)]
-        table.add_row(f"{row.lam:g}", str(row.problems), shares[0], *sizes, shares[1], str(row.one_exists))
+    for row in found.table.to_dict(orient="records"):
+        sizes = [f"{row[name]:.2g}" for name in ("tv", "tv_worst", "nats", "nats_worst")]
+        share, proven = ("" if math.isnan(row[name]) else f"{row[name]:.0%}" for name in ("share", "proven"))
+        table.add_row(f"{row['lam']:g}", str(row["problems"]), share, *sizes, proven, str(row["one_exists"]))
     console.print(table)
     for example in (found.example, found.existence):
         if example is not None:

@@ -152,7 +152,8 @@ def diff(
 
 
 def _diff(losses: list[Objective], names: tuple[str, str], lams: Any, effort: float, seed: int) -> Difference:
-    two = Two(*(_subject(*both, effort, seed) for both in zip(losses, names, strict=True)), names)
+    first, second = (_subject(*both, effort, seed) for both in zip(losses, names, strict=True))
+    two = Two(first, second, names)
     try:
         how = equality(*losses, seed=seed)
     except TypeError:  # of no pairs

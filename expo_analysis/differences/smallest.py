@@ -50,8 +50,8 @@ def smallest(two: Two, lams: Sequence[float], counts: Mapping[int, int]) -> Exam
             found = np.nan_to_num(two.apart(bandit, list(lams)).excess, nan=-np.inf)
             if not (found > 0).any():
                 continue
-            k, p = np.unravel_index(int(found.argmax()), found.shape)
-            case = Case.of(bandit, int(p), (float(lams[k]),))
+            k, p = map(int, np.unravel_index(int(found.argmax()), found.shape))
+            case = Case.of(bandit, p, (float(lams[k]),))
             return _example(two, shrink(two.first, measure, case))
     return None
 

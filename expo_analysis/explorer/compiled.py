@@ -29,8 +29,8 @@ from . import expression as ex
 from .expression import Node
 from .trace import NotTraceable, Traced, of_expression, stacked, symbol
 
-RESPONSES = 3
-"""Of the explorer's problems, for losses that compute something of all responses of a prompt."""
+RESPONSES = (2, 3, 4, 5)
+"""Numbers of responses of the explorer's problems, for losses that compute something of all of a prompt's."""
 
 POINTS = 24
 """Sample points that a trace runs on and is checked at."""
@@ -58,7 +58,8 @@ class CompiledLoss:
     pair: of ``PAIR`` and what ``data`` names, lambda first: value, derivatives in log pi_w and log pi_l, and the second
     ones ww, wl, ll. scored: the same of scores in the place of log pi, where there is a link. mu, descend, divergence:
     of the link, or of the regulariser; see `expo_analysis.divergences`. derived: of lambda, ``r0..`` = log pi_ref and
-    ``g0..`` = rewards of all responses: what the loss derives of them, by name, one result for each response.
+    ``g0..`` = rewards of all responses: what the loss derives of them, by name and number of responses, one result for
+    each response.
     slopes: the signs and sizes of the loss's slopes at both ends of the log-ratio, at lambda = 1, up to a factor; None
     where they are not known. kinks: of the arguments of pair, functions a that are 0 where its slope jumps, with the derivatives that
     pair has. rounded: pair with its kinks, where it has any, rounded off over one more argument, a width.
@@ -74,7 +75,7 @@ class CompiledLoss:
     mu: Function | None = None
     descend: Function | None = None
     divergence: Function | None = None
-    derived: Mapping[str, Function] = field(default_factory=dict)
+    derived: Mapping[str, Mapping[int, Function]] = field(default_factory=dict)
     slopes: tuple[float, float] | None = None
     kinks: tuple[Function, ...] = ()
     rounded: Function | None = None
@@ -159,8 +160,8 @@ def _slopes(facts: Facts) -> tuple[float, float] | None:
     return left, right
 
 
-FAR = 100.0
-"""Comparisons with numbers beyond it keep exponentials from overflowing, and are no kinks."""
+FAR, TINY = 100.0, 1e-100
+"""Comparisons with numbers beyond these keep functions from overflowing, and are no kinks."""
 
 
 def _kinks(pair: Function) -> tuple[Function, ...]:
@@ -170,7 +171,7 @@ def _kinks(pair: Function) -> tuple[Function, ...]:
         if node.operation not in ("less", "less_equal", "minimum", "maximum", "abs"):
             continue
         first, second = node.on if len(node.on) == 2 else (ex.number(0.0), node.on[0])
-        if any(x.operation == "number" and abs(x.value) > FAR for x in (first, second)):
+        if any(x.operation == "number" and (abs(x.value) > FAR or 0 < abs(x.value) < TINY) for x in (first, second)):
             continue
         gap = ex.subtract(second, first)
         if {"logp_w", "logp_l"} & ex.reads(gap) and _jumps(pair, gap):
@@ -463,20 +464,25 @@ def _stated(divergence: Divergence) -> bool:
     return type(divergence) in DIVERGENCES.values()
 
 
-def _derived(objective: PairObjective, data: tuple[str, ...]) -> dict[str, Function]:
-    """What the loss derives of all responses, by name."""
+def _derived(objective: PairObjective, data: tuple[str, ...]) -> dict[str, dict[int, Function]]:
+    """What the loss derives of all responses, by name and by how many these are."""
+    kinds = sorted({name.rsplit("_", 1)[0] for name in data} - {"reward", "logp", "ref_logp"})
+    made = {n: _derived_of(objective, n) for n in RESPONSES} if kinds else {}
+    unknown = [kind for kind in kinds if kind not in made[RESPONSES[0]]]
+    if unknown:
+        raise NotCompiled(f"reads {', '.join(unknown)}, which the explorer does not have")
+    return {kind: {n: own[kind] for n, own in made.items()} for kind in kinds}
+
+
+def _derived_of(objective: PairObjective, n: int) -> dict[str, Function]:
     rng = np.random.default_rng(4)
-    names = [f"{kind}{k}" for kind in "rg" for k in range(RESPONSES)]
+    names = [f"{kind}{k}" for kind in "rg" for k in range(n)]
     numbers = {name: symbol(name, rng.normal(size=POINTS) - 1.0) for name in names}
     lam = symbol("lam", np.exp(rng.normal(size=POINTS)))
     known = {
-        "ref_logp": stacked([numbers[f"r{k}"] for k in range(RESPONSES)]),
-        "reward": stacked([numbers[f"g{k}"] for k in range(RESPONSES)]),
-        "length": np.ones((RESPONSES, POINTS)),
+        "ref_logp": stacked([numbers[f"r{k}"] for k in range(n)]),
+        "reward": stacked([numbers[f"g{k}"] for k in range(n)]),
+        "length": np.ones((n, POINTS)),
     }
     own = objective.with_lam(lam).derived(known)
-    kinds = {name.rsplit("_", 1)[0] for name in data} - {"reward", "logp", "ref_logp"}
-    unknown = kinds - set(own)
-    if unknown:
-        raise NotCompiled(f"reads {', '.join(sorted(unknown))}, which the explorer does not have")
-    return {kind: _function(("lam", *names), *(own[kind][k] for k in range(RESPONSES))) for kind in sorted(kinds)}
+    return {kind: _function(("lam", *names), *(values[k] for k in range(n))) for kind, values in own.items()}

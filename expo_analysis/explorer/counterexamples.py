@@ -1,12 +1,11 @@
 """The report card's counterexamples as states of the page: which problem, at which lambda, and what the report says.
 
-They come from audits, which take hours: ``python -m expo_analysis.explorer.counterexamples`` runs them and writes
-``counterexamples.json``, which the page is made with.
+They come from audits: ``python docs/explorer_page.py --audit`` runs them and writes ``counterexamples.json``, which the
+page is made with.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from .._files import replace
+from .._progress import Progress, silent
 from ..desiderata import audit
 from ..desiderata.verdict import DESIDERATA
-from ..losses import CATALOGUE
+from ..losses import CATALOGUE, PairObjective, RewardObjective
 
 FILE = Path(__file__).with_name("counterexamples.json")
 
@@ -31,7 +31,14 @@ NOT_DRAWN = {
 }
 """What no state of the page can show, and why."""
 
+FITTED = "rewards are fitted to the counts first, which the page does not do"
+
 DIGITS = 12
+
+
+def _reads_rewards(loss: str) -> bool:
+    cls = CATALOGUE[loss]
+    return issubclass(cls, RewardObjective) or (issubclass(cls, PairObjective) and cls(1.0).reads_rewards)
 
 
 def packed(cards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,8 +55,9 @@ def packed(cards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             if not example:
                 continue
             numbers = example["numbers"]
-            problem = None if key in NOT_DRAWN else _problem(numbers)
-            where: Any = NOT_DRAWN.get(key, "it has no problem of one prompt to draw")
+            why = NOT_DRAWN.get(key) or (FITTED if "counts" in numbers and _reads_rewards(loss) else "")
+            problem = None if why else _problem(numbers)
+            where: Any = why or "it has no problem of one prompt to draw"
             if problem is not None:
                 text = json.dumps(problem)
                 if text not in places:
@@ -112,21 +120,14 @@ def read() -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Audit the catalogue, and write the file anew."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--effort", type=float, default=0.1)
-    effort = parser.parse_args().effort
+def collect(effort: float, progress: Progress = silent) -> None:
+    """Audit the catalogue, which takes minutes to hours, and write the file anew."""
     cards: dict[str, Any] = {}
-    for key, cls in CATALOGUE.items():
+    for place, (key, cls) in enumerate(CATALOGUE.items()):
         try:
             loss = cls(1.0)
         except TypeError:  # it needs functions of the user's own
             continue
-        cards[key] = audit(loss, effort=effort).to_dict()
-        print(f"{key}: {sum(bool(v.get('counterexample')) for v in cards[key].values())} counterexamples", flush=True)
+        progress(place / len(CATALOGUE), key)
+        cards[key] = audit(loss, effort=effort).to_dict()["verdicts"]
     replace(FILE, (json.dumps(packed(cards), ensure_ascii=False, separators=(",", ":")) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -107,6 +107,6 @@ def _number(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "(-Infinity)"
-    text = json.dumps(value).removesuffix(".0")
+    text = json.dumps(abs(value)).removesuffix(".0")
     text = text.removeprefix("0") if text.startswith("0.") else text
-    return text if value >= 0 and not text.startswith("-") else f"({text})"
+    return f"(-{text})" if math.copysign(1.0, value) < 0 else text

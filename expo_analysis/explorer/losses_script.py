@@ -34,8 +34,11 @@ def _entry(entry: Entry) -> str:
         if function is not None:
             parts.append(f"{name}:{written(function)}")
     if loss.derived:
-        own = ",".join(f"{kind}:{written(function)}" for kind, function in loss.derived.items())
-        parts.append(f"derived:{{{own}}}")
+        own = [
+            f"{kind}:{{{','.join(f'{n}:{written(function)}' for n, function in by_number.items())}}}"
+            for kind, by_number in loss.derived.items()
+        ]
+        parts.append(f"derived:{{{','.join(own)}}}")
     if loss.kinks:
         parts.append(f"kinks:[{','.join(written(function) for function in loss.kinks)}]")
     return "{" + ",".join(parts) + "}"

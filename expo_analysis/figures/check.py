@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -157,13 +155,12 @@ def _shown(text: Text) -> bool:
 
 
 def _overlaps(boxes: list[Box]) -> list[str]:
-    found = []
-    for first, second in combinations(boxes, 2):
-        across = min(first.x1, second.x1) - max(first.x0, second.x0)
-        down = min(first.y1, second.y1) - max(first.y0, second.y0)
-        if across > TOUCHING and down > TOUCHING and _ink_meets(first, second) and _meet(first, second):
-            found.append(f"text above text: {first.words!r} and {second.words!r}")
-    return found
+    ends = np.array([box[1:] for box in boxes]).reshape(-1, 4)
+    low, high = ends[:, :2], ends[:, 2:]
+    into = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+    pairs = np.argwhere(np.triu((into > TOUCHING).all(axis=-1), 1))
+    met = ((boxes[i], boxes[j]) for i, j in pairs if _ink_meets(boxes[i], boxes[j]) and _meet(boxes[i], boxes[j]))
+    return [f"text above text: {first.words!r} and {second.words!r}" for first, second in met]
 
 
 def _meet(first: Box, second: Box) -> bool:
@@ -277,16 +274,22 @@ def _has_points(line: Line2D) -> bool:
 
 def _missing(figure: Figure, label: str) -> list[str]:
     """A loss that has no label, or nothing in its colour."""
-    named: list[Artist] = [text for text in figure.findobj(Text) if label in " ".join(text.get_text().split())]
+    key = _letters(label)
+    named = [text for text in figure.findobj(Text) if key in _letters(text.get_text())]
     if not named:
         return [f"a loss without its label: {label!r}"]
-    colours = {to_hex(text.get_color()) for text in named if isinstance(text, Text)}
+    if any(f"{key}:" in _letters(text.get_text()) for text in figure.texts):
+        return []  # said in words why there is nothing, or what there is to it
+    colours = {to_hex(text.get_color()) for text in named}
     for legend in figure.findobj(Legend):
         for text, line in zip(legend.get_texts(), legend.legend_handles, strict=True):
-            if label in " ".join(text.get_text().split()) and isinstance(line, Line2D):
+            if key in _letters(text.get_text()) and isinstance(line, Line2D):
                 colours.add(to_hex(line.get_color()))
-    if any(f"{label}:" in " ".join(text.get_text().split()) for text in figure.texts):
-        return []  # said in words why there is nothing, or what there is to it
     drawn = {to_hex(line.get_color()) for axes in figure.axes for line in axes.get_lines() if _has_points(line)}
     drawn |= {to_hex(text.get_color()) for axes in figure.axes for text in axes.texts}
     return [] if colours & drawn else [f"a loss without an artist in its colour: {label!r}"]
+
+
+def _letters(text: str) -> str:
+    """Without white space: a label may be folded, in a word too."""
+    return "".join(text.split())

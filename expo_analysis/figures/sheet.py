@@ -102,7 +102,7 @@ class Sheet:
         return figure.subplots(rows, columns, squeeze=False, **options)
 
     def finished(self) -> Figure:
-        """The figure, with ticks and panels that stay as they are, whatever matplotlib's settings are when it is drawn."""
+        """The figure, with ticks and panels that stay as they are, under whatever settings it is drawn."""
         t = self.size.text
         for axes in self.figure.axes:
             if hasattr(axes, "taxis"):

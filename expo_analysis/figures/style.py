@@ -20,6 +20,7 @@ __all__ = [
     "INK",
     "LAMBDA",
     "LOOKS",
+    "MOVED",
     "PALETTE",
     "THEME",
     "EndPoint",
@@ -43,6 +44,13 @@ PALETTE = (
     *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
 )
 """For what is no loss: seaborn's "colorblind". Only the first and fourth are dark enough for text."""
+
+MOVED = {
+    "chosen": Look("chosen", "0.1", "-", "^"),
+    "rejected": Look("rejected", "0.45", (0, (3, 1.2)), "v"),
+    "other": Look("other samples of the reference", "0.3", (0, (1.2, 1.2)), "o"),
+}
+"""What a loss does to responses: greys, since a colour is a loss."""
 
 LAMBDA = r"trade-off $\lambda$ (dimensionless)"
 

@@ -87,7 +87,9 @@ def from_function(
     Args:
         f: takes log-probabilities of a batch of pairs, shape (pairs,), under the names that libraries use, such as
             ``(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)``; four, or
-            two, arguments of other names are these in this order. Further ones may be rewards and lengths. It returns
+            two, arguments of other names are these in this order. Further ones may be rewards, lengths, and ``labels``
+            (1, as the first response is the winner); instead of log-probabilities it may take their differences, as
+            ``pi_logratios`` and ``ref_logratios``, ``chosen_logratios`` ..., or all in one as ``logits``. It returns
             one loss per pair, a tuple that begins with them, or a mapping with ``loss`` or ``losses``; one number for
             the batch is un-reduced by calling it with batches of one. Tensors or JAX arrays.
         lam: the trade-off parameter. It is handed over as ``beta`` or ``lam``, of f or of the class's initialiser.

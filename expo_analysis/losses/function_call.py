@@ -70,11 +70,12 @@ class Call:
         import torch
 
         if self.jax:
-            from .from_jax import as_torch
+            from .from_jax import as_torch, one_by_one
 
-            return as_torch(lambda *arrays: self.picked(self.raw(lam, dict(zip(known, arrays, strict=True)))))(
-                *known.values()
-            )
+            def of_arrays(*arrays: Any) -> Any:
+                return self.picked(self.raw(lam, dict(zip(known, arrays, strict=True))))
+
+            return as_torch(one_by_one(of_arrays) if self.reduces else of_arrays)(*known.values())
         if not self.reduces:
             return torch.as_tensor(self.picked(self.raw(lam, known)))
 

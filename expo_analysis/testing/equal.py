@@ -94,7 +94,7 @@ def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) 
     """
     ours, other = (_pairs_only(as_loss(one)) for one in (mine, theirs))
     with one_thread(), Watch(SECONDS, guarded=True) as watch:
-        found = watch.call(lambda: _equality(ours, other, tolerance, _drawn(seed)))
+        found = watch.call(lambda: _equality(ours, other, tolerance, drawn_pairs(seed)))
     if found.value is None:
         raise ValueError(f"{ours.name} and {other.name} cannot be compared: {found.failure}")
     return found.value
@@ -125,7 +125,7 @@ def _equality(ours: PairObjective, other: PairObjective, tolerance: float, drawn
     return min(found, key=lambda each: (not each.equal, bool(each.regulariser), each.error))
 
 
-def _drawn(seed: int) -> dict[str, Floats]:
+def drawn_pairs(seed: int = 0) -> dict[str, Floats]:
     """Two policies of three responses, near and far, with rewards and lengths: (3, count) each."""
     rng = np.random.default_rng(seed)
     count = 60

@@ -150,10 +150,11 @@ def draw_line(
             axes.plot(x, np.full(len(x), k), **path.look.line(linewidth=size.line / 2))
             axes.plot(np.where(path.attained, x, np.nan), np.full(len(x), k), **path.look.line(linewidth=size.line))
             axes.plot(path.marked[:, 0], np.full(len(path.marked), k), **_dot(path.look, size))
-            for name, policy in ends.items():
-                axes.plot(policy[0], k, **end_style(name, size))
             if not np.isfinite(x).any():
                 axes.text(0.5, k, "no optimum to draw: see below", ha="center", va="center", color=INK)
+                continue
+            for name, policy in ends.items():
+                axes.plot(policy[0], k, **end_style(name, size))
         axes.set(xlim=(-0.03, 1.03), ylim=(len(paths) - 0.4, -0.6), xlabel=f"probability of {corners[0]}")
         axes.set_yticks(range(len(paths)), labels)
         figure = sheet.finished()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,21 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ...figures.style import INK, LOOKS, PALETTE, Look, themed
+from ...figures.kinds.frontier import draw as draw_frontier
+from ...figures.style import INK, LOOKS, MOVED, Look, size_of, themed
 
 METHODS = {
     ("dpo", ""): LOOKS["dpo"],
     ("ipo", ""): LOOKS["ipo"],
-    ("expo", "own_responses"): Look("EXPO, own responses", PALETTE[3], "-", "^"),
-    ("expo", "reference_samples"): Look("EXPO, reference samples", PALETTE[4], (0, (9, 2)), "v"),
-    ("expo", "token_kl"): Look("EXPO, token-wise KL", PALETTE[2], (0, (5, 1.5, 1.2, 1.5)), "D"),
+    ("expo", "own_responses"): replace(LOOKS["expo"], label="EXPO, own responses"),
+    ("expo", "reference_samples"): Look("EXPO, reference samples", "#d0206a", (0, (11, 1.5)), "<"),
+    ("expo", "token_kl"): Look("EXPO, token-wise KL", "#7a3e12", (0, (7, 1, 2, 1)), "d"),
 }
 """By loss and estimator of the regulariser, in the order of the legends."""
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "chosen": ("chosen", {"color": PALETTE[2], "marker": "^"}),
-    "rejected": ("rejected", {"color": PALETTE[4], "marker": "v"}),
-    "other": ("other samples of the reference", {"color": "0.35", "marker": "o"}),
+    name: (look.label, {"color": look.colour, "linestyle": look.dashes, "marker": look.marker})
+    for name, look in MOVED.items()
 }
 
 
@@ -42,24 +43,13 @@ def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     return {name: panel(tables[name]) for name, panel in PICTURES.items()}
 
 
-@themed
 def lm_frontier(frontier: pd.DataFrame) -> Figure:
-    """Reward gained against KL(pi || pi_ref), one point a run; columns of ``lm_frontier.csv``."""
-    figure = Figure(figsize=(8.2, 5.6), layout="constrained")
-    axes = figure.subplots()
-    for look, own in methods_in(frontier):
-        _path(axes, own, "reverse_kl", "gain", look)
-    axes.axhline(0, color=INK, linewidth=0.9, linestyle="--")
-    axes.plot([0], [0], marker="p", markersize=9, color=INK, linestyle="none", clip_on=False, zorder=3)
-    axes.annotate(r"$\pi_{\mathrm{ref}}$", (0, 0), (6, -14), textcoords="offset points", color=INK)
-    axes.set(
-        xlabel=r"KL$(\pi\,\|\,\pi_{\mathrm{ref}})$ per response (nats)",
-        ylabel="expected reward gained (VADER's compound score)",
-        xlim=(0, None),
-        title="Reward against KL, on the prompts that the reward labelled",
-    )
-    _legend(figure, frontier)
-    return figure
+    """Reward gained against KL(pi || pi_ref), one point a run, a panel a method; columns of ``lm_frontier.csv``."""
+    methods = list(methods_in(frontier))
+    title = "Reward gained against KL from the reference, on the prompts that the reward labelled"
+    labels = r"KL$(\pi\,\|\,\pi_{\mathrm{ref}})$ in nats", "reward gained"
+    notes = [r"Lines join runs by $\lambda$. Bars: 95% intervals over responses. Reward: VADER's compound score."]
+    return draw_frontier(methods, "reverse_kl", "gain", size_of("page"), title, labels, notes)
 
 
 @themed

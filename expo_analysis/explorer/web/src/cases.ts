@@ -1,6 +1,6 @@
 /** The report card's counterexamples, as states. */
 
-import { DEFAULT, type State } from "./state";
+import { copy, DEFAULT, type State } from "./state";
 
 /** As expo_analysis.explorer.counterexamples packs them. */
 export interface Packed {
@@ -51,7 +51,7 @@ export function stateOf(found: Case): State | null {
   if (!found.problem) return null;
   const { ref, opt, pairs, wins, flips } = found.problem, n = ref.length, all = (n * (n - 1)) / 2;
   return {
-    ...structuredClone(DEFAULT),
+    ...copy(DEFAULT),
     reference: ref,
     optimal: opt ?? ref,
     pairs: pairs ?? new Array<number>(all).fill(1 / all),

@@ -6,7 +6,7 @@ export { Objective } from "./objective";
 export { descend } from "./search";
 export type { Loss, World, Optimum } from "./types";
 export { pathOf, lambdas, COARSE, FINE } from "./path";
-export { train, motion } from "./flow";
+export { train, motion, chosenAndRejected } from "./flow";
 export { decode, encode, worldOf } from "./state";
 export { STORY } from "./story";
 export { caseOf, stateOf } from "./cases";

@@ -111,6 +111,8 @@ export interface KinkedFound {
   active: number[];
   steps: number;
   rounded: boolean;
+  /** Whether it was shown that nothing near is lower. */
+  proven?: boolean;
 }
 
 const known = new WeakMap<Objective, Kink[]>();
@@ -156,7 +158,7 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
   };
   if (first?.length && first.every((k) => k < kinks.length)) {
     consider(held(objective, first.map((k) => kinks[k]!), starts[0]!), first);
-    if (best.active.length && isLowest(objective, best)) return best;
+    if (best.active.length && isLowest(objective, best)) return { ...best, proven: true };
   }
   const gapOf = (x: Float64Array): number => kinks.reduce((least, k) => Math.min(least, Math.abs(kinkAt(objective, k, x).value)), Infinity);
   // a point that is stationary, and on no kink, is the minimum of a convex loss
@@ -166,18 +168,18 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
     const stationary = smooth.converged && best.x === smooth.x;
     return stationary && (objective.loss.convex && gapOf(smooth.x) > 1e-9 ? true : isLowest(objective, best));
   };
-  if (first && !first.length && settles(starts[0]!)) return best;
+  if (first && !first.length && settles(starts[0]!)) return { ...best, proven: true };
   for (const start of starts) {
     // the loss with rounded kinks leads to the neighbourhood; what is smooth there is finished without them
     const near = approach(objective, start, first ? 0.01 : 1);
     consider(near, [], true);
-    if (gapOf(near) > 0.01 && settles(near)) return best;
+    if (gapOf(near) > 0.01 && settles(near)) return { ...best, proven: true };
   }
   // where a search stalls, the kinks that stop it are the nearest ones
   const from = best.x, near = kinks.map((kink) => Math.abs(kinkAt(objective, kink, from).value));
   const order = kinks.map((_, k) => k).sort((a, b) => near[a]! - near[b]!);
   const sets: number[][] = [];
-  if (settles(from)) return best;
+  if (settles(from)) return { ...best, proven: true };
   order.forEach((b, place) => {
     sets.push([b]);
     if (objective.n > 2) for (const a of order.slice(0, place)) sets.push([a, b]);
@@ -185,9 +187,9 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
   for (const [place, set] of sets.entries()) {
     const before = best;
     consider(held(objective, set.map((k) => kinks[k]!), from), set);
-    if (best !== before && place < 4 && isLowest(objective, best)) return best;
+    if (best !== before && place < 4 && isLowest(objective, best)) return { ...best, proven: true };
   }
-  return best;
+  return { ...best, proven: isLowest(objective, best) };
 }
 
 const DIRECTIONS = 24;

@@ -6,7 +6,7 @@ import { compute, type Model } from "./model";
 import { ANSWERS, lambdaText, lowered, PAIR_NAMES } from "./names";
 import { drawDistance, drawPairs, drawTable, drawTraining } from "./panels";
 import { Simplex, Weights, type Look } from "./simplex";
-import { decode, DEFAULT, encode, type State } from "./state";
+import { copy, decode, DEFAULT, encode, type State } from "./state";
 import { STORY } from "./story";
 import { escaped } from "./svg";
 import type { Loss } from "./types";
@@ -214,7 +214,7 @@ function drawStory(): void {
 
 function go(place: number): void {
   const step = STORY[Math.max(0, Math.min(STORY.length - 1, place))]!;
-  change({ ...structuredClone(DEFAULT), ...structuredClone(step.state), step: step.key, case: null });
+  change({ ...copy(DEFAULT), ...copy(step.state), step: step.key, case: null });
 }
 
 $("steps").innerHTML = STORY.map((step, k) => `<li><button type="button"><span>${k + 1}</span>${escaped(step.title)}</button></li>`).join("");

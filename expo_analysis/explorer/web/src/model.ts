@@ -1,6 +1,7 @@
 /** From a state to what is drawn: optima, paths and training, each computed anew only when what it rests on changed. */
 
 import { train, type Moment } from "./flow";
+import { rewardsOf } from "./objective";
 import { COARSE, FINE, pathOf, type Path } from "./path";
 import { Solver } from "./solve";
 import { worldOf, type State } from "./state";
@@ -40,7 +41,7 @@ export function compute(state: State, losses: ReadonlyMap<string, Loss>, fine: b
   const trained = new Map<string, Moment[]>();
   for (const name of new Set([...state.losses, state.focus])) {
     const loss = losses.get(name);
-    if (!loss) continue;
+    if (!loss || !readable(loss, world)) continue;
     let held = kept.get(name);
     if (!held) kept.set(name, (held = { solver: new Solver(loss, world) }));
     const shown = state.losses.includes(name);
@@ -69,6 +70,10 @@ export function compute(state: State, losses: ReadonlyMap<string, Loss>, fine: b
   }
   return { world, drawn, training: trained };
 }
+
+/** Losses that read rewards need some: those of the world, or log pi*. */
+export const readable = (loss: Loss, world: World): boolean =>
+  rewardsOf(world) !== null || !(loss.reward || loss.derived || loss.data.some((name) => name.startsWith("reward")));
 
 function nearest(path: Path | undefined, lam: number): Optimum | undefined {
   if (!path) return undefined;

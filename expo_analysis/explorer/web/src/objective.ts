@@ -67,7 +67,7 @@ export class Objective {
     const known: Record<string, ArrayLike<number>> = this.rewards ? { reward: this.rewards } : {};
     for (const [kind, derive] of Object.entries(this.loss.derived ?? {})) {
       const own = new Float64Array(this.n);
-      derive(lam, ...this.logReference, ...(this.rewards ?? []), own);
+      derive[this.n]?.(lam, ...this.logReference, ...(this.rewards ?? []), own);
       known[kind] = own;
     }
     this.loss.data.forEach((name, place) => {

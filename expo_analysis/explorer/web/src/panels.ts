@@ -155,6 +155,8 @@ export function drawTable(table: HTMLTableElement, state: State, model: Model, l
     ];
     return `<tr>${cells.join("")}</tr>`;
   });
+  const missing = state.losses.length - model.drawn.length;
+  if (missing) rows.push(`<tr><td colspan="${head.length}">${missing === 1 ? "One loss reads" : `${missing} losses read`} rewards, which counts do not have.</td></tr>`);
   table.innerHTML = `<caption class="hidden">Optima of the chosen losses</caption><thead><tr>${head.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
 }
 

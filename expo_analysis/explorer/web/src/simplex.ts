@@ -2,7 +2,7 @@
 
 import { fieldOf } from "./flow";
 import { frame, grid, place, policyAt, type Frame } from "./geometry";
-import type { Drawn, Model } from "./model";
+import { readable, type Drawn, type Model } from "./model";
 import { ANSWERS, brief, inWords, lambdaText, percent } from "./names";
 import { tidy, type State } from "./state";
 import { element, escaped, fixed, line, marker } from "./svg";
@@ -179,7 +179,7 @@ export class Simplex {
   }
 
   private drawField(state: State, model: Model, losses: ReadonlyMap<string, Loss>, look: Look): void {
-    const loss = losses.get(state.focus);
+    const named = losses.get(state.focus), loss = named && readable(named, model.world) ? named : undefined;
     let text = "";
     const arrows = loss && state.field && state.reference.length === 3;
     this.arrowPath.setAttribute("d", arrows ? this.arrows(loss, model, state.lam) : "");

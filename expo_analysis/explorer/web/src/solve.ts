@@ -94,8 +94,9 @@ export class Solver {
   private ofKinks(starts: Float64Array[], near: Optimum | undefined, status: Status): Optimum {
     const found = descendKinked(this.objective, starts, near?.active);
     const value = this.objective.at(found.x);
-    const { x, active, steps } = found;
-    return { logp: [...this.objective.logp], value, status, x: [...x], steps, active };
+    const { x, active, steps } = found, logp = [...this.objective.logp];
+    const falls = !found.proven && logp.some((v) => v < Math.log(VANISHED));
+    return { logp, value, status: falls ? "no minimum" : status, x: [...x], steps, active };
   }
 
   private optimum(found: Found): Optimum {

@@ -80,7 +80,7 @@ export function decode(hash: string, known: ReadonlySet<string>): State {
     const found = text?.split(",").map(Number);
     return found && found.length > 1 && found.every(Number.isFinite) ? found : null;
   };
-  const state: State = structuredClone(DEFAULT);
+  const state: State = copy(DEFAULT);
   if (!given.size) return state;
   state.step = given.get("step") ?? null;
   state.case = given.get("case") ?? null;
@@ -112,4 +112,9 @@ export function decode(hash: string, known: ReadonlySet<string>): State {
   const shown = new Set(given.get("show")?.split(","));
   [state.field, state.train] = [shown.has("field"), shown.has("train")];
   return state;
+}
+
+/** A state's parts, to be changed; every engine has JSON. */
+export function copy<T>(parts: T): T {
+  return JSON.parse(JSON.stringify(parts)) as T;
 }

@@ -24,9 +24,10 @@ export function structureOf(loss: Loss, world: World): Structure {
   const waiting = components.slice();
   while (waiting.length) {
     const members = waiting.shift()!;
-    const winners = members.length === 1 ? null : falling(members, cost);
-    if (!winners) pieces.push(members);
-    else waiting.unshift(...partsOf(winners, (i, j) => world.wins[i]![j]! > 0 || world.wins[j]![i]! > 0));
+    const winners = members.length === 1 ? [] : falling(members, cost);
+    const linked = (i: number, j: number): boolean => world.wins[i]![j]! > 0 || world.wins[j]![i]! > 0;
+    if (!winners.length) pieces.push(members);
+    else waiting.unshift(...winners.flatMap((winner) => partsOf(winner, linked)));
   }
   const kept = new Set(pieces.flat());
   return { pieces, lost: all.filter((i) => !kept.has(i)), components };
@@ -38,19 +39,24 @@ function costs([left, right]: [number, number], world: World): number[][] {
   return world.wins.map((row, i) => row.map((w, j) => w * r - world.wins[j]![i]! * l));
 }
 
-/** The smallest set of members that wins out over the others, or null. */
-function falling(members: number[], cost: number[][]): number[] | null {
-  let best: number[] | null = null, least = 1e-12;
+/**
+ * The sets of members that win out over the others: where raising never pays, all smallest ones that nothing holds back;
+ * where it may, the one along which the loss falls fastest.
+ */
+function falling(members: number[], cost: number[][]): number[][] {
+  const signed = members.some((i) => members.some((j) => cost[i]![j]! < 0));
+  let found: { set: number[]; code: number }[] = [], least = 1e-12;
   for (let code = 1; code < (1 << members.length) - 1; code++) {
     const inside = members.filter((_, k) => code & (1 << k));
     const others = members.filter((_, k) => !(code & (1 << k)));
     const total = inside.reduce((s, i) => s + others.reduce((t, j) => t + cost[i]![j]!, 0), 0);
-    if (total < least || (total === least && best && inside.length < best.length)) {
-      least = total;
-      best = inside;
+    if (signed ? total < least : total <= 0) {
+      if (signed) [least, found] = [total, []];
+      found.push({ set: inside, code });
     }
   }
-  return best;
+  const smallest = found.filter((a) => !found.some((b) => b !== a && (b.code & a.code) === b.code));
+  return smallest.map(({ set }) => set);
 }
 
 /** Connected components among members. */

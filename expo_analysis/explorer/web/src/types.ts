@@ -31,8 +31,8 @@ export interface Loss {
   descend?: Compiled;
   /** A response's summand of the regulariser, first and second derivative in log pi. */
   divergence?: Compiled;
-  /** What is derived of all responses' log pi_ref and rewards, by name. */
-  derived?: Record<string, Compiled>;
+  /** What is derived of all responses' log pi_ref and rewards, by name and by the number of responses. */
+  derived?: Record<string, Record<number, Compiled>>;
   /** Where the pair loss has kinks: for each a(log pi_w, log pi_l), its value and derivatives, six numbers. */
   kinks?: Compiled[];
   /** The pair loss with its kinks rounded off over a width, its last number. */
