@@ -90,9 +90,10 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## write docs/rules.md and the table of losses in docs/losses.md anew
+docs: $(STAMP) ## write docs/rules.md, the table of losses in docs/losses.md and the explorer anew
 	$(BIN)/python docs/losses_table.py
 	$(BIN)/python docs/rules_table.py
+	$(BIN)/python docs/explorer_page.py
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb

@@ -20,6 +20,8 @@ from .desiderata import ReportCards as ReportCards
 from .desiderata import Verdict as Verdict
 from .desiderata import audit as audit
 from .desiderata import audit_many as audit_many
+from .differences import Difference as Difference
+from .differences import diff as diff
 from .divergences import Alpha as Alpha
 from .divergences import ChiSquare as ChiSquare
 from .divergences import Divergence as Divergence

@@ -18,7 +18,7 @@ TRACEBACK = "EXPO_ANALYSIS_TRACEBACK"
 """Set this variable, and nothing is made a sentence of."""
 
 
-def one_sentence(error: Exception) -> str | None:
+def one_sentence(error: BaseException) -> str | None:
     """What was wrong with the input, in one line; None for a fault of this package, whose traceback is to be kept.
 
     Whatever is raised while input is checked is the input's fault if it is an OSError, TypeError, ValueError or
@@ -45,7 +45,7 @@ def one_sentence(error: Exception) -> str | None:
     return f"{in_words(error)}{because}; {TRACEBACK}=1 shows where"
 
 
-def _is_ours(error: Exception) -> bool:
+def _is_ours(error: BaseException) -> bool:
     """Whether the line that raised it belongs to this package."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

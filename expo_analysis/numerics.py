@@ -262,7 +262,7 @@ def log_odds(log_p: Array) -> Array:
     if array_api_compat.is_torch_array(log_p):  # the derivative goes on where the value is held back
         below = xp.where(log_p > ceiling, log_p + (log_p.clamp(max=ceiling) - log_p).detach(), log_p)
     else:
-        below = xp.clip(log_p, None, ceiling)
+        below = np.minimum(log_p, ceiling)
     return log_p - xp.log(-expm1(below))
 
 

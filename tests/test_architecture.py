@@ -14,20 +14,19 @@ PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
-    {"numerics", "_autograd", "_errors", "_symbols"},
-    {"_checks"},
+    {"numerics", "_autograd", "_effects", "_errors", "_symbols"},
+    {"_checks", "_child", "_watch"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files", "accuracy"},
-    {"optima", "bandit_io", "own_loss", "paper", "terms"},
+    {"optima", "adapters", "bandit_io", "own_loss", "paper", "terms"},
     {"on_policy"},
-    {"simulators", "llm", "tables"},
+    {"simulators", "llm"},
     {"desiderata"},
     {"testing"},
+    {"census", "differences"},
     {"figures"},
     {"plots"},
-    {"results"},
-    {"simulations", "language_models", "card_files"},
-    {"reproduce"},
+    {"explorer", "studies"},
     {"cli"},
     {"__main__"},
 )
@@ -101,17 +100,17 @@ def test_the_check_sees_every_way_of_importing(line: str, room: str) -> None:
 
 
 ONLY_IN = {
-    "matplotlib": {"figures", "plots", "results"},
+    "matplotlib": {"figures", "plots", "studies"},
     "mpltern": {"figures"},
-    "seaborn": {"plots"},
+    "seaborn": {"studies"},
     "typer": {"cli"},
     "accelerate": {"llm"},
     "gguf": {"llm"},
     "peft": {"llm"},
     "safetensors": {"llm"},
-    "transformers": {"llm"},
+    "transformers": {"llm", "studies"},
     "trl": {"llm"},
-    "datasets": {"llm"},
+    "datasets": {"llm", "studies"},
     "vaderSentiment": {"llm"},
 }
 

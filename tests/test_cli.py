@@ -388,7 +388,7 @@ def drawn(monkeypatch):
         progress(0.5, what="drawing")
         return [directory / "one.png", directory / "one.csv"]
 
-    monkeypatch.setattr(importlib.import_module("expo_analysis.reproduce"), "reproduce", draw)
+    monkeypatch.setattr(importlib.import_module("expo_analysis.studies.reproduce"), "reproduce", draw)
     return calls
 
 

@@ -20,9 +20,9 @@ from expo_analysis.desiderata.falsify.cases import Case, Measure, bandit_code, b
 from expo_analysis.desiderata.falsify.certify import Enclosure, certified, enclose_minimisers, is_lower
 from expo_analysis.desiderata.falsify.intervals.jets import Boxes
 from expo_analysis.desiderata.falsify.problems import FAMILIES, counted, join, pi_star, rewards_written, single
-from expo_analysis.desiderata.falsify.runaway import Fall, finite_at_zero
+from expo_analysis.desiderata.falsify.runaway import Fall, finite_at_zero, runs_away
 from expo_analysis.desiderata.falsify.search import Hunt, confirm, hunt
-from expo_analysis.desiderata.falsify.shrink import spanned, usable
+from expo_analysis.desiderata.falsify.shrink import shrink, spanned, usable
 from expo_analysis.desiderata.rules import Conclusion, Rule
 from expo_analysis.desiderata.subject import Optima, Subject, Unclaimed
 from expo_analysis.desiderata.verdict import (
@@ -107,6 +107,10 @@ def test_a_search_that_reaches_its_target_says_so_and_keeps_what_it_has() -> Non
         assert found.refine(target) and found.reach <= target
         spent.append(found.spent)
     assert spent == sorted(spent) and spent[-1] < certify.MOST[2]
+    low, high = found.boxes.policies
+    here = np.exp(near)[:, None]
+    away = np.maximum(np.abs(low - here), np.abs(high - here)).sum(axis=0)
+    assert np.allclose(found.radius, away, rtol=1e-6, atol=1e-13), "of old boxes and new ones alike"
     again = found.spent
     assert found.refine(1e-4) and found.spent == again, "there is nothing left to do"
     assert holds_all(found.boxes, np.exp(near)[None])
@@ -255,6 +259,17 @@ def test_what_is_found_is_the_worst_of_all(monkeypatch: pytest.MonkeyPatch) -> N
     assert sure.case.reference.max() == pytest.approx(max(tried)), "the first that is confirmed is the worst"
 
 
+def test_a_proof_is_preferred_to_a_larger_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence of 0.05 first, a proof of 0.02 then; and what is worse by less comes no more."""
+    recorded(monkeypatch)
+    answers = iter([(0.05, "the lowest of many"), (0.02, "proven to be"), (9.0, "the lowest of many")])
+    monkeypatch.setattr(search, "confirm", lambda one, measure, case: next(answers))
+    monkeypatch.setattr(search, "shrink", lambda one, measure, case: case)
+    size = Measure(lambda optima, bandit: np.full((3, len(bandit.reference)), 0.5))
+    found = hunt(replace(EXPO, remembered={}), "proof", size, GRID, {3: 90})
+    assert found.is_proven and found.excess == 0.02 and next(answers)[0] == 9.0
+
+
 def test_searches_end_at_the_first_violation_that_is_not_small(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = recorded(monkeypatch)
     for size, last in ((0.9e-3, 4), (1.1e-3, 2)):
@@ -277,6 +292,14 @@ def test_hunts_are_ranked_by_proof_and_then_by_size() -> None:
     ranks = [search._rank(x) for x in ordered[1:]]
     assert ranks == sorted(ranks) and not one("the lowest", 1.0).is_proven and one("certified by", 1.0).is_proven
     assert Hunt(1, 10, 9, 0.0, None, 0.0, "").conclusive and not Hunt(1, 100, 89, 0.0, None, 0.0, "").conclusive
+
+
+@pytest.mark.parametrize(("low", "high", "lam"), [(0.01, 100.0, 1.0), (0.05, 0.5, 0.1), (5.0, 50.0, 10.0)])
+def test_an_ordinary_lambda_is_preferred(low: float, high: float, lam: float) -> None:
+    case = Case(np.array([0.5, 0.5]), np.array([0.6, 0.4]), None, (math.sqrt(low * high) * 1.2345,))
+    assert shrink(EXPO, by_lambda(low, high), case).lams == (lam,)
+    odd = Case(np.array([0.5, 0.5]), np.array([0.6, 0.4]), None, (0.0234567,))
+    assert shrink(EXPO, by_lambda(0.015, 0.03), odd).lams == (0.02,), "else a round one near it"
 
 
 def test_flags_over_neighbouring_lambdas() -> None:
@@ -315,6 +338,19 @@ def test_falls_in_words() -> None:
         assert told in Fall([1.0, 0.0], [0.0, 1.0], [2.0, 1.0], far).towards
     assert "towards" in Fall([1.0], [0.0], [0.0, -1e9], -2e9).towards, "it fell by twice as much, far out, and no more"
     assert "no lower bound" in Fall([1.0], [0.0], [0.0, -1e5], -1.1e6).towards
+
+
+def test_a_fall_has_the_values_that_it_tells() -> None:
+    one_win = ea.Bandit.from_counts([0.2, 0.8], [[0, 3], [0, 0]])
+    for loss, lam in ((ea.DPO(0.1), 0.1), (ea.NCA(1.0), 1.0), (ea.DPO(30.0), 30.0)):
+        fall = runs_away(subject(loss), one_win, lam)
+        if fall is None:
+            continue
+        assert len(fall.tilts) == len(fall.values) >= 5 and fall.tilts[0] == 0.0 and (np.diff(fall.tilts) > 0).all()
+        theta = np.log(one_win.reference) + np.outer(fall.tilts, fall.direction)
+        values = ea.risk(loss, one_win, torch.tensor(theta).log_softmax(-1)).numpy()
+        assert values == pytest.approx(fall.values, rel=1e-12) and (np.diff(fall.values) < 0).all()
+        assert fall.far <= fall.values[-1]
 
 
 def test_margins_that_are_finite_at_probability_zero() -> None:
@@ -413,6 +449,16 @@ def test_theorems_and_searches_together(
     if conclusion is not None and decision != CANNOT_TELL:
         assert found.rule == "a_rule" and found.conditions == "proven: It is so. Looked at as well: problems"
         assert found.evidence == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("by_rule", "by_search", "told"), [("A", "B", "A"), ("", "B", "B"), ("A", "", "A"), ("", "", "")]
+)
+def test_a_theorems_answer_comes_before_a_searchs(by_rule: str, by_search: str, told: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        ruled(patch, Conclusion(HOLDS, "a theorem", answer=by_rule))
+        found = decide("preservation", lambda one: looked(HOLDS, answer=by_search), EXPO, {})
+    assert found.answer == told and found.summary == "a theorem"
 
 
 def test_what_does_not_apply_is_not_searched() -> None:

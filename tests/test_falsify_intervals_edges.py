@@ -472,6 +472,23 @@ def test_conditions_that_are_half_known() -> None:
         assert isinstance(compare, Condition) and (bool(compare.yes.all()), bool(compare.no.all())) == (yes, no)
 
 
+def test_intervals_are_compared_by_their_ends() -> None:
+    """Between two intervals: true where all numbers are, false where none is, and not known where they overlap."""
+    one, two, far = (Enclosed(Jet((np.full(1, a), np.full(1, b)))) for a, b in ((1.0, 2.0), (1.5, 3.0), (2.5, 4.0)))
+    for compare, yes, no in (
+        (one > two, False, False),
+        (two > one, False, False),
+        (one >= two, False, False),
+        (one < far, True, False),
+        (far < one, False, True),
+        (far > one, True, False),
+        (one > far, False, True),
+        (one >= far, False, True),
+        (far <= one, False, True),
+    ):
+        assert isinstance(compare, Condition) and (bool(compare.yes.all()), bool(compare.no.all())) == (yes, no)
+
+
 def test_a_choice_that_jumps_has_no_slope_and_one_that_does_not_has() -> None:
     x = line([0.5], [1.5])
     jumps, meets = lift(torch.where(x > 1, x + 1, x)), lift(torch.where(x > 1, 2 * x - 1, x))

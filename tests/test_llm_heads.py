@@ -207,10 +207,15 @@ def test_every_architecture() -> None:
 FAMILIES = ("BertLMHeadModel", "RobertaForCausalLM", "ElectraForCausalLM", "XLMWithLMHeadModel")
 
 
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_model_that_sees_later_tokens_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_model_that_sees_later_tokens_is_refused(name: str, small: bool, tmp_path: Path) -> None:
     """As models of encoders' families do unless they are told not to: their numbers look like any others."""
     told, both_ways = (llm_architectures.build(name, **how) for how in ({}, {"is_decoder": False, "causal": False}))
+    with torch.no_grad():
+        for parameter in both_ways.parameters():  # as it is before any training
+            if parameter.ndim > 1 and small:
+                parameter.mul_(0.02 / float(parameter.std()))
     assert check_architecture(name) in ("weight", "module", "logits")
     causality.check_reads_forward(told)
     message = f"model {name} predicts tokens from later ones too: another last token changes log-probabilities before"
@@ -248,10 +253,9 @@ def test_any_way_of_seeing_ahead_is_found(amount: float, dtype: str) -> None:
             parameter.normal_(0, 0.5)
     model.amount = amount
     rows = rows_of(model)
-    changed, before = causality.with_another_end(rows["input_ids"], rows["attention_mask"])
-    assert (changed != rows["input_ids"]).sum(dim=1).tolist() == [1, 1]  # the last of each, and not what pads it
-    assert changed[0, -1] != rows["input_ids"][0, -1] and changed[1, 9] != rows["input_ids"][1, 9]
-    assert before.sum(dim=1).tolist() == [11, 9]
+    changed, last = causality.with_another_end(rows["input_ids"], rows["attention_mask"])
+    assert last.tolist() == [[11], [9]]  # the last of each, and not what pads it
+    assert (changed != rows["input_ids"]).nonzero().tolist() == [[0, 11], [1, 9]]
     head.add_scores(model)
     if amount == 0:
         causality.check_reads_forward(model)
@@ -263,15 +267,34 @@ def test_any_way_of_seeing_ahead_is_found(amount: float, dtype: str) -> None:
         checks.choose_way(model, model, rows, lambda tensor: tensor, torch.finfo(model.dtype).eps)
 
 
-def test_what_is_masked_is_no_difference() -> None:
-    """Logits of -inf are equal; where nothing comes before the last token nothing can leak."""
-    logits = torch.tensor([[[0.0, -torch.inf], [0.0, 1.0]]])
-    changed, before = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 1]]))
-    assert changed.tolist() == [[3, 3]] and before.tolist() == [[True, False]]
-    assert causality.leak(logits, logits + 2, before).tolist() == [0.0]
-    assert causality.leak(logits, logits.flip(-1), before).tolist() == [torch.inf]
-    _, before = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 0]]))
-    assert not before.any() and causality.leak(logits, logits.flip(-1), before).tolist() == [0.0]
+def test_leaks_by_hand() -> None:
+    """Logits of -inf are equal; a little is allowed of what the token changes at its own place, and of rounding."""
+    inf = torch.inf
+    old = torch.tensor([[[9.0, 9.0], [0.0, -inf], [0.0, 1.0]]])  # a virtual token, and two of the row
+    changed, last = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 1]]))
+    assert changed.tolist() == [[3, 3]] and last.tolist() == [[1]]
+    new = old.flip(-1) + 2.0
+    new[:, 1] = old[:, 1]
+    gap, limit = causality.leak(old, new, last, 2, 0.25)
+    assert gap.tolist() == [0.0] and limit.tolist() == pytest.approx([4 * 0.25 * 9 + causality.SHARE * 1.0])
+    assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [inf]
+    changed, last = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 0]]))
+    assert changed.tolist() == [[3, 4]] and last.tolist() == [[0]]  # nothing comes before it, and nothing can leak
+    assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [0.0]
+
+
+def test_products_in_less_than_float32_are_known() -> None:
+    """torch's objects take no monkeypatch."""
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    assert causality.of_products() == 0.0
+    try:
+        for name, dtype in (("tf32", torch.float16), ("bf16", torch.bfloat16)):
+            matmul.fp32_precision = name
+            assert causality.of_products() == torch.finfo(dtype).eps
+    finally:
+        matmul.fp32_precision = before
+    assert causality.of_products() == 0.0
 
 
 def test_a_model_that_cannot_be_scored_is_refused_by_name() -> None:

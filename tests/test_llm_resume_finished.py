@@ -95,8 +95,8 @@ def test_a_finished_run_without_checkpoints(
         assert finetune.main([*given, "--max_steps", steps, "--resume"]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         assert line == (
-            f"Error: resume: {out} is finished, with all of its 3 steps, and has no checkpoint to go on to {steps} "
-            "steps from, as none was saved: give another output_dir, or --overwrite to start afresh"
+            f"Error: resume: {out} is finished, with all of its 3 steps, and has no complete checkpoint from which to "
+            f"go on to {steps}: give another output_dir, or --overwrite to start afresh"
         )
     assert finetune.main([*given, "--max_steps", "3", "--resume", "--lam", "0.7"]) == 2
     assert "was begun with the objective DPO(lam=0.1" in capsys.readouterr().err

@@ -145,6 +145,15 @@ def test_what_the_trainer_is_given_counts_too() -> None:
     ]
 
 
+def test_an_optimiser_that_cannot_be_made_is_left_to_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*given: Any) -> None:
+        raise ImportError("no such package")
+
+    assert lines(config(adam_beta1=0.5, optim="sgd"))
+    monkeypatch.setattr(unused.Trainer, "get_optimizer_cls_and_kwargs", missing)
+    assert not lines(config(adam_beta1=0.5, optim="sgd"))
+
+
 def test_nothing_is_said_of_defaults_and_recipes(tmp_path: Path) -> None:
     """Neither of ours nor of TRL's, nor of what is shipped."""
     theirs = DPOConfig("out", use_cpu=True, bf16=False)

@@ -153,7 +153,7 @@ def test_dpop_where_scales_are_decades_apart(seed: int) -> None:
 
 
 def test_dpop_is_unique_where_mass_has_a_price() -> None:
-    """Minimisers all minimise F + nu sum pi_ref e^x, strictly convex for nu > 0; with mass left over shares are open."""
+    """Minimisers all minimise F + nu sum pi_ref e^x, strictly convex for nu > 0; with mass left, shares are open."""
     edges = Edges(2, np.array([0, 1]), np.array([1, 0]))
     for lam, penalty in ((0.05, 0.1), (1.0, 0.5), (30.0, 2.0)):
         for mass in (1.0, 0.3):

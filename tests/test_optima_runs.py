@@ -16,6 +16,7 @@ from expo_analysis.optima.certificate import last_step
 from expo_analysis.optima.derivatives import Expansion, expand, value
 from expo_analysis.optima.laplacian import eliminate, pairs
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
+from expo_analysis.optima.methods import newton
 from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
 from expo_analysis.optima.methods.newton import _lowest
 from expo_analysis.optima.problem import Problem
@@ -280,6 +281,29 @@ def test_of_steps_between_the_least_and_all_the_lowest_is_taken() -> None:
     assert len({*found.tolist()}) > 1
 
 
+@pytest.mark.parametrize("patience", [0, 2, 1000])
+def test_lines_are_searched_once_patience_is_lost(patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From far out on saturated pairs, where the steps that M allows are many: of all long ones after so many."""
+    searched = []
+
+    def counted(problem: Problem, at: np.ndarray, direction: np.ndarray, least: np.ndarray) -> np.ndarray:
+        assert (least <= 1).all() and (least < 1).any()
+        searched.append(len(searched))
+        return least  # as without a search, so that the same steps are taken
+
+    monkeypatch.setattr(newton, "PATIENCE", patience)
+    monkeypatch.setattr(newton, "_lowest", counted)
+    saturated = own(lambda lam: Logistic()(h) + Logistic()(20.0 * h + 4000.0))  # so that M is 20, and not that of h
+    problem = problems.problem(saturated, ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
+    start = np.array([[2.0], [0.0], [-2.0]])
+    _, steps, converged = newton.newton(problem, start)
+    monkeypatch.setattr(newton, "PATIENCE", 0)
+    once = len(searched)
+    newton.newton(problem, start)
+    long = len(searched) - once  # the first so many of the steps
+    assert converged.all() and 3 < long < steps[0] and once == max(long - patience, 0)
+
+
 class Level:
     """Cells of two responses with the same derivatives at all logits: a slope, a weight, and what the slope sums up."""
 
@@ -292,6 +316,20 @@ class Level:
 
     def gradient_size(self, x: np.ndarray) -> np.ndarray:
         return self.size * np.ones_like(x)
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        return self.slope * (x[0] - x[1]) + self.weight * (x[0] - x[1]) ** 2 / 2
+
+
+def test_a_slope_without_any_curvature_is_followed_as_far_as_a_step_may_go() -> None:
+    whole = problems.restricted_family(ea.DPO(1.0), ea.Bandit([0.5, 0.5], [0.5, 0.5]), np.array([[[1.0], [0.0]]]), 0.0)
+    for slope in (1.0, -1e-3):
+        family = whole.replace(cells=Level(slope, 0.0, 1.0))
+        w = np.zeros((1, 1))
+        run = search._Runs(family, w, family.value(w), np.array([1e-3]), np.ones(1))
+        with np.errstate(all="ignore"):
+            search._step(run)
+        np.testing.assert_allclose(run.w, [[-30.0 * np.sign(slope)]])
 
 
 @pytest.mark.parametrize(

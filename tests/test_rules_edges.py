@@ -15,18 +15,22 @@ import torch
 
 import expo_analysis as ea
 from expo_analysis import terms
+from expo_analysis.desiderata.code import written
+from expo_analysis.desiderata.rules import RULES, Known, first
 from expo_analysis.desiderata.rules.asked import _steady, weighted_slope_convex
 from expo_analysis.desiderata.rules.boxes import SingleScores, _logs, _slope
 from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.rules.in_lambda import InLambda, of_lambda
-from expo_analysis.desiderata.rules.limit_formula import goes_elsewhere, limit_value
+from expo_analysis.desiderata.rules.limit_formula import goes_elsewhere, limit_value, shuns_point_masses
 from expo_analysis.desiderata.rules.margins import contents, score
-from expo_analysis.desiderata.rules.scores import Link, UnitTerm, rises
+from expo_analysis.desiderata.rules.scores import Link, UnitTerm, link_of, rises
 from expo_analysis.desiderata.rules.shapes import Shape
 from expo_analysis.desiderata.rules.signs import Sign, Unknown, sign_of
 from expo_analysis.desiderata.rules.wells import POINTS, log_policies
+from expo_analysis.desiderata.subject import Subject
+from expo_analysis.desiderata.verdict import HOLDS
 from expo_analysis.losses.psi import BernoulliKL, Modulated, Sigmoid, SquaredSigmoid
-from expo_analysis.losses.statistics import log_pi_l, log_pi_w, log_u_l, log_u_w, shortfall_w
+from expo_analysis.losses.statistics import linked, log_pi_l, log_pi_w, log_u_l, log_u_w, shortfall_w
 
 from .own_losses import own
 
@@ -82,9 +86,6 @@ def slopes_of(psi: str, statistic: str, weight: str) -> dict[str, np.ndarray]:
         for name, slope in (("win", dw / p - dl / q), ("loser", dl), ("winner", dw), ("both", dw + dl)):
             found[name].append(slope)
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-FORMULAS = [*itertools.product(PSIS, STATISTICS, WEIGHTS)]
 
 
 def one_sided(psi: str, statistic: str) -> bool:
@@ -144,6 +145,44 @@ def test_one_term_is_convex_and_bounded_as_it_is_said_to_be(statistic: str) -> N
         assert shape.strictly_convex == (((psi, statistic) in STRICT and convex) or lines), what
 
 
+def test_parts_without_lambda_are_bounded_below_as_their_values_are() -> None:
+    """By numbers over log-probabilities down to -1000: an increasing line of log pi is not, a falling one is."""
+    x = -np.concatenate([[1e-9], np.geomspace(1e-3, 1e3, 40)])
+    w, lose = (y.ravel() for y in np.meshgrid(x, x))
+    inside = np.exp(w) + np.exp(lose) < 1
+    known = {
+        "h": H,
+        "hbar": HBAR,
+        "winner": log_pi_w,
+        "loser": log_pi_l,
+        "turned": -1.0 * log_pi_w,
+        "relative": log_u_w,
+    }
+    for (name, statistic), (psi, made_of) in itertools.product(known.items(), PSIS.items()):
+        loss = own(lambda lam, p=made_of, s=statistic: p(1.0 * s))
+        values = loss.pair_loss(w[inside], lose[inside], np.full(inside.sum(), -1.1), np.full(inside.sum(), -0.6))
+        told = Formula(loss).is_bounded_below
+        assert not (told and values.min() < -30), (name, psi)
+        if (psi, name) in (("line down", "winner"), ("line down", "loser"), ("logistic", "h"), ("square", "relative")):
+            assert told, (name, psi)
+        if psi.startswith("line") and name in ("h", "hbar", "relative"):
+            assert not told, (name, psi)
+
+
+def test_slopes_that_are_stated_tell_a_strict_way() -> None:
+    """Slopes from 1 to 3 rise everywhere, from 0 to 2 not strictly as far as is known; and turned over they fall."""
+    steep = terms.Stated(lambda m: 2 * m + (1 + m**2) ** 0.5, slopes=(1.0, 3.0), convex=True)
+    level = terms.Stated(lambda m: m + (1 + m**2) ** 0.5, slopes=(0.0, 2.0), convex=True)
+    falls = terms.Stated(lambda m: (1 + m**2) ** 0.5 - 2 * m, slopes=(-3.0, -1.0), convex=True)
+    for psi, way, strict in ((steep, 1, True), (level, 1, False), (falls, -1, True)):
+        for sign in (1.0, -1.0):
+            shape = Shape(own(lambda lam, p=psi, s=sign: p(s * (lam * HBAR))))
+            assert shape.falls_with_each_win == (strict and way * sign < 0), (way, sign)
+            assert shape.wants_the_loser_lower == (strict and way * sign < 0)
+        alone = Shape(own(lambda lam, p=psi: p(lam * log_u_w)))
+        assert alone.along_both == way * strict and alone.wants_the_winner_higher == (strict and way < 0)
+
+
 def test_what_a_likelihood_and_pieces_are() -> None:
     for psi, weight in itertools.product(PSIS, WEIGHTS):
         assert Shape(made(psi, "hbar", weight)).polyhedral == (
@@ -158,11 +197,61 @@ def test_what_a_likelihood_and_pieces_are() -> None:
         assert Shape(own(lambda lam, t=target: SquaredSigmoid(t, 1 - t)(lam * HBAR))).has_wells == known
 
 
+def test_a_proof_is_shown_where_the_first_lambda_is_too_large_to_see_it() -> None:
+    """Sigmoids of 400 are 1 at lambda = 1, and what falls there is seen at a hundredth of that."""
+
+    def steep(lam: Any) -> Any:
+        return Sigmoid()(lam * (400.0 - log_u_w)) + Sigmoid()(lam * (log_u_l - 400.0))
+
+    one = Subject(own(steep), *written(own(steep)))
+    found = first(RULES, "reference_limit", Known(one, {}))
+    assert Shape(own(steep)).is_a_difference and found is not None
+    assert found[0].name == "no_optimum_on_any_population" and found[1].counterexample is not None
+    assert found[1].counterexample.numbers["lam"] == 0.01
+
+
+def test_minima_are_enclosed_at_the_first_lambda_that_has_one() -> None:
+    """Winners want lam log u = 10, and losers -10, which is 2 and -2 where one wins 3 times of 5: at lambda = 1 that
+    is more than all mass, and not at 3."""
+
+    def wanted(lam: Any) -> Any:
+        return SQUARE(lam * log_u_w - 10.0) + SQUARE(lam * log_u_l + 10.0)
+
+    one = Subject(own(wanted), *written(own(wanted)))
+    for about, rule in (("conservation", "a_minimum_elsewhere"), ("uniqueness", "two_unseen_share_what_is_left")):
+        (chosen,) = (x for x in RULES if (x.name, x.about) == (rule, about))
+        found = chosen.conclude(Known(one, {}))
+        assert found is not None and found.counterexample is not None
+        assert about == "uniqueness" or found.counterexample.numbers["lam"] == 3.0
+    (none,) = (x for x in RULES if x.name == "no_stationary_policy")
+    found = none.conclude(Known(one, {}))
+    assert found is not None and found.counterexample is not None and found.counterexample.numbers["lam"] == 1.0
+
+
+def test_what_is_least_somewhere_where_both_win() -> None:
+    """A well, or a bounded loss that grows on one side: turned over it grows on the other. Bounded waves have none of
+    that, nor has what reads more than log-ratios."""
+    both: dict[str, tuple[Callable[[Any], Any], bool]] = {
+        "well": (lambda lam: SMOOTHED(lam * HBAR), True),
+        "falls": (lambda lam: LOGISTIC(lam * HBAR), True),
+        "turned": (lambda lam: LOGISTIC(-1.0 * (lam * HBAR)), True),
+        "bounded": (lambda lam: Sigmoid()(lam * HBAR), False),
+        "no bound": (lambda lam: LINE(lam * HBAR), False),
+        "a bounded part more": (lambda lam: LOGISTIC(lam * HBAR) + Sigmoid()(lam * HBAR), True),
+        "weighs nothing": (lambda lam: 0.0 * LOGISTIC(lam * HBAR) + Sigmoid()(lam * HBAR), False),
+        "of one": (lambda lam: LOGISTIC(lam * log_u_w), False),
+    }
+    for name, (formula, attained) in both.items():
+        assert Shape(own(formula)).attained_both_ways == attained, name
+
+
 def test_two_terms_have_a_well_together() -> None:
     """One falls to the right, the other to the left: together they have a well; alone neither, nor with a line that
     outweighs them at an end."""
     left, right = (lambda lam: LOGISTIC(lam * HBAR)), (lambda lam: LOGISTIC(-1.0 * (lam * HBAR)))
     assert Shape(own(lambda lam: left(lam) + 0.1 * right(lam))).has_wells
+    back = terms.Logistic(0.0, 1.0)
+    assert Shape(own(lambda lam: back(-1.0 * (lam * HBAR)) + back(lam * HBAR))).has_wells
     assert not Shape(own(left)).has_wells and not Shape(own(right)).has_wells
     assert not Shape(own(lambda lam: left(lam) + EXPONENTIAL(lam * HBAR))).has_wells
     assert not Shape(own(lambda lam: left(lam) + LINE(HBAR) + right(lam))).has_wells
@@ -460,6 +549,25 @@ def test_scores_of_policies() -> None:
     assert np.ptp(found - (log_policy - log_reference)) < 1e-12
 
 
+def test_scores_have_the_limits_that_they_are_said_to_have() -> None:
+    """Where pi tends to 0: (1 - pi^-alpha)/alpha to 1/alpha for alpha < 0, and without end else; f'(u) to f'(0)."""
+    for statistic, lowest, relative in (
+        (terms.powered(-0.5), -2.0, False),
+        (terms.powered(0.5), -np.inf, False),
+        (terms.powered(-2.0), -0.5, False),
+        (HBAR, -np.inf, True),
+        (H, -np.inf, False),
+        (linked(ea.divergences.ChiSquare()), ea.divergences.ChiSquare().mu_at_zero, True),
+    ):
+        found = {link_of(atom) for _, atom in statistic.parts}
+        (link,) = found
+        assert link is not None and (link.lowest, link.relative) == (lowest, relative)
+        if np.isfinite(lowest):
+            assert score(link, np.array([-200.0]), np.array([0.0]))[0] == pytest.approx(lowest)
+    assert Formula(own(lambda lam: LOGISTIC(lam * terms.powered(0.5)))).is_of_scores
+    assert not Formula(own(lambda lam: LOGISTIC(lam * terms.powered(-0.5)))).is_of_scores
+
+
 @pytest.mark.parametrize("odds", [0.05, 1.0, 3.0])
 def test_pairs_are_content_where_their_risk_is_least(odds: float) -> None:
     """By a dense look at p psi(x) + (1 - p) psi(-x), near and far: smoothed labels want a finite difference."""
@@ -492,6 +600,34 @@ def test_a_limit_of_a_formula_is_that_of_its_values(formula: Callable[[Any], Any
         found = limit_value(symbolic[0], end, reference, optimal, policies)  # type: ignore[arg-type]
         values = ea.risk(own(formula).with_lam(lam), bandit, np.log(policies))
         assert np.allclose(found / 3, values, atol=1e-6) or np.allclose(found / 6, values, atol=1e-6)
+
+
+def test_a_reward_is_no_term_that_shuns_point_masses() -> None:
+    """A term without lambda that grows at a point mass, all bounded below, and everything with a limit as lambda
+    falls."""
+    assert not shuns_point_masses(Formula(ea.RLHF(1.0))) and shuns_point_masses(Formula(ea.SFT(1.0)))
+    for formula, shuns in (
+        (lambda lam: terms.Linear(1.0)(log_pi_w), False),
+        (lambda lam: HINGE(H) + LOGISTIC(lam * HBAR), True),
+        (lambda lam: HINGE(-1.0 * H) + LOGISTIC(lam * HBAR), False),
+        (lambda lam: HINGE(H) - 1.0 * LOGISTIC(lam * HBAR), False),
+        (lambda lam: HINGE(H) + LOGISTIC(HBAR / lam), False),
+        (lambda lam: LOGISTIC(lam * HBAR), False),
+    ):
+        assert shuns_point_masses(Formula(own(formula))) == shuns
+
+
+def test_the_optimum_of_rlhf_follows_the_reward_for_divergences_that_are_known() -> None:
+    def concluded(objective: Any) -> tuple[str, str] | None:
+        found = first(RULES, "consistency", Known(Subject(objective, *written(objective)), {}))
+        return None if found is None else (found[0].name, found[1].decision)
+
+    class Mine(ea.divergences.ForwardKL):
+        name = "mine"
+
+    assert concluded(ea.RLHF(1.0)) == ("the_optimum_follows_the_reward", HOLDS)
+    assert concluded(ea.RLHF(1.0, "forward_kl")) == ("the_optimum_follows_the_reward", HOLDS)
+    assert concluded(ea.RLHF(1.0, Mine())) is None
 
 
 def test_lower_elsewhere_by_how_much() -> None:
@@ -533,6 +669,28 @@ def test_single_scores_by_their_closed_form(share: float) -> None:
     assert below[0] == pytest.approx([-share, share - 1]) and above[0] == pytest.approx([-share, share - 1])
 
 
+def test_scores_one_by_one_are_not_read_off_what_is_not_convex() -> None:
+    """A weight below 0, a wave, an atom that is no log-probability, slopes that are not known: nothing is said."""
+    counts = [[0, 0.6, 0], [0.4, 0, 0], [0, 0, 0]]
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], counts)
+    for formula, known in (
+        (lambda lam: SQUARE(lam * log_u_w - 1.0) + 0.5 * LOGISTIC(lam * HBAR), True),
+        (lambda lam: SQUARE(lam * log_u_w - 1.0) - 0.5 * LOGISTIC(lam * HBAR), False),
+        (lambda lam: Sigmoid()(lam * log_u_w), False),
+        (lambda lam: SQUARE(lam * terms.log_odds), False),
+        (lambda lam: terms.Stated(lambda m: m**2, convex=True)(lam * HBAR), False),
+        (lambda lam: terms.Stated(lambda m: m**2, slopes=(-np.inf, np.inf), convex=True)(lam * HBAR), True),
+    ):
+        found = SingleScores.of(own(formula), bandit, 0.7)
+        assert (found is not None) == known
+        if found is not None:
+            x = np.array([-0.9, -1.3])
+            value = float(ea.risk(own(formula).with_lam(0.7), bandit, np.append(x, np.log1p(-np.exp(x).sum()))))
+            assert found._value(x) == pytest.approx(value)
+            step = [(found._value(x + 1e-6 * e) - found._value(x - 1e-6 * e)) / 2e-6 for e in np.eye(2)]
+            assert found._gradient(x) == pytest.approx(step, abs=1e-7)
+
+
 def test_curves_of_two_responses_are_looked_at_from_end_to_end() -> None:
     logs = log_policies(np.array([0.0, 2.0, -800.0]))
     assert np.allclose(np.exp(logs).sum(axis=1), 1.0) and np.allclose(logs[:, 0] - logs[:, 1], [0.0, 2.0, -800.0])
@@ -549,6 +707,44 @@ def test_a_weight_is_steady_up_to_ten_to_one(flipped: float, steady: bool) -> No
     assert _steady(own(lambda lam: terms.Logistic(1.0, flipped)(lam * HBAR)).facts) == steady
     assert not _steady(own(lambda lam: terms.Logistic(0.0, 1.0)(lam * HBAR)).facts), "it is 0 at -infinity"
     assert not _steady(own(lambda lam: SQUARE(lam * HBAR)).facts) and not _steady(own(lambda lam: LINE(log_pi_w)).facts)
+
+
+ASKED = {
+    "local_minima": "every_minimum_is_lowest",
+    "pair_dependence": "pairs_agree",
+    "calibration": "the_model_is_the_minimum",
+    "gradient_weight": "slopes_bound_the_weight",
+    "displacement": "someone_in_every_pair_gains",
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "holds"),
+    [
+        (ea.DPO(1.0), "local_minima pair_dependence calibration gradient_weight"),
+        (ea.EXPO(1.0), "local_minima gradient_weight displacement"),
+        (ea.SPO(1.0), "gradient_weight displacement"),
+        (ea.RLHF(1.0), "local_minima pair_dependence calibration"),
+        (ea.FDPO(1.0), "local_minima pair_dependence calibration"),
+        (ea.FDPO(1.0, "chi_square"), "local_minima"),
+        (ea.RLHF(1.0, "chi_square"), "local_minima pair_dependence"),
+        (ea.IPO(1.0), "local_minima"),
+        (ea.Hinge(1.0), "local_minima gradient_weight"),
+        (ea.DPO(1.0, label_smoothing=0.1), "local_minima gradient_weight"),
+        (ea.SFT(1.0), "local_minima"),
+        (ea.NCA(1.0), ""),
+        (ea.ExplicitPO(1.0, "alpha", alpha=2.0), "local_minima gradient_weight"),
+        (ea.ExplicitPO(1.0, "alpha", alpha=0.5), "gradient_weight displacement"),
+        (own(lambda lam: 0.5 * EXPONENTIAL(lam * HBAR)), "local_minima pair_dependence"),
+    ],
+    ids=repr,
+)
+def test_what_theorems_answer_of_the_questions_beside_the_twelve(objective: Any, holds: str) -> None:
+    known = Known(Subject(objective, *written(objective)), {})
+    for key, rule in ASKED.items():
+        found = first(tuple(x for x in RULES if x.name == rule), key, known)
+        assert (found is not None) == (key in holds.split()), key
+        assert found is None or found[1].decision == HOLDS
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 1.01, 2.0])

@@ -28,7 +28,7 @@ from expo_analysis.numerics import exp, log_sigmoid
 from expo_analysis.terms import Atom, BernoulliKL, Stated
 
 from .planted.broken import Broken
-from .planted.expo import Explicit
+from .planted.expo import Explicit, WrongInverse
 from .planted.terms import statistic, written
 from .test_soundness import DATUM
 
@@ -91,6 +91,17 @@ def test_slopes_far_out() -> None:
     assert refuted_psi(grows) == ""
     assert "slopes" in refuted_psi(Stated(grows.function, slopes=(math.inf, math.inf)))
     assert "slopes" in refuted_psi(Stated(grows.function, slopes=(-math.inf, -math.inf)))
+
+
+def test_a_straight_end_has_the_slope_that_it_is_said_to_have() -> None:
+    """A hinge's slope is -1, not -1.05: as near as limits are told, and not where an end is said to be straight."""
+
+    def hinge(m: Any) -> Any:
+        return (1 - m).clip(min=0)
+
+    assert refuted_psi(Stated(hinge, slopes=(-1.0, 0.0), convex=True, decay=(math.inf, math.inf))) == ""
+    assert refuted_psi(Stated(hinge, slopes=(-1.05, 0.0))) == ""
+    assert "decay = inf is false" in refuted_psi(Stated(hinge, slopes=(-1.05, 0.0), decay=(math.inf, None)))
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
@@ -165,6 +176,19 @@ def test_curvature_that_jumps(size: float) -> None:
     assert refuted_psi(true) == ""
     false = Stated(log_cosh, slopes=(-size, size), convex=True, self_concordance=1.98, lower_bound=0.0)
     assert "self_concordance = 1.98 is false" in refuted_psi(false)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_curvature_that_jumps_once(side: float, turn: float) -> None:
+    """Up or down, on either side: to a curvature of 2 from 1 there is no way at any rate."""
+
+    def bent(m: Any) -> Any:
+        return m**2 / 2 + (side * (m - turn * 3.0)).clip(min=0) ** 2 / 2
+
+    for m in (0.5, 3.0):
+        assert re.search("self_concordance", refuted_psi(Stated(bent, convex=True, self_concordance=m))), m
+    assert refuted_psi(Stated(bent, convex=True, lower_bound=0.0)) == ""
 
 
 def test_margins_at_a_maximum_are_no_log_odds() -> None:
@@ -520,6 +544,11 @@ def test_a_little_of_what_is_said_not_to_be_read(reads: str, message: str, size:
     assert claims_of(Claiming(1.0, 0.0, reads)) == []
 
 
+def test_a_link_whose_inverse_is_false_is_refuted_of_the_loss() -> None:
+    assert any("descend of WrongInverse" in one for one in claims_of(ea.FDPO(1.0, divergence=WrongInverse())))
+    assert claims_of(ea.FDPO(1.0, divergence="jensen_shannon")) == []
+
+
 @dataclass(frozen=True)
 class Ends(PairObjective):
     """-log sigma(lam hbar), with the limits of its slope that are claimed, in units of lam."""
@@ -553,8 +582,9 @@ class Ends(PairObjective):
     ],
 )
 def test_claimed_limits_of_slopes(ends: tuple[float, float], true: bool) -> None:
-    found = claims_of(Ends(1.0, ends))
-    assert (found == []) == true and all("ratio_slopes" in one for one in found)
+    found = claims_of(Ends(1.0, ends), (1.0,))
+    told = f"ratio_slopes = ({ends[0]:g}, {ends[1]:g}) is false at lambda = 1"
+    assert found == ([] if true else [told])
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(0.1, True), (-0.1, True), (1e-10, False)])

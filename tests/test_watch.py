@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.desiderata import watch as watching
+from expo_analysis import _watch as watching
+from expo_analysis._watch import TIME_UP, Watch
 from expo_analysis.desiderata.audit import OWN_LIMIT, PREMISES, in_order, is_own, late, limit_of
 from expo_analysis.desiderata.questions import JUDGES
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS
-from expo_analysis.desiderata.watch import TIME_UP, Watch
 
 from .planted.expo import Bare
 from .test_cli import invoke
@@ -51,6 +51,8 @@ def test_a_call_ends_with_its_time(endless):
     with Watch(0.3) as watch:
         assert watch.call(endless).timed_out
         assert watch.call(lambda: 1).timed_out, "there is no time left"
+        if endless is not stubborn:
+            assert watch.left > -0.6, "not counting what it waited for a processor"
     assert time.monotonic() - started < HANGS / 2
 
 
@@ -61,6 +63,7 @@ def test_a_call_has_its_own_share_of_the_time():
         assert HANGS / 2 < watch.left < HANGS
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="in a traced thread (coverage's) what is thrown loops for ever")
 def test_in_a_thread_a_call_ends_at_its_next_step():
     found = []
 

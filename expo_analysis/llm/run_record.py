@@ -113,9 +113,8 @@ def all_done(trainer: Any, recipe: Recipe, checkpoint: str | None) -> dict[str, 
         return before
     if checkpoint is None:
         raise BadStart(
-            f"resume: {folder} is finished, with all of its {before['steps']} steps, and has no checkpoint to go on to "
-            f"{steps_asked(trainer)} steps from, as none was saved: give another output_dir, or --overwrite to start "
-            "afresh"
+            f"resume: {folder} is finished, with all of its {before['steps']} steps, and has no complete checkpoint "
+            f"from which to go on to {steps_asked(trainer)}: give another output_dir, or --overwrite to start afresh"
         )
     return {}
 

@@ -8,9 +8,9 @@ sum_i pi_ref,i exp(x_i) <= 1, and x with a sum of 1 is a minimiser if and only i
 
 Where some nu > 0 does, there is no other minimiser: each one minimises F(x) + nu sum_i pi_ref,i exp(x_i), too, which is
 strictly convex. Where an interval of nu does at the reference itself, that is the minimiser. Elsewhere a general solver
-(SLSQP) ends near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it is cut
-in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and the
-conditions are checked at the end. [ours]
+(SLSQP) ends near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it is
+cut in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and
+the conditions are checked at the end. [ours]
 
 **Existence** [ours]. Along a direction d <= 0, a pair's loss does not rise if and only if (1 + penalty) |d_winner| <=
 |d_loser|. Around a cycle of wins that leaves only d = 0, and so it does for whatever beats something on a cycle,

@@ -172,7 +172,7 @@ class Formula:
     @cached_property
     def unit(self) -> list[list[UnitTerm]] | None:
         """The terms of scores at lambda = 1, by datum."""
-        if self.score_parts is None or self.link is None or self.parts is None:
+        if self.score_parts is None or self.parts is None:
             return None
         chosen = [[part in own for part in at] for at, own in zip(self.parts, self.score_parts, strict=True)]
         numeric = zip(self.numeric, chosen, strict=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..causality import of_products
 from ..data.sampling import without_dropout
 from .checks import beginnings, check_whole_sequences, choose_way, first_example, start_tolerance
 from .head import Ask, Way
@@ -113,7 +114,8 @@ class LossEngine:
         """The relative error of one rounding in a forward pass."""
         mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.accelerator.mixed_precision)
         kinds = {p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype.itemsize > 1}
-        return max(torch.finfo(kind).eps for kind in {*(kinds or {torch.float32}), *([mixed] if mixed else [])})
+        kinds = {*(kinds or {torch.float32}), *([mixed] if mixed else [])}
+        return max(of_products(), *(torch.finfo(kind).eps for kind in kinds))
 
     def check_start(self, model: Any, batch: Batch) -> None:
         """Raise unless a reference that is the model itself gives the model's log-probabilities, on one example.

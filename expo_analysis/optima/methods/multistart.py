@@ -191,12 +191,11 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
 
 
 def _sample(problem: Problem, unit: Floats, rng: np.random.Generator) -> list[Floats]:
-    """The lowest few of random points around the reference: logits drawn in the loss's units over four decades, and,
-    where these are not logits' own, as many in logits."""
+    """The lowest few of random points around the reference: logits drawn in the loss's units over four decades, and as
+    many in logits."""
     n, batch = problem.log_reference.shape
     moves = rng.standard_normal((SAMPLED, n, 1)) * 10 ** rng.uniform(-1.5, 2.5, (SAMPLED, 1, 1))
-    scales = np.ones((2, batch)) if (unit == 1).all() else np.stack([unit, np.ones(batch)])
-    moved = problem.log_reference + np.concatenate([moves[::2] * scales[0], moves[1::2] * scales[1]])
+    moved = problem.log_reference + np.concatenate([moves[::2] * unit, moves[1::2] * np.ones_like(unit)])
     with np.errstate(all="ignore"):
         blocks = [
             value(problem.take(np.tile(np.arange(batch), len(block))), np.moveaxis(block, 0, 1).reshape(n, -1))

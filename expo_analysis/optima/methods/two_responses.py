@@ -48,7 +48,7 @@ def solve(problem: Problem) -> Found:
 
 
 def _weights(problem: Problem) -> tuple[Floats, Floats, Floats]:
-    """What speaks for response 1, and for response 0, and the sum of the moduli of what these are sums of, (B,) each."""
+    """What speaks for response 1, and for response 0, and the moduli of what these are sums of, added; (B,) each."""
     first = second = size = np.zeros(problem.size)
     for merged in problem.merged:
         first, second = first + merged.logistic.kept[0], second + merged.logistic.flipped[0]
