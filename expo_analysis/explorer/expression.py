@@ -389,9 +389,7 @@ _RULES: dict[str, Callable[..., Node]] = {
     "abs": _chain(lambda node: apply("sign", node.on[0])),
     "tanh": _chain(lambda node: subtract(_one(), multiply(node, node))),
     "erf": _chain(
-        lambda node: multiply(
-            _one(2 / math.sqrt(math.pi)), apply("exp", negative(multiply(node.on[0], node.on[0])))
-        )
+        lambda node: multiply(_one(2 / math.sqrt(math.pi)), apply("exp", negative(multiply(node.on[0], node.on[0]))))
     ),
     "atan": _chain(lambda node: divide(_one(), add(_one(), multiply(node.on[0], node.on[0])))),
     "sin": _chain(lambda node: apply("cos", node.on[0])),
@@ -399,9 +397,7 @@ _RULES: dict[str, Callable[..., Node]] = {
     "sigmoid": _chain(lambda node: multiply(node, sigmoid(negative(node.on[0])))),
     "log_sigmoid": _chain(lambda node: sigmoid(negative(node.on[0]))),
     "log1p_exp_of_minus_abs": _chain(
-        lambda node: negative(
-            multiply(apply("sign", node.on[0]), sigmoid(negative(apply("abs", node.on[0]))))
-        )
+        lambda node: negative(multiply(apply("sign", node.on[0]), sigmoid(negative(apply("abs", node.on[0])))))
     ),
     "minimum": _of_extreme,
     "maximum": _of_extreme,
