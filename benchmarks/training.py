@@ -12,7 +12,7 @@ import expo_analysis as ea
 from expo_analysis import paper
 from expo_analysis._progress import Progress, silent
 from expo_analysis.simulators import Adam, Tabular, Training, draw_pairs, train
-from expo_analysis.simulators.experiments.section5 import CLIP, EPOCHS, LAMS, LOSSES, RATES, pairs
+from expo_analysis.studies.section5.numbers import CLIP, EPOCHS, LAMS, LOSSES, RATES, pairs
 
 from .plain_torch import Loop
 

@@ -8,6 +8,7 @@ The face of it, everything else is found from there:
     audit, audit_many                       a ReportCard for a loss
     risk, implicit_reward_accuracy          the objective of a policy; how often its reward prefers what is preferred
     terms, losses, divergences, numerics    to write a loss of one's own
+    figures                                 of any losses, at the size of a journal's column
     paper, simulators, llm                  the paper's experiments, training of small policies, language models
     on_policy                               pairs that the policy draws itself: fixed points, games, XPO
 

@@ -1,4 +1,5 @@
 from . import divergences as divergences
+from . import figures as figures
 from . import llm as llm
 from . import losses as losses
 from . import numerics as numerics
@@ -19,6 +20,8 @@ from .desiderata import ReportCards as ReportCards
 from .desiderata import Verdict as Verdict
 from .desiderata import audit as audit
 from .desiderata import audit_many as audit_many
+from .differences import Difference as Difference
+from .differences import diff as diff
 from .divergences import Alpha as Alpha
 from .divergences import ChiSquare as ChiSquare
 from .divergences import Divergence as Divergence

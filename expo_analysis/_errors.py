@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ TRACEBACK = "EXPO_ANALYSIS_TRACEBACK"
 """Set this variable, and nothing is made a sentence of."""
 
 
-def one_sentence(error: Exception) -> str | None:
+def one_sentence(error: BaseException) -> str | None:
     """What was wrong with the input, in one line; None for a fault of this package, whose traceback is to be kept.
 
     Whatever is raised while input is checked is the input's fault if it is an OSError, TypeError, ValueError or
@@ -45,12 +45,23 @@ def one_sentence(error: Exception) -> str | None:
     return f"{in_words(error)}{because}; {TRACEBACK}=1 shows where"
 
 
-def _is_ours(error: Exception) -> bool:
+def _is_ours(error: BaseException) -> bool:
     """Whether the line that raised it belongs to this package."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is None or PACKAGE in Path(trace.tb_frame.f_code.co_filename).parents
+
+
+def given_once(name: str, values: Sequence[str]) -> str | None:
+    """What is wrong with an option that was given several values, of which one alone could count; None if nothing is.
+
+    Example:
+        >>> given_once("--seed", ["1", "2"])
+        "give --seed once, got '1' and '2'"
+    """
+    distinct = list(dict.fromkeys(values))
+    return None if len(distinct) < 2 else f"give {name} once, got {' and '.join(map(repr, distinct))}"
 
 
 def _swapped(word: str) -> set[str]:

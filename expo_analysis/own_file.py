@@ -6,6 +6,7 @@ import importlib.util
 import site
 import sys
 import sysconfig
+from contextlib import redirect_stdout
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -42,8 +43,9 @@ def load_file(path: str | Path) -> ModuleType:
     _FILES[name] = where
     sys.path += [folder for folder in dict.fromkeys(map(str, (where.parent, root))) if folder not in sys.path]
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with redirect_stdout(sys.stderr):  # what it prints is no part of what a command prints
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit, GeneratorExit) as error:
         del sys.modules[name], _FILES[name]
         line = _line(error, where)
         at = "" if line is None else f" in line {line}"
@@ -122,7 +124,15 @@ def _line(error: BaseException, path: Path) -> int | None:
     return line
 
 
+LONGEST = 500
+"""So many characters of an exception's message are told."""
+
+
 def in_words(error: BaseException) -> str:
-    """An exception as one line: its type and message."""
-    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    """An exception as one line: its type and message, or as much of it as a reader wants."""
+    try:
+        text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    except Exception:  # a class of somebody's own whose message raises
+        text = ""
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

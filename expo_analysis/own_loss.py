@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -40,6 +41,8 @@ def make_loss(
     if ":" not in text:
         if text.endswith(".py"):
             raise ValueError(f"{text} must be followed by a colon and the name of a class in it, as {text}:MyLoss")
+        if beta_name is not None:
+            raise ValueError(f"beta_name is not used for {text}, which is a loss of the catalogue")
         return objective(text, default if lam is None else lam, **options)
     file, _, name = text.rpartition(":")
     found: Any = _named(file, name)
@@ -107,8 +110,11 @@ def _named(file: str, name: str) -> Any:
     except AttributeError:
         found = None
     if not callable(found) and not isinstance(found, Objective):
-        own = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
-        raise ValueError(f"{file}: it has no class or function {name!r}; its losses: {', '.join(own) or 'none'}")
+        named = vars(module).items()
+        own = [key for key, value in named if _is_own(value, module.__name__)]
+        functions = [k for k, v in named if inspect.isfunction(v) and v.__module__ == module.__name__ and k[0] != "_"]
+        has = f"its losses: {', '.join(own)}" if own else f"its functions: {', '.join(functions[:10]) or 'none'}"
+        raise ValueError(f"{file}: it has no class or function {name!r}; {has}")
     cls: type[Any] = found if isinstance(found, type) else type(found)
     if not issubclass(cls, Objective):
         return found

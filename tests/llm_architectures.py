@@ -35,6 +35,8 @@ SIZES: dict[str, Any] = {
     **{"moe_intermediate_size": 16, "moe_topk": 2, "n_group": 1, "topk_group": 1, "num_experts_per_token": 2},
     **{"expert_ffn_hidden_size": 16, "ffn_hidden_size": 32, "zero_expert_num": 2, "shared_intermediate_size": 16},
     **{"shared_expert_intermediate_size": 16, "n_shared_experts": 1, "first_k_dense_replace": 1},
+    # families of encoders, which read forward only if they are told to
+    **{"is_decoder": True, "causal": True},
     # states
     **{"state_size": 4, "conv_kernel": 2, "chunk_size": 16, "mamba_d_state": 4, "mamba_n_heads": 4, "mamba_d_head": 8},
     **{"mamba_num_heads": 4, "mamba_head_dim": 8, "ssm_state_size": 4, "n_groups": 1, "lru_width": 16},
@@ -88,15 +90,19 @@ class NotSmall(Exception):
     """An architecture that is not made, and why."""
 
 
-def build(name: str, seed: int = 0) -> Any:
+def build(name: str, seed: int = 0, **changes: Any) -> Any:
     """A model of a class with random weights that make its logits differ, in evaluation mode.
+
+    Args:
+        **changes: other settings than these, of those that its configuration knows.
 
     Raises:
         NotSmall: where these sizes are not what its configuration takes.
     """
     try:
         kind: type[PreTrainedModel] = getattr(transformers, name)
-        made = kind.config_class(**settings_of(kind, kind.config_class))
+        settings = settings_of(kind, kind.config_class)
+        made = kind.config_class(**settings | {key: value for key, value in changes.items() if key in settings})
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in kind(made).parameters())
         if size > LARGEST:

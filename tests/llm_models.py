@@ -127,6 +127,19 @@ def feedback(kind: str, rows: int = 16, seed: int = 0) -> list[dict[str, Any]]:
     return found
 
 
+def flags(usual: list[str], *more: str) -> list[str]:
+    """The words of a command line, in which what is given replaces what is usual: an option has one value."""
+    found: dict[str, list[str]] = {}
+    for words in (usual, more):
+        option = ""
+        for word in words:
+            if word.startswith("-"):
+                option = word.split("=")[0]
+                found[option] = []
+            found.setdefault(option, []).append(word)
+    return [word for words in found.values() for word in words]
+
+
 def settings(folder: Path, **given: Any) -> dict[str, Any]:
     """Arguments of a config that trains a tiny model exactly: float32, no checkpoints, no dropout."""
     return {

@@ -193,6 +193,16 @@ def summed_by_lengths(chosen_logps, rejected_logps, ref_chosen_logps, ref_reject
     return losses * chosen_lengths / chosen_lengths.sum()
 
 
+def mean_over_tokens(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, beta):
+    """A mean over the tokens of a batch, in which long answers count more than short ones."""
+    losses = dpo(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta)
+    return (losses * chosen_lengths).sum() / chosen_lengths.sum()
+
+
+def mean_over_batch(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta):
+    return dpo(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta).mean()
+
+
 class DistilledWithAttributes(torch.nn.Module):
     """Reads an attribute that nobody has set."""
 
@@ -240,6 +250,7 @@ MUSEUM = (
     Exhibit("KTO's KL from the same batch", "TRL #1380, LLaMA-Factory #8655", kto_with_its_own_kl, kto, ea.KTO(1.0)),
     Exhibit("mean over the wrong axis", "many", mean_over_pairs, dpo, ea.DPO(1.0)),
     Exhibit("normalised by the batch's tokens", "many", summed_by_lengths, dpo, ea.DPO(1.0)),
+    Exhibit("a mean over the batch's tokens", "many", mean_over_tokens, mean_over_batch, ea.DPO(1.0)),
     Exhibit(
         "attributes that nobody set", "NeMo-RL #1388", DistilledWithAttributes, distilled, ea.RewardDistillation(1.0)
     ),

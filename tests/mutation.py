@@ -5,9 +5,10 @@
 ``make mutants ROOMS="losses optima" DRAW=200 SEED=7`` is the same. How it goes:
 
 1. The fast tests run once, with coverage, in a copy of the working tree: this tells which tests run each line, and how
-   long each takes. A line that runs in a fixture belongs to all tests of the fixture's file; a line that runs at
-   import only (a default, a table, a decorator) belongs to all tests that run anything of its file, and to those of
-   ``ALL_FILES``, which look at the classes of every file.
+   much processor time each takes. What is kept by ``--coverage`` is completed by the files that have new tests. A line
+   that runs in a fixture belongs to all tests of the fixture's file; a line that runs at import only (a default, a
+   table, a decorator) belongs to all tests that run anything of its file, and to those of ``ALL_FILES``, which look at
+   the classes of every file.
 2. Places are drawn uniformly, without replacement, from all places in the rooms where one of cosmic-ray's operators
    in ``OPERATORS`` applies, and for each place one of those that apply: + - * / for one another, * for ``**``, ``&``
    for ``|``, a comparison for another, a number plus or minus 1, ``not`` put before a condition, ``and`` for ``or``,
@@ -84,8 +85,8 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The tests that run each line of each file, those of a whole file, the seconds that each test takes with its
-    fixtures, the tests that fail as they are, which kill nothing, and those that look at all files."""
+    """The tests that run each line of each file, those of a whole file, the seconds of processor time that each test
+    takes with its fixtures, the tests that fail as they are, which kill nothing, and those that look at all files."""
 
     lines: dict[str, dict[int, list[str]]]
     files: dict[str, list[str]]
@@ -109,6 +110,22 @@ class Coverage:
         tests = [test for *_, test in sorted(order)]
         total = [0.0, *accumulate(self.time(test) for test in tests)]
         return [test for test, before in zip(tests, total, strict=False) if before < limit]
+
+    def joined(self, other: Coverage) -> Coverage:
+        """Both, where the other one is of tests that ran later."""
+        lines = {
+            file: {
+                line: sorted({*self.lines.get(file, {}).get(line, []), *other.lines.get(file, {}).get(line, [])})
+                for line in {*self.lines.get(file, {}), *other.lines.get(file, {})}
+            }
+            for file in {*self.lines, *other.lines}
+        }
+        files = {
+            file: sorted({*self.files.get(file, []), *other.files.get(file, [])})
+            for file in {*self.files, *other.files}
+        }
+        failing = sorted({*(set(self.failing) - set(other.seconds)), *other.failing})
+        return Coverage(lines, files, self.seconds | other.seconds, failing)
 
     def among(self, names: set[str]) -> Coverage:
         """What is left of it if only these tests are there: it may have been kept from an earlier time."""
@@ -247,10 +264,11 @@ def copy_of_the_tree(target: Path) -> Path:
 def measure(tree: Path, rooms: Sequence[str], tests: Sequence[str], workers: int) -> Coverage:
     """Run the tests once with coverage; RuntimeError if they do not run to their end."""
     report = tree / "durations.xml"
+    shutil.copy2(Path(__file__).with_name("cpu_seconds.py"), tree)
     cover = [f"--cov={room.removesuffix('.py')}" for room in rooms]
     command = [
         sys.executable, "-m", "pytest", *OPTIONS, *tests, "-n", str(workers), *cover, "--cov-context=test",
-        "--cov-report=", f"--junitxml={report}", "-o", "junit_duration_report=total",
+        "--cov-report=", f"--junitxml={report}", "-p", "cpu_seconds",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
     if done.returncode not in (0, 1):
@@ -271,7 +289,8 @@ def read_coverage(tree: Path, report: Path) -> Coverage:
     failing = []
     for case in ElementTree.parse(report).iter("testcase"):
         node = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
-        seconds[node] = float(case.get("time", 0))
+        cpu = case.find("properties/property[@name='cpu']")
+        seconds[node] = float(case.get("time", 0) if cpu is None else cpu.get("value", 0))
         if any(case.find(kind) is not None for kind in ("failure", "error")):
             failing.append(node)
     data = CoverageData(str(tree / ".coverage"))
@@ -383,14 +402,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = [f for room in given.rooms for f in ([Path(room)] if room.endswith(".py") else sorted(_modules(room)))]
     with tempfile.TemporaryDirectory() as folder:
         trees = [copy_of_the_tree(Path(folder) / str(k)) for k in range(given.workers)]
-        coverage = _coverage(given, trees[0])
+        warm = Warm(trees[0], given.tests)
+        coverage = _coverage(given, trees[0], warm.names)
         mutants = draw(trees[0], files, given.draw, given.seed)
         known = equivalent()
         aside = [m for m in mutants if (m.file, m.old, m.new) in known or of_a_kind(m)]
         mutants = [m for m in mutants if m not in aside]
         verdicts = []
         if mutants:
-            warm = Warm(trees[0], given.tests)
             verdicts = examine(warm, trees, mutants, coverage.among(warm.names), given.limit)
     return report(given, mutants, verdicts, len(aside))
 
@@ -399,15 +418,19 @@ def _modules(room: str) -> Iterator[Path]:
     return (path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py"))
 
 
-def _coverage(given: argparse.Namespace, tree: Path) -> Coverage:
+def _coverage(given: argparse.Namespace, tree: Path, names: set[str]) -> Coverage:
+    """What the tests run: what is kept of an earlier time, and the files that have tests which it does not know."""
+    coverage = Coverage({}, {}, {})
     if given.coverage and given.coverage.exists():
         kept = json.loads(given.coverage.read_text())
         lines = {file: {int(line): tests for line, tests in by.items()} for file, by in kept["lines"].items()}
-        return Coverage(lines, kept["files"], kept["seconds"], kept["failing"])
-    print("running the tests once, with coverage", flush=True)
-    coverage = measure(tree, given.rooms, given.tests, given.workers)
-    if given.coverage:
-        given.coverage.write_text(json.dumps(asdict(coverage)))
+        coverage = Coverage(lines, kept["files"], kept["seconds"], kept["failing"])
+    if new := names - set(coverage.seconds):
+        tests = sorted({name.split("::")[0] for name in new}) if coverage.seconds else given.tests
+        print(f"running {' '.join(tests)} once, with coverage", flush=True)
+        coverage = coverage.joined(measure(tree, given.rooms, tests, given.workers))
+        if given.coverage:
+            given.coverage.write_text(json.dumps(asdict(coverage)))
     return coverage
 
 

@@ -9,7 +9,7 @@ checked, of losses of pairs with at most four responses:
 - preservation: some policy has a lower value than pi*;
 - improvement: the minimiser is farther from pi* than the reference in KL(pi || pi*), TV or KL(pi* || pi);
 - monotone_path: the minimiser's TV to pi* falls from one lambda to the larger one;
-- strong and weak interpolation, at the largest lambda of the case: the minimiser is the policy that is stated;
+- strong and weak interpolation, at the last lambda of the case: the minimiser is the policy that is stated;
 - uniqueness: both policies have the same value, and none on a grid has a lower one;
 - existence: values fall along the path that is stated.
 """
@@ -155,7 +155,7 @@ def monotone_path(name: str, numbers: Mapping[str, Any]) -> str:
 def limit(name: str, numbers: Mapping[str, Any]) -> str:
     if "policy" not in numbers or not isinstance(numbers["lam"], list):
         return "skipped"
-    problem, lam = Problem.of(numbers), numbers["lam"][0]
+    problem, lam = Problem.of(numbers), numbers["lam"][-1]  # the policy is stated for the one nearest to the limit
     log_policy, _ = minimiser(name, lam, problem)
     apart = float(np.abs(np.exp(log_policy) - numbers["policy"]).sum())
     return "" if apart < 0.1 else f"at lambda = {lam} the minimiser is {np.exp(log_policy)}, stated {numbers['policy']}"

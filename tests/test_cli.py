@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import expo_analysis as ea
+from expo_analysis import cli
 from expo_analysis._files import writable
 from expo_analysis.cli import app
 
@@ -151,6 +153,47 @@ def test_an_option_goes_by_one_of_its_names(command, words):
     first, second = dict.fromkeys(word.split("=")[0] for word in words if word.startswith("--"))
     line = fails(*command, *words)
     assert line == f"Error: give {first} or {second}, not both: they are two names of one option\n"
+
+
+COMMANDS = {
+    "audit": ["dpo", "--effort"],
+    "evaluate": ["x", "--data", "y", "--reward"],
+    "experiment": ["--scale"],
+    "losses": [],
+    "preferences": ["--model", "x", "--prompts", "y", "--seed"],
+    "recipes": [],
+    "reproduce": ["--output"],
+    "simulate": ["displacement", "-o"],
+    "solve": ["dpo", "--lam", "1", "--bandit"],
+}
+"""Every command of typer's, with an option that has one value; finetune's parser is its own (test_llm_given.py)."""
+
+
+def test_the_commands_are_all_there():
+    commands = typer.main.get_command(cli.app).commands
+    assert set(COMMANDS) == set(commands) - {"finetune"}
+    for name, words in COMMANDS.items():
+        single = [
+            p for p in commands[name].params if p.param_type_name == "option" and not p.is_flag and not p.multiple
+        ]
+        assert bool(single) == bool(words)
+
+
+@pytest.mark.parametrize("command", [name for name, words in COMMANDS.items() if words])
+def test_an_option_has_one_value(command):
+    """Of two values one would be ignored without a word; typer takes the last."""
+    *first, option = COMMANDS[command]
+    line = fails(command, *first, option, "one", option, "two")
+    assert line == f"Error: give {option} once, got 'one' and 'two'\n"
+    joined = f"{option}two" if len(option) == 2 else f"{option}=two"
+    assert fails(command, joined, *first, option, "one") == f"Error: give {option} once, got 'two' and 'one'\n"
+
+
+def test_the_same_value_twice_is_one_value(tmp_path):
+    once = document("solve", "dpo", "--lam", 1, *POLICIES)
+    assert document("solve", "dpo", "--lam", 1, *POLICIES, *POLICIES) == once
+    both = document("solve", "dpo", "--lam", 1, "--lam", 1, *POLICIES)  # repeatable: what is asked for twice is given
+    assert both == {"solutions": [once, once]}
 
 
 def test_a_loss_of_ones_own_is_solved(tmp_path):
@@ -345,7 +388,7 @@ def drawn(monkeypatch):
         progress(0.5, what="drawing")
         return [directory / "one.png", directory / "one.csv"]
 
-    monkeypatch.setattr(importlib.import_module("expo_analysis.reproduce"), "reproduce", draw)
+    monkeypatch.setattr(importlib.import_module("expo_analysis.studies.reproduce"), "reproduce", draw)
     return calls
 
 

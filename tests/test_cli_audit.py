@@ -478,10 +478,11 @@ def test_ones_own_loss_can_be_sent_to_a_fresh_process(folder):
 
 def test_examples_in_the_help(calls, tmp_path):
     for arguments in examples("audit"):
-        for option, value in (("--html", tmp_path / "report.html"), ("--figure", tmp_path)):
+        files = {"--html": "report.html", "--junit": "card.xml", "--badge": "card.svg"}
+        for option, value in ({k: tmp_path / v for k, v in files.items()} | {"--figure": tmp_path}).items():
             if option in arguments:
                 arguments[arguments.index(option) + 1] = str(value)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
-    assert len(calls) == 6
+    assert len(calls) == 7
     assert (tmp_path / "report.html").is_file() and (tmp_path / "report_card.png").is_file()

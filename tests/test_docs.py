@@ -23,7 +23,9 @@ def _python_blocks(document: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/bandits.md", "docs/desiderata.md"])
+@pytest.mark.parametrize(
+    "document", ["CONTRIBUTING.md", "README.md", "docs/bandits.md", "docs/ci.md", "docs/desiderata.md"]
+)
 def test_code_blocks_run(document: str) -> None:
     blocks = _python_blocks(document)
     assert blocks
@@ -41,7 +43,9 @@ def test_code_blocks_run(document: str) -> None:
         "CONTRIBUTING.md",
         "README.md",
         "docs/bandits.md",
+        "docs/ci.md",
         "docs/desiderata.md",
+        "docs/figures.md",
         "docs/llm.md",
         "docs/losses.md",
         "docs/note/note.md",

@@ -103,6 +103,16 @@ def test_it_is_the_loss_that_it_is(name, lam):
     assert torch.allclose(*bend, rtol=1e-12, atol=0)
 
 
+def test_what_a_partial_function_has_bound_is_not_asked_for():
+    def may_do_without(policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+        gap = policy_chosen_logps - policy_rejected_logps
+        return -LOGSIGMOID(beta * (gap if ref_chosen_logps is None else gap - ref_chosen_logps + ref_rejected_logps))
+
+    free = ea.from_function(partial(may_do_without, ref_chosen_logps=None, ref_rejected_logps=None), 0.7)
+    assert np.allclose(free.loss(*pairs()), ea.BradleyTerry(0.7).loss(*pairs()), rtol=1e-14, atol=0)
+    assert np.allclose(ea.from_function(may_do_without, 0.7).loss(*pairs()), ea.DPO(0.7).loss(*pairs()), rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", DPO_LIKE)
 def test_lambda_may_differ_from_pair_to_pair(name):
     lams = np.array([0.1, 2.0, 0.1, 0.5, 2.0])
@@ -119,6 +129,16 @@ def test_solved_and_audited_as_any_other():
     assert abs(ea.solve(smooth, bandit).policy - ea.solve(ea.DPO(0.5, label_smoothing=0.1), bandit).policy).max() < 1e-9
     card = ea.audit(ea.from_function(torchtune_style), only="preservation", effort=0.1)
     assert card.verdicts["preservation"].decision == "fails" and card.name == "torchtune_style"
+
+
+def test_what_is_said_of_a_result():
+    """Which part of it is the loss, where it has parts, and whether it was reduced."""
+    first, by_name, plain = (ea.from_function(f).call.describe() for f in (torchtune_style, mean_that_looks, camel))
+    assert first[1:] == ["its beta is lambda", "the first part of what it returns is the loss"]
+    assert by_name[1:3] == ["its beta is lambda", "'loss' of what it returns is the loss"]
+    reduced = "it reduces a batch to one number, so it is called with batches of one pair"
+    assert by_name[3:] == [reduced] and plain[1:] == ["its beta is lambda"]
+    assert ea.from_function(mean_of_the_batch).call.describe()[-1] == reduced
 
 
 def test_regularisers_rewards_and_lengths():

@@ -126,7 +126,7 @@ def test_metrics_are_computed_of_rows_that_count() -> None:
     def metrics(prediction: EvalPrediction, scale: float) -> dict[str, Any]:
         return {"a": (scale * prediction.predictions["a"]).tolist(), "rows": prediction.label_ids.tolist()}
 
-    assert batches.real_predictions(metrics, given, scale=2.0) == {"a": [0.0, 4.0], "rows": [7, 0]}
+    assert batches.real_predictions(metrics)(given, scale=2.0) == {"a": [0.0, 4.0], "rows": [7, 0]}
 
 
 def test_numbers_of_tokens_are_counted_exactly() -> None:

@@ -691,14 +691,14 @@ def test_what_is_saved_says_what_it_is_of_where_it_is_saved(bare: Any, monkeypat
 def test_streams_are_filled_up_for_all_processes_and_data_sets_are_left(bare: Any) -> None:
     from datasets import IterableDataset
 
-    from expo_analysis.llm.training.batches import Filled
+    from expo_analysis.llm.training import batches
 
-    assert bare._rows(SimpleNamespace(rows=[1]), 3, bare.args) == [1]
+    assert batches.filled(SimpleNamespace(rows=[1]), 3, bare.args) == [1]
     stream = IterableDataset.from_generator(lambda: iter([{"row_number": 0}]))
-    filled = bare._rows(SimpleNamespace(rows=stream), 3, bare.args)
-    assert isinstance(filled, Filled) and filled.size == 6 and len(list(filled)) == 6
+    made = batches.filled(SimpleNamespace(rows=stream), 3, bare.args)
+    assert isinstance(made, batches.Filled) and made.size == 6 and len(list(made)) == 6
     bare.args.world_size = 1
-    assert bare._rows(SimpleNamespace(rows=stream), 3, bare.args) is stream
+    assert batches.filled(SimpleNamespace(rows=stream), 3, bare.args) is stream
 
 
 @pytest.mark.parametrize("kind", ["pairs", "labels", "lists"])

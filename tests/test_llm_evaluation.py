@@ -296,6 +296,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.pairs(4, seed=5).to_json(folder / "heldout.jsonl")
     (folder / "prompts.txt").write_text("w1 w2\nw3\n")
     (folder / "one.txt").write_text("w1 w2\n")
+    (folder / "asked.jsonl").write_text(
+        "".join(json.dumps({"question": q, "system": "w4"}) + "\n" for q in ("w1 w2", "w3"))
+    )
     (folder / "my.py").write_text(
         "def words(prompts, responses):\n    return [len(text.split()) for text in responses]\n\n"
         "def broken(prompts, responses):\n    return [float('nan')] * len(responses)\n\n"
@@ -314,7 +317,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: Any) -> Any:
-    return CliRunner().invoke(app, ["evaluate", "--max-new-tokens", "4", *map(str, arguments)])
+    return CliRunner().invoke(app, ["evaluate", *tiny.flags(["--max-new-tokens", "4"], *map(str, arguments))])
 
 
 def fails(*arguments: Any) -> str:
@@ -517,6 +520,14 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["{}/full", "--columns", "prompt=promt"],
         r"its columns are \['prompt', 'chosen', 'rejected'\]; is 'prompt'",
     ),
+    "columns of lines": (
+        ["{}/full", "--data", "{}/prompts.txt", "--columns", "prompt=question"],
+        r"columns is not used by .*prompts\.txt, which has a prompt on each line; got 'prompt=question'",
+    ),
+    "columns of prompts": (
+        ["{}/full", "--data", "{}/asked.jsonl", "--columns", "prompt=question,system=system"],
+        r"columns must be prompt=COLUMN for .*asked\.jsonl, which has prompts without pairs; got 'prompt=question,sys",
+    ),
 }
 
 
@@ -525,9 +536,27 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], message: st
     if not (made / "small").exists():
         tiny.llama(0, 9).save_pretrained(made / "small")
         tiny.tokenizer(WORDS).save_pretrained(made / "small")
-    assert re.search(
-        message, fails("--data", made / "heldout.jsonl", *(word.replace("{}", str(made)) for word in arguments))
-    )
+    words = [word.replace("{}", str(made)) for word in arguments]
+    assert re.search(message, fails(*tiny.flags(["--data", str(made / "heldout.jsonl")], *words)))
+
+
+def test_prompts_of_a_column_of_another_name(made: Path) -> None:
+    found = [
+        json.loads(invoke(made / "full", "--data", made / name, "--json", *more).stdout)
+        for name, more in (("prompts.txt", []), ("asked.jsonl", ["--columns", "prompt=question"]))
+    ]
+    assert found[0]["models"] == found[1]["models"] and found[0]["prompts"] == 2
+
+
+def test_lambda_is_of_pairs(made: Path) -> None:
+    said = "lam has no effect without pairs, of which implicit rewards are measured"
+    for data, more, expected in (
+        ("prompts.txt", ["--lam", "2"], True),
+        ("prompts.txt", [], False),
+        ("heldout.jsonl", ["--lam", "2"], False),
+        ("prompts.txt", ["--lam", "2", "--optimal", str(made / "heldout.jsonl")], False),
+    ):
+        assert (said in invoke(made / "full", "--data", made / data, "--responses", 1, *more).stderr) == expected
 
 
 def test_a_reward_that_fails_late_is_one_line(made: Path, tmp_path: Path) -> None:

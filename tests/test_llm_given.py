@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,11 @@ def test_where_accumulation_is_not_trls(
 # -------------------------------------------------------------------------------------------------------------- recipes
 
 
-def words(folder: Path, *more: str) -> list[str]:
+def words(folder: Path, *more: str, twice: bool = False) -> list[str]:
     own = {"model": folder / "model", "dataset_name": folder / "pairs.jsonl", "output_dir": folder / "run"}
     settings = {**own, "objective": "dpo", "use_cpu": "true", "bf16": "false", "max_steps": "1", "save_strategy": "no"}
-    return [*itertools.chain(*((f"--{name}", str(value)) for name, value in settings.items())), *more]
+    usual = [*itertools.chain(*((f"--{name}", str(value)) for name, value in settings.items()))]
+    return [*usual, *more] if twice else tiny.flags(usual, *more)
 
 
 @pytest.mark.parametrize(
@@ -155,16 +157,28 @@ def test_modules_of_lora(given: list[str], expected: Any, folder: Path) -> None:
     assert adapted == (everything if given == ["all-linear"] else {name.split(".")[-1] for name in given})
 
 
-def test_an_option_that_is_given_twice_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parsed = recipe.parse(words(folder, "--dataset-name", "b.jsonl", "--max_steps=3", "--max_steps", "4"))
-    assert parsed.script.dataset_name == "b.jsonl" and parsed.config.max_steps == 4
-    assert [record.message for record in caplog.records] == [
-        "the command line gives --dataset_name 2 times: the last one counts",
-        "the command line gives --max_steps 3 times: the last one counts",
-    ]
-    caplog.clear()
-    recipe.parse(words(folder, "--logging_steps", "3"))
-    assert not caplog.records
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--max_steps=3", "--max_steps", "4"], "give --max_steps once, got '1' and '3' and '4'"),
+        (["--max_steps", "1", "--max-steps", "4"], "give --max_steps once, got '1' and '4'"),
+        (["--lam", "1", "--lam", "1", "--lam=2"], "give --lam once, got '1' and '2'"),
+        (["--objective", "ipo", "expo"], "give --objective once, got 'dpo' and 'ipo expo'"),
+        (["--resume", "--resume", "false"], "give --resume once, got 'true' and 'false'"),
+        (["--no_disable_dropout", "--disable_dropout"], "give --no_disable_dropout once, got 'false' and 'true'"),
+        (["--config=a.yaml", "--config", "b.yaml"], "give --config once, got 'a.yaml' and 'b.yaml'"),
+    ],
+)
+def test_a_setting_that_is_given_two_values_is_refused(folder: Path, more: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        recipe.parse(words(folder, *more, twice=True))
+
+
+def test_a_setting_that_is_given_one_value_twice_has_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 7\n")
+    more = ["--config", str(tmp_path / "a.yaml")] * 2 + ["--max-steps=1", "--resume", "--resume"]
+    parsed = recipe.parse(words(folder, *more, twice=True))
+    assert parsed.config.seed == 7 and parsed.config.max_steps == 1 and parsed.script.resume
 
 
 @pytest.mark.parametrize(

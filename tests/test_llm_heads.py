@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from . import llm_architectures, llm_memory
 from . import llm_models as tiny
 from .llm_trainers import LAM, batch_of, flat_gradient, loss_and_gradient, make, saved, token_distributions
 
+from expo_analysis.llm import causality  # isort: skip
+from expo_analysis.llm.models import load_model  # isort: skip
 from expo_analysis.llm.training import checks, head  # isort: skip
 from expo_analysis.llm.training.chunks import token_scores  # isort: skip
 from expo_analysis.llm.training.scores import Head, Reference, head_logits, measure  # isort: skip
@@ -190,12 +193,108 @@ def test_every_architecture() -> None:
             way = "not made"
             print(f"{name}: {str(error)[:150]}")
         except ValueError as error:
-            assert f"model {name} gives other log-probabilities" in str(error)
+            assert re.search(
+                f"model {name} (gives other log-probabilities|predicts tokens from later ones)", str(error)
+            )
             way = "refused"
         ways.setdefault(way, []).append(name)
     print({way: len(found) for way, found in ways.items()}, ways.get("refused"), ways.get("module"), ways.get("logits"))
+    assert set(ways.get("refused", [])) <= {"CpmAntForCausalLM", "XLNetLMHeadModel"}  # which read prompts both ways
     made = sum(len(found) for way, found in ways.items() if way != "not made")
     assert made >= 0.85 * len(llm_architectures.names())
+
+
+FAMILIES = ("BertLMHeadModel", "RobertaForCausalLM", "ElectraForCausalLM", "XLMWithLMHeadModel")
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_that_sees_later_tokens_is_refused(name: str, small: bool, tmp_path: Path) -> None:
+    """As models of encoders' families do unless they are told not to: their numbers look like any others."""
+    told, both_ways = (llm_architectures.build(name, **how) for how in ({}, {"is_decoder": False, "causal": False}))
+    with torch.no_grad():
+        for parameter in both_ways.parameters():  # as it is before any training
+            if parameter.ndim > 1 and small:
+                parameter.mul_(0.02 / float(parameter.std()))
+    assert check_architecture(name) in ("weight", "module", "logits")
+    causality.check_reads_forward(told)
+    message = f"model {name} predicts tokens from later ones too: another last token changes log-probabilities before"
+    with pytest.raises(ValueError, match=message):
+        causality.check_reads_forward(both_ways)
+    both_ways.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):  # evaluate, preferences and all that samples load so
+        load_model(str(tmp_path / "model"))
+    for objective in (ea.SimPO(0.1), ea.DPO(0.1), ea.EXPO(0.1)):
+        with pytest.raises(ValueError, match=message):
+            make(objective, tmp_path, model=both_ways).train()
+    with pytest.raises(ValueError, match=message):
+        make(ea.DPO(0.1), tmp_path, model=llm_architectures.build(name), ref_model=both_ways).train()
+
+
+class Ahead(LlamaForCausalLM):
+    """Sees one token ahead, a little."""
+
+    amount = 0.01
+
+    def forward(self, input_ids: Any = None, **kwargs: Any) -> Any:
+        outputs = super().forward(input_ids=input_ids, **kwargs)
+        ahead = self.model.embed_tokens(input_ids[:, 1:]) @ self.lm_head.weight.T
+        outputs.logits = torch.cat([outputs.logits[:, :-1] + self.amount * ahead, outputs.logits[:, -1:]], dim=1)
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("amount", "dtype"), [(0.01, "float32"), (1.0, "bfloat16"), (0.0, "bfloat16"), (0.0, "float32")]
+)
+def test_any_way_of_seeing_ahead_is_found(amount: float, dtype: str) -> None:
+    model = Ahead(tiny.llama(0).config).to(getattr(torch, dtype))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.5)
+    model.amount = amount
+    rows = rows_of(model)
+    changed, last = causality.with_another_end(rows["input_ids"], rows["attention_mask"])
+    assert last.tolist() == [[11], [9]]  # the last of each, and not what pads it
+    assert (changed != rows["input_ids"]).nonzero().tolist() == [[0, 11], [1, 9]]
+    head.add_scores(model)
+    if amount == 0:
+        causality.check_reads_forward(model)
+        checks.choose_way(model, model, rows, lambda tensor: tensor, torch.finfo(model.dtype).eps)
+        return
+    with pytest.raises(ValueError, match="model Ahead predicts tokens from later ones too"):
+        causality.check_reads_forward(model)
+    with pytest.raises(ValueError, match="model Ahead predicts tokens from later ones too"):
+        checks.choose_way(model, model, rows, lambda tensor: tensor, torch.finfo(model.dtype).eps)
+
+
+def test_leaks_by_hand() -> None:
+    """Logits of -inf are equal; a little is allowed of what the token changes at its own place, and of rounding."""
+    inf = torch.inf
+    old = torch.tensor([[[9.0, 9.0], [0.0, -inf], [0.0, 1.0]]])  # a virtual token, and two of the row
+    changed, last = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 1]]))
+    assert changed.tolist() == [[3, 3]] and last.tolist() == [[1]]
+    new = old.flip(-1) + 2.0
+    new[:, 1] = old[:, 1]
+    gap, limit = causality.leak(old, new, last, 2, 0.25)
+    assert gap.tolist() == [0.0] and limit.tolist() == pytest.approx([4 * 0.25 * 9 + causality.SHARE * 1.0])
+    assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [inf]
+    changed, last = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 0]]))
+    assert changed.tolist() == [[3, 4]] and last.tolist() == [[0]]  # nothing comes before it, and nothing can leak
+    assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [0.0]
+
+
+def test_products_in_less_than_float32_are_known() -> None:
+    """torch's objects take no monkeypatch."""
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    assert causality.of_products() == 0.0
+    try:
+        for name, dtype in (("tf32", torch.float16), ("bf16", torch.bfloat16)):
+            matmul.fp32_precision = name
+            assert causality.of_products() == torch.finfo(dtype).eps
+    finally:
+        matmul.fp32_precision = before
+    assert causality.of_products() == 0.0
 
 
 def test_a_model_that_cannot_be_scored_is_refused_by_name() -> None:

@@ -796,7 +796,7 @@ def test_settings_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
     given = ["--model", "org/model", "--dataset_name", "data", "--output_dir", str(tmp_path), "--bf16", "false"]
 
     def parse(*words: str) -> Any:
-        return recipe.parse([*given, *words])
+        return recipe.parse(tiny.flags(given, *words))
 
     made = parse("--lam", "0.5", "--model_revision", "v2")
     assert (made.config.beta, made.model_name, made.script.json) == (0.5, "org/model", False)

@@ -492,8 +492,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, output: Path, *more: str) -> Any:
-    arguments = ["preferences", "--model", str(folder), "--prompts", str(folder / "prompts.txt"), "-o", str(output)]
-    return runner.invoke(app, [*arguments, "--max-new-tokens", "5", "--batch-size", "4", *more])
+    usual = ["--model", str(folder), "--prompts", str(folder / "prompts.txt"), "-o", str(output)]
+    usual += ["--max-new-tokens", "5", "--batch-size", "4"]
+    return runner.invoke(app, ["preferences", *tiny.flags(usual, *more)])
 
 
 def test_prompts_that_leave_the_model_no_room(folder: Path, tmp_path: Path) -> None:
@@ -576,6 +577,7 @@ def test_the_command_in_words(folder: Path, tmp_path: Path) -> None:
         (["--max-new-tokens", "126"], "rows 2 and 4, prompt: it has more tokens than the limit of 2: 4 in row 2"),
         (["-o", "pairs.csv"], "output must be a file whose name ends in .jsonl or .parquet"),
         (["--model", "./nowhere"], "there is no such folder"),
+        (["--column", "q"], "column is not used by .* which has a prompt on each line; got 'q'"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, folder: Path, tmp_path: Path) -> None:

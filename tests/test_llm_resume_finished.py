@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from . import llm_models as tiny
 
+import transformers  # isort: skip (needs the environment of llm_models)
 import expo_analysis as ea  # isort: skip
 from expo_analysis.llm import finetune  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.training import PreferenceConfig, PreferenceTrainer  # isort: skip
@@ -77,6 +80,29 @@ def test_a_finished_run_that_is_resumed_is_not_changed(
     assert contents(tmp_path / "out") == before
 
 
+def test_a_finished_run_without_checkpoints(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given += ["--save_strategy", "no"]
+    assert finetune.main([*given, "--max_steps", "3", "--json"]) == 0
+    first, out = capsys.readouterr().out, tmp_path / "out"
+    before = contents(out)
+    assert finetune.main([*given, "--max_steps", "3", "--json", "--resume"]) == 0
+    again, err = capsys.readouterr()
+    assert again == first and f"{out} is finished, with all of its 3 steps: nothing in it was changed" in err
+    assert "starting afresh" not in err
+    for steps in ("2", "5"):
+        assert finetune.main([*given, "--max_steps", steps, "--resume"]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line == (
+            f"Error: resume: {out} is finished, with all of its 3 steps, and has no complete checkpoint from which to "
+            f"go on to {steps}: give another output_dir, or --overwrite to start afresh"
+        )
+    assert finetune.main([*given, "--max_steps", "3", "--resume", "--lam", "0.7"]) == 2
+    assert "was begun with the objective DPO(lam=0.1" in capsys.readouterr().err
+    assert contents(out) == before
+
+
 KILLED = ("in an epoch", "at an epoch's end", "saved and evaluated by epochs", "data not skipped", "a stream")
 
 
@@ -99,7 +125,7 @@ def test_what_was_killed_after_its_last_checkpoint_is_finished(
     assert not (tmp_path / "out" / f"checkpoint-{steps + 1}").exists()
 
 
-def trainer(folder: Path, steps: int, **settings: Any) -> PreferenceTrainer:
+def trainer(folder: Path, steps: int, stream: bool = False, **settings: Any) -> PreferenceTrainer:
     args = PreferenceConfig(
         str(folder),
         max_steps=steps,
@@ -113,6 +139,7 @@ def trainer(folder: Path, steps: int, **settings: Any) -> PreferenceTrainer:
         **settings,
     )
     data, words = tiny.pairs(8), tiny.tokenizer()
+    data = data.to_iterable_dataset() if stream else data
     return PreferenceTrainer(tiny.llama(), ea.DPO(0.1), args, train_dataset=data, processing_class=words)
 
 
@@ -122,6 +149,46 @@ def test_of_a_trainer_too(tmp_path: Path) -> None:
     assert again.train(resume_from_checkpoint=True).global_step == 3
     assert again.state.global_step == 3 and not (tmp_path / "checkpoint-4").exists()
     assert [entry["step"] for entry in again.state.log_history if "loss" in entry] == [1, 2, 3]
+
+
+class Bar:
+    """In the place of tqdm's."""
+
+    def __init__(self, total: int, **_: Any) -> None:
+        self.total, self.done, self.lines = total, 0, list[str]()
+
+    def update(self, steps: int) -> None:
+        self.done += steps
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("more", [0, 2])
+def test_what_is_shown_of_steps_that_were_done_before(
+    more: int, stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers' bar would stay at 0, its line of a stream blame the data, and its mean of no losses be 0."""
+    bars: list[Bar] = []
+    monkeypatch.setattr(transformers.trainer_callback, "tqdm", lambda **given: bars.append(Bar(**given)) or bars[-1])
+
+    def made(steps: int) -> PreferenceTrainer:
+        return trainer(tmp_path, steps, stream=stream, disable_tqdm=False)
+
+    made(3).train()
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with caplog.at_level("WARNING"), caplog.at_level("WARNING", "transformers"):
+        again = made(3 + more)
+        found = again.train(resume_from_checkpoint=True)
+    assert [(bar.done, bar.total) for bar in bars] == [(3, 3), (3 + more, 3 + more)]
+    assert not any("single sample" in record.getMessage() for record in caplog.records)
+    logged = "train_loss" in again.state.log_history[-1]
+    assert logged == ("train_loss" in found.metrics) == ("train_loss" in bars[-1].lines[-1]) == bool(more)
+    assert math.isfinite(found.training_loss) == bool(more)
+    assert logging.getLogger("transformers.trainer").filters == []
 
 
 def rates(trained: PreferenceTrainer) -> list[float]:

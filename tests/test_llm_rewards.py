@@ -266,7 +266,7 @@ def arguments(folder: Path, data_file: Path, *more: str) -> list[str]:
         **{"output_dir": str(folder / "out"), "use_cpu": "true", "bf16": "false", "report_to": "none"},
         **{"save_strategy": "steps", "per_device_train_batch_size": "4", "beta": "0.3"},
     }
-    return [word for name, value in settings.items() for word in (f"--{name}", value)] + list(more)
+    return tiny.flags([word for name, value in settings.items() for word in (f"--{name}", value)], *more)
 
 
 def test_a_run_is_not_resumed_with_other_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,12 +276,12 @@ def test_a_run_is_not_resumed_with_other_rewards(tmp_path: Path, capsys: pytest.
     options = ["--objective", "reward_aware_po", "--objective_options", '{"eta": 0.5}']
     assert finetune.main([*arguments(tmp_path, path, *options), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["objective"].startswith("RewardAwarePO(lam=0.3, distance='backward_kl'")
-    assert finetune.main([*arguments(tmp_path, path, *options), "--resume", "--max_steps", "3"]) == 0
+    assert finetune.main([*arguments(tmp_path, path, *options, "--max_steps", "3"), "--resume"]) == 0
     moved = CHOSEN.copy()
     moved[3] += 0.001
     data(score_chosen=moved, score_rejected=REJECTED).to_json(path)
     capsys.readouterr()
-    assert finetune.main([*arguments(tmp_path, path, *options), "--resume", "--max_steps", "4"]) == 2
+    assert finetune.main([*arguments(tmp_path, path, *options, "--max_steps", "4"), "--resume"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1 and "pairs.jsonl with another content" in lines[0]
 

@@ -59,7 +59,7 @@ class Noted:
 class Nothing:
     """In the place of what is done once a first step is."""
 
-    def __init__(self, *given: Any) -> None: ...
+    def __init__(self, *given: Any, **more: Any) -> None: ...
 
     def __enter__(self) -> None: ...
 
@@ -78,7 +78,7 @@ def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     def goes(trainer: Noted, checkpoint: str | None = None, as_json: bool = False) -> tuple[int, list[str]]:
         said: list[str] = []
-        recipe: Any = SimpleNamespace(script=SimpleNamespace(json=as_json))
+        recipe: Any = SimpleNamespace(script=SimpleNamespace(json=as_json, resume=checkpoint is not None))
         trained: Any = trainer
         return finetune.run(trained, recipe, checkpoint, said.append), said
 

@@ -34,7 +34,7 @@ def arguments(folder: Path, *flags: str) -> list[str]:
         **{"output_dir": str(folder / "out"), "use_cpu": "true", "bf16": "false", "report_to": "none"},
         **{"save_steps": "1", "save_strategy": "steps", "objective": "dpo", "per_device_train_batch_size": "4"},
     }
-    return [word for name, value in settings.items() for word in (f"--{name}", value)] + list(flags)
+    return tiny.flags([word for name, value in settings.items() for word in (f"--{name}", value)], *flags)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +221,23 @@ def test_what_is_there_is_not_written_over(run: Path, capsys: pytest.CaptureFixt
         shutil.rmtree(path)
     line = says(arguments(run), capsys)
     assert "has a model already, model.safetensors: give another output_dir, or --overwrite" in line
+    assert finetune.main(arguments(run, "--resume")) == 0  # it is finished all the same
+    assert "is finished, with all of its 2 steps: nothing in it was changed" in capsys.readouterr().err
+    (run / "out" / "summary.json").unlink()
     line = says(arguments(run, "--resume"), capsys)
     assert "has a model, model.safetensors, and no complete checkpoint" in line
+
+
+def test_a_record_is_of_the_run_whose_steps_are_there(run: Path) -> None:
+    """Also where another run had begun in the folder, and had been killed before it saved anything."""
+    for more, lam in (([], 0.3), (["--resume"], 0.4)):
+        out = run / f"out{lam}"
+        out.mkdir()
+        shutil.copy(run / "out" / "run.json", out / "run.json")
+        given = arguments(run, "--output_dir", str(out), "--lam", str(lam), *more)
+        assert finetune.main(given) == 0
+        assert json.loads((out / "run.json").read_text())["is"]["objective"].startswith(f"DPO(lam={lam}")
+        assert finetune.main([*given, *({"--resume"} - set(more))]) == 0
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(run: Path) -> None:

@@ -373,8 +373,9 @@ def test_what_a_model_was_trained_from(tmp_path: Path) -> None:
 
 def test_a_record_is_written_once_and_an_older_run_is_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "out"
-    run_record.write_record(folder, {"is": "größer"})
-    run_record.write_record(folder, {"is": 2})
+    run_record.write_record(folder, {"is": 1}, anew=True)
+    run_record.write_record(folder, {"is": "größer"}, anew=True)  # what was there began, and came to nothing
+    run_record.write_record(folder, {"is": 2}, anew=False)
     assert "größer" in (folder / "run.json").read_text(encoding="utf-8")
     for name in ("model.safetensors", "adapter_model.safetensors", "summary.json", "trainer_state.json", "mine.txt"):
         (folder / name).write_text("x")
@@ -399,7 +400,7 @@ def test_a_run_has_begun_once_a_step_is_done(
     monkeypatch.setattr(run_record, "record_of", lambda trainer, recipe: {"is": {}})
     trainer: Any = SimpleNamespace(accelerator=Waited())
     recipe: Any = SimpleNamespace(script=SimpleNamespace(overwrite=overwrite))
-    begin = run_record.Begin(trainer, recipe)
+    begin = run_record.Begin(trainer, recipe, anew=True)
     (tmp_path / "summary.json").write_text("x")
     for error, expected in (
         (ValueError("a head is missing"), run_record.BadStart),

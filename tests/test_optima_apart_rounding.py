@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Square
-from expo_analysis.losses.statistics import log_u_l, log_u_t, log_u_w
-from expo_analysis.optima.apart_certificate import _dense_inverse, _Inverse, known, rounding
+from expo_analysis.losses.psi import Logistic, Sigmoid, Square
+from expo_analysis.losses.statistics import Powered, Statistic, log_pi_l, log_pi_w, log_u_l, log_u_t, log_u_w
+from expo_analysis.optima.apart_certificate import _dense_inverse, _Inverse, apart_error, known, rounding
 from expo_analysis.optima.derivatives import expand
 from expo_analysis.optima.laplacian import pairs
 from expo_analysis.optima.problem import Problem
@@ -211,3 +211,24 @@ def test_inverses_of_weights_of_both_signs() -> None:
         if proven:
             np.testing.assert_allclose(resistance[2, 1, 0], 1 / small, rtol=1e-6)
             np.testing.assert_allclose(resistance[1, 0, 0], 1.0, atol=0.2)
+
+
+class SomebodysOwn(ea.ForwardKL):
+    """Whose rounding nobody knows."""
+
+
+def test_of_which_losses_rounding_is_known() -> None:
+    """Convex, of log-probabilities and nothing that bends them, and without a divergence that is no cross-entropy."""
+    bandit = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
+    uneven, bent = log_pi_w - 0.5 * log_pi_l, Statistic(((1.0, Powered("w", 0.5)),))
+    for made, told in (
+        (own(lambda lam: Logistic()(uneven)), True),
+        (own(lambda lam: Logistic()(uneven), ea.ForwardKL()), True),
+        (own(lambda lam: Logistic()(uneven), SomebodysOwn()), False),
+        (own(lambda lam: Logistic()(bent)), False),
+        (own(lambda lam: Sigmoid()(-uneven)), False),
+        (own(lambda lam: Logistic()(-uneven)), False),
+    ):
+        problem = problems.problem(made, bandit)
+        assert problem.general and known(problem) == told, made.terms
+        assert np.isnan(apart_error(problem, problem.log_reference)[0]) or told

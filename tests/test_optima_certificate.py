@@ -128,6 +128,15 @@ def test_a_squared_error_is_convex_in_a_box() -> None:
     assert proven > 3 and floor == 0
 
 
+def test_rounding_of_a_squared_error_where_it_is_all_there_is() -> None:
+    """At a minimum of 0 whose sigma is s: 8 units of a slope of up to 1, over the curvature 2 s^2."""
+    for s in (1e-4, 1e-5, 1e-6):
+        bandit = ea.Bandit([s, 1 - s], [s, 1 - s])
+        problem = problems.problem(ea.RegressionEXPO(0.5), bandit)
+        x = np.log(bandit.reference)[problem.responses[:, 0]]
+        assert squared_error_bound(problem, x[:, None])[0] == pytest.approx(8 * UNIT / (2 * s**2), rel=5e-3)
+
+
 def test_the_largest_distance_within_a_range_of_log_ratios() -> None:
     """2 max over sets of a (1 - a) (e^r - 1)/(1 + a (e^r - 1)), for every mass that a set may have."""
     rng = np.random.default_rng(2)

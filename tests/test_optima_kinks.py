@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import expo_analysis as ea
+from expo_analysis.optima.edges import Edges
+from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
 from expo_analysis.terms import Logistic, Square, hbar, log_odds, shortfall_w
 from expo_analysis.testing import strategies as own
 
@@ -118,6 +120,56 @@ def test_dpop_is_solved_on_ordinary_problems() -> None:
             ea.solve(ea.DPOP(10 ** rng.uniform(-2, 1.5), penalty=10 ** rng.uniform(-1, 1.7)), bandit).status
         )
     assert statuses.count("optimal") >= 98
+
+
+HARD = [28, 50, 60, 199, 205, 206, 316, 333, 380, 392, 394, *range(8)]
+"""Of 400 such problems the first eleven failed where kinks were told by thresholds of |x|."""
+
+
+@pytest.mark.parametrize("seed", HARD)
+def test_dpop_where_scales_are_decades_apart(seed: int) -> None:
+    """Weights over six decades or hardly possible responses, any lam and penalty: no policy that was tried is lower."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 8))
+    if seed % 2:
+        wins = 10 ** rng.uniform(-4, 2, (n, n)) * (rng.random((n, n)) < 0.6)
+        np.fill_diagonal(wins, 0)
+        for i in range(n):
+            wins[i, (i + 1) % n] += 10 ** rng.uniform(-3, 1)
+        reference = np.exp(rng.uniform(-8, 0, n))
+        bandit = ea.Bandit.from_counts(reference / reference.sum(), wins)
+    else:
+        reference, optimal = (np.exp(rng.uniform(-12, 0, n)) for _ in range(2))
+        bandit = ea.Bandit(reference / reference.sum(), optimal / optimal.sum())
+    made = ea.DPOP(10 ** rng.uniform(-3, 2.5), penalty=10 ** rng.uniform(-2, 2.5))
+    solution = ea.solve(made, bandit)
+    assert solution.status == "optimal"
+    assert solution.message == "the minimiser: the objective is convex and its conditions hold"
+    lowest = float(ea.risk(made, bandit, solution.log_policy))
+    for size in (1e-6, 1e-3, 1.0):
+        theta = solution.log_policy + size * rng.standard_normal((60, n)) / max(1.0, made.lam)
+        moved = ea.risk(made, bandit, theta - np.logaddexp.reduce(theta, axis=1, keepdims=True))
+        assert (np.asarray(moved) >= lowest - 1e-12 * (1 + lowest)).all()
+
+
+def test_dpop_is_unique_where_mass_has_a_price() -> None:
+    """Minimisers all minimise F + nu sum pi_ref e^x, strictly convex for nu > 0; with mass left, shares are open."""
+    edges = Edges(2, np.array([0, 1]), np.array([1, 0]))
+    for lam, penalty in ((0.05, 0.1), (1.0, 0.5), (30.0, 2.0)):
+        for mass in (1.0, 0.3):
+            one = KinkedProblem(edges, np.array([3.0, 1.0]), lam, penalty, mass * np.array([1e-3, 0.999]))
+            found = kinked_optimum(one)
+            short = mass * (1e-3 * 3 ** (1 / lam) + 0.999) > 1  # of x_0 = log 3 / lam and x_1 = 0
+            assert found.optimal and found.unique == (found.nu > 1e-9) == short, (lam, penalty, mass)
+
+
+def test_dpop_over_responses_of_less_mass_is_not_held_at_the_reference() -> None:
+    """What falls leaves its mass: then 3 wins to 1 are x_0 - x_1 = log 3, both above 0, whatever the penalty."""
+    bandit = ea.Bandit.from_counts([0.1, 0.2, 0.7], [[0, 3, 1], [1, 0, 1], [0, 0, 0]])
+    for penalty in (0.5, 50.0, 5000.0):
+        solution = ea.solve(ea.DPOP(1.0, penalty=penalty), bandit)
+        assert solution.status == "no_minimiser"
+        np.testing.assert_allclose(solution.policy, [0.6, 0.4, 0.0], rtol=1e-9)
 
 
 def test_dpop_holds_winners_at_the_reference() -> None:

@@ -88,6 +88,28 @@ def test_noise_of_a_formula_of_both_ends_is_seen_at_its_end() -> None:
             assert all((error < 1e-13).all() for error in errors)
 
 
+class Single(Noisy):
+    """The same, clean, of log-probabilities in single precision, whose last digit at 1000 is worth 6e-5."""
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch import float32, float64
+
+        return super().pair_loss(*(x.to(float32).to(float64) for x in (logp_w, logp_l)), ref_logp_w, ref_logp_l)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("shift", [-1e3, 1e3])
+def test_steps_are_as_large_as_digits_are(shift: float, ends: bool) -> None:
+    """Far from 0 single precision is coarse: no step of 1e-4 would see it, one of a ten-thousandth of 1000 does."""
+    for kind, least, most in ((Single, 1e-6, 1e-2), (Noisy, 0.0, 1e-11)):
+        problem, x = at(type("Made", (kind,), {"ends": ends})(1.0))
+        if ends:
+            (error, _), *_ = formula_rounding_of_ends(problem, x + shift)
+        else:
+            *_, error = formula_rounding(problem, x + shift)
+        assert (error >= least).all() and (error <= most).all()
+
+
 class Rough(ea.JensenShannon):
     """Jensen-Shannon with waves in its slope."""
 

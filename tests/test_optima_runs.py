@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from expo_analysis.losses.statistics import h
 from expo_analysis.optima import levenberg
 from expo_analysis.optima.certificate import last_step
 from expo_analysis.optima.derivatives import Expansion, expand, value
-from expo_analysis.optima.laplacian import eliminate
+from expo_analysis.optima.laplacian import eliminate, pairs
 from expo_analysis.optima.levenberg import _Runs, derivatives_at
+from expo_analysis.optima.methods import newton
 from expo_analysis.optima.methods.multistart import LOWEST, _scan, units
 from expo_analysis.optima.methods.newton import _lowest
 from expo_analysis.optima.problem import Problem
@@ -121,6 +123,40 @@ def test_what_has_nowhere_to_go_is_given_up() -> None:
     one = two.only(np.array([False, True]))
     np.testing.assert_array_equal(one.at, [[1.0], [-1.0]])
     np.testing.assert_array_equal(one.height, two.height[1:])
+
+
+@pytest.mark.parametrize("damping", [1.0, 30.0, 1e4])
+def test_what_counts_as_an_idle_step(damping: float) -> None:
+    """Where no value is low enough to tell: a step that leaves more than nine tenths of |gradient|/curvature."""
+    made, rng = ea.objective("orpo", 0.6), np.random.default_rng(5)
+    problem = problems.problem(made, ea.Bandit(*rng.dirichlet(np.full(4, 2.0), 2))).in_logits()
+    run = _Runs.start(problem, problem.log_reference + 0.3 * rng.standard_normal((4, 1)), units(problem))
+    run.mark, run.damping = np.array([-np.inf]), np.array([damping])
+    least, idle, seen = np.inf, 0, set()
+    high, low = pairs(4)
+    for _ in range(9):
+        run.step()
+        degree = np.zeros(4)
+        np.add.at(degree, high, np.abs(run.curvature[:, 0]))
+        np.add.at(degree, low, np.abs(run.curvature[:, 0]))
+        left = float((np.abs(run.gradient[:, 0]) / degree).max())
+        idle = 0 if left < 0.9 * least else idle + 1
+        least = min(least, left)
+        assert run.idle.tolist() == [idle] and run.mark[0] == -np.inf
+        seen.add(idle > 0)
+    assert seen == {True, False}
+    steady = _Runs.start(problem, problem.log_reference.copy(), units(problem))
+    lengths = [float(np.ptp(steady.at - before)) for before in _places(steady)]
+    assert 1e-14 < lengths[-1] <= 1e-9 * min(units(problem)[0], 1.0) < lengths[-2]  # the first that is negligible
+
+
+def _places(run: _Runs) -> Iterator[np.ndarray]:
+    """Where the run was before each of its steps, until it is done; ``run`` is after the step then."""
+    done = np.zeros(1, dtype=bool)
+    while not done[0]:
+        before = run.at.copy()
+        done = run.step()
+        yield before
 
 
 def family_of(made: Any, seed: int, size: float = 1.0, decay: float = 0.0) -> Any:
@@ -245,6 +281,29 @@ def test_of_steps_between_the_least_and_all_the_lowest_is_taken() -> None:
     assert len({*found.tolist()}) > 1
 
 
+@pytest.mark.parametrize("patience", [0, 2, 1000])
+def test_lines_are_searched_once_patience_is_lost(patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From far out on saturated pairs, where the steps that M allows are many: of all long ones after so many."""
+    searched = []
+
+    def counted(problem: Problem, at: np.ndarray, direction: np.ndarray, least: np.ndarray) -> np.ndarray:
+        assert (least <= 1).all() and (least < 1).any()
+        searched.append(len(searched))
+        return least  # as without a search, so that the same steps are taken
+
+    monkeypatch.setattr(newton, "PATIENCE", patience)
+    monkeypatch.setattr(newton, "_lowest", counted)
+    saturated = own(lambda lam: Logistic()(h) + Logistic()(20.0 * h + 4000.0))  # so that M is 20, and not that of h
+    problem = problems.problem(saturated, ea.Bandit([0.2, 0.3, 0.5], [0.5, 0.3, 0.2]))
+    start = np.array([[2.0], [0.0], [-2.0]])
+    _, steps, converged = newton.newton(problem, start)
+    monkeypatch.setattr(newton, "PATIENCE", 0)
+    once = len(searched)
+    newton.newton(problem, start)
+    long = len(searched) - once  # the first so many of the steps
+    assert converged.all() and 3 < long < steps[0] and once == max(long - patience, 0)
+
+
 class Level:
     """Cells of two responses with the same derivatives at all logits: a slope, a weight, and what the slope sums up."""
 
@@ -257,6 +316,20 @@ class Level:
 
     def gradient_size(self, x: np.ndarray) -> np.ndarray:
         return self.size * np.ones_like(x)
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        return self.slope * (x[0] - x[1]) + self.weight * (x[0] - x[1]) ** 2 / 2
+
+
+def test_a_slope_without_any_curvature_is_followed_as_far_as_a_step_may_go() -> None:
+    whole = problems.restricted_family(ea.DPO(1.0), ea.Bandit([0.5, 0.5], [0.5, 0.5]), np.array([[[1.0], [0.0]]]), 0.0)
+    for slope in (1.0, -1e-3):
+        family = whole.replace(cells=Level(slope, 0.0, 1.0))
+        w = np.zeros((1, 1))
+        run = search._Runs(family, w, family.value(w), np.array([1e-3]), np.ones(1))
+        with np.errstate(all="ignore"):
+            search._step(run)
+        np.testing.assert_allclose(run.w, [[-30.0 * np.sign(slope)]])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.divergences import resolve_divergence
+from expo_analysis.terms import Logistic, h
 
 from . import oracles
+from .own_losses import own
 
 MU: dict[str, tuple[Callable[[mp.mpf], mp.mpf], dict[str, float]]] = {
     # f'(u) from its definition, and the divergence's options
@@ -126,6 +129,54 @@ def test_a_batch_is_its_members() -> None:
             one = ea.solve(ea.ExplicitPO(lam, "chi_square"), ea.Bandit.from_counts(reference[prompt], counts[prompt]))
             np.testing.assert_allclose(path.log_policies[k, prompt], one.log_policy, rtol=1e-14)
             assert path.message[k, prompt] == one.message
+
+
+@pytest.mark.parametrize("divergence", MU)
+@pytest.mark.parametrize(("kept", "flipped"), [(1.25, -0.25), (1.5, -0.5), (0.5, -1.0)])
+def test_a_weight_below_0_leaves_the_loss_without_a_bound(divergence: str, kept: float, flipped: float) -> None:
+    """kept (wins of 0) + flipped (wins of 1) is the weight of "0 beats 1": negative, the loss falls like log pi_0.
+
+    Elsewhere there is one minimum, convex or not, between -60 and 60, and none of a fine grid is lower.
+    """
+    regulariser = resolve_divergence(divergence, **MU[divergence][1])
+    made = own(lambda lam: Logistic(kept, flipped)(h), regulariser).with_lam(0.3)
+    t = np.linspace(-60, 60, 24001)
+    log_policies = np.stack([-np.logaddexp(0, t), -np.logaddexp(0, -t)], axis=-1)
+    for wins in ([[0, 1], [0, 0]], [[0, 3], [1, 0]], [[0, 9], [1, 0]], [[0, 1], [9, 0]]):
+        bandit = ea.Bandit.from_counts([0.3, 0.7], wins)
+        found, least = ea.solve(made, bandit), np.asarray(ea.risk(made, bandit, log_policies)).min()
+        speak = [kept * bandit.wins[i, j] + flipped * bandit.wins[j, i] for i, j in ((0, 1), (1, 0))]
+        if min(speak) < 0 and not (divergence == "alpha" and found.status == "optimal"):
+            assert (found.status, found.certificate) == ("no_minimiser", "search") and np.isnan(found.value)
+        else:
+            assert found.status == "optimal" and least - 1e-5 <= found.value <= least + 1e-12
+
+
+@mp.workdps(50)
+@pytest.mark.parametrize("divergence", ["reverse_kl", "jensen_shannon", "chi_square"])
+def test_weights_that_cancel_are_known_to_their_parts(divergence: str) -> None:
+    """kept w + flipped w' of large parts of both signs: a bound of 16 units would be violated."""
+    worst = 0.0
+    for p in (0.50003, 0.49997):
+        bandit = ea.Bandit([0.3, 0.7], [p, 1 - p])
+        for kept, flipped in ((0.9, 0.3), (1.25, -0.25), (500.5, -499.5), (5000.25, -4999.25)):
+            made = own(lambda lam, k=kept, f=flipped: Logistic(k, f)(h), resolve_divergence(divergence)).with_lam(0.3)
+            found = ea.solve(made, bandit)
+            w, ref = oracles.wins(bandit), oracles.reference_of(bandit)
+            speak = [mp.mpf(kept) * w[i, 1 - i] + mp.mpf(flipped) * w[1 - i, i] for i in (0, 1)]
+
+            def slope(t: mp.mpf, k: Any = speak, ref: Any = ref, lam: float = float(made.lam)) -> mp.mpf:
+                up, down = oracles.sigma(t), oracles.sigma(-t)
+                mu = MU[divergence][0]
+                return k[0] / down - k[1] / up + mp.mpf(lam) * (mu(up / ref[1]) - mu(down / ref[0]))
+
+            exact = oracles.sigma(mp.findroot(slope, (-3, 3), solver="anderson", tol=1e-80))
+            error = 2 * abs(mp.mpf(float(found.policy[1])) - exact)
+            assert found.status == "optimal" and error <= found.error_bound
+            lost = (abs(kept) + abs(flipped)) / (kept + flipped)
+            assert found.error_bound < 60 * lost * 2.3e-16
+            worst = max(worst, float(error) / 2.3e-16)
+    assert worst > 50
 
 
 def test_what_is_not_of_this_form_is_searched_for() -> None:

@@ -8,11 +8,12 @@ import inspect
 import pytest
 
 import expo_analysis as ea
-from expo_analysis import _progress, reproduce, simulations
+from expo_analysis import _progress
 from expo_analysis._progress import Progress, fraction_to, part, silent
-from expo_analysis.simulations import SIMULATIONS
-from expo_analysis.simulations.simulation import Simulation
 from expo_analysis.simulators import train
+from expo_analysis.studies import STUDIES
+from expo_analysis.studies.reproduce import reproduce
+from expo_analysis.studies.study import Study
 
 from .planted.expo import Bare
 from .recorder import Recorder
@@ -21,10 +22,9 @@ TAKES = {
     "audit": ea.audit,
     "audit_many": ea.audit_many,
     "train": train,
-    "reproduce": reproduce.reproduce,
-    "simulate": simulations.simulate,
-    "result": Simulation.result,
-    **{name: simulation.run for name, simulation in SIMULATIONS.items()},
+    "reproduce": reproduce,
+    "study": Study.run,
+    **{name: study.part("numbers").run for name, study in STUDIES.items()},
 }
 
 

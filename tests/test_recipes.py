@@ -116,8 +116,8 @@ def test_what_the_comments_of_a_recipe_name_is_there(path: Path) -> None:
     for name in re.findall(r"`recipes (\w+)`", words):
         assert name in files()
     assert "fsdp2.yaml" not in words and "zero3.yaml" not in words
-    if "preparation:" not in words and path.stem != "smollm2_sentiment":
-        assert yaml.safe_load(words)["test_split_size"]
+    if "preparation:" not in words:
+        assert yaml.safe_load(words)["test_split_size"] and yaml.safe_load(words)["eval_strategy"] != "no"
 
 
 def test_documents_name_the_files() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -24,27 +23,29 @@ from scipy.special import expit, log_softmax
 from typer.testing import CliRunner
 
 import expo_analysis as ea
-from expo_analysis import _files, language_models, paper
-from expo_analysis import results as results_module
-from expo_analysis import tables as table_functions
-from expo_analysis.card_files import REPORT_COLUMNS
+from expo_analysis import _files, paper
 from expo_analysis.cli import app
 from expo_analysis.desiderata.report.wording import SIGNS
 from expo_analysis.desiderata.verdict import DESIDERATA
-from expo_analysis.reproduce import read_report_card, reproduce, write_report_card
-from expo_analysis.results import Result
-from expo_analysis.simulations import SIMULATIONS, Simulation
+from expo_analysis.figures import style
+from expo_analysis.studies import STUDIES, Shown, shared
+from expo_analysis.studies.report_card.numbers import COLUMNS, write_report_card
+from expo_analysis.studies.reproduce import reproduce
+from expo_analysis.studies.study import to_csv
 
 from .cards import MADE, cards
 from .recorder import Recorder
 
 # the module, which the function of the same name hides behind
-module = import_module("expo_analysis.reproduce")
+module = import_module("expo_analysis.studies.reproduce")
 
 COMMITTED = Path(__file__).parents[1] / "figures"
 TABLES = ["interpolation", "simplex", "preservation", "convergence", "convergence_slopes", "authors_final"]
 FIGURES = ["interpolation", "simplex", "preservation", "convergence"]
-FOUND = [name for name in ("report_card", *language_models.TABLES) if (COMMITTED / f"{name}.csv").is_file()]
+EXACT = ["interpolation", "simplex", "preservation", "convergence", "authors_final"]
+KEPT = [name for name, study in STUDIES.items() if study.kept]
+TRAINED = [name for name in STUDIES if name not in (*EXACT, *KEPT)]
+FOUND = [table for name in KEPT for table in STUDIES[name].tables if (COMMITTED / f"{table}.csv").is_file()]
 """Written by an audit and by an experiment, and shown by every run that finds them."""
 TABLES += FOUND
 FIGURES += [name for name in FOUND if name != "lm_settings"]
@@ -64,12 +65,12 @@ def with_found(directory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run without the simulations, which take a minute: theirs are checked below, by themselves."""
+    """A run without training, which takes minutes: those studies are checked below, by themselves."""
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
     with_found(directory)
     progress = Recorder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SIMULATIONS", {})
+        patch.setattr(module, "STUDIES", {name: STUDIES[name] for name in (*EXACT, *KEPT)})
         written = reproduce(directory, progress)
     return directory, written, progress
 
@@ -403,9 +404,13 @@ def test_the_readme_shows_every_figure_and_links_every_file(run):
 
 
 def test_progress_goes_from_0_to_1(run):
-    fractions = run[2].fractions
-    assert fractions[0] == 0.0 and fractions[-1] == 1.0 and fractions == sorted(set(fractions))
-    assert all(run[2].what)
+    told = [(done, what, task) for done, what, task in zip(run[2].fractions, run[2].what, run[2].task, strict=True)]
+    whole = [done for done, _, task in told if not task]
+    assert whole[-1] == 1.0 and whole == sorted(whole) and all(what for _, what, task in told if not task)
+    for name in EXACT:  # each is a task besides
+        own = [done for done, _, task in told if task == name]
+        assert own == sorted(own) and own[-1] == 1.0
+    assert {task for *_, task in told} == {"", *EXACT}
 
 
 @pytest.mark.slow
@@ -415,10 +420,15 @@ def test_running_again_writes_the_same_bytes(run, tmp_path):
     with_found(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "12345"}
     script = (
-        "import importlib, pathlib, sys; module = importlib.import_module('expo_analysis.reproduce'); "
-        "module.SIMULATIONS = {}; module.reproduce(pathlib.Path(sys.argv[1]))"
+        "import importlib, pathlib, sys\n"
+        "if __name__ == '__main__':\n"
+        "    module = importlib.import_module('expo_analysis.studies.reproduce')\n"
+        f"    module.STUDIES = {{name: module.STUDIES[name] for name in {[*EXACT, *KEPT]}}}\n"
+        "    module.reproduce(pathlib.Path(sys.argv[1]))\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", script, str(tmp_path)], check=True, env=environment)
+    program = tmp_path.with_suffix(".py")
+    program.write_text(script)
+    subprocess.run([sys.executable, "-W", "error", str(program), str(tmp_path)], check=True, env=environment)
     for path in run[1]:
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -435,19 +445,19 @@ def test_the_committed_tables_are_those_of_a_fresh_run(tables, name):
         np.testing.assert_allclose(committed[column], tables[name][column], atol=1e-12)
 
 
-def simulation_sections(text):
-    """The README in two: without the sections whose figure is a simulation's, and these by the figure's name."""
+def trained_sections(text):
+    """The README in two: without the sections of studies that train, and these by name."""
     blocks = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    named = {name: block for block in blocks for name in re.findall(r"\]\((\w+)\.png\)", block) if name in SIMULATIONS}
+    named = {name: block for block in blocks for name in re.findall(r"\]\((\w+)\.png\)", block) if name in TRAINED}
     return "".join(block for block in blocks if block not in named.values()), named
 
 
 def test_the_committed_readme_shows_committed_figures(run):
     text = (COMMITTED / "README.md").read_text()
     pictures = {path.stem for path in COMMITTED.glob("*.png")}
-    rest, simulated = simulation_sections(text)
+    rest, simulated = trained_sections(text)
     assert pictures == {*FIGURES, *simulated}
-    assert set(simulated) == {name for name in SIMULATIONS if (COMMITTED / f"{name}.csv").is_file()}
+    assert set(simulated) == set(TRAINED)
     assert all(f"]({picture}.png)" in text for picture in pictures)
     assert rest.rstrip() == (run[0] / "README.md").read_text().rstrip()
     for section in simulated.values():
@@ -456,46 +466,18 @@ def test_the_committed_readme_shows_committed_figures(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIMULATIONS)
-def test_the_committed_simulations_are_those_of_a_fresh_run(name):
-    """Tables and words. Training adds up rounding over many steps, so other machines may differ by more than 1e-12."""
-    result = SIMULATIONS[name].result()
-    for stem, table in result.tables.items():
-        fresh = pd.read_csv(io.StringIO(table.to_csv(index=False, float_format="%.12g")))
-        committed = pd.read_csv(COMMITTED / f"{stem}.csv")
-        pd.testing.assert_frame_equal(committed, fresh, rtol=1e-5, atol=1e-8)
-    _, simulated = simulation_sections((COMMITTED / "README.md").read_text())
-    assert simulated[name].strip() == result.to_markdown().strip()
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_simulations_are_run_and_shown_after_the_exact_results(monkeypatch, tmp_path, full):
-    def simulated(full, progress):
-        progress(0.25)
-        return {"tiny": pd.DataFrame({"full": [full]})}
-
-    def exact():
-        return Result("Exact", {"exact": pd.DataFrame({"x": [1]})}, ("Text.",))
-
-    simulation = Simulation("Why?", simulated, lambda tables: Result("Trained", tables, ("Words.",)))
-    monkeypatch.setattr(module, "RESULTS", {"exact": exact})
-    monkeypatch.setattr(module, "SIMULATIONS", {"tiny": simulation})
-    progress = Recorder()
-    written = reproduce(tmp_path, progress, full=full)
-    assert [path.name for path in written] == ["exact.csv", "tiny.csv", "README.md"]
-    assert (tmp_path / "tiny.csv").read_text() == f"full\n{full}\n"
-    text = (tmp_path / "README.md").read_text()
-    assert text.index("## Exact") < text.index("## Trained")
-    assert progress.what == ["exact", "simulations", "simulations", "done"]
-    start, share = module.EXACT_SHARE, 0.999 - module.EXACT_SHARE
-    assert progress.fractions == pytest.approx([0.0, start, start + 0.25 * share, 1.0])
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_committed_studies_are_those_of_a_fresh_run(name):
+    """Every byte of tables and words, whatever the processor: what it would change is rounded away."""
+    shown = STUDIES[name].show(STUDIES[name].run())
+    for stem, table in shown.tables.items():
+        assert to_csv(table) == (COMMITTED / f"{stem}.csv").read_bytes(), stem
+    _, simulated = trained_sections((COMMITTED / "README.md").read_text())
+    assert simulated[name].strip() == shown.text.strip()
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
     calls = []
-
-    def result():
-        return Result("Title", {"numbers": pd.DataFrame({"x": [0.1]})}, ("Text.",), Figure(figsize=(1, 1)))
 
     def render(figure, kind):
         calls.append(kind)
@@ -503,37 +485,42 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
             raise RuntimeError("drawing failed")
         return b"new"
 
-    monkeypatch.setattr(module, "RESULTS", {"only": result})
-    monkeypatch.setattr(module, "SIMULATIONS", {})
-    monkeypatch.setattr(results_module, "render", render)
-    for name in ("numbers.csv", "numbers.png", "numbers.pdf", "README.md"):
+    shown = Shown({"numbers": pd.DataFrame({"x": [0.1]})}, {"numbers": Figure(figsize=(1, 1))}, "## Title")
+    monkeypatch.setattr(style, "render", render)
+    for name in ("numbers.csv", "numbers.png", "numbers.pdf"):
         (tmp_path / name).write_text("old")
     with pytest.raises(RuntimeError, match="drawing failed"):
-        reproduce(tmp_path)
+        shown.write(tmp_path)
     assert calls == ["png", "pdf"]
     contents = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert contents == {"numbers.csv": "x\n0.1\n", "numbers.png": "new", "numbers.pdf": "old", "README.md": "old"}
+    assert contents == {"numbers.csv": "x\n0.1\n", "numbers.png": "new", "numbers.pdf": "old"}
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):
-    result = Result("Title", {"numbers": pd.DataFrame({"x": [0.1]})}, ("Text.",))
-    monkeypatch.setattr(module, "RESULTS", {"only": lambda: result})
-
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module, "SIMULATIONS", {})
     monkeypatch.setattr(_files.os, "replace", full)
     (tmp_path / "numbers.csv").write_text("old")
     with pytest.raises(OSError, match="no space left"):
-        reproduce(tmp_path)
+        Shown({"numbers": pd.DataFrame({"x": [0.1]})}, {}, "## Title").write(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"numbers.csv": "old"}
+
+
+def test_a_study_that_fails_ends_the_run_and_leaves_what_was_there(tmp_path, monkeypatch):
+    """The page is written last."""
+    monkeypatch.setattr(module, "STUDIES", {"interpolation": STUDIES["interpolation"]})
+    monkeypatch.setattr(module, "run_all", lambda *_: {"interpolation": {"interpolation": pd.DataFrame({"x": [1.0]})}})
+    (tmp_path / "README.md").write_text("old")
+    with pytest.raises(KeyError, match="source"):
+        reproduce(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "old"}
 
 
 def test_nothing_is_drawn_that_is_not_an_optimum():
     separable = ea.Bandit.from_counts(REFERENCE, [[0, 5, 5], [0, 0, 5], [0, 0, 0]])
     with pytest.raises(RuntimeError, match="dpo has no optimum to draw: no minimiser"):
-        table_functions._solved("dpo", separable, np.array([1.0]))
+        shared.solved("dpo", separable, np.array([1.0]))
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path):
@@ -553,12 +540,11 @@ def test_importing_the_package_does_not_import_matplotlib():
 
 @pytest.fixture
 def only_the_report_card(monkeypatch):
-    monkeypatch.setattr(module, "RESULTS", {})
-    monkeypatch.setattr(module, "SIMULATIONS", {})
+    monkeypatch.setattr(module, "STUDIES", {"report_card": STUDIES["report_card"]})
 
 
 def test_without_an_audit_there_is_no_report_card(only_the_report_card, tmp_path):
-    assert read_report_card(tmp_path) is None
+    assert STUDIES["report_card"].read(tmp_path) is None
     assert [path.name for path in reproduce(tmp_path)] == ["README.md"]
     assert "report_card" not in (tmp_path / "README.md").read_text()
 
@@ -572,11 +558,11 @@ def test_the_report_card_that_an_audit_left_is_shown_and_drawn_again(only_the_re
     again = reproduce(tmp_path / "new")
     assert [path.name for path in again] == [*before, "README.md"]
     assert {name: (tmp_path / "new" / name).read_bytes() for name in before} == before
-    read = read_report_card(tmp_path / "new")
+    read = STUDIES["report_card"].read(tmp_path / "new")["report_card"]
     numbers = ["severity_share", "severity_typical", "severity_worst"]
     pd.testing.assert_frame_equal(read[numbers], frame[numbers])
     words = read.columns.difference(numbers)
-    assert list(words) == sorted({*REPORT_COLUMNS} - {*numbers})
+    assert list(words) == sorted({*COLUMNS} - {*numbers})
     pd.testing.assert_frame_equal(read[words], frame[words].astype(str), check_dtype=False)
     text = (tmp_path / "new" / "README.md").read_text()
     assert "## Report card" in text and "![Report card](report_card.png)" in text
@@ -614,7 +600,7 @@ def test_names_and_summaries_that_look_like_missing_values_survive(only_the_repo
     before = (tmp_path / "report_card.csv").read_bytes()
     reproduce(tmp_path)
     assert (tmp_path / "report_card.csv").read_bytes() == before
-    assert set(read_report_card(tmp_path)["loss"]) == {"nan"}
+    assert set(STUDIES["report_card"].read(tmp_path)["report_card"]["loss"]) == {"nan"}
 
 
 @pytest.mark.parametrize(
@@ -640,7 +626,7 @@ def test_a_report_card_of_another_kind_is_refused_before_anything_is_written(tmp
 
 
 def test_the_bar_of_the_command_is_full_at_the_end(monkeypatch, tmp_path):
-    """And says on the way which share is done, whatever a task counts to."""
+    """And says on the way which share is done, whatever a task counts to; the report card is looked at first."""
     bars = []
 
     class Seen(Progress):
@@ -650,12 +636,15 @@ def test_the_bar_of_the_command_is_full_at_the_end(monkeypatch, tmp_path):
 
     def run(output, report, *, full):
         report(1.5, 2.0, what="b")
+        assert bars[0].tasks[0].percentage == 75 and bars[0].tasks[0].description == "b"
+        report(3, 3, task="one")
+        report(3, 3, task="one")
         assert bars[0].tasks[0].percentage == 75
         report(1.0, what="a")
         return []
 
-    monkeypatch.setattr("expo_analysis.cli.reproduce.Progress", Seen)
-    monkeypatch.setattr("expo_analysis.reproduce.reproduce", run)
+    monkeypatch.setattr("expo_analysis.cli.study.Progress", Seen)
+    monkeypatch.setattr(module, "reproduce", run)
     result = CliRunner().invoke(app, ["reproduce", "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert bars[0].finished
+    assert bars[0].finished and result.stderr.count("one is done") == 1

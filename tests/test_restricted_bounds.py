@@ -94,12 +94,19 @@ def test_a_wrong_candidate_gets_a_larger_bound() -> None:
 
 @pytest.mark.parametrize("name", ["slic", "hinge"])
 def test_what_the_bound_of_kinks_is_made_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L(w, tau) at the end is the objective, decay included, up to its gap; neither gap nor norm is negative."""
+    """L(w, tau) at the end is the objective, decay included, up to its gap; neither gap nor norm is negative.
+
+    Of each there is what rounding may add: a kink that is met costs its height times the units of its logits; the
+    gradient is a sum of as many parts as there are rows, at logits that are off by as much.
+    """
     seen: list[tuple[float, ...]] = []
+    locals_: list[Any] = []
+    on_kinks = 0
     judged, largest_step = kinked._judged, kinked._largest_step
 
     def judging(problem: Any, z: Any, tau: Any) -> Any:
         seen.append((problem.at(z, tau).value,))
+        locals_.append((problem, problem.family.logits(problem.w(z)), problem.at(z, tau), tau))
         return judged(problem, z, tau)
 
     def stepping(gap: float, norm: float, c: float) -> float:
@@ -117,3 +124,17 @@ def test_what_the_bound_of_kinks_is_made_of(name: str, monkeypatch: pytest.Monke
         assert 0 <= gap < 1e-6 and 0 < norm < 1e-6
         assert np.abs(solution.weights).max() > 1e-2  # so that decay is some of it
         assert abs(value - solution.total) <= gap + 1e-12 * (1 + abs(value))
+        problem, x, local, tau = locals_[-1]
+        unit = 2.2e-16 * (len(x) + np.abs(x).max() + np.abs(problem.problem.log_reference).max())
+        size_of_logits = np.abs(problem.family.base).max() + np.abs(x).max() + np.abs(problem.family.features).max()
+        most = 40 * unit + 40 * 2.2e-16 * (features.shape[2] + 2) * size_of_logits
+        met = (tau > 0) & (tau < 1)
+        on_kinks += int(met.sum())
+        assert gap >= 8 * unit * local.costs[met].sum()
+        assert gap <= most * local.costs.sum() + 4 * (local.costs * np.abs(local.kappa))[met].sum()
+        own = np.sqrt(np.diag(np.linalg.inv(local.rows.T @ local.rows)))
+        trace, count = (local.rows**2).sum(), len(local.rows)
+        norm_of = np.sqrt(local.gradient @ np.linalg.solve(local.rows.T @ local.rows, local.gradient))
+        least = own @ (2.2e-16 * count * local.size + 4 * unit * trace)
+        assert least <= norm <= 1.001 * norm_of + own @ (40 * 2.2e-16 * (count + 8) * local.size + most * trace)
+    assert on_kinks > 0

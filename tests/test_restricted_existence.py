@@ -10,11 +10,12 @@ import pytest
 from scipy.special import log_softmax
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Linear, Logistic
+from expo_analysis.losses.psi import Exponential, Linear, Logistic
 from expo_analysis.losses.statistics import h, hbar, log_pi_w
 from expo_analysis.optima.restricted.existence import runaway
 
 from . import problems
+from .own_losses import own
 
 ANGLES = np.linspace(0, 2 * np.pi, 721)[:-1]
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
@@ -196,3 +197,32 @@ def test_pairs_that_vanish_together_still_count(size: float) -> None:
     np.testing.assert_allclose(found.policy, [*odds / odds.sum(), 0, 0, 0, 0], rtol=1e-6)
     assert np.isneginf(found.log_policy[2:]).all() and np.isnan(found.total)
     assert "the loss falls for ever as w runs along [1.0, 0.0], which no comparison holds back" in found.message
+
+
+@pytest.mark.parametrize("size", [1e-7, 1.0, 2e3, 1e7])
+def test_a_loss_times_a_number_falls_where_it_fell(size: float) -> None:
+    """Slopes of any size: the limit, and whether there is a lower bound, are those of the loss itself."""
+    bandit = ea.Bandit.from_counts([0.5, 0.3, 0.2], [[0, 1, 1], [0, 0, 2], [0, 1, 0]])
+    for more, text in ((1.0, "which no comparison holds back"), (1.25, "and has no lower bound")):
+        made = own(lambda lam, more=more: size * Logistic()(h) + Linear(more * size)(h))
+        found = ea.solve(made, bandit, features=[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        assert found.status == "no_minimiser" and text in found.message
+        np.testing.assert_allclose(found.direction, [-1.0, 0.0], atol=1e-12)
+        plain = own(lambda lam, more=more: Logistic()(h) + Linear(more)(h))
+        one = ea.solve(plain, bandit, features=[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        np.testing.assert_allclose(found.policy, one.policy, rtol=1e-9)
+        if more == 1.0:  # 1 wins two of three: -2 sigma(-h) + sigma(h) + more = 0
+            np.testing.assert_allclose(found.policy, [0.0, 1 / 3, 2 / 3], rtol=1e-9)
+
+
+def test_an_infinite_slope_holds_whatever_is_finite() -> None:
+    """e^-h of any weight rises at last beyond any straight line: there is a minimiser, at e^-h = slope/weight."""
+    bandit = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    for weight in (1.0, 1e-3, 1e-9):
+        made = own(lambda lam, weight=weight: weight * Exponential()(h) + Linear(1.0)(h))
+        for features in ([[1.0], [0.0]], [[1.0, 0.5], [0.0, 2.0]]):
+            found = ea.solve(made, bandit, features=features)
+            assert found.status == "optimal"
+            assert found.log_policy[0] - found.log_policy[1] == pytest.approx(np.log(weight), rel=1e-9)
+        problem = problems.restricted_family(made, bandit, np.array([[[1.0], [0.0]]]), 0.0)
+        assert runaway(problem) is None

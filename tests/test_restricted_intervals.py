@@ -11,6 +11,7 @@ from expo_analysis.losses.statistics import h
 from expo_analysis.optima.restricted.line import (
     Left,
     OneLine,
+    _bound,
     _exists,
     _Intervals,
     _root,
@@ -22,7 +23,7 @@ from expo_analysis.optima.solution import Certificate
 
 from . import problems
 from .own_losses import own
-from .test_restricted_line import OBJECTIVES, line_of
+from .test_restricted_line import OBJECTIVES, _whole, line_of
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -201,3 +202,24 @@ def test_verdicts_on_stretches_that_are_apart() -> None:
         assert (other.status == "best_found").all() and other.message[
             0
         ] == "the lowest value found; not proven to be global"
+
+
+def test_what_is_left_far_out_is_told_by_its_inner_end() -> None:
+    """Of t from some point to an end: twice the mass that is not on the likeliest there, which only falls beyond."""
+    _, line = line_of("rlhf", 2)
+    f = _whole(line)
+    for to_end, low, high in (((False, True), 3.0, 40.0), ((True, False), -40.0, -2.5)):
+        inner, top = (low, f.max(axis=0)) if to_end[1] else (high, f.min(axis=0))
+        left = Left(np.array([low]), np.array([high]), np.array([True]), inner, 3, (-40.0, 40.0))
+        theta = line.family.base + f * inner
+        policy = np.exp(theta - np.logaddexp.reduce(theta, axis=0))
+        rest = np.where(f == top, 0.0, policy).sum(axis=0)
+        assert (rest > 1e-6).all()
+        far = 39.0 if to_end[1] else -39.0
+        np.testing.assert_allclose(_bound(line, far, np.inf, left, to_end), 2 * rest, rtol=1e-6)
+        for t in (inner, 2 * inner, far):
+            theta = line.family.base + f * t
+            other = np.exp(theta - np.logaddexp.reduce(theta, axis=0))
+            last = line.family.base + f * far
+            reached = np.exp(last - np.logaddexp.reduce(last, axis=0))
+            assert (np.abs(other - reached).sum(axis=0) <= 2 * rest * (1 + 1e-9)).all()

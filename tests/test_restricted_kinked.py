@@ -17,8 +17,9 @@ from expo_analysis.losses.psi import Hinge, Linear, Logistic, Stated
 from expo_analysis.losses.statistics import h, hbar, log_pi_w
 from expo_analysis.numerics import log_sigmoid
 from expo_analysis.optima.restricted import kinked as method
+from expo_analysis.optima.restricted.found import one_found
 from expo_analysis.optima.restricted.kinks import Kinked
-from expo_analysis.optima.solution import Certificate
+from expo_analysis.optima.solution import Certificate, Status
 
 from . import problems
 from .own_losses import own
@@ -240,6 +241,28 @@ def test_a_loss_that_still_falls_where_nothing_is_known_far_out() -> None:
     both = ea.Bandit.from_counts([[0.4, 0.6], [0.3, 0.7]], np.array([[[0, 2], [1, 0]], [[0, 1], [3, 0]]]))
     found = ea.solve(objective, both, features=features)
     assert np.all(found.status == "optimal") and np.isfinite(found.error_bound).all()
+
+
+def test_where_curvature_ends_before_the_gradient_does() -> None:
+    """-log sigma(100 h), 30 units down the slope of a lone win: a millionth of the curvature, which is level, and a
+    gradient of e^-30 beside parts of 1, which is not rounding; 60 units down it is."""
+    unknown = Stated(lambda m: -log_sigmoid(m), convex=True, self_concordance=1.0)
+    objective = own(lambda lam: unknown(100.0 * h) + 0.5 * Hinge(-1.0)(h))
+    bandit = ea.Bandit.from_counts([[0.5, 0.5]] * 2, np.array([[[0, 2], [1, 0]], [[0, 3], [0, 0]]]))
+    features = np.array([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, -1.0]]])
+    kinked = Kinked(problems.restricted_family(objective, bandit, features, 0.0))
+    for down, status in ((30.0, Status.NO_MINIMISER), (60.0, Status.OPTIMAL), (5.0, Status.OPTIMAL)):
+        a, b = -np.log(2) / 100, -down / 100  # log pi_1/pi_0 on both prompts
+        z = np.array([a + b, a - b]) / 2
+        found = one_found(kinked.family, z)
+        assert (found.log_policy > -1.5).all()
+        method._say_unbounded(kinked, found, (z, np.zeros(len(kinked.hinges[0]))))
+        assert (found.status == status).all()
+        if down > 5:
+            text = "still falls as w runs to infinity" if status == Status.NO_MINIMISER else "; there may be others"
+            assert text in found.message[0]
+        else:
+            assert found.message[0] == "a minimiser: the objective is convex and its conditions hold"
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -206,8 +206,8 @@ def test_the_m_of_a_shortfall_by_its_formula() -> None:
     rng = np.random.default_rng(8)
     bandit = ea.Bandit(*rng.dirichlet(np.full(4, 2.0), (2, 3)))
     features = rng.standard_normal((3, 4, 2))
-    for scale, c, more in ((1.0, 0.5, 2.0), (0.3, 2.0, 0.25), (2.0, 1.0, 1.0)):
+    for scale, c, more in ((1.0, 0.5, 2.0), (0.3, 2.0, 0.25), (2.0, 1.0, 1.0), (0.7, -0.4, 1.5)):
         made = own(lambda lam, s=scale, c=c, more=more: Logistic()(s * (c * hbar + more * shortfall_w)))
         kinked = Kinked(problems.restricted_family(made, bandit, features, 0.1))
-        exact = scale * (c + more) + np.sqrt(scale * more) / 2 + 1
+        exact = scale * (abs(c) + more) + np.sqrt(scale * more) / 2 + 1  # one of c and -c is positive
         assert method._concordance(kinked) == pytest.approx(exact, rel=1e-12)

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Square
-from expo_analysis.losses.statistics import log_pi_w
+from expo_analysis.losses.psi import Logistic, Sigmoid, Square
+from expo_analysis.losses.statistics import h, linked, log_pi_w
 from expo_analysis.optima.restricted.enclosure import Line, _largest, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
 
 from . import problems
+from .own_losses import own
 
 N, PROMPTS = 4, 3
 OBJECTIVES: dict[str, ea.Objective] = {
@@ -72,6 +73,36 @@ def _derivatives(total: torch.Tensor, at: torch.Tensor) -> list[torch.Tensor]:
         (total,) = torch.autograd.grad(total.sum(), at, create_graph=True)
         found.append(total)
     return found
+
+
+def test_what_a_divergence_states_of_its_mu_is_its_own() -> None:
+    """A class of one's own may bend another's mu: what it inherits says nothing; both, stated anew, are taken."""
+
+    class Inherits(ea.ReverseKL):
+        """With another mu."""
+
+    class Half(ea.ReverseKL):
+        mu_growth = 0.0
+
+    class Both(Half):
+        mu_growth = 2.0
+        slope_at_one = 1.0
+
+    class Nothing(Both):
+        mu_growth = None
+        slope_at_one = 1.0
+
+    divergences: dict[Any, bool] = {ea.ReverseKL: True, ea.JensenShannon: True, ea.ChiSquare: True}
+    divergences |= {Inherits: False, Half: False, Both: True, Nothing: False}
+    bandit, f = ea.Bandit([0.5, 0.5], [0.4, 0.6]), np.array([[[1.0], [0.0]]])
+    for kind, known in divergences.items():
+        for made in (own(lambda lam: Logistic()(h), kind()), own(lambda lam, kind=kind: Sigmoid()(linked_to(kind)))):
+            assert enclosable(problems.restricted_family(made, bandit, f, 0.1).cells) == known, (kind, made)
+
+
+def linked_to(kind: Any) -> Any:
+    """h itself for the reverse KL, whose mu is the logarithm; of its subclasses, mu(u_w) - mu(u_l)."""
+    return linked(kind())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -87,6 +87,22 @@ def test_steps_towards_an_optimum() -> None:
         assert np.isnan(values).all()
 
 
+@pytest.mark.parametrize("d", [3, 60])
+def test_gradients_of_many_parameters(d: int) -> None:
+    """Of two responses, w times decay beside their gradient: u k of each number's size at least, k = 2 d and a few."""
+    bandit, features = many(2, 1, d)
+    decay, made = 0.1, ea.DPO(0.6)
+    bandit = ea.Bandit(bandit.reference[0], bandit.optimal[0])
+    w = ea.solve(made, bandit, features=features[0], decay=decay).weights
+    family = problems.restricted_family(made, bandit, features, decay)
+    found = certify(family, w[None], concordance(family))
+    local = family.cells.expand(family.logits(w[None]))
+    each = np.sqrt(np.diag(np.linalg.inv(family.hessian(local)[0])))
+    size = np.abs(features[0]).sum(axis=0) * np.abs(local.gradient).max() + decay * np.abs(w)
+    least = each * 2 * UNIT * 2 * d * (each @ size)
+    assert (least <= found.weights[0]).all() and (found.weights[0] <= 40 * least).all()
+
+
 @pytest.mark.parametrize("name", ["dpo", "expo", "cpo", "ipo", "rpo"])
 def test_gradients_over_many_prompts(name: str) -> None:
     """At the minimiser all of the gradient is rounding: told to be u k of the sum's size at least, k = prompts n."""

@@ -482,6 +482,10 @@ SHARED = {
     "squares and a margin": own(
         lambda lam: SQUARE(lam * log_u_w - 1.0) + SQUARE(lam * log_u_l + 1.0) + HALF(lam * HBAR)
     ),
+    "Cal-DPO": ea.CalDPO(1.0),
+    "squares that outweigh a margin": own(
+        lambda lam: SQUARE(log_u_w - 1.0 / lam) + SQUARE(log_u_l + 1.0 / lam) + 3.0 * HALF(2.0 * HBAR)
+    ),
 }
 
 
@@ -499,8 +503,23 @@ def test_mass_is_shared_by_slopes(name):
 
 def test_mass_is_not_shared_where_premises_fail():
     """Differences alone have no slope in the sum; sigmoids are not convex; a kink has no slope."""
-    for objective in (ea.DPO(1.0), ea.APODown(1.0), ea.DPOP(1.0), ea.EXPO(1.0), ea.Hinge(1.0)):
+    beside = [  # as large as the squares, larger than they, or without a bound on its slope
+        own(lambda lam: SQUARE(lam * log_u_w - 1.0) + SQUARE(lam * log_u_l + 1.0) + HALF(HBAR)),
+        own(lambda lam: SQUARE(log_u_w - 1.0 / lam) + SQUARE(log_u_l + 1.0 / lam) + HALF(HBAR) * (1.0 / lam)),
+        own(lambda lam: SQUARE(log_u_w - 1.0 / lam) + SQUARE(log_u_l + 1.0 / lam) + EXPONENTIAL(HBAR)),
+    ]
+    for objective in (ea.DPO(1.0), ea.APODown(1.0), ea.DPOP(1.0), ea.EXPO(1.0), ea.Hinge(1.0), *beside):
         assert shares(Formula(objective), np.array([0.5, 0.4, 0.1])) is None, objective
+
+
+def test_calibrated_dpo_has_the_limit_of_sppo():
+    optimal = np.array([0.5, 0.4, 0.1])
+    limits = [shares(Formula(loss), optimal) for loss in (ea.CalDPO(1.0), ea.CalDPO(1.0, strength=7.0), ea.SPPO(1.0))]
+    np.testing.assert_allclose(limits[1:], limits[:1] * 2, atol=1e-9)
+    wins = optimal[:, None] / (optimal[:, None] + optimal) * (1 - np.eye(3))
+    surplus = np.maximum(wins.sum(axis=1) - wins.sum(axis=0), 0)
+    np.testing.assert_allclose(limits[0], surplus / surplus.sum(), atol=1e-9)
+    assert concluded("strong_interpolation", ea.CalDPO(1.0)) == ("mass_is_shared_by_slopes", FAILS)
 
 
 @pytest.mark.parametrize("objective", [ea.QRPO(1.0), ea.QRPO(1.0, "exact"), ea.AStarPO(1.0)], ids=repr)

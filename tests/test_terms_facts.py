@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import expo_analysis as ea
 from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
-from expo_analysis.losses.facts import Facts
+from expo_analysis.losses.data import evaluate, reward_gap
+from expo_analysis.losses.facts import Facts, bend
 from expo_analysis.losses.of_pairs import OfPairs, can_be_of_pairs
 from expo_analysis.losses.statistics import Powered, Statistic
 from expo_analysis.losses.unpaired import on
@@ -440,3 +441,14 @@ def test_losses_of_three_responses_are_of_pairs_where_nothing_else_of_the_third_
     for other in (ea.DPO(0.5), ea.SFT(0.5)):
         assert not can_be_of_pairs(other) and on(pairs, other) is other
     assert on(pairs, ea.WRPO(0.5, alpha=0.3)).facts.log_ratio_only and not ea.WRPO(0.5, alpha=0.3).facts.log_ratio_only
+
+
+@pytest.mark.parametrize("gap", [reference_log_ratio, reward_gap], ids=["log-ratio", "rewards"])
+def test_without_data_they_may_be_in_any_order(gap: Any) -> None:
+    """A weight that is the difference of two numbers of a pair has either sign; its square has one."""
+    assert Facts((gap * gap) * Logistic()(h), None).convex
+    for sign in (1.0, -1.0):
+        facts = Facts((sign * gap) * Logistic()(h), None)
+        assert not facts.convex and not facts.psis_convex and facts.lower_bound is None
+        assert bend(h * (sign * gap), evaluate(sign * gap, facts.datum)) == "affine"
+        assert bend(log_pi_w, evaluate(sign * gap, facts.datum)) == "unknown"

@@ -102,6 +102,20 @@ def test_bounds_of_third_derivatives_are_near_where_that_is_largest(name: str) -
         assert (wide >= inner * (1 - 1e-9)).all()
 
 
+@pytest.mark.parametrize("tau", [0.05, 0.4, 1.0, 3.0])
+def test_what_is_below_a_modulated_loss(tau: float) -> None:
+    """Left of 0 its logistic part at the right end, of which both factors fall; it is all there is for small tau."""
+    psi = Modulated(tau)
+    for low, high in ((-5.0, -4.0), (-np.inf, -3.0), (-2.0, -0.5), (-1.0, -1e-3)):
+        exact = np.log1p(np.exp(-high)) / (1 + np.exp(high / tau))
+        found = psi.least(np.array([low]), np.array([high]))[0]
+        lowest = psi.value(np.linspace(max(low, -50.0), high, 2001)).min()
+        assert found == pytest.approx(exact, rel=1e-12) and found <= lowest
+        assert tau > 0.1 or high > -0.1 or found >= 0.999 * lowest
+    for low, high in ((-1.0, 0.0), (-1.0, 2.0), (3.0, np.inf)):
+        assert 0 <= psi.least(np.array([low]), np.array([high]))[0] <= psi.value(np.array([min(high, 700.0)]))[0]
+
+
 @mp.workdps(60)
 @pytest.mark.parametrize("name", PSIS)
 def test_rates_bounds_and_slopes_far_out(name: str) -> None:
@@ -138,6 +152,10 @@ def test_wells(psi: Any) -> None:
     near = np.abs(step) <= 1
     assert (lower[near] >= below * (1 - 1e-6)).all() and (lower[near] <= above * (1 + 1e-6)).all()
     assert lower[near].min() <= 10 * below and lower[near].max() >= above / 10
+    # psi'' and psi'/(m - at) are sigma', which far out falls by e within 1 of the goal, and nowhere by more
+    peak = 1 / (2 + 2 * np.cosh(at))
+    assert below == pytest.approx(peak / 2 * math.exp(-1), rel=1e-12)
+    assert above == pytest.approx(max(1 / (2 + 2 * np.cosh(max(abs(at) - 1, 0.0))), peak) / 2, rel=1e-12)
 
 
 def test_what_is_known_of_single_psis() -> None:
@@ -180,6 +198,7 @@ def test_what_is_seen_of_a_function_far_out() -> None:
     squared_hinge = (lambda m: 0.25 * (abs(1 - m) + 1 - m) ** 2, (-math.inf, 0.0))
     assert seen_decay(*squared_hinge) == (0.0, math.inf)
     assert seen_decay(lambda m: -log_sigmoid(m), (-1.0, 0.0)) == (0.0, 0.0)
+    assert seen_decay(lambda m: -log_sigmoid(-m), (0.0, 1.0)) == (0.0, 0.0)
     assert seen_decay(lambda m: 0.25 * (abs(1 + m) + 1 + m) ** 2, (0.0, math.inf)) == (math.inf, 0.0)
     assert seen_decay(lambda m: -1.0 * m, (-1.0, -1.0)) == (0.0, 0.0)
     assert seen_decay(squared_hinge[0], (-math.inf, np.array([0.0, 0.1]))) == (0.0, 0.0)

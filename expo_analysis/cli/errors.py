@@ -19,13 +19,13 @@ WRITTEN: ContextVar[Mapping[str, str]] = ContextVar("written", default=MappingPr
 
 
 @contextmanager
-def bad_input(is_users: Callable[[Exception], bool] = lambda error: True) -> Iterator[None]:
+def bad_input(is_users: Callable[[BaseException], bool] = lambda error: True) -> Iterator[None]:
     """Put around what checks input, and around nothing else; ``is_users`` narrows down whose error it is."""
     try:
         yield
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:  # a loss of the user's may raise any of them
         sentence = one_sentence(error) if is_users(error) else None
         if sentence is None:
             raise

@@ -188,6 +188,8 @@ def _prepare(given: SimpleNamespace) -> Work:
     if given.optimal is not None:
         optimal, more = read_held_out(given.optimal, tokenizer, **options)
         remarks += more
+    if given.lam != 1 and not data.pairs and not (optimal is not None and optimal.pairs):
+        remarks.append("lam has no effect without pairs, of which implicit rewards are measured")
     if reward is not None:
         reward.try_out(data.prompts)
     return Work(models, tokenizer, data, optimal, reward, settings, device, given.dtype, remarks)

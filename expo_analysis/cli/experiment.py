@@ -50,6 +50,8 @@ def experiment(
 ) -> None:
     """Fine-tune a real language model with DPO, IPO and EXPO over lambda: reward, preservation, displacement.
 
+    The study language_model, with options of its own.
+
     One sweep, three figures: lm_frontier, lm_preservation, lm_displacement, with their CSV files. On two cores it takes
     about an hour. A sweep that was stopped resumes where it was, and one with more lambdas runs what is missing.
 
@@ -62,24 +64,24 @@ def experiment(
     with bad_input(), contextlib.redirect_stdout(sys.stderr):
         sweep = _sweep(model, prompts, scale, lam, seed)
         writable(output)
-        from ..language_models import show
-        from ..llm.experiment import run_sweep
-        from ..results import write_result
+        from ..studies import STUDIES
+        from ..studies.language_model.all_runs import run_sweep
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         bad_input(lambda error: isinstance(error, OSError | ValueError)),  # of the model, the prompts and the folder
         contextlib.redirect_stdout(sys.stderr),
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
-        task = progress.add_task("sampling", total=None)
+        bar = progress.add_task("sampling", total=None)
         tables = run_sweep(
             sweep,
             work,
             workers=workers,
-            progress=lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
+            progress=lambda done, total=1.0, /, *, what="", task="": progress.update(
+                bar, description=what, completed=done, total=total
+            ),
         )
-    written = [path for result in show(tables) for path in write_result(output, result)]
-    report_files(written, tables, as_json)
+    report_files(STUDIES["language_model"].show(tables).write(output), tables, as_json)
 
 
 def _sweep(model: str, prompts: str, scale: str | None, lam: list[str] | None, seed: int) -> Any:
@@ -87,8 +89,8 @@ def _sweep(model: str, prompts: str, scale: str | None, lam: list[str] | None, s
     with language_models():
         from ..llm.data.prompts import read_prompts
         from ..llm.models import find_model
-        from ..llm.sweep import at_scale
-        from ..llm.world import device
+        from ..studies.language_model.sweep import at_scale
+        from ..studies.language_model.world import device
     from .parsing import parse_lams
 
     changes: dict[str, Any] = {"model": model, "prompts": prompts, "seed": seed}

@@ -45,8 +45,11 @@ def parse_lams(texts: list[str]) -> list[float]:
     return lams
 
 
-def parse_loss(text: str, lam: float, options: list[str]) -> Objective:
-    """A loss of the catalogue by its name, or the user's own by ``FILE.py:NAME``, with its ``name=value`` options."""
+def parse_loss(text: str, lam: float, options: list[str], beta_name: str | None = None) -> Objective:
+    """A loss of the catalogue by its name, or the user's own by ``FILE.py:NAME``, with its ``name=value`` options.
+
+    ``beta_name``: what a function calls lambda, where it has no name that says so.
+    """
     if text == QPO.name:
         raise ValueError("qpo is made of two Python functions, psi and mu: use ea.QPO(lam, psi, mu) in Python")
     if text == AOT.name:
@@ -55,7 +58,7 @@ def parse_loss(text: str, lam: float, options: list[str]) -> Objective:
     for needed in required_options(CATALOGUE[text]) if text in CATALOGUE else []:
         if needed not in given:
             raise ValueError(f"{text} needs --option {needed}=VALUE")
-    return make_loss(text, lam, **given)
+    return make_loss(text, lam, beta_name=beta_name, **given)
 
 
 def audited() -> dict[str, Objective]:
@@ -63,7 +66,9 @@ def audited() -> dict[str, Objective]:
     return {name: cls(1.0) for name, cls in CATALOGUE.items() if not required_options(cls)}
 
 
-def parse_losses(names: list[str], everything: bool, options: list[str]) -> dict[str, Objective | Exception]:
+def parse_losses(
+    names: list[str], everything: bool, options: list[str], beta_name: str | None = None
+) -> dict[str, Objective | Exception]:
     """What to audit, by its label: a loss's own name, also for one of the user's.
 
     Where a user's file is wrong, the exception stands for the loss, under what was asked for: the others can go on.
@@ -72,13 +77,15 @@ def parse_losses(names: list[str], everything: bool, options: list[str]) -> dict
         raise ValueError("name a loss, or --all for the whole catalogue")
     if options and (everything or len(names) > 1):
         raise ValueError("--option belongs to one loss: name that loss alone")
+    if beta_name is not None and (everything or len(names) > 1):
+        raise ValueError("--beta-name belongs to one loss: name that loss alone")
     objectives: dict[str, Objective | Exception] = dict(audited()) if everything else {}
     seen = set(objectives)
     for name in names:
         if name in seen:
             raise ValueError(f"{name} is given twice" if names.count(name) > 1 else f"{name} is among --all already")
         seen.add(name)
-        label, found = name, _loss_or_error(name, options)
+        label, found = name, _loss_or_error(name, options, beta_name)
         if ":" in name and isinstance(found, Objective):
             label = found.name if found.name not in {*objectives, *names} else f"{found.name} ({name})"
         objectives[label] = found
@@ -88,12 +95,12 @@ def parse_losses(names: list[str], everything: bool, options: list[str]) -> dict
     return objectives
 
 
-def _loss_or_error(name: str, options: list[str]) -> Objective | Exception:
+def _loss_or_error(name: str, options: list[str], beta_name: str | None) -> Objective | Exception:
     if ":" not in name:
-        return parse_loss(name, 1.0, options)
+        return parse_loss(name, 1.0, options, beta_name)
     given = parse_options(options)  # what is wrong with these is not the file's fault
     try:
-        return make_loss(name, 1.0, **given)
+        return make_loss(name, 1.0, beta_name=beta_name, **given)
     except ValueError as error:
         return error
 
@@ -117,7 +124,7 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
             raise ValueError(f"option must be NAME=VALUE such as label_smoothing=0.1, got {text!r}")
         if key in options:
             raise ValueError(f"option {key} is given twice")
-        if key in ("lam", "name"):  # the other arguments of objective()
+        if key in ("lam", "name", "beta_name"):  # arguments of objective() and make_loss()
             raise ValueError(f"{key} is not an option of a loss")
         options[key] = parse_scalar(value)
     return options

@@ -1,46 +1,24 @@
-"""``expo-analysis reproduce``."""
+"""``expo-analysis reproduce``: an older name of ``expo-analysis study run --all``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from .._files import writable
 from .errors import bad_input
+from .study import Full, Output, run_everything
 
 
-def reproduce(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write; made if missing.")
-    ] = Path("figures"),
-    full: Annotated[
-        bool, typer.Option("--full", help="Simulate at full length: many more steps and seeds, in minutes.")
-    ] = False,
-) -> None:
-    """Draw every figure beside the numbers it shows: the paper's experiments solved exactly, and the simulations.
+def reproduce(output: Output = Path("figures"), full: Full = False) -> None:
+    """Run all studies: draw every figure beside the numbers it shows, and write a README.md that shows them.
 
-    The report card of all losses takes minutes to compute: it is shown where audit --figure has written it.
+    The same as expo-analysis study run --all. The report card of all losses and the sweep over a language model take
+    so long that the tables are shown which audit --figure and study run language_model have written.
 
     \b
     Example:
       expo-analysis reproduce --output figures
     """
-    from ..reproduce import read_report_card
-    from ..reproduce import reproduce as run
-
     with bad_input():
         writable(output)
-        read_report_card(output)
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("starting", total=1.0)
-
-        def report(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
-            progress.update(bar, description=what, completed=done / total)
-
-        written = run(output, report, full=full)
-    for path in written:
-        typer.echo(path)
+    run_everything(output, full)

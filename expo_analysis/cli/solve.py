@@ -30,6 +30,10 @@ Lambdas = Annotated[
     ),
 ]
 Options = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the loss; repeatable.")]
+BetaName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which argument of a function is lambda, where it has no name that says so."),
+]
 Reference = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +66,7 @@ def solve(
     loss: Loss,
     lam: Lambdas,
     option: Options = None,
+    beta_name: BetaName = None,
     reference: Reference = None,
     optimal: Optimal = None,
     pairs: Pairs = None,
@@ -85,7 +90,8 @@ def solve(
       expo-analysis solve examples/exponential.py:Exponential --lam 1 --bandit examples/wins.json
 
     \b
-    A loss of your own is a subclass of ea.PairObjective in a Python file, or an instance of one.
+    A loss of your own is a subclass of ea.PairObjective in a Python file, an instance of one, or any
+    function or class that ea.from_function takes.
 
     \b
     FILE is one of
@@ -129,7 +135,7 @@ def solve(
         from .parsing import parse_bandit, parse_features, parse_lams, parse_loss
 
         lams = parse_lams(lam)
-        chosen = parse_loss(loss, lams[0], option or [])
+        chosen = parse_loss(loss, lams[0], option or [], beta_name)
         with remarks():
             problems = parse_bandit(reference, optimal, pairs, bandit, ties)
             restricted = parse_features(features, problems)

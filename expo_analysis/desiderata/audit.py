@@ -14,6 +14,7 @@ import pandas as pd
 
 from .._progress import Progress, silent
 from .._threads import one_thread
+from .._watch import TIME_UP, Outcome, Watch
 from ..losses import Objective
 from ..losses.from_function import FunctionLoss
 from .code import audit_call, written
@@ -25,7 +26,6 @@ from .rules.no_optimum import couples_pairs, no_risk
 from .subject import Subject, Unclaimed
 from .suspicion.soundness import Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
-from .watch import TIME_UP, Outcome, Watch
 
 OWN_LIMIT = 30.0
 """Seconds that a loss of somebody's own may take, times the effort where that is above 1; none for the package's."""
@@ -78,7 +78,7 @@ def audit(
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
-    with one_thread(), Watch(limit) as watch:
+    with one_thread(), Watch(limit, guarded=is_own(objective)) as watch:
         card = _audit(objective, name, progress, effort, seed, asked, watch)
         call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
     return replace(card, made=provenance(call, effort, seed))
@@ -142,9 +142,9 @@ def _audit(
         found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
         verdicts[key] = found.value or _undecided(key, found)
     again = watch.call(lambda: reconsidered(subject, verdicts))
-    known = again.value or verdicts
+    asked_with, known = dict(verdicts), again.value or verdicts
     for key, premises in PREMISES.items():  # what speaks of others that were decided later
-        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != verdicts[p] for p in premises):
+        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != asked_with[p] for p in premises):
             verdicts.update(known)
             late_one = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts))  # type: ignore[misc]
             known = {**known, key: late_one.value or known[key]}

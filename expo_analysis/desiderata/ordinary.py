@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from .._types import Floats
 from ..bandit import Bandit
 from ..losses import Objective, PairObjective
+from .falsify.certify import enclose_minimisers
 from .falsify.lowest import lower_exists
 from .falsify.problems import FAMILIES, pi_star, single
 from .subject import Optima, Subject, facts_of
-from .verdict import NOT_APPLICABLE, Severity, Verdict
+from .verdict import NOT_APPLICABLE, Counterexample, Severity, Verdict
 
 LAMS = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
 """Ordinary lambdas."""
@@ -37,18 +38,18 @@ def described(subject: Subject) -> str:
     return f"{count(subject)} ordinary problems ({kind}), λ from {LAMS[0]:g} to {LAMS[-1]:g}"
 
 
-def ordinary(subject: Subject, preserved: bool = False) -> tuple[Bandit, Optima]:
-    """Problems of four responses with policies uniform on the simplex and even pairs, and their optima at `LAMS`.
+def ordinary(subject: Subject, preserved: bool = False, responses: int = RESPONSES) -> tuple[Bandit, Optima]:
+    """Problems with policies uniform on the simplex and even pairs, and their optima at `LAMS`.
 
-    preserved: with pi_ref = pi*.
+    preserved: with pi_ref = pi*. responses: four, but where fewer are to be proven.
     """
 
     def compute() -> tuple[Bandit, Optima]:
         rng = subject.rng("ordinary problems")
-        bandit = FAMILIES["moderate"].draw(rng, count(subject), RESPONSES, preserved)
+        bandit = FAMILIES["moderate"].draw(rng, count(subject), responses, preserved)
         return bandit, subject.optima(bandit, LAMS)
 
-    return subject.once(("ordinary", preserved), compute)
+    return subject.once(("ordinary", preserved, responses), compute)
 
 
 def measured(
@@ -77,18 +78,42 @@ def with_wins(objective: Objective, bandit: Bandit, wins: Floats) -> Bandit:
     return Bandit.from_counts(bandit.reference, wins, rewards=rewards)
 
 
+def alone(bandit: Bandit) -> Bandit:
+    """A bandit of one prompt without its first axis."""
+    if bandit.optimal is not None:
+        return single(bandit, 0)
+    counts, rewards = bandit.counts, bandit.rewards
+    assert counts is not None
+    return Bandit.from_counts(bandit.reference[0], counts[0], rewards=None if rewards is None else rewards[0])
+
+
 def believable(subject: Subject, bandit: Bandit, optima: Optima) -> bool:
     """Whether the optimum of one problem at one lambda is proven, or no policy on a grid over all has a lower value."""
     if np.isfinite(optima.bound).all():
         return True
-    if bandit.optimal is not None:
-        one = single(bandit, 0)
-    else:
-        counts, rewards = bandit.counts, bandit.rewards
-        assert counts is not None
-        one = Bandit.from_counts(bandit.reference[0], counts[0], rewards=None if rewards is None else rewards[0])
+    one = alone(bandit)
     lower, looked = lower_exists(subject, one, float(optima.lams[0]), optima.log_policies[0, 0])
     return looked > 0 and not lower
+
+
+def error_bound(subject: Subject, bandit: Bandit, optima: Optima, target: float) -> float:
+    """How far the minimiser of one problem at one lambda may be from the optimum, in 1-norm: the solver's bound, or
+    branch and bound's that stops below ``target``; inf where nothing is proven."""
+    if np.isfinite(optima.bound).all():
+        return float(optima.bound.max())
+    one = alone(bandit)
+    found = enclose_minimisers(subject, one, float(optima.lams[0]), optima.log_policies[0, 0], target)
+    return np.inf if found is None else found.reach
+
+
+def best_shown(attempts: Iterable[tuple[Counterexample | None, bool]]) -> tuple[Counterexample | None, bool]:
+    """The first counterexample that is proven, of (counterexample, whether it is) in turn; else the first there is."""
+    first: tuple[Counterexample | None, bool] = (None, False)
+    for found in attempts:
+        if found[0] is not None and found[1]:
+            return found
+        first = first if first[0] is not None else found
+    return first
 
 
 def tidy(subject: Subject, bandit: Bandit, prompt: int, fails: Callable[[Bandit], bool]) -> Bandit:

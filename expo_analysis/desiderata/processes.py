@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .._effects import set_apart
 from .._progress import Progress, silent
 from ..losses import Objective
 from ..losses.from_function import FunctionLoss
@@ -88,7 +89,7 @@ def _in_processes(
     with context.Manager() as manager:
         channel = manager.Queue()
         retry: list[str] = []
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=set_apart) as pool:
             running: dict[Future[ReportCard], str] = {
                 pool.submit(_remote, name, objectives[name], settings, channel): name for name in waiting
             }
@@ -106,7 +107,7 @@ def _in_processes(
                         cards[name] = card
                         progress(1.0, what="done", task=name)
         for name in retry:  # one of them took the pool down: each gets a process to itself
-            with ProcessPoolExecutor(1, mp_context=context) as alone:
+            with ProcessPoolExecutor(1, mp_context=context, initializer=set_apart) as alone:
                 future = alone.submit(_remote, name, objectives[name], settings, channel)
                 ended = "it ended the process that computed it"
                 cards[name] = _card(future, name, objectives[name], settings) or unjudged(

@@ -26,6 +26,7 @@ from .data.report import Place
 from .data.sampling import Sampling, end_tokens
 from .data.texts import Texts
 from .models import load_model, load_tokenizer
+from .recipe_file import check_repeated
 
 
 def read_instructions(path: Path) -> list[dict[str, Any]]:
@@ -82,7 +83,8 @@ def answer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the answers; returns the exit code, 2 for bad input."""
-    parser = argparse.ArgumentParser(description="Answers to AlpacaEval 2's instructions, for its judge.")
+    about = "Answers to AlpacaEval 2's instructions, for its judge."
+    parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
     parser.add_argument("model", help="a folder, a model of the Hub, or smollm2")
     parser.add_argument("instructions", type=Path, help="alpaca_eval.json")
     parser.add_argument("output", type=Path, help="the JSON file to write")
@@ -90,8 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     try:
+        check_repeated(list(arguments), parser._actions)
         sampling = Sampling(given.max_new_tokens, given.temperature, seed=given.seed)
         rows = read_instructions(given.instructions)
         store = given.output.with_suffix(".samples.jsonl")

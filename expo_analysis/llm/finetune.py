@@ -35,7 +35,7 @@ from .models import adapter_base, find_model, load_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
-from .run_record import SUMMARY, BadStart, Begin, check_resumed, finished_before, record_of, steps_asked, where_to_start
+from .run_record import SUMMARY, BadStart, Begin, all_done, check_resumed, finished_before, record_of, where_to_start
 from .summary import print_summary, summarise
 from .training import NonFiniteLoss, PreferenceTrainer, identity
 from .training._trl import get_peft_config
@@ -67,9 +67,22 @@ def load_pairs(recipe: Recipe, say: Any) -> tuple[Any, Any]:
     )
 
 
+def tell_of_unused(recipe: Recipe, say: Any) -> None:
+    """Say which settings have no effect on the command, beside those that have none on a trainer."""
+    script, config = recipe.script, recipe.config
+    evaluated = config.eval_strategy != "no"
+    if config.do_predict or (config.do_eval and not evaluated):
+        say("do_eval, do_predict have no effect here: eval_strategy says when to evaluate while training")
+    if script.dataset_test_split != "test" and not evaluated:
+        say("dataset_test_split has no effect without an evaluation: set eval_strategy")
+    if recipe.mixture.test_split_size is not None and not evaluated:
+        say("test_split_size only takes rows from the training data without an evaluation: set eval_strategy")
+
+
 def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     """The trainer of a recipe, data checked and model loaded."""
     script, config, model = recipe.script, recipe.config, recipe.model
+    tell_of_unused(recipe, say)
     name = find_model(recipe.model_name, model.model_revision)
     train, test = load_pairs(recipe, say)
     optimal = None
@@ -142,12 +155,12 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         SIGTERM.
     """
     folder = Path(trainer.args.output_dir)
-    before = {} if checkpoint is None else finished_before(folder)
-    if before and before["max_steps"] == steps_asked(trainer):
+    before = all_done(trainer, recipe, checkpoint)
+    if before:
         say(f"{folder} is finished, with all of its {before['steps']} steps: nothing in it was changed")
         return _end(trainer, recipe, before, 0)
     start = time.perf_counter()
-    begin, stop = Begin(trainer, recipe), StopAndSave()
+    begin, stop = Begin(trainer, recipe, anew=checkpoint is None), StopAndSave()
     trainer.add_callback(begin)
     trainer.add_callback(stop)
     with contextlib.redirect_stdout(sys.stderr):
@@ -250,8 +263,9 @@ def set_up(arguments: Sequence[str]) -> tuple[Recipe, PreferenceTrainer, str | N
         recipe = parse(arguments)
         checkpoint = where_to_start(recipe, say_on_stderr)
         trainer = make_trainer(recipe, say_on_stderr)
-        if checkpoint is not None:
+        if checkpoint is not None or (recipe.script.resume and finished_before(Path(recipe.config.output_dir))):
             check_resumed(Path(recipe.config.output_dir), record_of(trainer, recipe))
+        if checkpoint is not None:
             identity.check(checkpoint, trainer.identity.parts(trainer))
         return recipe, trainer, checkpoint
 

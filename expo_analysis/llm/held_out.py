@@ -120,6 +120,8 @@ def _read(
 ) -> tuple[HeldOut, list[str]]:
     path = Path(name)
     if name in shipped_prompts() or path.suffix == ".txt":
+        if columns is not None:
+            raise ValueError(f"columns is not used by {name}, which has a prompt on each line; got {columns!r}")
         return _prompts(name, tokenizer, on_bad_rows)
     rows = read_split(name, split)
     given = PreferenceData.columns_of(rows)
@@ -128,12 +130,16 @@ def _read(
         rows = named(rows, wanted, name, given)
     has_pairs = {"chosen", "rejected"} <= set(rows.column_names) or set(TOKEN_COLUMNS) <= set(rows.column_names)
     if not has_pairs and "prompt" in rows.column_names and format_of(path) is not None:
-        return _prompts(name, tokenizer, on_bad_rows)
+        column = wanted.get("prompt", "prompt")
+        if set(wanted) - {"prompt"} or column not in given:
+            wrong = f"columns must be prompt=COLUMN for {name}, which has prompts without pairs"
+            raise ValueError(f"{wrong}; got {columns!r}")
+        return _prompts(name, tokenizer, on_bad_rows, column)
     return _pairs(name, rows, tokenizer, room, on_bad_rows)
 
 
-def _prompts(name: str, tokenizer: Any, on_bad_rows: str) -> tuple[HeldOut, list[str]]:
-    found, ids = tokenize(read_prompts(name, on_bad_rows=on_bad_rows), tokenizer, None, on_bad_rows)
+def _prompts(name: str, tokenizer: Any, on_bad_rows: str, column: str = "prompt") -> tuple[HeldOut, list[str]]:
+    found, ids = tokenize(read_prompts(name, column, on_bad_rows), tokenizer, None, on_bad_rows)
     unique = {tuple(tokens): at for at, tokens in reversed(list(enumerate(ids)))}
     kept = sorted(unique.values())
     prompts, tokens = [found.prompts[at] for at in kept], [ids[at] for at in kept]

@@ -39,13 +39,16 @@ def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
 
     Raises:
         ValueError: naming the model, where ``"smollm2"`` is asked for and what it needs is not installed, or where a
-            folder is missing or is none of a model.
+            folder is missing or is none of a model; for a model that predicts tokens from later ones too.
         OSError: from transformers, for a model of the Hub that cannot be had.
 
     Example:
         >>> model = load_model("out/dpo")  # doctest: +SKIP
     """
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    from .causality import check_reads_forward
 
     folder = resolve_model(name)
     base = adapter_base(folder)
@@ -58,7 +61,10 @@ def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, folder, is_trainable=trainable)
-    return loaded.eval()
+    loaded = loaded.eval()
+    if not is_deepspeed_zero3_enabled():  # which has no whole weights here; a trainer tries its models itself
+        check_reads_forward(loaded)
+    return loaded
 
 
 def load_whole(kind: Any, name: str, **kwargs: Any) -> Any:

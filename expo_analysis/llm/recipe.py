@@ -17,7 +17,7 @@ from .._errors import did_you_mean
 from .._files import from_home
 from ..losses.base import check_whole
 from .data.preparation import PREPARATIONS
-from .recipe_file import read_recipe, recipe_path, tell_of_repeated
+from .recipe_file import check_repeated, read_recipe, recipe_path
 from .training import PreferenceConfig
 from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 from .training.modelling import check_task_type
@@ -210,10 +210,10 @@ def parse(arguments: Sequence[str]) -> Recipe:
     parser = Parser()
     path, words = recipe_path(list(arguments))
     settings = {} if path is None else read_recipe(path)
-    tell_of_repeated(words)
     flagged = {word.split("=")[0] for word in words}
     if {"--beta", "--lam"} <= flagged or ("beta" in settings and LAMBDA in settings):
         raise ValueError("give lam or beta, not both: they are two names of one setting")
+    check_repeated(words, parser._actions)
     is_lam = "--lam" in flagged or (LAMBDA in settings and "--beta" not in flagged)
     if LAMBDA in settings:
         settings["beta"] = settings.pop(LAMBDA)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
+from argparse import Action
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .._errors import did_you_mean
-
-logger = logging.getLogger(__name__)
+from .._errors import did_you_mean, given_once
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -24,10 +24,13 @@ def recipe_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
     ]  # fmt: skip
     if "--config" not in words:
         return None, words
-    place = words.index("--config")
-    if place + 1 == len(words):
+    places = [place for place, word in enumerate(words) if word == "--config"]
+    if places[-1] + 1 == len(words):
         raise ValueError("config must be followed by the path of a YAML file")
-    name = words[place + 1]
+    wrong = given_once("--config", [words[place + 1] for place in places])
+    if wrong is not None:
+        raise ValueError(wrong)
+    name = words[places[0] + 1]
     path = Path(name)
     shipped = RECIPES / f"{path.name.removesuffix('.yaml')}.yaml"
     # a folder of that name is what the recipe itself has left
@@ -38,14 +41,29 @@ def recipe_path(arguments: list[str]) -> tuple[Path | None, list[str]]:
         raise ValueError(
             f"config must be a YAML file, or one of the recipes {names}; got {name!r}{did_you_mean(name, names)}"
         )
-    return path, words[:place] + words[place + 2 :]
+    left_out = {place + after for place in places for after in (0, 1)}
+    return path, [word for place, word in enumerate(words) if place not in left_out]
 
 
-def tell_of_repeated(words: list[str]) -> None:
-    """Say which options stand on the command line more than once: of these the last one counts."""
-    given = ["--" + word.removeprefix("--").split("=")[0].replace("-", "_") for word in words if word.startswith("--")]
-    for name in sorted({name for name in given if given.count(name) > 1}):
-        logger.warning(f"the command line gives {name} {given.count(name)} times: the last one counts")
+def check_repeated(words: list[str], actions: Iterable[Action]) -> None:
+    """Raise for a setting that a command line gives two values, as by ``--seed 1 --seed 2``, or ``--x --no_x``.
+
+    Args:
+        actions: argparse's, which say what sets what.
+    """
+    setters = {option: action for action in actions for option in action.option_strings}
+    given: dict[str, list[tuple[str, str]]] = {}
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in setters:
+            rest = itertools.takewhile(lambda word: not word.startswith("--"), words[place + 1 :])
+            value = value if equals else " ".join(rest)
+            action = setters[option]
+            given.setdefault(action.dest, []).append((option, value or str(action.const).lower()))
+    for found in given.values():
+        wrong = given_once(found[0][0], [value for _, value in found])
+        if wrong is not None:
+            raise ValueError(wrong)
 
 
 class _Loader(yaml.SafeLoader):

@@ -101,6 +101,24 @@ def finished_before(folder: Path) -> dict[str, Any]:
     return summary if known and summary.get("finished") and _model_in(folder) is not None else {}
 
 
+def all_done(trainer: Any, recipe: Recipe, checkpoint: str | None) -> dict[str, Any]:
+    """The summary of a run that is to be resumed and has done all of its steps; empty where there are some to do.
+
+    Raises:
+        BadStart: where more steps are asked for than a finished run has, and there is no checkpoint to go on from.
+    """
+    folder = Path(trainer.args.output_dir)
+    before = finished_before(folder) if recipe.script.resume else {}
+    if not before or before["max_steps"] == steps_asked(trainer):
+        return before
+    if checkpoint is None:
+        raise BadStart(
+            f"resume: {folder} is finished, with all of its {before['steps']} steps, and has no complete checkpoint "
+            f"from which to go on to {steps_asked(trainer)}: give another output_dir, or --overwrite to start afresh"
+        )
+    return {}
+
+
 def steps_asked(trainer: Any) -> int:
     """How many steps a training is to have, as transformers counts them."""
     args = trainer.args
@@ -115,9 +133,9 @@ def _model_in(folder: Path) -> str | None:
     return next((path.name for pattern in FINISHED for path in folder.glob(pattern)), None)
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record of a run, if there is none: a run that is resumed keeps that of its beginning."""
-    if not (folder / FILE).is_file():
+def write_record(folder: Path, record: dict[str, Any], anew: bool) -> None:
+    """Write the record of a run that begins anew; one that is resumed keeps that of its beginning, if it has one."""
+    if anew or not (folder / FILE).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         replace(folder / FILE, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -182,6 +200,8 @@ def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
         found, passed = latest_checkpoint(folder)
         for line in passed:
             say(f"not resumed from {line}")
+        if found is None and finished_before(folder):
+            return None  # whether that is all that was asked for, the trainer will know
         if found is None and model is not None:
             raise ValueError(
                 f"resume: output_dir {str(folder)!r} has a model, {model}, and no complete checkpoint: give another "
@@ -221,8 +241,8 @@ class Begin(TrainerCallback):
         BadStart: instead of an error that has a sentence to say.
     """
 
-    def __init__(self, trainer: Any, recipe: Recipe) -> None:
-        self.trainer, self.overwrite, self.done = trainer, recipe.script.overwrite, False
+    def __init__(self, trainer: Any, recipe: Recipe, anew: bool) -> None:
+        self.trainer, self.overwrite, self.anew, self.done = trainer, recipe.script.overwrite, anew, False
         self.record = record_of(trainer, recipe)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -233,7 +253,7 @@ class Begin(TrainerCallback):
         if state.is_world_process_zero:
             if self.overwrite:
                 clear(folder)
-            write_record(folder, self.record)
+            write_record(folder, self.record, self.anew)
         self.trainer.accelerator.wait_for_everyone()  # before any of them saves
 
     def __enter__(self) -> Begin:

@@ -35,3 +35,14 @@ def as_torch(f: Callable[..., Any]) -> Callable[..., torch.Tensor]:
         return as_torch(jax.grad(lambda *arrays: f(*arrays).sum(), argnums=k))
 
     return lambda *tensors: Elementwise.apply(*tensors)
+
+
+def one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that reduces a batch to one number, as a function of arrays (pairs,) that returns (pairs,)."""
+    import jax
+
+    def alone(*values: Any) -> Any:
+        return f(*(value.reshape(1) for value in values)).reshape(())
+
+    vectorised: Callable[..., Any] = jax.vmap(alone)
+    return vectorised

@@ -122,10 +122,24 @@ class OnPolicy:
         i, j = self.ends
         logp, ref = theta.log_softmax(-1), self.log_reference
         data = at_ends(self.objective, {**self.known, "logp": logp}, (i, j))
-        parts = weights * self.objective.loss(logp[i], logp[j], ref[i], ref[j], **data)
+        parts = weights * self.per_pair(logp[i], logp[j], ref[i], ref[j], data)
         if self.objective.regulariser is None:
             return parts
         return torch.cat([parts, (self.objective.lam * self.objective.regulariser(logp, ref))[None]])
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """What the loss reads beside log-probabilities, in the order of its formula."""
+        return self.objective.data
+
+    def per_pair(self, logp_w: Tensor, logp_l: Tensor, ref_w: Tensor, ref_l: Tensor, data: dict[str, Tensor]) -> Tensor:
+        """The loss of each pair: its formula alone, as all arguments are made here; where some may be left out, all."""
+        if set(self.reads) == set(data):
+            found = self.objective.one_per_pair(logp_w, logp_l, ref_w, ref_l, *(data[name] for name in self.reads))
+        else:
+            found = self.objective.loss(logp_w, logp_l, ref_w, ref_l, **data)
+        assert isinstance(found, Tensor)
+        return found
 
     def value(self, theta: Tensor, weights: Tensor) -> Tensor:
         """L(theta; w)."""

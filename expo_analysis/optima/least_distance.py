@@ -21,8 +21,7 @@ def least_norm(rows: Floats, limits: Floats, known: Floats, slack: float) -> Flo
     # of columns that depend on one another scipy's nnls may stop before the least residual, which bvls does not
     multipliers = lsq_linear(residual_of, goal, (0.0, np.inf), method="bvls", tol=1e-14).x
     residual = residual_of @ multipliers - goal
-    if residual[-1] == 0.0:
-        return known
-    x: Floats = -residual[:-1] / residual[-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x: Floats = -residual[:-1] / residual[-1]
     solves = np.isfinite(x).all() and (rows @ x <= limits + slack * (1 + np.abs(x).max())).all()
     return x if solves else known

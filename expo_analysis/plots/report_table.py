@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
@@ -12,31 +11,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..desiderata.report.layout import CONSTRUCTED, OFTEN, SELDOM, Weight, grouped, ranked, weight
-from ..desiderata.report.wording import ORDINARY, SIGNS, SIZES, WEIGHTS, shown_size
-from ..desiderata.verdict import CANNOT_TELL, DESIDERATA, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Decision
+from ..desiderata.report.layout import Weight, grouped, ranked, weight
+from ..desiderata.report.wording import ORDINARY, SIZES
+from ..desiderata.verdict import DESIDERATA, PROVEN, Decision
+from ..figures.cells import COLOURS, FAILURES, MEANINGS, Cell, cell, written
+from ..figures.kinds.report_card import EXCLUSIVE, cells_of, made
+from ..figures.looks import loss_label
+from ..losses import CATALOGUE
 from .style import INK, themed
 
-Colours = tuple[str, str]
+__all__ = ["COLOURS", "COLUMN", "FAILURES", "STRIP", "Cell", "cell", "report_table"]
 
-COLOURS: dict[Decision, Colours] = {
-    HOLDS: ("#d3e5f4", "#0b4f86"),
-    NOT_APPLICABLE: ("#ffffff", "#6a6e76"),
-    CANNOT_TELL: ("#e4e5e8", "#44474e"),
-}
-"""Fill and ink of what does not fail."""
-
-FAILURES: dict[Weight, Colours] = {
-    OFTEN: ("#f08a4b", "#4a1800"),
-    SELDOM: ("#f9c5a2", "#6b2200"),
-    CONSTRUCTED: ("#fdf1e8", "#a8572b"),
-}
-"""Fill and ink of what fails: the more it weighs, the darker."""
-
-COLUMN, ROW, STRIP, GAP, MARGIN = 0.385, 0.23, 0.36, 0.07, 0.12
+COLUMN, ROW, STRIP, GAP, MARGIN = 0.42, 0.23, 0.4, 0.07, 0.12
 """Width of a column, heights of a row and of the strip with the groups' names, gaps and margins, in inches."""
 
-LEGEND_ROW, LEGEND_HEIGHT, TITLE = 0.2, 2.55, 0.42
+LEGEND_ROW, LEGEND_HEIGHT, TITLE = 0.2, 2.75, 0.42
 """Heights of a line of the legend, of all of it, and of the title, in inches."""
 
 NARROWEST = 9.0
@@ -45,55 +34,38 @@ NARROWEST = 9.0
 LONGEST = 32
 """Names longer than this many characters are folded."""
 
-NAME, HEAD, SIGN, NUMBER = 8.5, 8.5, 7.2, 6.8
+NAME, HEAD, SIGN, NUMBER = 8.5, 8.5, 8.0, 8.0
 """Sizes of texts, in points."""
 
 DISC = 104.0
 """Area of the disc of what is proven, and of the ring of what was found by search, in square points."""
 
 
-NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in a cell: fill and ink, the sign, what it rests on, and a number."""
-
-    colours: Colours
-    sign: str
-    basis: str
-    number: str
-
-
-def cell(verdict: Decision, basis: str = "", share: float = NAN, typical: float = NAN, unit: str = "") -> Cell:
-    """The cell of a verdict whose failure shows on this share of ordinary problems, with this size."""
-    if verdict == FAILS:
-        return Cell(FAILURES[weight(share, typical)], SIGNS[verdict], basis, shown_size(share, typical, unit))
-    return Cell(COLOURS[verdict], SIGNS[verdict], basis if verdict == HOLDS else "", "")
-
-
 @themed
 def report_table(frame: pd.DataFrame) -> Figure:
     """A row per loss and a column per desideratum, by groups; the losses with the most that holds first.
+
+    A poster, or a page of a supplement; `expo_analysis.figures.report_card` has the size of a column or a page.
+
 
     Args:
         frame: columns ``loss``, ``desideratum`` and ``verdict``; where they are known ``basis``, ``severity_share``,
             ``severity_typical``, ``severity_unit``, ``version``, ``date``, ``effort`` and ``seed``: as they are in
             `ReportCards.to_frame`. A verdict that is not there leaves its cell empty.
     """
-    cells = _cells(frame)
+    cells = cells_of(frame)
     groups = grouped(frame["desideratum"])
     losses = _order(frame)
-    names = [fill(" ".join(loss.split()), LONGEST) for loss in losses]
+    names = [fill(_name(loss), LONGEST) for loss in losses]
     heights = [ROW * (1 + 0.62 * name.count("\n")) for name in names]
     lefts, right = _columns(groups)
     tops = [sum(heights[:k]) for k in range(len(heights))]
 
     figure = Figure()
     FigureCanvasAgg(figure)
-    titles = [DESIDERATA[key].title for key in lefts]
+    titles = [written(DESIDERATA[key].title) for key in lefts]
     widest = max(_extent(figure, name, NAME)[0] for name in names) + 0.1
-    slanted = [_extent(figure, title, HEAD, rotation=50) for title in titles]
+    slanted = [_extent(figure, title, HEAD, rotation=50, parse_math=True) for title in titles]
     head = max(height for _, height in slanted) + 0.06
     over = max(x + COLUMN / 2 + width - right for x, (width, _) in zip(lefts.values(), slanted, strict=True))
     wanted = widest + right + max(over, 0.0) + 2 * MARGIN
@@ -108,8 +80,8 @@ def report_table(frame: pd.DataFrame) -> Figure:
     _draw(axes, [(shown, lefts[key], *rows[loss]) for (loss, key), shown in cells.items()])
     for group, keys in groups.items():
         start, stop = lefts[keys[0]], lefts[keys[-1]] + COLUMN
-        words = fill(group, max(6, int((stop - start) / 0.062)))
-        axes.text((start + stop) / 2, -0.05, words, size=7.5, color=INK, ha="center", va="bottom", linespacing=1.0)
+        words = fill(group, max(6, int((stop - start) / 0.068)))
+        axes.text((start + stop) / 2, -0.05, words, size=8, color=INK, ha="center", va="bottom", linespacing=1.0)
         axes.plot([start + 0.02, stop - 0.02], [-0.025, -0.025], color=INK, linewidth=0.8)
     axes.set_xticks([x + COLUMN / 2 for x in lefts.values()], titles)
     axes.set_yticks([y + tall / 2 for y, tall in zip(tops, heights, strict=True)], names)
@@ -120,21 +92,18 @@ def report_table(frame: pd.DataFrame) -> Figure:
         label.set(rotation=50, ha="left", va="bottom", rotation_mode="anchor", size=HEAD)
     for label in axes.get_yticklabels():
         label.set(size=NAME)
-    for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+    for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a name may have dollars in it
     _legend(figure, width, height)
     title = "Report card: what the exact optima of each loss do"
     figure.text(0.5, 1 - 0.1 / height, title, size=13, ha="center", va="top")
-    figure.text(0.5, 0.05 / height, _made(frame), size=6.5, color="0.4", ha="center", va="bottom")
+    figure.text(0.5, 0.05 / height, made(frame), size=8, color=INK, ha="center", va="bottom")
     return figure
 
 
-def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cell]:
-    """By loss and desideratum."""
-    numbers, words = ["severity_share", "severity_typical"], ["basis", "severity_unit"]
-    full = frame.assign(**{name: "" for name in words if name not in frame})
-    rows = full.reindex(columns=["loss", "desideratum", "verdict", "basis", *numbers, "severity_unit"])
-    return {(loss, key): cell(*shown) for loss, key, *shown in rows.itertuples(index=False)}
+def _name(loss: str) -> str:
+    """What a row is called: the catalogue's losses as in all figures, any other by its name."""
+    return loss_label(loss) if loss in CATALOGUE else " ".join(loss.split())
 
 
 def _order(frame: pd.DataFrame) -> list[str]:
@@ -159,7 +128,7 @@ def _columns(groups: dict[str, list[str]]) -> tuple[dict[str, float], float]:
 
 def _extent(figure: Figure, text: str, size: float, **options: Any) -> tuple[float, float]:
     """Width and height of a text, in inches."""
-    drawn = figure.text(0, 0, text, size=size, parse_math=False, **options)
+    drawn = figure.text(0, 0, text, size=size, **{"parse_math": False, **options})
     box = drawn.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
     drawn.remove()
     return box.width / figure.dpi, box.height / figure.dpi
@@ -177,7 +146,7 @@ def _draw(axes: Axes, cells: list[tuple[Cell, float, float, float]]) -> None:
             colour = "white" if shown.basis == PROVEN else ink
         axes.text(at, middle, shown.sign, color=colour, size=SIGN, weight="bold", ha="center", va="center_baseline")
         if shown.number:
-            end = x + COLUMN - 0.018
+            end = x + COLUMN - 0.022
             axes.text(end, middle, shown.number, color=ink, size=NUMBER, ha="right", va="center_baseline")
     if discs:
         across, down, fills, edges = zip(*discs, strict=True)
@@ -186,42 +155,16 @@ def _draw(axes: Axes, cells: list[tuple[Cell, float, float, float]]) -> None:
 
 def _legend(figure: Figure, width: float, height: float) -> None:
     """Every kind of cell beside what it means."""
-    entries = [
-        (cell(HOLDS, PROVEN), "holds: filled sign, proven by a theorem"),
-        (cell(HOLDS, EVIDENCE), "holds: open sign, a search found no counterexample"),
-        (cell(NOT_APPLICABLE), "not applicable: the question makes no sense for this loss"),
-        (cell(CANNOT_TELL), "cannot tell"),
-        (cell(FAILS, PROVEN, 0.5, 0.3, "TV"), f"fails {WEIGHTS[OFTEN]}"),
-        (cell(FAILS, PROVEN, 0.05, 2e-7, "TV"), f"fails {WEIGHTS[SELDOM]}"),
-        (cell(FAILS, PROVEN, 0.0, 0.0), f"fails {WEIGHTS[CONSTRUCTED]}"),
-        (
-            cell(FAILS, EVIDENCE, 0.5, 0.3, "TV"),
-            "fails, open sign: its optimum is the lowest of many searches",
-        ),
-    ]
     inner = width - 2 * MARGIN
     tall = LEGEND_HEIGHT - 0.3
     axes = figure.add_axes((MARGIN / width, 0.25 / height, inner / width, tall / height))
     axes.set(xlim=(0, inner), ylim=(tall, 0))
     axes.axis("off")
     start = (inner - NARROWEST) / 2 + 0.7
-    tops = [0.08 + k * LEGEND_ROW for k in range(len(entries))]
-    _draw(axes, [(shown, start, y, 0.95 * LEGEND_ROW) for (shown, _), y in zip(entries, tops, strict=True)])
-    for (_, words), y in zip(entries, tops, strict=True):
-        axes.text(start + COLUMN + 0.1, y + 0.475 * LEGEND_ROW, words, size=8, color=INK, va="center_baseline")
-    note = (
-        f"{SIZES} {ORDINARY} Losses with the most that holds come first; questions do not weigh alike, and some "
-        "exclude others."
-    )
+    tops = [0.08 + k * LEGEND_ROW for k in range(len(MEANINGS))]
+    _draw(axes, [(shown, start, y, 0.95 * LEGEND_ROW) for (shown, _), y in zip(MEANINGS, tops, strict=True)])
+    for (_, words), y in zip(MEANINGS, tops, strict=True):
+        axes.text(start + COLUMN + 0.1, y + 0.475 * LEGEND_ROW, words, size=8.5, color=INK, va="center_baseline")
+    note = f"{SIZES} {ORDINARY} Losses with the most that holds come first; questions do not weigh alike. {EXCLUSIVE}"
     below = tops[-1] + LEGEND_ROW + 0.05
-    axes.text(start, below, fill(note, 124), size=7.5, color=INK, va="top", linespacing=1.25)
-
-
-def _made(frame: pd.DataFrame) -> str:
-    """Version, date, effort and seed of the audit, where the frame tells."""
-    columns = ["version", "date", "effort", "seed"]
-    if not set(columns) <= set(frame):
-        return ""
-    rows = dict.fromkeys(frame[columns].astype(str).itertuples(index=False, name=None))
-    told = [f"expo_analysis {version}, {date}, effort {effort}, seed {seed}" for version, date, effort, seed in rows]
-    return "; ".join(one for one, row in zip(told, rows, strict=True) if all(row))
+    axes.text(start, below, fill(note, 118), size=8, color=INK, va="top", linespacing=1.25)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from .._threads import one_thread
 from .._types import Floats
+from .._watch import Watch
 from ..losses import Objective, PairObjective
 from .as_loss import as_loss
 
 LAMS = (0.05, 0.3, 1.0, 4.0)
 """Lambdas at which losses are compared."""
+
+SECONDS = 60.0
+"""How long a comparison may take."""
+
+ENDS = {"w": 0, "l": 1, "t": 2}
+"""Which of three responses is the winner, the loser and the third one of a pair."""
+
+LOGS = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,8 @@ class Equality:
 
     equal: whether it is, to ``error``, the largest relative difference. lam: ``"lam"``, ``"2 lam"``, ``"0.5 / lam"``
     ..., what the other's lambda is. scale, constant: the numbers at each of `LAMS`. pair: the pair with the largest
-    difference, where they differ: lambda, log-probabilities, and both values.
+    difference, where they differ: lambda, log-probabilities, and both values. regulariser: what is different about
+    lam times the divergence from the reference; empty where nothing is.
     """
 
     equal: bool
@@ -32,28 +44,47 @@ class Equality:
     scale: tuple[float, ...]
     constant: tuple[float, ...]
     pair: dict[str, float]
+    regulariser: str = ""
 
     def __str__(self) -> str:
         if not self.equal:
+            if self.regulariser:
+                return f"they differ: {self.regulariser}"
             where = ", ".join(f"{name} = {value:.6g}" for name, value in self.pair.items())
+            if min(self.scale) < 0 and self.error < 1e-6:
+                return (
+                    f"they differ by a negative factor: what one minimises the other maximises, as on the pair {where}"
+                )
             return f"they differ by {self.error:.2g} of their size, most on the pair {where}"
         words = [] if self.lam == "lam" else [f"with {self.lam} in the place of lam"]
         if any(abs(s - 1) > 1e-9 for s in self.scale):
-            factors = ", ".join(f"{s:.6g}" for s in self.scale)
-            words.append(f"times {factors} at lam = {', '.join(map(str, LAMS))}")
+            words.append(f"times {_each(self.scale)}")
         if any(abs(c) > 1e-9 for c in self.constant):
-            words.append(f"plus {', '.join(f'{c:.6g}' for c in self.constant)} there")
+            words.append(f"plus {_each(self.constant)}")
         return f"they are equal to {self.error:.0e}{''.join(f', {word}' for word in words)}"
+
+    def change(self, lam: Any) -> Any:
+        """The other's lambda for one of mine."""
+        return next(change(lam) for written, change in _written(self.lam) if written == self.lam)
+
+
+def _each(numbers: tuple[float, ...]) -> str:
+    """One number for all lambdas, or each with its lambda."""
+    words = [f"{number:.6g}" for number in numbers]
+    if len(set(words)) == 1:
+        return words[0]
+    return f"{', '.join(words)} at lam = {', '.join(map(str, LAMS))}"
 
 
 def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) -> Equality:
-    """Compare two losses of pairs on random pairs, rewards and lengths, at several lambdas.
+    """Compare two losses of pairs on random pairs, rewards and lengths, at several lambdas; and what they add of a
+    divergence from the reference, for which the same factor must do.
 
     Args:
         mine, theirs: see `as_loss`. tolerance: relative to the losses' spread. seed: of the pairs.
 
     Raises:
-        TypeError: one of them is no loss of pairs.
+        TypeError: one of them is no loss of pairs. ValueError: one of them raises, or takes too long.
 
     Example:
         >>> import expo_analysis as ea
@@ -62,16 +93,11 @@ def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) 
         'they differ'
     """
     ours, other = (_pairs_only(as_loss(one)) for one in (mine, theirs))
-    known = _pairs(seed)
-    best: Equality | None = None
-    for written, change in _changes(ours, other, known):
-        found = _compared(ours, other, known, written, change, tolerance)
-        if found.equal:
-            return found
-        if best is None or found.error < best.error:
-            best = found
-    assert best is not None
-    return best
+    with one_thread(), Watch(SECONDS, guarded=True) as watch:
+        found = watch.call(lambda: _equality(ours, other, tolerance, drawn_pairs(seed)))
+    if found.value is None:
+        raise ValueError(f"{ours.name} and {other.name} cannot be compared: {found.failure}")
+    return found.value
 
 
 def assert_equal_losses(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) -> Equality:
@@ -92,34 +118,46 @@ def _pairs_only(objective: Objective) -> PairObjective:
     return objective
 
 
-def _pairs(seed: int) -> dict[str, Floats]:
-    """Pairs of responses under two policies of three responses, near and far, with rewards and lengths."""
+def _equality(ours: PairObjective, other: PairObjective, tolerance: float, drawn: dict[str, Floats]) -> Equality:
+    found = [_compared(ours, other, drawn, "lam", lambda lam: lam, tolerance)]
+    if not found[0].equal:
+        found += [_compared(ours, other, drawn, *each, tolerance) for each in _changes(ours, other, drawn)]
+    return min(found, key=lambda each: (not each.equal, bool(each.regulariser), each.error))
+
+
+def drawn_pairs(seed: int = 0) -> dict[str, Floats]:
+    """Two policies of three responses, near and far, with rewards and lengths: (3, count) each."""
     rng = np.random.default_rng(seed)
     count = 60
     spread = 10 ** rng.uniform(-1, 1, (count, 1))
     logs = [
         x - np.logaddexp.reduce(x, axis=1)[:, None] for x in (spread * rng.normal(size=(count, 3)) for _ in range(2))
     ]
-    own = {
-        name: logs[k][:, side]
-        for k, names in enumerate((("logp_w", "logp_l"), ("ref_logp_w", "ref_logp_l")))
-        for side, name in enumerate(names)
-    }
-    further = {f"reward_{side}": rng.normal(size=count) for side in "wl"} | {
-        f"length_{side}": rng.integers(1, 9, count).astype(float) for side in "wl"
-    }
-    return own | further
+    lengths = rng.integers(1, 9, (3, count)).astype(float)
+    return {"logp": logs[0].T, "ref_logp": logs[1].T, "reward": rng.normal(size=(3, count)), "length": lengths}
 
 
-def _values(objective: PairObjective, lam: float, known: dict[str, Floats]) -> Floats:
-    given = {name: known[name] for name in objective.data if name in known}
+def pair_values(objective: PairObjective, lam: float, drawn: dict[str, Floats]) -> Floats:
+    """The losses of the pairs (0, 1) at one lambda, (count,), with all that they may read.
+
+    Raises:
+        TypeError: it reads something else.
+    """
     at = objective.with_lam(lam)
-    return np.asarray(
-        at.one_per_pair(
-            *(known[name] for name in ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")),
-            *(given[name] for name in objective.data),
-        )
-    )
+    known = {**drawn, **at.derived({name: drawn[name] for name in ("ref_logp", "length", "reward")})}
+    places = {name: name.rpartition("_") for name in (*LOGS, *at.data)}
+    unknown = [name for name, (kind, _, _) in places.items() if kind not in known]
+    if unknown:
+        raise TypeError(f"{objective.name} reads {unknown[0]}, which a single pair does not have")
+    return np.asarray(at.one_per_pair(*(known[kind][ENDS[slot]] for kind, _, slot in places.values())))
+
+
+def _divergences(objective: PairObjective, lam: float, drawn: dict[str, Floats]) -> Floats | None:
+    """lam D(pi, pi_ref) of each policy; None where nothing is added."""
+    at = objective.with_lam(lam)
+    if at.regulariser is None:
+        return None
+    return np.asarray(lam * at.regulariser(drawn["logp"].T.copy(), drawn["ref_logp"].T.copy()))
 
 
 def _fit(a: Floats, b: Floats) -> tuple[float, float, Floats]:
@@ -132,53 +170,91 @@ def _fit(a: Floats, b: Floats) -> tuple[float, float, Floats]:
     return scale, constant, (b - scale * a - constant) / max(float(np.ptp(b)), 1e-300)
 
 
-def _changes(ours: PairObjective, other: PairObjective, known: dict[str, Floats]) -> list[tuple[str, Any]]:
-    """How the other's lambda may depend on ours: the same, c lam, c / lam, c lam^2, c, as two of them suggest."""
-    found: list[tuple[str, Any]] = [("lam", lambda lam: lam)]
+def _left(own: Floats | None, other: Floats | None, scale: float) -> float:
+    """How far the other's divergences are from scale times ours, relative; 1 where only one adds some."""
+    if own is None or other is None:
+        return float(own is not other)
+    return float(np.abs(other - scale * own).max() / max(float(np.abs(other).max()), 1e-300))
+
+
+POWERS: dict[int, tuple[str, Callable[[float, Any], Any]]] = {
+    1: ("{:g} lam", lambda c, lam: c * lam),
+    -1: ("{:g} / lam", lambda c, lam: c / lam),
+    2: ("{:g} lam^2", lambda c, lam: c * lam**2),
+    -2: ("{:g} / lam^2", lambda c, lam: c / lam**2),
+    0: ("{:g}", lambda c, lam: c + 0 * lam),
+}
+"""How one lambda may depend on another one."""
+
+
+def _written(text: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """What a written change may be, beside itself in words."""
+    yield "lam", lambda lam: lam
+    number = text.split()[0]
+    for form, change in POWERS.values():
+        if number != "lam":
+            yield form.format(float(number)), lambda lam, change=change: change(float(number), lam)  # type: ignore[misc]
+
+
+def _changes(
+    ours: PairObjective, other: PairObjective, drawn: dict[str, Floats]
+) -> Iterable[tuple[str, Callable[[float], float]]]:
+    """How the other's lambda may depend on ours: c lam, c / lam, c lam^2 ..., c, as two of them suggest."""
     matched = []
     for lam in (LAMS[1], LAMS[2]):
-        here = _values(ours, lam, known)
+        here, added = pair_values(ours, lam, drawn), _divergences(ours, lam, drawn)
 
-        def miss(log_lam: float, here: Floats = here) -> float:
+        def miss(log_lam: float, here: Floats = here, added: Floats | None = added) -> float:
             with np.errstate(all="ignore"):
-                value = float(np.abs(_fit(here, _values(other, math.exp(log_lam), known))[2]).max())
+                scale, _, left = _fit(here, pair_values(other, math.exp(log_lam), drawn))
+                value = float(np.abs(left).max()) + _left(added, _divergences(other, math.exp(log_lam), drawn), scale)
             return value if math.isfinite(value) else 1e3
 
         grid = np.linspace(-7, 7, 113)
         start = grid[int(np.argmin([miss(x) for x in grid]))]
-        matched.append(
-            math.exp(
-                minimize_scalar(miss, bounds=(start - 0.13, start + 0.13), method="bounded", options={"xatol": 1e-13}).x
-            )
-        )
+        near = (start - 0.13, start + 0.13)
+        matched.append(math.exp(minimize_scalar(miss, bounds=near, method="bounded", options={"xatol": 1e-13}).x))
     power = math.log(matched[1] / matched[0]) / math.log(LAMS[2] / LAMS[1])
-    for p in (1, -1, 2, -2, 0):
+    for p, (form, change) in POWERS.items():
         if abs(power - p) < 1e-3:
             c = float(f"{matched[1] / LAMS[2] ** p:.6g}")
-            text = {1: f"{c:g} lam", -1: f"{c:g} / lam", 2: f"{c:g} lam^2", -2: f"{c:g} / lam^2", 0: f"{c:g}"}[p]
-            found.append((text, lambda lam, c=c, p=p: c * lam**p))
-    return found
+            yield form.format(c), lambda lam, c=c, change=change: float(change(c, lam))  # type: ignore[misc]
 
 
 def _compared(
-    ours: PairObjective, other: PairObjective, known: dict[str, Floats], written: str, change: Any, tolerance: float
+    ours: PairObjective,
+    other: PairObjective,
+    drawn: dict[str, Floats],
+    written: str,
+    change: Callable[[float], float],
+    tolerance: float,
 ) -> Equality:
-    scales, constants, worst, pair = [], [], -1.0, {}
+    scales, constants, worst, pair, apart = [], [], -1.0, {}, 0.0
     for lam in LAMS:
-        a, b = _values(ours, lam, known), _values(other, change(lam), known)
+        a, b = pair_values(ours, lam, drawn), pair_values(other, change(lam), drawn)
         scale, constant, miss = _fit(a, b)
         scales.append(scale)
         constants.append(constant)
         k = int(np.argmax(np.nan_to_num(np.abs(miss), nan=np.inf)))
         error = float(np.nan_to_num(abs(miss[k]), nan=np.inf))
+        own, others = _divergences(ours, lam, drawn), _divergences(other, change(lam), drawn)
+        apart = max(apart, float(np.nan_to_num(_left(own, others, scale), nan=np.inf)))
         if error > worst:
             worst = error
-            names = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
-            pair = {
-                "lam": lam,
-                **{name: float(known[name][k]) for name in names},
-                "mine": float(a[k]),
-                "theirs": float(b[k]),
-            }
+            logs = {name: float(drawn[name[:-2]][ENDS[name[-1]]][k]) for name in LOGS}
+            pair = {"lam": lam, **logs, "mine": float(a[k]), "theirs": float(b[k])}
     equal = worst <= tolerance and all(scale > 0 for scale in scales)
-    return Equality(equal, worst, written, tuple(scales), tuple(constants), pair)
+    wrong = _added(ours, other, apart) if equal and apart > tolerance else ""
+    return Equality(equal and not wrong, max(worst, apart), written, tuple(scales), tuple(constants), pair, wrong)
+
+
+def _added(ours: PairObjective, other: PairObjective, apart: float) -> str:
+    """What is different about two divergences, where the losses of pairs are the same."""
+    own, others = ours.regulariser, other.regulariser
+    if own is None or others is None:
+        adds = [f"lam {regulariser.name}" if regulariser is not None else "nothing" for regulariser in (own, others)]
+        return f"the losses of pairs are the same, but to them {ours.name} adds {adds[0]} and {other.name} {adds[1]}"
+    how = (
+        f"{own.name} and {others.name}" if own != others else f"{own.name}, by another factor than the losses of pairs"
+    )
+    return f"the losses of pairs are the same, but not what is added to them: {how}, {apart:.2g} apart"

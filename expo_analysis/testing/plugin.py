@@ -23,6 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--preference-questions", default="", metavar="KEYS", help="only these questions, separated by commas"
     )
+    name = "which argument of a function is lambda, where its name does not say so"
+    group.addoption("--preference-beta-name", default=None, metavar="NAME", help=name)
     group.addoption("--preference-effort", type=float, default=0.1, metavar="NUMBER", help="as of expo-analysis audit")
 
 
@@ -32,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection(session: pytest.Session) -> None:
     if session.config.getoption("--preference-loss"):
-        session.config.pluginmanager.register(_Collector(session.config), "preference-losses")
+        session.config.pluginmanager.register(_Collector(session.config), "preference-losses-collector")
 
 
 class _Collector:
@@ -78,7 +80,8 @@ class Question(pytest.Item):
         from .assertions import assert_sound, assert_verdict
 
         assert self.parent is not None
-        loss = as_loss(self.parent.name)
+        beta_name = self.config.getoption("--preference-beta-name")
+        loss = as_loss(self.parent.name, **({} if beta_name is None else {"beta_name": beta_name}))
         if self.name == "sound":
             assert_sound(loss)
             return

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: policies, comparison graphs, bandits, win counts, log-probabilities and lambdas."""
+"""Hypothesis strategies: policies, comparison graphs, bandits, feedback of every kind, log-probabilities, lambdas."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..bandit import Bandit
 
 GRAPHS = ("uniform", "reference", "uneven", "sparse", "disconnected")
 COUNTS = ("plenty", "separable", "unseen")
+FEEDBACK = ("counts", "ties", "labels", "scores", "rankings", "triples")
 
 lams = st.floats(-3.0, 3.0).map(lambda exponent: 10**exponent)
 powers_of_two = st.integers(-6, 6).map(lambda exponent: 2.0**exponent)
@@ -48,6 +49,13 @@ def pair_weights(draw: st.DrawFn, n: int, graph: str) -> np.ndarray | str:
 
 
 @st.composite
+def graphs(draw: st.DrawFn, n: int, kinds: tuple[str, ...] = GRAPHS) -> np.ndarray | str:
+    """The argument ``pairs`` of a Bandit with n responses, of any kind; a disconnected one needs n >= 3."""
+    possible = [kind for kind in kinds if n > 2 or kind != "disconnected"]
+    return draw(pair_weights(n, draw(st.sampled_from(possible))))
+
+
+@st.composite
 def bandits(draw: st.DrawFn, max_n: int = 12, graphs: tuple[str, ...] = GRAPHS, smallest: float = 1e-6) -> Bandit:
     """Bandits of one prompt with n = 2 .. max_n."""
     graph = draw(st.sampled_from(graphs))
@@ -81,6 +89,28 @@ def count_bandits(draw: st.DrawFn, max_n: int = 8, kinds: tuple[str, ...] = COUN
     n = draw(st.integers(3 if kind == "unseen" else 2, max_n))
     known = draw(st.lists(st.floats(-3.0, 3.0), min_size=n, max_size=n)) if rewards else None
     return Bandit.from_counts(draw(policies(n)), draw(win_counts(n, kind)), rewards=known)
+
+
+@st.composite
+def feedback(draw: st.DrawFn, max_n: int = 5, kinds: tuple[str, ...] = FEEDBACK) -> Bandit:
+    """Data sets of n = 3 .. max_n responses: win counts, with ties or without; single responses with a label or a
+    score; rankings of all of them; or triples of a third response, a winner and a loser."""
+    kind, n = draw(st.sampled_from(kinds)), draw(st.integers(3, max_n))
+    reference = draw(policies(n))
+    if kind in ("counts", "ties"):
+        counts = draw(win_counts(n))
+        ties = np.triu(draw(win_counts(n)), 1)
+        return Bandit.from_counts(reference, counts, ties=ties + ties.T if kind == "ties" else None)
+    if kind == "labels":
+        seen = st.lists(st.integers(0, 9), min_size=n, max_size=n)
+        liked, disliked = draw(seen.filter(any)), draw(seen)
+        return Bandit.from_labels(reference, liked, disliked)
+    if kind == "scores":
+        return Bandit.from_scores(reference, draw(st.lists(st.floats(-3.0, 3.0), min_size=n, max_size=n)))
+    orders = draw(st.lists(st.permutations(range(n)), min_size=1, max_size=5))
+    if kind == "rankings":
+        return Bandit.from_rankings(reference, orders)
+    return Bandit.from_triples(reference, [order[:3] for order in orders])
 
 
 @st.composite

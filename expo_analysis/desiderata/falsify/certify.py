@@ -22,6 +22,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import log_expit
 
 from ..._types import Floats, Indices
 from ...bandit import Bandit
@@ -109,21 +110,26 @@ class Enclosure:
     def _keep(self, boxes: Boxes, turn: Indices) -> None:
         """Look at boxes, and take those that may hold a minimiser for what is left."""
         self.spent += boxes.size
-        finite, half = boxes.finite, np.where(np.isfinite(boxes.high), boxes.high - boxes.low, 0.0) / 2
-        middle = boxes.low + half
-        (low, high), (falls, rises) = self.value(_joined(boxes, Boxes(middle, middle, boxes.order)))
-        (low, least), (falls, rises) = np.split(low, 2), (x[:, : boxes.size] for x in (falls, rises))
-        self.upper = min(self.upper, float(high[boxes.size :].min()))
-        with np.errstate(invalid="ignore", over="ignore"):
-            fall = (np.maximum(np.abs(falls), np.abs(rises)) * half).sum(axis=0) * (1 + 16 * ARITHMETIC)
-            tight = outward(least - fall, least)[0]
-        low = np.where(finite, np.fmax(low, tight), low)
+        low, middle, (falls, rises) = _bounds(self.value, boxes)
+        self.upper = min(self.upper, float(middle.min()))
         stationary = ((falls <= 0) & ((rises >= 0) | np.isinf(boxes.high))).all(axis=0)
         kept = stationary & (low <= self.upper + SLACK * (1 + abs(self.upper)))
         self.boxes, self.turn, self.least = boxes.take(kept), turn[kept], low[kept]
         policies = self.boxes.policies
         here = np.exp(self.near)[:, None]
         self.radius = np.maximum(*(np.abs(x - here) for x in policies)).sum(axis=0) * (1 + 1e-12) + 1e-14
+
+
+def _bounds(value: Bounded, boxes: Boxes) -> tuple[Floats, Floats, tuple[Floats, Floats]]:
+    """Of boxes: lower bounds of the value, upper bounds of that in the middle, and bounds of the slopes."""
+    finite, half = boxes.finite, np.where(np.isfinite(boxes.high), boxes.high - boxes.low, 0.0) / 2
+    middle = boxes.low + half
+    (low, high), (falls, rises) = value(_joined(boxes, Boxes(middle, middle, boxes.order)))
+    (low, least), (falls, rises) = np.split(low, 2), (x[:, : boxes.size] for x in (falls, rises))
+    with np.errstate(invalid="ignore", over="ignore"):
+        fall = (np.maximum(np.abs(falls), np.abs(rises)) * half).sum(axis=0) * (1 + 16 * ARITHMETIC)
+        tight = outward(least - fall, least)[0]
+    return np.where(finite, np.fmax(low, tight), low), high[boxes.size :], (falls, rises)
 
 
 def enclose_minimisers(
@@ -186,6 +192,39 @@ def is_lower(subject: Subject, bandit: Bandit, lam: float, first: Floats, second
     except Exception:
         return False
     return bool(high[0] + SLACK * (1 + abs(high[0])) < low[0])
+
+
+@np.errstate(all="ignore")  # bounds may overflow, and are then infinite
+def is_trap(subject: Subject, bandit: Bandit, lam: float, trap: float, ridge: float, best: float) -> bool:
+    """Whether no descent from ``trap`` reaches values as low as at ``best``: log pi_1/pi_0 of two responses.
+
+    Proven where the value at the ridge between them is above the trap's, and everything on the trap's side of the
+    ridge, out to infinity, is above the value at ``best``.
+    """
+    at_trap, at_ridge, at_best = (log_expit(np.array([-t, t])) for t in (trap, ridge, best))
+    if not (is_lower(subject, bandit, lam, at_trap, at_ridge) and is_lower(subject, bandit, lam, at_best, at_trap)):
+        return False
+    try:
+        value = Bounded(subject.at(lam), bandit)
+        level = float(value(_point(at_best))[0][1][0])
+        boxes, spent = _side(ridge, trap > ridge), 0
+        while boxes.size and spent <= MOST[2]:
+            spent += boxes.size
+            low = _bounds(value, boxes)[0]
+            boxes = boxes.take(~(low > level + SLACK * (1 + abs(level))))
+            boxes = _halved(boxes, np.zeros(boxes.size, dtype=np.intp))[0]
+    except Exception:  # a user's code may raise anything where it is given bounds
+        return False
+    return not boxes.size
+
+
+def _side(ridge: float, above: bool) -> Boxes:
+    """All policies of two responses with log pi_1/pi_0 >= ridge, or <= ridge."""
+    first, second, edge = (1, 0, ridge) if above else (0, 1, -ridge)  # first has its gap without end
+    if edge >= 0:
+        return Boxes(np.array([[edge]]), np.array([[np.inf]]), np.array([[first], [second]]))
+    order = np.array([[first, second], [second, first]])
+    return Boxes(np.zeros((1, 2)), np.array([[np.inf, -edge]]), order)
 
 
 def _point(log_policy: Floats) -> Boxes:

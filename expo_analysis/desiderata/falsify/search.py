@@ -112,7 +112,7 @@ def hunt(
                 for k in range(parts):
                     bandit = _every(drawn, k, parts)
                     own = lams if (k + place + n) % 2 == 0 else between(rng, lams)
-                    optima = _optima(subject, bandit, own, None if share > AT_ONCE else (purpose, n, k, *group))
+                    optima = _optima(subject, bandit, own, None if share > AT_ONCE else (purpose, n, share, k, *group))
                     total, suspect = _look(subject, measure, total, optima, bandit)
                     suspects += [] if suspect is None else [suspect]
                 if len(suspects) > found_before:

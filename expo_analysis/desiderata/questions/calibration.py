@@ -12,6 +12,7 @@ margin, are no part of P, which could not add up to one with them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -23,7 +24,19 @@ from ...losses.facts import BoundTerm
 from ...losses.psi import Logistic
 from ...losses.statistics import THIRD
 from ..falsify.problems import pi_star
-from ..ordinary import LAMS, believable, described, measured, middle, not_a_risk, ordinary, tidy
+from ..ordinary import (
+    LAMS,
+    RESPONSES,
+    believable,
+    best_shown,
+    described,
+    error_bound,
+    measured,
+    middle,
+    not_a_risk,
+    ordinary,
+    tidy,
+)
 from ..subject import Optima, Subject, facts_of
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
@@ -60,22 +73,45 @@ def _difference(term: BoundTerm) -> tuple[str, float] | None:
 
 def modelled(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
     """P(i > j) by the loss's own model, (P, n, n)."""
+    score = scores(subject, bandit, lam, log_policy)
+    return _more_than(score, score)
+
+
+def scores(subject: Subject, bandit: Bandit, lam: float, log_policy: Floats) -> Floats:
+    """What the model's log-odds are differences of, (P, n): increasing in each probability."""
     kind, scale = own_model(subject, lam)
     log_u = log_policy - np.log(bandit.reference)
     if kind == "mu":
         link = facts_of(subject.at(lam)).link
         assert link is not None
-        score = link.mu(log_u)
-    else:
-        score = log_u if kind == "hbar" else log_policy
+        return np.asarray(scale * link.mu(log_u))
+    return np.asarray(scale * (log_u if kind == "hbar" else log_policy))
+
+
+def _more_than(winner: Floats, loser: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
-        return np.asarray(expit(scale * (score[:, :, None] - score[:, None, :])))
+        return np.asarray(expit(winner[:, :, None] - loser[:, None, :]))
+
+
+def least_error(subject: Subject, bandit: Bandit, lam: float, policy: Floats, bound: float) -> float:
+    """A lower bound of the expected calibration error of one prompt where no probability is off by more than ``bound``:
+    each pair's model is between those of the extremes, as scores rise with probabilities."""
+    with np.errstate(divide="ignore"):
+        low, high = (scores(subject, bandit, lam, np.log(np.clip(x, 0, 1))) for x in (policy - bound, policy + bound))
+    right, least, most = preferences(bandit), _more_than(low, high), _more_than(high, low)
+    apart = np.maximum(np.maximum(least - right, right - most), 0.0)
+    return float((bandit.pairs * np.nan_to_num(apart)).sum())
+
+
+def preferences(bandit: Bandit) -> Floats:
+    """P*(i > j), (P, n, n)."""
+    best = pi_star(bandit)
+    return np.asarray(best[:, :, None] / (best[:, :, None] + best[:, None, :]))
 
 
 def errors(subject: Subject, bandit: Bandit, optima: Optima) -> Floats:
     """The expected calibration error, (L, P)."""
-    best = pi_star(bandit)
-    right = best[:, :, None] / (best[:, :, None] + best[:, None, :])
+    right = preferences(bandit)
     return np.stack(
         [
             (bandit.pairs * np.abs(modelled(subject, bandit, float(lam), optima.log_policies[k]) - right)).sum((1, 2))
@@ -87,7 +123,7 @@ def errors(subject: Subject, bandit: Bandit, optima: Optima) -> Floats:
 def _slack(optima: Optima, scale: Floats) -> Floats:
     """What errors of the optima can add: d sigma <= scale/4 d(log pi_i - log pi_j), d log pi <= bound / pi."""
     bound = np.where(np.isfinite(optima.bound), optima.bound, 1e-6)
-    return SLACK + scale * bound / np.maximum(np.exp(optima.log_policies.min(axis=-1)), 1e-300)
+    return np.asarray(SLACK + scale * bound / np.maximum(np.exp(optima.log_policies.min(axis=-1)), 1e-300))
 
 
 def judge(subject: Subject) -> Verdict:
@@ -95,15 +131,13 @@ def judge(subject: Subject) -> Verdict:
     outside = not_a_risk(subject, KEY)
     if outside is not None:
         return outside
-    bandit, optima = ordinary(subject)
     models = [own_model(subject, float(lam)) for lam in LAMS]
     named = {"h": "σ(c log π_w/π_l)", "hbar": "σ(c log u_w/u_l)", "mu": "σ(c (f'(u_w) - f'(u_l)))"}
     scales = " to ".join(dict.fromkeys(f"{scale:g}" for _, scale in (models[0], models[-1])))
     conditions = f"{described(subject)}; P(w > l) is {named[models[0][0]]}, u = π/π_ref, c = {scales}"
+    optima, size, seen = _measured(subject, RESPONSES)
     if not optima.single.any():
         return Verdict(KEY, NOT_APPLICABLE, "it has no single optimum on ordinary problems", conditions)
-    size = np.where(optima.single, errors(subject, bandit, optima), np.nan)
-    seen = size - _slack(optima, np.abs([[scale] for _, scale in models]))
     usual = middle(size)
     evidence = {
         "expected calibration error, median": usual,
@@ -119,8 +153,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(
             KEY, HOLDS, "its own model of preferences is right at the optimum", conditions, evidence, answer="exact"
         )
-    k, p = np.unravel_index(np.nanargmax(np.where(np.isnan(seen), -1, size)), size.shape)
-    example, proven_one = _shown(subject, int(p), float(LAMS[k]), float(size[k, p]))
+    example, proven_one = best_shown(_attempts(subject))
     if example is None:
         return Verdict(KEY, CANNOT_TELL, "the policies found are not the optima", conditions, evidence, answer=answer)
     return Verdict(
@@ -136,8 +169,25 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _shown(subject: Subject, p: int, lam: float, size: float) -> tuple[Counterexample | None, bool]:
-    bandit, _ = ordinary(subject)
+def _measured(subject: Subject, responses: int) -> tuple[Optima, Floats, Floats]:
+    """The optima of ordinary problems, their errors (L, P), nan where there is no single one, and what of these is more
+    than the optima's own errors can add."""
+    bandit, optima = ordinary(subject, responses=responses)
+    size = np.where(optima.single, errors(subject, bandit, optima), np.nan)
+    return optima, size, size - _slack(optima, np.abs([[own_model(subject, float(lam))[1]] for lam in LAMS]))
+
+
+def _attempts(subject: Subject) -> Iterator[tuple[Counterexample | None, bool]]:
+    """Examples of four responses, and of fewer where it takes branch and bound to prove one."""
+    for responses in (RESPONSES, 3, 2):
+        _, size, seen = _measured(subject, responses)
+        if (seen > 0).any():
+            k, p = np.unravel_index(np.nanargmax(np.where(np.isnan(seen), -1, size)), size.shape)
+            bandit, _ = ordinary(subject, responses=responses)
+            yield _shown(subject, bandit, int(p), float(LAMS[k]), float(size[k, p]))
+
+
+def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, size: float) -> tuple[Counterexample | None, bool]:
 
     @cache
     def error(one: Bandit) -> tuple[float, Optima]:
@@ -177,4 +227,7 @@ def _shown(subject: Subject, p: int, lam: float, size: float) -> tuple[Counterex
         "expected calibration error": found,
     }
     statement = f"P(w > l) is off by {found:.3g} on average over the pairs (λ = {lam:g})"
-    return Counterexample(statement, numbers, code), bool(np.isfinite(optima.bound).all())
+    bound = error_bound(subject, one, optima, found * float(optima.policies.min()) / max(scale, 1.0))
+    return Counterexample(statement, numbers, code), least_error(
+        subject, one, lam, optima.policies[0], bound
+    ) > found / 2

@@ -50,8 +50,7 @@ def problems(subject: Subject) -> Bandit:
     others = np.delete(np.arange(N), first)
     for k in range(COUNT // 2):
         left = 100 - reference[k, first].sum()
-        if left >= 2 * len(others):
-            optimal[k, first], optimal[k, others] = reference[k, first], draw(left, len(others))
+        optimal[k, first], optimal[k, others] = reference[k, first], draw(left, len(others))
     q = np.zeros((N, N))
     for i, j in PAIRS:
         q[i, j] = q[j, i] = 1.0

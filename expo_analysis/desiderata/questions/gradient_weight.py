@@ -42,8 +42,8 @@ def weights(subject: Subject, lam: float, margins: Floats) -> Floats:
     ends = [torch.nn.functional.logsigmoid(x) for x in (h, -h)]
     even = torch.full_like(h, np.log(0.5))
     losses = losses_of_pairs(objective, ONE_WIN, ends, [even, even])
-    (slope,) = torch.autograd.grad(losses.sum(), h, allow_unused=True)
-    return np.zeros(len(margins)) if slope is None else np.abs(slope.numpy()[:, 0])
+    (slope,) = torch.autograd.grad(losses.sum(), h)
+    return np.asarray(np.abs(slope.numpy()[:, 0]))
 
 
 def behaviour(subject: Subject, lam: float) -> tuple[str, Floats, Floats]:

@@ -19,10 +19,11 @@ from scipy.special import expit
 from ..._types import Floats
 from ...bandit import Bandit
 from ...losses import risk
+from ..falsify.certify import is_trap
 from ..falsify.problems import FAMILIES, pi_star
-from ..ordinary import LAMS, measured, not_a_risk, tidy
+from ..ordinary import LAMS, alone, best_shown, measured, not_a_risk, tidy
 from ..subject import Subject
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 
 KEY = "local_minima"
 COUNT = 100
@@ -154,7 +155,7 @@ def judge(subject: Subject) -> Verdict:
         summary = "no curve of two responses has a minimum that is not the lowest"
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
     traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
-    example = next((x for one in traps[:5] if (x := _shown(subject, families[one[0]], *one[1:])) is not None), None)
+    example, proven = best_shown(_shown(subject, families[one[0]], *one[1:]) for one in traps[:5])
     answer = f"{np.mean(ordinary > 0):.1%} of problems" if (ordinary > 0).any() else "rare"
     if example is None:
         why = "minima that are not the lowest were seen, but not finely enough"
@@ -166,6 +167,7 @@ def judge(subject: Subject) -> Verdict:
         conditions,
         evidence,
         example,
+        PROVEN if proven else EVIDENCE,
         severity=measured(
             "TV", ordinary, max(max(row) for rows in size.values() for row in rows), of="two-response problems"
         ),
@@ -173,8 +175,8 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> Counterexample | None:
-    """The trap once more, of a problem with rounder numbers."""
+def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> tuple[Counterexample | None, bool]:
+    """The trap once more, of a problem with rounder numbers, and whether intervals prove it."""
 
     def again(one: Bandit) -> Trap | None:
         t = log_ratios(one.reference, lam)
@@ -188,11 +190,11 @@ def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> 
     one = tidy(subject, bandit, p, same)
     found = again(one)
     if found is None:
-        return None
+        return None, False
     log_ratios_shown = [round(x, 6) for x in (found.at, found.ridge, found.best)]
     values = curve(subject, one, lam, np.array(log_ratios_shown)[:, None])[0][:, 0]
     if not values[1] > values[0] > values[2]:
-        return None
+        return None, False
     reference, optimal = (x[0].tolist() for x in (one.reference, pi_star(one)))
     code = "\n".join(
         [
@@ -218,4 +220,5 @@ def _shown(subject: Subject, bandit: Bandit, p: int, lam: float, seen: Trap) -> 
         f"the loss {what} log π_1/π_0 = {found.at:.4g}, with the value {values[0]:.6g}, behind a ridge of "
         f"{values[1]:.6g}; its lowest value is {values[2]:.6g} at {found.best:.4g} (λ = {lam:g})"
     )
-    return Counterexample(statement, numbers, code)
+    at_trap, at_ridge, at_best = log_ratios_shown
+    return Counterexample(statement, numbers, code), is_trap(subject, alone(one), lam, at_trap, at_ridge, at_best)

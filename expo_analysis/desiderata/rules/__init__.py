@@ -9,6 +9,7 @@ from . import (
     data,
     existence,
     expo,
+    flows,
     forward_kl,
     lambda_scores,
     limit_formula,
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     *masses.RULES,
     *constraints.RULES,
     *data.RULES,
+    *flows.RULES,
     *chain.RULES,
     *asked.RULES,
 )

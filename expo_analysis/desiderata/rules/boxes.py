@@ -113,6 +113,7 @@ class SingleScores:
             low, high = _halves(low, high)
         return False
 
+    @np.errstate(all="ignore")  # where it has no minimum
     def minimum_inside(self) -> tuple[Floats, Floats] | None:
         """A box (2,), (2,) around G's minimum over all x, proven to be a policy's with something left for the third;
         None where that is not proven.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Floats
 from ...bandit import Bandit
 from ..subject import Subject
 from ..verdict import Counterexample
@@ -56,19 +57,23 @@ def equal(
             f"assert elsewhere.min() > values[0] - {10 * slack:g} * (1 + abs(values[0]))",
         ],
     )
+    return _of_policies(statement, bandit, lam, policies, values, code)
+
+
+def _of_policies(
+    statement: str, bandit: Bandit, lam: float, policies: Any, values: Floats, code: str
+) -> Counterexample:
+    """What is stated of the risks, ``values``, of some policies."""
     assert bandit.optimal is not None
-    return Counterexample(
-        f"{statement} (λ = {lam:g})",
-        {
-            "reference": bandit.reference.tolist(),
-            "optimal": bandit.optimal.tolist(),
-            "pairs": bandit.pairs.tolist(),
-            "lam": lam,
-            "policies": np.asarray(policies).tolist(),
-            "values": values.tolist(),
-        },
-        code,
-    )
+    numbers = {
+        "reference": bandit.reference.tolist(),
+        "optimal": bandit.optimal.tolist(),
+        "pairs": bandit.pairs.tolist(),
+        "lam": lam,
+        "policies": np.asarray(policies).tolist(),
+        "values": values.tolist(),
+    }
+    return Counterexample(f"{statement} (λ = {lam:g})", numbers, code)
 
 
 def falling(subject: Subject, bandit: Bandit, lam: float, policies: Any, statement: str) -> Counterexample | None:
@@ -85,19 +90,7 @@ def falling(subject: Subject, bandit: Bandit, lam: float, policies: Any, stateme
             "assert all(later < earlier for earlier, later in zip(values, values[1:]))",
         ],
     )
-    assert bandit.optimal is not None
-    return Counterexample(
-        f"{statement} (λ = {lam:g})",
-        {
-            "reference": bandit.reference.tolist(),
-            "optimal": bandit.optimal.tolist(),
-            "pairs": bandit.pairs.tolist(),
-            "lam": lam,
-            "policies": np.asarray(policies).tolist(),
-            "values": values.tolist(),
-        },
-        code,
-    )
+    return _of_policies(statement, bandit, lam, policies, values, code)
 
 
 def tied(subject: Subject, statement: str, only_equal: bool = False) -> Counterexample | None:

@@ -172,7 +172,7 @@ class Formula:
     @cached_property
     def unit(self) -> list[list[UnitTerm]] | None:
         """The terms of scores at lambda = 1, by datum."""
-        if self.score_parts is None or self.link is None or self.parts is None:
+        if self.score_parts is None or self.parts is None:
             return None
         chosen = [[part in own for part in at] for at, own in zip(self.parts, self.score_parts, strict=True)]
         numeric = zip(self.numeric, chosen, strict=True)
@@ -186,6 +186,29 @@ class Formula:
         chosen = [[part not in own for part in at] for at, own in zip(self.parts, self.score_parts, strict=True)]
         numeric = zip(self.numeric, chosen, strict=True)
         return [[p for p, is_other in zip(at, others, strict=True) if is_other] for at, others in numeric]
+
+    @cached_property
+    def leading(self) -> tuple[Link, list[list[UnitTerm]]] | None:
+        """The score, and the terms at lambda = 1, by datum, of those that outweigh all others as lambda -> 0.
+
+        They are w(lambda) psi(lambda scores - constant) with one w > 0, up to constants. The others read the same
+        scores, with slopes in lambda scores that are bounded and, divided by w, tend to 0: so beside squares of
+        log u - 1/(2 lambda), where w = 1/lambda^2, -log sigma(hbar), whose slope is at most 1/lambda.
+        """
+        if self.parts is None or self.regulariser is not None:
+            return None
+        chosen = [_leading(at) for at in self.parts]
+        if any(own is None for own in chosen):
+            return None
+        parts = [[part for part in at if part in own] for at, own in zip(self.parts, chosen, strict=True) if own]
+        if len(parts) != len(self.parts) or not _are_scores(parts, alone=True):
+            return None
+        (link,) = {link_of(atom) for at in parts for part in at for _, atom in part.coefficients}
+        numeric = [
+            [UnitTerm.of(n) for n, part in zip(own, at, strict=True) if part in kept]
+            for own, at, kept in zip(self.numeric, self.parts, parts, strict=True)
+        ]
+        return None if link is None else (link, numeric)
 
     @cached_property
     def is_of_scores(self) -> bool:
@@ -202,6 +225,29 @@ class Formula:
         """Whether it reads differences of scores, and every pair is content at a positive multiple of its log-odds."""
         scale = self.facts_at_1.log_odds_scale
         return self.is_of_score_differences and scale is not None and bool(np.all(np.asarray(scale) > 0))
+
+
+def _leading(parts: list[Part]) -> list[Part] | None:
+    """The parts that outweigh the others as lambda -> 0; None where there are none, or that cannot be told."""
+    weights = [(part, score_weight(part)) for part in parts]
+    of_scores = [(part, w) for part, w in weights if w is not None]
+    for _, most in of_scores:
+        kept = [part for part, w in of_scores if (w / most).constant is not None]
+        others = [part for part in parts if part not in kept]
+        atoms = {link_of(atom) for part in parts for _, atom in part.coefficients}
+        if len(atoms) == 1 and all(_vanishes(part, most) for part in others):
+            return kept
+    return None
+
+
+def _vanishes(part: Part, weight: InLambda) -> bool:
+    """Whether the slopes of a part in lambda scores are bounded and, divided by a weight, tend to 0 as lambda does."""
+    slopes = part.psi.slopes
+    if slopes is None or part.moving or not part.psi.convex or not np.isfinite(slopes).all():
+        return False
+    sizes = (part.weight * c / (weight * InLambda.itself()) for c, _ in part.coefficients)
+    limits = [size.limit("zero") for size in sizes]
+    return all(limit is not None and limit.constant == 0 for limit in limits)
 
 
 def _are_scores(parts: list[list[Part]], alone: bool) -> bool:

@@ -17,7 +17,15 @@ the only one: then y_i = 0 where x*_i = 0, and F is strictly convex in what is l
 
 BCO, NCA and SPPO have terms f(x_w) + g(x_l) with f'(0) = -g'(0): the gradient at x_i = 0 is in proportion to losses
 less wins, and mass goes to the winners by their surplus. Of differences alone (DPO) sum_i d_i F = 0, and nothing
-follows."""
+follows.
+
+**With more beside it.** The same holds of w(lam) (F(x) + G_lam(x)) if the slopes of G_lam tend to 0 as lam does, at
+all x at once: |G_lam(x) - G_lam(0)| <= e |x| keeps x_lam bounded, as F rises at least as a multiple of |x| far out, and
+takes it to x*; and the slopes of F + G_lam at x_lam tend to those of F at x*. Cal-DPO has -log sigma(hbar) beside
+(x_w - 1/2)^2/lam^2 and (x_l + 1/2)^2/lam^2, and the limit of SPPO.
+
+A limit in proportion to slopes has nothing of pi*'s but who won how often: where it is not pi*, strong interpolation
+fails."""
 
 from __future__ import annotations
 
@@ -40,10 +48,9 @@ CLEAR = 1e-3
 
 def shares(formula: Formula, optimal: Floats) -> Floats | None:
     """The limit of optima as lambda -> 0 by the theorem, all pairs compared equally; None where it says nothing."""
-    if not _applies(formula):
+    terms = _terms(formula)
+    if terms is None:
         return None
-    assert formula.unit is not None
-    (terms,) = formula.unit
     n = len(optimal)
     wins = optimal[:, None] / (optimal[:, None] + optimal[None, :]) * (1 - np.eye(n))
 
@@ -67,13 +74,15 @@ def shares(formula: Formula, optimal: Floats) -> Floats | None:
     return np.where(at_top, slope, 0.0) / slope[at_top].sum()
 
 
-def _applies(formula: Formula) -> bool:
-    """Whether the loss is of log u without rewards, convex in x with smooth psis, and rises far out."""
-    if not formula.is_of_scores or formula.unit is None or formula.link is None or len(formula.unit) > 1:
-        return False
-    smooth = all(t.psi.convex and t.psi.self_concordance is not None and t.weight > 0 for t in formula.unit[0])
-    linear = all(t.short == 0 for t in formula.unit[0])
-    return smooth and linear and formula.link.kind == ReverseKL() and formula.link.relative and rises(formula.unit[0])
+def _terms(formula: Formula) -> list[UnitTerm] | None:
+    """The terms of log u without rewards that make F, if it is convex in x with smooth psis, and rises far out."""
+    link, unit = formula.leading or (formula.link, formula.unit if formula.is_of_scores else None)
+    if unit is None or link is None or len(unit) > 1 or link.kind != ReverseKL() or not link.relative:
+        return None
+    (terms,) = unit
+    smooth = all(t.psi.convex and t.psi.self_concordance is not None and t.weight > 0 for t in terms)
+    linear = all(t.short == 0 for t in terms)
+    return terms if smooth and linear and rises(terms) else None
 
 
 def _slopes(term: UnitTerm, x_w: Floats, x_l: Floats) -> tuple[Floats, Floats]:
@@ -103,6 +112,14 @@ def _weak(known: Known) -> Conclusion | None:
     return None
 
 
+def _strong(known: Known) -> Conclusion | None:
+    for optimal in OPTIMAL:
+        found = shares(known.formula, optimal)
+        if found is not None and np.abs(found - optimal).max() > CLEAR:
+            return Conclusion(FAILS, "as λ → 0 the optimum tends to who won more often than lost, not to π*")
+    return None
+
+
 RULES = (
     Rule(
         "mass_is_shared_by_slopes",
@@ -110,5 +127,12 @@ RULES = (
         "As λ → 0 a convex loss of λ times scores gives mass in proportion to its slopes at its best scores, and two "
         "may have some.",
         _weak,
+    ),
+    Rule(
+        "mass_is_shared_by_slopes",
+        "strong_interpolation",
+        "As λ → 0 a convex loss of λ times scores gives mass in proportion to its slopes at its best scores, which is "
+        "not π*.",
+        _strong,
     ),
 )

@@ -67,8 +67,8 @@ def _two_unseen(known: Known) -> Conclusion | None:
         first, second = np.exp((box[0] + box[1]) / 2)
         rest = 1 - first - second
         policies = [[first, second, rest * x, rest * (1 - x)] for x in (0.5, 0.2)]
-        others = [[first * a, second * b, (1 - first * a - second * b) / 2] * 1 for a in (0.9, 1.1) for b in (0.9, 1.1)]
-        others = [[a, b, c, c] for a, b, c in others]
+        moved = [(first * a, second * b) for a in (0.9, 1.1) for b in (0.9, 1.1)]
+        others = [[a, b, (1 - a - b) / 2, (1 - a - b) / 2] for a, b in moved]
         statement = "two responses in no pair share what is left as they like: both policies have the lowest value"
         example = equal(subject, bandit, lam, policies, others, statement)
         if example is not None:

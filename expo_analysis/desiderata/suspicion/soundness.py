@@ -15,6 +15,7 @@ from ...own_file import in_words
 from ..subject import Unclaimed, facts_of
 from .claims import misled, refuted_claims
 from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
+from .effects import effects_of, spoils
 from .faces import arrays_refused, numpy_differs, other_lambda, overridden, undefined_on_two
 from .lines import NEAR, Wrong, wrong_slopes
 from .points import LAMS, SHAPE, pairs_to_try
@@ -60,14 +61,16 @@ def inspect(objective: Objective) -> Inspection:
     try:
         if objective.facts.couples_pairs:
             return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
-        broken = other_lambda(objective) or _broken(objective, 1.0) or _broken_regulariser(objective)
+        effects = effects_of(objective)
+        broken = next(filter(spoils, effects), "") or other_lambda(objective) or _broken(objective, 1.0)
+        broken = broken or _broken_regulariser(objective)
         broken = broken or overridden(objective, pairs_to_try(objective, SHAPE[0]))
         alone = "" if broken else undefined_on_two(objective.with_lam(1.0))
     except (Exception, SystemExit) as error:  # a user's code may raise anything
         return Inspection(None, (f"it raises {in_words(error)}",))
     if broken:
         return Inspection(None, (broken,))
-    remarks = [alone] if alone else []
+    remarks = [*effects, alone] if alone else effects
     log_mass = -0.25 if alone else 0.0
     lams = np.ones_like(LAMS)  # those at which it works, and 1 in the place of others
     digits, jump = Digits(0.0, False), ""
@@ -190,7 +193,9 @@ def _broken(objective: PairObjective, lam: float) -> str:
     if lam == 1.0:  # as many as solvers and simulators give it
         compared.append((values, own.pair_loss(*(x.repeat(MANY, 1) for x in points))[: SHAPE[0]]))
     if not all(torch.allclose(x, y, rtol=1e-12, atol=1e-12) for x, y in compared):
-        return "the loss of a pair depends on which other pairs it is computed with"
+        single = all(torch.allclose(x, y, rtol=1e-6, atol=1e-6) for x, y in compared)
+        why = ", by no more than what float32 rounds: look for .float()" if single else ""
+        return f"the loss of a pair depends on which other pairs it is computed with{why}"
     flat = all(g is None or not g.any() for g in gradients)
     if flat and lam == 1.0 and np.ptp(values.numpy()) > 0:  # a bounded loss may be flat where lambda is large
         return "its gradient is zero wherever it was tried, though its values differ: nothing can be learnt from it"

@@ -72,12 +72,13 @@ def read_prompts(source: str | Path, column: str = "prompt", on_bad_rows: str = 
         source: a file of `files.READERS` with a column of prompts, a .txt file with one on each line, or the name of
             prompts that come with this package: ``"sentiment"``. A prompt is text, or a list of messages
             ``{"role": ..., "content": ...}``; of a list of texts, such as MT-bench's ``turns``, it is the first.
-        column: what the column is called; not used for .txt.
+        column: what the column is called.
         on_bad_rows: ``"error"``, or ``"drop"`` to leave out rows that cannot be used.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: naming the file, and the column, or row and field, that is wrong. Rows are numbered from 0.
+        ValueError: naming the file, and the column, or row and field, that is wrong. Rows are numbered from 0. Also for
+            the name of a column beside a file that has none.
     """
     path = Path(source)
     is_text = path.suffix == ".txt"
@@ -90,9 +91,9 @@ def read_prompts(source: str | Path, column: str = "prompt", on_bad_rows: str = 
         raise ValueError(f"{path}: the name of a file with prompts must end in one of {', '.join([*READERS, '.txt'])}")
     rows = list(read_lines(path) if is_text else read_file(path))
     places = [Place(number, str(path), line) for number, (_, line) in enumerate(rows)]
-    if is_text:
-        column = "prompt"
-    else:
+    if is_text and column != "prompt":
+        raise ValueError(f"column is not used by {path}, which has a prompt on each line; got {column!r}")
+    if not is_text:
         _check_column(f"{path}", [row for row, _ in rows], column)
     found = check_prompts([row.get(column) for row, _ in rows], str(path), column, on_bad_rows, places)
     for number, prompt in zip(found.rows, found.prompts, strict=True):

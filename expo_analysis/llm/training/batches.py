@@ -6,6 +6,7 @@ here; neither is counted twice.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from transformers import EvalPrediction
 
+from ..data import PreferenceData
 from .links import Links
 
 FILLER = -1
@@ -53,11 +55,22 @@ def fill(rows: Any, size: int, processes: int, workers: int) -> Any:
     return Filled(rows, size * processes)
 
 
-def real_predictions(compute_metrics: Callable[..., Any], prediction: EvalPrediction, **kwargs: Any) -> Any:
-    """A user's ``compute_metrics`` of the rows that count."""
-    counts = np.asarray(prediction.label_ids) != FILLER
-    kept = {name: values[counts] for name, values in prediction.predictions.items()}
-    return compute_metrics(EvalPrediction(predictions=kept, label_ids=prediction.label_ids[counts]), **kwargs)
+def filled(data: PreferenceData, size: int, args: Any) -> Any:
+    """The rows of a data set, and those of a stream filled up as the settings ask for; see `fill`."""
+    rows, workers = data.rows, args.dataloader_num_workers
+    return fill(rows, size, args.world_size, workers) if isinstance(rows, IterableDataset) else rows
+
+
+def real_predictions(compute_metrics: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's ``compute_metrics`` of the rows that count; transformers looks at its arguments (``compute_result``)."""
+
+    @functools.wraps(compute_metrics)
+    def of_those_that_count(prediction: EvalPrediction, **kwargs: Any) -> Any:
+        counts = np.asarray(prediction.label_ids) != FILLER
+        kept = {name: values[counts] for name, values in prediction.predictions.items()}
+        return compute_metrics(EvalPrediction(predictions=kept, label_ids=prediction.label_ids[counts]), **kwargs)
+
+    return of_those_that_count
 
 
 def add_up(tensor: Tensor, accelerator: Any) -> Tensor:

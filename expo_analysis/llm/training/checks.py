@@ -1,9 +1,9 @@
 """What is checked where numbers are made: on the first batch, against the model's own logits and at the start.
 
-Two checks catch whole kinds of faults. Log-probabilities are compared with those of ``model(...).logits``, so that no
-model is trained on others than its own. And before the first step a reference that is the model itself must give the
-model's own log-probabilities: a stale cache, changed weights, a resized vocabulary, a tokenizer of another revision or
-dropout that was left on would all show there.
+Three checks catch whole kinds of faults. Log-probabilities are compared with those of ``model(...).logits``, so that no
+model is trained on others than its own. They must not depend on later tokens (`causality`). And before the first step
+a reference that is the model itself must give the model's own log-probabilities: a stale cache, changed weights, a
+resized vocabulary, a tokenizer of another revision or dropout that was left on would all show there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..causality import leak, what_it_sees, with_another_end
 from ..data.sampling import without_dropout
 from .collator import ROWS
 from .head import LOGITS, Ask, Way, base_of, candidates
@@ -73,6 +74,19 @@ def check_settings(args: Any) -> None:
         )
 
 
+def check_whole_sequences(accelerator: Any) -> None:
+    """Raise where each process has a part of every sequence: a response's log-probability is a sum over all of it.
+
+    Raises:
+        ValueError: naming the setting of accelerate's.
+    """
+    parallelism = getattr(accelerator, "parallelism_config", None)
+    for name in ("cp_size", "sp_size"):
+        size = getattr(parallelism, name, 1)
+        if isinstance(size, int) and size > 1:
+            raise ValueError(f"parallelism_config must leave sequences whole, with {name}=1; got {name}={size}")
+
+
 def beginnings(batch: dict[str, Any]) -> dict[str, Tensor]:
     """A few tokens of a batch's first example, around the beginning of its responses."""
     rows = first_example(batch)
@@ -95,7 +109,7 @@ def labels_of(rows: dict[str, Tensor]) -> Tensor:
 
 
 def choose_way(model: Any, inner: Any, rows: dict[str, Tensor], gather: Any, rounding: float) -> Way:
-    """The first of `candidates` whose log-probabilities are those of the model's own logits.
+    """The first of `candidates` whose log-probabilities are those of the model's own logits, which see no later token.
 
     Args:
         model: what is called, wrapped or not, after `add_scores` of ``inner``'s base.
@@ -103,7 +117,7 @@ def choose_way(model: Any, inner: Any, rows: dict[str, Tensor], gather: Any, rou
         rounding: the relative error of one rounding, of the least precise dtype that is computed in.
 
     Raises:
-        ValueError: where not even its logits are a way, naming the model.
+        ValueError: where not even its logits are a way, and where these see later tokens, naming the model.
     """
     base, labels = base_of(inner), labels_of(rows)
     with torch.no_grad(), without_dropout(model):
@@ -125,11 +139,22 @@ def choose_way(model: Any, inner: Any, rows: dict[str, Tensor], gather: Any, rou
             found = _scores(model, rows, labels, way)
             gap = torch.full_like(own[0, :1], torch.inf) if found is None else (found - own).abs().max()[None]
             if float(gather(gap.nan_to_num(torch.inf)).max()) <= close:
+                _check_reads_forward(model, base, rows, given, gather, rounding)
                 return way
     raise ValueError(
         f"model {type(base).__name__} gives other log-probabilities of labelled tokens than model(...).logits by any "
         "way known here, so that it cannot be trained"
     )
+
+
+def _check_reads_forward(
+    model: Any, base: Any, rows: dict[str, Tensor], logits: Tensor, gather: Any, rounding: float
+) -> None:
+    changed, last = with_another_end(rows["input_ids"], rows["attention_mask"])
+    others = model(**arguments_of(rows | {"input_ids": changed})).logits
+    gap, limit = leak(logits, others, last, changed.shape[1], rounding)
+    if float(gather(gap - limit).max()) > 0:  # in any process, and so in all
+        raise ValueError(what_it_sees(base, float(gather(gap).max())))
 
 
 def _scores(model: Any, rows: dict[str, Tensor], labels: Tensor, way: Way) -> Tensor | None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..causality import of_products
 from ..data.sampling import without_dropout
-from .checks import beginnings, choose_way, first_example, start_tolerance
+from .checks import beginnings, check_whole_sequences, choose_way, first_example, start_tolerance
 from .head import Ask, Way
 from .links import feedback_in
 from .logs import tell
@@ -43,11 +44,15 @@ class LossEngine:
         stored: whether the reference's log-probabilities come with the batches, which have them only if asked for.
         accelerator: gathers from all processes, and unwraps models.
         sharded: whether weights are in parts between forward passes.
+
+    Raises:
+        ValueError: where sequences are cut into parts.
     """
 
     def __init__(
         self, rules: Rules, reference: ReferencePolicy | None, stored: bool, accelerator: Any, sharded: bool
     ) -> None:
+        check_whole_sequences(accelerator)
         self.rules, self.reference, self.stored = rules, reference, stored
         self.accelerator, self.sharded = accelerator, sharded
         self.ways: dict[str, Way] = {}
@@ -109,7 +114,8 @@ class LossEngine:
         """The relative error of one rounding in a forward pass."""
         mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.accelerator.mixed_precision)
         kinds = {p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype.itemsize > 1}
-        return max(torch.finfo(kind).eps for kind in {*(kinds or {torch.float32}), *([mixed] if mixed else [])})
+        kinds = {*(kinds or {torch.float32}), *([mixed] if mixed else [])}
+        return max(of_products(), *(torch.finfo(kind).eps for kind in kinds))
 
     def check_start(self, model: Any, batch: Batch) -> None:
         """Raise unless a reference that is the model itself gives the model's log-probabilities, on one example.

@@ -7,9 +7,11 @@ from typing import Any
 
 from accelerate import PartialState
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import TrainerCallback
+from transformers import ProgressCallback, TrainerCallback
 
 logger = logging.getLogger("expo_analysis.llm")
+
+TRAINERS = logging.getLogger("transformers.trainer")
 
 
 def tell(line: str) -> None:
@@ -36,6 +38,11 @@ def follow_schedule(scheduler: Any) -> None:
         scheduler.step()
 
 
+def _blames_no_stream(record: logging.LogRecord) -> bool:
+    """Leaves out that a stream has no rows, which transformers takes for the reason where no step is left."""
+    return "not to be a single sample" not in record.getMessage()
+
+
 class Companion(TrainerCallback):
     """Asks for a log of the last step, and logs what a training that ended early has not.
 
@@ -44,7 +51,7 @@ class Companion(TrainerCallback):
     """
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer, self.nothing_left = trainer, False
+        self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         """Raise for a checkpoint that has more steps behind it than there are to be."""
@@ -54,10 +61,14 @@ class Companion(TrainerCallback):
                 f"{asked} {state.max_steps}, and the checkpoint that is resumed from has done {state.global_step} "
                 "steps already: raise it, or give another output_dir"
             )
-        self.nothing_left = state.global_step == state.max_steps
-        if self.nothing_left:  # transformers asks after each step whether it was the last one, and before none
+        self.trainer.nothing_left = state.global_step == state.max_steps
+        if self.trainer.nothing_left:  # transformers asks after each step whether it was the last one, and before none
             control.should_training_stop = True
             tell(f"the checkpoint that is resumed from has done all {state.max_steps} steps: nothing is left to train")
+            TRAINERS.addFilter(_blames_no_stream)
+            for callback in self.trainer.callback_handler.callbacks:
+                if isinstance(callback, ProgressCallback):  # whose bar begins at 0, and moves when a step is done
+                    callback.on_step_end(args, state, control)
         elif state.global_step > 0:
             follow_schedule(lr_scheduler)
 
@@ -66,9 +77,10 @@ class Companion(TrainerCallback):
             control.should_log = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.nothing_left:  # all of these were done when its last step was
+        if self.trainer.nothing_left:  # all of these were done when its last step was
             control.should_log = control.should_evaluate = control.should_save = False
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        TRAINERS.removeFilter(_blames_no_stream)
         if self.trainer.sums:  # it was stopped after its last log, by a callback of evaluation for one
             self.trainer.log({"loss": 0.0})  # which becomes the mean of what was not logged yet

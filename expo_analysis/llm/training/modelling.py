@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,15 +17,20 @@ from .head import base_of
 from .logs import tell
 
 
-def check_given(model: Any, ref_model: Any, model_init: Any) -> None:
-    """Raise for what is no model, nor the name of one.
+def check_given(model: Any, ref_model: Any, more: Mapping[str, Any]) -> None:
+    """Raise for what is no model, nor the name of one, and for arguments of `Trainer` that have no meaning here.
+
+    Args:
+        more: arguments that are handed on to `transformers.Trainer`.
 
     Raises:
         TypeError: naming the argument.
-        ValueError: for a function that makes models.
+        ValueError: for a function that makes models, or computes losses.
     """
-    if model_init is not None:
+    if more.get("model_init") is not None:
         raise ValueError("model_init is not used here, where the reference is the model as it is given: give model=f()")
+    if more.get("compute_loss_func") is not None:
+        raise ValueError("compute_loss_func is not used here: the loss is the objective's, which may be your own")
     for name, given in (("model", model), ("ref_model", ref_model)):
         if not isinstance(given, (str, nn.Module)) and not (name == "ref_model" and given is None):
             raise TypeError(f"{name} must be a model, or the name or folder of one, got {type(given).__name__}")

@@ -24,10 +24,14 @@ from .objectives import Mixture, make_mixture
 from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
 from .regulariser import CONSERVES, resolve_estimator
 from .step import Rules
+from .unused import tell_of_unused
 
 
-def own_args(args: Any, model: Any) -> PreferenceConfig:
+def own_args(args: Any, model: Any, **given: Any) -> PreferenceConfig:
     """A copy of the settings, which the trainer may change: the caller's serve for the next trainer too.
+
+    Args:
+        **given: what else the trainer is given that decides which settings are read; see `unused.tell_of_unused`.
 
     Raises:
         TypeError: for settings of another class.
@@ -41,6 +45,7 @@ def own_args(args: Any, model: Any) -> PreferenceConfig:
         raise TypeError(f"args must be a PreferenceConfig, got {type(args).__name__}{hint}")
     args = copy.copy(args)
     check_settings(args)
+    tell_of_unused(args, model, **given)
     args.accelerator_config = copy.copy(args.accelerator_config)
     args.accelerator_config.dispatch_batches = False  # one process would cut batches up by rows, and pairs have two
     if args.use_liger_kernel:  # its cross-entropy would replace the forward pass that scores tokens here

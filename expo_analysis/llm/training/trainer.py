@@ -11,6 +11,7 @@ rounding (tests/test_llm_keystone.py).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -18,12 +19,11 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from torch.utils.data import IterableDataset
 from transformers import Trainer
 
-from ..data import DataReport, PreferenceData
+from ..data import DataReport
 from . import card, modelling, setup
-from .batches import StepTotals, add_up, fill, mark_repeated, real_predictions, tokens_in
+from .batches import StepTotals, add_up, filled, mark_repeated, real_predictions, tokens_in
 from .best_metric import check_best_metric
 from .checks import NonFiniteLoss, explain
 from .collator import PreferenceCollator
@@ -76,6 +76,7 @@ class PreferenceTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True  # by the number of pairs of a whole step
+    nothing_left = False  # of the steps of a training that is resumed
 
     def __init__(
         self,
@@ -94,8 +95,9 @@ class PreferenceTrainer(Trainer):
         peft_config: Any = None,
         **kwargs: Any,
     ) -> None:
-        modelling.check_given(model, ref_model, kwargs.get("model_init"))
-        args = setup.own_args(args, model)
+        modelling.check_given(model, ref_model, kwargs)
+        read_by = {"ref_model": ref_model, "compute_metrics": compute_metrics, "data_collator": data_collator}
+        args = setup.own_args(args, model, **read_by)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
         setup.check_reference(rules, ref_model, args, model)
@@ -113,10 +115,10 @@ class PreferenceTrainer(Trainer):
             model=made.model,
             args=args,
             data_collator=data_collator or collator,
-            train_dataset=self._rows(self.data, args.per_device_train_batch_size, args),
-            eval_dataset=setup.each(evaluated, lambda x: self._rows(x, args.per_device_eval_batch_size, args)),
+            train_dataset=filled(self.data, args.per_device_train_batch_size, args),
+            eval_dataset=setup.each(evaluated, lambda data: filled(data, args.per_device_eval_batch_size, args)),
             processing_class=processing_class,
-            compute_metrics=None if compute_metrics is None else partial(real_predictions, compute_metrics),
+            compute_metrics=None if compute_metrics is None else real_predictions(compute_metrics),
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True  # what loss_is_scaled_for_ga was called before transformers 5.19
@@ -180,11 +182,6 @@ class PreferenceTrainer(Trainer):
         """A batch of the collator where the model is."""
         return send_to_device(batch, self.accelerator.device)
 
-    @staticmethod
-    def _rows(data: PreferenceData, size: int, args: PreferenceConfig) -> Any:
-        rows, workers = data.rows, args.dataloader_num_workers
-        return fill(rows, size, args.world_size, workers) if isinstance(rows, IterableDataset) else rows
-
     # ------------------------------------------------------------------------------------------------------- the loss
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
@@ -247,6 +244,8 @@ class PreferenceTrainer(Trainer):
             seen = torch.tensor(self.tokens_seen, device=self.accelerator.device)
             logs |= self.means(self.sums) | {"num_tokens": add_up(seen, self.accelerator).item()}
             self.sums = Sums()
+        if self.nothing_left:
+            logs.pop("train_loss", None)  # a mean of no losses, which transformers has as 0
         super().log(logs, *args, **kwargs)
 
     def evaluate(
@@ -263,10 +262,9 @@ class PreferenceTrainer(Trainer):
         return super().predict(self._prepared("test_dataset", test_dataset), ignore_keys, metric_key_prefix)
 
     def _prepared(self, name: str, rows: Any) -> Any:
-        data = self._room.read(name, rows)
-        if not self.args.precompute_ref_log_probs:
-            return self._rows(data, self.args.per_device_eval_batch_size, self.args)
-        return precompute(self, data, self.args.per_device_eval_batch_size)
+        data, size = self._room.read(name, rows), self.args.per_device_eval_batch_size
+        stored = self.args.precompute_ref_log_probs
+        return precompute(self, data, size) if stored else filled(data, size, self.args)
 
     # --------------------------------------------------------------------------------------------- training, saving
 
@@ -281,7 +279,8 @@ class PreferenceTrainer(Trainer):
             norm = self.optimal_gradient_norm = self.first_step_gradient_norm(self._optimal.rows)
             one = torch.ones((), device=self.accelerator.device)
             self.sums.add({"optimal/grad_norm": (one * norm, one)})
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        found = super().train(resume_from_checkpoint, *args, **kwargs)
+        return found._replace(training_loss=math.nan) if self.nothing_left else found
 
     def first_step_gradient_norm(self, rows: Any) -> float:
         """See `optimal.first_step_gradient_norm`."""

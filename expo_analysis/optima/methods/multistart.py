@@ -13,7 +13,7 @@ import numpy as np
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective
 from ...losses.data import evaluate
-from ..derivatives import expand, log_softmax, value
+from ..derivatives import expand, gradient_size, log_softmax, value
 from ..found import HIDDEN, VANISHED, Found, named, texts
 from ..levenberg import TINY, derivatives_at, levenberg
 from ..problem import Problem
@@ -115,14 +115,18 @@ def _on_boundary(problem: Problem, theta: Floats) -> bool:
     """Whether a regulariser with a finite slope at 0 has a minimum at the face where responses have vanished.
 
     There the objective rises with the probability of each of them, and nothing is to be gained from moving the others.
+    It must not fall without bound on the way, as a part of log pi does.
     """
     regulariser = problem.facts.regulariser
     if regulariser is None or not np.isfinite(regulariser.mu_at_zero):
         return False
     theta = np.maximum(theta, theta.max(axis=0) - 400)  # small enough, but no underflow
     log_policy = log_softmax(theta)
-    per_mass = expand(problem, theta).gradient / np.exp(log_policy)
+    gradient = expand(problem, theta).gradient
     inside = log_policy >= np.log(VANISHED)
+    if np.abs(gradient[~inside]).max(initial=0.0) > VANISHED * gradient_size(problem, theta).max():
+        return False
+    per_mass = gradient / np.exp(log_policy)
     scale = np.abs(per_mass).max()
     return bool((np.abs(per_mass[inside]) < 1e-8 * scale).all() and (per_mass[~inside] > 0).all())
 
@@ -187,12 +191,11 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
 
 
 def _sample(problem: Problem, unit: Floats, rng: np.random.Generator) -> list[Floats]:
-    """The lowest few of random points around the reference: logits drawn in the loss's units over four decades, and,
-    where these are not logits' own, as many in logits."""
+    """The lowest few of random points around the reference: logits drawn in the loss's units over four decades, and as
+    many in logits."""
     n, batch = problem.log_reference.shape
     moves = rng.standard_normal((SAMPLED, n, 1)) * 10 ** rng.uniform(-1.5, 2.5, (SAMPLED, 1, 1))
-    scales = np.ones((2, batch)) if (unit == 1).all() else np.stack([unit, np.ones(batch)])
-    moved = problem.log_reference + np.concatenate([moves[::2] * scales[0], moves[1::2] * scales[1]])
+    moved = problem.log_reference + np.concatenate([moves[::2] * unit, moves[1::2] * np.ones_like(unit)])
     with np.errstate(all="ignore"):
         blocks = [
             value(problem.take(np.tile(np.arange(batch), len(block))), np.moveaxis(block, 0, 1).reshape(n, -1))

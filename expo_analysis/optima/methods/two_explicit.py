@@ -5,7 +5,8 @@ divided by pi_0 pi_1, is
 
     G(t) = K_0 (1 + e^t) - K_1 (1 + e^-t) + lam (mu(u_1) - mu(u_0)) = 0,      u_i = pi_i / pi_ref,i.
 
-Every summand rises with t, so that there is one minimiser at most, convex in the logits or not. Probabilities of 1e-300
+If no K is negative, as robust losses may have it, every summand rises with t, so that there is one minimiser at most,
+convex in the logits or not. Probabilities of 1e-300
 and far less are no trouble, as G has none in it. Where f'(0+) is finite, G may have one sign throughout: then the
 minimiser is on the boundary.
 
@@ -67,7 +68,8 @@ def solve(problem: Problem) -> Found:
     for b in np.flatnonzero(boundary):
         zero = named(problem, np.isneginf(log_policy), b)
         result.message[b] = f"the minimiser, on the boundary: responses {zero} have probability 0"
-    result.passed_on[:] = ~(inside | boundary) | np.isnan(result.bound)
+    falls = np.any([weight < 0 for weight in _weights(problem)[:2]], axis=0)  # somewhere: others are to look where
+    result.passed_on[:] = falls | ~(inside | boundary) | np.isnan(result.bound)
     return result
 
 
@@ -83,12 +85,20 @@ def _enclosed(problem: Problem, t: Floats) -> Floats:
     return np.where(proven & (d < 1), d, np.nan)
 
 
+def _weights(problem: Problem) -> tuple[Floats, Floats, Floats]:
+    """K_1 and K_0, and the sum of the moduli of what these are sums of, (B,) each."""
+    kept, flipped = (sum(getattr(part.logistic, side)[0] for part in problem.merged) for side in ("kept", "flipped"))
+    return kept, flipped, sum((part.size[0] for part in problem.merged), start=np.zeros(problem.size))
+
+
 def _slope(problem: Problem, t: Floats) -> tuple[Floats, Floats]:
     """G at t, and what rounding may add to it, (B,) each."""
     assert problem.divergence is not None
-    first, second = (sum(getattr(part.logistic, side)[0] for part in problem.merged) for side in ("kept", "flipped"))
+    first, second, size = _weights(problem)
     up, down = (np.where(weight > 0, weight * (1 + np.exp(s * t)), 0.0) for weight, s in ((second, 1), (first, -1)))
     total, noise = up - down, 4 * UNIT * (up + down)
+    cancels = size > (1 + 1e-9) * (first + second)  # each K is known to units of all that it is a sum of
+    noise = noise + np.where(cancels, 4 * UNIT * size * (2 + np.exp(t) + np.exp(-t)), 0.0)
     for sign, log_pi, log_reference in zip((1, -1), log_sigmoids(t), problem.log_reference[::-1], strict=True):
         log_u = log_pi - log_reference
         mu, rise = problem.divergence.mu(log_u), problem.divergence.mu_derivatives(log_u)[0]

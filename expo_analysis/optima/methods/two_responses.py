@@ -36,27 +36,28 @@ def _is_squared(part: PairPart) -> bool:
 
 def solve(problem: Problem) -> Found:
     """Log-policies, and a bound of a few roundings."""
-    first, second = _weights(problem)  # of response 1, which is the high end of the pair, and of response 0
+    first, second, size = _weights(problem)  # of response 1, which is the high end of the pair, and of response 0
     if problem.target is not None:
-        first, second = first + problem.target[1], second + problem.target[0]
+        first, second, size = first + problem.target[1], second + problem.target[0], size + problem.target.sum(axis=0)
     inside = (first > 0) & (second > 0)
     policy = np.where(inside, np.stack([second, first]), 1.0)
-    found = judged(np.log(policy / policy.sum(axis=0)), np.full(problem.size, 16 * UNIT))
+    total = policy.sum(axis=0)
+    found = judged(np.log(policy / total), 16 * UNIT * np.where(inside, size, 1.0) / total)
     found.passed_on[:] = ~inside
     return found
 
 
-def _weights(problem: Problem) -> tuple[Floats, Floats]:
-    """What speaks for response 1, and for response 0, (B,) each."""
-    if problem.merged:
-        kept = sum(part.logistic.kept[0] for part in problem.merged)
-        flipped = sum(part.logistic.flipped[0] for part in problem.merged)
-        return np.asarray(kept), np.asarray(flipped)
+def _weights(problem: Problem) -> tuple[Floats, Floats, Floats]:
+    """What speaks for response 1, and for response 0, and the moduli of what these are sums of, added; (B,) each."""
+    first = second = size = np.zeros(problem.size)
+    for merged in problem.merged:
+        first, second = first + merged.logistic.kept[0], second + merged.logistic.flipped[0]
+        size = size + merged.size[0]
     up, down = problem.edges.upward, problem.edges.downward
-    first = second = np.zeros(problem.size)
     for part in problem.parts:
         assert isinstance(part.psi, SquaredSigmoid)
         hit, missed = part.weight * part.psi.target, part.weight * part.psi.miss
         first = first + (up @ hit + down @ missed)[0]
         second = second + (up @ missed + down @ hit)[0]
-    return first, second
+        size = size + (np.abs(hit) + np.abs(missed)).sum(axis=0)
+    return first, second, size

@@ -41,6 +41,9 @@ from .programs import SHARP, program
 BURIED = 2000.0
 """By how much logits are lowered of responses that vanish: enough for no float64 to see their mass."""
 
+FAR_STEEPER = 1e3
+"""What infinite slopes count for in programs, times the largest that is finite."""
+
 
 @dataclass(frozen=True, eq=False)
 class Runaway:
@@ -192,16 +195,20 @@ def _pair_costs(problem: Problem) -> tuple[Floats, Floats, Mask]:
         if psi.slopes is None or not psi.convex:
             raise UnknownSlopes
         steep = np.asarray(scale * step, dtype=np.float64)
-        # where slopes are infinite only their sign counts
-        left, right = (np.clip(np.asarray(end, dtype=np.float64), -1e3, 1e3) for end in psi.slopes)
+        left, right = (np.asarray(end, dtype=np.float64) for end in psi.slopes)
         own, forward = problem.weight * weight * np.abs(steep), steep >= 0
-        raised = raised + own * np.where(forward, right, -left)
-        lowered = lowered + own * np.where(forward, -left, right)
+        with np.errstate(invalid="ignore"):
+            ends = (own * np.where(forward, *slopes) for slopes in ((right, -left), (-left, right)))
+            raised, lowered = (
+                total + np.where(own > 0, end, 0.0) for total, end in zip((raised, lowered), ends, strict=True)
+            )
         flat = [rate == np.inf and np.all(end == 0) for rate, end in zip(psi.decay, (left, right), strict=True)]
         falling = falling + (0.0 if any(flat) else own)
     up = edges.upward @ raised + edges.downward @ lowered
     down = edges.upward @ lowered + edges.downward @ raised
-    return up, down, (edges.to_pair @ falling) > 0
+    known = np.abs(np.concatenate([up, down] + ([] if problem.target is None else [problem.target])))
+    most = FAR_STEEPER * (known[np.isfinite(known)].max(initial=0.0) or 1.0)
+    return np.minimum(up, most), np.minimum(down, most), (edges.to_pair @ falling) > 0
 
 
 def limit(family: Family, step: Floats) -> tuple[Family, Mask]:

@@ -173,7 +173,7 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
     if size > 1e-8:  # on the way to infinity gradients vanish, and steps do not
         return None
     local = kinked.at(z, tau)
-    small = np.abs(local.gradient) <= 1e-9 * np.maximum(local.size, 1e-300)
+    small = np.abs(local.gradient) <= 1e-9 * local.size
     return (
         (z, tau, local.kappa)
         if small.all() and (np.abs(local.kappa[on]) <= LITTLE * (1 + np.abs(z).max())).all()

@@ -98,7 +98,7 @@ def valley(y: Bounds, lowest: float, k: float) -> Bounds:
     """Bounds of (y + k) e^y, which falls up to its only minimum and rises from there on."""
 
     def f(v: Floats) -> Floats:
-        return np.where(v < -700, 0.0, (v + k) * np.exp(np.maximum(v, -700)))
+        return np.where(np.isneginf(v), 0.0, (v + k) * np.exp(v))
 
     with np.errstate(all="ignore"):
         ends = [f(v) for v in y]

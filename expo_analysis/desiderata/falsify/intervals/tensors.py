@@ -21,16 +21,8 @@ class Unknown(TypeError):
     """A function of tensors that bounds are not known for."""
 
 
-class Enclosed(torch.Tensor):
-    """Bounds of numbers, ``jet``, as a tensor of float64 of their shape."""
-
-    jet: Jet
-
-    @staticmethod
-    def __new__(cls, jet: Jet) -> Enclosed:
-        found = torch.Tensor._make_wrapper_subclass(cls, jet.shape, dtype=torch.float64)
-        found.jet = jet
-        return found
+class Answering(torch.Tensor):
+    """A tensor of which only the functions of this module know what it is."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -43,7 +35,19 @@ class Enclosed(torch.Tensor):
         raise Unknown(str(func))
 
 
-class Condition(torch.Tensor):
+class Enclosed(Answering):
+    """Bounds of numbers, ``jet``, as a tensor of float64 of their shape."""
+
+    jet: Jet
+
+    @staticmethod
+    def __new__(cls, jet: Jet) -> Enclosed:
+        found = torch.Tensor._make_wrapper_subclass(cls, jet.shape, dtype=torch.float64)
+        found.jet = jet
+        return found
+
+
+class Condition(Answering):
     """Where a condition is known to be true, ``yes``, and where it is known to be false, ``no``.
 
     margin: what is compared with 0, where it is that.
@@ -58,16 +62,6 @@ class Condition(torch.Tensor):
         found = torch.Tensor._make_wrapper_subclass(cls, np.shape(yes), dtype=torch.bool)
         found.yes, found.no, found.margin = yes, no, margin
         return found
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _called(func, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        raise Unknown(str(func))
 
     def __invert__(self) -> Condition:
         return Condition(self.no, self.yes, self.margin)

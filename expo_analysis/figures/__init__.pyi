@@ -1,0 +1,14 @@
+from .check import faults as faults
+from .colour import as_seen as as_seen
+from .colour import contrast as contrast
+from .kinds.convergence import convergence as convergence
+from .kinds.interpolation import interpolation as interpolation
+from .kinds.preservation import preservation as preservation
+from .kinds.report_card import report_card as report_card
+from .kinds.simplex import simplex as simplex
+from .kinds.training import training as training
+from .looks import Look as Look
+from .looks import look_of as look_of
+from .looks import set_look as set_look
+from .losses import named_losses as named_losses
+from .style import render as render
