@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DECIMALS, DIGITS = 10, 8
 """Of what iterations reach, at most: to so many decimals, and significant digits."""
 SOLVED, TRAINED = 1e-14, 1.5e-12
-"""Bounds on the noise that other last bits make, relative to a number."""
+"""Bounds on the noise that other last bits make, relative to a number; the authors' training of Section 5, which is
+repeated as it is, exceeds the second in single numbers, to 7e-12."""
 MARGIN = 20.0
 """By how much rounding is coarser than noise, for each number of a table."""
 

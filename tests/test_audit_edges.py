@@ -21,7 +21,7 @@ from expo_analysis.desiderata.audit import OWN_LIMIT, PREMISES, chosen, in_order
 from expo_analysis.desiderata.code import _same, audit_call, written
 from expo_analysis.desiderata.questions import JUDGES
 from expo_analysis.desiderata.report.layout import weight
-from expo_analysis.desiderata.rules import RULES, Conclusion, Known
+from expo_analysis.desiderata.rules import RULES, Conclusion, Known, examples, existence
 from expo_analysis.desiderata.rules.wells import two_wells
 from expo_analysis.desiderata.subject import Subject
 from expo_analysis.desiderata.verdict import (
@@ -111,6 +111,29 @@ def test_no_rule_contradicts_a_cell_also_where_another_comes_first() -> None:
             said += 1
             assert conclusion.decision == table[about], (name, rule, about)
     assert said > 120
+
+
+def test_paths_that_do_not_fall_prove_nothing() -> None:
+    """A value that is no number, one step up, or a level stretch: then there is no example."""
+    one = subject(ea.SFT(1.0))
+    bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    population = ea.Bandit([0.4, 0.4, 0.2], [0.4, 0.4, 0.2], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    down = np.array([[0.3, 0.4, 0.3], [0.4, 0.4, 0.2], [0.5, 0.4, 0.1]])
+    for policies, falls in (
+        (down, True),
+        (down[::-1], False),
+        (down[[0, 2, 1]], False),
+        (down[[0, 0, 1]], False),
+        (np.array([[0.3, 0.4, 0.3], [0.0, 0.4, 0.6]]), False),
+    ):
+        with np.errstate(divide="ignore"):
+            found = existence._shown(one, bandit, [0.4, 0.4, 0.2], 1.0, policies, "it falls")
+        assert (found is not None) == falls
+        even = policies.copy()
+        even[:, :2] = policies[:, :1] / 2 + policies[:, 1:2] / 2
+        with np.errstate(divide="ignore"):
+            both = examples.falling(one, population, 1.0, even, "it falls")
+        assert (both is not None) == (falls and (np.diff(even[:, 0]) > 0).all())
 
 
 def test_rules_say_something_of_each_loss_that_they_are_about() -> None:

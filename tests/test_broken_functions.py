@@ -72,6 +72,8 @@ def told(given: Broken, refuses: Any, kind: type[BaseException]) -> str:
 def test_it_ends_in_one_sentence(name: str) -> None:
     """Where it cannot be called at all, of from_function; otherwise of assert_sound."""
     given = BROKEN[name]
+    if given.kills and "jax" in sys.modules:
+        pytest.skip("no copy of a process is made once JAX is loaded, as it may hang")
     if given.refused:
         sentence = told(given, ea.from_function, (TypeError, ValueError))  # type: ignore[arg-type]
         assert name in sentence and sentence.endswith("tuple that begins with them")
@@ -136,7 +138,7 @@ def test_the_command_line_says_it_too(name: str) -> None:
     command = [sys.executable, "-m", "expo_analysis", "audit", f"{FILE}:{name}", "--only", "first_step"]
     command += ["--quick", "--time-limit", "5", "--json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert "Traceback" not in ran.stderr
     refused = name in BROKEN and BROKEN[name].refused
     assert ran.returncode == (2 if refused else 0), ran.stderr
@@ -147,3 +149,6 @@ def test_the_command_line_says_it_too(name: str) -> None:
         document = json.loads(ran.stdout)
         assert list(document["losses"]) == [name]
         assert name in HARMLESS or document["remarks"][name]
+        if name in BROKEN:  # said in a remark; and where it is why nothing could be judged, there, too
+            assert any(re.search(BROKEN[name].words, remark) for remark in document["remarks"][name])
+            assert "read as a function" not in document["losses"][name]["first_step"]["summary"]

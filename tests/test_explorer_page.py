@@ -89,7 +89,8 @@ def test_the_command_refuses_in_one_sentence(arguments: list[str], said: str, tm
 def test_own_losses_that_do_not_compile_are_named(tmp_path: Path) -> None:
     file = tmp_path / "losses.py"
     file.write_text(
-        "def branching(w, l):\n    return w - l if w[0] > l[0] else l - w\n\n\ndef fine(w, l):\n    return (l - w).exp()\n"
+        "def branching(w, l):\n    return w - l if w[0] > l[0] else l - w\n\n\n"
+        "def fine(w, l):\n    return (l - w).exp()\n"
     )
     arguments = ["explore", f"{file}:branching", f"{file}:fine", "-o", str(tmp_path / "page.html")]
     found = CliRunner().invoke(app, arguments)
@@ -145,7 +146,8 @@ def test_a_loss_of_ones_own_is_on_the_page_and_agrees(tmp_path: Path) -> None:
     own = {"mine": make_loss("examples/exponential.py:Exponential")}
     write_page(tmp_path / "own.html", own, __version__)
     script = """async()=>{const e=window.explorer;e.drawNow({lam:0.6});const mine=e.model().drawn[0];
-      const first=[mine.loss.label,mine.policy];e.drawNow({lam:1.2,losses:["dpo"]});return [first,e.model().drawn[0].policy]}"""
+      const first=[mine.loss.label,mine.policy];e.drawNow({lam:1.2,losses:["dpo"]});
+      return [first,e.model().drawn[0].policy]}"""
     (label, policy), dpo = run_in_browser(tmp_path, script, (tmp_path / "own.html").read_text(encoding="utf-8"))
     assert label == "mine" and np.abs(np.subtract(policy, dpo)).max() < 1e-12
 
@@ -185,7 +187,7 @@ def test_every_counterexample_opens(tmp_path: Path) -> None:
     script = """async()=>{const wrong=[];let count=0;
       for(const [loss,own] of Object.entries(PAGE.cases.cases))for(const key of Object.keys(own)){
         if(!window.explorer.losses.has(loss))continue;
-        document.getElementById("case-loss").value=loss;document.getElementById("case-loss").dispatchEvent(new Event("change"));
+        const first=document.getElementById("case-loss");first.value=loss;first.dispatchEvent(new Event("change"));
         const pick=document.getElementById("case-key");pick.value=key;pick.dispatchEvent(new Event("change"));
         if(count++%7===0)await new Promise((f)=>setTimeout(f,30));
         else window.explorer.drawNow({});
@@ -217,6 +219,7 @@ def test_the_keyboard_moves_policies(tmp_path: Path) -> None:
     script = """async()=>{const e=window.explorer,before=e.state().optimal;
       const handle=document.querySelector("#simplex .optimal");handle.focus();
       handle.dispatchEvent(new KeyboardEvent("keydown",{key:"ArrowUp",bubbles:true}));
-      await new Promise((f)=>setTimeout(f,300));return [before,e.state().optimal,handle.getAttribute("aria-valuetext")]}"""
+      await new Promise((f)=>setTimeout(f,300));
+      return [before,e.state().optimal,handle.getAttribute("aria-valuetext")]}"""
     before, after, told = run_in_browser(tmp_path, script)
     assert after[0] == pytest.approx(before[0] + 0.01) and told.startswith("A 61%")

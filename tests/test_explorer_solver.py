@@ -193,7 +193,8 @@ AT = """
 (loss,problem,lams)=>{const world=problem.wins?engine.ofCounts(problem.ref,problem.wins):engine.population(problem.ref,
 problem.opt,problem.pairs||Array(problem.ref.length*(problem.ref.length-1)/2).fill(1),problem.flips||0);
 const solver=new engine.Solver(BY[loss],world);
-return lams.map((lam)=>{const found=solver.at(lam);return {policy:engine.policyOf(found),status:found.status,value:found.value}})}
+return lams.map((lam)=>{const found=solver.at(lam);
+return {policy:engine.policyOf(found),status:found.status,value:found.value}})}
 """
 
 

@@ -13,10 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import expo_analysis as ea
-from expo_analysis import plots
 from expo_analysis.cli import app
 from expo_analysis.figures.check import faults
-from expo_analysis.plots.language_model import METHODS
+from expo_analysis.studies.language_model.figure import METHODS, lm_frontier
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +81,7 @@ def test_the_gallery_is_drawn_by_the_code_beside_it():
     assert {path.name for path in (ROOT / "docs" / "gallery").iterdir()} == {Path(name).name for name in found}
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_gallery_run(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def test_the_frontier_has_a_legible_panel_for_each_method():
         for lam in (0.03, 0.3, 3.0)
     ]
     frame = pd.DataFrame(rows).assign(reverse_kl_standard_error=0.05, gain_standard_error=0.02)
-    figure = plots.lm_frontier(frame)
+    figure = lm_frontier(frame)
     assert faults(figure, [look.label for look in METHODS.values()]) == []
     assert len(figure.axes) == len(METHODS) and figure.get_size_inches()[0] == pytest.approx(6.9)
     for axes, ((loss, estimator), look) in zip(figure.axes, METHODS.items(), strict=True):

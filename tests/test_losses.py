@@ -807,6 +807,20 @@ def test_bad_arguments_of_risk() -> None:
         ea.risk("expo", bandit, log_policy)  # type: ignore[arg-type]
 
 
+def test_which_estimators_are_of_which_regulariser() -> None:
+    """Of the forward KL all of them; of any other, or of none, the exact one."""
+    for name in estimators.ESTIMATORS:
+        estimators.check_estimator(ea.EXPO(1.0), name)
+        for made in (ea.DPO(1.0), ea.ExplicitPO(1.0, "reverse_kl")):
+            if name == "exact":
+                estimators.check_estimator(made, name)
+            else:
+                with pytest.raises(ValueError, match=f"'{name}' .* is not the regulariser of .*; 'exact' is accepted"):
+                    estimators.check_estimator(made, name)
+    with pytest.raises(ValueError, match="estimator must be one of"):
+        estimators.check_estimator(ea.EXPO(1.0), "best")
+
+
 def test_estimators_of_the_regulariser_by_hand() -> None:
     """-(log pi_w + log pi_l)/2; -mean log pi of samples; KL(pi_ref || pi) of tokens, where the mask counts them."""
     log_half, log_eighth = math.log(0.5), math.log(0.125)

@@ -232,3 +232,17 @@ def test_of_which_losses_rounding_is_known() -> None:
         problem = problems.problem(made, bandit)
         assert problem.general and known(problem) == told, made.terms
         assert np.isnan(apart_error(problem, problem.log_reference)[0]) or told
+
+
+@pytest.mark.parametrize("offset", [1e6, 0.0, -1e6])
+def test_slopes_are_known_to_eight_units_of_themselves(offset: float) -> None:
+    """Squares of a margin of 1e6, whose slope is 2e6: of each response as many units of what meets there, and more."""
+    bandit = ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2])
+    problem = problems.problem(own(lambda lam: Square()(log_pi_w - 0.5 * log_pi_l - offset)), bandit)
+    x = problem.log_reference
+    told, _ = rounding(problem, x, expand(problem, x))
+    least = np.zeros(3)
+    for e, (w, other) in enumerate(zip(*problem.edges.ends, strict=True)):
+        slope = 2 * abs(x[w, 0] - 0.5 * x[other, 0] - offset) * problem.weight[e, 0]
+        least[w], least[other] = least[w] + slope, least[other] + slope / 2
+    assert (told[:, 0] >= 8 * UNIT * least).all() and (told[:, 0] <= 200 * UNIT * (least + 10)).all()

@@ -296,3 +296,38 @@ def test_rounding_of_a_pull_is_little_where_probabilities_are() -> None:
         size = 2 * lam * problem.reference[:, 0]
         assert (found >= 4 * UNIT * size).all()
         assert (found <= 2 * UNIT * (size * (20 + 2 * np.abs(problem.log_reference[:, 0]))) + 1e-40).all()
+
+
+class FreeOfTheReference(ea.PairObjective):
+    """-log sigma(lam h) as a bare formula."""
+
+    name = "free"
+
+    @property
+    def claims(self) -> ea.Claims:
+        return ea.BradleyTerry(self.lam).claims
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        from torch.nn.functional import softplus
+
+        return softplus(-self.lam * (logp_w - logp_l))
+
+
+def test_a_reference_that_is_not_read_has_no_rounding() -> None:
+    """As a formula or as terms: what currents may be off by is the same whatever the reference; of DPO it is not."""
+    x = np.array([[0.3], [-1.0], [0.7]])
+    for made, reads in ((FreeOfTheReference(0.7), False), (ea.BradleyTerry(0.7), False), (ea.DPO(0.7), True)):
+        found = []
+        for reference in ([0.4, 0.3, 0.3], [1e-200, 0.5, 0.5]):
+            problem = problems.problem(made, ea.Bandit(reference, [0.5, 0.3, 0.2])).in_logits()
+            assert (np.diff(problem.responses[:, 0]) == 1).all()
+            found.append(rounding_errors(problem, x, expand(problem, x).slope, PairRounding.of(problem, x))[0])
+        assert (found[0] == found[1]).all() != reads
+
+
+def test_second_derivatives_of_choices_are_known_to_themselves() -> None:
+    """They are sums of what is not negative: their rounding is relative to the curvature by pairs."""
+    bandit = ea.Bandit.from_rankings([0.4, 0.3, 0.2, 0.1], [[0, 1, 2, 3], [2, 0, 3, 1], [3, 1, 0, 2]])
+    problem = problems.problem(ea.PlackettLuceDPO(0.6), bandit)
+    x = np.random.default_rng(0).standard_normal((4, 1))
+    np.testing.assert_allclose(PairRounding.of(problem, x).bend_scale, expand(problem, x).curvature, rtol=1e-12)

@@ -841,6 +841,17 @@ def test_weights_are_told_at_both_ends_and_at_0() -> None:
         assert told == pytest.approx([lam * expit(30.0), lam / 2, lam * expit(-30.0)], rel=1e-9)
 
 
+def test_weights_that_grow_are_shown_at_margins_that_double() -> None:
+    found = gradient_weight.judge(subject(ea.IPO(1.0))).counterexample
+    assert found is not None
+    margins, lam = found.numbers["margins"], found.numbers["lam"]
+    assert np.abs(margins) == pytest.approx(np.array([30.0, 60.0, 120.0]) / lam) and len(set(np.sign(margins))) == 1
+    assert found.numbers["weights"] == pytest.approx(2 * np.abs(np.array(margins) - 0.5 / lam))
+    fades = gradient_weight.judge(subject(own(lambda lam: terms.Logistic(0.0, 1.0)(lam * HBAR)))).counterexample
+    assert fades is not None and fades.numbers["margins"][0] == pytest.approx(-30.0 / fades.numbers["lam"])
+    assert fades.numbers["weights"][0] < 0.01 * fades.numbers["weights"][1]
+
+
 def test_what_slopes_say_of_weights() -> None:
     for psi, kind in (
         (LOGISTIC, "bounded"),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 import expo_analysis as ea
@@ -226,3 +227,25 @@ def test_an_infinite_slope_holds_whatever_is_finite() -> None:
             assert found.log_policy[0] - found.log_policy[1] == pytest.approx(np.log(weight), rel=1e-9)
         problem = problems.restricted_family(made, bandit, np.array([[[1.0], [0.0]]]), 0.0)
         assert runaway(problem) is None
+
+
+def test_what_is_left_may_have_a_kink() -> None:
+    """DPOP: the lone win of one prompt falls for ever along w_0; the other's 3 wins to 1 keep their minimum in w_1."""
+    counts = np.array([[[0, 1], [0, 0]], [[0, 3], [1, 0]]])
+    bandit = ea.Bandit.from_counts([[0.5, 0.5], [0.3, 0.7]], counts)
+    features = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]])
+    for penalty in (0.3, 4.0):
+        made = ea.DPOP(1.0, penalty=penalty)
+        found = ea.solve(made, bandit, features=features)
+        assert (found.status == "no_minimiser").all()
+        np.testing.assert_allclose(found.direction, [1.0, 0.0], atol=1e-9)
+        np.testing.assert_allclose(found.policy[0], [1.0, 0.0], atol=1e-12)
+
+        def risk(t: float, made: Any = made) -> float:
+            logits = np.log([0.3, 0.7]) + np.array([t, 0.0])
+            one = ea.Bandit.from_counts([0.3, 0.7], counts[1])
+            return float(ea.risk(made, one, log_softmax(logits)))
+
+        lowest = minimize_scalar(risk, (-1.0, 2.0), tol=1e-12).x
+        at = found.log_policy[1, 0] - found.log_policy[1, 1] - np.log(3 / 7)
+        assert at == pytest.approx(lowest, abs=1e-5) and risk(at) <= risk(lowest) + 1e-12

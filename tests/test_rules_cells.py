@@ -44,8 +44,8 @@ EXPECTED = {
 }
 
 WITHOUT_RULES = {
-    "strong_interpolation": {"regression_expo", "cal_dpo"},
-    "weak_interpolation": {"regression_expo", "cal_dpo", "dpop"},
+    "strong_interpolation": {"regression_expo"},
+    "weak_interpolation": {"regression_expo", "dpop"},
     "reference_limit": {"regression_expo"},
 }
 """Limits that a search has to find."""

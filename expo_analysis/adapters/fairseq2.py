@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.functional import logsigmoid as log_sigmoid
 
 from .borrowed import definitions
 from .implementation import Ours, Package, Pairs
-from .loss_types import MEAN_LIKELIHOOD, cpo_with_mean_likelihood, function_of, log_odds, log_sigmoid
+from .loss_types import MEAN_LIKELIHOOD, cpo_with_mean_likelihood, function_of, log_odds
 
 PACKAGE = Package(
     "fairseq2", "0.4.6", how="its definitions alone", remark="The last release that has them; 0.8.1 has none."

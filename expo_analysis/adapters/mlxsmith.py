@@ -72,7 +72,7 @@ def _no_odds(p: Pairs, beta: float) -> Any:
 
 
 _WHERE = "mlxsmith.sdk.losses"
-for _name, _title, _reference, _options, _ours, _more in (
+_LOSSES: tuple[tuple[str, str, bool, dict[str, Any], Ours, dict[str, Any]], ...] = (
     ("dpo", "dpo_loss", True, {}, Ours("dpo"), {}),
     ("ipo", "ipo_loss", True, {}, Ours("ipo"), {}),
     (
@@ -91,7 +91,8 @@ for _name, _title, _reference, _options, _ours, _more in (
         *("orpo", "orpo_loss", False, {}, Ours("orpo")),
         {"really": function_of(_no_odds), "note": "no odds: a log-ratio of sums"},
     ),
-):
+)
+for _name, _title, _reference, _options, _ours, _more in _LOSSES:
     PACKAGE.add(
         _name,
         _title,

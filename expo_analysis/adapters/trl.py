@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.functional import logsigmoid as log_sigmoid
 
 from . import stand_ins
 from .borrowed import imported
@@ -23,7 +24,6 @@ from .loss_types import (
     cpo_with_mean_likelihood,
     function_of,
     log_odds,
-    log_sigmoid,
 )
 
 PACKAGE = Package(

@@ -14,8 +14,6 @@ from .output import report_files
 from .solve import BanditFile, Optimal, Options, Pairs, Reference, Ties
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ..bandit import Bandit
     from ..losses import Objective
 
@@ -170,7 +168,7 @@ def parse_problem(
 
 def drawn(
     kind: str, losses: list[Objective], bandit: Bandit | None, lams: list[float] | None, width: str | float
-) -> Figure:
+) -> Any:
     """The figure of a kind."""
     from .. import figures as room
 
@@ -179,11 +177,10 @@ def drawn(
     given: dict[str, Any] = {"bandit": bandit, "width": width}
     if kind == "training":
         return room.training(losses, **given, lam=0.1 if lams is None else lams[0])
-    figure: Figure = getattr(room, kind)(losses, lams=lams, **given)
-    return figure
+    return getattr(room, kind)(losses, lams=lams, **given)
 
 
-def write(figure: Figure, stem: Path, formats: list[str]) -> list[Path]:
+def write(figure: Any, stem: Path, formats: list[str]) -> list[Path]:
     """One file a format."""
     from .._files import replace
     from ..figures import render

@@ -222,7 +222,9 @@ def unjudged(
     asked: Iterable[str] = tuple(DESIDERATA),
 ) -> ReportCard:
     """The card of a loss that cannot be judged, for the reasons in the remarks."""
-    why = f"the loss cannot be judged: {remarks[0]}" if remarks else "the loss cannot be judged"
+    how = objective.remarks if isinstance(objective, FunctionLoss) else ()  # it was read, which is no reason
+    reasons = [remark for remark in remarks if remark not in how]
+    why = f"the loss cannot be judged: {reasons[0]}" if reasons else "the loss cannot be judged"
     verdicts = {key: Verdict(key, CANNOT_TELL, why, "none", {}) for key in asked}
     return ReportCard(name, objective, verdicts, tuple(remarks), _no_path(), seconds)
 

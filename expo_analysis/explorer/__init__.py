@@ -4,7 +4,8 @@
 functions of numbers; the page itself is in ``web``, in TypeScript, and built into ``built`` (docs/explorer.md).
 """
 
-from .compiled import CompiledLoss, NotCompiled, compile_loss
+from .compiled import CompiledLoss, compile_loss
+from .function import NotCompiled
 from .page import PAGE, write_page
 
 __all__ = ["PAGE", "CompiledLoss", "NotCompiled", "compile_loss", "write_page"]

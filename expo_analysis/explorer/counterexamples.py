@@ -78,15 +78,16 @@ def _statement(text: str) -> str:
 def _problem(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
     """pi_ref, pi*, the weights of unordered pairs in order, or counts; None where it is no problem of one prompt."""
     reference = numbers.get("reference")
-    if reference is None or np.ndim(reference) != 1:
+    if not isinstance(reference, list) or np.ndim(reference) != 1:
         return None
     found: dict[str, Any] = {"ref": _short(reference)}
     n = len(reference)
     if "counts" in numbers:
         return found | {"wins": [[float(x) for x in row] for row in numbers["counts"]]}
-    if np.ndim(numbers.get("optimal")) != 1:
+    optimal = numbers.get("optimal")
+    if not isinstance(optimal, list) or np.ndim(optimal) != 1:
         return None
-    found["opt"] = _short(numbers["optimal"])
+    found["opt"] = _short(optimal)
     pairs = numbers.get("uneven pairs", numbers.get("pairs", "uniform"))
     if not isinstance(pairs, str):
         upper = np.asarray(pairs, dtype=float)[np.triu_indices(n, 1)]
@@ -101,7 +102,7 @@ def _short(values: Iterable[float]) -> list[float]:
 
 
 def _lam(numbers: Mapping[str, Any]) -> float:
-    """The lambda that the case is shown at: where several are compared, the first; of a limit, the last that is drawn."""
+    """The lambda that the case is shown at: where several are compared the first, as far as the slider goes."""
     lam = numbers.get("lam", 1.0)
     values = [float(x) for x in np.atleast_1d(lam)]
     return float(f"{min(max(values[0], 1e-4), 1e4):.{DIGITS}g}")
@@ -128,6 +129,6 @@ def collect(effort: float, progress: Progress = silent) -> None:
             loss = cls(1.0)
         except TypeError:  # it needs functions of the user's own
             continue
-        progress(place / len(CATALOGUE), key)
+        progress(place, len(CATALOGUE), what=key)
         cards[key] = audit(loss, effort=effort).to_dict()["verdicts"]
     replace(FILE, (json.dumps(packed(cards), ensure_ascii=False, separators=(",", ":")) + "\n").encode())

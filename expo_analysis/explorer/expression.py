@@ -65,7 +65,7 @@ def _is(node: Node, value: float) -> bool:
     return node.operation == "number" and node.value == value
 
 
-# ------------------------------------------------------------------------------------------------------------ operations
+# ----------------------------------------------------------------------------------------------------------- operations
 
 
 def _log(x: Any) -> Any:
@@ -270,7 +270,7 @@ def total(nodes: Iterable[Node]) -> Node:
     return found
 
 
-# ------------------------------------------------------------------------------------- order, replacement and evaluation
+# ---------------------------------------------------------------------------------- order, replacement and evaluation
 
 
 def in_order(roots: Iterable[Node]) -> list[Node]:
@@ -316,7 +316,7 @@ def evaluate(root: Node, at: Mapping[Node, Any]) -> Any:
     return values[root]
 
 
-# -------------------------------------------------------------------------------------------------------- differentiation
+# ------------------------------------------------------------------------------------------------------ differentiation
 
 
 def derivative(root: Node, by: Node) -> Node:

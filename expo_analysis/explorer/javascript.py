@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Iterable
 
-from .compiled import Function
 from .expression import Node, in_order
+from .function import Function
 
 INFIX = {
     **{"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "less_equal": "<=", "equal": "==="},

@@ -72,4 +72,3 @@ def write_page(path: str | Path, own: dict[str, Objective] | None = None, versio
         raise ValueError("; ".join(f"{label} {found.left_out[label]}" for label in own))
     replace(Path(path), text.encode())
     return found
-

@@ -6,11 +6,14 @@ import colorsys
 import dataclasses
 import re
 from dataclasses import dataclass
+from zlib import crc32
 
+from ..figures.colour import contrast
+from ..figures.looks import COLOURS, DASHES, MARKERS, look_of, loss_label
 from ..losses import CATALOGUE, DPO, FDPO, ExplicitPO, Objective, RegressionEXPO, RewardAwarePO
 from ..losses.notation import formula
-from ..plots.style import LOOKS, PALETTE, loss_label
-from .compiled import CompiledLoss, NotCompiled, compile_loss
+from .compiled import CompiledLoss, compile_loss
+from .function import NotCompiled
 
 VARIANTS: dict[str, tuple[str, Objective]] = {
     "cdpo": ("cDPO, ε = 0.1", DPO(1.0, label_smoothing=0.1)),
@@ -21,8 +24,6 @@ VARIANTS: dict[str, tuple[str, Objective]] = {
     "reward_aware_squared": ("RewardAwarePO, squared", RewardAwarePO(1.0, distance="squared")),
 }
 """Losses of the catalogue with other options than the defaults."""
-
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ def registry(own: dict[str, Objective] | None = None) -> Registry:
         else:
             named.append((key, loss_label(key), cls(1.0), False))
     named += [(key, label, objective, False) for key, (label, objective) in VARIANTS.items()]
-    for place, (key, label, objective, is_own) in enumerate(named):
+    for key, label, objective, is_own in named:
         try:
             compiled = compile_loss(objective)
         except NotCompiled as reason:
             left_out[label] = str(reason)
             continue
-        entries.append(Entry(key, label, *_look(key, place), own=is_own, loss=compiled))
+        entries.append(Entry(key, label, *_look(key, label, is_own), own=is_own, loss=compiled))
     return Registry(tuple(entries), left_out)
 
 
@@ -85,46 +86,28 @@ def _key(label: str, taken: set[str]) -> str:
     return key
 
 
-def _look(key: str, place: int) -> tuple[str, str, str, str]:
-    """Colour, its form on a dark ground, dashes and marker: those of the figures, and others in turn."""
-    if key in LOOKS:
-        look = LOOKS[key]
-        colour, dashes, marker = look.colour, look.dashes, look.marker
+def _look(key: str, label: str, own: bool) -> tuple[str, str, str, str]:
+    """Colour, its form on a dark ground, dashes and marker: those of the figures; of variants by a checksum."""
+    if key in VARIANTS:
+        start = crc32(key.encode())
+        colour, dashes, marker = (all_[start % len(all_)] for all_ in (COLOURS, DASHES, MARKERS))
     else:
-        colour, marker = PALETTE[(place + 5) % len(PALETTE)], MARKERS[place % len(MARKERS)]
-        dashes = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2)))[place % 4]
-    rgb = _rgb(colour)
-    return _hex(rgb, "light"), _hex(rgb, "dark"), _svg_dashes(dashes), marker
+        look = look_of(label if own else key)
+        colour, dashes, marker = look.colour, look.dashes, look.marker
+    return colour, _on_dark(colour), _svg_dashes(dashes), marker
 
 
-def _rgb(colour: str) -> tuple[float, float, float]:
-    if not colour.startswith("#"):  # matplotlib's greys
-        return (float(colour),) * 3
-    return tuple(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))  # type: ignore[return-value]
+LIGHT_GROUND, DARK_GROUND = "#ffffff", "#161a20"
 
 
-LIGHT_GROUND, DARK_GROUND = (1.0, 1.0, 1.0), (0x16 / 255, 0x1A / 255, 0x20 / 255)
-
-
-def _hex(rgb: tuple[float, float, float], ground: str, least: float = 3.1) -> str:
-    """The colour, moved to darker (lighter) as far as a line needs to be seen on the ground: contrast 3:1."""
-    behind = LIGHT_GROUND if ground == "light" else DARK_GROUND
-    hue, lightness, saturation = colorsys.rgb_to_hls(*rgb)
-    while contrast(rgb, behind) < least and 0.02 < lightness < 0.98:
-        lightness += -0.01 if ground == "light" else 0.01
+def _on_dark(colour: str, least: float = 4.6) -> str:
+    """The colour, as much lighter as text needs to be read on the dark ground."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))
+    while contrast(colour, DARK_GROUND) < least and lightness < 0.98:
+        lightness += 0.01
         rgb = colorsys.hls_to_rgb(hue, lightness, saturation)
-    return "#" + "".join(f"{round(255 * x):02x}" for x in rgb)
-
-
-def contrast(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
-    """The contrast of two colours, from 1 to 21. [WCAG 2.1]"""
-
-    def luminance(rgb: tuple[float, float, float]) -> float:
-        linear = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in rgb]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
+        colour = "#" + "".join(f"{round(255 * x):02x}" for x in rgb)
+    return colour
 
 
 def _svg_dashes(dashes: object) -> str:

@@ -1,4 +1,4 @@
-"""Formulas that only take torch tensors, as expressions: torch records its operations, which are written down one by one.
+"""Formulas that only take torch tensors, as expressions: torch records operations, which are written down one by one.
 
 `expo_analysis.explorer.trace` is tried first; this is for losses that call torch, such as ``F.logsigmoid(lam * h)``.
 """

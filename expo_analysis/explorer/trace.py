@@ -1,9 +1,9 @@
 """Numpy arrays that remember how they were computed: a loss is run on them, and what comes out is its formula.
 
-A `Traced` array holds numbers, as any array does, and beside them an expression (`expo_analysis.explorer.expression`).
-Ufuncs and ``where`` go on both. So a loss runs through the package's own code, and whatever it computes is written down:
-nothing is parsed, and no formula is stated a second time. What leaves the trace (a Python ``if`` on values, a sort, a
-random number) is refused, with the reason.
+A `Traced` array holds numbers, as any array does, and beside them an expression
+(`expo_analysis.explorer.expression`). Ufuncs and ``where`` go on both. So a loss runs through the package's own code,
+and whatever it computes is written down: nothing is parsed, and no formula is stated a second time. What leaves the
+trace (a Python ``if`` on values, a sort, a random number) is refused, with the reason.
 
 The last axis of the numbers is a batch of sample points. Further axes in front of it, such as a prompt's responses, are
 axes of the expressions too, so that a loss may sum over them.
@@ -91,16 +91,16 @@ class Traced(np.ndarray):
             raise NotTraceable("it takes single pairs out of a batch")
         return _made(self.numbers[key], self.nodes[key])
 
-    def clip(self, min: Any = None, max: Any = None, **options: Any) -> Any:  # the names are numpy's
+    def clip(self, min: Any = None, max: Any = None, **options: Any) -> Any:  # type: ignore[override]
         return _clip(self, min, max)
 
     def astype(self, dtype: Any, *given: Any, **options: Any) -> Any:
         return _made(self.numbers.astype(float), self.nodes)
 
-    def sum(self, axis: Any = None, **options: Any) -> Any:
+    def sum(self, axis: Any = None, **options: Any) -> Any:  # type: ignore[override]
         return np.add.reduce(self, axis=axis, **options)
 
-    def max(self, axis: Any = None, **options: Any) -> Any:
+    def max(self, axis: Any = None, **options: Any) -> Any:  # type: ignore[override]
         return np.maximum.reduce(self, axis=axis, **options)
 
     def sort(self, *given: Any, **options: Any) -> NoReturn:

@@ -164,6 +164,16 @@ def above(look: Look) -> float:
     return 2.5 - 0.5 * look.ink
 
 
+def level_style(size: Size) -> dict[str, Any]:
+    """Keyword arguments for a horizontal line at what pi_ref has."""
+    return {"color": "0.45", "linewidth": size.line / 2, "linestyle": (0, (1, 1.5)), "zorder": 1}
+
+
+def level_key(size: Size) -> Entry:
+    """That line in the key."""
+    return Line2D([], [], **level_style(size)), END_POINTS["reference"].label
+
+
 def end_key(name: str, size: Size, words: str = "") -> Entry:
     """pi* or pi_ref in the key."""
     point = END_POINTS[name]

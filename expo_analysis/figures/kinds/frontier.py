@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def _panel(axes: Axes, runs: pd.DataFrame, x: str, y: str, look: Look, size: Siz
     axes.axhline(0, color="0.45", linewidth=size.line / 2, linestyle=(0, (1, 1.5)), zorder=1)
     axes.plot(runs[x], runs[y], **look.line(linewidth=size.line / 1.6))
     across, up = (1.96 * runs[f"{name}_standard_error"] for name in (x, y))
-    bars = {"fmt": "none", "ecolor": look.colour, "elinewidth": size.line / 2.2}
+    bars: dict[str, Any] = {"fmt": "none", "ecolor": look.colour, "elinewidth": size.line / 2.2}
     axes.errorbar(runs[x], runs[y], xerr=[across.clip(upper=0.999 * runs[x]), across], yerr=up, **bars)
     for place, (_, run) in enumerate(runs.iterrows()):
         axes.plot([run[x]], [run[y]], **_marker(look, _scale(place, len(runs)), size))
@@ -77,7 +78,7 @@ def _scale(place: int, count: int) -> float:
     return SMALLEST + (LARGEST - SMALLEST) * place / max(1, count - 1)
 
 
-def _marker(look: Look, scale: float, size: Size) -> dict[str, object]:
+def _marker(look: Look, scale: float, size: Size) -> dict[str, Any]:
     white = {"markeredgecolor": "white", "markeredgewidth": size.mark / 7, "zorder": 3}
     return {"color": look.colour, "linestyle": "none", "marker": look.marker, "markersize": scale * size.mark, **white}
 
@@ -87,6 +88,6 @@ def _key(methods: Sequence[tuple[Look, pd.DataFrame]], size: Size) -> list[Entry
     lams = sorted({float(lam) for _, runs in methods for lam in runs["lam"]})
     plain = Look("", INK, "-", "o")
     return [
-        (Line2D([], [], **_marker(plain, _scale(k, len(lams)), size)), rf"$\lambda$ = {lam:g}")  # type: ignore[arg-type]
+        (Line2D([], [], **_marker(plain, _scale(k, len(lams)), size)), rf"$\lambda$ = {lam:g}")
         for k, lam in enumerate(lams)
     ]

@@ -16,7 +16,7 @@ from ...divergences import kl
 from ...paper import preservation as paper_preservation
 from ..looks import Look
 from ..losses import Given, named_losses, tidy
-from ..sheet import Sheet, above, line_key, message, path_style
+from ..sheet import Sheet, above, level_key, level_style, line_key, message, path_style
 from ..solved import Solved, fit, grid, one_bandit, solved
 from ..style import END_POINTS, Size, size_of, under
 
@@ -99,7 +99,8 @@ def draw(
         panels: KL(pi* || pi_ref) by prompt.
     """
     with under(size):
-        sheet = Sheet(size, title, [line_key(look, size) for look in looks.values()], notes)
+        key = [line_key(look, size) for look in looks.values()]
+        sheet = Sheet(size, title, [*key, level_key(size)], notes)
         most = 2 if size.width < 5 * size.text / 8 else 4
         rows = -(-len(panels) // most)
         columns = -(-len(panels) // rows)
@@ -135,17 +136,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], reference:
                 path["lam"], path["kl"].where(path["attained"]), **look.line(linewidth=size.line, zorder=above(look))
             )
     if np.isfinite(reference):
-        axes.axhline(reference, color="0.45", linewidth=size.line / 2, linestyle=(0, (1, 1.5)), zorder=1)
-        if reference > 2 * LINEAR_BELOW:
-            axes.annotate(REFERENCE, (1, reference), xycoords=("axes fraction", "data"), **_above(size))
+        axes.axhline(reference, **level_style(size))
     if not drawn:
         message(axes, "no optimum\nto draw:\nsee below")
     axes.set(xscale="log", xlim=(rows["lam"].min() / 1.15, rows["lam"].max() * 1.15))
     axes.minorticks_off()
-
-
-def _above(size: Size) -> dict[str, Any]:
-    return {"xytext": (0, 1.5), "textcoords": "offset points", "ha": "right", "va": "bottom", "color": "0.25"}
 
 
 def _scale(axes: Axes, most: float, size: Size) -> None:

@@ -18,7 +18,7 @@ from ...paper import interpolation as paper_interpolation
 from ...simulators import Adam, Tabular, Training, train
 from ..looks import INK, Look
 from ..losses import Given, Named, named_losses
-from ..sheet import Sheet, line_key, message, path_style
+from ..sheet import Sheet, level_key, level_style, line_key, message, path_style
 from ..solved import because, fit, one_bandit, solved
 from ..style import Size, size_of, under
 from .interpolation import which_prompt
@@ -115,7 +115,8 @@ def draw(
     """
     with under(size):
         mark = Line2D([], [], **_open(INK, "o", size))
-        sheet = Sheet(size, title, [*(line_key(look, size) for look in looks.values()), (mark, "exact optimum")], notes)
+        key = [*(line_key(look, size) for look in looks.values()), (mark, "exact optimum")]
+        sheet = Sheet(size, title, [*key, *([level_key(size)] if np.isfinite(start) else [])], notes)
         axes = sheet.subplots(1.7 * size.text / 8 + 3.2 * size.row, 1, 1)[0, 0]
         drawn = 0
         last = int(frame["step"].max())
@@ -136,10 +137,7 @@ def draw(
         axes.set_xticks([0, *(10.0**k for k in range(int(np.log10(last)) + 1))])
         _vertical(axes, frame, optima, start)
         if np.isfinite(start):
-            axes.axhline(max(start, LEAST), color="0.45", linewidth=size.line / 2, linestyle=(0, (1, 1.5)), zorder=1)
-            axes.annotate(
-                REFERENCE, (0.0, max(start, LEAST)), xytext=(3, 1.5), textcoords="offset points", va="bottom", color=INK
-            )
+            axes.axhline(max(start, LEAST), **level_style(size))
         axes.minorticks_off()
         return sheet.finished()
 

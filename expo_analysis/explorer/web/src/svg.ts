@@ -47,6 +47,20 @@ export function marker(kind: string, x: number, y: number, r: number): string {
       return polygon(x, y + r * 0.18, 3, r * 1.25);
     case "v":
       return polygon(x, y - r * 0.18, 3, r * 1.25, Math.PI);
+    case "<":
+      return polygon(x + r * 0.18, y, 3, r * 1.25, -Math.PI / 2);
+    case ">":
+      return polygon(x - r * 0.18, y, 3, r * 1.25, Math.PI / 2);
+    case "d":
+      return `M${fixed(x)} ${fixed(y - r * 1.25)}L${fixed(x + r * 0.75)} ${fixed(y)}L${fixed(x)} ${fixed(y + r * 1.25)}L${fixed(x - r * 0.75)} ${fixed(y)}Z`;
+    case "h":
+      return polygon(x, y, 6, r * 1.05);
+    case "H":
+      return polygon(x, y, 6, r * 1.05, Math.PI / 6);
+    case "8":
+      return polygon(x, y, 8, r * 1.03, Math.PI / 8);
+    case "*":
+      return polygon(x, y, 5, r * 1.25, 0, 0.45);
     case "P":
       return plus(x, y, r, 0);
     case "X":
