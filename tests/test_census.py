@@ -23,6 +23,9 @@ from expo_analysis.cli import app
 
 ROOT = Path(__file__).parents[1]
 
+PLANTED = "numpy"
+"""A distribution that is installed, which stands for the one that has the planted losses."""
+
 
 def gap(p: Pairs) -> torch.Tensor:
     won, lost = p.ratios
@@ -30,7 +33,7 @@ def gap(p: Pairs) -> torch.Tensor:
 
 
 def planted(adapter: Any, ours: Ours, **more: Any) -> tuple[Any, Package]:
-    package = Package("planted", "1.0")
+    package = Package(PLANTED, "1.0")
     package.add("loss", "a loss", "nowhere:loss", adapter, ours, **more)
     return package.losses["loss"], package
 
@@ -124,7 +127,7 @@ def test_a_script_of_ten_lines_shows_the_difference(
         return
     text = answer["script"]
     assert len(text.splitlines()) <= scripts.LINES and max(map(len, text.splitlines())) < 300
-    monkeypatch.setattr("expo_analysis.adapters.packages", lambda: {"planted": package})
+    monkeypatch.setattr("expo_analysis.adapters.packages", lambda: {PLANTED: package})
     exec(text, {})
     assert "theirs" in capsys.readouterr().out
     with pytest.raises(AssertionError):  # and it fails once they agree
@@ -219,7 +222,7 @@ def test_rows_of_earlier_runs_are_kept_unless_they_are_run_again(tmp_path: Path)
     mine = document([monkeypatched], [package], {"trl": "no registry"}, "0")
     both = added(mine, [CENSUS])
     assert "trl" not in {one["package"] for one in both["rows"]} and both["failed"]["trl"] == "no registry"
-    assert {"planted", "torchtune"} <= {one["name"] for one in both["packages"]}
+    assert {PLANTED, "torchtune"} <= {one["name"] for one in both["packages"]}
     assert added(both, [CENSUS]) == both
     files = write(both, tmp_path)
     assert (tmp_path / "census.md").read_text() == page(both) and len(files) == len(set(files))

@@ -3,8 +3,8 @@
 import numpy as np
 import expo_analysis as ea
 from expo_analysis.adapters import adapter
-pairs = np.array([[-1.0], [-2.0], [-1.0], [-1.0]])
-theirs = adapter("mlxsmith", "orpo", 1.0).loss(*pairs)
-ours = ea.objective("orpo", 1.0).loss(*pairs)
+pairs = np.array([[-1.0], [-1.0], [-1.0], [-1.0]])
+theirs = adapter("mlxsmith", "orpo", 1.0).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([2.0]))
+ours = ea.objective("orpo", 1.0).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([2.0]))
 print("theirs", theirs, "ours", ours, "difference", theirs - ours)
-assert not (abs(theirs - ours) <= 0.04).any()
+assert not (abs(theirs - ours) <= 0.2).any()

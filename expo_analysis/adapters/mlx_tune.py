@@ -18,7 +18,7 @@ LENGTHS = ("length_w", "length_l")
 
 
 class _Model:
-    """Two sequences of two tokens, of which the second has the log-probability wanted; chosen first."""
+    """Sequences of a token of a prompt and a response, which has the log-probability wanted; chosen first."""
 
     def __init__(self, *logps: Any) -> None:
         self.logps = iter(logps)
@@ -26,25 +26,27 @@ class _Model:
     def __call__(self, inputs: Any) -> Any:
         import mlx.core as mx
 
-        logp = next(self.logps)
+        count = inputs.shape[1]
+        logp = next(self.logps) / count
         other = mx.log(-mx.expm1(logp))
-        return mx.stack([other, logp], axis=-1).reshape(1, 1, 2)
+        return mx.repeat(mx.stack([other, logp], axis=-1).reshape(1, 1, 2), count, axis=1)
 
 
 def _loss(name: str, p: Pairs, beta: float, **options: Any) -> Any:
-    """A batch of one pair. Sequences have two tokens; the lengths that are divided by are those stated."""
+    """A batch of one pair: a prompt of one token, and responses."""
 
     def of_one(one: Pairs) -> Any:
         import mlx.core as mx
 
-        ids = mx.array([[0, 1]])
-        lengths = [mx.array([2]), mx.array([2])]
+        counts = [1 if length is None else round(length.item()) for length in (one.length_w, one.length_l)]
+        ids = [mx.array([[0] + [1] * count]) for count in counts]
+        lengths = [mx.array([count + 1]) for count in counts]
         given = {"reference_chosen_logprobs": one.ref_w, "reference_rejected_logprobs": one.ref_l}
         given = given if name == "dpo_loss" else {}
         losses = from_file("mlx-tune", "mlx_tune/losses.py")
-        return getattr(losses, name)(_Model(one.w, one.l), ids, ids, *lengths, beta=beta, **given, **options)[0]
+        return getattr(losses, name)(_Model(one.w, one.l), *ids, *lengths, beta=beta, **given, **options)[0]
 
-    return through_mlx(of_one, p, LOGPS)
+    return through_mlx(of_one, p, LOGPS if p.length_w is None else (*LOGPS, *LENGTHS))
 
 
 def _kto(p: Pairs, beta: float) -> Any:
@@ -65,11 +67,11 @@ def _kto(p: Pairs, beta: float) -> Any:
 
 
 def _orpo(p: Pairs, beta: float) -> Any:
-    return -p.w / 2 - beta * torch.nn.functional.logsigmoid(p.w - p.l)
+    return -p.w / (p.length_w + 1) - beta * torch.nn.functional.logsigmoid(p.w - p.l)
 
 
 def _simpo(p: Pairs, beta: float) -> Any:
-    return -torch.nn.functional.logsigmoid(beta * ((p.w - p.l) / 2 - 0.5))
+    return -torch.nn.functional.logsigmoid(beta * (p.w / (p.length_w + 1) - p.l / (p.length_l + 1) - 0.5))
 
 
 PACKAGE.add("dpo", "dpo_loss", "mlx_tune.losses:dpo_loss", lambda p, beta: _loss("dpo_loss", p, beta), Ours("dpo"))
@@ -82,20 +84,22 @@ PACKAGE.add(
 )
 PACKAGE.add(
     "orpo",
-    "orpo_loss, prompt of one token, response of one",
+    "orpo_loss, prompt of one token",
     "mlx_tune.losses:orpo_loss",
     lambda p, beta: _loss("orpo_loss", p, beta),
     Ours("orpo"),
-    really=function_of(_orpo),
+    reads="lengths",
+    really=function_of(_orpo, "lengths"),
     note="no odds: the log-ratio of sums stands for log odds; means divide by the prompt's tokens too",
 )
 PACKAGE.add(
     "simpo",
-    "simpo_loss, gamma 0.5, prompt of one token, response of one",
+    "simpo_loss, gamma 0.5, prompt of one token",
     "mlx_tune.losses:simpo_loss",
     lambda p, beta: _loss("simpo_loss", p, beta, gamma=0.5),
     Ours("simpo", gamma=0.5),
-    really=function_of(_simpo),
+    reads="lengths",
+    really=function_of(_simpo, "lengths"),
     note="beta multiplies gamma too; means divide by the prompt's tokens too",
 )
 PACKAGE.add(

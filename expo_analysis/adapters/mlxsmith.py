@@ -15,8 +15,8 @@ PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",), modules=("mlx.core",
 __getattr__ = PACKAGE.function
 LOGPS = ("w", "l", "ref_w", "ref_l")
 LENGTHS = ("length_w", "length_l")
-CHOSEN, REJECTED = [0, 1], [0, 2]
-"""A prompt of one token and a response of one."""
+PROMPT, CHOSEN, REJECTED = 0, 1, 2
+"""The tokens of a prompt, which has one, and of the two responses."""
 
 
 class _Backend:
@@ -25,17 +25,22 @@ class _Backend:
     def __init__(self, chosen: Any, rejected: Any) -> None:
         import mlx.core as mx
 
-        self.mx, self.known = mx, {CHOSEN[-1]: chosen, REJECTED[-1]: rejected}
+        self.mx, self.known = mx, {CHOSEN: chosen, REJECTED: rejected}
 
     def sequence_logprob(self, ids: list[int], prompt_len: int) -> Any:
         return self.known[ids[-1]]
 
     def sft_loss(self, ids: list[int], **options: Any) -> Any:
-        """The mean over a response's tokens, of which there is one."""
-        return -self.known[ids[-1]]
+        """The mean over a response's tokens."""
+        return -self.known[ids[-1]] / (len(ids) - 1)
 
     def token_logprobs(self, ids: list[int], **options: Any) -> Any:
         return None, None
+
+
+def _ids(token: int, length: Any = None) -> list[int]:
+    """A prompt and a response of one token again and again."""
+    return [PROMPT, *[token] * (1 if length is None else round(length.item()))]
 
 
 def _losses() -> Any:
@@ -47,9 +52,11 @@ def _loss(name: str, p: Pairs, reference: bool, **options: Any) -> Any:
         given = {"reference_backend": _Backend(one.ref_w, one.ref_l)} if reference else {}
         lengths = {"prompt_len_chosen": 1, "prompt_len_rejected": 1}
         loss = getattr(_losses(), f"{name.partition('_')[0]}_loss")
-        return loss(_Backend(one.w, one.l), CHOSEN, REJECTED, **lengths, **given, **options)
+        ids = _ids(CHOSEN, one.length_w), _ids(REJECTED, one.length_l)
+        return loss(_Backend(one.w, one.l), *ids, **lengths, **given, **options)
 
-    return through_mlx(of_one, p, LOGPS if reference else LOGPS[:2])
+    read = LOGPS if reference else LOGPS[:2]
+    return through_mlx(of_one, p, read if p.length_w is None else (*read, *LENGTHS))
 
 
 def _kto(p: Pairs, beta: float, **options: Any) -> Any:
@@ -57,7 +64,7 @@ def _kto(p: Pairs, beta: float, **options: Any) -> Any:
         own, reference = _Backend(one.w, one.l), _Backend(one.ref_w, one.ref_l)
         given = {"prompt_len": 1, "beta": beta, "reference_backend": reference, **options}
         kto = _losses().kto_loss
-        return kto(own, CHOSEN, desired=True, **given) + kto(own, REJECTED, desired=False, **given)
+        return kto(own, _ids(CHOSEN), desired=True, **given) + kto(own, _ids(REJECTED), desired=False, **given)
 
     return through_mlx(of_one, p, LOGPS)
 
@@ -68,7 +75,7 @@ def _pushed_down(p: Pairs, beta: float) -> Any:
 
 
 def _no_odds(p: Pairs, beta: float) -> Any:
-    return -p.w - beta * torch.nn.functional.logsigmoid(p.w - p.l)
+    return -p.w / p.length_w - beta * torch.nn.functional.logsigmoid(p.w - p.l)
 
 
 _WHERE = "mlxsmith.sdk.losses"
@@ -85,11 +92,15 @@ _LOSSES: tuple[tuple[str, str, bool, dict[str, Any], Ours, dict[str, Any]], ...]
     ("cpo", "cpo_loss", False, {}, Ours("bradley_terry"), {}),
     (
         *("simpo", "simpo_loss, margin 0.5", False, {"margin": 0.5}, Ours("simpo", gamma=0.5)),
-        {"really": Ours("simpo", gamma=lambda lam: 0.5 * lam).at, "note": "beta multiplies the margin too"},
+        {
+            "reads": "lengths",
+            "really": Ours("simpo", gamma=lambda lam: 0.5 * lam).at,
+            "note": "beta multiplies the margin too",
+        },
     ),
     (
         *("orpo", "orpo_loss", False, {}, Ours("orpo")),
-        {"really": function_of(_no_odds), "note": "no odds: a log-ratio of sums"},
+        {"reads": "lengths", "really": function_of(_no_odds, "lengths"), "note": "no odds: a log-ratio of sums"},
     ),
 )
 for _name, _title, _reference, _options, _ours, _more in _LOSSES:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._types import Floats
 from ..losses import PairObjective
-from .compare import LOGPS, relative, values
+from .compare import LOGPS, random_pairs, relative, values
 
 ROUND = (-1.0, -2.0, -0.5)
 """Log-probabilities of the pairs that are tried, the plainest first."""
@@ -44,7 +44,12 @@ def smallest(theirs: PairObjective, ours: Callable[[float], PairObjective]) -> P
     Returns:
         lam, log-probabilities, what else is read, and both losses, ``theirs`` and ``ours``; None where all agree.
     """
-    known = _plain_pairs(theirs)
+    return _most_different(theirs, ours, _plain_pairs(theirs)) or _most_different(theirs, ours, random_pairs())
+
+
+def _most_different(
+    theirs: PairObjective, ours: Callable[[float], PairObjective], known: dict[str, Floats]
+) -> Pair | None:
     worst: tuple[float, Pair | None] = (0.0, None)
     for lam in LAMS:
         a, b = values(theirs.with_lam(lam), known), values(ours(lam), known)
