@@ -11,6 +11,7 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import atexit
 import importlib.util
+import re
 import shutil
 import tempfile
 import warnings
@@ -133,7 +134,7 @@ def flags(usual: list[str], *more: str) -> list[str]:
     for words in (usual, more):
         option = ""
         for word in words:
-            if word.startswith("-"):
+            if re.match(r"-[^\d.]", word):  # and no negative number
                 option = word.split("=")[0]
                 found[option] = []
             found.setdefault(option, []).append(word)
