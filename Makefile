@@ -22,7 +22,7 @@ pip_install = touch $(BUSY); \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env reproduce test test-slow test-trl mutants lint format docs notebooks note bench clean
+.PHONY: help env census reproduce test test-slow test-trl mutants lint format docs notebooks note bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,10 @@ docs: $(STAMP) ## write docs/rules.md, the table of losses in docs/losses.md and
 	$(BIN)/python docs/losses_table.py
 	$(BIN)/python docs/rules_table.py
 	$(BIN)/python docs/explorer_page.py
+
+# Needs a registry, a gigabyte and some minutes: each package gets an environment of its own.
+census: $(STAMP) ## compare public implementations with ours: write docs/census.md, census.json and their scripts
+	$(BIN)/expo-analysis census --install --output docs
 
 notebooks: $(STAMP) ## execute the notebooks again, in place
 	$(BIN)/python notebooks/execute.py notebooks/*.ipynb

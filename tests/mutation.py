@@ -265,7 +265,7 @@ def measure(tree: Path, rooms: Sequence[str], tests: Sequence[str], workers: int
     """Run the tests once with coverage; RuntimeError if they do not run to their end."""
     report = tree / "durations.xml"
     shutil.copy2(Path(__file__).with_name("cpu_seconds.py"), tree)
-    cover = [f"--cov={room.removesuffix('.py')}" for room in rooms]
+    cover = [f"--cov={Path(room).parent if room.endswith('.py') else room}" for room in rooms]
     command = [
         sys.executable, "-m", "pytest", *OPTIONS, *tests, "-n", str(workers), *cover, "--cov-context=test",
         "--cov-report=", f"--junitxml={report}", "-p", "cpu_seconds",

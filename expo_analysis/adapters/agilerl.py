@@ -10,6 +10,7 @@ import torch
 from . import stand_ins
 from .borrowed import definitions
 from .implementation import Ours, Package, Pairs
+from .loss_types import dpo_with_mean_likelihood, function_of
 
 PACKAGE = Package("agilerl", "2.58.0", how="its definitions alone")
 __getattr__ = PACKAGE.function
@@ -35,5 +36,6 @@ PACKAGE.add(
     lambda p, beta: _loss(p, beta, 1.0),
     Ours("dpo"),
     reads="lengths",
+    really=function_of(dpo_with_mean_likelihood, "lengths"),
     note="by default it adds the winners' mean negative log-likelihood: it is RPO, with a mean over tokens",
 )

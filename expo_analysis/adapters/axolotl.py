@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from . import stand_ins
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import function_of
 
 PACKAGE = Package("axolotl", "0.19.0", how="its definitions alone", remark="Its other losses are those of TRL.")
 __getattr__ = PACKAGE.function
@@ -73,7 +73,7 @@ PACKAGE.add(
     Ours("orpo"),
     reads="lengths",
     is_exact=False,
-    really=lambda lam: from_function(as_function(_padded, "lengths"), lam),
-    note="the likelihood is a mean over prompt, response and padding; the odds of the shorter response count one token of "
-    "padding; the loss is rounded to bfloat16",
+    really=function_of(_padded, "lengths"),
+    note="the likelihood is a mean over prompt, response and padding; the odds of the shorter response count one token "
+    "of padding; the loss is rounded to bfloat16",
 )

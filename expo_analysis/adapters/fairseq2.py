@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.functional import logsigmoid as log_sigmoid
 
-from ..losses.from_function import from_function
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import MEAN_LIKELIHOOD, cpo_with_mean_likelihood, function_of, log_odds
 
 PACKAGE = Package(
     "fairseq2", "0.4.6", how="its definitions alone", remark="The last release that has them; 0.8.1 has none."
@@ -72,8 +73,7 @@ class _Responses:
 
 
 def _odds_of_sums(p: Pairs, beta: float) -> Any:
-    odds = (p.w - torch.log(-torch.expm1(p.w))) - (p.l - torch.log(-torch.expm1(p.l)))
-    return -p.w / p.length_w - torch.nn.functional.logsigmoid(odds)
+    return -p.w / p.length_w - log_sigmoid(log_odds(p.w) - log_odds(p.l))
 
 
 def _where(name: str) -> str:
@@ -87,7 +87,7 @@ for _name, _title, _settings, _ours, _more in (
         ", nll_scale 1, its default",
         lambda beta: {"_beta": beta, "_nll_scale": 1.0},
         Ours("cpo"),
-        {"note": "the likelihood is a mean over tokens, the preference term takes sums"},
+        {"really": function_of(cpo_with_mean_likelihood, "lengths"), "note": MEAN_LIKELIHOOD},
     ),
     (
         "simpo",
@@ -102,7 +102,7 @@ for _name, _title, _settings, _ours, _more in (
         lambda beta: {"_lambda": beta, "_nll_scale": 1.0},
         Ours("orpo"),
         {
-            "really": lambda lam: from_function(as_function(_odds_of_sums, "lengths"), lam),
+            "really": function_of(_odds_of_sums, "lengths"),
             "note": "orpo_lambda is stored and never used; odds are those of whole responses, the likelihood is a mean "
             "over tokens",
         },

@@ -151,7 +151,8 @@ def as_function(adapter: Adapter, reads: str = "") -> Callable[..., Any]:
         logps = (policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
         return adapter(Pairs(*logps, None, None, chosen_rewards, rejected_rewards), beta)
 
-    return {"": function, "lengths": of_lengths, "rewards": of_rewards}[reads]
+    found: dict[str, Callable[..., Any]] = {"": function, "lengths": of_lengths, "rewards": of_rewards}
+    return found[reads]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from . import stand_ins
 from .borrowed import imported
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import function_of
 
 PACKAGE = Package("liger-kernel", "0.8.5", how="imported", modules=("liger_kernel.chunked_loss",))
 __getattr__ = PACKAGE.function
@@ -86,7 +86,7 @@ PACKAGE.add(
     Ours("simpo", gamma=0.5),
     reads="lengths",
     is_exact=False,
-    really=lambda lam: from_function(as_function(_simpo_with_likelihood, "lengths"), lam),
+    really=function_of(_simpo_with_likelihood, "lengths"),
     note="by default it adds the winner's mean negative log-likelihood",
 )
 PACKAGE.add(

@@ -57,7 +57,7 @@ def _bco(p: Pairs, beta: float) -> Any:
     return _Trainer(beta=beta, running=stand_ins.Running(POINT)).bco_loss(*p.logps)
 
 
-_FLOAT32 = {"reads": "lengths", "is_exact": False}
+_FLOAT32: dict[str, Any] = {"reads": "lengths", "is_exact": False}
 PACKAGE.add(
     "simpo",
     "simpo_loss, simpo_gamma 0.5, from logits",

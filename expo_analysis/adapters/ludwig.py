@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from . import stand_ins
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import ODDS_OF_SUMS, function_of, orpo_of_sums
 
 PACKAGE = Package(
     "ludwig", "0.17.10", how="its definitions alone", remark="It asks for Python 3.12; its losses run in 3.11 too."
@@ -47,11 +47,6 @@ def _kto(p: Pairs, beta: float) -> Any:
     return torch.sigmoid(-beta * (won - point)) + torch.sigmoid(beta * (lost - point))
 
 
-def _orpo(p: Pairs, beta: float) -> Any:
-    odds = (p.w - torch.log(-torch.expm1(p.w))) - (p.l - torch.log(-torch.expm1(p.l)))
-    return -p.w / p.length_w - beta * torch.nn.functional.logsigmoid(odds)
-
-
 _WHERE = "ludwig.modules.dpo_loss:dpo_loss"
 PACKAGE.add("dpo", "dpo_loss", _WHERE, lambda p, beta: _call("dpo_loss", p, beta), Ours("dpo"), is_exact=False)
 PACKAGE.add(
@@ -78,7 +73,7 @@ PACKAGE.add(
     lambda p, beta: tuple(2 * part for part in _call("kto_loss", p, beta)),
     Ours("kto"),
     is_exact=False,
-    really=lambda lam: from_function(as_function(_kto), lam),
+    really=function_of(_kto),
     note="its KL estimate is the mean absolute log-ratio of the batch's own responses, and not detached",
 )
 PACKAGE.add(
@@ -89,6 +84,6 @@ PACKAGE.add(
     Ours("orpo"),
     reads="lengths",
     is_exact=False,
-    really=lambda lam: from_function(as_function(_orpo, "lengths"), lam),
-    note="odds are those of whole responses, the likelihood is a mean over tokens",
+    really=function_of(orpo_of_sums, "lengths"),
+    note=ODDS_OF_SUMS,
 )

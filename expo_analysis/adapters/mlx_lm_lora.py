@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import function_of
 from .mlx import through_mlx
 
 PACKAGE = Package(
@@ -93,7 +93,7 @@ for _kind, _type, _delta, _ours, _really, _note in (
         f"mlx_lm_lora.trainer.{_kind}_trainer:{_kind}_loss",
         lambda p, beta, k=_kind, t=_type, d=_delta: _scores(k, p, beta, t, d),
         _ours,
-        really=None if _really is None else (lambda lam, f=_really: from_function(as_function(f), lam)),
+        really=None if _really is None else function_of(_really),
         note=_note,
     )
 PACKAGE.add(

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from .borrowed import from_file
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import function_of
 from .mlx import through_mlx
 
 PACKAGE = Package("mlx-tune", "0.6.0", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"))
@@ -86,7 +86,7 @@ PACKAGE.add(
     "mlx_tune.losses:orpo_loss",
     lambda p, beta: _loss("orpo_loss", p, beta),
     Ours("orpo"),
-    really=lambda lam: from_function(as_function(_orpo), lam),
+    really=function_of(_orpo),
     note="no odds: the log-ratio of sums stands for log odds; means divide by the prompt's tokens too",
 )
 PACKAGE.add(
@@ -95,7 +95,7 @@ PACKAGE.add(
     "mlx_tune.losses:simpo_loss",
     lambda p, beta: _loss("simpo_loss", p, beta, gamma=0.5),
     Ours("simpo", gamma=0.5),
-    really=lambda lam: from_function(as_function(_simpo), lam),
+    really=function_of(_simpo),
     note="beta multiplies gamma too; means divide by the prompt's tokens too",
 )
 PACKAGE.add(

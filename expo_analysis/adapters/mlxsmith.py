@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from .borrowed import from_file
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import function_of
 from .mlx import through_mlx
 
 PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"))
@@ -72,13 +72,13 @@ def _no_odds(p: Pairs, beta: float) -> Any:
 
 
 _WHERE = "mlxsmith.sdk.losses"
-for _name, _title, _reference, _options, _ours, _more in (
+_LOSSES: tuple[tuple[str, str, bool, dict[str, Any], Ours, dict[str, Any]], ...] = (
     ("dpo", "dpo_loss", True, {}, Ours("dpo"), {}),
     ("ipo", "ipo_loss", True, {}, Ours("ipo"), {}),
     (
         *("dpo_kl", "dpo_loss, kl_coeff 0.5", True, {"kl_coeff": 0.5}, Ours("dpo")),
         {
-            "really": lambda lam: from_function(as_function(_pushed_down), lam),
+            "really": function_of(_pushed_down),
             "note": "its penalty is the winner's log-ratio, so that it pushes winners down without end",
         },
     ),
@@ -89,9 +89,10 @@ for _name, _title, _reference, _options, _ours, _more in (
     ),
     (
         *("orpo", "orpo_loss", False, {}, Ours("orpo")),
-        {"really": lambda lam: from_function(as_function(_no_odds), lam), "note": "no odds: a log-ratio of sums"},
+        {"really": function_of(_no_odds), "note": "no odds: a log-ratio of sums"},
     ),
-):
+)
+for _name, _title, _reference, _options, _ours, _more in _LOSSES:
     PACKAGE.add(
         _name,
         _title,

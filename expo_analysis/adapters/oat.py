@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from . import stand_ins
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import MEAN_LIKELIHOOD, dpo_with_mean_likelihood, function_of
 
 PACKAGE = Package(
     "oat-llm",
@@ -65,7 +65,7 @@ PACKAGE.add(
     lambda p, beta: _dpo(p, beta, len_reg_alpha=0.1),
     Ours("dpo"),
     reads="lengths",
-    really=lambda lam: from_function(as_function(_longer, "lengths"), lam),
+    really=function_of(_longer, "lengths"),
     note="another loss, R-DPO: alpha times the difference of lengths in the sigmoid",
 )
 PACKAGE.add(
@@ -75,7 +75,8 @@ PACKAGE.add(
     lambda p, beta: _dpo(p, beta, sft_weight=1.0),
     Ours("rpo", alpha=1.0),
     reads="lengths",
-    note="the likelihood is a mean over tokens, the preference term takes sums",
+    really=function_of(dpo_with_mean_likelihood, "lengths"),
+    note=MEAN_LIKELIHOOD,
 )
 PACKAGE.add(
     "simpo",

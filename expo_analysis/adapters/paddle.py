@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function, over_lengths
-from .loss_types import KTO_OF_ONE, kto_of_one
+from .implementation import Ours, Package, Pairs, over_lengths
+from .loss_types import KTO_OF_ONE, function_of, kto_of_one
 
 PACKAGE = Package(
     "paddleformers",
@@ -74,6 +73,6 @@ PACKAGE.add(
     WHERE,
     _kto,
     Ours("kto"),
-    really=lambda lam: from_function(as_function(kto_of_one), lam),
+    really=function_of(kto_of_one),
     note=KTO_OF_ONE,
 )

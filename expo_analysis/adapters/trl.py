@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.functional import logsigmoid as log_sigmoid
 
 from . import stand_ins
 from .borrowed import imported
 from .implementation import Ours, Package, Pairs
-from .loss_types import BY_BATCH, LOSS_TYPES, POINT, SMOOTHING, TAU
+from .loss_types import (
+    BY_BATCH,
+    LOSS_TYPES,
+    MEAN_LIKELIHOOD,
+    POINT,
+    SMOOTHING,
+    TAU,
+    cpo_with_mean_likelihood,
+    function_of,
+    log_odds,
+)
 
 PACKAGE = Package(
     "trl",
@@ -187,24 +199,16 @@ def _orpo(p: Pairs, beta: float, prompt: int = 1) -> Any:
 
 
 _CPO = "trl.experimental.cpo:CPOTrainer.get_batch_loss_metrics"
-for _name, _title, _settings, _ours, _note in (
-    ("cpo", "sigmoid, cpo_alpha 0", {"loss_type": "sigmoid"}, Ours("bradley_terry"), ""),
+for _name, _title, _settings, _ours in (
+    ("cpo", "sigmoid, cpo_alpha 0", {"loss_type": "sigmoid"}, Ours("bradley_terry")),
+    ("cpo_nll", "sigmoid, cpo_alpha 1", {"loss_type": "sigmoid", "cpo_alpha": 1.0}, Ours("cpo")),
+    ("simpo", "simpo, simpo_gamma 0.5", {"loss_type": "simpo"}, Ours("simpo", gamma=0.5)),
     (
-        "cpo_nll",
-        "sigmoid, cpo_alpha 1",
-        {"loss_type": "sigmoid", "cpo_alpha": 1.0},
-        Ours("cpo"),
-        "the likelihood is a mean over tokens, the preference term takes sums",
-    ),
-    ("simpo", "simpo, simpo_gamma 0.5", {"loss_type": "simpo"}, Ours("simpo", gamma=0.5), ""),
-    (
-        "alpha_po",
-        "simpo, alpha 0.25",
-        {"loss_type": "simpo", "alpha": 0.25},
+        *("alpha_po", "simpo, alpha 0.25", {"loss_type": "simpo", "alpha": 0.25}),
         Ours("alpha_po", alpha=0.25, gamma=0.5),
-        "",
     ),
 ):
+    _more = {"really": function_of(cpo_with_mean_likelihood, "lengths"), "note": MEAN_LIKELIHOOD}
     PACKAGE.add(
         _name,
         f"CPOTrainer, {_title}",
@@ -213,8 +217,16 @@ for _name, _title, _settings, _ours, _note in (
         _ours,
         reads="lengths",
         is_exact=False,
-        note=_note,
+        **(_more if _name == "cpo_nll" else {}),
     )
+
+
+def _orpo_of_prompt(p: Pairs, beta: float) -> Any:
+    """The prompt's second token has probability 1/2."""
+    likelihood = (p.w - math.log(2.0)) / (p.length_w + 1)
+    return -likelihood - beta * log_sigmoid(log_odds(p.w / p.length_w) - log_odds(p.l / p.length_l))
+
+
 for _name, _title, _prompt, _note in (
     ("orpo", "ORPOTrainer", 1, "odds are taken in float32"),
     (
@@ -233,4 +245,5 @@ for _name, _title, _prompt, _note in (
         reads="lengths",
         is_exact=False,
         note=_note,
+        **({"really": function_of(_orpo_of_prompt, "lengths")} if _prompt == 2 else {}),
     )

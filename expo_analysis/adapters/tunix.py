@@ -5,11 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
-from ..losses.from_function import from_function
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
+from .implementation import Ours, Package, Pairs
+from .loss_types import ODDS_OF_SUMS, function_of, orpo_of_sums
 
 PACKAGE = Package("google-tunix", "0.1.7", needs=("jax",), how="its definitions alone", modules=("jax",))
 __getattr__ = PACKAGE.function
@@ -37,11 +35,6 @@ def _loss(p: Pairs, beta: float, algorithm: str, label_smoothing: float = 0.0) -
     return jax.vmap(alone)(*p.logps, lengths)
 
 
-def _odds_of_sums(p: Pairs, beta: float) -> Any:
-    odds = (p.w - torch.log(-torch.expm1(p.w))) - (p.l - torch.log(-torch.expm1(p.l)))
-    return -p.w / p.length_w - beta * torch.nn.functional.logsigmoid(odds)
-
-
 PACKAGE.add("dpo", "dpo_loss_fn, dpo", WHERE, lambda p, beta: _loss(p, beta, "dpo"), Ours("dpo"))
 PACKAGE.add(
     "dpo_smoothed",
@@ -57,6 +50,6 @@ PACKAGE.add(
     lambda p, beta: _loss(p, beta, "orpo"),
     Ours("orpo"),
     reads="lengths",
-    really=lambda lam: from_function(as_function(_odds_of_sums, "lengths"), lam),
-    note="odds are those of whole responses, the likelihood is a mean over tokens",
+    really=function_of(orpo_of_sums, "lengths"),
+    note=ODDS_OF_SUMS,
 )

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function, over_lengths
-from .loss_types import KTO_OF_ONE, kto_of_one
+from .implementation import Ours, Package, Pairs, over_lengths
+from .loss_types import KTO_OF_ONE, function_of, kto_of_one
 
 PACKAGE = Package(
     "turbo-alignment", "0.0.4", how="its definitions alone", remark="Its import needs DeepSpeed and vLLM."
@@ -79,7 +78,7 @@ _add("orpo", "ORPOLoss of means", "ORPOLoss", Ours("orpo"), "lengths")
 _add(
     *("asft", "ASFTLoss of means", "ASFTLoss", Ours("orpo"), "lengths"),
     more={
-        "really": lambda lam: from_function(as_function(_asft, "lengths"), lam),
+        "really": function_of(_asft, "lengths"),
         "note": "another loss, ASFT: odds of winner and loser in sigmoids of their own",
     },
 )
@@ -89,6 +88,6 @@ PACKAGE.add(
     "turbo_alignment.trainers.dpo:KTOLoss",
     _kto,
     Ours("kto"),
-    really=lambda lam: from_function(as_function(kto_of_one), lam),
+    really=function_of(kto_of_one),
     note=KTO_OF_ONE,
 )

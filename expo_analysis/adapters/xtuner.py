@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from ..losses.from_function import from_function
 from . import stand_ins
 from .borrowed import definitions
-from .implementation import Ours, Package, Pairs, as_function
-from .loss_types import KTO_OF_ONE, kto_of_one
+from .implementation import Ours, Package, Pairs
+from .loss_types import KTO_OF_ONE, function_of, kto_of_one
 
 PACKAGE = Package("xtuner", "0.2.0", how="its definitions alone", remark="Its import needs mmengine.")
 __getattr__ = PACKAGE.function
@@ -92,7 +91,7 @@ PACKAGE.add(
     Ours("kto"),
     reads="lengths",
     is_exact=False,
-    really=lambda lam: from_function(as_function(kto_of_one), lam),
+    really=function_of(kto_of_one),
     note=KTO_OF_ONE,
 )
 PACKAGE.add(

@@ -6,7 +6,7 @@ import datetime
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def installed(of: Iterable[Package], folder: Path, progress: Progress) -> tuple[
     return rows, failed
 
 
-def added(found: dict[str, Any], earlier: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def added(found: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The document with what earlier ones have of packages that it has not, in the order of `packages`."""
     rows, kept, failed = list(found["rows"]), list(found["packages"]), dict(found["failed"])
     for other in earlier:
@@ -102,22 +102,26 @@ def added(found: dict[str, Any], earlier: Iterable[dict[str, Any]]) -> dict[str,
         kept += [package for package in other["packages"] if package["name"] not in known]
         rows += [row for row in other["rows"] if row["package"] not in known]
         failed |= {name: why for name, why in other["failed"].items() if name not in known}
+    cards = {name: card for other in earlier for name, card in other.get("cards", {}).items()}
     order = {name: place for place, name in enumerate(packages())}
     kept.sort(key=lambda package: order.get(package["name"], len(order)))
-    return {**found, "rows": rows, "packages": kept, "failed": failed}
+    return {**found, "rows": rows, "packages": kept, "failed": failed, "cards": cards}
 
 
 def with_cards(found: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The document with verdicts of all losses of ours that an implementation is equal to."""
-    cards = {}
+    """The document with verdicts of all losses of ours that an implementation is equal to; those there are stay."""
+    cards = dict(found.get("cards", {}))
     for row in found["rows"]:
         if row["relation"] in ("differs", "cannot be run"):
             continue
         name = row["loss"].removesuffix(" of means")
-        if name not in cards and name not in ("aot",):
+        if name not in cards and not name.startswith("aot"):
             progress(f"report card of {name}")
             cards[name] = verdicts(_loss(name))
-    return {**found, "cards": cards}
+    used = [
+        name for name in cards if any(row.get("loss", "").removesuffix(" of means") == name for row in found["rows"])
+    ]
+    return {**found, "cards": {name: cards[name] for name in sorted(used)}}
 
 
 def _loss(text: str) -> Any:

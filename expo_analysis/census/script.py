@@ -33,7 +33,7 @@ def script(one: Implementation, package: Package, pairs: list[dict[str, Any]], w
         f"pairs = np.array({[[pair[name] for pair in pairs] for name in LOGPS]})",
         f'theirs = adapter("{one.package}", "{one.name}", {lam!r}).loss(*pairs{_given(further, further)})',
         f"ours = {own}.loss(*pairs{_given(further, one.ours.at(lam).data)})",
-        'print("theirs", theirs, "ours", ours)',
+        'print("theirs", theirs, "ours", ours, "difference", theirs - ours)',
         f"assert not (abs(theirs - ours) <= {near:.1g}).any()",
     ]
     if one.ours.of_means:

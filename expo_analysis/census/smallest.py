@@ -26,8 +26,9 @@ EXTREMES = {
     "a log-ratio of -200": (-101.0, -1.0, -1.0, -101.0),
     "a log-ratio of 2000": (-1.0, -1001.0, -1001.0, -1.0),
     "a log-ratio of -2000": (-1001.0, -1.0, -1.0, -1001.0),
-    "a probability of 1 - 1e-12": (-1e-12, -2.0, -1.0, -1.0),
-    "a probability of 1": (0.0, -2.0, -1.0, -1.0),
+    "π_w = 1 - 1e-12": (-1e-12, -2.0, -1.0, -1.0),
+    "π_l = 1 - 1e-12": (-2.0, -1e-12, -1.0, -1.0),
+    "π_w = 1": (0.0, -2.0, -1.0, -1.0),
 }
 """Pairs at the ends of the range: log-probabilities of winner and loser, then under the reference."""
 

@@ -88,6 +88,6 @@ def _key(methods: Sequence[tuple[Look, pd.DataFrame]], size: Size) -> list[Entry
     lams = sorted({float(lam) for _, runs in methods for lam in runs["lam"]})
     plain = Look("", INK, "-", "o")
     return [
-        (Line2D([], [], **_marker(plain, _scale(k, len(lams)), size)), rf"$\lambda$ = {lam:g}")  # type: ignore[arg-type]
+        (Line2D([], [], **_marker(plain, _scale(k, len(lams)), size)), rf"$\lambda$ = {lam:g}")
         for k, lam in enumerate(lams)
     ]
