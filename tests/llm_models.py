@@ -11,7 +11,6 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import atexit
 import importlib.util
-import re
 import shutil
 import tempfile
 import warnings
@@ -134,7 +133,7 @@ def flags(usual: list[str], *more: str) -> list[str]:
     for words in (usual, more):
         option = ""
         for word in words:
-            if re.match(r"-[^\d.]", word):  # and no negative number
+            if word.startswith("-") and not word[1:2].isdigit():
                 option = word.split("=")[0]
                 found[option] = []
             found.setdefault(option, []).append(word)
