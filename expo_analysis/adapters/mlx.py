@@ -10,6 +10,8 @@ import torch
 
 from .implementation import Pairs
 
+PRECISION = "MLX computes exp and its kin in single precision, in float64 too."
+
 
 def through_mlx(f: Callable[..., Any], p: Pairs, names: tuple[str, ...]) -> torch.Tensor:
     """f of the batches of one that the pairs are, in float64: losses (pairs,).

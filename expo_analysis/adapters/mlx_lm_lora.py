@@ -9,10 +9,15 @@ import torch
 from .borrowed import definitions
 from .implementation import Ours, Package, Pairs
 from .loss_types import function_of
-from .mlx import through_mlx
+from .mlx import PRECISION, through_mlx
 
 PACKAGE = Package(
-    "mlx-lm-lora", "5.10.2", needs=("mlx[cpu]",), how="its definitions alone", modules=("mlx.core", "mlx.nn")
+    "mlx-lm-lora",
+    "5.10.2",
+    needs=("mlx[cpu]",),
+    how="its definitions alone",
+    modules=("mlx.core", "mlx.nn"),
+    remark=PRECISION,
 )
 __getattr__ = PACKAGE.function
 FOLDER = "mlx_lm_lora/trainer"

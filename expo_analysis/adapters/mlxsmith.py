@@ -9,9 +9,9 @@ import torch
 from .borrowed import from_file
 from .implementation import Ours, Package, Pairs
 from .loss_types import function_of
-from .mlx import through_mlx
+from .mlx import PRECISION, through_mlx
 
-PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"))
+PACKAGE = Package("mlxsmith", "0.1.9", needs=("mlx[cpu]",), modules=("mlx.core", "mlx.nn"), remark=PRECISION)
 __getattr__ = PACKAGE.function
 LOGPS = ("w", "l", "ref_w", "ref_l")
 LENGTHS = ("length_w", "length_l")

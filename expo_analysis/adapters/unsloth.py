@@ -9,14 +9,14 @@ from typing import Any
 from .borrowed import definitions
 from .implementation import Ours, Package, Pairs
 from .loss_types import BY_BATCH, LOSS_TYPES, SMOOTHING, TAU
-from .mlx import through_mlx
+from .mlx import PRECISION, through_mlx
 
 PACKAGE = Package(
     "unsloth-zoo",
     "2026.10.9",
     needs=("mlx[cpu]",),
     how="its definitions alone",
-    remark="Elsewhere than on MLX, Unsloth runs TRL's trainers.",
+    remark=f"Elsewhere than on MLX, Unsloth runs TRL's trainers. {PRECISION}",
     modules=("mlx.core", "mlx.nn"),
 )
 __getattr__ = PACKAGE.function

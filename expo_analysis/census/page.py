@@ -113,7 +113,10 @@ def _pairs(row: Row) -> str:
         logps = "({logp_w:g}, {logp_l:g}; {ref_logp_w:g}, {ref_logp_l:g})".format(**pair)
         further = [f"{_symbol(name)} = {pair[name]:g}" for name in pair if name.startswith(("length_", "reward_"))]
         at = f"λ = {pair['lam']:g}, {logps}{''.join(', ' + word for word in further)}"
-        found.append(f"{at}: {_short(pair['theirs'])}, ours {_short(pair['ours'])}")
+        numbers = [_short(pair[whose]) for whose in ("theirs", "ours")]
+        if numbers[0] == numbers[1]:
+            numbers = [f"{pair[whose]:.12g}" for whose in ("theirs", "ours")]
+        found.append(f"{at}: {numbers[0]}, ours {numbers[1]}")
     script = f"; [script](census/{file_of(row)})" if row["script"] else ""
     return "; ".join(found) + script
 
@@ -134,8 +137,8 @@ def file_of(row: Row) -> str:
 
 def _failed(document: dict[str, Any]) -> str:
     """What is not there, and why."""
-    lines = [f"- **{name}** could not be run: {why}" for name, why in document["failed"].items()]
-    lines += [f"- **{name}** {why}" for name, why in document["without"].items()]
+    lines = [f"- **{name}**, which did not install: {why}" for name, why in document["failed"].items()]
+    lines += [f"- **{name}**: {why}" for name, why in document["without"].items()]
     head = f"Looked at on {document['settings']['looked']}, in the newest release that installs with this Python:"
     return "\n".join(["## Not in it", "", head, "", *lines, ""])
 

@@ -21,6 +21,9 @@ LAMS = (1.0, 0.5, 2.0)
 VISIBLE = 1e-3
 """A relative difference that is seen in print."""
 
+HUGE = 1e100
+"""A loss above this is infinite for all purposes: ours saturates where it should be."""
+
 EXTREMES = {
     "a log-ratio of 200": (-1.0, -101.0, -101.0, -1.0),
     "a log-ratio of -200": (-101.0, -1.0, -1.0, -101.0),
@@ -69,7 +72,7 @@ def extreme(
     a, b = values(theirs.with_lam(lam), known), values(ours(lam), known)
     for k, what in enumerate(EXTREMES):
         broken = not math.isfinite(a[k]) or (same and relative(a[k : k + 1], b[k : k + 1]) > VISIBLE)
-        if broken and math.isfinite(b[k]):
+        if broken and abs(b[k]) < HUGE:
             return {"at": what, **_pair(lam, known, k, theirs, a, b)}
     return None
 

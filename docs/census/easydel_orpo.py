@@ -1,0 +1,10 @@
+"""easydel 0.3.0, ORPOTrainer, odds of means: inf at a log-ratio of -2000, where ours is 2001"""
+# needs easydel==0.3.0 jax
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-1001.0], [-1.0], [-1.0], [-1001.0]])
+theirs = adapter("easydel", "orpo", 1.0).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([1.0]))
+ours = ea.objective("orpo", 1.0).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([1.0]))
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 0.5).any()

@@ -1,0 +1,10 @@
+"""liger-kernel 0.8.5, LigerFusedLinearDPOLoss, discopop: nan at a log-ratio of -2000, where ours is 2000"""
+# needs liger-kernel==0.8.5
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-1001.0], [-1.0], [-1.0], [-1001.0]])
+theirs = adapter("liger-kernel", "dpo_discopop", 1.0).loss(*pairs)
+ours = ea.objective("discopop", 1.0, tau=0.05).loss(*pairs)
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 0.5).any()

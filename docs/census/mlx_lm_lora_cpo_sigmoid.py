@@ -1,0 +1,10 @@
+"""mlx-lm-lora 5.10.2, cpo_loss, sigmoid: single precision"""
+# needs mlx-lm-lora==5.10.2 mlx[cpu]
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-0.5], [-2.0], [-2.0], [-2.0]])
+theirs = adapter("mlx-lm-lora", "cpo_sigmoid", 1.0).loss(*pairs)
+ours = ea.objective("bradley_terry", 1.0).loss(*pairs)
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 9e-09).any()

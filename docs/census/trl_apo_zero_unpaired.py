@@ -1,0 +1,10 @@
+"""trl 1.16.0, KTOTrainer, apo_zero_unpaired: apo_zero, 0.5 times it"""
+# needs trl==1.16.0 trl==1.16.0
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-1.0], [-1.0], [-1.0], [-1.0]])
+theirs = adapter("trl", "apo_zero_unpaired", 1.0).loss(*pairs)
+ours = ea.objective("apo_zero", 1.0).loss(*pairs)
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 0.2).any()

@@ -1,0 +1,10 @@
+"""unsloth-zoo 2026.10.9, CPO, simpo of means, alpha 0.25: single precision"""
+# needs unsloth-zoo==2026.10.9 mlx[cpu]
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-1.0], [-1.0], [-1.0], [-1.0]])
+theirs = adapter("unsloth-zoo", "alpha_po", 2.0).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([2.0]))
+ours = ea.objective("alpha_po", 2.0, alpha=0.25, gamma=0.5).loss(*pairs, length_l=np.array([1.0]), length_w=np.array([2.0]))
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 1e-08).any()

@@ -1,0 +1,10 @@
+"""unsloth-zoo 2026.10.9, DPO, discopop: single precision"""
+# needs unsloth-zoo==2026.10.9 mlx[cpu]
+import numpy as np
+import expo_analysis as ea
+from expo_analysis.adapters import adapter
+pairs = np.array([[-1.0], [-1.0], [-1.0], [-0.5]])
+theirs = adapter("unsloth-zoo", "dpo_discopop", 0.5).loss(*pairs)
+ours = ea.objective("discopop", 0.5, tau=0.05).loss(*pairs)
+print("theirs", theirs, "ours", ours, "difference", theirs - ours)
+assert not (abs(theirs - ours) <= 2e-08).any()
