@@ -318,7 +318,7 @@ def counts_mistakes(chosen_logps, rejected_logps):
     return torch.sign(rejected_logps - chosen_logps)
 
 
-@unsound("gradient|differentiable|raises")
+@unsound("gradient|differentiable|raises|returns torch.float32")
 def of_python_numbers(chosen_logps, rejected_logps):
     return torch.tensor([max(0.0, float(l - w)) for w, l in zip(chosen_logps, rejected_logps, strict=True)])  # noqa: E741
 

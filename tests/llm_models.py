@@ -133,7 +133,7 @@ def flags(usual: list[str], *more: str) -> list[str]:
     for words in (usual, more):
         option = ""
         for word in words:
-            if word.startswith("-"):
+            if word.startswith("-") and not word[1:2].isdigit():
                 option = word.split("=")[0]
                 found[option] = []
             found.setdefault(option, []).append(word)

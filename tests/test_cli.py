@@ -157,14 +157,19 @@ def test_an_option_goes_by_one_of_its_names(command, words):
 
 COMMANDS = {
     "audit": ["dpo", "--effort"],
+    "census": ["--output"],
+    "diff": ["dpo", "ipo", "--effort"],
     "evaluate": ["x", "--data", "y", "--reward"],
     "experiment": ["--scale"],
+    "explore": ["-o"],
+    "figures": ["dpo", "-o"],
     "losses": [],
     "preferences": ["--model", "x", "--prompts", "y", "--seed"],
     "recipes": [],
     "reproduce": ["--output"],
     "simulate": ["displacement", "-o"],
     "solve": ["dpo", "--lam", "1", "--bandit"],
+    "study": [],
 }
 """Every command of typer's, with an option that has one value; finetune's parser is its own (test_llm_given.py)."""
 

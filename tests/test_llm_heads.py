@@ -278,6 +278,8 @@ def test_leaks_by_hand() -> None:
     gap, limit = causality.leak(old, new, last, 2, 0.25)
     assert gap.tolist() == [0.0] and limit.tolist() == pytest.approx([4 * 0.25 * 9 + causality.SHARE * 1.0])
     assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [inf]
+    changed, last = causality.with_another_end(torch.tensor([[3, 4], [5, 6]]), torch.tensor([[1, 1], [1, 1]]))
+    assert changed.tolist() == [[3, 3], [5, 5]]  # by a token of its own row
     changed, last = causality.with_another_end(torch.tensor([[3, 4]]), torch.tensor([[1, 0]]))
     assert changed.tolist() == [[3, 4]] and last.tolist() == [[0]]  # nothing comes before it, and nothing can leak
     assert causality.leak(old, old.flip(-1), last, 2, 0.0)[0].tolist() == [0.0]

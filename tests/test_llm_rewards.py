@@ -308,10 +308,10 @@ def test_smollm2_on_what_the_command_wrote(objective: str, tmp_path: Path) -> No
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.stderr
     assert {"score_chosen", "score_rejected"} <= set(json.loads(pairs.read_text().splitlines()[0]))
-    settings = arguments(tmp_path, pairs, "--objective", objective, "--model", "smollm2", "--max_steps", "10")
-    settings += ["--learning_rate", "1e-6", "--logging_steps", "1", "--save_strategy", "no", "--json"]
-    settings += ["--per_device_train_batch_size", "12", "--gradient_checkpointing", "false"]
-    assert finetune.main(settings) == 0
+    flags = ["--objective", objective, "--model", "smollm2", "--max_steps", "10", "--json", "--learning_rate", "1e-6"]
+    flags += ["--logging_steps", "1", "--save_strategy", "no"]
+    flags += ["--per_device_train_batch_size", "12", "--gradient_checkpointing", "false"]
+    assert finetune.main(arguments(tmp_path, pairs, *flags)) == 0
     history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
     assert len(losses) == 10 and np.isfinite(losses).all()

@@ -144,6 +144,33 @@ def test_what_the_trainer_is_given_counts_too() -> None:
         "fused_linear_cross_entropy of liger_kernel_config has no effect here, where no loss is a cross-entropy"
     ]
 
+    assert not lines(config(model_init_kwargs={"dtype": "float32"}, pad_to_multiple_of=8))
+    fused.use_liger_kernel = False
+    assert lines(fused) == []
+    assert lines(config(liger_kernel_config={"fused_linear_cross_entropy": True})) == [
+        "liger_kernel_config has no effect without use_liger_kernel"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"model": "a"}, ["batch_eval_metrics"]),
+        ({"model": object()}, ["batch_eval_metrics", "model_init_kwargs"]),
+        ({"model": object(), "ref_model": "a"}, ["batch_eval_metrics"]),
+        ({"model": object(), "ref_model": object()}, ["batch_eval_metrics", "model_init_kwargs"]),
+        ({"model": "a", "compute_metrics": print}, []),
+        ({"model": "a", "data_collator": print}, ["batch_eval_metrics", "pad_to_multiple_of"]),
+    ],
+)
+def test_what_the_trainer_is_given_is_told_of(
+    given: dict[str, Any], names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    args = config(model_init_kwargs={"dtype": "float32"}, pad_to_multiple_of=8, batch_eval_metrics=True)
+    with caplog.at_level(logging.WARNING, "expo_analysis.llm"):
+        unused.tell_of_unused(args, **given)
+    assert [record.getMessage().split()[0] for record in caplog.records] == names
+
 
 def test_an_optimiser_that_cannot_be_made_is_left_to_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*given: Any) -> None:

@@ -512,7 +512,7 @@ def test_a_study_that_fails_ends_the_run_and_leaves_what_was_there(tmp_path, mon
     monkeypatch.setattr(module, "STUDIES", {"interpolation": STUDIES["interpolation"]})
     monkeypatch.setattr(module, "run_all", lambda *_: {"interpolation": {"interpolation": pd.DataFrame({"x": [1.0]})}})
     (tmp_path / "README.md").write_text("old")
-    with pytest.raises(KeyError, match="source"):
+    with pytest.raises(KeyError, match="response"):
         reproduce(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "old"}
 

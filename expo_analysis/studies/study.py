@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._errors import did_you_mean
 from .._files import replace
 from .._progress import Progress, silent
+from .settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from .settings import Settings
 
 Tables: TypeAlias = "dict[str, pd.DataFrame]"
 

@@ -127,15 +127,18 @@ def unused(given: Given) -> Iterator[str]:
         if names.startswith("activation") and found:
             found = found[:1]  # two names of one setting, which transformers keeps alike
         if found and holds(given):
-            yield f"{', '.join(found)} {'has' if len(found) == 1 else 'have'} no effect {why}"
+            yield f"{_named(found)} no effect {why}"
     found = [name for name in OF_OPTIMISERS if given.is_set(name) and _changes_nothing(given.args, name)]
     if found:
-        have = "has" if len(found) == 1 else "have"
-        yield f"{', '.join(found)} {have} no effect on the optimiser {given.value('optim')}"
+        yield f"{_named(found)} no effect on the optimiser {given.value('optim')}"
     if given.args.use_liger_kernel and (given.args.liger_kernel_config or {}).get("fused_linear_cross_entropy"):
         yield "fused_linear_cross_entropy of liger_kernel_config has no effect here, where no loss is a cross-entropy"
     if given.args.accelerator_config.dispatch_batches:
         yield "dispatch_batches of accelerator_config has no effect here: every process reads its own rows"
+
+
+def _named(names: list[str]) -> str:
+    return f"{', '.join(names)} {'have' if names[1:] else 'has'}"
 
 
 def tell_of_unused(
