@@ -62,7 +62,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "work" / "my_loss.py").write_text(MODULE, encoding="utf-8")
     venv.create(folder / "env", with_pip=True)
     pip(folder, "install", "-c", str(ROOT / "constraints.txt"), f"{folder / 'source'}[testing]")
-    pip(folder, "uninstall", "-y", "matplotlib", "mpltern", "seaborn")
+    pip(folder, "uninstall", "-y", "matplotlib", "mpltern")
     return folder
 
 
@@ -83,7 +83,7 @@ def run(folder: Path, *words: str, at: Path | None = None, code: int = 0) -> str
 @pytest.mark.slow
 def test_it_has_nothing_that_is_not_needed(stranger: Path) -> None:
     code = "import importlib.util as u; print([n for n in {} if u.find_spec(n)])"
-    names = ["trl", "transformers", "matplotlib", "mpltern", "seaborn", "jax", "cvxpy"]
+    names = ["trl", "transformers", "matplotlib", "mpltern", "jax", "cvxpy"]
     assert run(stranger, "-c", code.format(names)).strip() == "[]"
 
 
