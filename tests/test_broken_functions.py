@@ -58,6 +58,14 @@ def test_there_are_fifty() -> None:
     assert len(BROKEN) >= 50
 
 
+@pytest.mark.parametrize("name", ["seeds_numpy", "seeds_python"])
+def test_a_seed_is_told_of_where_it_was_the_seed_before(name: str) -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    told(BROKEN[name], lambda f: assert_sound(f, time_limit=2.0), AssertionError)
+
+
 def told(given: Broken, refuses: Any, kind: type[BaseException]) -> str:
     before = around()
     with pytest.raises(kind, match=given.words) as error:
