@@ -44,9 +44,8 @@ class PreferenceConfig(TrainingArguments):
         objective_weights (`list[float]`, *optional*):
             Weights of several objectives, such as `[0.8, 0.2, 1.0]` in MPO. If `None`, 1 each.
         objective_options (`dict[str, Any]` or `str`, *optional*):
-            Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}` for `"dpo"`; of several,
-            a mapping from their names to such options. A function's `beta_name` is which of its arguments is λ. A
-            string is read as JSON.
+            Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}`, or the `beta_name`
+            of a function; of several, a mapping from their names to such options. A string is read as JSON.
         beta (`float`, *optional*):
             The trade-off parameter of what `objective` names, λ in the paper and `lam` elsewhere in this package. If
             `None`, `0.1`.
