@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,8 @@ from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
 from expo_analysis.terms import Logistic, Square, hbar, log_odds, shortfall_w
 from expo_analysis.testing import strategies as own
+
+from . import stress
 
 TIGHT = {"solver": "CLARABEL", "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 
@@ -81,6 +84,23 @@ def test_slic_by_hand() -> None:
     never_loses = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
     np.testing.assert_allclose(ea.solve(ea.SLiC(4.0), never_loses).policy, [math.e / (1 + math.e), 1 / (1 + math.e)])
     np.testing.assert_allclose(ea.solve(ea.SLiC(10.0), never_loses).policy, [0.6, 0.4], rtol=1e-14)
+
+
+def test_slic_beside_its_kinks_in_fifty_digits() -> None:
+    """Rounding of 1e-16 in a gap whose root is taken gave bounds of 2e-7, where the policies were right to 1e-15."""
+    rng = np.random.default_rng(3)
+    cases = [
+        (ea.Bandit(*(rng.dirichlet(np.ones(n)) for _ in range(2))), 10 ** rng.uniform(-2, 2)) for n in [2, 3, 5] * 8
+    ]
+    # a cycle of four pairs that are all on their kinks
+    square = np.array([[0, 0, 5, 5], [0, 0, 5, 5], [1, 1, 0, 0], [1, 1, 0, 0.0]])
+    cases.append((ea.Bandit.from_counts([0.3, 0.25, 0.2, 0.25], square), 0.5))
+    for bandit, lam in cases:
+        solution = ea.solve(ea.SLiC(lam), bandit)
+        with mp.workdps(50):
+            exact = stress.slic(bandit, lam)(solution.log_policy)
+            off = sum(abs(mp.mpf(float(p)) - q) for p, q in zip(solution.policy, exact, strict=True))
+        assert off <= solution.error_bound < 1e-11
 
 
 @given(own.bandits(max_n=6, graphs=("disconnected",), smallest=1e-2), st.floats(0.05, 5.0))

@@ -7,9 +7,9 @@ sum_i pi_ref,i exp(x_i) <= 1, and x with a sum of 1 is a minimiser if and only i
     -nu pi_i  between the left and the right derivative of F in x_i                        (which differ at kinks only).
 
 Where some nu > 0 does, there is no other minimiser: each one minimises F(x) + nu sum_i pi_ref,i exp(x_i), too, which is
-strictly convex. Where an interval of nu does at the reference itself, that is the minimiser. Elsewhere an interior point
-method comes near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it is
-cut in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and
+strictly convex. Where an interval of nu does at the reference itself, that is the minimiser. Elsewhere an interior
+point method comes near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it
+is cut in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and
 the conditions are checked at the end. [ours]
 
 **Existence** [ours]. Along a direction d <= 0, a pair's loss does not rise if and only if (1 + penalty) |d_winner| <=

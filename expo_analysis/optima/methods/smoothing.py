@@ -210,9 +210,7 @@ def _sharpen(problem: Hinges, x: Floats, multipliers: Floats) -> _Sharp | None:
     return _Sharp(np.log(policy), multipliers, tied, height, exact)
 
 
-def _levels(
-    n: int, winner: Indices, loser: Indices, kink: Floats
-) -> tuple[NDArray[np.integer], int, Floats, bool]:
+def _levels(n: int, winner: Indices, loser: Indices, kink: Floats) -> tuple[NDArray[np.integer], int, Floats, bool]:
     """Groups of responses that pairs on their kinks tie together, their number, logits within each group, and whether
     all pairs have exactly these."""
     graph = coo_array((np.ones(len(winner)), (winner, loser)), shape=(n, n)).tocsr()
