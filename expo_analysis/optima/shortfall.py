@@ -104,7 +104,7 @@ class KinkedProblem:
         value = float((self.weight * np.logaddexp(0.0, logits)).sum())
         slope = -self.weight * self.lam * expit(logits)
         bend = self.weight * self.lam**2 * expit(logits) * expit(-logits)
-        own = 1.0 + (self.penalty * negative if v is None else np.zeros(n))  # how a margin moves with its winner
+        own = np.ones(n) if v is not None else np.where(negative, 1.0 + self.penalty, 1.0)  # of a margin, in its winner
         won, lose = (np.bincount(end, slope, minlength=n) for end in (winner, loser))
         among = np.bincount(winner * n + loser, bend, minlength=n * n).reshape(n, n)
         gradient = own * won - lose
