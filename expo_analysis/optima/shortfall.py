@@ -105,8 +105,9 @@ class KinkedProblem:
         slope = -self.weight * self.lam * expit(logits)
         bend = self.weight * self.lam**2 * expit(logits) * expit(-logits)
         own = np.ones(n) if v is not None else np.where(negative, 1.0 + self.penalty, 1.0)  # of a margin, in its winner
-        won, lose = (np.bincount(end, slope, minlength=n) for end in (winner, loser))
-        among = np.bincount(winner * n + loser, bend, minlength=n * n).reshape(n, n)
+        won, lose = self.edges.to_winner @ slope, self.edges.to_loser @ slope
+        among = np.zeros((n, n))
+        np.add.at(among, (winner, loser), bend)
         gradient = own * won - lose
         hessian = np.diag(own**2 * among.sum(1) + among.sum(0)) - own[:, None] * among - own * among.T
         if v is None:
