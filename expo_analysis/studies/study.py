@@ -49,12 +49,16 @@ class Shown:
         Returns:
             The files written.
         """
+        return [replace(directory / name, content) for name, content in self.files().items()]
+
+    def files(self) -> dict[str, bytes]:
+        """What is written, by file name."""
         from ..figures.style import render
 
-        written = [replace(directory / f"{name}.csv", to_csv(table)) for name, table in self.tables.items()]
+        found = {f"{name}.csv": to_csv(table) for name, table in self.tables.items()}
         for name, figure in self.figures.items():
-            written += [replace(directory / f"{name}.{kind}", render(figure, kind)) for kind in ("png", "pdf")]
-        return written
+            found |= {f"{name}.{kind}": render(figure, kind) for kind in ("png", "pdf")}
+        return found
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
