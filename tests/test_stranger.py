@@ -1,4 +1,4 @@
-"""What the README promises a stranger: a file of ten lines, in an environment that has nothing but ``[testing]``."""
+"""What docs/ci.md promises a stranger: a file of ten lines, in an environment that has nothing but ``[testing]``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class MyLoss(torch.nn.Module):
 """
 
 
-def file_in_readme() -> str:
-    """The first file of tests that the README shows."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Your loss in your tests")[2]
+def file_in_docs() -> str:
+    """The file of tests that docs/ci.md begins with."""
+    section = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8").partition("## In ten lines")[2]
     found = re.search(r"^```python\n(.*?)^```", section, flags=re.M | re.S)
     assert found is not None
     return found[1]
 
 
-def test_the_file_in_the_readme_has_at_most_ten_lines() -> None:
-    text = file_in_readme()
+def test_the_file_in_the_docs_has_at_most_ten_lines() -> None:
+    text = file_in_docs()
     assert len(text.splitlines()) <= 10 and "def test_" in text and "def my_loss(" in text
 
 
@@ -58,7 +58,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
     (folder / "work").mkdir()
-    (folder / "work" / "test_my_loss.py").write_text(file_in_readme(), encoding="utf-8")
+    (folder / "work" / "test_my_loss.py").write_text(file_in_docs(), encoding="utf-8")
     (folder / "work" / "my_loss.py").write_text(MODULE, encoding="utf-8")
     venv.create(folder / "env", with_pip=True)
     pip(folder, "install", "-c", str(ROOT / "constraints.txt"), f"{folder / 'source'}[testing]")
