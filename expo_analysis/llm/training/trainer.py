@@ -43,7 +43,7 @@ class PreferenceTrainer(Trainer):
     r"""Trainer for pairwise preference objectives.
 
     Args:
-        model: name, folder, `PreTrainedModel` or `PeftModel`.
+        model: name, folder (of a model or of an adapter), `PreTrainedModel` or `PeftModel`.
         objective: a pairwise objective, such as ``EXPO(lam=0.1)``, or a list of objectives, or of pairs (weight,
             objective), whose sum is minimised; if None, what ``args`` name.
         args: `PreferenceConfig`. It is copied: the same one serves many trainers.
@@ -98,6 +98,7 @@ class PreferenceTrainer(Trainer):
         modelling.check_given(model, ref_model, kwargs)
         read_by = {"ref_model": ref_model, "compute_metrics": compute_metrics, "data_collator": data_collator}
         args = setup.own_args(args, model, **read_by)
+        model, ref_model = modelling.find(model, args), modelling.find(ref_model, args)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
         setup.check_reference(rules, ref_model, args, model)
