@@ -25,10 +25,10 @@ def ends_process(call: Callable[[], Any]) -> str:
     """How a call ends the process that makes it, such as "exit status 3" or "signal SIGSEGV"; empty where it does not.
 
     It is made in a copy of this process, whatever it raises or returns there. Empty also where there are no copies
-    (Windows), where they may hang (JAX) or are forbidden (within a guarded call), and where it takes longer than
-    `SECONDS`.
+    (Windows), where they are forbidden (within a guarded call), and where it takes longer than `SECONDS`. What JAX
+    computes is traced there and not computed, as its threads are not copied.
     """
-    if not hasattr(os, "fork") or "jax" in sys.modules or watching():
+    if not hasattr(os, "fork") or watching():
         return ""
     read, write = os.pipe()
     with warnings.catch_warnings():
@@ -53,11 +53,20 @@ def _in_copy(call: Callable[[], Any], read: int, write: int) -> None:
             os.dup2(quiet, number)
         os.close(read)
         with contextlib.suppress(BaseException):
-            call()
+            _traced(call) if "jax" in sys.modules else call()
         with contextlib.suppress(OSError):
             os.write(write, b"back")
     finally:
         os._exit(CAME_BACK)
+
+
+def _traced(call: Callable[[], Any]) -> None:
+    """Make the call within one of JAX's transformations, which runs its Python alone."""
+
+    def without_result() -> None:
+        call()
+
+    sys.modules["jax"].eval_shape(without_result)
 
 
 def _outcome(child: int, read: int) -> str:

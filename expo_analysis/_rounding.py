@@ -9,7 +9,8 @@ chance of at most 2/`MARGIN` (much less, as most numbers are far less noisy than
 
 d is a bound on what other last bits of every operation change, relative to a number: `SOLVED` of what is solved for,
 `TRAINED` of what is trained. ``tests/other_processor.py`` measures it; a study that exceeds it amplifies rounding, and
-is to be mended (Adam at a constant rate, say, goes on for ever in steps that rounding decides).
+is to be mended (Adam at a constant rate, say, goes on for ever in steps that rounding decides). One that repeats
+somebody else's training cannot be: it has a ``NOISE`` of its own, and fewer digits.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 DECIMALS, DIGITS = 10, 8
 """Of what iterations reach, at most: to so many decimals, and significant digits."""
 SOLVED, TRAINED = 1e-14, 1.5e-12
-"""Bounds on the noise that other last bits make, relative to a number; the authors' training of Section 5, which is
-repeated as it is, exceeds the second in single numbers, to 7e-12."""
+"""Bounds on the noise that other last bits make, relative to a number."""
 MARGIN = 20.0
 """By how much rounding is coarser than noise, for each number of a table."""
 
@@ -60,9 +60,12 @@ def rounded(table: pd.DataFrame, decimals: int = DECIMALS, digits: int | None = 
     return table.assign(**columns)
 
 
-def all_rounded(tables: dict[str, pd.DataFrame], trained: Iterable[str] = ()) -> dict[str, pd.DataFrame]:
-    """`rounded` for tables by name, to the digits that survive; ``trained`` names those that training made."""
-    return {name: _surviving(table, TRAINED if name in trained else SOLVED) for name, table in tables.items()}
+def all_rounded(
+    tables: dict[str, pd.DataFrame], trained: Iterable[str] = (), noise: float = TRAINED
+) -> dict[str, pd.DataFrame]:
+    """`rounded` for tables by name, to the digits that survive; ``trained`` names those that training of so much
+    ``noise`` made."""
+    return {name: _surviving(table, noise if name in trained else SOLVED) for name, table in tables.items()}
 
 
 def _surviving(table: pd.DataFrame, noise: float) -> pd.DataFrame:

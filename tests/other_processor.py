@@ -77,6 +77,12 @@ def unrounded() -> Iterator[None]:
         yield
 
 
+def half_a_unit(table: pd.DataFrame) -> float:
+    """What rounding changes at most of a number below 1 in a table that training made."""
+    digits = _rounding.surviving(_rounding.TRAINED, table.select_dtypes("float").size)
+    return 0.5 * 10.0 ** -min(_rounding.DIGITS, digits)
+
+
 def noise(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """The largest difference of two tables' numbers in parts of what is written of them.
 

@@ -10,8 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import typer
 
 import expo_analysis as ea
+from expo_analysis.cli import app
 from expo_analysis.desiderata.report.badge import GREEN, GREY, RED, YELLOW, to_badge
 from expo_analysis.desiderata.report.baseline import Gate, compare, read_baseline
 from expo_analysis.desiderata.report.junit import to_junit
@@ -330,12 +332,35 @@ def test_a_function_may_call_lambda_what_it_likes(tmp_path, monkeypatch) -> None
     assert made["call"] == "expo-analysis audit mine.py:my_loss --beta-name tau"
 
 
+def test_among_several_losses_it_belongs_to_one_s_own(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine.py").write_text(LOSS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ran = invoke("audit", "mine.py:my_loss", "dpo", "--beta-name", "tau", "--json")
+    assert ran.exit_code == 0 and list(json.loads(ran.stdout)["losses"]) == ["my_loss", "dpo"], ran.stderr
+    drawn = ("figures", "mine.py:my_loss", "bradley_terry", "--kind", "convergence", "--lam", "0.1:10:3", "--json")
+    ran = invoke(*drawn, "--format", "svg", "-o", "drawn", "--beta-name", "tau")
+    assert ran.exit_code == 0 and "my_loss" in json.loads(ran.stdout)["losses"], ran.stderr
+    with_tau = (tmp_path / "drawn" / "convergence.svg").read_text(encoding="utf-8")
+    assert invoke(*drawn, "--format", "svg", "-o", "drawn").exit_code == 0
+    assert with_tau != (tmp_path / "drawn" / "convergence.svg").read_text(encoding="utf-8")
+
+
+def test_every_command_that_takes_a_function_can_be_told_its_lambda() -> None:
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        if any("FILE.py:NAME" in (getattr(given, "help", None) or "") for given in command.params):
+            found[name] = [given.name for given in command.params if "beta_name" in given.name]
+    assert set(found) >= {"audit", "solve", "diff", "figures", "explore"} and all(found.values())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("audit", "dpo", "--beta-name", "tau"), "beta_name is not used for dpo"),
-        (("audit", "dpo", "ipo", "--beta-name", "tau"), "--beta-name belongs to one loss"),
-        (("audit", "--all", "--beta-name", "tau"), "--beta-name belongs to one loss"),
+        (("audit", "dpo", "--beta-name", "tau"), "--beta-name is not used"),
+        (("audit", "dpo", "ipo", "--beta-name", "tau"), "--beta-name is not used"),
+        (("audit", "--all", "--beta-name", "tau"), "--beta-name is not used"),
+        (("figures", "dpo", "ipo", "--beta-name", "tau"), "--beta-name is not used"),
+        (("figures", "mine.py:my_loss", "dpo", "--beta-name", "gamma"), "beta_name must be an argument of my_loss"),
         (("audit", "mine.py:my_loss", "--beta-name", "gamma"), "beta_name must be an argument of my_loss, which has"),
         (("audit", "mine.py:my_loss", "--option", "beta_name=tau"), "beta_name is not an option of a loss"),
         (("solve", "dpo", "--lam", "1", "--beta-name", "tau"), "beta_name is not used for dpo"),

@@ -58,6 +58,14 @@ def test_there_are_fifty() -> None:
     assert len(BROKEN) >= 50
 
 
+@pytest.mark.parametrize("name", ["seeds_numpy", "seeds_python"])
+def test_a_seed_is_told_of_where_it_was_the_seed_before(name: str) -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    told(BROKEN[name], lambda f: assert_sound(f, time_limit=2.0), AssertionError)
+
+
 def told(given: Broken, refuses: Any, kind: type[BaseException]) -> str:
     before = around()
     with pytest.raises(kind, match=given.words) as error:
@@ -72,14 +80,45 @@ def told(given: Broken, refuses: Any, kind: type[BaseException]) -> str:
 def test_it_ends_in_one_sentence(name: str) -> None:
     """Where it cannot be called at all, of from_function; otherwise of assert_sound."""
     given = BROKEN[name]
-    if given.kills and "jax" in sys.modules:
-        pytest.skip("no copy of a process is made once JAX is loaded, as it may hang")
     if given.refused:
         sentence = told(given, ea.from_function, (TypeError, ValueError))  # type: ignore[arg-type]
         assert name in sentence and sentence.endswith("tuple that begins with them")
     else:
         sentence = told(given, lambda f: assert_sound(f, time_limit=2.0), AssertionError)
         assert sentence.startswith(f"{name} is not sound: ")
+
+
+KILLS = [name for name, given in BROKEN.items() if given.kills]
+
+WITH_JAX = """
+import os
+import jax.numpy as jnp
+import expo_analysis as ea
+from tests.broken_functions import BROKEN
+assert float(jnp.ones(3).sum()) == 3  # its threads are there from here on
+
+def exits_after_jax(chosen_logps, rejected_logps, beta):
+    loss = jnp.logaddexp(beta * (jnp.asarray(rejected_logps) - jnp.asarray(chosen_logps)), 0.0)
+    os._exit(4)
+
+def is_right(chosen_logps, rejected_logps, beta):
+    return jnp.logaddexp(beta * (rejected_logps - chosen_logps), 0.0)
+
+assert ea.from_function(is_right).call.jax
+for f in (exits_after_jax, *(given.f for given in BROKEN.values() if given.kills)):
+    try:
+        ea.from_function(f)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_what_ends_the_process_is_told_of_where_jax_is_loaded() -> None:
+    pytest.importorskip("jax")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WITH_JAX]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert re.findall(r"^(\w+) ends the process", ran.stdout, re.M) == ["exits_after_jax", *KILLS], ran.stderr
 
 
 @pytest.mark.filterwarnings("ignore:this loss is deprecated")

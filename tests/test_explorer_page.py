@@ -73,7 +73,7 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dpo"], "LOSS must be FILE.py:CLASS, got 'dpo'"),
+        (["dpo"], "LOSS must be FILE.py:NAME, got 'dpo'"),
         (["none.py:Mine"], "none.py: No such file"),
         (["examples/exponential.py:Exponential", "-o", "no/such/folder/page.html"], "no/such/folder"),
         (["--beta-name", "b"], "--beta-name is not used"),

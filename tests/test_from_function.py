@@ -286,16 +286,25 @@ def test_it_travels_to_other_processes(file):
     assert float(value) == mine.loss(*np.log([[0.5], [0.2], [0.3], [0.3]]))[0] and name == "mine"
 
 
-def test_jax_functions():
+JAX_RESULTS = {
+    "losses": lambda losses: losses,
+    "their mean": lambda losses: losses.mean(),
+    "a tuple that begins with their mean": lambda losses: (losses.mean()[None], losses),
+    "their mean, having looked at it": lambda losses: {"loss": losses.mean() if losses.sum() > -1e9 else losses.sum()},
+}
+
+
+@pytest.mark.parametrize("returned", JAX_RESULTS)
+def test_jax_functions(returned):
     jnp = pytest.importorskip("jax.numpy")
     jax = pytest.importorskip("jax")
 
     def theirs(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, beta):
         gap = policy_chosen_logps - policy_rejected_logps - reference_chosen_logps + reference_rejected_logps
-        return -jax.nn.log_sigmoid(beta * jnp.asarray(gap))
+        return JAX_RESULTS[returned](-jax.nn.log_sigmoid(beta * jnp.asarray(gap)))
 
     found = ea.from_function(theirs, 0.5)
-    assert found.call.jax
+    assert found.call.jax and found.call.reduces == ("mean" in returned)
     tensors = [torch.tensor(x, requires_grad=True) for x in pairs()]
     for one in (found, ea.DPO(0.5)):
         (slope,) = torch.autograd.grad(one.loss(*tensors).sum(), tensors[0], create_graph=True)
@@ -304,3 +313,27 @@ def test_jax_functions():
         if one is found:
             first = numbers
     assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(first, numbers, strict=True))
+
+
+def test_a_function_is_tried_once(monkeypatch):
+    """In a copy of the process, whatever is made of it; with options of its own, anew."""
+    tried = []
+    monkeypatch.setattr("expo_analysis.losses.function_call.ends_process", lambda call: tried.append(call) or "")
+    for lam in (0.5, 1.0):
+        assert ea.from_function(mine_alone, lam).with_lam(2.0).loss(*pairs()).shape == pairs()[0].shape
+    assert len(tried) == 1
+    ea.from_function(mine_alone, shift=1.0)
+    ea.from_function(Unhashable())
+    assert len(tried) == 3
+
+
+def mine_alone(chosen_logps, rejected_logps, beta, shift=0.0):
+    return -LOGSIGMOID(beta * (chosen_logps - rejected_logps - shift))
+
+
+class Unhashable:
+    def __hash__(self):
+        raise RuntimeError("no hash today")
+
+    def __call__(self, chosen_logps, rejected_logps):
+        return -LOGSIGMOID(chosen_logps - rejected_logps)

@@ -409,6 +409,13 @@ def test_objectives_by_name_with_weights_options_and_lambda() -> None:
             named_objectives(given, None, options, weights)
 
 
+def test_a_function_of_a_file_is_an_objective(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def f(chosen, rejected, tau=9.0):\n    return -tau * (chosen - rejected)\n")
+    made = named_objectives(f"{file}:f", 0.5, {"beta_name": "tau"}, None)
+    assert made.loss(*torch.tensor([[-1.0], [-3.0], [0.0], [0.0]])).tolist() == [-1.0]
+
+
 def test_losses_of_certain_responses_are_of_their_rewards_alone() -> None:
     """Where log-ratios are 0 ODPO's loss is softplus(log of the gap); rewards may be 0, and other losses read none."""
     rewards = torch.tensor([[0.0, 1.0, 3.0], [-2.0, 0.0, -1.0]], dtype=torch.float64)

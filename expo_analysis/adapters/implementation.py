@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ..losses import CATALOGUE, PairObjective, objective
@@ -34,9 +35,31 @@ class Ours:
 
     def at(self, lam: float) -> PairObjective:
         """The loss at one lambda."""
+        return self._of_means.with_lam(lam) if self.of_means else self._of_sums(lam)
+
+    def _of_sums(self, lam: float) -> Any:
         given = {key: value(lam) if callable(value) else value for key, value in self.options.items()}
-        made: Any = objective(self.name, lam, **given)
-        return _of_means(made) if self.of_means else made
+        return objective(self.name, lam, **given)
+
+    @cached_property
+    def _of_means(self) -> FunctionLoss:
+        def of_means(
+            policy_chosen_logps: Any,
+            policy_rejected_logps: Any,
+            reference_chosen_logps: Any,
+            reference_rejected_logps: Any,
+            chosen_lengths: Any,
+            rejected_lengths: Any,
+            beta: float,
+        ) -> Any:
+            return self._of_sums(beta).loss(
+                policy_chosen_logps / chosen_lengths,
+                policy_rejected_logps / rejected_lengths,
+                reference_chosen_logps / chosen_lengths,
+                reference_rejected_logps / rejected_lengths,
+            )
+
+        return from_function(of_means, name=f"{self.name} of means")
 
     @property
     def is_plain(self) -> bool:
@@ -56,26 +79,6 @@ class Ours:
         own = {key: value for key, value in self.options.items() if not callable(value) and value != usual[key]}
         given = ", ".join(f"{key}={value}" for key, value in own.items())
         return f"{self.name}{f'({given})' if given else ''}{' of means' if self.of_means else ''}"
-
-
-def _of_means(base: PairObjective) -> FunctionLoss:
-    def of_means(
-        policy_chosen_logps: Any,
-        policy_rejected_logps: Any,
-        reference_chosen_logps: Any,
-        reference_rejected_logps: Any,
-        chosen_lengths: Any,
-        rejected_lengths: Any,
-        beta: float,
-    ) -> Any:
-        return base.with_lam(beta).loss(
-            policy_chosen_logps / chosen_lengths,
-            policy_rejected_logps / rejected_lengths,
-            reference_chosen_logps / chosen_lengths,
-            reference_rejected_logps / rejected_lengths,
-        )
-
-    return from_function(of_means, base.lam, name=f"{base.name} of means")
 
 
 @dataclass(frozen=True)

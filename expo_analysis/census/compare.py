@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,7 +82,7 @@ def compare(one: Implementation, loss: PairObjective) -> Comparison:
         error, slope_error = apart(loss, one.ours.at, slopes=not one.by_batch)
         relation = "equal" if error <= EQUAL else "single precision" if error <= SINGLE else "differs"
         return Comparison(relation, str(one.ours), "", error, slope_error, explained)
-    for ours in (one.ours, *(_others(one, loss) if explained is None or explained > SINGLE else ())):
+    for ours in (one.ours, *(_others(loss) if explained is None or explained > SINGLE else ())):
         found = _beside(loss, ours)
         if found is not None:
             relation, how, error, slope_error = found
@@ -90,19 +91,27 @@ def compare(one: Implementation, loss: PairObjective) -> Comparison:
     return Comparison("differs", str(one.ours), "", error, slope_error, explained)
 
 
-def _others(one: Implementation, loss: PairObjective) -> Iterator[Ours]:
+def _others(loss: PairObjective) -> Iterator[Ours]:
     """The losses of the catalogue at their defaults, of sums, and of means where lengths are read."""
+    for made, ours, of_means in _catalogue():
+        if set(made.data) <= {*loss.data, "length_l", "length_w"}:
+            yield ours
+            if loss.data and not made.data:
+                yield of_means
+
+
+@cache
+def _catalogue() -> list[tuple[PairObjective, Ours, Ours]]:
+    """The losses of single pairs that need no options, of sums and of means."""
+    found = []
     for name, cls in CATALOGUE.items():
         try:
             made = cls(1.0)
         except TypeError:  # it needs options
             continue
-        if not isinstance(made, PairObjective) or made.facts.couples_pairs or made.regulariser is not None:
-            continue
-        if set(made.data) <= {*loss.data, "length_l", "length_w"}:
-            yield Ours(name)
-            if loss.data and not made.data:
-                yield Ours(name, of_means=True)
+        if isinstance(made, PairObjective) and not made.facts.couples_pairs and made.regulariser is None:
+            found.append((made, Ours(name), Ours(name, of_means=True)))
+    return found
 
 
 def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | None:

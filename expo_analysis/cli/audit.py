@@ -107,7 +107,7 @@ def audit(
     "summary": ..., "conditions": ..., "evidence": {...}, "counterexample": null |
     {"statement": ..., "numbers": {...}, "code": ...}}}}, "remarks": {NAME: [...]}, "made": {NAME: {"version": ...,
     "date": ..., "effort": ..., "seed": ..., "call": ...}}}, where NAME is the loss's own (for yours
-    the class's attribute name; FILE.py:CLASS is added where another has that name, and stands alone
+    the class's attribute name; FILE.py:NAME is added where another has that name, and stands alone
     where it could not be loaded).
     """
     with bad_input():

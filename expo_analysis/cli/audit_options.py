@@ -13,7 +13,7 @@ Losses = Annotated[
         metavar="LOSS", help="Names in the catalogue; FILE.py:NAME or MODULE:NAME for a class or function of your own."
     ),
 ]
-Everything = Annotated[bool, typer.Option("--all", help="Audit the whole catalogue, besides the FILE.py:CLASS named.")]
+Everything = Annotated[bool, typer.Option("--all", help="Audit the whole catalogue, besides the FILE.py:NAME named.")]
 Options = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="An option of the loss, where one loss is named; repeatable."),

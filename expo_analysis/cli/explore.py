@@ -8,19 +8,18 @@ from typing import Annotated
 import typer
 
 from .errors import bad_input
+from .solve import BetaName
 
 
 def explore(
     losses: Annotated[
         list[str] | None,
-        typer.Argument(metavar="LOSS", help="FILE.py:CLASS for losses of your own, which join those of the catalogue."),
+        typer.Argument(metavar="LOSS", help="FILE.py:NAME for losses of your own, which join those of the catalogue."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write; explorer.html by default.")
     ] = Path("explorer.html"),
-    beta_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What a function of your own calls lambda.")
-    ] = None,
+    beta_name: BetaName = None,
 ) -> None:
     """Write a page on which policies are dragged and every loss's exact optimum is drawn.
 
@@ -40,10 +39,10 @@ def explore(
     with bad_input():
         from ..explorer import PAGE, write_page
         from ..own_loss import make_loss
+        from .parsing import beta_names
 
+        beta_names(losses or [], beta_name)
         own = {label: make_loss(text, beta_name=beta_name) for label, text in _labels(losses or []).items()}
-        if beta_name is not None and not own:
-            raise ValueError("--beta-name is not used: it belongs to a function of your own")
         if own or not PAGE.is_file():
             left_out = write_page(output, own, __version__).left_out
         else:
@@ -61,6 +60,6 @@ def _labels(texts: list[str]) -> dict[str, str]:
     """What each loss is called on the page: its name, or all that was typed where another has that name."""
     for text in texts:
         if ":" not in text:
-            raise ValueError(f"LOSS must be FILE.py:CLASS, got {text!r}; the catalogue is on the page already")
+            raise ValueError(f"LOSS must be FILE.py:NAME, got {text!r}; the catalogue is on the page already")
     names = [text.rpartition(":")[2] for text in texts]
     return {name if names.count(name) == 1 else text: text for name, text in zip(names, texts, strict=True)}

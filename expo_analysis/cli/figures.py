@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .errors import bad_input, remarks
 from .output import report_files
-from .solve import BanditFile, Optimal, Options, Pairs, Reference, Ties
+from .solve import BanditFile, BetaName, Optimal, Options, Pairs, Reference, Ties
 
 if TYPE_CHECKING:
     from ..bandit import Bandit
@@ -52,6 +52,7 @@ def figures(
     width: Width = "column",
     lam: Lambdas = None,
     option: Options = None,
+    beta_name: BetaName = None,
     reference: Reference = None,
     optimal: Optimal = None,
     pairs: Pairs = None,
@@ -98,7 +99,7 @@ def figures(
         lams = None if lam is None else parse_lams(lam)
         if lams is not None and len(set(lams)) < 2 and set(chosen) - {"training", "report_card"}:
             raise ValueError("lam must be several numbers, or a range such as 1e-3:1e3:61, except for training alone")
-        named = parse_named(losses, option or [])
+        named = parse_named(losses, option or [], beta_name)
         with remarks():
             problem = parse_problem(reference, optimal, pairs, bandit, ties)
         output.mkdir(parents=True, exist_ok=True)
@@ -139,14 +140,15 @@ def parse_width(text: str) -> str | float:
     return width
 
 
-def parse_named(losses: list[str], options: list[str]) -> dict[str, Objective]:
+def parse_named(losses: list[str], options: list[str], beta_name: str | None = None) -> dict[str, Objective]:
     """The losses by their labels."""
     from ..figures import named_losses
-    from .parsing import parse_loss
+    from .parsing import beta_names, parse_loss
 
     if options and len(losses) > 1:
         raise ValueError("--option belongs to one loss: name that loss alone")
-    found = named_losses([parse_loss(text, 1.0, options) for text in losses])
+    own_beta = beta_names(losses, beta_name)
+    found = named_losses([parse_loss(text, 1.0, options, own_beta[text]) for text in losses])
     return {one.look.label: one.objective for one in found}
 
 

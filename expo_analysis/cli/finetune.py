@@ -44,7 +44,7 @@ def finetune(context: typer.Context) -> None:
     \b
     Loss:
       --objective NAME          a loss of the catalogue (expo-analysis losses lists them), or
-                                FILE.py:CLASS; several are summed; expo by default
+                                FILE.py:NAME; several are summed; expo by default
       --objective_weights W...  weights of several losses
       --objective_options JSON  options of the loss, such as '{"label_smoothing": 0.1}'
       --lam, --beta NUMBER      the trade-off lambda; 0.1 by default

@@ -61,6 +61,17 @@ def parse_loss(text: str, lam: float, options: list[str], beta_name: str | None 
     return make_loss(text, lam, beta_name=beta_name, **given)
 
 
+def beta_names(names: list[str], beta_name: str | None) -> dict[str, str | None]:
+    """The ``beta_name`` of each of several losses: losses of the catalogue have none.
+
+    Raises:
+        ValueError: there is none that it could belong to.
+    """
+    if beta_name is not None and not any(":" in name for name in names):
+        raise ValueError("--beta-name is not used: it belongs to a function of your own, such as FILE.py:NAME")
+    return {name: beta_name if ":" in name else None for name in names}
+
+
 def audited() -> dict[str, Objective]:
     """The losses of ``audit --all``: those of the catalogue that need nothing but lambda."""
     return {name: cls(1.0) for name, cls in CATALOGUE.items() if not required_options(cls)}
@@ -77,15 +88,14 @@ def parse_losses(
         raise ValueError("name a loss, or --all for the whole catalogue")
     if options and (everything or len(names) > 1):
         raise ValueError("--option belongs to one loss: name that loss alone")
-    if beta_name is not None and (everything or len(names) > 1):
-        raise ValueError("--beta-name belongs to one loss: name that loss alone")
+    own_beta = beta_names(names, beta_name)
     objectives: dict[str, Objective | Exception] = dict(audited()) if everything else {}
     seen = set(objectives)
     for name in names:
         if name in seen:
             raise ValueError(f"{name} is given twice" if names.count(name) > 1 else f"{name} is among --all already")
         seen.add(name)
-        label, found = name, _loss_or_error(name, options, beta_name)
+        label, found = name, _loss_or_error(name, options, own_beta[name])
         if ":" in name and isinstance(found, Objective):
             label = found.name if found.name not in {*objectives, *names} else f"{found.name} ({name})"
         objectives[label] = found

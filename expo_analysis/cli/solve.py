@@ -17,7 +17,7 @@ UNCHECKED = ("method ", "features ", "base ", "decay ", "bandit must ")
 Loss = Annotated[
     str,
     typer.Argument(
-        metavar="LOSS", help="A name in the catalogue, or FILE.py:CLASS; expo-analysis losses lists the names."
+        metavar="LOSS", help="A name in the catalogue, or FILE.py:NAME; expo-analysis losses lists the names."
     ),
 ]
 Lambdas = Annotated[

@@ -44,5 +44,10 @@ def one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
     def alone(*values: Any) -> Any:
         return f(*(value.reshape(1) for value in values)).reshape(())
 
-    vectorised: Callable[..., Any] = jax.vmap(alone)
-    return vectorised
+    def each(*arrays: Any) -> Any:
+        try:  # all at once, where the function does nothing that depends on its values
+            return jax.vmap(alone)(*arrays)
+        except jax.errors.JAXTypeError:
+            return jax.numpy.stack([alone(*pair) for pair in zip(*arrays, strict=True)])
+
+    return each

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from .._child import ends_process
 from .._watch import Watch
@@ -154,7 +156,7 @@ def probed(call: Call) -> Call:
         role: torch.linspace(-1.0 - 0.1 * k, -0.4, PAIRS, dtype=torch.float64) * (1 if "logp" in role else -2)
         for k, role in enumerate(in_order(call.reads))
     }
-    ended = ends_process(lambda: call.raw(1.0, known))
+    ended = _ended(call, known)
     if ended:
         raise ValueError(f"{name} ends the process that calls it ({ended}): {CONTRACT}")
     with Watch(2 * SECONDS, guarded=True) as watch:
@@ -170,6 +172,29 @@ def probed(call: Call) -> Call:
     if found.value.wrong:
         raise ValueError(f"{name} returns {found.value.wrong}: {CONTRACT}")
     return found.value.call
+
+
+_TRIED: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+"""How functions end the process that calls them, empty where they do not: each is tried once."""
+
+
+def _ended(call: Call, known: Mapping[str, Any]) -> str:
+    """How a call ends this process; with tensors and, where JAX is loaded, with its arrays."""
+
+    def tried() -> None:
+        with suppress(Exception):
+            call.raw(1.0, known)
+        if "jax" in sys.modules:
+            call.raw(1.0, _arrays_of_jax(known))
+
+    with suppress(Exception):  # of objects without a hash, and those that cannot be referred to weakly
+        if call.f in _TRIED and not call.options:  # with options it may do something else
+            return _TRIED[call.f]
+    ended = ends_process(tried)
+    with suppress(Exception):
+        if not call.options:
+            _TRIED[call.f] = ended
+    return ended
 
 
 @dataclass(frozen=True)
@@ -210,9 +235,14 @@ def _seen(call: Call, known: Mapping[str, Any]) -> _Seen:
 
 def _seen_by_jax(call: Call, known: Mapping[str, Any]) -> _Seen:
     """The same with JAX arrays in the place of tensors."""
+    return _seen(replace(call, jax=True), _arrays_of_jax(known))
+
+
+def _arrays_of_jax(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors as JAX's arrays."""
     import jax.numpy as jnp
 
-    return _seen(replace(call, jax=True), {name: jnp.asarray(value.numpy()) for name, value in known.items()})
+    return {name: jnp.asarray(value.numpy()) for name, value in known.items()}
 
 
 def _in_short(shape: tuple[Any, ...]) -> str:
@@ -221,5 +251,6 @@ def _in_short(shape: tuple[Any, ...]) -> str:
 
 
 def _is_jax(result: Any) -> bool:
-    parts: Iterator[Any] = iter(result if isinstance(result, tuple | list) else [result])
+    several = result.values() if isinstance(result, Mapping) else result
+    parts = several if isinstance(result, Mapping | tuple | list) else [result]
     return any(type(part).__module__.startswith("jax") for part in parts)

@@ -22,6 +22,9 @@ LAMS = (0.05, 0.3, 1.0, 4.0)
 SECONDS = 60.0
 """How long a comparison may take."""
 
+FAR = 0.01
+"""What is left of a loss, relative to its spread, when another one is certainly not it at any lambda."""
+
 ENDS = {"w": 0, "l": 1, "t": 2}
 """Which of three responses is the winner, the loser and the third one of a pair."""
 
@@ -199,7 +202,8 @@ def _written(text: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
 def _changes(
     ours: PairObjective, other: PairObjective, drawn: dict[str, Floats]
 ) -> Iterable[tuple[str, Callable[[float], float]]]:
-    """How the other's lambda may depend on ours: c lam, c / lam, c lam^2 ..., c, as two of them suggest."""
+    """How the other's lambda may depend on ours: c lam, c / lam, c lam^2 ..., c, as two of them suggest; nothing where
+    no lambda of the other's comes near the first of them."""
     matched = []
     for lam in (LAMS[1], LAMS[2]):
         here, added = pair_values(ours, lam, drawn), _divergences(ours, lam, drawn)
@@ -213,7 +217,10 @@ def _changes(
         grid = np.linspace(-7, 7, 113)
         start = grid[int(np.argmin([miss(x) for x in grid]))]
         near = (start - 0.13, start + 0.13)
-        matched.append(math.exp(minimize_scalar(miss, bounds=near, method="bounded", options={"xatol": 1e-13}).x))
+        found = minimize_scalar(miss, bounds=near, method="bounded", options={"xatol": 1e-13})
+        if found.fun > FAR:
+            return
+        matched.append(math.exp(found.x))
     power = math.log(matched[1] / matched[0]) / math.log(LAMS[2] / LAMS[1])
     for p, (form, change) in POWERS.items():
         if abs(power - p) < 1e-3:

@@ -38,14 +38,14 @@ class PreferenceConfig(TrainingArguments):
 
         objective (`str` or `list[str]`, *optional*):
             Name of the objective in the catalogue, such as `"expo"`, `"dpo"` or `"ipo"`, or names of several whose sum
-            is minimised; `FILE.py:NAME` for a class of your own or an instance of one. In Python, objectives such as
-            `DPO(0.1)` too, or pairs of a weight and an objective. If `None`, the trainer's argument `objective` is
+            is minimised; `FILE.py:NAME` for a class, an instance or a function of your own. In Python, objectives such
+            as `DPO(0.1)` too, or pairs of a weight and an objective. If `None`, the trainer's argument `objective` is
             used, and `"expo"` where that is not given either.
         objective_weights (`list[float]`, *optional*):
             Weights of several objectives, such as `[0.8, 0.2, 1.0]` in MPO. If `None`, 1 each.
         objective_options (`dict[str, Any]` or `str`, *optional*):
-            Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}` for `"dpo"`; of several,
-            a mapping from their names to such options. A string is read as JSON.
+            Options of the objective named by `objective`, such as `{"label_smoothing": 0.1}`, or the `beta_name`
+            of a function; of several, a mapping from their names to such options. A string is read as JSON.
         beta (`float`, *optional*):
             The trade-off parameter of what `objective` names, λ in the paper and `lam` elsewhere in this package. If
             `None`, `0.1`.
@@ -127,7 +127,7 @@ class PreferenceConfig(TrainingArguments):
 
     objective: list[str] | None = _option(
         None,
-        "A loss of the catalogue, such as 'expo' (the default), 'dpo' or 'ipo', or FILE.py:CLASS; several are summed.",
+        "A loss of the catalogue, such as 'expo' (the default), 'dpo' or 'ipo', or FILE.py:NAME; several are summed.",
     )
     objective_weights: list[float] | None = _option(None, "Weights of several objectives; 1 each if not set.")
     objective_options: dict[str, Any] | str | None = _option(
