@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,8 @@ from expo_analysis.optima.edges import Edges
 from expo_analysis.optima.shortfall import KinkedProblem, kinked_optimum
 from expo_analysis.terms import Logistic, Square, hbar, log_odds, shortfall_w
 from expo_analysis.testing import strategies as own
+
+from . import stress
 
 TIGHT = {"solver": "CLARABEL", "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 
@@ -83,6 +86,23 @@ def test_slic_by_hand() -> None:
     np.testing.assert_allclose(ea.solve(ea.SLiC(10.0), never_loses).policy, [0.6, 0.4], rtol=1e-14)
 
 
+def test_slic_beside_its_kinks_in_fifty_digits() -> None:
+    """Rounding of 1e-16 in a gap whose root is taken gave bounds of 2e-7, where the policies were right to 1e-15."""
+    rng = np.random.default_rng(3)
+    cases = [
+        (ea.Bandit(*(rng.dirichlet(np.ones(n)) for _ in range(2))), 10 ** rng.uniform(-2, 2)) for n in [2, 3, 5] * 8
+    ]
+    # a cycle of four pairs that are all on their kinks
+    square = np.array([[0, 0, 5, 5], [0, 0, 5, 5], [1, 1, 0, 0], [1, 1, 0, 0.0]])
+    cases.append((ea.Bandit.from_counts([0.3, 0.25, 0.2, 0.25], square), 0.5))
+    for bandit, lam in cases:
+        solution = ea.solve(ea.SLiC(lam), bandit)
+        with mp.workdps(50):
+            exact = stress.slic(bandit, lam)(solution.log_policy)
+            off = sum(abs(mp.mpf(float(p)) - q) for p, q in zip(solution.policy, exact, strict=True))
+        assert off <= solution.error_bound < 1e-11
+
+
 @given(own.bandits(max_n=6, graphs=("disconnected",), smallest=1e-2), st.floats(0.05, 5.0))
 @settings(max_examples=20, deadline=None)
 def test_slic_keeps_the_mass_of_components(bandit: ea.Bandit, lam: float) -> None:
@@ -102,12 +122,10 @@ def test_slic_keeps_the_mass_of_components(bandit: ea.Bandit, lam: float) -> Non
 def test_dpop_against_a_conic_solver(bandit: ea.Bandit, log_lam: float, log_penalty: float) -> None:
     objective = ea.DPOP(10**log_lam, penalty=10**log_penalty)
     solution = ea.solve(objective, bandit)
-    assert solution.status in ("optimal", "failed")
+    assert solution.status == "optimal"
     assert np.isnan(solution.error_bound)
     theirs = float(ea.risk(objective, bandit, np.log(by_cvxpy(objective, bandit))))
-    if solution.status == "optimal":
-        assert solution.value <= theirs + 1e-9
-        assert solution.value >= theirs - 1e-5
+    assert theirs - 1e-5 <= solution.value <= theirs + 1e-9
 
 
 def test_dpop_is_solved_on_ordinary_problems() -> None:
@@ -119,7 +137,7 @@ def test_dpop_is_solved_on_ordinary_problems() -> None:
         statuses.append(
             ea.solve(ea.DPOP(10 ** rng.uniform(-2, 1.5), penalty=10 ** rng.uniform(-1, 1.7)), bandit).status
         )
-    assert statuses.count("optimal") >= 98
+    assert set(statuses) == {"optimal"}
 
 
 HARD = [28, 50, 60, 199, 205, 206, 316, 333, 380, 392, 394, *range(8)]
@@ -145,11 +163,40 @@ def test_dpop_where_scales_are_decades_apart(seed: int) -> None:
     solution = ea.solve(made, bandit)
     assert solution.status == "optimal"
     assert solution.message == "the minimiser: the objective is convex and its conditions hold"
+    assert_lowest(made, bandit, solution)
+
+
+def assert_lowest(made: ea.DPOP, bandit: ea.Bandit, solution: ea.Solution) -> None:
+    """No policy that is tried around it, near or as far as 1/lam, is lower."""
+    rng, n = np.random.default_rng(0), bandit.n
     lowest = float(ea.risk(made, bandit, solution.log_policy))
-    for size in (1e-6, 1e-3, 1.0):
+    for size in (1e-6, 1e-3, 1.0, 1 / made.lam):
         theta = solution.log_policy + size * rng.standard_normal((60, n)) / max(1.0, made.lam)
         moved = ea.risk(made, bandit, theta - np.logaddexp.reduce(theta, axis=1, keepdims=True))
         assert (np.asarray(moved) >= lowest - 1e-12 * (1 + lowest)).all()
+
+
+@pytest.mark.parametrize("seed", [18, 49, 100, 219, 267, 353, 496, 664, 895, 924])
+def test_dpop_where_one_response_goes_as_far_as_one_over_lam(seed: int) -> None:
+    """Of such problems one in 75 failed: the search took steps of one length for what goes as far as 1 and as 1/lam."""
+    rng = np.random.default_rng(seed)
+    reference, optimal = (np.exp(rng.uniform(-12, 0, 3)) for _ in range(2))
+    pairs = np.zeros((3, 3))
+    pairs[np.triu_indices(3, 1)] = np.exp(rng.uniform(-5, 0, 3))
+    bandit = ea.Bandit(reference / reference.sum(), optimal / optimal.sum(), pairs + pairs.T)
+    made = ea.DPOP(10 ** rng.uniform(-6, 2))
+    solution = ea.solve(made, bandit)
+    assert solution.status == "optimal"
+    assert_lowest(made, bandit, solution)
+
+
+@pytest.mark.parametrize(("n", "lam", "penalty"), [(100, 10.0, 50.0), (60, 1e-4, 0.3)])
+def test_dpop_of_many_responses(n: int, lam: float, penalty: float) -> None:
+    rng = np.random.default_rng(n)
+    bandit = ea.Bandit(rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n)))
+    solution = ea.solve(ea.DPOP(lam, penalty=penalty), bandit)
+    assert solution.status == "optimal"
+    assert_lowest(ea.DPOP(lam, penalty=penalty), bandit, solution)
 
 
 def test_dpop_is_unique_where_mass_has_a_price() -> None:

@@ -21,6 +21,9 @@ from scipy.sparse import csr_array
 
 from .._types import Floats, Indices, Mask
 
+ONE_BY_ONE, BLOCK = 100, 32
+"""From so many vertices on each problem is eliminated alone, so many vertices at a time."""
+
 
 @lru_cache
 def pairs(n: int) -> tuple[Indices, Indices]:
@@ -76,22 +79,50 @@ class Elimination:
 
 def eliminate(weights: Floats) -> Elimination:
     """Eliminate the Laplacian of ``weights`` (n(n-1)/2, B)."""
-    n = (1 + math.isqrt(1 + 8 * len(weights))) // 2
+    n, size = (1 + math.isqrt(1 + 8 * len(weights))) // 2, weights.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if n < ONE_BY_ONE:
+            return _eliminate_together(n, weights)
+        ratios, pivots = np.zeros((n, n, size)), np.ones((n, size))
+        for b in range(size):
+            ratios[:, :, b], pivots[:, b] = _eliminate_one(n, weights[:, b])
+    return Elimination([ratios[k, :k] for k in range(n)], pivots)
+
+
+def _eliminate_together(n: int, weights: Floats) -> Elimination:
+    """All problems at a time: with few vertices, what takes time is the steps of Python."""
     high, low = pairs(n)
     w = weights.copy()
     pivots = np.ones((n, w.shape[1]))
     ratios = [np.empty((0, w.shape[1]))] * n
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for k in range(n - 1, 0, -1):
-            rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
-            row = w[rest : rest + k]
-            pivot = row.sum(axis=0, out=pivots[k])
-            zero = pivot == 0
-            if zero.any():
-                pivot[zero] = np.inf
-            ratios[k] = row / pivot  # no inverse: a single neighbour's ratio is exactly 1
-            w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
+    for k in range(n - 1, 0, -1):
+        rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
+        row = w[rest : rest + k]
+        pivot = row.sum(axis=0, out=pivots[k])
+        zero = pivot == 0
+        if zero.any():
+            pivot[zero] = np.inf
+        ratios[k] = row / pivot  # no inverse: a single neighbour's ratio is exactly 1
+        w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
     return Elimination(ratios, pivots)
+
+
+def _eliminate_one(n: int, weights: Floats) -> tuple[Floats, Floats]:
+    """Ratios (n, n), below the diagonal, and pivots (n,) of one problem, ``weights`` (n(n-1)/2,).
+
+    What `BLOCK` vertices leave to the rest is one product of matrices, whose terms are added as singly: none is
+    subtracted.
+    """
+    ratios, rows, pivots = np.zeros((n, n)), np.zeros((n, n)), np.ones(n)
+    rows[pairs(n)] = weights
+    for end in range(n, 1, -BLOCK):
+        start = max(end - BLOCK, 1)
+        for k in range(end - 1, start - 1, -1):
+            rows[k, :k] += ratios[k + 1 : end, k] @ rows[k + 1 : end, :k]
+            pivots[k] = rows[k, :k].sum() or np.inf
+            ratios[k, :k] = rows[k, :k] / pivots[k]
+        rows[:start, :start] += ratios[start:end, :start].T @ rows[start:end, :start]
+    return ratios, pivots
 
 
 def resistances(elimination: Elimination) -> Floats:
@@ -103,17 +134,45 @@ def resistances(elimination: Elimination) -> Floats:
     The last sum is at most k/pivot_k, as R_il <= 1/w_ki + 1/w_kl, and R_kj is at least 1/pivot_k: what cancels is no
     larger than k times the result, so that its relative accuracy stays high.
     """
-    n, batch = elimination.pivots.shape
-    resistance = np.empty((n, n, batch))
-    resistance[np.arange(n), np.arange(n)] = 0.0
+    n, size = elimination.pivots.shape
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for k in range(1, n):
-            ratios = elimination.ratios[k]
-            spread = np.einsum("ijb,jb->ib", resistance[:k, :k], ratios)
-            own = 1 / elimination.pivots[k] - np.einsum("ib,ib->b", ratios, spread) / 2
-            resistance[k, :k] = resistance[:k, k] = own + spread
+        if n < ONE_BY_ONE:
+            resistance = _resistances_together(elimination)
+        else:
+            resistance = np.stack([_resistances_of_one(elimination, b) for b in range(size)], axis=-1)
     connected = elimination.positive_definite
     if not connected.all():
         resistance[..., ~connected] = np.inf
         resistance[np.arange(n), np.arange(n)] = 0.0
+    return resistance
+
+
+def _resistances_together(elimination: Elimination) -> Floats:
+    n, size = elimination.pivots.shape
+    resistance = np.empty((n, n, size))
+    resistance[np.arange(n), np.arange(n)] = 0.0
+    for k in range(1, n):
+        ratios = elimination.ratios[k]
+        spread = np.einsum("ijb,jb->ib", resistance[:k, :k], ratios)
+        own = 1 / elimination.pivots[k] - np.einsum("ib,ib->b", ratios, spread) / 2
+        resistance[k, :k] = resistance[:k, k] = own + spread
+    return resistance
+
+
+def _resistances_of_one(elimination: Elimination, b: int) -> Floats:
+    """(n, n): `BLOCK` vertices come back at a time, for which the sums over all that were there are one product."""
+    n = len(elimination.pivots)
+    ratios, resistance = np.zeros((n, n)), np.zeros((n, n))
+    for k in range(1, n):
+        ratios[k, :k] = elimination.ratios[k][:, b]
+    for start in range(1, n, BLOCK):
+        end = min(start + BLOCK, n)
+        from_before = ratios[start:end, :start] @ resistance[:start, :start]
+        for k in range(start, end):
+            row = ratios[k, :k]
+            spread = row[start:] @ resistance[start:k, :k]
+            spread[:start] += from_before[k - start]
+            spread[start:] += resistance[start:k, :start] @ row[:start]
+            resistance[k, :k] = 1 / elimination.pivots[k, b] - row @ spread / 2 + spread
+            resistance[:k, k] = resistance[k, :k]
     return resistance

@@ -7,9 +7,9 @@ sum_i pi_ref,i exp(x_i) <= 1, and x with a sum of 1 is a minimiser if and only i
     -nu pi_i  between the left and the right derivative of F in x_i                        (which differ at kinks only).
 
 Where some nu > 0 does, there is no other minimiser: each one minimises F(x) + nu sum_i pi_ref,i exp(x_i), too, which is
-strictly convex. Where an interval of nu does at the reference itself, that is the minimiser. Elsewhere a general solver
-(SLSQP) ends near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it is
-cut in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and
+strictly convex. Where an interval of nu does at the reference itself, that is the minimiser. Elsewhere an interior
+point method comes near the minimiser, where |x| of the responses on the kink is far smaller than that of the others: it
+is cut in two where its logarithm has the widest gap (then the next), Newton's method finds what is off the kink, and
 the conditions are checked at the end. [ours]
 
 **Existence** [ours]. Along a direction d <= 0, a pair's loss does not rise if and only if (1 + penalty) |d_winner| <=
@@ -20,11 +20,10 @@ every pair that it loses is won: no minimiser exists, and all mass goes to the r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
@@ -33,8 +32,10 @@ from .._types import Floats, Mask
 from .certificate import UNIT
 from .edges import Edges
 
-FARTHEST = 600.0
-"""How far the search may go from the reference, in units of max(1, 1/lam)."""
+DECADES = 15
+"""By how much the weight of the loss beside the barrier grows, from 1/lam."""
+STEPS, SHORTEST = 300, 1e-9
+"""Of Newton's method, for each such weight, and its shortest step."""
 ACCURACY = 1e-10
 
 
@@ -98,18 +99,22 @@ class KinkedProblem:
         With ``v`` in the place of max(0, -x), the gradient has the derivatives in v behind those in x.
         """
         winner, loser = self.edges.ends
-        lost = np.where(negative, -x, 0.0) if v is None else v
+        n, lost = len(x), np.where(negative, -x, 0.0) if v is None else v
         logits = -self.lam * (x[winner] - x[loser] - self.penalty * lost[winner])
-        n, e = len(x), np.arange(len(winner))
-        moved = np.zeros((len(winner), n if v is None else 2 * n))
-        moved[e, winner] += 1.0 + (self.penalty * negative[winner] if v is None else 0.0)
-        moved[e, loser] -= 1.0
-        if v is not None:
-            moved[e, n + winner] -= self.penalty
+        value = float((self.weight * np.logaddexp(0.0, logits)).sum())
         slope = -self.weight * self.lam * expit(logits)
         bend = self.weight * self.lam**2 * expit(logits) * expit(-logits)
-        value = float((self.weight * np.logaddexp(0.0, logits)).sum())
-        return value, slope @ moved, (moved.T * bend) @ moved
+        own = np.ones(n) if v is not None else np.where(negative, 1.0 + self.penalty, 1.0)  # of a margin, in its winner
+        won, lose = self.edges.to_winner @ slope, self.edges.to_loser @ slope
+        among = np.zeros((n, n))
+        np.add.at(among, (winner, loser), bend)
+        gradient = own * won - lose
+        hessian = np.diag(own**2 * among.sum(1) + among.sum(0)) - own[:, None] * among - own * among.T
+        if v is None:
+            return value, gradient, hessian
+        across = self.penalty * (among.T - np.diag(among.sum(1)))
+        both = np.block([[hessian, across], [across.T, np.diag(self.penalty**2 * among.sum(1))]])
+        return value, np.concatenate([gradient, -self.penalty * won]), both
 
     def conditions(self, x: Floats, kinked: Mask) -> tuple[Floats, Floats, Floats]:
         """Left and right derivatives at each response, and the size of the terms that they are sums of."""
@@ -128,11 +133,7 @@ def kinked_optimum(problem: KinkedProblem) -> KinkedOptimum:
     whole = abs(problem.reference.sum() - 1) < 1e-9
     if whole and max(least.max(), 0.0) < most.min() * (1 - ACCURACY):
         return KinkedOptimum(np.zeros(n), True, True, max(least.max(), 0.0))
-    for unit in sorted({1.0, max(1.0, 1 / problem.lam)}):
-        x = _search(problem, unit)
-        mass = float((problem.reference * np.exp(x)).sum())
-        if 0 < mass < 1 - 1e-6:  # what is left over may as well be shared out: the loss cannot rise by it
-            x = x - np.log(mass)
+    for x in _path(problem):
         for kinked in _cuts(x):
             found = _polish(problem, x, kinked)
             if found is not None and found.optimal:
@@ -148,36 +149,52 @@ def _cuts(x: Floats) -> list[Mask]:
     return [size < ends[k] for k in np.argsort(-gaps, kind="stable")]
 
 
-def _search(problem: KinkedProblem, unit: float) -> Floats:
-    """x near a minimiser, with v >= max(0, -x) as further variables, in which the problem is smooth.
+def _path(problem: KinkedProblem) -> Iterator[Floats]:
+    """Points x ever nearer to a minimiser: those of least `_barrier`, for growing t, shifted to a mass of 1.
 
-    unit: of x, in which steps are taken.
+    Newton's method, as it does not mind that responses go as far as 1 and as far as 1/lam in one problem.
     """
-    n, reference = len(problem.reference), problem.reference
-    nothing = np.zeros(n, dtype=bool)
-    above = np.hstack([np.eye(n), np.eye(n)])
-    scale = 1.0 / problem.lam
-    constraints: list[dict[str, Any]] = [
-        {
-            "type": "ineq",
-            "fun": lambda y: 1.0 - reference @ np.exp(unit * y[:n]),
-            "jac": lambda y: np.concatenate([-unit * reference * np.exp(unit * y[:n]), np.zeros(n)]),
-        },
-        {"type": "ineq", "fun": lambda y: y[:n] + y[n:], "jac": lambda y: above},
-    ]
-    found: Any = minimize(  # type: ignore[call-overload]
-        lambda y: problem.derivatives(unit * y[:n], nothing, unit * y[n:])[0] * scale,
-        np.zeros(2 * n),
-        jac=lambda y: problem.derivatives(unit * y[:n], nothing, unit * y[n:])[1] * scale * unit,
-        bounds=[(-FARTHEST, most) for most in -np.log(reference) / unit] + [(0.0, FARTHEST)] * n,
-        constraints=constraints,
-        method="SLSQP",
-        options={"maxiter": 500, "ftol": 1e-15},
-    )
-    x: Floats = unit * np.asarray(found.x)[:n]
-    return x
+    n = len(problem.reference)
+    y = np.concatenate([np.full(n, -1.0), np.full(n, 2.0)])
+    for t in 10.0 ** np.arange(DECADES) / (problem.lam * problem.weight.sum()):
+        for _ in range(STEPS):
+            value, gradient, hessian = _barrier(problem, y, t)
+            scale = 1 / np.sqrt(np.diag(hessian))
+            try:
+                move = -scale * np.linalg.solve(scale[:, None] * hessian * scale, scale * gradient)
+            except np.linalg.LinAlgError:
+                return
+            slope, step = float(gradient @ move), 1.0
+            while step > SHORTEST and not _barrier(problem, y + step * move, t)[0] <= value + 0.1 * step * slope:
+                step /= 2
+            if not slope < 0 or step <= SHORTEST:
+                break
+            y = y + step * move
+            if -slope < 1e-9:
+                break
+        yield y[:n] - np.log((problem.reference * np.exp(y[:n])).sum())
 
 
+@np.errstate(over="ignore")  # far outside
+def _barrier(problem: KinkedProblem, y: Floats, t: float) -> tuple[float, Floats, Floats]:
+    """t F(x, v) less the logarithms of 1 - sum pi_ref exp(x), of v and of v + x, where v >= max(0, -x), with its
+    gradient and Hessian in y = (x, v); inf outside."""
+    n = len(problem.reference)
+    x, v, above = y[:n], y[n:], y[:n] + y[n:]
+    policy = problem.reference * np.exp(x)
+    left = 1.0 - policy.sum()
+    if not min(left, v.min(), above.min()) > 0:
+        return np.inf, y, np.empty((0, 0))
+    value, gradient, hessian = problem.derivatives(x, np.zeros(n, dtype=bool), v)
+    value = t * value - float(np.log(left) + np.log(v).sum() + np.log(above).sum())
+    gradient = t * gradient + np.concatenate([policy / left - 1 / above, -1 / v - 1 / above])
+    hessian = t * hessian + np.diag(np.concatenate([policy / left, v**-2]))
+    hessian[:n, :n] += np.outer(policy, policy) / left**2
+    hessian += np.tile(np.diag(above**-2), (2, 2))
+    return value, gradient, hessian
+
+
+@np.errstate(all="ignore")  # what a wrong cut leads to is not finite, and no minimiser
 def _polish(problem: KinkedProblem, x: Floats, kinked: Mask) -> KinkedOptimum | None:
     """Newton's method for the responses off the kink and nu, and whether the conditions hold then."""
     x = np.where(kinked, 0.0, x)
@@ -200,7 +217,7 @@ def _polish(problem: KinkedProblem, x: Floats, kinked: Mask) -> KinkedOptimum | 
         x = x.copy()
         x[free] += move[:-1]
         nu += move[-1]
-        if (np.sign(x[free]) != np.where(negative[free], -1, 1)).any():
+        if not np.isfinite(move).all() or (np.sign(x[free]) != np.where(negative[free], -1, 1)).any():
             return None
         if np.abs(move[:-1]).max() < 1e-14 * (1 + np.abs(x).max()):
             break
