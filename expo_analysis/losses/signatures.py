@@ -73,7 +73,7 @@ def read_from(f: Any) -> Any:
         f = f._orig_mod
     if isinstance(f, type):
         calls = [cls for cls in f.__mro__ if "__call__" in vars(cls)]
-        found = getattr(f, "forward", None) or (f.__call__ if calls else None)  # type: ignore[attr-defined]
+        found = getattr(f, "forward", None) or (f.__call__ if calls else None)
     else:
         found = (getattr(f, "forward", None) if not inspect.isroutine(f) else None) or (f if callable(f) else None)
     if found is None:
