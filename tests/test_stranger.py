@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -51,12 +52,11 @@ def clean() -> dict[str, str]:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of tests, a loss, and an environment of its own, which has no matplotlib any more."""
     folder = tmp_path_factory.mktemp("stranger")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):  # a copy: building leaves files behind
-        if name.startswith(("expo_analysis/", "README", "LICENSE", "setup.cfg", "pyproject.toml")):
-            target = folder / "source" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
+    source = folder / "source"  # a copy: building leaves files behind
+    leave = shutil.ignore_patterns("__pycache__", "node_modules")
+    shutil.copytree(ROOT / "expo_analysis", source / "expo_analysis", ignore=leave)
+    for name in ("README.md", "LICENSE", "setup.cfg", "pyproject.toml", "MANIFEST.in"):
+        shutil.copy(ROOT / name, source)
     (folder / "work").mkdir()
     (folder / "work" / "test_my_loss.py").write_text(file_in_docs(), encoding="utf-8")
     (folder / "work" / "my_loss.py").write_text(MODULE, encoding="utf-8")
