@@ -37,7 +37,7 @@ from .structure import data_of, decided, describe, structures
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
 
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
 not to count, and little enough for caches to help and for memory to be used again."""
 
