@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -232,9 +231,9 @@ class _Flat:
             self.value[at] = found.value
         # the problem's status is the worst of its pieces'; what it rests on goes with it
         before_status = self.status[at]
-        worse = np.array(
-            [WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)]
-        )
+        worse = np.asarray(found.status != before_status)
+        for k in np.flatnonzero(worse):
+            worse[k] = WORSE.index(found.status[k]) > WORSE.index(before_status[k])
         weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
         self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
         self.status[at] = np.where(worse, found.status, before_status)
@@ -277,39 +276,69 @@ def _solve_alike(
     reference = bandit.reference.reshape(prompts, -1)[prompt]
     target = reference if found.target is None else found.target
 
-    def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        orders = np.array([_order(bandit, int(prompt[k])) if structure.lost else "" for k in at], dtype=object)
-        for order in dict.fromkeys(orders.tolist()):
-            own = columns[at[orders == order]]
-            flat.begin(own, *describe(objective, structure, held, signed, bandit.responses, order))
+    graphs = bandit.wins.reshape(prompts, -1) > 0
+    orders: dict[bytes, str] = {}
+
+    def order(place: int) -> str:
+        """Who is above whom where no policy fits the wins: once for each graph of wins."""
+        graph = graphs[prompt[place]].tobytes()
+        if graph not in orders:
+            orders[graph] = str(win_classes(bandit, int(prompt[place]))).removeprefix("no policy fits the wins: ")
+        return orders[graph]
+
+    def begin(structure: Structure, at: Indices, signed: bool) -> list[_Piece]:
+        """Enter what follows from the structure alone; the pieces that are left to be solved."""
+        told = np.array([order(k) if structure.lost else "" for k in at], dtype=object)
+        for text in dict.fromkeys(told.tolist()):
+            flat.begin(columns[at[told == text]], *describe(objective, structure, held, signed, bandit.responses, text))
         masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
+        pieces = []
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
-            if len(responses) == 1:
+            if len(responses) > 1:
+                pieces.append(_Piece(np.array(responses), at, mass))
+            else:
                 flat.log_policy[columns[at], responses[0]] = np.log(mass)
                 flat.error_bound[columns[at]] += 2 * UNIT * mass
-                continue
-            width = len(responses) * max(len(responses), 8)
-            blocks = min(len(at), -(-len(at) * width // BLOCK))
-            for places, part in zip(np.array_split(at, blocks), np.array_split(mass, blocks), strict=True):
-                likelihood = None if found.likelihood is None else found.likelihood[places]
-                own = exists[places]
-                problem = Problem.cut(objective, bandit, responses, prompt[places], lam[places], likelihood, own)
-                solved = solve_problem(problem, method, search)
-                assert problem.responses is not None
-                flat.put(columns[places], part, problem.responses, solved, whole=not structure.split)
+        return pieces
 
+    def work(pieces: list[_Piece], exists: Mask, search: bool) -> None:
+        """Solve pieces of one size."""
+        members = np.concatenate([np.tile(piece.responses, (len(piece.at), 1)) for piece in pieces])
+        at, mass = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("at", "mass"))
+        size = members.shape[1]
+        blocks = min(len(at), -(-len(at) * size * max(size, 8) // BLOCK))
+        for rows in np.array_split(np.arange(len(at)), blocks):
+            places = at[rows]
+            own = members[0] if len(pieces) == 1 else members[rows].T
+            likelihood = None if found.likelihood is None else found.likelihood[places]
+            problem = Problem.cut(objective, bandit, own, prompt[places], lam[places], likelihood, exists[places])
+            solved = solve_problem(problem, method, search)
+            assert problem.responses is not None
+            flat.put(columns[places], mass[rows], problem.responses, solved, whole=size == bandit.n)
+
+    # what reads third responses or rankings looks them up by the responses of a piece
+    alone = bandit.triples is not None or bandit.choices is not None
+    waiting: dict[Any, list[_Piece]] = {}
     for structure, at in found.groups:
-        assemble(structure, at, found.exists, search=not found.assumed)
+        for piece in begin(structure, at, signed=False):
+            key = tuple(piece.responses) if alone else len(piece.responses)
+            waiting.setdefault(key, []).append(piece)
+    for pieces in waiting.values():
+        work(pieces, found.exists, search=not found.assumed)
     if found.assumed:  # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
         for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
             structure = decided(objective, bandit, float(lam[place]), int(prompt[place]), data)
-            assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
+            for piece in begin(structure, np.array([place]), signed=True):
+                work([piece], np.full(len(lam), not structure.lost), search=True)
 
 
-@lru_cache(maxsize=4096)
-def _order(bandit: Bandit, prompt: int) -> str:
-    """Who is above whom where no policy fits the wins of a prompt."""
-    return str(win_classes(bandit, prompt)).removeprefix("no policy fits the wins: ")
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Responses (k,) that are solved on their own, the places (B,) where they are a piece, and its mass there (B,)."""
+
+    responses: Indices
+    at: Indices
+    mass: Floats
 
 
 def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:
