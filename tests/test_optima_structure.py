@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -239,6 +240,26 @@ def test_prompts_of_different_structure_in_one_batch() -> None:
                 np.testing.assert_allclose(path.policies[k, x], alone.policy, atol=1e-9)
                 assert path.status[k, x] == alone.status
                 assert path.message[k, x].split("(")[0] == alone.message.split("(")[0]
+
+
+@pytest.mark.parametrize("made", [ea.EXPO, ea.DPO, ea.IPO, ea.Hinge, ea.DPOP, ea.SLiC, ea.CPO, ea.RLHF, ea.KTO])
+def test_pieces_of_one_size_are_one_batch(made: type[ea.Objective]) -> None:
+    """Six responses in up to three pieces of two: what is said of each piece, and its error, are the problem's."""
+    rng = np.random.default_rng(4)
+    wins = np.zeros((30, 6, 6))
+    for x in range(30):
+        order = rng.permutation(6)
+        for i, j in (order[:2], order[2:4], order[4:], order[1:3])[: 3 + x % 2]:
+            wins[x, i, j], wins[x, j, i] = rng.poisson(1.5, 2)
+    reference = rng.dirichlet(np.full(6, 4.0), 30)
+    together = ea.solve(made(0.5), ea.Bandit.from_counts(reference, wins))
+    for x in range(30):
+        alone = ea.solve(made(0.5), ea.Bandit.from_counts(reference[x], wins[x]))
+        np.testing.assert_allclose(together.policy[x], alone.policy, atol=1e-6 if made is ea.KTO else 1e-9)
+        assert together.status[x] == alone.status
+        said = (re.sub(r"[0-9]+ of [0-9]+ starts", "", text) for text in (together.message[x], alone.message))
+        assert len({tuple(sorted(text.split("; "))) for text in said}) == 1
+        np.testing.assert_allclose(together.error_bound[x], alone.error_bound, rtol=1, atol=1e-14)
 
 
 def test_a_prompt_without_comparisons_beside_one_that_has_some() -> None:
