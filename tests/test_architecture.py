@@ -138,14 +138,14 @@ SHORT = ("llm", "cli", "figures")
 
 @pytest.mark.parametrize("room", SHORT)
 def test_files_and_functions_are_short(room: str) -> None:
-    """At most 300 lines of a file and 60 of a function, its docstring not counted."""
+    """At most 300 lines of a file and 60 of a function; of commands, whose docstring is their help, without it."""
     for path in (PACKAGE / room).rglob("*.py"):
         text = path.read_text()
         assert len(text.splitlines()) <= 300, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert node.end_lineno is not None
-                told = node.body[0] if ast.get_docstring(node) is not None else None
+                told = node.body[0] if room != "llm" and ast.get_docstring(node) is not None else None
                 words = 0 if told is None or told.end_lineno is None else told.end_lineno - told.lineno + 1
                 assert node.end_lineno - node.lineno + 1 - words <= 60, f"{path}: {node.name}"
 

@@ -14,6 +14,7 @@ import expo_analysis as ea
 from . import llm_models as tiny
 from .llm_trainers import LAM, first_log, logps_of, make
 
+from expo_analysis.llm import PreferenceTrainer  # isort: skip
 from expo_analysis.llm.training import best_metric  # isort: skip
 from expo_analysis.llm.training.metrics import Sums  # isort: skip
 from transformers import EarlyStoppingCallback  # isort: skip
@@ -190,6 +191,28 @@ def test_predictions_and_compute_metrics(tmp_path: Path) -> None:
     assert predicted.label_ids.tolist() == list(range(7))
     assert measured["eval_won"] == pytest.approx((expected["policy"][0] > expected["policy"][1]).float().mean().item())
     assert predicted.metrics["test_loss"] == pytest.approx(measured["eval_loss"])
+
+
+def test_a_loss_that_a_subclass_makes_is_what_is_logged(tmp_path: Path) -> None:
+    """It is trained on; the parts of the objective's are logged as they are."""
+
+    class Doubled(PreferenceTrainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+            loss, result = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+            return (2 * loss, result) if return_outputs else 2 * loss
+
+    plain = make(ea.DPO(LAM), tmp_path, eval_dataset=tiny.pairs(5), ref_model=tiny.llama(1), max_steps=1)
+    given = {"args": plain.args, "train_dataset": tiny.pairs(8), "eval_dataset": tiny.pairs(5)}
+    twice = Doubled(tiny.llama(0), ea.DPO(LAM), **given, ref_model=tiny.llama(1), processing_class=tiny.tokenizer())
+    for trainer in (plain, twice):
+        trainer.train()
+    logged, doubled = first_log(plain), first_log(twice)
+    assert doubled["loss"] == pytest.approx(2 * logged["loss"], rel=1e-5)
+    assert doubled["loss/preference"] == pytest.approx(logged["loss/preference"], rel=1e-6)
+    made = make(ea.DPO(LAM), tmp_path, ref_model=tiny.llama(1))
+    again = Doubled(tiny.llama(0), ea.DPO(LAM), **given, ref_model=tiny.llama(1), processing_class=tiny.tokenizer())
+    rows = tiny.pairs(5)
+    assert again.evaluate(rows)["eval_loss"] == pytest.approx(2 * made.evaluate(rows)["eval_loss"], rel=1e-5)
 
 
 def test_a_weight_is_so_many_rows(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import torch
 import expo_analysis as ea
 
 from . import llm_models as tiny
+from .llm_trainers import make
 
 from huggingface_hub import HfApi  # isort: skip (needs the environment of llm_models)
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError  # isort: skip
@@ -225,8 +226,6 @@ def test_the_folder_of_an_adapter_is_a_model(here: Path) -> None:
     assert models.load_tokenizer("runs/adapter").get_vocab() == tiny.tokenizer().get_vocab()
     tiny.tokenizer([*tiny.WORDS, "more"]).save_pretrained("runs/adapter")
     assert "more" in models.load_tokenizer("runs/adapter").get_vocab()
-    trainable = models.load_model("runs/adapter", trainable=True)
-    assert all(("lora" in name) == value.requires_grad for name, value in trainable.named_parameters())
 
 
 @pytest.mark.parametrize(("part", "files"), [("tokenizer", "token*"), ("weights", "*.safetensors")])
@@ -328,6 +327,32 @@ def test_an_adapter_is_trained_further_from_where_it_is(here: Path) -> None:
     moved = {name for name, value in trained.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all("lora" in name for name in moved)
     assert finetune.main([*arguments, "--output_dir", "other", "--use_peft"]) == 2
+
+
+def test_a_trainer_takes_names_as_the_commands_do(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter's folder as the model, and as the reference; a name of ours, and one that is mistyped."""
+    trainer = make(ea.DPO(0.1), here / "out", model="runs/adapter", max_steps=4, learning_rate=1e-2)
+    kept = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    assert all(value.requires_grad == (".default." in name) for name, value in trainer.model.named_parameters())
+    with torch.no_grad():  # it is the adapter that was given, and no new one
+        ids = torch.tensor([[3, 4, 5, 6]])
+        assert torch.equal(trainer.model(input_ids=ids).logits, models.load_model("runs/adapter")(input_ids=ids).logits)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6) and losses[-1] < math.log(2) - 1e-3
+    moved = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, kept[name])}
+    assert moved and all("lora" in name and ".default." in name for name in moved)
+    # beside its base as the reference, as beside the adapter as it is switched off
+    beside = make(ea.DPO(0.1), here / "a", model="runs/adapter", ref_model="runs/base")
+    given = make(ea.DPO(0.1), here / "b", model=models.load_model("runs/adapter"), ref_model="runs/base")
+    turned = make(ea.DPO(0.1), here / "c", model="runs/base", ref_model="runs/adapter")
+    first, same, inverse = (one.evaluate(tiny.pairs(8))["eval_rewards/margins"] for one in (beside, given, turned))
+    assert first == pytest.approx(same, rel=1e-6) == pytest.approx(-inverse, rel=1e-3) and abs(first) > 1e-3
+    monkeypatch.setattr(models, "smollm2_folder", lambda: Path("runs/base"))
+    assert make(ea.DPO(0.1), here / "d", model="smollm2").model.config._name_or_path == "runs/base"
+    for role in ("model", "ref_model"):
+        with pytest.raises(ValueError, match=r"model 'runs/bse': there is no such folder; did you mean 'runs/base'"):
+            make(ea.DPO(0.1), here / "e", **{"model": "runs/base", role: "runs/bse"})
 
 
 # ------------------------------------------------------------------------------------------------------------- SmolLM2

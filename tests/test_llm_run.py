@@ -277,24 +277,6 @@ def test_a_file_of_a_model_that_cannot_be_read_is_told_with_the_model() -> None:
         pass
 
 
-def test_an_adapter_is_trained_further_on_its_base_and_gets_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(finetune, "load_model", lambda name, **how: given.append((name, how)))
-
-    def recipe(use_peft: bool) -> Any:
-        config = SimpleNamespace(trust_remote_code=False)
-        return SimpleNamespace(model=SimpleNamespace(use_peft=use_peft), config=config)
-
-    settings = {"revision": "main", "dtype": "bfloat16"}
-    own = {"trainable": True, "trust_remote_code": False, "dtype": "bfloat16"}
-    finetune.adapter_to_train(recipe(False), "a", settings, None)
-    finetune.adapter_to_train(recipe(False), "a", settings, "four bits")
-    # the revision is that of the adapter, and not of its base
-    assert given == [("a", own), ("a", own | {"quantization_config": "four bits"})]
-    with pytest.raises(ValueError, match=r"use_peft is not used by a, which is an adapter itself"):
-        finetune.adapter_to_train(recipe(True), "a", settings, None)
-
-
 def test_a_trainer_of_a_recipe_shows_one_bar_or_none(tmp_path: Path) -> None:
     from transformers import PrinterCallback, ProgressCallback
 

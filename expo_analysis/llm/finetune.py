@@ -31,7 +31,7 @@ from .data import read_split
 from .data.splits import DataRecipe
 from .data.splits import load_pairs as load
 from .interrupt import CODES, NAMES, StopAndSave
-from .models import adapter_base, find_model, load_model, load_tokenizer
+from .models import adapter_base, find_model, load_tokenizer
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
@@ -92,21 +92,20 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     more: Any = config.model_init_kwargs or {}
     config.model_init_kwargs = settings = settings | more
-    trained, quantized = name, quantization(model)
+    is_adapter = adapter_base(name) is not None
+    if is_adapter and model.use_peft:
+        raise ValueError(f"use_peft is not used by {name}, which is an adapter itself and is trained further")
     with loading(name):
-        own = {} if adapter_base(name) is not None else {"revision": model.model_revision}
+        own = {} if is_adapter else {"revision": model.model_revision}
         tokenizer = load_tokenizer(name, trust_remote_code=config.trust_remote_code, **own)
-        if adapter_base(name) is not None:
-            trained = adapter_to_train(recipe, name, settings, quantized)
-            config.model_init_kwargs, quantized = None, None  # they went into the model
         trainer = PreferenceTrainer(
-            trained,
+            name,
             args=config,
             train_dataset=train,
             eval_dataset=test,
             optimal_dataset=optimal,
             processing_class=tokenizer,
-            quantization_config=quantized,
+            quantization_config=quantization(model),
             peft_config=get_peft_config(model),
         )
     trainer.remove_callback(PrinterCallback)
@@ -130,16 +129,6 @@ def loading(name: str) -> Iterator[None]:
         if not type(error).__module__.startswith(("safetensors", "tokenizers", "json", "pickle", "_pickle", "zipfile")):
             raise
         raise ValueError(f"model {name!r}: its files cannot be read: {in_words(error)}") from error
-
-
-def adapter_to_train(recipe: Recipe, folder: str, settings: dict[str, Any], quantized: Any) -> Any:
-    """The base model of an adapter with that adapter, which is trained further; the reference is what it is now."""
-    if recipe.model.use_peft:
-        raise ValueError(f"use_peft is not used by {folder}, which is an adapter itself and is trained further")
-    settings = {name: value for name, value in settings.items() if name != "revision"}  # which is the adapter's
-    if quantized is not None:
-        settings["quantization_config"] = quantized
-    return load_model(folder, trainable=True, trust_remote_code=recipe.config.trust_remote_code, **settings)
 
 
 def _evaluated_at(state: Any) -> bool:

@@ -29,12 +29,11 @@ SECONDS = 10
 """How long the Hub may take to say whether it has a model."""
 
 
-def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
+def load_model(name: str, **kwargs: Any) -> Any:
     """A causal language model in evaluation mode; of an adapter, its base model with the adapter on it.
 
     Args:
         name: ``"smollm2"``, a local folder, or a model of the Hub.
-        trainable: whether the weights of an adapter can be trained.
         **kwargs: of `AutoModelForCausalLM.from_pretrained`; the default of ``dtype`` is ``"float32"``.
 
     Raises:
@@ -60,7 +59,7 @@ def load_model(name: str, *, trainable: bool = False, **kwargs: Any) -> Any:
     if base is not None:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, folder, is_trainable=trainable)
+        loaded = PeftModel.from_pretrained(loaded, folder)
     loaded = loaded.eval()
     if not is_deepspeed_zero3_enabled():  # which has no whole weights here; a trainer tries its models itself
         check_reads_forward(loaded)
@@ -89,11 +88,15 @@ def load_tokenizer(name: str, **kwargs: Any) -> Any:
     """The tokenizer that belongs to a model; arguments and errors are those of `load_model`."""
     from transformers import AutoTokenizer
 
-    folder = resolve_model(name)
+    folder = folder_of_tokenizer(resolve_model(name))
+    check_has("tokenizer", folder)
+    return AutoTokenizer.from_pretrained(folder, **kwargs)
+
+
+def folder_of_tokenizer(folder: str) -> str:
+    """Where the tokenizer of a resolved model is: of an adapter that has none of its own, at its base."""
     base = adapter_base(folder)
-    own = base is None or any(Path(folder).glob("tokenizer*"))
-    check_has("tokenizer", folder if own else base)
-    return AutoTokenizer.from_pretrained(folder if own else base, **kwargs)
+    return folder if base is None or any(Path(folder).glob("tokenizer*")) else base
 
 
 def check_has(part: str, name: str | None) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 
-from .columns import named, well_known
-from .feedback import Feedback
+from .columns import SAMPLE_COLUMNS, check_columns, named, require, shown, well_known
+from .feedback import LISTS, ORDERS, Feedback, feedback_of
 from .table import ORIGIN, as_json_text, to_dataset
 
 MARK = "tokens for expo_analysis by the tokenizer {}"
@@ -46,6 +46,27 @@ class Given:
             rows, first = _opened(named(rows, columns, called, list(first)), name)
             rows, json_columns = as_json_text(rows)
         return cls(rows, [column for column in first if column != ORIGIN], json_columns, source, called)
+
+    def feedback(self, asked: str | None, keep: Sequence[str], samples: bool) -> Feedback:
+        """The kind that is asked for, or that the columns say.
+
+        Args:
+            keep: further columns that must be there.
+            samples: whether reference samples must be.
+
+        Raises:
+            ValueError: naming the column that is missing.
+        """
+        kind = feedback_of(self.names, asked)
+        check_columns(self.called, self.names, kind.sides)
+        if kind == LISTS and not set(ORDERS) & set(self.names):
+            raise ValueError(
+                f"{self.called} must have the column 'ranking' or 'scores'; its columns are {shown(self.names)}"
+            )
+        require(self.called, self.names, keep)
+        if samples and not {*SAMPLE_COLUMNS, "sample_ids"} & set(self.names):
+            require(self.called, self.names, SAMPLE_COLUMNS[:1])
+        return kind
 
     def are_of(self, tokenizer: str, feedback: Feedback) -> bool:
         """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.

@@ -18,8 +18,14 @@ from .rows import KIND, MASKED, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
 
 
-def make_all(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None) -> Dataset:
-    """All rows, what is wrong with them settled."""
+def make_rows(rows: Any, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None) -> Any:
+    """The rows of a `Dataset`, what is wrong with them settled; of an `IterableDataset`, settled as they pass."""
+    if isinstance(rows, IterableDataset):
+        return _make_stream(rows, maker, report, on_bad_rows)
+    return _make_all(rows, maker, report, on_bad_rows, num_proc)
+
+
+def _make_all(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None) -> Dataset:
     made = rows.map(
         maker,
         with_indices=True,
@@ -131,9 +137,7 @@ class Passing:
         return made
 
 
-def make_stream(
-    rows: IterableDataset, maker: RowMaker, report: DataReport, on_bad_rows: str, num_proc: int | None
-) -> IterableDataset:
+def _make_stream(rows: IterableDataset, maker: RowMaker, report: DataReport, on_bad_rows: str) -> IterableDataset:
     passing = rows.map(Passing(maker, report, on_bad_rows), with_indices=True, features=maker.features())
     return passing.filter(_is_good, input_columns=PROBLEM).remove_columns(list(NOTES))
 

@@ -13,13 +13,13 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 
 from ...losses.base import check_option, check_whole
-from .columns import SAMPLE_COLUMNS, check_columns, parse_columns, require, shown
-from .feedback import LABEL, LISTS, ORDERS, PAIRS, SINGLE_DATA, SINGLES, Feedback, feedback_of
+from .columns import parse_columns
+from .feedback import PAIRS, Feedback
 from .given import MARK, Given, files_of
-from .passing import make_all, make_stream
+from .passing import make_rows
 from .readers import read_split
 from .report import ON_BAD_ROWS, DataReport, Place, Problem
-from .rows import MADE, ROW_NUMBER, RowMaker, kept_features
+from .rows import ROW_NUMBER, RowMaker
 from .table import ORIGIN, place_of
 from .tokens import Encoder, tokenizer_digest
 
@@ -120,54 +120,38 @@ class PreferenceData:
         """
         check_option("on_bad_rows", on_bad_rows, ON_BAD_ROWS)
         check_option("reference_samples", reference_samples, SAMPLES)
-        for limit, value in (("max_length", max_length), ("max_positions", max_positions)):
-            if value is not None:
-                check_whole(limit, value, 1)
+        samples = reference_samples == "needed"
+        _check_limits(max_length=max_length, max_positions=max_positions)
         digest = tokenizer_digest(tokenizer)
         before: list[Problem] = []
         if isinstance(rows, PreferenceData):
-            same = rows._serves(digest, max_length, max_positions, reference_samples, keep_columns)
-            if same and feedback in (None, rows.feedback.name):
+            if rows._serves(digest, max_length, max_positions, samples, keep_columns, feedback):
                 return replace(rows, name=name, report=replace(rows.report, name=name))
             before, source, rows = rows.report.dropped, source or rows.source, rows.rows
         given = Given.of(rows, name, source, parse_columns(columns))
-        kind = feedback_of(given.names, feedback)
-        check_columns(given.called, given.names, kind.sides)
-        if kind == LISTS and not set(ORDERS) & set(given.names):
-            raise ValueError(
-                f"{given.called} must have the column 'ranking' or 'scores'; its columns are {shown(given.names)}"
-            )
-        require(given.called, given.names, keep_columns)
-        if reference_samples == "needed" and not {*SAMPLE_COLUMNS, "sample_ids"} & set(given.names):
-            require(given.called, given.names, SAMPLE_COLUMNS[:1])
-        own = (LABEL, SINGLE_DATA[0]) if kind == SINGLES and not {LABEL, *SINGLE_DATA} & set(keep_columns) else ()
-        kept = [column for column in given.names if column in (*keep_columns, *own) and column not in MADE]
-        maker = RowMaker(
-            kind,
-            Encoder(tokenizer, dict(chat_template_kwargs or {})),
-            "prompt" not in given.names,
-            frozenset(given.json_columns),
-            given.are_of(digest, kind),
-            max_length,
-            max_positions,
-            reference_samples == "needed",
-            kept_features(kind, kept, given.rows.features or {}),
-        )
+        kind = given.feedback(feedback, keep_columns, samples)
+        encoder, limits = Encoder(tokenizer, dict(chat_template_kwargs or {})), (max_length, max_positions)
+        maker = RowMaker.of(given, kind, encoder, digest, limits, samples, keep_columns)
         report = DataReport(name)
-        make = make_stream if isinstance(given.rows, IterableDataset) else make_all
-        made = make(given.rows, maker, report, on_bad_rows, num_proc)
+        made = make_rows(given.rows, maker, report, on_bad_rows, num_proc)
         made.info.description = MARK.format(digest)
         report.dropped[:0] = before
         report.rows += len(before)
         return cls(name, made, report, given.source, digest, max_length, max_positions, kind)
 
     def _serves(
-        self, digest: str, max_length: int | None, positions: int | None, samples: str, keep: Sequence[str]
+        self,
+        digest: str,
+        max_length: int | None,
+        positions: int | None,
+        samples: bool,
+        keep: Sequence[str],
+        feedback: str | None,
     ) -> bool:
         """Whether the rows are what `from_rows` would make of them with these settings."""
-        needed = {*keep, *(["sample_ids"] if samples == "needed" else [])}
         same = (self.tokenizer, self.max_length, self.max_positions) == (digest, max_length, positions)
-        return same and needed <= set(self.columns_of(self))
+        needed = {*keep, *(["sample_ids"] if samples else [])}
+        return same and feedback in (None, self.feedback.name) and needed <= set(self.columns_of(self))
 
     @staticmethod
     def columns_of(rows: Any) -> list[str]:
@@ -220,3 +204,9 @@ class PreferenceData:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, value in limits.items():
+        if value is not None:
+            check_whole(name, value, 1)

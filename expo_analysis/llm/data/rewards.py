@@ -7,6 +7,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,12 +132,10 @@ def classifier(
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 10**9)
 
     def score(prompts: list[Prompt], responses: list[str]) -> list[float]:
-        if scored == "both" and prompts and not isinstance(prompts[0], str) and tokenizer.chat_template:
-            said = [[{"role": "assistant", "content": response}] for response in responses]
-            chats = [list(p) + s for p, s in zip(prompts, said, strict=True) if not isinstance(p, str)]
-            texts, special = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats], False
-        else:
-            texts, special = _texts(prompts, responses, scored), True
+        chats = _chats(prompts, responses) if scored == "both" and tokenizer.chat_template else []
+        texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+        special = len(texts) < len(prompts)
+        texts = _texts(prompts, responses, scored) if special else texts
         found: list[float] = []
         for start in range(0, len(texts), batch_size):
             batch = tokenizer(
@@ -149,17 +148,25 @@ def classifier(
             ).to(model.device)
             with torch.no_grad():
                 logits = model(**batch).logits.float()
-            if label is not None:
-                place = labels.index(label)
-                others = torch.cat([logits[:, :place], logits[:, place + 1 :]], dim=1)
-                logits = logits[:, place, None] - others.logsumexp(dim=1, keepdim=True)
-            found += logits[:, 0].tolist()
+            found += (logits[:, 0] if label is None else _log_odds(logits, labels.index(label))).tolist()
         return found
 
     what = "logit" if label is None else f"log-odds of {label}"
     # a folder may have other weights tomorrow, whose scores are others
     version = f"{weights_digest(model)[:8]}-{tokenizer_digest(tokenizer)[:8]}"
     return Reward(f"{what} by {name} ({version}) on {_what(scored)}", score)
+
+
+def _log_odds(logits: torch.Tensor, place: int) -> torch.Tensor:
+    """log p/(1 - p) of one of the outputs, shape (N,)."""
+    others = torch.cat([logits[:, :place], logits[:, place + 1 :]], dim=1)
+    return logits[:, place] - others.logsumexp(dim=1)
+
+
+def _chats(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """The conversations that end with a response; a prompt of text is none."""
+    pairs = zip(prompts, responses, strict=True)
+    return [[*prompt, {"role": "assistant", "content": said}] for prompt, said in pairs if not isinstance(prompt, str)]
 
 
 def _texts(prompts: Sequence[Prompt], responses: Sequence[str], scored: str) -> list[str]:

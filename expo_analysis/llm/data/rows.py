@@ -13,8 +13,9 @@ from datasets import Features, Json, List, Value
 from .checks import check_example, check_samples
 from .columns import NAMED
 from .conversation import assistant
-from .feedback import KINDS, Feedback, check_count, checked, ranking_of
+from .feedback import KINDS, LABEL, SINGLE_DATA, SINGLES, Feedback, check_count, checked, ranking_of
 from .forms import Example, Remark, example_of, field_of, opened, template_arguments
+from .given import Given
 from .report import BadField, Place
 from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
 from .tokens import Encoder, Ids, Tokens, check_lengths, encode, encode_samples, tokenizer_digest
@@ -65,6 +66,41 @@ class RowMaker:
     max_positions: int | None
     samples: bool
     keep: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        given: Given,
+        feedback: Feedback,
+        encoder: Encoder,
+        tokenizer: str,
+        limits: tuple[int | None, int | None],
+        samples: bool,
+        keep_columns: Sequence[str],
+    ) -> RowMaker:
+        """That of the rows of a data set.
+
+        Args:
+            tokenizer: its digest.
+            limits: ``max_length`` and ``max_positions``.
+            keep_columns: as in `PreferenceData.from_rows`.
+
+        Raises:
+            ValueError: for tokens of another tokenizer.
+        """
+        own = feedback == SINGLES and not {LABEL, *SINGLE_DATA} & set(keep_columns)
+        wanted = {*keep_columns, *((LABEL, SINGLE_DATA[0]) if own else ())} - {*MADE}
+        kept = [column for column in given.names if column in wanted]
+        return cls(
+            feedback,
+            encoder,
+            "prompt" not in given.names,
+            frozenset(given.json_columns),
+            given.are_of(tokenizer, feedback),
+            *limits,
+            samples,
+            kept_features(feedback, kept, given.rows.features or {}),
+        )
 
     def features(self) -> Features:
         kind, tokens, counts = self.feedback, List(Value("int32")), List(Value("int8"))

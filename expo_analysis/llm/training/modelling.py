@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from ..models import check_has, load_whole
+from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole
 from .head import base_of
 from .logs import tell
 
@@ -36,13 +36,18 @@ def check_given(model: Any, ref_model: Any, more: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} must be a model, or the name or folder of one, got {type(given).__name__}")
 
 
+def find(given: Any, args: Any) -> Any:
+    """What a model's name stands for, such as ``"smollm2"`` or a folder, as in `find_model`; a model as it is."""
+    return find_model(given, (args.model_init_kwargs or {}).get("revision")) if isinstance(given, str) else given
+
+
 def is_peft(model: Any) -> bool:
     """Whether a model has adapters of PEFT around it."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def load(name: str, args: Any, quantization_config: Any = None) -> Any:
-    """The model of a name, in float32 unless ``model_init_kwargs`` say otherwise.
+    """The model of a name, in float32 unless ``model_init_kwargs`` say otherwise; of an adapter, its base with it.
 
     Its class is the one that its configuration names, so that a model of text and images stays one.
 
@@ -63,21 +68,32 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
         kwargs["dtype"] = getattr(torch, dtype)
     if args.parallel_mode.value == "distributed":
         kwargs["device_map"] = None  # every process has the model, or its part, on a device of its own
-    check_has("weights", name)
+    base = adapter_base(name)
+    files = base or name
+    if base is not None:
+        kwargs.pop("revision", None)  # which is the adapter's
+    check_has("weights", files)
     config = _config(name, args)
     kinds = [getattr(transformers, kind, None) for kind in config.architectures or ()]
     kind = next((kind for kind in kinds if kind is not None), AutoModelForCausalLM)
     if kwargs["trust_remote_code"] and getattr(config, "auto_map", None):
         kind = AutoModelForCausalLM
-    if is_deepspeed_zero3_enabled() or args.fsdp:  # where processes load parts, or nothing
-        return kind.from_pretrained(name, **kwargs)
-    return load_whole(kind, name, **kwargs)
+    in_parts = is_deepspeed_zero3_enabled() or args.fsdp  # where processes load parts, or nothing
+    model = kind.from_pretrained(files, **kwargs) if in_parts else load_whole(kind, files, **kwargs)
+    if base is None:
+        return model
+    from peft import PeftModel
+
+    alike = not is_deepspeed_zero3_enabled()  # which gathers parameters of one dtype together
+    return PeftModel.from_pretrained(model, name, is_trainable=True, autocast_adapter_dtype=alike)
 
 
 def load_processing_class(name: str, args: Any) -> Any:
     """The tokenizer, or the processor, that is stored with a model, of the same revision."""
     kwargs = {"trust_remote_code": args.trust_remote_code}
-    kwargs |= {k: v for k, v in (args.model_init_kwargs or {}).items() if k == "revision"}
+    if adapter_base(name) is None:
+        kwargs |= {k: v for k, v in (args.model_init_kwargs or {}).items() if k == "revision"}
+    name = folder_of_tokenizer(name)
     check_has("tokenizer", name)
     try:
         found = AutoProcessor.from_pretrained(name, **kwargs)
@@ -152,8 +168,10 @@ def tell_of_positions(name: str, data: Any, limit: int | None, max_length: int |
 
 def _config(name: str, args: Any) -> Any:
     kwargs = {"trust_remote_code": args.trust_remote_code} | (args.model_init_kwargs or {})
-    known = ("trust_remote_code", "revision", "subfolder", "token", "cache_dir", "local_files_only")
-    return AutoConfig.from_pretrained(name, **{k: v for k, v in kwargs.items() if k in known})
+    base = adapter_base(name)
+    known = {"trust_remote_code", "subfolder", "token", "cache_dir", "local_files_only"}
+    known |= {"revision"} if base is None else set()
+    return AutoConfig.from_pretrained(base or name, **{k: v for k, v in kwargs.items() if k in known})
 
 
 def disable_dropout(model: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 
 from ..data.feedback import PAIRS
 from .collator import REF_COLUMNS
@@ -46,7 +47,8 @@ def first_step_gradient_norm(trainer: Any, rows: Any) -> float:
     columns += [c for c in ("chosen_mask", "rejected_mask", *SCORED) if c in rows.column_names]
     for start in range(0, len(rows), size):
         examples = list(rows.select_columns(columns).select(range(start, min(start + size, len(rows)))))
-        batch = trainer.on_device(trainer.data_collator(examples + [_swapped(example) for example in examples]))
+        both = trainer.data_collator(examples + [_swapped(example) for example in examples])
+        batch = send_to_device(both, trainer.accelerator.device)
         with trainer.compute_loss_context_manager():
             result = trainer.pair_losses(model, batch)
         logps = result.links.by_side(result.values.logps)

@@ -43,7 +43,7 @@ class PreferenceTrainer(Trainer):
     r"""Trainer for pairwise preference objectives.
 
     Args:
-        model: name, folder, `PreTrainedModel` or `PeftModel`.
+        model: name, folder (of a model or of an adapter), `PreTrainedModel` or `PeftModel`.
         objective: a pairwise objective, such as ``EXPO(lam=0.1)``, or a list of objectives, or of pairs (weight,
             objective), whose sum is minimised; if None, what ``args`` name.
         args: `PreferenceConfig`. It is copied: the same one serves many trainers.
@@ -98,6 +98,7 @@ class PreferenceTrainer(Trainer):
         modelling.check_given(model, ref_model, kwargs)
         read_by = {"ref_model": ref_model, "compute_metrics": compute_metrics, "data_collator": data_collator}
         args = setup.own_args(args, model, **read_by)
+        model, ref_model = modelling.find(model, args), modelling.find(ref_model, args)
         self.mixture = setup.choose_mixture(objective, args)
         rules = setup.make_rules(self.mixture, args)
         setup.check_reference(rules, ref_model, args, model)
@@ -178,10 +179,6 @@ class PreferenceTrainer(Trainer):
         """What was found in each data set, by name."""
         return {name: data.report for name, data in self._room.known.items()}
 
-    def on_device(self, batch: Batch) -> Batch:
-        """A batch of the collator where the model is."""
-        return send_to_device(batch, self.accelerator.device)
-
     # ------------------------------------------------------------------------------------------------------- the loss
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
@@ -220,7 +217,7 @@ class PreferenceTrainer(Trainer):
         self, model: Any, inputs: Batch, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[Tensor, dict[str, Tensor] | None, Tensor | None]:
         """Loss, log-probabilities of the pairs' responses, and the rows' numbers."""
-        inputs = self.on_device(inputs)
+        inputs = send_to_device(inputs, self.accelerator.device)
         mark_repeated(inputs, self.accelerator, self.args.dataloader_drop_last)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, result = self.compute_loss(model, inputs, return_outputs=True)
@@ -235,8 +232,12 @@ class PreferenceTrainer(Trainer):
         return output
 
     def means(self, sums: Sums) -> dict[str, float]:
-        """What sums come to, over all processes."""
-        return sums.means(partial(add_up, accelerator=self.accelerator), self.mixture.strength, self.rules.router_coef)
+        """What sums come to, over all processes; without the loss where a subclass makes another of it."""
+        add = partial(add_up, accelerator=self.accelerator)
+        found = sums.means(add, self.mixture.strength, self.rules.router_coef)
+        if type(self).compute_loss is not PreferenceTrainer.compute_loss:
+            found.pop("loss", None)  # transformers logs what was trained on
+        return found
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, with the metrics of what was trained on since the last log."""
