@@ -176,5 +176,12 @@ SHARED int solve(count n, count size, const double *ratios, const double *pivots
     return 0;
 }
 
-/* Windows' linker asks for it; nobody imports this file. */
-SHARED void *PyInit__kernel(void) { return 0; }
+/* A module without any contents, as what walks through packages imports it; kernel.py loads the functions by ctypes. */
+#if defined(__has_include)
+#if __has_include(<Python.h>)
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "See kernel.py.", 0, 0, 0, 0, 0, 0};
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&definition); }
+#endif
+#endif
