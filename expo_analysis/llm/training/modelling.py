@@ -240,8 +240,16 @@ def _sums(parameter: torch.Tensor) -> tuple[float, ...]:
     return float(flat.sum(dtype=torch.float64)), float(flat[::7].sum(dtype=torch.float64))
 
 
-def prepare_adapter(model: Any, args: Any) -> None:
-    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights."""
+def prepare_to_train(model: Any, args: Any) -> None:
+    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights.
+
+    Raises:
+        ValueError: for a model without an adapter, none of whose parameters is trained.
+    """
+    if not is_peft(model):
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("model has nothing to train: none of its parameters requires a gradient")
+        return
     if args.gradient_checkpointing:
         model.enable_input_require_grads()
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
