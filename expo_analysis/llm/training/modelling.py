@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole
+from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole, with_adapter
 from .head import base_of
 from .logs import tell
 
@@ -82,10 +82,8 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
     model = kind.from_pretrained(files, **kwargs) if in_parts else load_whole(kind, files, **kwargs)
     if base is None:
         return model
-    from peft import PeftModel
-
-    alike = not is_deepspeed_zero3_enabled()  # which gathers parameters of one dtype together
-    return PeftModel.from_pretrained(model, name, is_trainable=True, autocast_adapter_dtype=alike)
+    own_dtype = not is_deepspeed_zero3_enabled()  # which gathers parameters of one dtype together
+    return with_adapter(model, name, is_trainable=True, autocast_adapter_dtype=own_dtype)
 
 
 def load_processing_class(name: str, args: Any) -> Any:
