@@ -94,7 +94,7 @@ def takes_one_side(chosen_logps, ref_chosen_logps):
     return chosen_logps
 
 
-@broken("arguments none .no pair")
+@broken(r"arguments \*args, \*\*kwargs .no pair")
 def takes_anything(*args, **kwargs):
     return args[0]
 
@@ -115,6 +115,11 @@ def returns_text(chosen_logps, rejected_logps):
 @broken("returns float")
 def returns_a_number(chosen_logps, rejected_logps):
     return 0.5
+
+
+@broken("returns a list that begins with float for 3 pairs")
+def returns_numbers(chosen_logps, rejected_logps):
+    return [float(x) for x in rejected_logps - chosen_logps]
 
 
 @broken("returns torch.int64 .*real numbers")
@@ -497,7 +502,24 @@ class CannotBeMade:
         return rejected_logps - chosen_logps
 
 
+class CannotBeCalled:
+    def loss(self, chosen_logps, rejected_logps):
+        return rejected_logps - chosen_logps
+
+
+class WhateverIsAsked:
+    """As a stand-in for a package that is not installed."""
+
+    def __getattr__(self, name):
+        return WhateverIsAsked()
+
+    def __call__(self, *args, **kwargs):
+        return WhateverIsAsked()
+
+
 BROKEN |= {
+    "CannotBeCalled": Broken(CannotBeCalled, "the class CannotBeCalled, which has neither"),
+    "WhateverIsAsked": Broken(WhateverIsAsked(), "has no signature that can be read|no pair among them"),
     "HasAForwardThatRaises": Broken(HasAForwardThatRaises, "raises AttributeError.*margins"),
     "CannotBeMade": Broken(CannotBeMade, "raises TypeError.*temperature"),
 }

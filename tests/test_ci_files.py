@@ -115,7 +115,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     [loss, *_] = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
     (tmp_path / "my_loss.py").write_text(loss, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    lines = re.findall(r"^\$ expo-analysis (.+)$", PAGE, flags=re.M)
+    lines = re.findall(r"^\$ expo-analysis ((?:.+\\\n)*.+)$", PAGE, flags=re.M)
     assert len(lines) == 3
     for line in lines:
         command = f"{sys.executable} -m expo_analysis {line}"

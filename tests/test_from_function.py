@@ -8,6 +8,7 @@ import sys
 import textwrap
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 
 import expo_analysis as ea
 from expo_analysis.own_loss import make_loss
+from expo_analysis.testing import assert_equal_losses
 
 LOGSIGMOID = F.logsigmoid
 
@@ -75,10 +77,33 @@ class OfOutputs(torch.nn.Module):
         return -LOGSIGMOID(self.beta * (gap - reference_inputs.chosen_logps + reference_inputs.rejected_logps)), None
 
 
+def mean_and_losses(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    losses = by_place(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta)
+    return {"loss": losses.mean(), "losses": losses}
+
+
+def an_object(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    return SimpleNamespace(loss=by_place(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta))
+
+
+def places_alone(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, /, beta=0.1):
+    return by_place(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta)
+
+
+@torch.compile
+def compiled(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    return by_place(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta)
+
+
+def mean_of_compiled(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    return compiled(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta).mean()
+
+
 DPO_LIKE = {
     **{f.__name__: f for f in (torchtune_style, camel, by_place, another_order, mean_of_the_batch, mean_that_looks)},
-    **{f.__name__: f for f in (Module, OfOutputs)},
+    **{f.__name__: f for f in (mean_and_losses, an_object, places_alone, mean_of_compiled, Module, OfOutputs)},
     "partial": partial(torchtune_style, beta=0.3),
+    "compiled": compiled,
 }
 
 
@@ -101,6 +126,37 @@ def test_it_is_the_loss_that_it_is(name, lam):
         assert torch.allclose(own, known, rtol=1e-12, atol=0)
     bend = [torch.autograd.grad(slopes[0].sum(), tensors[1])[0] for slopes in (ours, theirs)]
     assert torch.allclose(*bend, rtol=1e-12, atol=0)
+
+
+class OfParameters(torch.nn.Module):
+    """Lambda is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_beta = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.float64).log())
+
+    def forward(self, policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps):
+        beta = self.log_beta.exp()
+        return by_place(
+            policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, beta
+        )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [Module(0.3), OfParameters(), torch.compile(Module(0.3)), torch.compile(OfParameters()), Module(0.3).forward],
+)
+def test_objects_and_their_methods(made):
+    """Lambda is theirs; parameters of their own are constants."""
+    found, right = ea.from_function(made), ea.DPO(0.3)
+    tensors = [torch.from_numpy(x) for x in pairs()]
+    for given in (pairs(), tensors):
+        assert np.allclose(found.loss(*given), right.loss(*given), rtol=1e-14, atol=0)
+    (slope,) = torch.autograd.grad(found.loss(tensors[0].requires_grad_(), *tensors[1:]).sum(), tensors[0])
+    assert torch.allclose(slope, torch.autograd.grad(right.loss(*tensors).sum(), tensors[0])[0], rtol=1e-12)
+    assert assert_equal_losses(made, "dpo").lam == "0.3"
+    remarks = ea.audit(found, only="first_step", effort=0.1).remarks
+    assert remarks == found.remarks
 
 
 def test_what_a_partial_function_has_bound_is_not_asked_for():

@@ -101,10 +101,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         words.insert(0, f"**is {row['loss']}**")
     if row["note"]:
         words.append(row["note"])
-    error = f"{row['error']:.0e}"
+    error = _off(row["error"])
     if row["explained"] is not None and row["relation"] == "differs":
-        error += f" ({row['explained']:.0e})"
+        error += f" ({_off(row['explained'])})"
     return title, row["ours"], "; ".join(words), error, _pairs(row)
+
+
+def _off(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
 
 
 def _pairs(row: Row) -> str:

@@ -13,7 +13,7 @@ from ..divergences import Divergence
 from .base import PairObjective
 from .data import LOG_PROBABILITIES
 from .function_call import Call, in_order, probed
-from .signatures import CONTRACT, beta_of, name_of, parameters_of, roles_of
+from .signatures import beta_of, name_of, parameters_of, read_from, roles_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class FunctionLoss(PairObjective):
             if name not in flat:
                 total = total + 0.0 * torch.as_tensor(given[name]).reshape(-1)
         total = total.reshape(shape)
+        if total.requires_grad and not any(value.requires_grad for value in flat.values()):
+            total = total.detach()  # of parameters of the function's own, which are constants here
         return total.detach().to(torch.as_tensor(logp_w).dtype).numpy() if is_numpy else total
 
 
@@ -90,8 +92,9 @@ def from_function(
             two, arguments of other names are these in this order. Further ones may be rewards, lengths, and ``labels``
             (1, as the first response is the winner); instead of log-probabilities it may take their differences, as
             ``pi_logratios`` and ``ref_logratios``, ``chosen_logratios`` ..., or all in one as ``logits``. It returns
-            one loss per pair, a tuple that begins with them, or a mapping with ``loss`` or ``losses``; one number for
-            the batch is un-reduced by calling it with batches of one. Tensors or JAX arrays.
+            one loss per pair, a tuple that begins with them, or a mapping or an object with ``losses`` or ``loss``; one
+            number for the batch is un-reduced by calling it with batches of one. Tensors or JAX arrays. What
+            torch.compile made is called as it was written.
         lam: the trade-off parameter. It is handed over as ``beta`` or ``lam``, of f or of the class's initialiser.
         beta_name: the name of that argument, where it has another one; ``""`` for a loss without lambda.
         regulariser: a divergence from the reference, that is added lam times. f itself is a loss of pairs only.
@@ -111,13 +114,11 @@ def from_function(
         array([0.2231])
     """
     is_class = isinstance(f, type)
-    if not callable(f):
-        raise TypeError(f"f must be a function or a class with forward, got {type(f).__name__}: {CONTRACT}")
-    target: Any = f
-    if is_class:
-        target = getattr(f, "forward", None) or getattr(f, "__call__", None)  # noqa: B004
+    target = read_from(f)
     parameters = parameters_of(target, skip_self=is_class)
     beta, bound = beta_of(f, parameters, is_class, beta_name, options)
-    roles = roles_of(f, [p for p in parameters if is_class or p.name not in {beta, *options, *bound}])
-    call = Call(f, roles, beta, options, is_class)
+    own = [p for p in parameters if is_class or p.name not in {beta, *options, *bound}]
+    roles = roles_of(f, own)
+    by_place = tuple(p.name for p in own if p.kind is p.POSITIONAL_ONLY and p.name in roles)
+    call = Call(f, roles, beta, options, is_class, by_place=by_place)
     return FunctionLoss(lam, call=probed(call), title=name or "", divergence=regulariser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 SECONDS = 10.0
-"""How long one call of three pairs may take: the first one may compile."""
+"""How long one call of three pairs may take: JAX may compile in it."""
 
 PAIRS = 3
 
@@ -34,9 +34,10 @@ class Call:
     ``"ref_logp_l"``, ``"reward_w"``, ``"logits"``, ``"label"``, ``"policy"`` and ``"reference"`` (objects with the
     attributes ``chosen_logps`` and ``rejected_logps``) ... beta: the name of lambda, of the class's initialiser where f
     is a class; empty where it has none. options: further arguments. is_class: whether f is a class. source: the file or
-    module and the name that it was loaded by, for other processes; empty where it was not. picks: what its result is:
-    ``"losses"``, ``"first"`` of a tuple, or a key of a mapping. reduces: whether it returns one number for a batch.
-    jax: whether its arrays are JAX's.
+    module and the name that it was loaded by, for other processes; empty where it was not. by_place: the arguments that
+    it takes by their places alone. picks: which part of its result the losses are: None for all of it, the place in a
+    tuple, a key of a mapping, or an attribute as ``".loss"``. reduces: whether it returns one number for a batch. jax:
+    whether its arrays are JAX's.
     """
 
     f: Callable[..., Any]
@@ -45,7 +46,8 @@ class Call:
     options: Mapping[str, Any]
     is_class: bool = False
     source: str = ""
-    picks: str = "losses"
+    by_place: tuple[str, ...] = ()
+    picks: int | str | None = None
     reduces: bool = False
     jax: bool = False
 
@@ -65,7 +67,9 @@ class Call:
     def raw(self, lam: float, known: Mapping[str, Any]) -> Any:
         """What it returns for a batch, whatever that is. ``known``: arrays by their roles; ``"label"`` may be given."""
         given = {name: _argument(role, known) for name, role in self.roles.items()}
-        return self.at(lam)(**given)
+        places = [given.pop(name) for name in self.by_place]
+        with _uncompiled():
+            return self.at(lam)(*places, **given)
 
     def losses(self, lam: float, known: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """One loss per pair, of tensors (pairs,)."""
@@ -92,9 +96,10 @@ class Call:
 
     def picked(self, result: Any) -> Any:
         """The loss among all that it returns."""
-        if self.picks == "losses":
+        if self.picks is None:
             return result
-        return result[0] if self.picks == "first" else result[self.picks]
+        is_attribute = isinstance(self.picks, str) and self.picks.startswith(".")
+        return getattr(result, str(self.picks)[1:]) if is_attribute else result[self.picks]
 
     def describe(self) -> list[str]:
         """What was found, in sentences for the report."""
@@ -104,12 +109,21 @@ class Call:
             found.append(f"its {self.beta} is lambda")
         else:
             found.append("it has no lambda: it is the same loss at every lambda")
-        if self.picks != "losses":
-            part = "the first part" if self.picks == "first" else repr(self.picks)
+        if self.picks is not None:
+            part = {0: "the first part", "loss": "'loss'", "losses": "'losses'"}.get(self.picks, self.picks)
             found.append(f"{part} of what it returns is the loss")
         if self.reduces:
             found.append("it reduces a batch to one number, so it is called with batches of one pair")
         return found
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Within it what torch.compile made runs as it was written: with derivatives of derivatives, without a compiler."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
 
 
 def _argument(role: str, known: Mapping[str, Any]) -> Any:
@@ -210,12 +224,16 @@ def _seen(call: Call, known: Mapping[str, Any]) -> _Seen:
     result = call.raw(1.0, known)
     if not call.jax and _is_jax(result):
         raise TypeError("it returns JAX arrays for tensors")
+    picks: int | str | None = None
+    begins = ""
     if isinstance(result, Mapping):
-        picks = next((key for key in ("losses", "loss") if key in result), "")
-        if not picks:
+        picks = next((key for key in ("losses", "loss") if key in result), None)
+        if picks is None:
             return _Seen(call, f"a mapping of {', '.join(map(str, result)) or 'nothing'}")
-    else:
-        picks = "first" if isinstance(result, tuple | list) and len(result) > 0 else "losses"
+    elif isinstance(result, tuple | list) and len(result) > 0:
+        picks, begins = 0, f"a {type(result).__name__} that begins with "
+    elif not hasattr(result, "shape"):
+        picks = next((f".{name}" for name in ("losses", "loss") if hasattr(result, name)), None)
     call = replace(call, picks=picks)
     losses = call.picked(result)
     if inspect.iscoroutine(losses):
@@ -223,7 +241,7 @@ def _seen(call: Call, known: Mapping[str, Any]) -> _Seen:
         return _Seen(call, "a coroutine, as an async function does")
     shape = getattr(losses, "shape", None)
     if shape is None:
-        return _Seen(call, f"{type(losses).__name__} for {PAIRS} pairs")
+        return _Seen(call, f"{begins}{type(losses).__name__} for {PAIRS} pairs")
     shape = tuple(shape)
     if shape not in ((PAIRS,), (), (1,)):
         return _Seen(call, f"shape {_in_short(shape)} for {PAIRS} pairs")

@@ -59,7 +59,27 @@ ROLE_WORDS = {
 
 def name_of(f: Any) -> str:
     """What to call a function, a class, or an object that can be called."""
-    return str(getattr(f, "__qualname__", None) or type(f).__name__).rpartition(".")[2]
+    own = getattr(f, "__qualname__", None)
+    return (own if isinstance(own, str) and own else type(f).__name__).rpartition(".")[2]
+
+
+def read_from(f: Any) -> Any:
+    """The function whose parameters are those of f: itself, or its ``forward`` or ``__call__``.
+
+    Raises:
+        TypeError: there is none.
+    """
+    if type(f).__module__.startswith("torch._dynamo"):  # a module that torch.compile made
+        f = f._orig_mod
+    if isinstance(f, type):
+        calls = [cls for cls in f.__mro__ if "__call__" in vars(cls)]
+        found = getattr(f, "forward", None) or (f.__call__ if calls else None)
+    else:
+        found = (getattr(f, "forward", None) if not inspect.isroutine(f) else None) or (f if callable(f) else None)
+    if found is None:
+        what = f"the class {f.__name__}, which has neither" if isinstance(f, type) else type(f).__name__
+        raise TypeError(f"f must be a function or a class with forward or __call__, got {what}: {CONTRACT}")
+    return found
 
 
 def parameters_of(f: Any, skip_self: bool) -> list[inspect.Parameter]:
@@ -119,7 +139,7 @@ def roles_of(f: Any, parameters: list[inspect.Parameter]) -> dict[str, str]:
         what = (
             f"{strange[0]} is not known" if strange else "two of them are the same" if twice else "no pair among them"
         )
-        listed = ", ".join(p.name for p in own) or "none"
+        listed = ", ".join(str(p.replace(default=p.empty, annotation=p.empty)) for p in parameters) or "none"
         raise TypeError(f"{name_of(f)} has the arguments {listed} ({what}): {CONTRACT}")
     return roles
 
