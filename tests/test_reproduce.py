@@ -493,7 +493,7 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):
         shown.write(tmp_path)
     assert calls == ["png", "pdf"]
     contents = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert contents == {"numbers.csv": "x\n0.1\n", "numbers.png": "new", "numbers.pdf": "old"}
+    assert contents == dict.fromkeys(("numbers.csv", "numbers.png", "numbers.pdf"), "old")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"  # a copy: building leaves files behind
     leave = shutil.ignore_patterns("__pycache__", "node_modules")
     shutil.copytree(ROOT / "expo_analysis", source / "expo_analysis", ignore=leave)
-    for name in ("README.md", "LICENSE", "setup.cfg", "pyproject.toml", "MANIFEST.in"):
+    for name in ("README.md", "LICENSE", "setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
     (folder / "work").mkdir()
     (folder / "work" / "test_my_loss.py").write_text(file_in_docs(), encoding="utf-8")

@@ -146,6 +146,14 @@ def test_nothing_is_cropped(figures, name):
     assert extent.x0 >= -slack and extent.y0 >= -slack and extent.x1 <= width + slack and extent.y1 <= height + slack
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_that_cuts_a_picture_leaves_its_title(figures, name):
+    figure = figures[name]
+    figure.draw_without_rendering()
+    title = next(text for text in figure.findobj(mpl.text.Text) if text.get_text() == figure.get_suptitle())
+    assert figure.get_tightbbox().y1 * figure.dpi >= title.get_window_extent().y1 - 1
+
+
 @pytest.mark.parametrize("kind", ["png", "pdf"])
 @pytest.mark.slow
 def test_rendering_again_gives_the_same_bytes(convergence_frames, kind):
