@@ -7,15 +7,17 @@ import multiprocessing
 import pickle
 import re
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import expo_analysis as ea
-from expo_analysis.cli import app
+from expo_analysis.cli import app, card_table
 from expo_analysis.cli.card_table import WIDTH
 from expo_analysis.cli.parsing import audited
 from expo_analysis.desiderata.report.layout import grouped
@@ -486,3 +488,24 @@ def test_examples_in_the_help(calls, tmp_path):
         assert result.exit_code == 0, result.output
     assert len(calls) == 7
     assert (tmp_path / "report.html").is_file() and (tmp_path / "report_card.png").is_file()
+
+
+def test_a_bar_is_full_when_its_loss_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loss has one that goes to 1, and is hidden then; the first is of all losses."""
+    made: list[Any] = []
+
+    class Kept(card_table.Bars):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            made.append(self)
+
+    monkeypatch.setattr(card_table, "Bars", Kept)
+    with card_table.progress_bars(2, Console(file=StringIO())) as report:
+        (bars,) = made
+        report(0.25, what="[asks]", task="dpo")
+        report(1, 2, what="asks", task="expo")
+        assert [bar.percentage for bar in bars.tasks] == [37.5, 25, 50]
+        assert bars.tasks[1].description == r"dpo: \[asks]"
+        report(1.0, task="dpo")
+        assert [bar.visible for bar in bars.tasks] == [True, False, True] and bars.tasks[0].percentage == 75
+    assert bars.tasks[0].finished and [bar.description for bar in bars.tasks[:1]] == ["2 losses"]

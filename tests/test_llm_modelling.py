@@ -358,7 +358,9 @@ def test_adapters_beside_quantised_weights_are_in_bfloat16() -> None:
             for name in ("lora_A", "lora_magnitude_vector", "base"):
                 self.register_parameter(name, torch.nn.Parameter(torch.ones(2), requires_grad=name != "base"))
             vars(self).update(said)
-            self.asked = 0
+            self.asked, self.peft_config = 0, {}
+
+        get_base_model = None  # by which PEFT's models are known
 
         def enable_input_require_grads(self) -> None:
             self.asked += 1
@@ -371,10 +373,23 @@ def test_adapters_beside_quantised_weights_are_in_bfloat16() -> None:
     ):
         for checkpointing in (False, True):
             model = Quantised(**said)
-            modelling.prepare_adapter(model, SimpleNamespace(gradient_checkpointing=checkpointing))
+            modelling.prepare_to_train(model, SimpleNamespace(gradient_checkpointing=checkpointing))
             kinds = {name: parameter.dtype for name, parameter in model.named_parameters()}
             assert kinds == {"lora_A": dtype, "lora_magnitude_vector": torch.float32, "base": torch.float32}
             assert model.asked == checkpointing
+
+
+def test_a_model_of_which_nothing_is_trained_is_refused() -> None:
+    """Training would go on, and change nothing; one number that is trained is enough, and so is an adapter."""
+    model, args = tiny.llama(), SimpleNamespace(gradient_checkpointing=True)
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="model has nothing to train: none of its parameters requires a gradient"):
+        modelling.prepare_to_train(model, args)
+    model.model.norm.weight.requires_grad_()
+    modelling.prepare_to_train(model, args)
+    model.requires_grad_(False)
+    adapted, _ = modelling.add_adapter(model, LoraConfig(r=2, target_modules=["q_proj"]), arguments())
+    modelling.prepare_to_train(adapted, args)
 
 
 def test_the_routers_weight_is_the_models_own_unless_another_is_given() -> None:

@@ -392,6 +392,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "vocabulary": (ea.DPO(LAM), {"ref_model": "larger"}, "ref_model must have the model's vocabulary of 43 tokens"),
     "samples": (ea.EXPO(LAM), {"regulariser_estimator": "reference_samples"}, "must have the column 'reference_samp"),
+    "no evaluation data": (ea.DPO(LAM), {"eval_dataset": {}}, "eval_dataset must have a data set, but it is empty"),
 }
 
 

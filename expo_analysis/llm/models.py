@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,19 @@ def load_model(name: str, **kwargs: Any) -> Any:
     if getattr(AutoConfig.from_pretrained(base or folder, **known), "is_encoder_decoder", False):
         raise ValueError(f"model {name!r} has an encoder beside its decoder; models of one sequence are accepted")
     loaded = load_whole(AutoModelForCausalLM, base or folder, **{"dtype": "float32"} | kwargs)
-    if base is not None:
-        from peft import PeftModel
-
-        loaded = PeftModel.from_pretrained(loaded, folder)
-    loaded = loaded.eval()
+    loaded = (loaded if base is None else with_adapter(loaded, folder)).eval()
     if not is_deepspeed_zero3_enabled():  # which has no whole weights here; a trainer tries its models itself
         check_reads_forward(loaded)
     return loaded
+
+
+def with_adapter(base: Any, folder: str, **kwargs: Any) -> Any:
+    """A base model with the adapter of a folder on it; arguments are those of `PeftModel.from_pretrained`."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():  # PEFT reads what transformers is about to rename
+        warnings.simplefilter("ignore", FutureWarning)
+        return PeftModel.from_pretrained(base, folder, **kwargs)
 
 
 def load_whole(kind: Any, name: str, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole
+from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole, with_adapter
 from .head import base_of
 from .logs import tell
 
@@ -82,10 +82,8 @@ def load(name: str, args: Any, quantization_config: Any = None) -> Any:
     model = kind.from_pretrained(files, **kwargs) if in_parts else load_whole(kind, files, **kwargs)
     if base is None:
         return model
-    from peft import PeftModel
-
-    alike = not is_deepspeed_zero3_enabled()  # which gathers parameters of one dtype together
-    return PeftModel.from_pretrained(model, name, is_trainable=True, autocast_adapter_dtype=alike)
+    own_dtype = not is_deepspeed_zero3_enabled()  # which gathers parameters of one dtype together
+    return with_adapter(model, name, is_trainable=True, autocast_adapter_dtype=own_dtype)
 
 
 def load_processing_class(name: str, args: Any) -> Any:
@@ -240,8 +238,16 @@ def _sums(parameter: torch.Tensor) -> tuple[float, ...]:
     return float(flat.sum(dtype=torch.float64)), float(flat[::7].sum(dtype=torch.float64))
 
 
-def prepare_adapter(model: Any, args: Any) -> None:
-    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights."""
+def prepare_to_train(model: Any, args: Any) -> None:
+    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights.
+
+    Raises:
+        ValueError: for a model without an adapter, none of whose parameters is trained.
+    """
+    if not is_peft(model):
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("model has nothing to train: none of its parameters requires a gradient")
+        return
     if args.gradient_checkpointing:
         model.enable_input_require_grads()
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):

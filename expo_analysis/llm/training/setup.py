@@ -152,6 +152,8 @@ class DataRoom:
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
         for name, rows in given.items():
+            if isinstance(rows, Mapping) and not rows:
+                raise ValueError(f"{name} must have a data set, but it is empty")
             if isinstance(rows, Mapping) and name != "eval_dataset":
                 raise TypeError(f"{name} must be one data set, got several; give one of {', '.join(map(repr, rows))}")
         read = [self.read_all(name, rows) for name, rows in given.items()]
@@ -270,10 +272,9 @@ def make_models(
     modelling.check_vocabulary(model, ref_model, tokenizer)
     if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
         args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients
-    weights = ""
-    if args.save_strategy != "no" or args.precompute_ref_log_probs:
-        alone = PartialState().is_main_process or is_deepspeed_zero3_enabled()
-        weights = weights_fingerprint(model) if alone else ""
+    wanted = args.save_strategy != "no" or args.precompute_ref_log_probs
+    alone = PartialState().is_main_process or is_deepspeed_zero3_enabled()
+    weights = weights_fingerprint(model) if wanted and alone else ""
     if args.disable_dropout:
         modelling.disable_dropout(model)
     needed = rules.reads_reference or args.precompute_ref_log_probs
@@ -283,8 +284,7 @@ def make_models(
         kind = ADAPTER_OFF if same else FIRST_ADAPTER
     elif modelling.is_peft(model):
         kind = FIRST_ADAPTER
-    if modelling.is_peft(model):
-        modelling.prepare_adapter(model, args)
+    modelling.prepare_to_train(model, args)
     if ref_model is not None:
         digest = weights_fingerprint(ref_model) if weights and hasattr(ref_model, "state_dict") else ""
         return Models(model, ReferencePolicy(GIVEN, freeze(ref_model), digest), weights)
