@@ -371,6 +371,14 @@ def test_jax_functions(returned):
     assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(first, numbers, strict=True))
 
 
+def test_what_a_function_does_not_read_may_be_left_out():
+    w, l, *_ = pairs()  # noqa: E741
+    found = ea.from_function(Unhashable())
+    assert (found.loss(w, l) == found.loss(*pairs())).all()
+    with pytest.raises(TypeError, match="ref_logp_w must be given"):
+        ea.from_function(by_place).loss(w, l)
+
+
 def test_what_a_loss_is_called(tmp_path):
     """As the function that a partial one is of, or the module below a compiled one; in a file, by its name there."""
     partly = partial(partial(by_place, lam=0.3))
