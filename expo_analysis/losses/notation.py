@@ -65,15 +65,16 @@ def full_name(objective: Objective) -> str:
         >>> full_name(DPO(1.0, label_smoothing=0.1))
         'dpo(label_smoothing=0.1)'
     """
+    name = str(getattr(objective, "name", type(objective).__name__))
     options = []
     for field in dataclasses.fields(objective):
         value = getattr(objective, field.name, field.default)
         word = getattr(value, "name", value)
-        if field.name == "lam" or not field.init or not isinstance(word, bool | int | float | str) or word == "":
+        is_option = field.init and field.name != "lam" and isinstance(word, bool | int | float | str)
+        if not is_option or word in ("", name):
             continue
         if value is not field.default and value != field.default:
             options.append(f"{field.name}={word}")
-    name = str(getattr(objective, "name", type(objective).__name__))
     return f"{name}({', '.join(options)})" if options else name
 
 
