@@ -7,8 +7,8 @@ learn from (as a sigmoid loss does; some call it robust). Margins are looked at 
 see lam h; growth to four times as far. That it fades on pairs that are well ranked is no fault.
 
 Of a loss of the log-ratio the limits of the slope at both ends prove what fails: the weight is unbounded if one of them
-is infinite, and fades on badly ranked pairs if that at -infinity is zero. Where the loss is convex, the slope rises with
-h, and the limits prove that the weight is bounded, too.
+is infinite, and fades on badly ranked pairs if that at -infinity is zero. Where the loss is convex, the slope rises
+with h, and the limits prove that the weight is bounded, too.
 """
 
 from __future__ import annotations
