@@ -29,7 +29,7 @@ help: ## list the targets
 
 env: $(STAMP) ## create .venv and install the package with its test and notebook extras
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt expo_analysis/optima/_kernel.c
 	@if [ -e $(BUSY) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "Creating $(VENV) with $(PYTHON)"; \
 		touch $(BUSY) && $(PYTHON) -m venv --clear $(VENV) || exit 1; \

@@ -38,8 +38,8 @@ def main(
         Part | None, typer.Option(help="Run this part, and leave the others as they are in the report.")
     ] = None,
 ) -> None:
-    """Compare this package with scipy's BFGS and optimistix' Newton on random EXPO problems, with a torch loop, and
-    with TRL's DPOTrainer on SmolLM2; and its own losses with the same ones as a user writes them.
+    """Compare this package with scipy's BFGS, optimistix' Newton and one in numpy on random EXPO problems, with a torch
+    loop, and with TRL's DPOTrainer on SmolLM2; and its own losses with the same ones as a user writes them.
 
     Example: python -m benchmarks --quick
     """
@@ -89,7 +89,17 @@ def _bandits(quick: bool, command: str, console: Console) -> str:
         "λ = 0.01": [(4, 20_000, 0.01, False)],
         "λ = 10": [(4, 20_000, 10.0, False)],
         "How cost grows with the number of responses, λ = 0.1": [
-            (n, count, 0.1, False) for n, count in ((4, 20_000), (32, 1_000), (256, 10))
+            (n, count, 0.1, False)
+            for n, count in (
+                (4, 20_000),
+                (8, 5_000),
+                (16, 2_000),
+                (32, 1_000),
+                (64, 200),
+                (128, 40),
+                (256, 10),
+                (512, 3),
+            )
         ],
     }
     load = os.getloadavg()[0]

@@ -10,14 +10,15 @@ import numpy as np
 
 from expo_analysis._progress import Progress, silent
 
-from . import optimistix_newton, ours, scipy_bfgs
+from . import numpy_newton, optimistix_newton, ours, scipy_bfgs
 from .problems import Floats, Problems, softmax
 
 OURS = "expo_analysis"
 OPTIMISTIX = "optimistix"
+NUMPY = "numpy Newton"
 SCIPY = "scipy BFGS"
 
-FAST = {OURS: ours.prepare, OPTIMISTIX: optimistix_newton.prepare}
+FAST = {OURS: ours.prepare, NUMPY: numpy_newton.prepare, OPTIMISTIX: optimistix_newton.prepare}
 
 
 @dataclass(frozen=True)

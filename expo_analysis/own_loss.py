@@ -78,7 +78,8 @@ def _of_function(
         raise ValueError(f"{text}: it is not a loss: {error}") from error
     file, _, name = text.rpartition(":")
     source = f"{Path(file).resolve()}:{name}" if file.endswith(".py") else text
-    return dataclasses.replace(made, call=dataclasses.replace(made.call, source=source))
+    call = dataclasses.replace(made.call, source=source)
+    return dataclasses.replace(made, call=call, title=name.rpartition(".")[2])
 
 
 def _reduced(loss: FunctionLoss) -> Any:

@@ -17,7 +17,8 @@
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
    usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
-   it, now or once before, and also if the tests' modules can no longer be loaded; otherwise its verdict is ``unclear``.
+   it, now or once before, and also if the tests' modules can no longer be loaded; otherwise, and where a test ended the
+   process, its verdict is ``unclear``.
    One case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
    many seconds of the tests. A mutant that no test fails survives. The libraries are loaded once (warm.py), as that
    takes longer than most tests.
@@ -52,7 +53,7 @@ from typing import Any
 import pytest
 from rich.progress import track
 
-from .warm import OPTIONS, Warm, environment
+from .warm import ENDED, OPTIONS, Warm, environment
 
 ROOT = Path(__file__).parents[1]
 ARITHMETIC = "Add|Sub|Mul|Div"
@@ -348,6 +349,8 @@ def verdict(
         path.write_text(source)
     if planted.status == 0:
         return "survived"
+    if planted.status == ENDED:
+        return "unclear"
     by_time = planted.status is None
     # What fails without the mutant says nothing, nor does a test that is not found though its module can be loaded.
     lost = planted.status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)

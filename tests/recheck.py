@@ -99,7 +99,7 @@ def minimiser(name: str, lam: float, problem: Problem, starts: int = 4) -> tuple
 
     centre = np.log(problem.reference[:-1] / problem.reference[-1])
     points = [centre]
-    for reach in (12.0, min(4.0 / lam, 300.0)):
+    for reach in sorted({12.0, min(4.0 / lam, 300.0), max(4.0 / lam, 12.0)}):
         axis = reach * np.linspace(-1, 1, AXES[n]) ** 3
         points += [centre + np.array(x) for x in itertools.product(axis, repeat=n - 1)]
     values = [value(x) for x in points]

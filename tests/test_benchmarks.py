@@ -78,6 +78,14 @@ def test_optimistix_agrees(problems: Problems) -> None:
     np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), rtol=0, atol=1e-13)
 
 
+def test_a_newton_in_numpy_agrees(problems: Problems) -> None:
+    from benchmarks import numpy_newton
+
+    theta, ended = numpy_newton.prepare(problems)()
+    assert ended == 1
+    np.testing.assert_allclose(softmax(theta), softmax(ours.prepare(problems)()[0]), rtol=0, atol=1e-13)
+
+
 def test_tables_of_ratios() -> None:
     pytest.importorskip("jax")
     pytest.importorskip("optimistix")
@@ -85,21 +93,22 @@ def test_tables_of_ratios() -> None:
 
     told = Recorder()
     rows = measure.compare(3, 5, 0.1, 2, True, told)
-    assert [row.solver for row in rows] == [measure.OURS, measure.OPTIMISTIX, measure.SCIPY]
+    assert [row.solver for row in rows] == [measure.OURS, measure.NUMPY, measure.OPTIMISTIX, measure.SCIPY]
     for solver, fractions in (
         (measure.OURS, [1 / 3, 2 / 3, 1]),
+        (measure.NUMPY, [1 / 3, 2 / 3, 1]),
         (measure.OPTIMISTIX, [1 / 3, 2 / 3, 1]),
         (measure.SCIPY, [1]),
     ):
         assert [f for f, task in zip(told.fractions, told.task, strict=True) if task == solver] == fractions
     assert rows[0].distance == 0
-    assert rows[1].distance < 1e-13
-    assert 0 < rows[2].distance < 1e-6
+    assert rows[1].distance < 1e-13 and rows[2].distance < 1e-13
+    assert 0 < rows[3].distance < 1e-6
     lines = report.cells(rows)
     assert {len(line) for line in lines} == {len(report.HEADER)}
     ratio = report.HEADER.index("× ours")
     assert float(lines[0][ratio]) == 1
-    assert float(lines[2][ratio]) == pytest.approx(rows[2].seconds / rows[0].seconds, abs=0.006)
+    assert float(lines[3][ratio]) == pytest.approx(rows[3].seconds / rows[0].seconds, abs=0.006)
     text = report.markdown({"Three responses": rows}, "python -m benchmarks", 0.0)
     assert all(f"| {' | '.join(line)} |" in text for line in lines)
     assert "Three responses" in text

@@ -371,6 +371,24 @@ def test_jax_functions(returned):
     assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(first, numbers, strict=True))
 
 
+def test_what_a_function_does_not_read_may_be_left_out():
+    w, l, *_ = pairs()  # noqa: E741
+    found = ea.from_function(Unhashable())
+    assert (found.loss(w, l) == found.loss(*pairs())).all()
+    with pytest.raises(TypeError, match="ref_logp_w must be given"):
+        ea.from_function(by_place).loss(w, l)
+
+
+def test_what_a_loss_is_called(tmp_path):
+    """As the function that a partial one is of, or the module below a compiled one; in a file, by its name there."""
+    partly = partial(partial(by_place, lam=0.3))
+    assert [ea.from_function(f).name for f in (partly, torch.compile(Module(0.3)))] == ["by_place", "Module"]
+    file = tmp_path / "named.py"
+    file.write_text("mine = lambda chosen_logps, rejected_logps: rejected_logps - chosen_logps", encoding="utf-8")
+    loss = make_loss(f"{file}:mine")
+    assert loss.name == "mine" == pickle.loads(pickle.dumps(loss)).name
+
+
 def test_a_function_is_tried_once(monkeypatch):
     """In a copy of the process, whatever is made of it; with options of its own, anew."""
     tried = []

@@ -81,6 +81,16 @@ def test_verdicts(tree: Path) -> None:
     assert mutation.verdict(warm, tree, nowhere, mutation.Coverage({}, {}, {})) == "not covered"
 
 
+def test_what_a_test_ended_says_nothing(tree: Path) -> None:
+    """A process that is gone with exit status 0 has not passed all tests: those after it may have failed."""
+    (tree / "tests" / "test_room.py").write_text(
+        "import os\n\nfrom room import total\n\n\ndef test_one():\n    if total(1) != 0:\n        os._exit(0)\n"
+    )
+    mutant = next(m for m in mutation.draw(tree, [Path("room.py")], 1000, 0) if "START - a" in m.new)
+    coverage = mutation.measure(tree, ["room.py"], ["tests"], 1)
+    assert mutation.verdict(Warm(tree, ["tests"]), tree, mutant, coverage) == "unclear"
+
+
 def test_a_file_that_cannot_be_loaded_with_a_mutant_has_failed(tree: Path) -> None:
     """And one that cannot be loaded at all says nothing."""
     source = "START = 1\n\nif START > 1:\n    raise ValueError(START)\n"

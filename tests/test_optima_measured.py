@@ -331,3 +331,13 @@ def test_second_derivatives_of_choices_are_known_to_themselves() -> None:
     problem = problems.problem(ea.PlackettLuceDPO(0.6), bandit)
     x = np.random.default_rng(0).standard_normal((4, 1))
     np.testing.assert_allclose(PairRounding.of(problem, x).bend_scale, expand(problem, x).curvature, rtol=1e-12)
+
+
+def test_what_two_sums_leave_is_added_where_currents_cancel() -> None:
+    """A current round a circle: nothing flows into any response, and (n u)^2 of what passes may be left."""
+    problem = problems.problem(ea.DPO(1.0), ea.Bandit([0.2, 0.5, 0.3], [0.5, 0.3, 0.2]))
+    x = np.zeros((3, 1))
+    slope = np.array([[2.0], [-2.0], [2.0]])  # (1, 0), (2, 0), (2, 1): from 0 to 2, to 1, to 0
+    assert (incidence(3) @ slope == 0).all()
+    _, per_response = rounding_errors(problem, x, slope, PairRounding.of(problem, x))
+    np.testing.assert_allclose(per_response, np.full((3, 1), (3 * UNIT) ** 2 * 4.0), rtol=1e-12)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
+from expo_analysis.optima import kernel
 from expo_analysis.optima.derivatives import expand, log_softmax, value
 from expo_analysis.optima.laplacian import BLOCK, ONE_BY_ONE, eliminate, pairs, resistances
 from expo_analysis.optima.methods.multistart import multistart
@@ -89,9 +90,12 @@ def _packed(weights: dict[tuple[int, int], float], n: int) -> np.ndarray:
     return np.array([[weights.get((j, i), weights.get((i, j), 0.0))] for i, j in zip(*pairs(n), strict=True)])
 
 
-@pytest.fixture(params=["all problems at a time", "one by one", "one by one, 3 vertices at a time"])
+@pytest.fixture(params=["all problems at a time", "one by one", "one by one, 3 vertices at a time", "in C"])
 def eliminated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of eliminating, and blocks that end anywhere."""
+    """All ways of eliminating, and blocks that end anywhere."""
+    if request.param == "in C" and not kernel.LOADED:
+        pytest.skip("the package was installed without a C compiler")
+    monkeypatch.setattr(kernel, "LOADED", request.param == "in C")
     if "one by one" in request.param:
         monkeypatch.setattr("expo_analysis.optima.laplacian.ONE_BY_ONE", 0)
     if "3" in request.param:
@@ -125,6 +129,28 @@ def test_elimination_has_relative_accuracy_where_the_pseudo_inverse_has_none() -
     for i in range(n):
         for j in range(i):
             assert resistance[i, j] == pytest.approx((1 / conductance[j:i]).sum(), rel=1e-14)
+
+
+@pytest.mark.skipif(not kernel.LOADED, reason="the package was installed without a C compiler")
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 16, 19])
+def test_the_kernel_and_numpy_agree(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight problems side by side or one: weights over 30 decades, of both signs, zero, and parts of their own."""
+    rng = np.random.default_rng(size)
+    for n in (2, 3, 5, 8, 9, 33, 181):
+        shape = (n * (n - 1) // 2, size)
+        apart = 10 ** rng.uniform(-30, 0, shape) * (rng.random(shape) < 0.8)
+        rhs = rng.normal(size=(n, size))
+        for weights in (apart, rng.uniform(-1, 1, shape) if n < 9 else np.abs(apart)):
+            found, expected = [], []
+            for into, loaded in ((found, True), (expected, False)):
+                monkeypatch.setattr(kernel, "LOADED", loaded)
+                elimination = eliminate(weights)
+                with np.errstate(all="ignore"):
+                    into += [elimination.pivots, elimination.ratios, elimination.solve(rhs)]
+                into.append(resistances(eliminate(np.abs(weights))))
+            for one, other in zip(found, expected, strict=True):
+                within = 1e-12 * np.abs(np.ma.masked_invalid(other)).mean()
+                np.testing.assert_allclose(one, other, rtol=1e-11, atol=within)
 
 
 def test_many_vertices_are_eliminated_without_subtractions() -> None:

@@ -97,6 +97,15 @@ def test_choices_among_several() -> None:
         # arguments that are off by u size move slopes by no more than is told, and by some of it
         size = 1.0 + np.abs(x)
         told, largest = part.rounding(x, size), 0.0
+        by_hand = np.zeros_like(told)
+        for c in range(choices):
+            for b in range(batch):
+                p = np.where(members[c, :, b], np.exp(steep[b] * x[:, b]), 0.0)
+                p = p / p.sum()
+                error = steep[b] * weight[c, b] * p * (4 + n + steep[b] * (size[:, b] + (p * size[:, b]).sum()))
+                for k, (i, j) in enumerate(zip(high, low, strict=True)):
+                    by_hand[k, b] += error[j] * (chosen[c, b] == i) + error[i] * (chosen[c, b] == j)
+        np.testing.assert_allclose(told, by_hand, rtol=1e-12)
         for _ in range(30):
             moved = part.derivatives(x + 1e-6 * size * rng.choice([-1.0, 1.0], x.shape))[0]
             assert (np.abs(moved - flow) <= 1e-6 * told * (1 + 1e-4) + 1e-14).all()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.sparse.csgraph import connected_components
 from scipy.special import log_expit
 
 import expo_analysis as ea
 from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Hinge, Linear, Logistic, Square, Stated
 from expo_analysis.losses.statistics import h, log_pi_w
-from expo_analysis.optima.recession import with_recession, with_signed_recession
+from expo_analysis.optima.recession import WARSHALL, Structure, labels_of, with_recession, with_signed_recession
 from expo_analysis.optima.structure import _held_inside, data_of, structures
 
 from . import problems
@@ -119,6 +121,48 @@ def test_an_unseen_response_in_counts() -> None:
     assert expo.policy[2] == pytest.approx(0.2, rel=1e-15)
 
 
+def of_one(cost: np.ndarray, linked: np.ndarray, held: np.ndarray) -> Structure:
+    """The structure of one prompt."""
+    ((structure, places),) = with_recession(cost[None], linked[None], held[None])
+    assert places.tolist() == [0]
+    return structure
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, WARSHALL, WARSHALL + 1])
+@pytest.mark.parametrize("strong", [False, True])
+def test_parts_of_many_graphs_at_a_time(n: int, strong: bool) -> None:
+    """Against scipy's, graph by graph, named by their first vertices."""
+    rng = np.random.default_rng(n)
+    graphs = rng.random((40, n, n)) < rng.uniform(0, 3 / n, (40, 1, 1))
+    for graph, label in zip(graphs, labels_of(graphs, strong), strict=True):
+        count, theirs = connected_components(graph, directed=strong, connection="strong")
+        assert len(set(label.tolist())) == count
+        for k in range(n):
+            assert label[k] == np.flatnonzero(theirs == theirs[k])[0]
+
+
+@pytest.mark.parametrize("n", [2, 4, 8, 9, 12])
+def test_structures_of_many_prompts_are_those_of_each(n: int) -> None:
+    """Also where labels no longer fit into one number; every prompt once."""
+    rng = np.random.default_rng(n)
+    cost = rng.random((300, n, n)) < rng.uniform(0, 2 / n, (300, 1, 1))
+    cost &= ~np.eye(n, dtype=bool)
+    linked = cost | np.swapaxes(cost, 1, 2)
+    held = rng.random((300, n)) < rng.choice([0.0, 0.3], (300, 1))
+    found = with_recession(cost, linked, held)
+    assert sorted(np.concatenate([places for _, places in found]).tolist()) == list(range(300))
+    assert len({structure for structure, _ in found}) == len(found)
+    for structure, places in found:
+        for k in places:
+            assert structure == of_one(cost[k], linked[k], held[k])
+            inside = [set(c) for c in structure.components]
+            for piece in structure.pieces:
+                (component,) = [c for c in inside if set(piece) <= c]
+                rest = sorted(component - set(piece))
+                assert not cost[k][np.ix_(piece, rest)].any() and not held[k][rest].any()  # nothing holds the rest up
+            assert sorted({*sum(structure.pieces, ()), *structure.lost}) == list(range(n))
+
+
 def _brute_force_exists(cost: np.ndarray) -> bool:
     """Every cut of the (connected) graph costs something: by enumeration of all subsets."""
     n = len(cost)
@@ -139,12 +183,12 @@ def test_existence_against_enumeration_of_cuts(robust: bool) -> None:
         wins = rng.poisson(rng.choice([0.4, 1.0, 3.0]), (n, n)) * (1 - np.eye(n))
         linked = (wins + wins.T) > 0
         nowhere = np.zeros(n)
-        if len(with_recession(linked, linked, nowhere > 0).components) > 1:
+        if len(of_one(linked, linked, nowhere > 0).components) > 1:
             continue
         eps = 0.2
         cost = ((1 - eps) * wins.T - eps * wins) / (1 - 2 * eps) if robust else wins.T.copy()
         signed = with_signed_recession(cost, linked, nowhere)
-        structure = signed if robust else with_recession(cost > 0, linked, nowhere > 0)
+        structure = signed if robust else of_one(cost > 0, linked, nowhere > 0)
         exists = structure.pieces == (tuple(range(n)),)
         assert exists == (signed.pieces == (tuple(range(n)),))  # linear programs tell what the graph tells
         assert exists == _brute_force_exists(cost)
@@ -163,7 +207,7 @@ def test_the_limit_is_where_a_vanishing_penalty_leads() -> None:
     while tried < 12:
         n = int(rng.integers(3, 5))
         wins = rng.poisson(1.0, (n, n)) * (1 - np.eye(n))
-        structure = with_recession(wins.T > 0, (wins + wins.T) > 0, np.zeros(n, dtype=bool))
+        structure = of_one(wins.T > 0, (wins + wins.T) > 0, np.zeros(n, dtype=bool))
         if not structure.lost or len(structure.pieces) > 1:
             continue
         tried += 1
@@ -196,6 +240,26 @@ def test_prompts_of_different_structure_in_one_batch() -> None:
                 np.testing.assert_allclose(path.policies[k, x], alone.policy, atol=1e-9)
                 assert path.status[k, x] == alone.status
                 assert path.message[k, x].split("(")[0] == alone.message.split("(")[0]
+
+
+@pytest.mark.parametrize("made", [ea.EXPO, ea.DPO, ea.IPO, ea.Hinge, ea.DPOP, ea.SLiC, ea.CPO, ea.RLHF, ea.KTO])
+def test_pieces_of_one_size_are_one_batch(made: type[ea.Objective]) -> None:
+    """Six responses in up to three pieces of two: what is said of each piece, and its error, are the problem's."""
+    rng = np.random.default_rng(4)
+    wins = np.zeros((30, 6, 6))
+    for x in range(30):
+        order = rng.permutation(6)
+        for i, j in (order[:2], order[2:4], order[4:], order[1:3])[: 3 + x % 2]:
+            wins[x, i, j], wins[x, j, i] = rng.poisson(1.5, 2)
+    reference = rng.dirichlet(np.full(6, 4.0), 30)
+    together = ea.solve(made(0.5), ea.Bandit.from_counts(reference, wins))
+    for x in range(30):
+        alone = ea.solve(made(0.5), ea.Bandit.from_counts(reference[x], wins[x]))
+        np.testing.assert_allclose(together.policy[x], alone.policy, atol=1e-6 if made is ea.KTO else 1e-9)
+        assert together.status[x] == alone.status
+        said = (re.sub(r"[0-9]+ of [0-9]+ starts", "", text) for text in (together.message[x], alone.message))
+        assert len({tuple(sorted(text.split("; "))) for text in said}) == 1
+        np.testing.assert_allclose(together.error_bound[x], alone.error_bound, rtol=1, atol=1e-14)
 
 
 def test_a_prompt_without_comparisons_beside_one_that_has_some() -> None:

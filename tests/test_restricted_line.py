@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h, linked, log_pi_w
-from expo_analysis.optima.restricted.enclosure import Line, _largest, enclosable, third_derivative
+from expo_analysis.optima.restricted.enclosure import Line, _largest, _of_mu, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail
 
@@ -309,6 +310,25 @@ def test_sizes_of_atoms_by_their_formula(name: str) -> None:
         first, second, third = two.odds(np.arange(2))
         np.testing.assert_allclose(first, np.tile(np.abs(f[0] - f[1]), (2, 1)), rtol=1e-12)
         assert (second == 0).all() and (third == 0).all()
+
+
+@pytest.mark.parametrize("divergence", [ea.ForwardKL(), ea.Alpha(0.3), ea.ChiSquare()])
+def test_sizes_of_mu_by_the_chain_rule(divergence: ea.Divergence) -> None:
+    """mu = k exp(+-c log u), so that along log u = 0.4 + 0.7 t + 0.3 t^2/2 + 0.2 t^3/6 derivatives are known exactly.
+
+    Where mu falls in log u its odd derivatives change sign in parts: then c is taken for its size.
+    """
+    sizes = (np.array([0.7]), np.array([0.3]), np.array([0.2]))
+    log_u, c = np.array([0.4]), divergence.mu_growth
+    found = _of_mu(divergence, log_u, sizes, np.zeros(1))
+    k = mp.mpf(float(divergence.mu_derivatives(log_u)[0][0])) / c
+
+    def mu(t: mp.mpf) -> mp.mpf:
+        return k * mp.exp(c * (mp.mpf("0.7") * t + mp.mpf("0.15") * t**2 + mp.mpf("0.2") * t**3 / 6))
+
+    with mp.workdps(40):
+        for order, one in enumerate(found, start=1):
+            assert float(mp.diff(mu, 0, order)) == pytest.approx(float(one[0]), rel=1e-9)
 
 
 def test_probabilities_on_an_interval() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,6 +21,18 @@ from expo_analysis.testing import assert_equal_losses, assert_holds, assert_soun
 from .planted.broken import Broken
 
 ROOT = Path(__file__).parents[1]
+
+
+EXAMPLES = [
+    *("own_loss", "_effects", "losses.from_function", "adapters.implementation", "differences.between"),
+    *("testing.assertions", "testing.equal", "testing.invariance"),
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_in_docstrings_are_right(name: str) -> None:
+    found = doctest.testmod(import_module(f"expo_analysis.{name}"))
+    assert found.attempted and not found.failed
 
 
 def halved(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta):

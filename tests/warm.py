@@ -23,6 +23,7 @@ from .preloaded import LISTED
 
 OPTIONS = ("-q", "-m", "not slow", "-p", "no:cacheprovider")
 OURS = {"expo_analysis", "tests"}
+ENDED = 1000
 LIST_OF_LIBRARIES = """
 import pytest, sys
 pytest.main(["--collect-only", *sys.argv[1:]])
@@ -33,7 +34,8 @@ print("\\nlibraries", *(name for name, file in files.items() if "site-packages" 
 
 @dataclass(frozen=True)
 class Outcome:
-    """pytest's exit status (None: it ran out of time; negative: a signal), the tests that failed, and its output."""
+    """pytest's exit status (None: it ran out of time; `ENDED`: a test ended the process before pytest did; negative: a
+    signal), the tests that failed, and its output."""
 
     status: int | None
     failed: list[str] = field(default_factory=list)
@@ -66,13 +68,16 @@ class Warm:
 
     def pytest(self, tree: Path, tests: Sequence[str], *options: str, seconds: float | None = None) -> Outcome:
         """Run the tests in the tree, and end them after so many seconds."""
-        listed, failed, output = (tree / f"warm_{name}.txt" for name in ("tests", "failed", "output"))
+        listed, failed, output, done = (tree / f"warm_{name}.txt" for name in ("tests", "failed", "output", "done"))
         listed.write_text("\n".join(tests))
         failed.write_text("")
-        process = self._context.Process(target=_run, args=(tree, listed, failed, output, options))
+        done.unlink(missing_ok=True)
+        process = self._context.Process(target=_run, args=(tree, listed, failed, output, done, options))
         process.start()
         process.join(seconds)
         status = process.exitcode
+        if status is not None and status >= 0 and not done.exists():
+            status = ENDED
         _end_all(process.pid)
         process.join()
         return Outcome(status, failed.read_text().splitlines(), output.read_text() if output.exists() else "")
@@ -93,7 +98,7 @@ class _Failures:
                 stream.write(report.nodeid + "\n")
 
 
-def _run(tree: Path, listed: Path, failed: Path, output: Path, options: Sequence[str]) -> None:
+def _run(tree: Path, listed: Path, failed: Path, output: Path, done: Path, options: Sequence[str]) -> None:
     """The forked process."""
     os.setsid()
     with output.open("w") as stream:
@@ -116,6 +121,7 @@ def _run(tree: Path, listed: Path, failed: Path, output: Path, options: Sequence
     except BaseException:
         traceback.print_exc()
         status = 3
+    done.touch()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

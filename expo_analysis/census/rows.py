@@ -19,7 +19,7 @@ Row = dict[str, Any]
 QUESTIONS = ("reference_limit", "preservation", "existence", "uniqueness", "conservation", "first_step")
 """The questions of the report card that are asked of a loss: those that cost least."""
 
-EFFORT, SECONDS = 0.1, 6.0
+EFFORT, SECONDS = 0.1, 20.0
 """How hard an implementation is audited, and for how long at most; of what is left then it cannot be told."""
 
 

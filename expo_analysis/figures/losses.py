@@ -105,15 +105,16 @@ def _made(loss: Any, lam: float | None) -> Objective:
 
 def _name(objective: Objective) -> str:
     """The loss's name, and those of its options that are not the default's and can be told in a word."""
+    name = str(getattr(objective, "name", type(objective).__name__))
     options = []
     for field in dataclasses.fields(objective):
         value = getattr(objective, field.name, field.default)
         word = getattr(value, "name", value)
-        if field.name == "lam" or not field.init or not isinstance(word, bool | int | float | str) or word == "":
+        is_option = field.init and field.name != "lam" and isinstance(word, bool | int | float | str)
+        if not is_option or word in ("", name):
             continue
         if value is not field.default and value != field.default:
             options.append(f"{field.name}={word}")
-    name = str(getattr(objective, "name", type(objective).__name__))
     return f"{name}({', '.join(options)})" if options else name
 
 

@@ -42,6 +42,19 @@ class FunctionLoss(PairObjective):
         """How the function was read."""
         return tuple(self.call.describe())
 
+    def loss(
+        self,
+        logp_w: Array,
+        logp_l: Array,
+        ref_logp_w: Array | None = None,
+        ref_logp_l: Array | None = None,
+        **data: Array,
+    ) -> Array:
+        """As of `PairObjective`; what the function does not read of the reference may be left out."""
+        given = {"ref_logp_w": ref_logp_w, "ref_logp_l": ref_logp_l}
+        left_out = {name: logp_w for name, value in given.items() if value is None and name not in self.call.reads}
+        return super().loss(logp_w, logp_l, **{**given, **left_out, **data})
+
     def pair_loss(self, logp_w: Array, logp_l: Array, ref_logp_w: Array, ref_logp_l: Array, *data: Array) -> Array:
         """The function's losses, in the shape of its arguments; numpy arrays go in and out as tensors."""
         import torch

@@ -21,7 +21,7 @@ def as_torch(f: Callable[..., Any]) -> Callable[..., torch.Tensor]:
 
             with jax.enable_x64(True):
                 values = f(*(jax.numpy.asarray(t.detach().numpy()) for t in tensors))
-            return torch.from_numpy(np.array(values)).to(tensors[0].dtype)
+            return torch.from_numpy(np.array(values, dtype=np.float64)).to(tensors[0].dtype)
 
         @staticmethod
         def backward(ctx: Any, *weights: Any) -> Any:

@@ -59,8 +59,16 @@ ROLE_WORDS = {
 
 def name_of(f: Any) -> str:
     """What to call a function, a class, or an object that can be called."""
+    f = _inner(f)
     own = getattr(f, "__qualname__", None)
     return (own if isinstance(own, str) and own else type(f).__name__).rpartition(".")[2]
+
+
+def _inner(f: Any) -> Any:
+    """What a partial function is of, and the module below one that torch.compile made."""
+    while isinstance(f, partial) or type(f).__module__.startswith("torch._dynamo"):
+        f = f.func if isinstance(f, partial) else f._orig_mod
+    return f
 
 
 def read_from(f: Any) -> Any:
@@ -69,8 +77,7 @@ def read_from(f: Any) -> Any:
     Raises:
         TypeError: there is none.
     """
-    if type(f).__module__.startswith("torch._dynamo"):  # a module that torch.compile made
-        f = f._orig_mod
+    f = f if isinstance(f, partial) else _inner(f)  # whose signature lacks what is bound
     if isinstance(f, type):
         calls = [cls for cls in f.__mro__ if "__call__" in vars(cls)]
         found = getattr(f, "forward", None) or (f.__call__ if calls else None)

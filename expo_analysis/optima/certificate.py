@@ -61,7 +61,7 @@ from scipy.special import expit
 from .._types import Floats
 from ..losses.psi import SquaredSigmoid
 from .derivatives import expand, softmax
-from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances
+from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances_of_pairs
 from .measured import divergence_rounding, formula_rounding
 from .problem import Problem
 
@@ -264,7 +264,7 @@ class Errors:
     ) -> Errors:
         """At x (n, B), for the Laplacian H of these ``weights``. slope: of the pairs, whose sums the gradient has."""
         gradient = gradient - gradient.mean(axis=0)
-        resistance = resistances(elimination)[pairs(problem.n)]
+        resistance = resistances_of_pairs(elimination)
         currents, at_responses = rounding_errors(problem, x, slope, rounding)
         potential = elimination.solve(gradient)
         return cls(gradient, potential, weights, resistance, currents, at_responses)

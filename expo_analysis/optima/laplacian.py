@@ -6,6 +6,9 @@ sum of weights (Grassmann, Taksar and Heyman 1985) never subtracts when the weig
 and effective resistances have high relative accuracy however ill-conditioned H is. Weights of both signs (an indefinite
 Hessian) are allowed too; then the signs of the pivots tell whether H is positive definite across the shift.
 
+Where the package was built with a C compiler, `expo_analysis.optima.kernel` does the same for up to some hundred
+vertices, several times as fast.
+
 The batch is the last axis: right-hand sides (n, B), and weights (n(n-1)/2, B), one row for each unordered pair
 (i, j), i > j, in the order of `pairs`; so every step is vectorised over problems.
 """
@@ -20,6 +23,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from .._types import Floats, Indices, Mask
+from . import kernel
 
 ONE_BY_ONE, BLOCK = 100, 32
 """From so many vertices on each problem is eliminated alone, so many vertices at a time."""
@@ -51,12 +55,12 @@ def incidence(n: int) -> csr_array:
 class Elimination:
     """The vertices n-1, ..., 1 eliminated in turn; vertex 0 is the ground, where the solution is 0.
 
-    ratios[k], shape (k, B): weights from k to its remaining neighbours, divided by the pivot.
-    pivots, shape (n, B): pivots[0] is unused. A pivot of zero, which marks a vertex that is disconnected from what
-    remains and becomes the ground of its own component, is replaced by infinity.
+    ratios, shape (n(n-1)/2, B): by `pairs`, the weight from the high end, when its turn comes, to the low end, divided
+    by the pivot. pivots, shape (n, B): pivots[0] is unused. A pivot of zero, which marks a vertex that is disconnected
+    from what remains and becomes the ground of its own component, is replaced by infinity.
     """
 
-    ratios: list[Floats]
+    ratios: Floats
     pivots: Floats
 
     @property
@@ -65,28 +69,37 @@ class Elimination:
         pivots = self.pivots[1:]
         return np.asarray((pivots > 0).all(axis=0) & (pivots < np.inf).all(axis=0))
 
+    def of(self, k: int) -> Floats:
+        """The ratios of k and the k vertices that remain, (k, B)."""
+        start = k * (k - 1) // 2
+        return self.ratios[start : start + k]
+
     def solve(self, rhs: Floats) -> Floats:
         """x with H x = rhs and x[0] = 0, for rhs (n, B) that sums to zero over each component."""
+        if kernel.LOADED:
+            return kernel.solve(self.ratios, self.pivots, rhs)
         x = rhs.copy()
         for k in range(len(self.pivots) - 1, 0, -1):
-            x[:k] += self.ratios[k] * x[k]
+            x[:k] += self.of(k) * x[k]
         x[0] = 0.0
         x /= self.pivots
         for k in range(1, len(self.pivots)):
-            x[k] += (self.ratios[k] * x[:k]).sum(axis=0)
+            x[k] += (self.of(k) * x[:k]).sum(axis=0)
         return x
 
 
 def eliminate(weights: Floats) -> Elimination:
     """Eliminate the Laplacian of ``weights`` (n(n-1)/2, B)."""
     n, size = (1 + math.isqrt(1 + 8 * len(weights))) // 2, weights.shape[1]
+    if kernel.LOADED and n <= kernel.LARGEST:
+        return Elimination(*kernel.eliminate(n, weights))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if n < ONE_BY_ONE:
             return _eliminate_together(n, weights)
-        ratios, pivots = np.zeros((n, n, size)), np.ones((n, size))
+        ratios, pivots = np.empty_like(weights), np.ones((n, size))
         for b in range(size):
-            ratios[:, :, b], pivots[:, b] = _eliminate_one(n, weights[:, b])
-    return Elimination([ratios[k, :k] for k in range(n)], pivots)
+            ratios[:, b], pivots[:, b] = _eliminate_one(n, weights[:, b])
+    return Elimination(ratios, pivots)
 
 
 def _eliminate_together(n: int, weights: Floats) -> Elimination:
@@ -94,7 +107,6 @@ def _eliminate_together(n: int, weights: Floats) -> Elimination:
     high, low = pairs(n)
     w = weights.copy()
     pivots = np.ones((n, w.shape[1]))
-    ratios = [np.empty((0, w.shape[1]))] * n
     for k in range(n - 1, 0, -1):
         rest = k * (k - 1) // 2  # the pairs among the k vertices that remain
         row = w[rest : rest + k]
@@ -102,13 +114,14 @@ def _eliminate_together(n: int, weights: Floats) -> Elimination:
         zero = pivot == 0
         if zero.any():
             pivot[zero] = np.inf
-        ratios[k] = row / pivot  # no inverse: a single neighbour's ratio is exactly 1
-        w[:rest] += ratios[k][high[:rest]] * row[low[:rest]]
-    return Elimination(ratios, pivots)
+        ratio = row / pivot  # no inverse: a single neighbour's ratio is exactly 1
+        w[:rest] += ratio[high[:rest]] * row[low[:rest]]
+        row[:] = ratio
+    return Elimination(w, pivots)
 
 
 def _eliminate_one(n: int, weights: Floats) -> tuple[Floats, Floats]:
-    """Ratios (n, n), below the diagonal, and pivots (n,) of one problem, ``weights`` (n(n-1)/2,).
+    """Ratios (n(n-1)/2,) and pivots (n,) of one problem, of ``weights`` (n(n-1)/2,).
 
     What `BLOCK` vertices leave to the rest is one product of matrices, whose terms are added as singly: none is
     subtracted.
@@ -122,49 +135,61 @@ def _eliminate_one(n: int, weights: Floats) -> tuple[Floats, Floats]:
             pivots[k] = rows[k, :k].sum() or np.inf
             ratios[k, :k] = rows[k, :k] / pivots[k]
         rows[:start, :start] += ratios[start:end, :start].T @ rows[start:end, :start]
-    return ratios, pivots
+    return ratios[pairs(n)], pivots
 
 
 def resistances(elimination: Elimination) -> Floats:
     """Effective resistances R_ij = (e_i - e_j)' H^+ (e_i - e_j), shape (n, n, B), for non-negative weights.
 
-    Infinite between components. Vertices come back in the reverse order of their elimination, which did not change the
-    resistances among the rest. A current into k spreads over its neighbours by its ratios r, so
+    Infinite between components.
+    """
+    n, size = elimination.pivots.shape
+    found = np.zeros((n, n, size))
+    high, low = pairs(n)
+    found[high, low] = found[low, high] = resistances_of_pairs(elimination)
+    return found
+
+
+def resistances_of_pairs(elimination: Elimination) -> Floats:
+    """`resistances` by `pairs`, (n(n-1)/2, B).
+
+    Vertices come back in the reverse order of their elimination, which did not change the resistances among the rest.
+    A current into k spreads over its neighbours by its ratios r, so
         R_kj = 1/pivot_k + sum_i r_i R_ij - sum_il r_i r_l R_il / 2.
     The last sum is at most k/pivot_k, as R_il <= 1/w_ki + 1/w_kl, and R_kj is at least 1/pivot_k: what cancels is no
     larger than k times the result, so that its relative accuracy stays high.
     """
     n, size = elimination.pivots.shape
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if n < ONE_BY_ONE:
-            resistance = _resistances_together(elimination)
-        else:
-            resistance = np.stack([_resistances_of_one(elimination, b) for b in range(size)], axis=-1)
+    if kernel.LOADED and n <= kernel.LARGEST:
+        found = kernel.resistances(elimination.ratios, elimination.pivots)
+    else:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if n < ONE_BY_ONE:
+                found = _resistances_together(elimination)
+            else:
+                found = np.stack([_resistances_of_one(elimination, b) for b in range(size)], axis=-1)
     connected = elimination.positive_definite
     if not connected.all():
-        resistance[..., ~connected] = np.inf
-        resistance[np.arange(n), np.arange(n)] = 0.0
-    return resistance
+        found[:, ~connected] = np.inf
+    return found
 
 
 def _resistances_together(elimination: Elimination) -> Floats:
     n, size = elimination.pivots.shape
-    resistance = np.empty((n, n, size))
-    resistance[np.arange(n), np.arange(n)] = 0.0
+    resistance = np.zeros((n, n, size))
     for k in range(1, n):
-        ratios = elimination.ratios[k]
+        ratios = elimination.of(k)
         spread = np.einsum("ijb,jb->ib", resistance[:k, :k], ratios)
         own = 1 / elimination.pivots[k] - np.einsum("ib,ib->b", ratios, spread) / 2
         resistance[k, :k] = resistance[:k, k] = own + spread
-    return resistance
+    return resistance[pairs(n)]
 
 
 def _resistances_of_one(elimination: Elimination, b: int) -> Floats:
-    """(n, n): `BLOCK` vertices come back at a time, for which the sums over all that were there are one product."""
+    """(n(n-1)/2,): `BLOCK` vertices come back at a time; the sums over all that were there before are one product."""
     n = len(elimination.pivots)
     ratios, resistance = np.zeros((n, n)), np.zeros((n, n))
-    for k in range(1, n):
-        ratios[k, :k] = elimination.ratios[k][:, b]
+    ratios[pairs(n)] = elimination.ratios[:, b]
     for start in range(1, n, BLOCK):
         end = min(start + BLOCK, n)
         from_before = ratios[start:end, :start] @ resistance[:start, :start]
@@ -175,4 +200,4 @@ def _resistances_of_one(elimination: Elimination, b: int) -> Floats:
             spread[start:] += resistance[start:k, :start] @ row[:start]
             resistance[k, :k] = 1 / elimination.pivots[k, b] - row @ spread / 2 + spread
             resistance[:k, k] = resistance[k, :k]
-    return resistance
+    return resistance[pairs(n)]

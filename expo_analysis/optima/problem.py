@@ -268,7 +268,7 @@ class Problem:
         likelihood: Floats | None = None,
         exists: Mask | None = None,
     ) -> Problem:
-        """The problem of these ``responses``, given all others, at (prompt, lam) pairs of shape (B,).
+        """The problem of these ``responses``, (k,) or (k, B), given all others, at (prompt, lam) pairs of shape (B,).
 
         likelihood: (B, n), the weights of -log pi_i over the whole bandit, or None. In each problem the responses that
         are compared most come first, because rounding errors gather at the first (see `laplacian`), where they do the
@@ -281,7 +281,11 @@ class Problem:
 
         def inside(pairwise: Floats) -> Floats:
             taken = np.moveaxis(pairwise.reshape(-1, n, n)[rows], 0, -1)
-            return taken if k == n else taken[np.ix_(members, members)]
+            if k == n:
+                return taken
+            if members.ndim == 1:
+                return taken[np.ix_(members, members)]
+            return np.take_along_axis(np.take_along_axis(taken, members[:, None], 0), members[None], 1)
 
         wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
         labels = members
@@ -289,7 +293,7 @@ class Problem:
         if triples is None and (degree[:-1] < degree[1:]).any():
             order = np.argsort(-degree, axis=0, kind="stable")
             wins = np.take_along_axis(np.take_along_axis(wins, order[:, None], 0), order[None], 1)
-            labels = members[order]
+            labels = members[order] if members.ndim == 1 else np.take_along_axis(members, order, 0)
 
         def own(values: Floats) -> Floats:
             """(n, B) of the bandit, at these responses."""

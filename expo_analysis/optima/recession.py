@@ -20,7 +20,10 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse.csgraph import connected_components
 
-from .._types import Floats, Mask
+from .._types import Floats, Indices, Mask
+
+WARSHALL = 32
+"""Graphs of so many vertices at most are followed for all prompts at a time (Warshall 1962)."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,60 @@ def whole(n: int) -> Structure:
     return Structure((tuple(range(n)),), (), (tuple(range(n)),))
 
 
-def with_recession(cost: Mask, linked: Mask, held: Mask) -> Structure:
-    """Pieces on which the recession function is positive, for costs that are nowhere negative.
+def with_recession(cost: Mask, linked: Mask, held: Mask) -> list[tuple[Structure, Indices]]:
+    """Pieces on which the recession function is positive, for costs that are nowhere negative: of many prompts.
 
-    cost: (n, n), where raising one response over another costs. linked: (n, n), the comparison graph. held: (n,), the
-    responses whose -log pi has weight.
+    cost: (prompts, n, n), where raising one response over another costs. linked: likewise, the comparison graph. held:
+    (prompts, n), the responses whose -log pi has weight. Returns the distinct structures, and the prompts of each.
+
+    In a component the pieces are the strongly connected parts of the graph of costs that no cost leaves; of these, what
+    has no weight beside what has some loses all mass.
     """
-    n = len(cost)
-    holds = cost | held  # raising anything over a response that is held costs
-    components = (tuple(range(n)),) if (linked | np.eye(n, dtype=bool)).all() else parts_of(linked, range(n), False)
-    pieces: list[tuple[int, ...]] = []
-    waiting = list(components)
-    while waiting:
-        members = waiting.pop(0)
-        if len(members) == 1:
-            pieces.append(members)
-            continue
-        strong = parts_of(holds, members, directed=True)
-        winners = [s for s in strong if not holds[np.ix_(s, sorted(set(members) - set(s)))].any()]
-        if winners == [members]:
-            pieces.append(members)
-        else:
-            waiting = winners + waiting
-    if held.any():  # what has no weight beside what has some loses all mass
-        pieces = [piece for piece in pieces if held[list(piece)].any()]
-    return _structure(pieces, components, n)
+    n = held.shape[1]
+    component = labels_of(linked, strong=False)
+    beside = component[:, :, None] == component[:, None, :]
+    holds = (cost | held[:, None, :]) & beside  # raising anything over a response that is held costs
+    part = labels_of(holds, strong=True)
+    together = part[:, :, None] == part[:, None, :]
+    leaves = (holds & ~together).any(axis=2, keepdims=True)
+    left = (together & np.swapaxes(leaves, 1, 2)).any(axis=2)
+    weighty = (together & held[:, None, :]).any(axis=2)
+    part = np.where(left | (held.any(axis=1, keepdims=True) & ~weighty), n, part)
+    both = np.concatenate([component, part], axis=1)
+    if n <= 8:  # 16 digits of base 9 fit into an integer, which sort faster than rows
+        _, first, which = np.unique(both @ 9 ** np.arange(2 * n), return_index=True, return_inverse=True)
+    else:
+        _, first, which = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(which.reshape(-1), kind="stable")
+    places = np.split(order, np.cumsum(np.bincount(which.reshape(-1)))[:-1])
+    return [(_of_labels(component[k], part[k]), own) for k, own in zip(first, places, strict=True)]
+
+
+def _of_labels(component: Indices, part: Indices) -> Structure:
+    """The structure of one prompt, from labels that are the first response of each set; n for what is lost."""
+    n = len(part)
+    kept = [tuple(np.flatnonzero(part == k).tolist()) for k in np.unique(part) if k < n]
+    pieces = sorted(kept, key=lambda piece: (component[piece[0]], piece))
+    return _structure(pieces, tuple(tuple(np.flatnonzero(component == k).tolist()) for k in np.unique(component)), n)
+
+
+def labels_of(graph: Mask, strong: bool) -> Indices:
+    """The (strongly) connected part of each vertex, (prompts, n), by its first one; of graphs (prompts, n, n)."""
+    n = graph.shape[1]
+    if n > WARSHALL:
+        return np.stack([_first_of_parts(one, strong) for one in graph])
+    reach = graph | np.eye(n, dtype=bool)
+    if not strong:
+        reach |= np.swapaxes(reach, 1, 2)
+    for k in range(n):
+        reach |= reach[:, :, k, None] & reach[:, None, k, :]
+    return np.asarray((reach & np.swapaxes(reach, 1, 2)).argmax(axis=2))
+
+
+def _first_of_parts(graph: Mask, strong: bool) -> Indices:
+    _, label = connected_components(graph, directed=strong, connection="strong")
+    _, first = np.unique(label, return_index=True)
+    return np.asarray(first[label])
 
 
 def _structure(pieces: list[tuple[int, ...]], components: tuple[tuple[int, ...], ...], n: int) -> Structure:

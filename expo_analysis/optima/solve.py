@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,12 +31,12 @@ from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, RestrictedOptima, Reward, RewardLikelihood, WholeClass, along_lambdas, auxiliary
 from .restricted.optima import check_features
 from .solution import Certificate, Path, Solution, Status
-from .structure import data_of, decided, describe, structures
+from .structure import Structures, data_of, decided, describe, structures
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
 
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
 not to count, and little enough for caches to help and for memory to be used again."""
 
@@ -232,9 +231,9 @@ class _Flat:
             self.value[at] = found.value
         # the problem's status is the worst of its pieces'; what it rests on goes with it
         before_status = self.status[at]
-        worse = np.array(
-            [WORSE.index(new) > WORSE.index(old) for new, old in zip(found.status, before_status, strict=True)]
-        )
+        worse = np.asarray(found.status != before_status)
+        for k in np.flatnonzero(worse):
+            worse[k] = WORSE.index(found.status[k]) > WORSE.index(before_status[k])
         weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
         self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
         self.status[at] = np.where(worse, found.status, before_status)
@@ -256,7 +255,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     data = data_of(objective, bandit)
     for own in alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
-        _solve_alike(flat, columns, objective, bandit, lams[own], method, data)
+        _Alike.at(flat, columns, objective, bandit, lams[own], method, data).solve(data)
     lost = flat.status == Status.NO_MINIMISER
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
@@ -266,50 +265,111 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     return flat
 
 
-def _solve_alike(
-    flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str, data: Datum
-) -> None:
-    """Solve all prompts at these lambdas, whose places in ``flat`` are ``columns``."""
-    prompts = bandit.prompts or 1
-    lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
-    found = structures(objective, bandit, lams, data)
-    held = found.target is not None
-    reference = bandit.reference.reshape(prompts, -1)[prompt]
-    target = reference if found.target is None else found.target
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Responses (k,) that are solved on their own, the places (B,) where they are a piece, and its mass there (B,)."""
 
-    def assemble(structure: Structure, at: Indices, exists: Mask, signed: bool = False, search: bool = True) -> None:
-        orders = np.array([_order(bandit, int(prompt[k])) if structure.lost else "" for k in at], dtype=object)
-        for order in dict.fromkeys(orders.tolist()):
-            own = columns[at[orders == order]]
-            flat.begin(own, *describe(objective, structure, held, signed, bandit.responses, order))
-        masses = structure.masses(target[at], reference[at]) if structure.split else np.ones((len(at), 1))
+    responses: Indices
+    at: Indices
+    mass: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """All prompts at lambdas at which the same is known of the objective: places, each with its lam and prompt, (B,).
+
+    columns: their rows in ``flat``. orders: sentences on who is above whom, by graphs of wins.
+    """
+
+    flat: _Flat
+    columns: Indices
+    objective: Objective
+    bandit: Bandit
+    method: str
+    found: Structures
+    lam: Floats
+    prompt: Indices
+    orders: dict[bytes, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(
+        cls, flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str, data: Datum
+    ) -> _Alike:
+        prompts = bandit.prompts or 1
+        lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
+        found = structures(objective, bandit, lams, data)
+        return cls(flat, columns, objective, bandit, method, found, lam, prompt)
+
+    def solve(self, data: Datum) -> None:
+        """Pieces of one size are one batch, whatever their responses."""
+        # what reads third responses or rankings looks them up by the responses of a piece
+        alone = self.bandit.triples is not None or self.bandit.choices is not None
+        waiting: dict[Any, list[_Piece]] = {}
+        for structure, at in self.found.groups:
+            pieces = self.begin(structure, at, signed=False)
+            for k, piece in enumerate(pieces):
+                size = len(piece.responses)
+                before = sum(len(one.responses) == size for one in pieces[:k])  # so that a batch has each place once
+                waiting.setdefault((tuple(piece.responses) if alone else size, before), []).append(piece)
+        for one_size in waiting.values():
+            self.put(one_size, self.found.exists, search=not self.found.assumed)
+        if not self.found.assumed:
+            return
+        # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
+        for place in np.flatnonzero(np.isnan(self.flat.error_bound[self.columns])):
+            structure = decided(self.objective, self.bandit, float(self.lam[place]), int(self.prompt[place]), data)
+            for piece in self.begin(structure, np.array([place]), signed=True):
+                self.put([piece], np.full(len(self.lam), not structure.lost), search=True)
+
+    def begin(self, structure: Structure, at: Indices, signed: bool) -> list[_Piece]:
+        """Enter what follows from the structure alone; the pieces that are left to be solved."""
+        flat, target = self.flat, self.found.target
+        told = np.array([self.order(k) if structure.lost else "" for k in at], dtype=object)
+        for text in dict.fromkeys(told.tolist()):
+            said = describe(self.objective, structure, target is not None, signed, self.bandit.responses, text)
+            flat.begin(self.columns[at[told == text]], *said)
+        masses = np.ones((len(at), 1))
+        if structure.split:
+            reference = self.bandit.reference.reshape(-1, self.bandit.n)[self.prompt[at]]
+            masses = structure.masses(reference if target is None else target[at], reference)
+        pieces = []
         for responses, mass in zip(structure.pieces, masses.T, strict=True):
-            if len(responses) == 1:
-                flat.log_policy[columns[at], responses[0]] = np.log(mass)
-                flat.error_bound[columns[at]] += 2 * UNIT * mass
-                continue
-            width = len(responses) * max(len(responses), 8)
-            blocks = min(len(at), -(-len(at) * width // BLOCK))
-            for places, part in zip(np.array_split(at, blocks), np.array_split(mass, blocks), strict=True):
-                likelihood = None if found.likelihood is None else found.likelihood[places]
-                own = exists[places]
-                problem = Problem.cut(objective, bandit, responses, prompt[places], lam[places], likelihood, own)
-                solved = solve_problem(problem, method, search)
-                assert problem.responses is not None
-                flat.put(columns[places], part, problem.responses, solved, whole=not structure.split)
+            if len(responses) > 1:
+                pieces.append(_Piece(np.array(responses), at, mass))
+            else:
+                flat.log_policy[self.columns[at], responses[0]] = np.log(mass)
+                flat.error_bound[self.columns[at]] += 2 * UNIT * mass
+        return pieces
 
-    for structure, at in found.groups:
-        assemble(structure, at, found.exists, search=not found.assumed)
-    if found.assumed:  # a minimiser's bound proves that there is one; elsewhere it takes a linear program to tell
-        for place in np.flatnonzero(np.isnan(flat.error_bound[columns])):
-            structure = decided(objective, bandit, float(lam[place]), int(prompt[place]), data)
-            assemble(structure, np.array([place]), np.full(len(lam), not structure.lost), signed=True)
+    def order(self, place: int) -> str:
+        """Who is above whom where no policy fits the wins of a prompt: once for each graph of wins."""
+        prompt = int(self.prompt[place])
+        graph = (self.bandit.wins.reshape(-1, self.bandit.n**2)[prompt] > 0).tobytes()
+        if graph not in self.orders:
+            self.orders[graph] = str(win_classes(self.bandit, prompt)).removeprefix("no policy fits the wins: ")
+        return self.orders[graph]
 
-
-@lru_cache(maxsize=4096)
-def _order(bandit: Bandit, prompt: int) -> str:
-    """Who is above whom where no policy fits the wins of a prompt."""
-    return str(win_classes(bandit, prompt)).removeprefix("no policy fits the wins: ")
+    def put(self, pieces: list[_Piece], exists: Mask, search: bool) -> None:
+        """Solve pieces of one size, of which a place has one, and enter what was found."""
+        members = np.concatenate([np.tile(piece.responses, (len(piece.at), 1)) for piece in pieces])
+        at, mass = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("at", "mass"))
+        size, likelihood = members.shape[1], self.found.likelihood
+        blocks = min(len(at), -(-len(at) * size * max(size, 8) // BLOCK))
+        for rows in np.array_split(np.arange(len(at)), blocks):
+            places = at[rows]
+            problem = Problem.cut(
+                self.objective,
+                self.bandit,
+                members[0] if len(pieces) == 1 else members[rows].T,
+                self.prompt[places],
+                self.lam[places],
+                None if likelihood is None else likelihood[places],
+                exists[places],
+            )
+            solved = solve_problem(problem, self.method, search)
+            assert problem.responses is not None
+            whole = size == self.bandit.n
+            self.flat.put(self.columns[places], mass[rows], problem.responses, solved, whole)
 
 
 def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:

@@ -101,18 +101,12 @@ def _linked(objective: Objective, bandit: Bandit) -> Mask:
 
 def _grouped(holds: Mask, linked: Mask, held: Mask, lams: int) -> list[tuple[Structure, Indices]]:
     """The distinct structures of prompts, each built once, and the places that have it, as `Structures.groups`."""
-    prompts = len(holds)
-    keys = np.concatenate([holds, linked, held[:, None]], axis=1).reshape(prompts, -1)
-    if (keys == keys[0]).all():
-        first, which = np.zeros(1, dtype=np.intp), np.zeros(prompts, dtype=np.intp)
-    else:
-        _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    found: dict[Structure, list[Indices]] = {}
-    for group, prompt in enumerate(first):
-        structure = with_recession(holds[prompt], linked[prompt], held[prompt])
-        found.setdefault(structure, []).append(np.flatnonzero(which.reshape(-1) == group))
+    prompts, same = len(holds), all(bool((array == array[:1]).all()) for array in (holds, linked, held))
+    if same:
+        ((structure, _),) = with_recession(holds[:1], linked[:1], held[:1])
+        return [(structure, np.arange(lams * prompts))]
     starts = np.arange(lams)[:, None] * prompts
-    return [(structure, np.sort((starts + np.concatenate(own)).reshape(-1))) for structure, own in found.items()]
+    return [(one, (starts + own).reshape(-1)) for one, own in with_recession(holds, linked, held)]
 
 
 def _held_inside(facts: Facts) -> bool:

@@ -184,6 +184,10 @@ export function descendKinked(objective: Objective, starts: Float64Array[], firs
     sets.push([b]);
     if (objective.n > 2) for (const a of order.slice(0, place)) sets.push([a, b]);
   });
+  if (objective.n > 3) {
+    const nearest = order.slice(0, 8);
+    nearest.forEach((c, i) => nearest.slice(0, i).forEach((b, j) => nearest.slice(0, j).forEach((a) => sets.push([a, b, c]))));
+  }
   for (const [place, set] of sets.entries()) {
     const before = best;
     consider(held(objective, set.map((k) => kinks[k]!), from), set);
