@@ -110,6 +110,8 @@ NO_DOCUMENTS: dict[str, tuple[Any, str]] = {
         "p.json: its columns must have one length; they have {'prompt': 3, 'chosen': 1, 'rejected': 3}",
     ),
     "lists of nothing known": ({"a": [1], "b": [2]}, "p.json: it must be a list of objects such as"),
+    "no rows beside their version": ({"version": "1", "data": []}, "p.json: it must be a list of objects such as"),
+    "numbers beside a version": ({"version": "1", "data": [1]}, "p.json: it must be a list of objects such as"),
     "nothing": ({"prompt": [], "chosen": [], "rejected": []}, "p.json: it has no rows"),
 }
 

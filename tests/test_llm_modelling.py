@@ -286,6 +286,33 @@ def test_dtype_device_and_quantisation_of_a_model_that_is_loaded(monkeypatch: py
     assert given(model_init_kwargs=alone, parallel_mode=shared)["device_map"] is None
 
 
+def test_a_revision_is_the_adapters_and_not_its_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, configuration and tokenizer of an adapter come from its base, as that is now."""
+    seen: list[tuple[str, Any]] = []
+
+    def read(name: str, **given: Any) -> Any:
+        seen.append((name, given.get("revision")))
+        return tiny.tokenizer()
+
+    for kind in (AutoProcessor, modelling.AutoConfig):
+        monkeypatch.setattr(kind, "from_pretrained", read)
+    monkeypatch.setattr(modelling, "adapter_base", {"adapter": "base"}.get)
+    monkeypatch.setattr(modelling, "folder_of_tokenizer", lambda name: {"adapter": "base"}.get(name, name))
+    monkeypatch.setattr(modelling, "with_adapter", lambda model, name, **how: (model, name, how))
+    args = arguments(model_init_kwargs={"revision": "r"})
+    for name in ("adapter", "m"):
+        modelling.load_processing_class(name, args)
+        modelling._config(name, args)
+    assert seen == [("base", None), ("base", None), ("m", "r"), ("m", "r")]
+    loader(monkeypatch)
+    assert modelling.load("m", args).given["revision"] == "r"
+    model, name, how = modelling.load("adapter", args)
+    assert name == "adapter" and how == {"is_trainable": True, "autocast_adapter_dtype": True}
+    assert "revision" not in model.given
+    monkeypatch.setattr(modelling, "is_deepspeed_zero3_enabled", lambda: True)
+    assert modelling.load("adapter", args)[2] == {"is_trainable": True, "autocast_adapter_dtype": False}
+
+
 def test_a_processor_is_taken_only_where_it_has_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny.tokenizer()
     seen: list[dict[str, Any]] = []

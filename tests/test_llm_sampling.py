@@ -220,6 +220,16 @@ def test_every_end_token_ends_a_response() -> None:
     assert not any(token in ends for one in drawn for token in one.ids[:-1])
 
 
+def test_nothing_is_computed_after_all_have_ended() -> None:
+    """Where every token ends a response, one forward pass is enough for all."""
+    passes: list[int] = []
+    policy = model()
+    policy.register_forward_hook(lambda *given: passes.append(1))
+    drawn = draw(policy, [[3]] * 4, [(0, k) for k in range(4)], Sampling(6), list(range(9)))
+    assert len(passes) == 1 and all(one.finished and len(one.ids) == 1 for one in drawn)
+    assert all(len(one.ids) == 6 and not one.finished for one in draw(policy, [[3]], [(0, 0)], Sampling(6), []))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

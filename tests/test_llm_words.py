@@ -385,6 +385,24 @@ def test_a_record_is_written_once_and_an_older_run_is_cleared(tmp_path: Path) ->
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-mine", "mine.txt"]
 
 
+def test_a_run_is_finished_if_its_summary_says_so_and_its_model_is_there(tmp_path: Path) -> None:
+    whole = {"steps": 2, "max_steps": 2, "metrics": {}, "steps_shown": [1, 2], "finished": True}
+    (tmp_path / "model.safetensors").write_text("x")
+    for said, done in (
+        (whole, whole),
+        (whole | {"finished": False}, {}),
+        ({name: value for name, value in whole.items() if name != "metrics"}, {}),
+        ([1], {}),
+    ):
+        (tmp_path / "summary.json").write_text(json.dumps(said))
+        assert run_record.finished_before(tmp_path) == done
+    (tmp_path / "summary.json").write_text("{")
+    assert run_record.finished_before(tmp_path) == {}
+    (tmp_path / "summary.json").write_text(json.dumps(whole))
+    (tmp_path / "model.safetensors").unlink()
+    assert run_record.finished_before(tmp_path) == {}
+
+
 class Waited:
     def __init__(self) -> None:
         self.count = 0

@@ -31,7 +31,7 @@ from .data import read_split
 from .data.splits import DataRecipe
 from .data.splits import load_pairs as load
 from .interrupt import CODES, NAMES, StopAndSave
-from .models import adapter_base, find_model, load_tokenizer
+from .models import adapter_base, find_model
 from .progress import LogEnds, ShowProgress
 from .recipe import Recipe, list_options, parse
 from .recipe_file import RECIPES
@@ -92,19 +92,15 @@ def make_trainer(recipe: Recipe, say: Any) -> PreferenceTrainer:
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     more: Any = config.model_init_kwargs or {}
     config.model_init_kwargs = settings = settings | more
-    is_adapter = adapter_base(name) is not None
-    if is_adapter and model.use_peft:
+    if adapter_base(name) is not None and model.use_peft:
         raise ValueError(f"use_peft is not used by {name}, which is an adapter itself and is trained further")
     with loading(name):
-        own = {} if is_adapter else {"revision": model.model_revision}
-        tokenizer = load_tokenizer(name, trust_remote_code=config.trust_remote_code, **own)
         trainer = PreferenceTrainer(
             name,
             args=config,
             train_dataset=train,
             eval_dataset=test,
             optimal_dataset=optimal,
-            processing_class=tokenizer,
             quantization_config=quantization(model),
             peft_config=get_peft_config(model),
         )
