@@ -14,7 +14,7 @@ import pandas as pd
 
 from ... import paper
 from ..._progress import Progress, silent
-from ..._rounding import all_rounded
+from ..._rounding import all_rounded, significant
 from ..._types import Floats
 from ...divergences import kl
 from ...losses import DPO, EXPO, FDPO, IPO, Objective
@@ -36,7 +36,7 @@ EPOCHS = {
 }
 CLIP = 10.0
 """The authors' script scales the gradient of a step down to this norm before Adam sees it."""
-NOISE = 1e-11
+NOISE = 3e-11
 """What other last bits change, relative to a number (`expo_analysis._rounding`): the authors' Adam, a pair a step and
 with an eps of 1e-8, amplifies rounding more than the other studies' training."""
 
@@ -108,7 +108,9 @@ def run(settings: Settings, progress: Progress = silent) -> dict[str, pd.DataFra
                 steps.append(frame[kept].assign(source=source))
         progress((k + 1) / len(jobs))
     tables = {"section5": pd.concat(ends, ignore_index=True), "section5_steps": pd.concat(steps, ignore_index=True)}
-    return all_rounded(tables, trained=tables, noise=NOISE)
+    found = all_rounded(tables, trained=tables, noise=NOISE)
+    lams = {name: table["published_lam"].map(lambda lam: significant(lam, 6)) for name, table in tables.items()}
+    return {name: table.assign(published_lam=lams[name]) for name, table in found.items()}
 
 
 def _rows(
