@@ -90,10 +90,13 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## write docs/rules.md, the table of losses in docs/losses.md and the explorer anew
+docs: $(STAMP) ## write what is generated in docs/ and the explorer anew, and build the site into build/site
 	$(BIN)/python docs/losses_table.py
 	$(BIN)/python docs/rules_table.py
+	$(BIN)/python docs/trl_table.py
 	$(BIN)/python docs/explorer_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "wrote build/site/index.html"
 
 # Needs a registry, a gigabyte and some minutes: each package gets an environment of its own.
 census: $(STAMP) ## compare public implementations with ours: write docs/census.md, census.json and their scripts

@@ -177,7 +177,7 @@ def existence(name: str, numbers: Mapping[str, Any]) -> str:
     if "log-ratio added" not in numbers:
         return "skipped"
     problem, lam = Problem.of(numbers), numbers["lam"]
-    if name == "rlhf" or len(problem.reference) > 2:
+    if name == "rlhf" or len(problem.reference) > 2 or (CASES[name].rewards and problem.optimal is None):
         return "skipped"
     paths = [np.log(problem.reference) + tilt * np.array([1.0, 0.0]) for tilt in numbers["log-ratio added"]]
     values = [risk(name, lam, problem, path) for path in paths]

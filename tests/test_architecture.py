@@ -25,7 +25,6 @@ LAYERS = (
     {"testing"},
     {"census", "differences"},
     {"figures"},
-    {"plots"},
     {"explorer", "studies"},
     {"cli"},
     {"__main__"},
@@ -100,9 +99,8 @@ def test_the_check_sees_every_way_of_importing(line: str, room: str) -> None:
 
 
 ONLY_IN = {
-    "matplotlib": {"figures", "plots", "studies"},
+    "matplotlib": {"figures", "studies"},
     "mpltern": {"figures"},
-    "seaborn": {"studies"},
     "typer": {"cli"},
     "accelerate": {"llm"},
     "gguf": {"llm"},

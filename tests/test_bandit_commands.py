@@ -1,4 +1,4 @@
-"""The commands of docs/bandits.md: each solves its file, as `solve` does on comparisons counted by hand here."""
+"""The commands of docs/bandits.md and howto/ties.md: each solves its file as `solve` does what is counted by hand."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from expo_analysis.cli import app
 ROOT = Path(__file__).parents[1]
 FILES = Path(__file__).parent / "files"
 
-COMMANDS = re.findall(
-    r"^\$ expo-analysis (.+)$", (ROOT / "docs" / "bandits.md").read_text(encoding="utf-8"), flags=re.M
-)
+TEXTS = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("bandits.md", "howto/ties.md")]
+COMMANDS = sorted({line for text in TEXTS for line in re.findall(r"^\$ expo-analysis (.+)$", text, flags=re.M)})
 
 
 def test_the_docs_solve_every_file() -> None:

@@ -14,7 +14,7 @@ import expo_analysis
 from expo_analysis.cli import app
 
 COMMANDS = sorted(typer.main.get_group(app).commands)
-HEAVY = {"torch", "pandas", "matplotlib", "scipy", "transformers", "datasets", "trl", "seaborn", "numpy"}
+HEAVY = {"torch", "pandas", "matplotlib", "scipy", "transformers", "datasets", "trl", "numpy"}
 
 PROGRAM = f"""
 import sys, types

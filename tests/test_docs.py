@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import trl
 
 import expo_analysis as ea
 from expo_analysis.losses.trl import TRL_LOSSES, TRL_SMOOTHED
@@ -23,12 +24,14 @@ def _python_blocks(document: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
-@pytest.mark.parametrize(
-    "document", ["CONTRIBUTING.md", "README.md", "docs/bandits.md", "docs/ci.md", "docs/desiderata.md"]
-)
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
+RUN_ELSEWHERE = {"docs/figures.md", "docs/llm.md", "docs/howto/expo.md"}
+"""Whose Python runs in test_figures_command.py and test_llm_docs.py, with what it needs."""
+
+
+@pytest.mark.parametrize("document", [page for page in PAGES if page not in RUN_ELSEWHERE and _python_blocks(page)])
 def test_code_blocks_run(document: str) -> None:
     blocks = _python_blocks(document)
-    assert blocks
     scope: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
         exec(compile(block, document, "exec"), scope)
@@ -37,24 +40,7 @@ def test_code_blocks_run(document: str) -> None:
             function()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "CONTRIBUTING.md",
-        "README.md",
-        "docs/bandits.md",
-        "docs/census.md",
-        "docs/ci.md",
-        "docs/desiderata.md",
-        "docs/figures.md",
-        "docs/llm.md",
-        "docs/losses.md",
-        "docs/note/note.md",
-        "docs/rules.md",
-        "docs/theory.md",
-        "figures/README.md",
-    ],
-)
+@pytest.mark.parametrize("document", [*PAGES, "figures/README.md", "benchmarks/RESULTS.md"])
 def test_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     folder = (ROOT / document).parent
@@ -121,6 +107,15 @@ def test_the_table_of_losses_is_written_from_the_terms() -> None:
 def test_the_page_of_theorems_is_written_from_the_rules() -> None:
     table = _losses_table("rules_table")
     assert table.FILE.read_text(encoding="utf-8") == table.page()
+
+
+def test_the_page_of_trls_options_is_written_from_their_translation() -> None:
+    """Of the release of TRL that the page is about."""
+    table = _losses_table("trl_table")
+    found = table.FILE.read_text(encoding="utf-8")
+    if f"TRL {'.'.join(trl.__version__.split('.')[:2])}'s" not in found:
+        pytest.skip(f"the page is about another release than TRL {trl.__version__}")
+    assert found == table.page()
 
 
 def test_every_loss_has_its_row() -> None:

@@ -27,7 +27,7 @@ from expo_analysis.llm.evaluation import Settings, evaluate  # isort: skip
 from expo_analysis.llm.held_out import Given, HeldOut, read_held_out  # isort: skip
 from expo_analysis.llm.intervals import Sums, measures  # isort: skip
 from expo_analysis.llm.run_record import model_digest, reference_of  # isort: skip
-from expo_analysis.plots.evaluation import evaluation  # isort: skip
+from expo_analysis.figures.kinds.evaluation import evaluation  # isort: skip
 
 WORDS = tiny.WORDS[:6]
 PROMPTS = [[3, 4], [5], [6, 7, 8]]

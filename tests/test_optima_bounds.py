@@ -129,13 +129,13 @@ def test_the_bound_is_never_violated(name: str) -> None:
 
 
 def test_the_bound_is_tight_over_all_problems() -> None:
-    """Median and worst as the README reports them (within a factor of three, for other processors' rounding)."""
+    """Median and worst as docs/theory.md reports them (within a factor of three, for other processors' rounding)."""
     error, bound = np.concatenate([_errors(name) for name in CASES if name != "squared regression"]).T
     assert len(bound) >= 300
     assert np.median(bound) <= 1e-11
     row = re.search(
         r"\| (\d+) random problems, (\d+) methods, .* median ([\d.e-]+), worst ([\d.e-]+); worst true error ([\d.e-]+)",
-        (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+        (Path(__file__).parents[1] / "docs" / "theory.md").read_text(encoding="utf-8"),
     )
     assert row is not None
     assert (int(row[1]), int(row[2])) == (len(bound), len(CASES) - 1)
@@ -219,6 +219,6 @@ def test_policies_within_a_log_ratio_range_are_within_the_bound(top: float) -> N
 
 
 def test_what_float64_does_not_allow() -> None:
-    """The limit that the README states: near ties at a tiny lambda."""
+    """The limit that docs/theory.md states: near ties at a tiny lambda."""
     tie = ea.Bandit([0.3, 0.2, 0.5], [0.5, 0.5 - 1e-7, 1e-7])
     assert 1e-10 < ea.solve(ea.DPO(1e-6), tie).error_bound < 1e-8

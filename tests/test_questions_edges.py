@@ -858,6 +858,9 @@ def test_what_slopes_say_of_weights() -> None:
         (terms.Square(), "unbounded"),
         (terms.Exponential(), "unbounded"),
         (terms.Logistic(0.0, 1.0), "fades"),
+        (terms.Sigmoid(), "fades"),  # not convex, and its slope's limits are what they are
+        (terms.SquaredSigmoid(), "fades"),
+        (terms.Modulated(0.05), ""),  # not convex: limits do not say that nothing between them is larger
         (terms.Stated(lambda m: m**4), ""),
     ):
         assert gradient_weight._by_slopes(subject(own(lambda lam, p=psi: p(lam * HBAR))), 1.0) == kind

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.losses.notation import full_name
 from expo_analysis.simulators import SGD, Pairs, Tabular, Training, Trajectory, train
-from expo_analysis.simulators.trajectory import label
 
 REFERENCE = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
 OPTIMAL = np.array([[0.1, 0.2, 0.3, 0.4], [0.3, 0.3, 0.2, 0.2]])
@@ -100,10 +100,16 @@ def test_frame(trajectory: Trajectory) -> None:
 
 
 def test_labels_name_options_and_nothing_else() -> None:
-    assert label(ea.DPO(0.3)) == "dpo"
-    assert label(ea.DPO(0.3, label_smoothing=0.1)) == "dpo(label_smoothing=0.1)"
-    assert label(ea.FDPO(2.0, divergence=ea.ChiSquare())) == "fdpo(divergence=chi_square)"
-    assert label(ea.DPO(1.0, label_smoothing=0.2, robust=True)) == "dpo(label_smoothing=0.2, robust=True)"
+    assert full_name(ea.DPO(0.3)) == "dpo"
+    assert full_name(ea.DPO(0.3, label_smoothing=0.1)) == "dpo(label_smoothing=0.1)"
+    assert full_name(ea.FDPO(2.0, divergence=ea.ChiSquare())) == "fdpo(divergence=chi_square)"
+    assert full_name(ea.DPO(1.0, label_smoothing=0.2, robust=True)) == "dpo(label_smoothing=0.2, robust=True)"
+
+    def mine(logp_w, logp_l, ref_logp_w, ref_logp_l, beta=0.1):  # type: ignore[no-untyped-def]
+        return beta * (logp_l - logp_w + ref_logp_w - ref_logp_l)
+
+    assert full_name(ea.from_function(mine)) == "mine"  # how it is called is no option of the loss
+    assert full_name(ea.QPO(1.0, psi=lambda s: s, mu=lambda z: z)) == "qpo"
 
 
 def test_what_is_not_known_is_not_offered() -> None:

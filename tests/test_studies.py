@@ -11,14 +11,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from jinja2 import Environment, UndefinedError
+from matplotlib.collections import Collection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 import expo_analysis
+from expo_analysis import CATALOGUE
+from expo_analysis.figures.looks import VARIANTS, look_of, loss_label
+from expo_analysis.figures.style import render
 from expo_analysis.studies import STUDIES, Settings, words
 from expo_analysis.studies import settings as settings_module
 
 PACKAGE = Path(expo_analysis.__file__).parent
 COMMITTED = PACKAGE.parent / "figures"
-ROOMS = ("studies", "plots", "paper.py")
+ROOMS = ("studies", "paper.py")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -31,6 +40,49 @@ def test_each_has_four_parts_in_one_folder(name: str) -> None:
     assert dataclasses.is_dataclass(defaults) and type(defaults).__dataclass_params__.frozen  # type: ignore[attr-defined]
     if name != "language_model":  # whose settings are of a room below
         assert isinstance(defaults, Settings) and isinstance(study.settings(full=True), type(defaults))
+
+
+def test_words_and_pictures_have_no_digits_that_are_not_written() -> None:
+    """Another processor's last digits change no file: a picture that was drawn of them did."""
+    study = STUDIES["simplex"]
+    tables = study.read(COMMITTED)
+    assert tables is not None
+    shaken = {name: table.assign(y1=table["y1"] * (1 + 4e-13)) for name, table in tables.items()}
+    assert not shaken["simplex"].equals(tables["simplex"])
+    drawn, other = (render(study.draw(given)["simplex"], "pdf") for given in (tables, shaken))
+    assert drawn != other
+    first, second = study.show(tables), study.show(shaken)
+    assert first.text == second.text
+    assert render(first.figure, "pdf") == render(second.figure, "pdf")
+
+
+def colours_of(figure: Figure) -> set[str]:
+    """Of everything that is drawn and no grey."""
+    drawn: list[object] = []
+    for line in figure.findobj(Line2D):
+        drawn += [line.get_color()] * (line.get_linestyle() != "None")
+        drawn += [line.get_markerfacecolor(), line.get_markeredgecolor()] * (line.get_marker() != "None")
+    for patch in figure.findobj(Patch):
+        drawn += [patch.get_facecolor(), patch.get_edgecolor()]
+    for many in figure.findobj(Collection):
+        drawn += [*many.get_facecolor(), *many.get_edgecolor()]
+    drawn += [text.get_color() for text in figure.findobj(Text)]
+    found = {to_hex(colour) for colour in drawn if not (isinstance(colour, str) and colour == "none")}
+    return {colour for colour in found if len({colour[1:3], colour[3:5], colour[5:7]}) > 1}
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "report_card"])  # whose colours are verdicts
+def test_a_colour_is_a_loss_that_the_picture_names(name: str) -> None:
+    study = STUDIES[name]
+    tables = study.read(COMMITTED)
+    assert tables is not None
+    for figure in study.draw(tables).values():
+        words = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text)).lower()
+        named = {x for x in CATALOGUE if loss_label(x).split(",")[0].split(" (")[0].lower() in words}
+        named |= {
+            x for x, (stem, label) in VARIANTS.items() if stem in named and label.split(", ")[-1].lower() in words
+        }
+        assert colours_of(figure) <= {look_of(x).colour for x in named}
 
 
 def test_places_and_tables_are_of_one_study() -> None:

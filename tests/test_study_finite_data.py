@@ -13,8 +13,8 @@ from scipy.stats import binom, norm
 
 import expo_analysis as ea
 from expo_analysis._rounding import rounded
+from expo_analysis.figures.style import LOOKS
 from expo_analysis.losses import BradleyTerry
-from expo_analysis.plots.style import LOOKS
 from expo_analysis.simulators import Asymptotics, asymptotics
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.finite_data.figure import finite_data as draw

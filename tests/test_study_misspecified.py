@@ -11,8 +11,8 @@ from scipy.optimize import linprog
 from scipy.special import expit, logit
 
 import expo_analysis as ea
+from expo_analysis.figures.style import LOOKS
 from expo_analysis.losses import BradleyTerry
-from expo_analysis.plots.style import LOOKS
 from expo_analysis.simulators import asymptotics
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.misspecified.figure import misspecified as draw

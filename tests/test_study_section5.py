@@ -13,7 +13,7 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis import paper
-from expo_analysis.plots.style import LOOKS, render
+from expo_analysis.figures.style import LOOKS, render
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.section5.figure import SOURCES
 from expo_analysis.studies.section5.figure import section5 as draw_figure

@@ -539,7 +539,8 @@ class Bandit:
     @cached_property
     def components(self) -> Indices:
         """Connected component of each response in the comparison graph, shape (..., n), numbered from 0."""
-        from scipy.sparse.csgraph import connected_components  # takes longer to load than most bandits to solve
+        from scipy.sparse import coo_array  # these take longer to load than most bandits to solve
+        from scipy.sparse.csgraph import connected_components
 
         graphs = (self.pairs > 0).reshape(-1, self.n, self.n)
         labels = np.zeros((len(graphs), self.n), dtype=np.intp)
@@ -548,8 +549,12 @@ class Bandit:
         if sparse.any():
             distinct, which = np.unique(np.packbits(graphs[sparse], axis=-1), axis=0, return_inverse=True)
             unpacked = np.unpackbits(distinct, axis=-1, count=self.n)
-            found = np.stack([connected_components(graph, directed=False)[1] for graph in unpacked])
-            labels[sparse] = found[which.reshape(-1)]
+            graph, high, low = np.nonzero(unpacked)
+            size = len(unpacked) * self.n  # the graphs beside each other, in one that falls apart into them
+            ends = (graph * self.n + high, graph * self.n + low)
+            whole = coo_array((np.ones(len(graph), dtype=np.int8), ends), shape=(size, size))
+            found = connected_components(whole, directed=False)[1].reshape(len(unpacked), self.n)
+            labels[sparse] = (found - found.min(axis=1, keepdims=True))[which.reshape(-1)]
         return labels.reshape(self.reference.shape)
 
     def __repr__(self) -> str:

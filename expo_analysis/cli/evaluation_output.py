@@ -98,8 +98,8 @@ def _cell(measure: dict[str, float | None] | None) -> Text:
 
 def draw(made: dict[str, Any], path: Path) -> None:
     """Write the picture."""
-    from ..plots.evaluation import evaluation
-    from ..plots.style import render
+    from ..figures.kinds.evaluation import evaluation
+    from ..figures.style import render
 
     rows = [
         {"model": name, "measure": key, **measure}

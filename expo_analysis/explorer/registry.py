@@ -6,18 +6,17 @@ import colorsys
 import dataclasses
 import re
 from dataclasses import dataclass
-from zlib import crc32
 
 from ..figures.colour import contrast
-from ..figures.looks import COLOURS, DASHES, MARKERS, look_of, loss_label
+from ..figures.looks import look_of, loss_label
 from ..losses import CATALOGUE, DPO, FDPO, ExplicitPO, Objective, RegressionEXPO, RewardAwarePO
 from ..losses.notation import formula
 from .compiled import CompiledLoss, compile_loss
 from .function import NotCompiled
 
 VARIANTS: dict[str, tuple[str, Objective]] = {
-    "cdpo": ("cDPO, ε = 0.1", DPO(1.0, label_smoothing=0.1)),
-    "rdpo": ("Robust DPO, ε = 0.1", DPO(1.0, label_smoothing=0.1, robust=True)),
+    "conservative_dpo": ("cDPO, ε = 0.1", DPO(1.0, label_smoothing=0.1)),
+    "robust_dpo": ("Robust DPO, ε = 0.1", DPO(1.0, label_smoothing=0.1, robust=True)),
     "fdpo_forward_kl": ("f-DPO, forward KL", FDPO(1.0, divergence="forward_kl")),
     "regression_expo_ce": ("EXPO, regression, cross-entropy", RegressionEXPO(1.0, criterion="cross_entropy")),
     "explicit_jensen_shannon": ("Explicit, Jensen–Shannon", ExplicitPO(1.0, divergence="jensen_shannon")),
@@ -87,14 +86,9 @@ def _key(label: str, taken: set[str]) -> str:
 
 
 def _look(key: str, label: str, own: bool) -> tuple[str, str, str, str]:
-    """Colour, its form on a dark ground, dashes and marker: those of the figures; of variants by a checksum."""
-    if key in VARIANTS:
-        start = crc32(key.encode())
-        colour, dashes, marker = (all_[start % len(all_)] for all_ in (COLOURS, DASHES, MARKERS))
-    else:
-        look = look_of(label if own else key)
-        colour, dashes, marker = look.colour, look.dashes, look.marker
-    return colour, _on_dark(colour), _svg_dashes(dashes), marker
+    """Colour, its form on a dark ground, dashes and marker: those of the figures."""
+    look = look_of(label if own else key)
+    return look.colour, _on_dark(look.colour), _svg_dashes(look.dashes), look.marker
 
 
 LIGHT_GROUND, DARK_GROUND = "#ffffff", "#161a20"

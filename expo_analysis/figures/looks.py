@@ -106,6 +106,25 @@ NAMES = {
 }
 """What a loss is called where that is not the name of its class."""
 
+VARIANTS = {
+    "conservative_dpo": ("dpo", "conservative DPO"),
+    "robust_dpo": ("dpo", "robust DPO"),
+    "fdpo_forward_kl": ("fdpo", "f-DPO, forward KL"),
+    "regression_expo_ce": ("regression_expo", "EXPO, regression, cross-entropy"),
+    "explicit_jensen_shannon": ("explicit_po", "explicit PO, Jensen–Shannon"),
+    "reward_aware_squared": ("reward_aware_po", "reward-aware PO, squared"),
+    "reward_aware_forward_kl": ("reward_aware_po", "reward-aware PO, forward KL"),
+}
+"""Losses with other options than the catalogue's, by name: the loss that each stands beside, and what it is called."""
+
+ESTIMATORS = {
+    "own_responses": ("own responses", "-", "^"),
+    "reference_samples": ("reference samples", (0, (11, 1.5)), "<"),
+    "token_kl": ("token-wise KL", (0, (7, 1, 2, 1)), "d"),
+    "token_kl_own": ("token-wise KL of own responses", (0, (1.2, 1.0)), "s"),
+}
+"""Of EXPO's regulariser, trained with each of which a model is drawn in EXPO's colour: label, dashes and marker."""
+
 _own: dict[str, Look] = {}
 """Looks that were given out in this process, or set by the user."""
 
@@ -130,6 +149,17 @@ def look_of(name: str, label: str | None = None) -> Look:
     return found if label is None else replace(found, label=label)
 
 
+def estimator_look(name: str) -> Look:
+    """How EXPO is drawn where its regulariser is estimated in one of the ways of `ESTIMATORS`.
+
+    Example:
+        >>> estimator_look("token_kl").label
+        'EXPO, token-wise KL'
+    """
+    label, dashes, marker = ESTIMATORS[name]
+    return replace(LOOKS["expo"], label=f"EXPO, {label}", dashes=dashes, marker=marker)
+
+
 def set_look(
     name: str, *, label: str | None = None, colour: Any = None, dashes: Dashes = None, marker: str | None = None
 ) -> Look:
@@ -147,7 +177,7 @@ def set_look(
         >>> set_look("my_loss", label="my loss", colour="#7b1fa2").label
         'my loss'
     """
-    if name in CATALOGUE:
+    if name in CATALOGUE or name in VARIANTS:
         raise ValueError(f"name must be that of a loss of your own, and {name!r} has its look for all figures")
     if dashes is not None and not (isinstance(dashes, str) or (isinstance(dashes, tuple) and len(dashes) == 2)):
         raise ValueError(f"dashes must be a line style such as '-' or (0, (5, 1.5)), got {dashes!r}")
@@ -168,6 +198,8 @@ def loss_label(name: str) -> str:
     if stem in LOOKS:
         words = LOOKS[stem].label.split(" (")[0]
         return f"{words} ({options}" if bracket else LOOKS[stem].label
+    if name in VARIANTS:
+        return VARIANTS[name][1]
     words = NAMES.get(stem) or (CATALOGUE[stem].__name__ if stem in CATALOGUE else stem)
     return f"{words} ({options}" if bracket else words
 
@@ -198,8 +230,12 @@ def _of_catalogue() -> dict[str, Look]:
     for name in CATALOGUE:
         if name not in LOOKS:
             found[name] = _free(name, loss_label(name), found.values(), ())
+    for name, (stem, label) in VARIANTS.items():
+        family = [one for one, (of, _) in VARIANTS.items() if of == stem] + [stem]
+        beside = [found[one].colour for one in family if one in found]
+        found[name] = _free(name, label, found.values(), beside)
     return found
 
 
 CATALOGUE_LOOKS = _of_catalogue()
-"""Of the catalogue's other losses."""
+"""Of the catalogue's other losses, and of `VARIANTS`."""

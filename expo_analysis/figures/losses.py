@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from .._errors import one_sentence
 from ..losses import Objective
 from ..losses.from_function import from_function
+from ..losses.notation import full_name
 from ..own_loss import make_loss
 from .looks import Look, look_of, loss_label
 
@@ -66,7 +66,7 @@ def named_losses(
     found: list[Named] = []
     for chosen, loss in given:
         made = _made(loss, lam)
-        name = _name(made)
+        name = full_name(made)
         look = look_of(name, None if chosen is None else tidy(chosen))
         found.append(Named(name, made, replace(look, label=tidy(look.label))))
     return _told_apart(found, apart)
@@ -101,21 +101,6 @@ def _made(loss: Any, lam: float | None) -> Objective:
         return from_function(loss, 1.0 if lam is None else lam)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} is not a loss: {one_sentence(error) or error}") from None
-
-
-def _name(objective: Objective) -> str:
-    """The loss's name, and those of its options that are not the default's and can be told in a word."""
-    name = str(getattr(objective, "name", type(objective).__name__))
-    options = []
-    for field in dataclasses.fields(objective):
-        value = getattr(objective, field.name, field.default)
-        word = getattr(value, "name", value)
-        is_option = field.init and field.name != "lam" and isinstance(word, bool | int | float | str)
-        if not is_option or word in ("", name):
-            continue
-        if value is not field.default and value != field.default:
-            options.append(f"{field.name}={word}")
-    return f"{name}({', '.join(options)})" if options else name
 
 
 def _told_apart(found: list[Named], apart: bool) -> list[Named]:

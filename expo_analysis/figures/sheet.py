@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from .looks import INK, Look
 from .style import END_POINTS, Size
@@ -40,6 +41,7 @@ class Sheet:
         self._canvas = FigureCanvasAgg(self.figure)
         inner = size.width - 2 * MARGIN
         self._title = self.wrapped(title, inner, bold=True)
+        self._heading: Text | None = None
         self._notes = [self.wrapped(note, inner) for note in notes if note]
         self._key = [(artist, self.wrapped(label, inner - 4 * size.text / 72)) for artist, label in key]
 
@@ -86,6 +88,7 @@ class Sheet:
             place = {"x": MARGIN / self.size.width, "y": 1 - MARGIN / height, "ha": "left", "va": "top"}
             title = figure.suptitle(self._title, **place, weight="bold", fontsize=self.size.text, linespacing=1.15)
             title.set_in_layout(False)
+            self._heading = title
         below = notes
         for note in self._notes:
             self._write(note, (MARGIN + below - 0.06) / height)
@@ -112,6 +115,8 @@ class Sheet:
         for _ in range(2):  # the layout moves a little each time it is computed; so this one is kept
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
+        if self._heading is not None:  # notebooks cut a picture to what is "in the layout"
+            self._heading.set_in_layout(True)
         return self.figure
 
     def _write(self, text: str, y: float, **options: Any) -> None:

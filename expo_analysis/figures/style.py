@@ -13,25 +13,26 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .looks import INK, LOOKS, Look, look_of, loss_label, set_look
+from .looks import INK, LOOKS, Look, estimator_look, look_of, loss_label, set_look
 
 __all__ = [
     "END_POINTS",
+    "GREYS",
     "INK",
     "LAMBDA",
     "LOOKS",
     "MOVED",
-    "PALETTE",
     "THEME",
     "EndPoint",
     "Look",
     "Size",
+    "estimator_look",
     "look_of",
     "looks_in",
     "loss_label",
-    "losses_in",
     "render",
     "set_look",
+    "shades",
     "size_of",
     "themed",
     "under",
@@ -39,11 +40,24 @@ __all__ = [
 
 P = ParamSpec("P")
 
-PALETTE = (
-    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
-    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+GREYS = (
+    Look("", "0.1", "-", "o"),
+    Look("", "0.5", (0, (5, 1.5)), "s"),
+    Look("", "0.3", (0, (1.2, 1.2)), "^"),
+    Look("", "0.55", (0, (5, 1.5, 1.2, 1.5)), "D"),
 )
-"""For what is no loss: seaborn's "colorblind". Only the first and fourth are dark enough for text."""
+"""For what is no loss and has no order: a colour is a loss, so greys, told apart by dashes and markers, too."""
+
+
+def shades(count: int) -> list[str]:
+    """Greys from light to dark, for values of what is no loss and has an order; each can be seen on white.
+
+    Example:
+        >>> shades(3)
+        ['0.55', '0.30', '0.05']
+    """
+    return [f"{0.55 - 0.5 * k / max(1, count - 1):.2f}" for k in range(count)]
+
 
 MOVED = {
     "chosen": Look("chosen", "0.1", "-", "^"),
@@ -200,19 +214,15 @@ def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
-def losses_in(frame: pd.DataFrame) -> list[str]:
-    """The losses of a frame that have a look of their own, in the order of the legends."""
-    return [loss for loss in LOOKS if (frame["loss"] == loss).any()]
-
-
 def looks_in(frame: pd.DataFrame) -> dict[str, Look]:
     """How every loss of a frame is drawn, whatever it is: those of `LOOKS` first, the rest in the frame's order.
 
     >>> list(looks_in(pd.DataFrame({"loss": ["mine", "expo", "optimal", "dpo"]})))
     ['dpo', 'expo', 'mine']
     """
-    rest = dict.fromkeys(str(loss) for loss in frame["loss"] if loss not in END_POINTS)
-    return {loss: look_of(loss) for loss in dict.fromkeys([*losses_in(frame), *rest])}
+    found = dict.fromkeys(str(loss) for loss in frame["loss"] if loss not in END_POINTS)
+    first = [loss for loss in LOOKS if loss in found]
+    return {loss: look_of(loss) for loss in dict.fromkeys([*first, *found])}
 
 
 METADATA: dict[str, dict[str, Any]] = {

@@ -57,6 +57,27 @@ SYMBOLS = {
 REFERENCE_RATIO = Symbol("h_ref")
 
 
+def full_name(objective: Objective) -> str:
+    """The loss's name, with those of its options that are not the default's and can be told in a word.
+
+    Example:
+        >>> from expo_analysis.losses import DPO
+        >>> full_name(DPO(1.0, label_smoothing=0.1))
+        'dpo(label_smoothing=0.1)'
+    """
+    name = str(getattr(objective, "name", type(objective).__name__))
+    options = []
+    for field in dataclasses.fields(objective):
+        value = getattr(objective, field.name, field.default)
+        word = getattr(value, "name", value)
+        is_option = field.init and field.name != "lam" and isinstance(word, bool | int | float | str)
+        if not is_option or word in ("", name):
+            continue
+        if value is not field.default and value != field.default:
+            options.append(f"{field.name}={word}")
+    return f"{name}({', '.join(options)})" if options else name
+
+
 def formula(objective: Objective) -> str:
     """An objective as the documents write it, with symbols for lambda and for every option that is not 0.
 

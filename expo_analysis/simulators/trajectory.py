@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from .._checks import check_option
 from .._types import Floats, Indices, Mask
 from ..divergences import kl, total_variation
 from ..losses import Objective
+from ..losses.notation import full_name
 
 MASSES = ("chosen", "rejected", "unseen")
 
@@ -99,7 +99,7 @@ class Trajectory:
         """
         shape = self.log_policies.shape[:-1]
         at = np.indices(shape).reshape(4, -1)
-        labels = np.array([label(objective) for objective in self.objectives], dtype=object)
+        labels = np.array([full_name(objective) for objective in self.objectives], dtype=object)
         lams = np.array([objective.lam for objective in self.objectives])
         columns: dict[str, Any] = {
             "loss": labels[at[0]],
@@ -135,13 +135,3 @@ def kinds_of(wins: Floats) -> dict[str, Mask]:
     chosen = won > lost * (1 + 1e-12)  # on populations a tie may be off by rounding
     unseen = (won == 0) & (lost == 0)
     return {"chosen": chosen, "rejected": ~chosen & ~unseen, "unseen": unseen}
-
-
-def label(objective: Objective) -> str:
-    """The objective's name, with those of its options that are not the default's."""
-    options = []
-    for field in dataclasses.fields(objective):
-        value = getattr(objective, field.name)
-        if field.name != "lam" and value != field.default:
-            options.append(f"{field.name}={getattr(value, 'name', value)}")
-    return f"{objective.name}({', '.join(options)})" if options else objective.name

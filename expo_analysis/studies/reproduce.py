@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from .._files import made, replace
-from .._progress import Progress, part, silent
+from .._progress import Progress, silent
 from .registry import STUDIES
 from .running import run_all
-from .study import Tables
 from .words import environment, wrapped
 
 __all__ = ["reproduce"]
-
-RUNNING = 0.95
-"""Of the time that everything takes, about what numbers need; the rest is drawn."""
 
 
 def reproduce(directory: Path, progress: Progress = silent, *, full: bool = False) -> list[Path]:
@@ -38,29 +34,12 @@ def reproduce(directory: Path, progress: Progress = silent, *, full: bool = Fals
     """
     directory = made(directory)
     kept = {name: study.read(directory) for name, study in STUDIES.items() if study.kept}
-    found = run_all({name: study for name, study in STUDIES.items() if not study.kept}, full, _before_drawing(progress))
-    tables: dict[str, Tables] = {name: own for name, own in {**kept, **found}.items() if own is not None}
-    written: list[Path] = []
-    sections = []
-    shown = [study for name, study in STUDIES.items() if name in tables]
-    for k, study in enumerate(shown):
-        progress(RUNNING + (1 - RUNNING) * k / len(shown), what=f"drawing {study.name}")
-        section = study.show(tables[study.name])
-        written += section.write(directory)
-        sections.append(section.text)
-    written.append(replace(directory / "README.md", readme(sections).encode()))
+    shown = {name: study for name, study in STUDIES.items() if not study.kept or kept[name] is not None}
+    sections = run_all(shown, {name: own for name, own in kept.items() if own is not None}, full, progress)
+    written = [replace(directory / name, content) for files, _ in sections for name, content in files.items()]
+    written.append(replace(directory / "README.md", readme([text for _, text in sections]).encode()))
     progress(1.0, what="done")
     return written
-
-
-def _before_drawing(progress: Progress) -> Progress:
-    """The first `RUNNING` of the whole; tasks have their own."""
-    whole = part(progress, 0.0, RUNNING)
-
-    def report(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> object:
-        return (progress if task else whole)(done, total, what=what, task=task)
-
-    return report
 
 
 def readme(sections: list[str]) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -48,12 +49,16 @@ class Shown:
         Returns:
             The files written.
         """
+        return [replace(directory / name, content) for name, content in self.files().items()]
+
+    def files(self) -> dict[str, bytes]:
+        """What is written, by file name."""
         from ..figures.style import render
 
-        written = [replace(directory / f"{name}.csv", to_csv(table)) for name, table in self.tables.items()]
+        found = {f"{name}.csv": to_csv(table) for name, table in self.tables.items()}
         for name, figure in self.figures.items():
-            written += [replace(directory / f"{name}.{kind}", render(figure, kind)) for kind in ("png", "pdf")]
-        return written
+            found |= {f"{name}.{kind}": render(figure, kind) for kind in ("png", "pdf")}
+        return found
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
@@ -137,8 +142,14 @@ class Study:
         paths = {name: Path(directory) / f"{name}.csv" for name in self.tables}
         if not all(path.is_file() for path in paths.values()):
             return None
-        read = getattr(self.part("numbers"), "read", None) or _read_csv
-        return {name: read(path) for name, path in paths.items()}
+        return {name: self._parsed(path) for name, path in paths.items()}
+
+    def _parsed(self, file: Path | BytesIO) -> pd.DataFrame:
+        import pandas as pd
+
+        read = getattr(self.part("numbers"), "read", None) or pd.read_csv
+        table: pd.DataFrame = read(file)
+        return table
 
     def draw(self, tables: Tables) -> dict[str, Figure]:
         """The pictures, by file name."""
@@ -149,14 +160,9 @@ class Study:
         return drawn if isinstance(drawn, dict) else {self.name: drawn}
 
     def show(self, tables: Tables) -> Shown:
-        """Numbers, pictures and words together."""
+        """Numbers, pictures and words together; pictures and words know only the digits that are written."""
         from .words import section
 
+        tables = {name: self._parsed(BytesIO(to_csv(table))) for name, table in tables.items()}
         figures = self.draw(tables)
         return Shown(tables, figures, section(self.package, self.part("words").facts(tables), tables, figures))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(path)

@@ -6,8 +6,9 @@ takes the step, and *not fading* where the pair is badly ranked, or else gradien
 learn from (as a sigmoid loss does; some call it robust). Margins are looked at from -30/lam to 30/lam, as most losses
 see lam h; growth to four times as far. That it fades on pairs that are well ranked is no fault.
 
-For a convex loss of the log-ratio the slope rises with h, so that its limits at both ends are all that matters: the
-weight is bounded if they are finite, and fades on badly ranked pairs if that at -infinity is zero.
+Of a loss of the log-ratio the limits of the slope at both ends prove what fails: the weight is unbounded if one of them
+is infinite, and fades on badly ranked pairs if that at -infinity is zero. Where the loss is convex, the slope rises
+with h, and the limits prove that the weight is bounded, too.
 """
 
 from __future__ import annotations
@@ -111,14 +112,16 @@ def _relative(margins: Floats, inside: Floats) -> Floats:
 
 
 def _by_slopes(subject: Subject, lam: float) -> str:
-    """What the limits of the slope say of a convex loss of the log-ratio; empty for any other."""
+    """What the limits of the slope say of a loss of the log-ratio; empty where they say nothing."""
     facts = facts_of(subject.at(lam))
-    if not (facts.log_ratio_only and facts.psis_convex and facts.slopes is not None):
+    if not facts.log_ratio_only or facts.slopes is None:
         return ""
     left, right = (np.asarray(end) for end in facts.slopes)
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return "unbounded"
-    return "fades" if (left == 0).any() else "bounded"
+    if (left == 0).any():
+        return "fades"
+    return "bounded" if facts.psis_convex else ""
 
 
 def _shown(subject: Subject, lam: float, kind: str, margins: Floats, inside: Floats) -> Counterexample:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...figures.style import LOOKS, losses_in
+from ...figures.style import looks_in
 
 
 def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     worst: Any = table.assign(run=names).groupby(["loss", "run"])["distance"].max()
     return {
         "runs": runs,
-        "worst": {LOOKS[loss].label: [worst[loss, run] for run in runs] for loss in losses_in(table)},
+        "worst": {look.label: [worst[loss, run] for run in runs] for loss, look in looks_in(table).items()},
         "expo": table[table["loss"] == "expo"].groupby("experiment")["distance"].max(),
         "norm": np.exp(5) / 2**0.5,
     }

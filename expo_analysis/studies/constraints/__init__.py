@@ -7,5 +7,5 @@ STUDY = Study(
     "Weight decay, early stopping, too few features: what do they make of RLHF, DPO and EXPO?",
     130,
     ("constraints", "constraints_reference", "constraints_search"),
-    seconds=15,
+    seconds=8,
 )

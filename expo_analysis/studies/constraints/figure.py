@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ...figures.style import END_POINTS, INK, LOOKS, losses_in, themed
+from ...figures.style import END_POINTS, INK, LOOKS, looks_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 COLUMNS = {
@@ -59,8 +59,8 @@ def constraints(summary: pd.DataFrame, reference: pd.DataFrame) -> Figure:
             if measure == "regret":
                 _regret(axes, main)
             else:
-                for loss in losses_in(main):
-                    _band(axes, main[(main["loss"] == loss) & (main["lam"] == DRAWN)], measure, LOOKS[loss].line())
+                for loss, look in looks_in(main).items():
+                    _band(axes, main[(main["loss"] == loss) & (main["lam"] == DRAWN)], measure, look.line())
                 axes.set_yscale("log")
             if measure == "reward_lost":
                 uniform = own[(own["pairs"] == "uniform") & (own["loss"] == "dpo") & (own["lam"] == DRAWN)]
@@ -99,7 +99,7 @@ def _band(axes: Axes, rows: pd.DataFrame, measure: str, line: dict[str, Any]) ->
 
 def _key(summary: pd.DataFrame) -> list[Line2D]:
     lam = rf"$\lambda = {DRAWN}$"
-    lines = [Line2D([], [], label=f"{LOOKS[x].label}, {lam}", **LOOKS[x].line()) for x in losses_in(summary)]
+    lines = [Line2D([], [], label=f"{look.label}, {lam}", **look.line()) for look in looks_in(summary).values()]
     dpo = LOOKS["dpo"].colour
     others = ", ".join(f"{lam:g}" for lam in sorted(summary["lam"].unique()) if lam != DRAWN)
     lines.append(Line2D([], [], label=rf"top row: DPO, $\lambda = {others}$", color=dpo, **LARGER))

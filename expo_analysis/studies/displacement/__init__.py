@@ -7,5 +7,5 @@ STUDY = Study(
     "Likelihood displacement: what becomes of chosen, rejected and unseen responses under DPO, IPO and EXPO?",
     140,
     ("displacement", "displacement_ends", "displacement_optima"),
-    seconds=20,
+    seconds=7,
 )

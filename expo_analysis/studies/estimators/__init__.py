@@ -7,5 +7,5 @@ STUDY = Study(
     "The estimators of EXPO's regulariser: bias, variance, and the optimum that each one really has",
     150,
     ("estimators", "estimators_paths", "estimators_optima", "estimators_steps"),
-    seconds=20,
+    seconds=9,
 )

@@ -10,26 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, PALETTE, themed
+from ...figures.style import END_POINTS, GREYS, INK, estimator_look, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
+NAMES = {
+    "own_responses": "likelihood of own responses",
+    "reference_samples": "likelihood of reference samples",
+    "token_kl": "token KL along reference samples",
+    "token_kl_own": "token KL along own responses",
+}
+
+
+def _line(name: str) -> dict[str, Any]:
+    """In EXPO's colour; markers of what goes token by token are open."""
+    look = estimator_look(name)
+    face = "white" if name.startswith("token_kl") else look.colour
+    return look.line(marker=look.marker, markerfacecolor=face)
+
+
 ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("exact regulariser", {"color": "0.72", "linestyle": "-", "linewidth": 5.0}),
-    "own_responses": ("likelihood of own responses", {"color": PALETTE[3], "linestyle": "-", "marker": "s"}),
-    "reference_samples": ("likelihood of reference samples", {"color": PALETTE[0], "linestyle": "-", "marker": "o"}),
-    "token_kl": ("token KL along reference samples", {"color": PALETTE[1], "linestyle": (0, (4, 1.2)), "marker": "D"}),
-    "token_kl_own": (
-        "token KL along own responses",
-        {"color": PALETTE[2], "linestyle": (0, (1.2, 1.0)), "marker": "^"},
-    ),
+    **{name: (label, _line(name)) for name, label in NAMES.items()},
 }
 SHARED = {"reference_samples": "exact", "token_kl": "exact"}
 """Whose optimum an estimator has, where it is not its own."""
 DESIGNS = {"any": "any pairs", "reference": rf"pairs from {REFERENCE}", "part": "pairs of some sequences"}
 PATHS = {
-    "optimal": (rf"table, towards {OPTIMAL}", PALETTE[4], "o"),
-    "one_sequence": ("table, towards one rare sequence", PALETTE[5], "s"),
-    "weights": ("transformer, random weights", PALETTE[7], "^"),
+    "optimal": (rf"table, towards {OPTIMAL}", GREYS[0].colour, "o"),
+    "one_sequence": ("table, towards one rare sequence", GREYS[1].colour, "s"),
+    "weights": ("transformer, random weights", GREYS[2].colour, "^"),
 }
 WORLDS = {"table": "table", "transformer": "transformer"}
 MASSES = {
@@ -90,8 +99,7 @@ def _moments(axes: Axes, rows: pd.DataFrame) -> None:
     for y, (expectation, sd, low, high) in enumerate(numbers):
         label, look = ESTIMATORS[rows["estimator"].iloc[y]]
         axes.errorbar(expectation, y, xerr=sd, color=look["color"], linewidth=1.4, capsize=4)
-        marker = {"marker": look["marker"], "markersize": 8, "markerfacecolor": "white", "markeredgewidth": 1.8}
-        axes.plot(expectation, y, color=look["color"], linestyle="none", **marker)
+        axes.plot(expectation, y, **{**look, "linestyle": "none", "markersize": 8, "markeredgewidth": 1.8})
         axes.plot([low, high], [y + 0.27] * 2, color="0.15", linewidth=2.6, solid_capstyle="butt")
         labels.append(f"{label},\n{DESIGNS[rows['design'].iloc[y]]}")
     axes.axvline(rows["target"].iloc[0], color="0.15", linestyle="--", linewidth=1.2, zorder=0.9)
@@ -117,7 +125,7 @@ def _paths(axes: Axes, paths: pd.DataFrame) -> None:
 def _masses(axes: Axes, steps: pd.DataFrame, goals: pd.DataFrame, kind: str) -> None:
     for estimator, (_, look) in ESTIMATORS.items():
         own = steps[steps["estimator"] == estimator]
-        axes.plot(own["step"], own[kind], **{"linewidth": 1.8, "markersize": 4.5, **look})
+        axes.plot(own["step"], own[kind], **{"markersize": 5, **look})
         if estimator not in SHARED:
             colour = "0.15" if estimator == "exact" else look["color"]
             axes.axhline(float(goals[kind][estimator]), color=colour, linestyle="--", linewidth=1.2, zorder=0.9)
@@ -125,10 +133,7 @@ def _masses(axes: Axes, steps: pd.DataFrame, goals: pd.DataFrame, kind: str) -> 
 
 
 def _key() -> list[Line2D]:
-    lines = [
-        Line2D([], [], label=label, **{"linewidth": 1.8, "markersize": 6, **look})
-        for label, look in ESTIMATORS.values()
-    ]
+    lines = [Line2D([], [], label=label, **{"markersize": 6, **look}) for label, look in ESTIMATORS.values()]
     lines += [
         Line2D([], [], color="0.15", linestyle="--", linewidth=1.2, label="exact value; below: exact optima"),
         Line2D([], [], color="0.15", linewidth=2.6, label="mean over drawn pairs, 95% interval"),

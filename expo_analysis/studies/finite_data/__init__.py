@@ -14,5 +14,5 @@ STUDY = Study(
         "finite_data_training",
         "finite_data_ends",
     ),
-    seconds=25,
+    seconds=13,
 )

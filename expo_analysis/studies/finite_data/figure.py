@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, looks_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 REFERENCES = {"far": f"{REFERENCE} far from {OPTIMAL}", "near": f"{REFERENCE} near {OPTIMAL}"}
@@ -71,8 +71,8 @@ def finite_data(errors: pd.DataFrame, efficient: pd.DataFrame, training: pd.Data
 
 
 def _errors(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss in losses_in(rows):
-        look, own = LOOKS[loss], rows[rows["loss"] == loss]
+    for loss, look in looks_in(rows).items():
+        own = rows[rows["loss"] == loss]
         axes.fill_between(own["pairs"], own["low"], own["high"], color=look.colour, alpha=0.25, linewidth=0)
         axes.plot(own["pairs"], own["error"], **look.line())
         axes.plot(own["pairs"], own["predicted"], **THEORY)
@@ -80,8 +80,8 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _best_lambda(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss in losses_in(rows):
-        look, own = LOOKS[loss], rows[rows["loss"] == loss]
+    for loss, look in looks_in(rows).items():
+        own = rows[rows["loss"] == loss]
         axes.plot(own["pairs"], own["lam"], **look.line(marker=look.marker, markersize=6))
         if loss == "expo":
             axes.fill_between(own["pairs"], own["lam_low"], own["lam_high"], color=look.colour, alpha=0.18, linewidth=0)
@@ -90,8 +90,8 @@ def _best_lambda(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _training(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss in losses_in(rows):
-        look, own = LOOKS[loss], rows[(rows["loss"] == loss)]
+    for loss, look in looks_in(rows).items():
+        own = rows[rows["loss"] == loss]
         step = own["step"].clip(lower=0.6)  # the start, on a logarithmic axis
         axes.fill_between(step, own["low"], own["high"], color=look.colour, alpha=0.25, linewidth=0)
         axes.plot(step, own["error"], **look.line())
@@ -99,9 +99,9 @@ def _training(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _ends(axes: Axes, rows: pd.DataFrame) -> None:
-    losses = losses_in(rows)
-    for k, loss in enumerate(losses):
-        look, own = LOOKS[loss], rows[rows["loss"] == loss].set_index("end").loc[list(ENDS)]
+    losses = looks_in(rows)
+    for k, (loss, look) in enumerate(losses.items()):
+        own = rows[rows["loss"] == loss].set_index("end").loc[list(ENDS)]
         at = [x + 0.12 * (k - (len(losses) - 1) / 2) for x in range(len(ENDS))]
         axes.vlines(at, own["low"], own["high"], color=look.colour, linewidth=2.5)
         axes.plot(at, own["error"], **look.end())
@@ -112,8 +112,8 @@ def _ends(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _key(errors: pd.DataFrame) -> list[Line2D]:
     lines = [
-        Line2D([], [], label=LOOKS[loss].label, **LOOKS[loss].line(marker=LOOKS[loss].marker, markersize=6))
-        for loss in losses_in(errors)
+        Line2D([], [], label=look.label, **look.line(marker=look.marker, markersize=6))
+        for look in looks_in(errors).values()
     ]
     band: dict[str, Any] = {"color": INK, "alpha": 0.3, "linewidth": 8}
     return [

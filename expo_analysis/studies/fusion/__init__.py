@@ -7,5 +7,5 @@ STUDY = Study(
     "Weighted-reward fusion: where does the mass of another model's response go?",
     190,
     ("fusion", "fusion_held", "fusion_status"),
-    seconds=4,
+    seconds=1,
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from ...figures.style import INK, themed
+from ...figures.style import INK, look_of, themed
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -24,10 +23,10 @@ def fusion(training: pd.DataFrame, held: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     alphas = sorted(training["alpha"].unique())
-    colours = dict(zip(alphas, sns.color_palette("viridis", len(alphas)), strict=True))
+    look = look_of("wrpo")
     dashes = dict(zip(alphas, [(0, (1.2, 1.2)), (0, (5, 1.5)), "-", (0, (5, 1.5, 1.2, 1.5))], strict=False))
     for alpha in alphas:
-        style = {"color": colours[alpha], "linestyle": dashes[alpha], "linewidth": 2.2, "label": f"a = {alpha:g}"}
+        style = look.line(linestyle=dashes[alpha], label=f"a = {alpha:g}")
         path = training[(training["alpha"] == alpha) & (training["step"] > 0)]
         left.plot(path["step"], path["source"], **style)
         own = held[held["alpha"] == alpha]

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import INK, LOOKS, PALETTE, loss_label, themed
+from ...figures.style import GREYS, INK, Look, look_of, loss_label, themed
 
 LAM = 1.0
 """The lambda of the panels that compare losses."""
 
 SHIFTS = {
-    "none": ("where training pairs come from", PALETTE[0], "o"),
-    "prompts": ("other prompts", PALETTE[3], "^"),
-    "responses": ("responses from another source", PALETTE[1], "s"),
+    "none": replace(GREYS[0], label="where training pairs come from"),
+    "prompts": replace(GREYS[2], label="other prompts"),
+    "responses": replace(GREYS[1], label="responses from another source"),
 }
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+"""Of rising lambda."""
+REWARD_MODEL: dict[str, Any] = {"color": "0.72", "linewidth": 5.0, "zorder": 0.5}
 REWARDS = {"linear": "true reward of the class", "quadratic": "true reward not of the class"}
 GAP = "accuracy less the reward model's (points)"
-
-
-def loss_name(loss: str) -> str:
-    """As in the catalogue, and DPO with label smoothing."""
-    return "DPO, label smoothing" if loss == "conservative_dpo" else loss_label(loss)
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -58,14 +56,14 @@ def implicit_reward(
     order = [loss for loss in dict.fromkeys(losses["loss"]) if loss not in ("explicit", "best", "reference")][::-1]
     for axes, (reward, title) in zip(above.subplots(1, 2, sharey=True, sharex=True), REWARDS.items(), strict=True):
         own = losses[(losses["reward"] == reward) & (losses["lam"] == lam)]
-        for k, (shift, (_, colour, marker)) in enumerate(SHIFTS.items()):
+        for k, (shift, look) in enumerate(SHIFTS.items()):
             rows = own[own["shift"] == shift].set_index("loss").loc[order]
-            _dots(axes, rows, np.arange(len(order)) + 0.25 * (1 - k), colour, marker)
+            _dots(axes, rows, np.arange(len(order)) + 0.25 * (1 - k), look)
         axes.axvline(0, color=INK, linewidth=1.0)
-        axes.set_yticks(np.arange(len(order)), [loss_name(loss) for loss in order])
+        axes.set_yticks(np.arange(len(order)), [loss_label(loss) for loss in order])
         axes.set(ylim=(-0.7, len(order) - 0.3), xlabel=GAP)
         axes.set_title(rf"{title}, $\lambda = {lam:g}$", fontsize=11)
-        handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=text) for text, c, m in SHIFTS.values()]
+    handles = [Line2D([], [], label=look.label, **_dot(look)) for look in SHIFTS.values()]
     above.axes[0].legend(handles=handles, loc="lower left")
     left, middle, right = below.subplots(1, 3)
     _sizes(left, sizes[sizes["reward"] == "linear"])
@@ -77,45 +75,38 @@ def implicit_reward(
     return figure
 
 
-def _dots(axes: Axes, rows: pd.DataFrame, place: Any, colour: str, marker: str) -> None:
+def _dot(look: Look) -> dict[str, Any]:
+    return {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": 5}
+
+
+def _dots(axes: Axes, rows: pd.DataFrame, place: Any, look: Look) -> None:
     gap = 100 * rows["gap"]
     error = np.abs(100 * rows[["gap_low", "gap_high"]].to_numpy().T - gap.to_numpy())
-    style: dict[str, Any] = {"linestyle": "none", "markersize": 5, "elinewidth": 1.2}
-    axes.errorbar(gap, place, xerr=error, color=colour, marker=marker, **style)
+    axes.errorbar(gap, place, xerr=error, elinewidth=1.2, **_dot(look))
 
 
 def _sizes(axes: Axes, rows: pd.DataFrame) -> None:
     for loss in ("explicit", "ipo", "expo"):
-        for shift, (_, colour, _) in SHIFTS.items():
+        for shift, kind in SHIFTS.items():
             own = rows[(rows["loss"] == loss) & (rows["shift"] == shift)]
-            width = {"explicit": 3.2, "ipo": 1.0, "expo": 1.0}[loss]
-            marker = None if loss == "explicit" else LOOKS[loss].marker
-            axes.plot(
-                own["pairs"],
-                own["accuracy"],
-                color=colour,
-                linewidth=width,
-                marker=marker,
-                markersize=5,
-                alpha=0.45 if loss == "explicit" else 1.0,
-            )
+            line = look_of(loss).line(linestyle=kind.dashes, marker=kind.marker, markersize=5, linewidth=1.2)
+            axes.plot(own["pairs"], own["accuracy"], **(REWARD_MODEL if loss == "explicit" else line))
     axes.set(xscale="log", xlabel="training pairs", ylabel="accuracy")
     axes.set_title("accuracy by size, true reward of the class", fontsize=11)
-    handles = [
-        Line2D([], [], color=INK, linewidth=3.2, alpha=0.45, label="reward model, DPO"),
-        Line2D([], [], color=INK, linewidth=1.0, marker=LOOKS["ipo"].marker, markersize=5, label="IPO"),
-        Line2D([], [], color=INK, linewidth=1.0, marker=LOOKS["expo"].marker, markersize=5, label="EXPO"),
-    ]
+    handles = [Line2D([], [], label="reward model, DPO", **REWARD_MODEL)]
+    handles += [Line2D([], [], color=look_of(x).colour, linewidth=2.0, label=loss_label(x)) for x in ("ipo", "expo")]
     axes.legend(handles=handles, loc="best")
 
 
 def _decay(axes: Axes, rows: pd.DataFrame) -> None:
     lams = sorted(rows.loc[rows["loss"] == "dpo", "lam"].unique())
-    for lam, colour in zip(lams, sns.color_palette("viridis", len(lams)), strict=True):
+    for lam, dashes in zip(lams, DASHES, strict=True):
         own = rows[(rows["loss"] == "dpo") & (rows["lam"] == lam)]
-        axes.plot(own["decay"], own["accuracy"], color=colour, linewidth=2.0, label=rf"DPO, $\beta = {lam:g}$")
+        axes.plot(
+            own["decay"], own["accuracy"], label=rf"DPO, $\beta = {lam:g}$", **look_of("dpo").line(linestyle=dashes)
+        )
     own = rows[rows["loss"] == "explicit"]
-    axes.plot(own["decay"], own["accuracy"], color=INK, linestyle=(0, (2, 1.5)), linewidth=2.0, label="reward model")
+    axes.plot(own["decay"], own["accuracy"], label="reward model", **REWARD_MODEL)
     axes.set(xscale="log", xlabel="weight decay", ylabel="accuracy on other prompts")
     axes.set_title("the same weight decay for both", fontsize=11)
     axes.legend(loc="best")
@@ -125,10 +116,10 @@ def _tokens(axes: Axes, rows: pd.DataFrame) -> None:
     own = rows[rows["loss"] == "dpo"]
     truths, lams = list(dict.fromkeys(own["truth"])), sorted(own["lam"].unique())
     keys = [(truth, lam) for truth in truths for lam in lams][::-1]
-    for k, (shift, (_, colour, marker)) in enumerate(SHIFTS.items()):
+    for k, (shift, look) in enumerate(SHIFTS.items()):
         part = own[own["shift"] == shift].set_index(["truth", "lam"])
         if len(part):
-            _dots(axes, part.loc[keys], np.arange(len(keys)) + 0.12 * (1 - 2 * k), colour, marker)
+            _dots(axes, part.loc[keys], np.arange(len(keys)) + 0.12 * (1 - 2 * k), look)
     axes.axvline(0, color=INK, linewidth=1.0)
     axes.set_yticks(np.arange(len(keys)), [rf"$\beta = {lam:g}$" for _, lam in keys])
     for k, truth in enumerate(truths):  # on the side without points

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from .figure import loss_name
+from ...figures.style import loss_label
 from .numbers import HELD_OUT, LAMS, PAIRS, PROMPTS, SIZES, D, N
 
 LAM = LAMS[-1]
@@ -87,4 +87,4 @@ def _tokens(tokens: pd.DataFrame) -> dict[str, Any]:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    return [loss_name(loss) for loss in dict.fromkeys(rows["loss"])]
+    return [loss_label(loss) for loss in dict.fromkeys(rows["loss"])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,14 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ...figures.kinds.frontier import draw as draw_frontier
-from ...figures.style import INK, LOOKS, MOVED, Look, size_of, themed
+from ...figures.style import INK, LOOKS, MOVED, Look, estimator_look, size_of, themed
 
 METHODS = {
     ("dpo", ""): LOOKS["dpo"],
     ("ipo", ""): LOOKS["ipo"],
-    ("expo", "own_responses"): replace(LOOKS["expo"], label="EXPO, own responses"),
-    ("expo", "reference_samples"): Look("EXPO, reference samples", "#d0206a", (0, (11, 1.5)), "<"),
-    ("expo", "token_kl"): Look("EXPO, token-wise KL", "#7a3e12", (0, (7, 1, 2, 1)), "d"),
+    **{("expo", name): estimator_look(name) for name in ("own_responses", "reference_samples", "token_kl")},
 }
 """By loss and estimator of the regulariser, in the order of the legends."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,6 @@ def run(
     return run_sweep(settings, folder, workers=workers, progress=progress)
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path | BytesIO) -> pd.DataFrame:
     """A table that an earlier run wrote; an estimator that is empty is none."""
     return pd.read_csv(path, keep_default_na=False)

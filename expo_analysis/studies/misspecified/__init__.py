@@ -7,5 +7,5 @@ STUDY = Study(
     "Label noise, cycles, an annotator who never errs: what does each loss make of such preferences?",
     160,
     ("misspecified", "misspecified_path", "misspecified_corrections", "misspecified_orders"),
-    seconds=7,
+    seconds=4,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, look_of, looks_in, themed
 
 OPTIMAL = END_POINTS["optimal"].label
 FIT = r"$\pi_{\mathrm{fit}}$"
+FITTED = "fit"
+"""What the tables call it, where a loss would stand."""
 KINDS = {"noise": "label noise", "cycle": "a cycle", "order": "an annotator who never errs"}
 STRENGTH = {
     "noise": "strength $s$ (twice the rate of flips)",
@@ -22,13 +23,7 @@ STRENGTH = {
     "order": "strength $s$ (1: separable)",
 }
 BRADLEY_TERRY: dict[str, Any] = {"color": "0.72", "linestyle": "-", "linewidth": 5.0, "zorder": 0.5}
-CORRECTIONS = {
-    "dpo": LOOKS["dpo"],
-    "conservative_dpo": replace(
-        LOOKS["dpo"], label="conservative DPO", colour=PALETTE[5], dashes=(0, (1.2, 1.2)), marker="P"
-    ),
-    "robust_dpo": replace(LOOKS["dpo"], label="robust DPO", colour=PALETTE[7], dashes="-", marker="X"),
-}
+CORRECTIONS = {name: look_of(name) for name in ("dpo", "conservative_dpo", "robust_dpo")}
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -70,17 +65,17 @@ def misspecified(ends: pd.DataFrame, paths: pd.DataFrame, corrections: pd.DataFr
 
 
 def _against_strength(axes: Axes, rows: pd.DataFrame, value: str) -> None:
-    fit = rows[rows["loss"] == "fit"]
-    axes.plot(fit["strength"], fit[value], **BRADLEY_TERRY)
-    for loss in losses_in(rows):
+    fitted = rows["loss"] == FITTED
+    axes.plot(rows["strength"][fitted], rows[value][fitted], **BRADLEY_TERRY)
+    for loss, look in looks_in(rows[~fitted]).items():
         own = rows[rows["loss"] == loss]
-        axes.plot(own["strength"], own[value], **LOOKS[loss].line())
+        axes.plot(own["strength"], own[value], **look.line())
 
 
 def _against_lambda(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss in losses_in(rows):
+    for loss, look in looks_in(rows[rows["loss"] != FITTED]).items():
         own = rows[rows["loss"] == loss]
-        axes.plot(own["lam"], own["tv_fit"], **LOOKS[loss].line())
+        axes.plot(own["lam"], own["tv_fit"], **look.line())
     axes.set(xscale="log", yscale="log", ylim=(1e-5, 1), xlabel=LAMBDA, ylabel=rf"TV($\pi$, {FIT})")
     axes.minorticks_off()
 
@@ -112,7 +107,8 @@ def _corrections(row: np.ndarray, corrections: pd.DataFrame) -> None:
 
 
 def _key(ends: pd.DataFrame) -> list[Line2D]:
-    lines = [Line2D([], [], label=LOOKS[loss].label, **LOOKS[loss].line()) for loss in losses_in(ends)]
+    losses = looks_in(ends[ends["loss"] != FITTED]).values()
+    lines = [Line2D([], [], label=look.label, **look.line()) for look in losses]
     label = rf"{FIT}, the Bradley–Terry fit: EXPO's limit as $\lambda \to 0$"
     lines.append(Line2D([], [], label=label, **BRADLEY_TERRY))
     for loss, look in CORRECTIONS.items():

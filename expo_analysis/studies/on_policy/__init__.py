@@ -7,5 +7,5 @@ STUDY = Study(
     "Pairs drawn by the policy itself: where does each loss rest, and what has a game of preferences to do with it?",
     170,
     ("on_policy", "on_policy_rounds", "on_policy_xpo"),
-    seconds=30,
+    seconds=12,
 )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LAMBDA, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, LAMBDA, look_of, looks_in, shades, themed
 
 WIN_RATE = r"win rate of $\pi$, worst opponent"
 METHODS = {
-    "online_dpo": ("online DPO", LOOKS["dpo"].line()),
-    "online_ipo": ("online IPO", LOOKS["ipo"].line()),
-    "online_expo": ("online EXPO", LOOKS["expo"].line()),
-    "sppo": ("SPPO", {"color": "0.55", "linewidth": 1.2}),
-    "sppo_mean": ("SPPO, mean of the rounds", {"color": "0.15", "linewidth": 2.0}),
-    "nash_md": ("Nash-MD", {"color": PALETTE[5], "linewidth": 2.0, "linestyle": (0, (7, 2, 1.2, 2))}),
+    "online_dpo": ("online DPO", look_of("dpo").line()),
+    "online_ipo": ("online IPO", look_of("ipo").line()),
+    "online_expo": ("online EXPO", look_of("expo").line()),
+    "sppo": ("SPPO", look_of("sppo").line(linewidth=1.2)),
+    "sppo_mean": ("SPPO, mean of the rounds", look_of("sppo").line(linewidth=3.0, linestyle="-")),
+    "nash_md": ("Nash-MD", {"color": INK, "linewidth": 2.0, "linestyle": (0, (7, 2, 1.2, 2))}),
 }
 
 
@@ -41,7 +40,7 @@ def on_policy(points: pd.DataFrame, rounds: pd.DataFrame, xpo: pd.DataFrame) -> 
     _points(grid[0, 1], points[points["population"] == "cycle"], "worst_win_rate")
     grid[0, 1].set(ylabel=WIN_RATE, title="preferences that go round")
     grid[0, 1].axhline(0.5, color=INK, linewidth=1.0, linestyle=":")
-    losses = [Line2D([], [], label=LOOKS[loss].label, **LOOKS[loss].line()) for loss in losses_in(points)]
+    losses = [Line2D([], [], label=look.label, **look.line()) for look in looks_in(points).values()]
     kinds = [
         Line2D([], [], color=INK, linewidth=2.4, label="own pairs: fixed point"),
         Line2D([], [], color=INK, linewidth=1.0, alpha=0.7, label="uniform pairs: optimum"),
@@ -60,16 +59,16 @@ def on_policy(points: pd.DataFrame, rounds: pd.DataFrame, xpo: pd.DataFrame) -> 
 
 
 def _points(axes: Axes, rows: pd.DataFrame, value: str) -> None:
-    for loss in losses_in(rows):
+    for loss, look in looks_in(rows).items():
         for pairs, width, alpha in (("uniform", 1.0, 0.7), ("own", 2.4, 1.0)):
             own = rows[(rows["loss"] == loss) & (rows["pairs"] == pairs)]
-            axes.plot(own["lam"], own[value], **LOOKS[loss].line(linewidth=width, alpha=alpha))
+            axes.plot(own["lam"], own[value], **look.line(linewidth=width, alpha=alpha))
     axes.set(xscale="log", xlabel=LAMBDA)
 
 
 def _xpo(axes: Axes, xpo: pd.DataFrame) -> None:
     sizes = sorted(xpo["n"].unique())
-    colours = dict(zip(sizes, sns.color_palette("viridis", len(sizes)), strict=True))
+    colours = dict(zip(sizes, shades(len(sizes)), strict=True))
     for n in sizes:
         for pairs, dashes in (("reference", "-"), ("uniform", (0, (2, 1.5)))):
             own = xpo[(xpo["n"] == n) & (xpo["pairs"] == pairs)]

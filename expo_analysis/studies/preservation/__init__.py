@@ -7,5 +7,5 @@ STUDY = Study(
     "One λ for a good and a bad reference: which losses leave the one alone and improve the other?",
     30,
     ("preservation",),
-    seconds=5,
+    seconds=1,
 )

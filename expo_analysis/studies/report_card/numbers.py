@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +63,7 @@ def write_report_card(frame: pd.DataFrame, directory: Path) -> list[Path]:
     return STUDY.show(of(frame)).write(made(directory))
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path | BytesIO) -> pd.DataFrame:
     """The table that an earlier run wrote.
 
     Raises:

@@ -7,5 +7,5 @@ STUDY = Study(
     "Policies of one parameter: on which problems does each loss lower the reward that its pairs were made from?",
     210,
     ("restricted_reversal", "restricted_reversal_thresholds", "restricted_reversal_classes"),
-    seconds=100,
+    seconds=48,
 )

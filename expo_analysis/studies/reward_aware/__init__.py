@@ -7,5 +7,5 @@ STUDY = Study(
     "Three distances to a reward: where do they share an optimum, and where do they part?",
     180,
     ("reward_aware", "reward_aware_restricted", "reward_aware_shared"),
-    seconds=6,
+    seconds=2,
 )

@@ -7,5 +7,5 @@ STUDY = Study(
     "The paper's Section 5 trained anew: what is the loss, the sample, the stopping time, the clipping?",
     110,
     ("section5", "section5_steps"),
-    seconds=55,
+    seconds=30,
 )

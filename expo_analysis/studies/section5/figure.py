@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LOOKS, PALETTE, losses_in, themed
+from ...figures.style import END_POINTS, INK, Look, looks_in, themed
 
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -18,15 +18,20 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     "pairs": ("minimiser on the pairs: and the sample", {"color": "0.15", "linestyle": "--", "linewidth": 1.8}),
     "ought": (
         "trained, no clipping, summed KL, shuffled: and the stopping time",
-        {"color": PALETTE[0], "linestyle": "-", "linewidth": 1.4, "marker": "o", "markersize": 4.5},
+        {"linestyle": "-", "linewidth": 1.4, "marker": "o", "markersize": 4.5},
     ),
     "authors": (
         "trained by the authors' settings: and the clipping",
-        {"color": PALETTE[1], "linestyle": "none", "marker": "x", "markersize": 7, "markeredgewidth": 1.8},
+        {"linestyle": "none", "marker": "x", "markersize": 7, "markeredgewidth": 1.8},
     ),
 }
+"""What has no colour here has that of the loss."""
 LINEAR_BELOW = 1e-7
-RESPONSES = {"y0": ("$y_1$", PALETTE[2]), "y1": ("$y_2$", PALETTE[3]), "y2": ("$y_3$", PALETTE[4])}
+RESPONSES = dict(zip(("y0", "y1", "y2"), (("$y_1$", "o"), ("$y_2$", "s"), ("$y_3$", "^")), strict=True))
+TRAINED: dict[str, dict[str, Any]] = {
+    "ought": {"linestyle": "-", "linewidth": 1.6, "markersize": 5},
+    "authors": {"linestyle": ":", "linewidth": 1.6, "markersize": 5, "markerfacecolor": "white"},
+}
 SHORTEST = 1e-5
 """The published lambda whose training is drawn step by step."""
 
@@ -45,19 +50,20 @@ def section5(ends: pd.DataFrame, steps: pd.DataFrame) -> Figure:
             ``kl_optimal_policy``, ``y0``, ``y1``, ``y2``.
         steps: columns ``loss``, ``published_lam``, ``source``, ``step``, ``y0``, ``y1``, ``y2``.
     """
-    losses = losses_in(ends)
+    losses = looks_in(ends)
     figure = Figure(figsize=(3.6 * len(losses), 10.5), layout="constrained")
     grid = figure.subplots(3, len(losses), squeeze=False)
     preserved = ends[ends["experiment"] == "preservation"]
-    for column, loss in enumerate(losses):
+    for column, (loss, look) in enumerate(losses.items()):
         for row, (prompt, name) in enumerate({"bad": "bad prompt", "good": "good prompt"}.items()):
             axes = grid[row, column]
-            _against_lambda(axes, preserved[(preserved["loss"] == loss) & (preserved["prompt"] == prompt)])
-            axes.set_title(f"{LOOKS[loss].label}: {name}", fontsize="medium")
+            _against_lambda(axes, preserved[(preserved["loss"] == loss) & (preserved["prompt"] == prompt)], look)
+            axes.set_title(f"{look.label}: {name}", fontsize="medium", color=look.colour)
             axes.set_ylabel(rf"KL({OPTIMAL} ‖ $\pi$) (nats)" if column == 0 else "")
         own = ends[(ends["experiment"] == "interpolation") & (ends["loss"] == loss)]
-        _over_steps(grid[2, column], steps[steps["loss"] == loss], own)
-        grid[2, column].set_title(rf"{LOOKS[loss].label}: $\lambda = 10^{{-5}}$", fontsize="medium")
+        _over_steps(grid[2, column], steps[steps["loss"] == loss], own, look)
+        title = rf"{look.label}: $\lambda = 10^{{-5}}$"
+        grid[2, column].set_title(title, fontsize="medium", color=look.colour)
         grid[2, column].set_ylabel("probability" if column == 0 else "")
     title = "The paper's Section 5: what is the loss, the sample, the stopping time and the clipping"
     figure.suptitle(title, fontsize="x-large")
@@ -65,32 +71,31 @@ def section5(ends: pd.DataFrame, steps: pd.DataFrame) -> Figure:
     return figure
 
 
-def _against_lambda(axes: Axes, rows: pd.DataFrame) -> None:
-    for source, (_, look) in SOURCES.items():
+def _against_lambda(axes: Axes, rows: pd.DataFrame, loss: Look) -> None:
+    for source, (_, style) in SOURCES.items():
         own = rows[rows["source"] == source]
-        axes.plot(np.log(own["published_lam"]), own["kl_optimal_policy"], **look)
+        axes.plot(np.log(own["published_lam"]), own["kl_optimal_policy"], **{"color": loss.colour, **style})
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
     axes.set(ylim=(-0.4 * LINEAR_BELOW, 4e2), xticks=range(-4, 6, 2), xlabel=r"$\log \lambda$, as published")
     axes.set_yticks([0, *(10.0**k for k in range(-7, 3, 2))])
 
 
-def _over_steps(axes: Axes, steps: pd.DataFrame, ends: pd.DataFrame) -> None:
+def _over_steps(axes: Axes, steps: pd.DataFrame, ends: pd.DataFrame, loss: Look) -> None:
     shown = steps[np.isclose(steps["published_lam"], SHORTEST) & (steps["step"] > 0)]
     exact = ends[np.isclose(ends["published_lam"], SHORTEST) & (ends["source"] == "pairs")]
-    for response, (_, colour) in RESPONSES.items():
-        for source, dashes in (("ought", "-"), ("authors", ":")):
+    for response, (_, marker) in RESPONSES.items():
+        for source, style in TRAINED.items():
             own = shown[shown["source"] == source]
-            axes.plot(own["step"], own[response], color=colour, linestyle=dashes, linewidth=2.0)
+            every = max(1, len(own) // 9)
+            axes.plot(own["step"], own[response], color=loss.colour, marker=marker, markevery=every, **style)
         axes.axhline(exact[response].iloc[0], color="0.15", linestyle="--", linewidth=1.2, zorder=0.9)
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="step of Adam")
 
 
 def _key() -> list[Line2D]:
-    lines = [Line2D([], [], label=label, **look) for label, look in SOURCES.values()]
-    lines += [
-        Line2D([], [], color=INK, linestyle="-", linewidth=2.0, label="below: trained, no clipping, shuffled"),
-        Line2D([], [], color=INK, linestyle=":", linewidth=2.0, label="below: trained by the authors' settings"),
-    ]
-    for name, colour in RESPONSES.values():
-        lines.append(Line2D([], [], color=colour, linewidth=5.0, label=f"below: {name}"))
+    lines = [Line2D([], [], label=label, **{"color": INK, **style}) for label, style in SOURCES.values()]
+    names = {"ought": "trained, no clipping, shuffled", "authors": "trained by the authors' settings"}
+    lines += [Line2D([], [], color=INK, label=f"below: {names[source]}", **style) for source, style in TRAINED.items()]
+    for name, marker in RESPONSES.values():
+        lines.append(Line2D([], [], color=INK, linestyle="none", marker=marker, label=f"below: {name}"))
     return lines

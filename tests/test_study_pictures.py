@@ -12,14 +12,18 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from expo_analysis import CATALOGUE, paper, plots
+from expo_analysis import CATALOGUE, paper
 from expo_analysis.desiderata.report.layout import grouped, weight
 from expo_analysis.desiderata.report.wording import ORDINARY, SIGNS, WEIGHTS, shown_size
 from expo_analysis.desiderata.verdict import DESIDERATA, FAILS, HOLDS
 from expo_analysis.figures import faults, look_of
 from expo_analysis.figures.cells import written
-from expo_analysis.plots.report_table import COLOURS, COLUMN, FAILURES, STRIP
-from expo_analysis.plots.style import END_POINTS, LOOKS, losses_in, render
+from expo_analysis.figures.style import END_POINTS, LOOKS, looks_in, render
+from expo_analysis.studies.convergence.figure import convergence
+from expo_analysis.studies.interpolation.figure import interpolation
+from expo_analysis.studies.preservation.figure import preservation
+from expo_analysis.studies.report_card.figure import COLOURS, COLUMN, FAILURES, STRIP, report_table
+from expo_analysis.studies.simplex.figure import simplex
 
 from .cards import HOSTILE, cards, many, more_desiderata
 
@@ -90,10 +94,10 @@ def convergence_frames():
 def figures(interpolation_frame, simplex_frame, preservation_frame, convergence_frames):
     before = dict(mpl.rcParams)
     made = {
-        "interpolation": plots.interpolation(interpolation_frame),
-        "simplex": plots.simplex(simplex_frame),
-        "preservation": plots.preservation(preservation_frame),
-        "convergence": plots.convergence(*convergence_frames),
+        "interpolation": interpolation(interpolation_frame),
+        "simplex": simplex(simplex_frame),
+        "preservation": preservation(preservation_frame),
+        "convergence": convergence(*convergence_frames),
     }
     assert dict(mpl.rcParams) == before, "drawing must leave matplotlib's settings alone"
     return made
@@ -142,10 +146,18 @@ def test_nothing_is_cropped(figures, name):
     assert extent.x0 >= -slack and extent.y0 >= -slack and extent.x1 <= width + slack and extent.y1 <= height + slack
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_that_cuts_a_picture_leaves_its_title(figures, name):
+    figure = figures[name]
+    figure.draw_without_rendering()
+    title = next(text for text in figure.findobj(mpl.text.Text) if text.get_text() == figure.get_suptitle())
+    assert figure.get_tightbbox().y1 * figure.dpi >= title.get_window_extent().y1 - 1
+
+
 @pytest.mark.parametrize("kind", ["png", "pdf"])
 @pytest.mark.slow
 def test_rendering_again_gives_the_same_bytes(convergence_frames, kind):
-    first, second = (render(plots.convergence(*convergence_frames), kind) for _ in range(2))
+    first, second = (render(convergence(*convergence_frames), kind) for _ in range(2))
     assert first == second
 
 
@@ -172,8 +184,9 @@ def test_a_loss_has_one_colour_and_one_line_style_everywhere(figures, name):
 
 
 def test_losses_come_in_the_order_of_the_looks():
-    frame = pd.DataFrame({"loss": ["expo", "optimal", "dpo"]})
-    assert losses_in(frame) == ["dpo", "expo"]
+    """And none is left out, whatever its name: what a figure silently leaves out, nobody misses."""
+    frame = pd.DataFrame({"loss": ["unheard_of", "kto", "expo", "optimal", "dpo"]})
+    assert list(looks_in(frame)) == ["dpo", "expo", "unheard_of", "kto"]
 
 
 def lines_through(axes, x, y):
@@ -254,10 +267,10 @@ def test_a_loss_without_a_look_of_its_own_is_drawn_too(
     one, two, three, four, slopes = (t.assign(loss=t["loss"].replace("dpo", name)) for t in tables)
     only = [t[t["loss"].isin([name, "optimal", "reference"])] for t in (one, two, three, four, slopes)]
     drawn = (
-        plots.interpolation(only[0]),
-        plots.simplex(only[1]),
-        plots.preservation(only[2]),
-        plots.convergence(*only[3:]),
+        interpolation(only[0]),
+        simplex(only[1]),
+        preservation(only[2]),
+        convergence(*only[3:]),
     )
     for figure in drawn:
         assert faults(figure, [look_of(name).label]) == []
@@ -299,7 +312,7 @@ def more(monkeypatch):
 @pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
 def test_report_table_has_a_cell_per_verdict_where_its_labels_are(made):
     frame = made.to_frame()
-    figure = plots.report_table(frame)
+    figure = report_table(frame)
     axes = figure.axes[0]
     found = cells(figure)
     assert len(found) == len(frame)
@@ -324,11 +337,11 @@ def test_report_table_has_a_cell_per_verdict_where_its_labels_are(made):
 
 @pytest.mark.parametrize("made", [cards(), many(30), cards("dpo")], ids=["five", "thirty", "one"])
 def test_nothing_of_the_report_table_is_cropped_or_overlaps(made):
-    uncropped(plots.report_table(made.to_frame()))
+    uncropped(report_table(made.to_frame()))
 
 
 def test_report_table_has_as_many_columns_as_there_are_desiderata(more):
-    figure = plots.report_table(many(6).to_frame())
+    figure = report_table(many(6).to_frame())
     assert len(figure.axes[0].get_xticks()) == len(DESIDERATA)
     names = [" ".join(text.get_text().split()) for text in figure.axes[0].texts if text.get_position()[1] < 0]
     assert names == list(grouped())
@@ -376,7 +389,7 @@ def test_verdicts_differ_in_sign_and_failures_in_lightness():
 
 def test_the_legend_shows_every_kind_of_cell_and_what_it_means():
     frame = cards("dpo").to_frame()
-    key = plots.report_table(frame).axes[1]
+    key = report_table(frame).axes[1]
     words = "\n".join(text.get_text() for text in key.texts)
     for meaning in (
         "proven by a theorem",
@@ -395,10 +408,10 @@ def test_the_legend_shows_every_kind_of_cell_and_what_it_means():
 
 def test_the_picture_says_how_it_was_made_where_the_frame_does():
     frame = cards("dpo").to_frame()
-    told = [text.get_text() for text in plots.report_table(frame).texts]
+    told = [text.get_text() for text in report_table(frame).texts]
     assert "expo_analysis 0.1.0, 2026-01-31, effort 0.5, seed 3" in told
     bare = frame[["loss", "desideratum", "verdict"]]  # as the first versions wrote it
-    figure = plots.report_table(bare)
+    figure = report_table(bare)
     assert not any("effort" in text.get_text() for text in figure.texts)
     assert all(not discs for _, _, discs in cells(figure).values())
 
@@ -406,7 +419,7 @@ def test_the_picture_says_how_it_was_made_where_the_frame_does():
 def test_report_table_shows_names_as_they_are_and_missing_verdicts_as_nothing():
     frame = cards("dpo", HOSTILE).to_frame()
     frame = frame[~((frame["loss"] == "dpo") & (frame["desideratum"] == "existence"))]
-    figure = plots.report_table(frame)
+    figure = report_table(frame)
     assert len(cells(figure)) == 2 * len(DESIDERATA) - 1
     render(figure, "pdf")  # dollars in a name are not mathematics
     assert HOSTILE in [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]

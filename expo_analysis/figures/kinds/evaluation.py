@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import INK, PALETTE, themed
+from ..style import GREYS, INK, themed
 
 
 class Panel(NamedTuple):
@@ -38,7 +38,7 @@ PANELS = (
     Panel("wins against the reference", "share of comparisons", {"win_rate": ""}, 0.5),
 )  # fmt: skip
 
-SHAPES = (("o", PALETTE[0]), ("D", PALETTE[1]))
+SHAPES = tuple((look.marker, look.colour) for look in GREYS[:2])
 
 
 @themed
