@@ -462,6 +462,16 @@ def test_folders_that_datasets_saved(tmp_path: Path) -> None:
         read_split(tmp_path / "one")
 
 
+def test_a_saved_split_is_named_where_there_are_several(tmp_path: Path) -> None:
+    one = tiny.Dataset.from_list([{"prompt": "q"}])
+    one.save_to_disk(tmp_path / "one")
+    DatasetDict({"train": one}).save_to_disk(tmp_path / "alone")
+    DatasetDict({"train": one, "test": one}).save_to_disk(tmp_path / "two")
+    for name, said in (("one", ""), ("alone", ""), ("two", "[train]")):
+        (place,) = places(read_split(tmp_path / name))
+        assert place.file == f"{tmp_path / name}{said}"
+
+
 def test_what_belongs_to_the_hub_alone(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(as_json_lines(ROWS))
     with pytest.raises(ValueError, match="dataset_config is not used for files and folders; got 'x'"):

@@ -327,6 +327,9 @@ def test_options_are_listed_with_our_own_first() -> None:
         listed.index(name) for name in ("lora_r", "weight_decay", "datasets", "dataset_config")
     )
     assert listed[0] == "model" and len(set(listed)) == len(listed)
+    as_one_line = " ".join(done.stdout.split())
+    assert all(" ".join(said.split()) in as_one_line for name, said in recipe.HELP.items() if name in usable)
+    assert usable & recipe.HELP.keys()
 
 
 OWN = [field.name for field in dataclasses.fields(recipe.FinetuneArguments)]

@@ -345,6 +345,8 @@ def test_adapters_are_added_once_by_a_config_of_peft() -> None:
     lora = LoraConfig(r=2, target_modules=["q_proj"])
     made, same = modelling.add_adapter(tiny.llama(), lora, args)
     assert same and modelling.is_peft(made) and not modelling.is_peft(tiny.llama())
+    by_name = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="gaussian")
+    assert not modelling.add_adapter(tiny.llama(), by_name, arguments())[1]  # which may begin elsewhere than at nothing
     with pytest.raises(ValueError, match="peft_config must be left out for a model that has an adapter already"):
         modelling.add_adapter(made, lora, args)
     half: tuple[Any, ...] = (SimpleNamespace(peft_config={}), SimpleNamespace(get_base_model=lambda: None))

@@ -247,8 +247,9 @@ def test_a_steps_loss_is_a_mean_of_pairs_of_tokens_and_a_part_of_the_routers() -
         assert made.loss(0.5, 0.25).item() == pytest.approx(alone)
         assert made.loss(0.5, 0.25, totals).item() == pytest.approx(part)
     assert result(regulariser=regulariser).pairs(0.5).tolist() == [1.5, 3.5]
-    none = StepResult(torch.zeros(0), None, None, None, None, None, {})  # type: ignore[arg-type]
-    assert none.loss(0.5, 0.25).item() == 0
+    for rows, expected in ((torch.zeros(0), 0), (torch.tensor([3.0]), 3)):
+        few = StepResult(rows, None, None, None, None, None, {})  # type: ignore[arg-type]
+        assert few.loss(0.5, 0.25).item() == expected
 
 
 def test_aggregates_of_masked_tokens() -> None:

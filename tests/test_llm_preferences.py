@@ -335,6 +335,12 @@ def test_a_reward_that_fails_loses_no_responses(tmp_path: Path) -> None:
     assert made.counts["this_run"]["responses_sampled"] == 20 - len(kept.draws) < 20
 
 
+def test_a_rewards_name_says_what_it_reads() -> None:
+    pytest.importorskip("vaderSentiment")
+    names = [rewards.vader(what).name for what in ("response", "both")]
+    assert names[0].endswith(" of the response") and names[1].endswith(" of prompt and response")
+
+
 def test_vader_knows_good_from_bad() -> None:
     pytest.importorskip("vaderSentiment")
     good, bad, empty = rewards.vader()(["It is"] * 3, [" wonderful and great", " awful and bad", ""])
