@@ -202,7 +202,7 @@ def has_a_typo(chosen_logps, rejected_logps):
     return rejected_logp - chosen_logps  # noqa: F821
 
 
-@broken("raises AssertionError for 3 pairs:")
+@broken("raises AssertionError for 3 pairs")  # pytest may say more of it
 def asserts(chosen_logps, rejected_logps):
     assert chosen_logps.sum() > 0
     return chosen_logps

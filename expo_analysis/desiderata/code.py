@@ -106,7 +106,7 @@ class _Writer:
     def of_function(self, value: FunctionLoss) -> str:
         call = value.call
         options = [f"{name}={self.value(option, name)}" for name, option in call.options.items()]
-        options = [f"beta_name={call.beta!r}", *options]
+        options = [f"beta_name={call.beta!r}", *([f"name={value.title!r}"] if value.title else []), *options]
         options += [] if value.regulariser is None else [f"regulariser={self.value(value.regulariser, 'regulariser')}"]
         return f"ea.from_function({self.value(call.f, value.name)}, {', '.join([self.lam, *options])})"
 
