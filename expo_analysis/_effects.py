@@ -81,7 +81,7 @@ class Effects:
     Example:
         >>> import random
         >>> with Effects() as effects:
-        ...     random.seed(0)
+        ...     drawn = random.random()
         >>> effects.changed
         ["it changes the state of Python's random numbers"]
     """
