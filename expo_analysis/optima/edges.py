@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from .._types import Floats, Indices, Mask
 from ..bandit.rankings import Triples
 from ..losses.statistics import THIRD
+from . import laplacian
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,11 @@ class Edges:
     @property
     def ends(self) -> tuple[Indices, Indices]:
         return self.winner, self.loser
+
+    @property
+    def pairs(self) -> tuple[Indices, Indices]:
+        """The high and the low ends of the unordered pairs that sums go to: `laplacian.pairs`, all there are."""
+        return laplacian.pairs(self.n)
 
     @cached_property
     def by_slot(self) -> dict[str, Indices]:
