@@ -98,7 +98,7 @@ class Tally:
         """
         if not is_comparisons(rows):
             raise rows.error(
-                f"must have the columns 'winner', 'loser', or another form of comparisons; it has {listed(rows.columns)}"
+                f"must have the columns 'winner', 'loser', or those of another form; it has {listed(rows.columns)}"
             )
         if "prompt" in rows:
             raise rows.error("comparisons have no prompt: read a Bandit, or a RaggedBandit, or leave out the column")

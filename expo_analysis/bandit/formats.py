@@ -141,6 +141,8 @@ def _without_duplicates(items: list[tuple[str, Any]]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
+NO_ROWS = "has a header and no rows"
+
 READING: dict[str, Any] = {
     "header": None,  # pandas would rename a column that is given twice
     "dtype": str,
@@ -156,7 +158,10 @@ def _separated(path: Path, separator: str) -> Rows:
     with _parsing(path, separator, lambda: io.StringIO(text)):
         table = pd.read_csv(io.StringIO(text), sep=separator, **READING)
     header = _header(path, separator, table.iloc[0])
-    return _cells(path, table.iloc[1:], header, 2)
+    rows = _cells(path, table.iloc[1:], header, 2)
+    if not len(rows):
+        raise ValueError(f"{path}: {NO_ROWS}")
+    return rows
 
 
 @contextmanager
@@ -187,10 +192,7 @@ def _cells(path: Path, table: pd.DataFrame, header: list[str], first: int) -> Ro
     table = table.fillna("").apply(lambda column: column.str.strip())
     table.columns = pd.Index(header)
     table.index = pd.RangeIndex(first, first + len(table))
-    table = table[(table != "").any(axis=1)]
-    if table.empty and first == 2:
-        raise ValueError(f"{path}: has a header and no rows")
-    return Rows(str(path), table)
+    return Rows(str(path), table[(table != "").any(axis=1)])
 
 
 def read_chunks(path: Path, rows: int) -> Iterator[Rows]:
@@ -236,22 +238,20 @@ def _line_chunks(path: Path, rows: int) -> Iterator[Rows]:
 
 def _separated_chunks(path: Path, separator: str, rows: int) -> Iterator[Rows]:
     header: list[str] = []
-    row = 1
+    first, found = 2, 0
     with _parsing(path, separator, lambda: _opened(path)), _opened(path) as lines:
         try:
             tables = pd.read_csv(lines, sep=separator, chunksize=rows, **READING)
         except pd.errors.EmptyDataError:
             raise ValueError(f"{path}: is empty") from None
         for table in tables:
-            below = table
             if not header:
-                header, below, row = _header(path, separator, table.iloc[0]), table.iloc[1:], 2
-                if below.empty and len(table) < rows:
-                    raise ValueError(f"{path}: has a header and no rows")
-            found = _cells(path, below, header, row) if len(below) else None
-            row += len(below)
-            if found is not None and len(found):
-                yield found
+                header, table = _header(path, separator, table.iloc[0]), table.iloc[1:]
+            if len(chunk := _cells(path, table, header, first)):
+                yield chunk
+            first, found = first + len(table), found + len(chunk)
+    if not found:
+        raise ValueError(f"{path}: {NO_ROWS}")
 
 
 def _malformed(lines: Iterable[str], separator: str) -> str | None:

@@ -36,8 +36,9 @@ DENSE = 5_000
 class Comparisons:
     """Comparisons of up to millions of responses (players, models), one by one or counted, without a prompt.
 
-    `solve` takes them in the place of a `Bandit`, for convex losses of log-ratios, alone or beside lam KL(pi_ref || pi):
-    `BradleyTerry`, `DPO`, `IPO`, `EXPO` and others. Memory and time grow with the pairs that were compared.
+    `solve` takes them in the place of a `Bandit`, for convex losses of log-ratios, alone or beside
+    lam KL(pi_ref || pi): `BradleyTerry`, `DPO`, `IPO`, `EXPO` and others. Memory and time grow with the pairs that were
+    compared.
 
     Args:
         winner, loser: of each comparison: names, or whole numbers, which are positions from 0; of one length.
@@ -108,7 +109,7 @@ class Comparisons:
         if ties is not None:
             drawn = _matrix("ties", ties)
             check_shape("ties", drawn, won.shape)
-            if (drawn != drawn.T).nnz:
+            if abs(drawn - drawn.T).max() > 0:
                 raise ValueError("ties must be symmetric: ties[i, j] = ties[j, i] is how often i and j tied")
             won = won + drawn / 2
         names = None if responses is None else _distinct(responses)
@@ -167,7 +168,9 @@ class Comparisons:
         wins.eliminate_zeros()
         if not wins.nnz:
             raise ValueError("comparisons must hold at least one comparison")
-        if not np.isfinite(2 * wins.data.sum()):
+        with np.errstate(over="ignore"):
+            total = 2 * wins.data.sum()
+        if not np.isfinite(total):
             raise ValueError(f"weight must have a sum that is finite in floating point, got up to {wins.data.max():g}")
         winner = np.repeat(np.arange(n), np.diff(wins.indptr))
         set_fields(
@@ -210,8 +213,6 @@ def _positions(
     sides = [_column(name, value) for name, value in (("winner", winner), ("loser", loser))]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"loser must have a response for each of {len(sides[0])} winners, got {len(sides[1])}")
-    if not len(sides[0]):
-        raise ValueError("winner must hold at least one response")
     names = None if responses is None else _distinct(responses)
     numbers = all(side.dtype.kind in "iu" for side in sides)
     if numbers and (names is None or not all(isinstance(name, int) for name in names)):
@@ -239,7 +240,12 @@ def _positions(
 
 def _column(name: str, value: Any) -> Any:
     """One name or number for each comparison."""
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # of rows of several lengths
+        found = np.zeros(())
+    if found.shape == (0,):
+        raise ValueError(f"{name} must hold at least one response")
     if found.ndim != 1 or found.dtype.kind not in "iuUOTS":
         raise ValueError(f"{name} must be names or positions, one for each comparison, got {value!r:.80}")
     return found

@@ -1,12 +1,12 @@
-r"""Proven distances between optima on sparse graphs and the true ones, without an eigenvalue and without a factorisation.
+r"""Proven distances between optima on sparse graphs and the true ones, without eigenvalues and without factors.
 
 `expo_analysis.optima.certificate` needs g'H^+g, resistances between all pairs, and currents that make up g. Each can be
 bounded from above by what flows somewhere (Thomson's principle): [ours, elementary]
 
-* g'H^+g <= sum_e f_e^2 / w_e for every flow f of which g is the inflow. Here f is w_e (y_high - y_low), y what conjugate
-  gradients found for H y = g, and what that leaves flows along a spanning tree.
+* g'H^+g <= sum_e f_e^2 / w_e for every flow f of which g is the inflow. Here f is w_e (y_high - y_low), y being what
+  conjugate gradients found for H y = g, and what that leaves flows along a spanning tree.
 * An effective resistance is at most that of the way along the tree, and of a pair at most 1/w_e of its own.
-* Rounding of a pair's term is a current along this pair, which costs c_e^2/w_e. Currents of all pairs together thus cost
+* Rounding of a pair's term is a current along this pair, which costs c_e^2/w_e. Those of all pairs together thus cost
   about a unit of rounding, however many there are.
 
 Where a cross-entropy T KL(r || pi) is beside the pairs, H has the Laplacian of the weights T pi_i pi_j too: flows in it
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._types import Floats, Mask
+from ..._types import Floats, Indices, Mask
 from ..certificate import UNIT, PairRounding, pair_currents, radius
+from .graph import Graph
 from .newton import Solver
 from .problem import Local, System
 from .tree import Tree
@@ -46,33 +47,51 @@ class Certified:
 
 @dataclass(frozen=True, eq=False)
 class Routes:
-    """What flows cost. weights: of pairs, (P,), below the true ones. way: resistance to the root, (n,)."""
+    """What flows cost, on a graph of all pairs; beside a cross-entropy it has one from each response to a hub, too.
+
+    place: of the system's pairs among those of the graph. weights: of these, below the true ones. way: resistance to
+    the tree's root, (n,). around: that of the way around a pair. carries: whether a pair carries its own flow.
+    """
 
     system: System
-    tree: Tree
+    graph: Graph
+    place: Indices
     weights: Floats
+    tree: Tree
     way: Floats
     around: Floats
     carries: Mask
 
     @classmethod
-    def of(cls, system: System, tree: Tree, weights: Floats, policy: Floats) -> Routes:
-        """Over a tree; ``policy`` is read where there is a cross-entropy."""
-        graph = system.graph
+    def of(cls, system: System, weights: Floats, policy: Floats) -> Routes | None:
+        """From weights of the system's pairs; None where they do not join all responses of a piece."""
+        graph, place = system.graph, np.arange(len(weights))
+        if system.pull:
+            graph, place = _with_hubs(graph, policy)
+            own, weights = weights, system.pull * policy[graph.high] * policy[graph.low] / ROOM
+            weights = weights / system.mass[graph.piece[graph.high]]
+            weights[place] += own
+        tree = Tree.of(graph, weights)
+        if tree is None:
+            return None
         way = ROOM * tree.resistances(weights)
         if system.pull:
-            direct = ROOM / (system.pull * policy)
-            root = np.ones(graph.n, dtype=bool)
-            root[tree.vertex] = False
-            at_root = np.zeros(graph.count)
-            at_root[graph.piece[root]] = direct[root]
-            way = np.where(root, 0.0, np.minimum(way, direct + graph.spread(at_root)))
+            with np.errstate(divide="ignore"):
+                direct = ROOM / (system.pull * policy)
+            way = np.minimum(way, direct + graph.spread(direct[tree.roots]))
+            way[tree.roots] = 0.0
         around = way[graph.high] + way[graph.low]
-        return cls(system, tree, weights, way, around, weights * around > HIDDEN)
+        return cls(system, graph, place, weights, tree, way, around, weights * around > HIDDEN)
+
+    def on_pairs(self, flow: Floats) -> Floats:
+        """A flow along the system's pairs as one along those of the graph."""
+        found = np.zeros(len(self.weights))
+        found[self.place] = flow
+        return found
 
     def energy(self, flow: Floats) -> Floats:
         """sqrt(g' H^+ g) at most, of each piece, for the inflow g of a flow (P,)."""
-        own, graph = self.carries, self.system.graph
+        own, graph = self.carries, self.graph
         with np.errstate(divide="ignore", invalid="ignore"):
             squares = np.where(own & (flow != 0), flow**2 / self.weights, 0.0)
             other = np.where(own | (flow == 0), 0.0, np.abs(flow) * np.sqrt(self.around))
@@ -82,7 +101,16 @@ class Routes:
         """The range of H^+ g at most, likewise."""
         with np.errstate(divide="ignore", invalid="ignore"):
             each = np.where(flow != 0, np.abs(flow) * np.fmin(1 / self.weights, self.around), 0.0)
-        return self.system.graph.pair_totals(each)
+        return self.graph.pair_totals(each)
+
+    def left(self, inflow: Floats, policy: Floats) -> tuple[Floats, Floats]:
+        """`energy` and `rise` for a small ``inflow`` (n,), which sums to zero over each piece."""
+        graph = self.graph
+        along = self.tree.currents(inflow)
+        # what is summed along the tree is rounded
+        blur = 2 * UNIT * (graph.largest_degree + graph.n) * self.tree.currents(np.abs(inflow))
+        energy, rise = (cost(along) + cost(blur) for cost in (self.energy, self.rise))
+        return np.fmin(energy, self.energy_at(np.abs(inflow), policy)), np.fmin(rise, self.rise_at(np.abs(inflow)))
 
     def energy_at(self, inflow: Floats, policy: Floats) -> Floats:
         """As `energy`, where at each vertex up to ``inflow`` (n,) flows in, of whatever sign, and out elsewhere."""
@@ -97,35 +125,43 @@ class Routes:
         return self.system.graph.totals(np.where(inflow > 0, inflow * self.way, 0.0))
 
 
+def _with_hubs(graph: Graph, policy: Floats) -> tuple[Graph, Indices]:
+    """The graph with a pair from each response to the likeliest of its piece, and where its own pairs are in it."""
+    hub = graph.tops(policy)[graph.piece]
+    vertex = np.flatnonzero(hub != np.arange(graph.n))
+    hub = hub[vertex]
+    own = graph.high * graph.n + graph.low
+    keys = np.union1d(own, np.maximum(vertex, hub) * graph.n + np.minimum(vertex, hub))
+    return Graph(keys // graph.n, keys % graph.n, graph.piece, graph.count), np.searchsorted(keys, own)
+
+
 def certify(solver: Solver, x: Floats) -> Certified:
     """What is proven of x (n,), which is centred."""
     system, graph = solver.system, solver.system.graph
-    nothing = Certified(*(np.full(graph.count, np.nan) for _ in range(2)), np.zeros_like(x))
+    unknown = np.full(graph.count, np.nan)
+    nothing = Certified(unknown, unknown, np.zeros_like(x))
     local = system.at(x)
     rounding = PairRounding.of(system.problem, x[:, None])
     weights = np.maximum(local.curvature - 4 * UNIT * rounding.bend_scale[:, 0], 0.0)
-    tree = solver.tree_of(weights)
-    if tree is None:
+    routes = Routes.of(system, weights, local.policy)
+    if routes is None:
         return nothing
-    routes = Routes.of(system, tree, weights, local.policy)
     gradient, at_responses = _gradient(system, x, local)
     step = -solver.solve(local, gradient, TOLERANCE)
     with np.errstate(over="ignore", invalid="ignore"):
         flow, own, left, blur = _flows(system, local, gradient, -step)
-        currents = pair_currents(system.problem, x[:, None], rounding)[:, 0]
+        flow = routes.on_pairs(flow)
+        currents = routes.on_pairs(pair_currents(system.problem, x[:, None], rounding)[:, 0])
         at_responses = at_responses + blur
-        rest = tree.currents(left)
-        # what is summed along the tree is rounded
-        depth = 2 * UNIT * (graph.largest_degree + len(tree.vertex)) * tree.currents(np.abs(left))
+        rest = routes.left(left, local.policy)
         floor = routes.energy(currents) + routes.energy_at(at_responses, local.policy)
-        # flows along pairs and in the cross-entropy are along different edges
-        moved = np.hypot(routes.energy(flow), own) + routes.energy(rest) + routes.energy(depth)
+        moved = routes.energy(flow) + own + rest[0]
         resistance = 2 * graph.largest(routes.way)
         m = np.full(graph.count, system.m)
         by_norm = [radius(m, ROOM * np.sqrt(resistance) * (floor + more)) for more in (0.0 * moved, moved)]
         k = np.maximum(m, 2.0 if system.pull else 0.0)
         least = routes.rise(currents) + routes.rise_at(at_responses)
-        rise = least + routes.rise(flow) + routes.rise(rest) + routes.rise(depth)
+        rise = least + routes.rise(flow) + rest[1]
         if system.pull:
             rise = rise + routes.rise_at(_in_cross_entropy(system, local.policy, step))
         by_currents = [radius(k, ROOM * first) for first in (least, rise)]
@@ -149,7 +185,7 @@ def _gradient(system: System, x: Floats, local: Local) -> tuple[Floats, Floats]:
 
 
 def _flows(system: System, local: Local, gradient: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The flow of y along pairs, its energy in the cross-entropy, what of the gradient is left, and the rounding there."""
+    """The flow of y along pairs, its energy in the cross-entropy, what is left of the gradient, and its rounding."""
     graph = system.graph
     flow = local.curvature * graph.differences(y)
     inflow = graph.inflow(flow)

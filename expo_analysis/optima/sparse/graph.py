@@ -10,8 +10,10 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ..._types import Floats, Indices
@@ -88,7 +90,7 @@ class Graph:
         """The sum over the vertices of each piece, (count,)."""
         if self.count == 1:
             return np.array([values.sum()])
-        return np.bincount(self.piece, values, minlength=self.count)
+        return np.bincount(self.piece, values, minlength=self.count).astype(np.float64)
 
     def exact_totals(self, values: Floats) -> Floats:
         """`totals` to rounding of the result, however many vertices there are."""
@@ -99,10 +101,10 @@ class Graph:
         """The sum over the pairs of each piece, (count,)."""
         if self.count == 1:
             return np.array([values.sum()])
-        return np.bincount(self.piece[self.high], values, minlength=self.count)
+        return np.bincount(self.piece[self.high], values, minlength=self.count).astype(np.float64)
 
-    def spread(self, values: Floats) -> Floats:
-        """A number of each piece at each of its vertices, (n,); or one number."""
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What belongs to each piece at each of its vertices, (n,); or once, where there is one piece."""
         return values if self.count == 1 else values[self.piece]
 
     def largest(self, values: Floats) -> Floats:
@@ -111,6 +113,11 @@ class Graph:
             return np.array([values.max()])
         order, start = self._sorted
         return np.asarray(np.maximum.reduceat(values[order], start))
+
+    def tops(self, values: Floats) -> Indices:
+        """The vertex of each piece with the largest value, (count,)."""
+        order = np.lexsort((values, self.piece))
+        return np.asarray(order[np.append(np.flatnonzero(np.diff(self.piece[order])), self.n - 1)])
 
     def range(self, values: Floats) -> Floats:
         """Largest less smallest of each piece, (count,)."""

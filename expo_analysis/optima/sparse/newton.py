@@ -61,7 +61,8 @@ class Solver:
         graph = self.system.graph
         diagonal, product = self.hessian(local)
         # what rounding leaves of the sum is in no image of H
-        rhs = rhs - graph.spread(graph.totals(rhs) / graph.totals(diagonal)) * diagonal
+        whole = graph.totals(diagonal)
+        rhs = rhs - graph.spread(graph.totals(rhs) / np.where(whole > 0, whole, 1.0)) * diagonal
 
         def by(inverse: Map, most: int) -> tuple[Floats, bool]:
             y, steps, done = conjugate_gradients(product, inverse, rhs, graph, tolerance, most)

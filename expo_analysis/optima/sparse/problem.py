@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array, tril
@@ -35,19 +36,19 @@ class SparseEdges(Edges):
         return self.high, self.low
 
     @cached_property
-    def net(self) -> csc_array:
+    def net(self) -> Any:
         return self._of_pairs(np.where(self.winner > self.loser, 1.0, -1.0))
 
     @cached_property
-    def to_pair(self) -> csc_array:
+    def to_pair(self) -> Any:
         return self._of_pairs(np.ones(len(self.winner)))
 
     @cached_property
-    def upward(self) -> csc_array:
+    def upward(self) -> Any:
         return self._of_pairs(np.where(self.winner > self.loser, 1.0, 0.0))
 
     @cached_property
-    def downward(self) -> csc_array:
+    def downward(self) -> Any:
         return self._of_pairs(np.where(self.winner > self.loser, 0.0, 1.0))
 
     def _of_pairs(self, entries: Floats) -> csc_array:
@@ -57,7 +58,7 @@ class SparseEdges(Edges):
 
 @dataclass(frozen=True, eq=False)
 class Wins:
-    """Weights, which sum to one, of pairs high > low, (P,), sorted: of high over low (up), and of low over high (down)."""
+    """Weights, which sum to one, of pairs high > low, (P,), sorted: up of high over low, and down of low over high."""
 
     n: int
     high: Indices
@@ -182,6 +183,6 @@ def refuse(objective: PairObjective, problem: Problem) -> None:
     convex = (problem.facts.convex or problem.facts.psis_convex) and problem.concordance is not None
     if not (known and alone and convex and all(states_derivatives(part.psi) for part in problem.parts)):
         raise ValueError(
-            "objective must be a convex loss of log-ratios, alone or beside lam KL(pi_ref || pi), on Comparisons, such as "
-            f"BradleyTerry, DPO, IPO or EXPO; got {type(objective).__name__}: solve comparisons.bandit() instead"
+            "objective must be a convex loss of log-ratios, alone or beside lam KL(pi_ref || pi), on Comparisons, such "
+            f"as BradleyTerry, DPO, IPO or EXPO; got {type(objective).__name__}: solve comparisons.bandit() instead"
         )

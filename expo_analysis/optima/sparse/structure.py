@@ -48,7 +48,7 @@ def pieces_of(facts: Facts, edges: Edges, weight: Floats, wins: Wins, reference:
     """The pieces of an objective of which ``facts`` are known, on edges of these weights, (E,)."""
     n = wins.n
     linked = csr_array((np.ones(len(wins.high)), (wins.high, wins.low)), shape=(n, n))
-    _, component = connected_components(linked, directed=False)
+    component = connected_components(linked, directed=False)[1].astype(np.intp)
     held = type(facts.regulariser) is ForwardKL
     signed = not held and (facts.slopes is None or facts.decay is None or has_both_signs(facts))
     piece = component
@@ -75,7 +75,7 @@ def _costs(facts: Facts, edges: Edges, weight: Floats, n: int) -> csr_array:
 
 def _unbeaten(costs: csr_array, component: Indices) -> Indices:
     """The strongly connected parts that no cost leaves, numbered in the order of their first responses; else -1."""
-    _, part = connected_components(costs, directed=True, connection="strong")
+    part = connected_components(costs, directed=True, connection="strong")[1].astype(np.intp)
     entries = costs.tocoo()
     rows, columns = entries.coords
     leaves = np.zeros(part.max() + 1, dtype=bool)
@@ -94,8 +94,8 @@ def describe(pieces: Pieces, names: Labels | None) -> tuple[Status, str]:
     kept = pieces.piece >= 0
     if len(pieces.lost):
         notes.append(
-            f"no minimiser: {_called(pieces.lost, names)} lose every comparison that could hold them up, so the loss keeps "
-            "falling as their probability tends to 0; the policy is that limit"
+            f"no minimiser: {_called(pieces.lost, names)} lose every comparison that could hold them up, so the loss "
+            "keeps falling as their probability tends to 0; the policy is that limit"
         )
     homes = np.unique(pieces.component[kept])
     if len(pieces.mass) > len(homes):
@@ -105,13 +105,13 @@ def describe(pieces: Pieces, names: Labels | None) -> tuple[Status, str]:
         )
     if len(sizes) > 1:
         alone = np.flatnonzero(sizes[pieces.component] == 1)
-        unseen = f" ({_called(alone, names)} {'is' if len(alone) == 1 else 'are'} in no comparison)" if len(alone) else ""
+        unseen = f" ({_called(alone, names)} are in no comparison)" if len(alone) else ""
         parts = f"the comparison graph has {len(sizes):,} components{unseen}"
         if pieces.held:
             return Status.OPTIMAL, f"{parts}; each keeps its mass under the reference"
         notes.append(
-            f"{parts}, whose total masses the objective leaves open; the policy returned keeps each at its mass under the "
-            "reference"
+            f"{parts}, whose total masses the objective leaves open; the policy returned keeps each at its mass under "
+            "the reference"
         )
     status = Status.NO_MINIMISER if len(pieces.lost) else Status.NOT_UNIQUE if notes else Status.OPTIMAL
     return status, "; ".join(notes) or "the minimiser"

@@ -25,11 +25,13 @@ LARGEST = 1e150
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The k vertices that are no roots, their parents, and the pair that joins them, (k,) each; sign: 1 where the vertex
-    is the pair's high end, -1 where it is the low one.
+    """The root of each piece, (count,), the k other vertices, their parents, and the pair that joins them, (k,) each.
+
+    sign: 1 where the vertex is the pair's high end, -1 where it is the low one.
     """
 
     graph: Graph
+    roots: Indices
     vertex: Indices
     parent: Indices
     pair: Indices
@@ -41,12 +43,10 @@ class Tree:
         with np.errstate(divide="ignore"):
             resistance = 1 / weights
         there = resistance < LARGEST
-        size = graph.at_ends(weights)
-        order = np.lexsort((size, graph.piece))
-        last = np.append(np.flatnonzero(np.diff(graph.piece[order])), graph.n - 1)
-        roots = order[last]
+        roots = graph.tops(graph.at_ends(weights))
         lengths = graph.matrix(np.where(there, resistance, 0.0))
         if not there.all():
+            lengths = lengths.copy()  # whose pattern is nobody else's
             lengths.eliminate_zeros()
         _, before, _ = dijkstra(lengths, directed=False, indices=roots, return_predecessors=True, min_only=True)
         vertex = np.flatnonzero(before >= 0)
@@ -55,7 +55,7 @@ class Tree:
         parent = before[vertex].astype(np.intp)
         high, low = np.maximum(vertex, parent), np.minimum(vertex, parent)
         pair = np.searchsorted(graph.high * graph.n + graph.low, high * graph.n + low)
-        return cls(graph, vertex, parent, pair, np.where(vertex == high, 1.0, -1.0))
+        return cls(graph, roots, vertex, parent, pair, np.where(vertex == high, 1.0, -1.0))
 
     @cached_property
     def _factor(self) -> Any:
