@@ -94,6 +94,7 @@ def _polished(solver: Solver, x: Floats) -> tuple[Floats, Certified, int]:
         open_ = ~(best.radius <= ENOUGH * best.floor)
         if not open_.any() or np.isnan(best.floor).all():
             return x, best, step
+        solver.long |= step > 0  # diagonals alone do not see what flows through a thread
         there = graph.centred(x + np.where(graph.spread(open_), best.step, 0.0))
         again = certify(solver, there)
         better = again.radius < best.radius
