@@ -58,6 +58,16 @@ def solve_comparisons(objective: Objective, comparisons: Comparisons) -> Solutio
     return _solution(objective, comparisons, pieces, log_policy, found, bound)
 
 
+def system_of_all(objective: PairObjective, comparisons: Comparisons) -> System | None:
+    """The system of all responses; None where they do not make one piece."""
+    wins, reference = Wins.of(comparisons), comparisons.reference
+    problem = problem_of(objective, reference, wins, True)
+    pieces = pieces_of(problem.facts, problem.edges, problem.weight[:, 0], wins, reference)
+    if len(pieces.lost) or len(pieces.mass) > 1:
+        return None
+    return System(problem, Graph(wins.high, wins.low, pieces.piece, 1), reference, pieces.mass)
+
+
 @dataclass(frozen=True, eq=False)
 class _Found:
     """Scores and log pi of all that is in a system, a bound on the 1-norm error of its policies, and how it went."""
