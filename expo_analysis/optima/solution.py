@@ -12,6 +12,7 @@ import numpy as np
 from .._json import plain
 from .._types import Floats
 from ..bandit import Bandit
+from ..bandit.paired import Comparisons
 from ..losses.base import Objective
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Solution:
     """
 
     objective: Objective
-    bandit: Bandit
+    bandit: Bandit | Comparisons
     policy: Floats
     log_policy: Floats
     value: Any
