@@ -244,7 +244,8 @@ def _pale_lines(figure: Figure) -> list[str]:
     found = []
     for line in _data_lines(figure):
         ground = figure.get_facecolor() if line.axes is None else line.axes.get_facecolor()
-        seen = line.get_alpha() if line.get_alpha() is not None else 1.0
+        alpha = line.get_alpha()
+        seen = 1.0 if alpha is None else alpha
         colour = seen * np.array(to_rgb(line.get_color())) + (1 - seen) * np.array(to_rgb(ground))
         ratio = contrast(colour, to_hex(ground))
         if ratio < LINE_CONTRAST:
