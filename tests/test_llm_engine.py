@@ -374,7 +374,8 @@ def test_tokens_that_were_seen_are_taken_up_by_one_process(tmp_path: Path, monke
 def test_parts_of_an_identity_that_are_not_known_are_left_out() -> None:
     def parts(estimator: str | None = None, on_samples: bool = False, data: str = "d", **given: Any) -> dict[str, Any]:
         made = rules(ea.EXPO(LAM), estimator, on_samples=on_samples)
-        args, fingerprint = SimpleNamespace(max_length=given.pop("max_length", 8)), SimpleNamespace(fingerprint=data)
+        args = SimpleNamespace(max_length=given.pop("max_length", 8), objective=None)
+        fingerprint = SimpleNamespace(fingerprint=data)
         trainer = SimpleNamespace(rules=made, args=args, mixture=made.mixture, data=fingerprint)
         usual = {"weights": "abc", "peft_config": None, "reference": None} | given
         return identity.Identity(**usual).parts(trainer)
@@ -635,7 +636,7 @@ def test_the_gradient_on_what_is_optimal_is_measured_once_before_a_new_training(
     from expo_analysis.llm.training.metrics import Sums
 
     opened, measured = [], []
-    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder))
+    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder) or folder)
     bare.first_step_gradient_norm = lambda rows: measured.append(rows) or 0.25
     for optimal, known, resumed, norm in (
         (None, None, None, None), ("rows", None, None, 0.25), ("rows", 0.5, None, 0.5),
