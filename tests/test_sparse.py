@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 import expo_analysis as ea
+from expo_analysis.optima.solution import Status
 from expo_analysis.optima.sparse import certificate, factor, newton
 from expo_analysis.optima.sparse.certificate import Routes
 from expo_analysis.optima.sparse.graph import Graph
@@ -369,6 +370,22 @@ def test_losses_that_are_refused(objective: Any) -> None:
 def test_options_that_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{option} is not used on Comparisons"):
         ea.solve(ea.EXPO(1.0), drawn(4, 20), **{option: value})
+
+
+def test_a_path_has_the_solutions_of_its_lambdas() -> None:
+    comparisons = drawn(5, 40, least=0.5)
+    path, wanted = (ea.solve_path(ea.EXPO(1.0), data, [0.1, 10.0]) for data in (comparisons, comparisons.bandit()))
+    assert np.abs(path.policies - wanted.policies).max() < 1e-13 and len(path.to_frame()) == 10
+    assert path[1].status is Status.OPTIMAL and path[1].error_bound < 1e-12 and path[1].objective.lam == 10.0
+    assert (path[0].policy == ea.solve(ea.EXPO(0.1), comparisons).policy).all()
+    with pytest.raises(ValueError, match="decay is not used on Comparisons"):
+        ea.solve_path(ea.EXPO(1.0), comparisons, [1.0], decay=1.0)
+
+
+def test_what_takes_a_table_of_pairs_says_how_to_get_one() -> None:
+    comparisons = drawn(5, 40)
+    with pytest.raises(AttributeError, match=r"Comparisons have no .*: comparisons.bandit\(\) has one"):
+        ea.risk(ea.EXPO(1.0), comparisons, np.log(comparisons.reference))  # type: ignore[arg-type]
 
 
 def test_solution_keeps_what_a_solution_has() -> None:
