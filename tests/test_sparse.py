@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 import expo_analysis as ea
+from expo_analysis.optima.solution import Status
 from expo_analysis.optima.sparse import certificate, factor, newton
 from expo_analysis.optima.sparse.certificate import Routes
 from expo_analysis.optima.sparse.graph import Graph
@@ -109,14 +110,30 @@ def tilted(bandit: ea.Bandit, scores: list[mp.mpf]) -> list[mp.mpf]:
     return oracles.normalised([mp.log(r) + s for r, s in zip(oracles.reference_of(bandit), scores, strict=True)])
 
 
+def smoothed(eps: str) -> Callable[[ea.Bandit, float, ea.Solution], list[mp.mpf]]:
+    """DPO's optimum, from where the solver found it: there is a long way to it where weights are uneven."""
+
+    def exact(bandit: ea.Bandit, lam: float, found: ea.Solution) -> list[mp.mpf]:
+        kept, flipped = 1 - mp.mpf(eps), mp.mpf(eps)
+        theta = oracles.newton(
+            lambda i, j, m: -kept * oracles.sigma(-m) + flipped * oracles.sigma(m),
+            lambda i, j, m: oracles.sigma(m) * oracles.sigma(-m),
+            oracles.wins(bandit),
+            lam * (found.log_policy - np.log(bandit.reference)),
+            mp.mpf(0),
+            oracles.reference_of(bandit),
+            [[0]],
+        )
+        return tilted(bandit, [t / mp.mpf(lam) for t in theta])
+
+    return exact
+
+
 EXACT: dict[str, tuple[Callable[[float], Any], Callable[[ea.Bandit, float, ea.Solution], list[mp.mpf]]]] = {
     "expo": (ea.EXPO, lambda b, lam, s: oracles.expo(b, lam, s.log_policy)),
     "ipo": (ea.IPO, lambda b, lam, s: tilted(b, oracles.ipo_scores(b, lam))),
-    "dpo": (ea.DPO, lambda b, lam, s: tilted(b, oracles.scores(b, lam, mp.mpf(1), mp.mpf(0)))),
-    "smoothed dpo": (
-        lambda lam: ea.DPO(lam, label_smoothing=0.125),
-        lambda b, lam, s: tilted(b, oracles.scores(b, lam, mp.mpf("0.875"), mp.mpf("0.125"))),
-    ),
+    "dpo": (ea.DPO, smoothed("0")),
+    "smoothed dpo": (lambda lam: ea.DPO(lam, label_smoothing=0.125), smoothed("0.125")),
 }
 
 
@@ -141,7 +158,8 @@ def check_bound(name: str, problem: tuple[ea.Comparisons, float]) -> None:
         assert found.status == "best_found"  # rounding hides the curvature
         return
     assert found.status == "optimal"
-    assert oracles.distance(found.policy, exact(comparisons.bandit(), lam, found)) <= found.error_bound
+    with mp.workdps(80):  # steps of 1e-42 are below rounding in 50 digits where weights are uneven
+        assert oracles.distance(found.policy, exact(comparisons.bandit(), lam, found)) <= found.error_bound
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -369,6 +387,22 @@ def test_losses_that_are_refused(objective: Any) -> None:
 def test_options_that_are_refused(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{option} is not used on Comparisons"):
         ea.solve(ea.EXPO(1.0), drawn(4, 20), **{option: value})
+
+
+def test_a_path_has_the_solutions_of_its_lambdas() -> None:
+    comparisons = drawn(5, 40, least=0.5)
+    path, wanted = (ea.solve_path(ea.EXPO(1.0), data, [0.1, 10.0]) for data in (comparisons, comparisons.bandit()))
+    assert np.abs(path.policies - wanted.policies).max() < 1e-13 and len(path.to_frame()) == 10
+    assert path[1].status is Status.OPTIMAL and path[1].error_bound < 1e-12 and path[1].objective.lam == 10.0
+    assert (path[0].policy == ea.solve(ea.EXPO(0.1), comparisons).policy).all()
+    with pytest.raises(ValueError, match="decay is not used on Comparisons"):
+        ea.solve_path(ea.EXPO(1.0), comparisons, [1.0], decay=1.0)
+
+
+def test_what_takes_a_table_of_pairs_says_how_to_get_one() -> None:
+    comparisons = drawn(5, 40)
+    with pytest.raises(AttributeError, match=r"Comparisons have no .*: comparisons.bandit\(\) has one"):
+        ea.risk(ea.EXPO(1.0), comparisons, np.log(comparisons.reference))  # type: ignore[arg-type]
 
 
 def test_solution_keeps_what_a_solution_has() -> None:

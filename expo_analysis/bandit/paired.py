@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -199,6 +199,14 @@ class Comparisons:
         counts = np.zeros((self.n, self.n))
         counts[self.winner, self.loser] = self.weight
         return Bandit.from_counts(self.reference, counts, responses=self.responses)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"Comparisons have no {name!r}, as they have no table of all pairs: comparisons.bandit() has one, for few "
+            "responses",
+            name=name,
+            obj=self,
+        )
 
     def __repr__(self) -> str:
         keys = np.maximum(self.winner, self.loser) * self.n + np.minimum(self.winner, self.loser)
