@@ -32,7 +32,6 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer  # isort: skip
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # isort: skip
 
 WORDS = len(tiny.WORDS)
-LENGTH = 8
 RATE = 4e-4
 """A sound learning rate here."""
 
@@ -45,6 +44,7 @@ class World:
         self.following = np.stack([self.rng.permutation(WORDS)[:4] for _ in range(WORDS)])
         self.liked = self.rng.permutation(WORDS)[: WORDS // 2]
         self.model_seed = 10 * number
+        self.length = 8 if number < 6 else 14
         self.weights = self._learned(self.model_seed, 400)
 
     def sentence(self, first: int, length: int) -> list[int]:
@@ -77,12 +77,12 @@ class World:
         made.load_state_dict(self._learned(self.model_seed + 5, 40))
         return made
 
-    def pairs(self, count: int, flips: float = 0.0, length: int = LENGTH) -> Any:
+    def pairs(self, count: int, flips: float = 0.0) -> Any:
         """Prompts with two responses; the chosen one has more of the liked words, but for a share of flips."""
         columns: dict[str, list[Any]] = {"prompt": [], "chosen": [], "rejected": []}
         while len(columns["prompt"]) < count:
             prompt = self.sentence(int(self.rng.integers(WORDS)), 3)
-            both = [self.sentence(prompt[-1], length) for _ in range(2)]
+            both = [self.sentence(prompt[-1], self.length) for _ in range(2)]
             score = [np.isin(own, self.liked).sum() for own in both]
             if abs(score[0] - score[1]) < 2:
                 continue

@@ -19,9 +19,6 @@ FILES = (
 )
 """Files that settings are looked for in, beside the log, in the newest checkpoint and in the folder above."""
 
-OWN = {"sigmoid": "dpo", "simpo": "simpo", "kto": "kto", "bco": "bco", "ipo": "ipo"}
-"""What CPO's and KTO's trainers call losses that the DPO trainer has not, or has otherwise."""
-
 CARD = re.compile(r"trained with \[?(DPO|CPO|KTO|ORPO|BCO)\b", re.IGNORECASE)
 """The sentence of TRL's model cards."""
 
@@ -31,11 +28,9 @@ WANTED = ("learning_rate", "train_batch_size", "per_device_train_batch_size", "g
 def settings_beside(folder: Path) -> dict[str, Any]:
     """All that is known from the files beside a log: ``objective``, ``lam``, ``learning_rate`` ..., by name."""
     found: dict[str, Any] = {}
-    newest = sorted(
-        folder.glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2] or 0) if p.name[11:].isdigit() else -1
-    )
+    newest = sorted(folder.glob("checkpoint-*"), key=_number)[-1:]
     above = [folder.parent] if folder.name.startswith("checkpoint-") else []
-    for place in (folder, *newest[::-1][:1], *above):
+    for place in (folder, *newest, *above):
         for name in FILES:
             try:
                 read = json.loads((place / name).read_text(encoding="utf-8"))
@@ -45,6 +40,12 @@ def settings_beside(folder: Path) -> dict[str, Any]:
                 found = {**settings_of(read), **found}
         found = {**_card(place / "README.md"), **found}
     return found
+
+
+def _number(folder: Path) -> int:
+    """Of which step a checkpoint is; -1 for a folder that is none."""
+    last = folder.name.rpartition("-")[2]
+    return int(last) if last.isdigit() else -1
 
 
 def _card(file: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -174,6 +173,3 @@ def finite(series: Series | None) -> Series | None:
         return None
     kept = np.isfinite(series.values)
     return Series(series.steps[kept], series.values[kept]) if kept.any() else None
-
-
-LOG2 = math.log(2.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,11 +86,9 @@ def _in_folder(folder: Path) -> Path:
 def _steps_of(path: Path) -> int:
     """How many steps a state is of, -1 for one that cannot be read: it was being written."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return int(found.get("global_step", 0))
+        return int(json.loads(path.read_text(encoding="utf-8")).get("global_step", 0))
     except (OSError, ValueError, AttributeError, TypeError):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.parent.name)
-        return -1 if match or path.parent.is_dir() else 0
+        return -1
 
 
 def _entries(file: Path) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..losses import DPO, PairObjective
 from ..own_loss import make_loss
-from .log import LOG2, Log, Series, finite
+from .log import Log, Series, finite
 from .shape import Shape, shape_of
 
 SIDES = ("chosen", "rejected")
@@ -199,5 +199,5 @@ def _assumed(log: Log, lam: float | None) -> PairObjective | None:
         return None
     if "kl" in log.train or "loss/regulariser" in log.train:
         return None
-    begins = abs(loss.first - LOG2) < 0.02 and abs(margins.first) < 0.1
+    begins = abs(loss.first - math.log(2)) < 0.02 and abs(margins.first) < 0.1
     return DPO(lam) if begins and math.isfinite(lam) else None

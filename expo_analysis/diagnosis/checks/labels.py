@@ -58,15 +58,23 @@ def _wrong_way(accuracy: Series, margins: Series) -> Finding:
 def noisy(run: Run) -> Outcome:
     """An accuracy that rises no more, at margins that are as large as such an accuracy allows."""
     train, held = run.train("rewards/accuracies"), run.evaluation("rewards/accuracies")
-    fresh = run.log.epochs is not None and run.log.epochs <= 1.05
+    outcomes: list[Outcome] = []
     if held is not None and len(held) >= at("entries"):
-        accuracy, kind = held, "evaluation"
-    elif train is not None and fresh:
-        accuracy, kind = train, "training, each pair once"
-    else:
-        return lacking("evaluation of several entries, nor a training that sees each pair once")
-    if held is not None and train is not None and train.last - held.last > at("gap"):
-        return lacking("ceiling of labels: pairs are known by heart, and evaluation is limited by how many there are")
+        by_heart = train is not None and train.last - held.last > at("gap")
+        outcomes.append(
+            lacking("ceiling of labels: pairs are known by heart, and evaluation is limited by how many there are")
+            if by_heart
+            else _ceiling(run, held, "evaluation")
+        )
+    if train is not None and len(train) >= at("entries") and run.log.epochs is not None and run.log.epochs <= 1.05:
+        outcomes.append(_ceiling(run, train, "training"))
+    named = [found for found in outcomes if isinstance(found, Finding)]
+    nothing = lacking("evaluation of several entries, nor a training that sees each pair once")
+    return (named or outcomes or [nothing])[0]
+
+
+def _ceiling(run: Run, accuracy: Series, kind: str) -> Outcome:
+    """The same of one of the two."""
     a, scale = accuracy.last, _confidence(run, kind)
     if scale is None:
         return lacking("margins on the scale of the loss: say --objective and --lam")
@@ -76,17 +84,17 @@ def noisy(run: Run) -> Outcome:
         return Clear(f"accuracy in {kind}, {a:.0%} at the end, still changes")
     margin, needed = scale.last / (2 * a - 1), math.log(a / (1 - a))
     if margin < needed:
-        return Clear(f"accuracy in {kind} is {a:.0%}, at margins of {margin:.2g}: pairs are hard, or not learned yet")
+        return Clear(f"accuracy in {kind} is {a:.0%}, at margins of {margin:.2g}: hard pairs, or not learned yet")
     return Finding(
         "noisy labels",
         WARNING,
         f"about {1 - a:.0%} of the labels contradict the others",
         f"accuracy in {kind} stays at {a:.0%}, while margins are at {margin:+.2g} for what is in order and "
         f"{-margin:+.2g} for the rest, a mean of {scale.last:.2g}",
-        f"a policy that takes {a:.0%} for the odds has margins of {needed:.2g}; one this sure of itself knows the "
-        "pairs apart, and what it gets wrong are labels against the rule of the others",
-        "label_smoothing of about that share in DPO (robust), a look at pairs with the most negative margins, or "
-        "EXPO, whose optimum stays at the frequencies of the labels",
+        f"a policy that takes {a:.0%} for the odds has margins of {needed:.2g}; one this sure of itself knows the pairs "
+        "apart, and what it gets wrong are labels against the rule of the others",
+        "label_smoothing of about that share in DPO (robust), a look at pairs with the most negative margins, or EXPO, "
+        "whose optimum stays at the frequencies of the labels",
         (("rewards/accuracies", float(accuracy.steps[-1])),),
         1 - a,
     )
