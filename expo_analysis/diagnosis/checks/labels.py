@@ -91,7 +91,7 @@ def _ceiling(run: Run, accuracy: Series, kind: str) -> Outcome:
         f"about {1 - a:.0%} of the labels contradict the others",
         f"accuracy in {kind} stays at {a:.0%}, while margins are at {margin:+.2g} for what is in order and "
         f"{-margin:+.2g} for the rest, a mean of {scale.last:.2g}",
-        f"a policy that takes {a:.0%} for the odds has margins of {needed:.2g}; one this sure of itself knows the pairs "
+        f"a policy that takes {a:.0%} for the odds has margins of {needed:.2g}; one this sure knows the pairs "
         "apart, and what it gets wrong are labels against the rule of the others",
         "label_smoothing of about that share in DPO (robust), a look at pairs with the most negative margins, or EXPO, "
         "whose optimum stays at the frequencies of the labels",
