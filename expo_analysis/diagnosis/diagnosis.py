@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._checks import check_number
 from .._json import plain
@@ -17,9 +17,6 @@ from .finding import FAULT, NOTE, WARNING, Clear, Finding, Unknown
 from .log import Log
 from .readers import read_log
 from .run import SIDES, Run, run_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ORDER = {FAULT: 0, WARNING: 1, NOTE: 2}
 
@@ -91,11 +88,14 @@ class Diagnosis:
         made: dict[str, Any] = plain(found)
         return made
 
-    def figure(self, width: str | float = "page", title: str | None = None) -> Figure:
+    def figure(self, width: str | float = "page", title: str | None = None) -> Any:
         """One picture: loss, log-ratios, accuracy and gradient weight over steps, with a mark where a finding is seen.
 
         Args:
             width: as of all figures, ``"column"``, ``"page"``, ``"slide"`` or inches. title: the findings by default.
+
+        Returns:
+            A matplotlib Figure.
         """
         from ..figures.kinds.diagnosis import diagnosis
 
