@@ -4,7 +4,7 @@
 
 trains them (a few seconds each) and writes the log of each into a folder of its name. The committed logs, in
 tests/files/diagnose, are those of world 0. Thresholds were set on worlds 1 to 3, which have other languages, other
-preferences, other data and other seeds.
+preferences, other data and other seeds; from world 6 on responses are longer.
 
 A world: sentences of a Markov chain over 40 words, which a Llama of two layers learns first; of two responses the one
 with more words of a set is chosen.
