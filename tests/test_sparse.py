@@ -245,6 +245,18 @@ def test_thousands_of_players(name: str) -> None:
     assert len(found.to_frame()) == 1500
 
 
+@pytest.mark.parametrize("objective", [ea.EXPO(1.0), ea.DPO(1.0)], ids=lambda o: o.name)
+def test_masses_are_exact_however_many_share_them(objective: Any) -> None:
+    """60,000 on a ring, all alike, and two apart: each part keeps its mass to the last digits."""
+    n = 60_000
+    reference = np.full(n + 2, 0.1 / n)
+    reference[-2:] = 0.45
+    ring = np.arange(n)
+    winner, loser = np.concatenate([ring, [n, n + 1]]), np.concatenate([(ring + 1) % n, [n + 1, n]])
+    found = ea.solve(objective, ea.Comparisons(winner, loser, reference=reference))
+    assert abs(math.fsum(found.policy[:n]) - 0.1) < 2e-16 and abs(math.fsum(found.policy[-2:]) - 0.9) < 1e-15
+
+
 def ladder(n: int) -> ea.Comparisons:
     """Each beats the next twice and loses to it once: on a path Bradley-Terry's scores fall by log 2 at each step."""
     upper = np.arange(n - 1)
