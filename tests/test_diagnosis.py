@@ -23,6 +23,7 @@ from expo_analysis.diagnosis.log import ALIASES, named
 from expo_analysis.diagnosis.run import inferred_lam
 from expo_analysis.diagnosis.shape import shape_of
 from expo_analysis.diagnosis.thresholds import THRESHOLDS
+from expo_analysis.diagnosis.usual import usual_of
 from expo_analysis.figures import faults
 
 ROOT = Path(__file__).parents[1]
@@ -174,11 +175,17 @@ def test_the_factor_of_lambda_is_what_the_loss_wants_over_what_there_is() -> Non
 def test_displacement_is_usual_for_dpo_and_not_for_expo() -> None:
     nats = np.linspace(0, 3, 20)
     log = course(loss=0.7 - 0.1 * nats, mass__chosen=-nats / 2, mass__rejected=-nats, logps__chosen=-50 - nats / 2)
-    for objective, word in (("dpo", "usual for dpo"), ("expo", "not usual for expo"), ("cpo", "less usual for cpo")):
+    for objective, word in (("dpo", "usual for dpo"), ("expo", "not usual for expo")):
         (found,) = [x for x in ea.diagnose(log, objective=objective, lam=0.1).findings if x.name == "displacement"]
         assert found.severity == NOTE and found.theory.startswith(word) and "-1.38" in found.shows
     risen = course(loss=0.7 - 0.1 * nats, mass__chosen=nats / 2, mass__rejected=-nats)
     assert not names(risen, "dpo", 0.1)
+
+
+def test_without_a_theorem_the_terms_of_the_loss_say_what_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expo_analysis.desiderata.rules.RULES", ())
+    assert usual_of(ea.CPO(0.1)).startswith("less usual for cpo")
+    assert usual_of(ea.DPO(0.1)).endswith("expo-analysis audit dpo --only displacement searches")
 
 
 def test_a_margin_that_falls_is_a_loss_turned_round() -> None:
