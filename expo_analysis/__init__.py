@@ -3,6 +3,7 @@
 The face of it, everything else is found from there:
 
     Bandit, read_bandit                     a small problem: prompts, a reference policy, preferences or win counts
+    Comparisons, read_comparisons           who beat whom among up to millions of players, never a table of all pairs
     DPO, IPO, EXPO, RLHF, ...               losses; `CATALOGUE` has all of them, and `objective` makes one by its name
     solve, solve_path                       exact optima with proven bounds: a Solution, a SolutionPath
     audit, audit_many                       a ReportCard for a loss

@@ -12,8 +12,10 @@ from .accuracy import reward_accuracy as reward_accuracy
 from .bandit import Bandit as Bandit
 from .bandit import RaggedBandit as RaggedBandit
 from .bandit import win_classes as win_classes
+from .bandit.chunks import read_comparisons as read_comparisons
 from .bandit.files import read_bandit as read_bandit
 from .bandit.files import read_ragged_bandit as read_ragged_bandit
+from .bandit.paired import Comparisons as Comparisons
 from .desiderata import DESIDERATA as DESIDERATA
 from .desiderata import ReportCard as ReportCard
 from .desiderata import ReportCards as ReportCards

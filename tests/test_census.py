@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from typer.testing import CliRunner
 
+import expo_analysis as ea
 from expo_analysis.adapters import Ours
 from expo_analysis.adapters.implementation import Package, Pairs
 from expo_analysis.census import row
 from expo_analysis.census import script as scripts
 from expo_analysis.census.compare import compare, remembered
-from expo_analysis.census.document import added, document, write
+from expo_analysis.census.document import added, document, with_cards, write
 from expo_analysis.census.page import file_of, page
 from expo_analysis.cli import app
 
@@ -154,6 +155,31 @@ def test_an_implementation_that_is_none_of_ours_is_audited(monkeypatch: pytest.M
     assert row(one, package)["card"]["first_step"]["verdict"] == "fails"
 
 
+def test_one_that_is_explained_has_the_card_of_its_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an audit of its own, which may take too long to say anything: the loss that it was shown to be is audited."""
+    adapter = lambda p, b: F.softplus(-b * gap(p)) + 0.3 * (p.w - p.ref_w) ** 2  # noqa: E731
+    same, _ = planted(adapter, Ours("dpo"))
+    answer = row(*planted(adapter, Ours("dpo"), really=same.loss))
+    assert answer["relation"] == "differs" and answer["explained"] == 0 and "card" not in answer
+    _, package = planted(lambda p, b: F.softplus(-b * gap(p)), Ours("ipo"), really=ea.DPO)
+    asked = []
+
+    def verdicts(loss: Any, seconds: float | None = None) -> dict[str, Any]:
+        asked.append(loss)
+        return {"first_step": {"verdict": "fails", "basis": "proven"}}
+
+    monkeypatch.setattr("expo_analysis.census.document.verdicts", verdicts)
+    monkeypatch.setattr("expo_analysis.census.document.packages", lambda: {PLANTED: package})
+    head = {"package": PLANTED, "name": "loss", "loss": "ipo", "relation": "differs"}
+    cases = [({"explained": 1e-9}, True), ({"explained": 0.5}, False), ({"explained": None}, False)]
+    for more, is_judged in cases:
+        asked.clear()
+        (made,) = with_cards({"rows": [{**head, **more}], "cards": {}}, lambda text: None)["rows"]
+        assert ("card" in made) == is_judged and asked == [ea.DPO(1.0)] * is_judged
+        kept = with_cards({"rows": [{**made, "card": {}}], "cards": {}}, lambda text: None)["rows"]
+        assert kept == [{**made, "card": {}}], "a card that is there stays"
+
+
 # ------------------------------------------------------------------------------------------------ the committed table
 
 CENSUS = json.loads((ROOT / "docs/census.json").read_text(encoding="utf-8"))
@@ -187,6 +213,13 @@ def test_differences_that_are_explained_are_explained() -> None:
             assert one["note"], f"{one['package']} {one['name']} differs, and nothing says how"
         if one["explained"] is not None:
             assert one["explained"] < 1e-4, f"{one['package']} {one['name']} is not what its adapter says"
+
+
+def test_cards_of_the_losses_that_differ_say_something() -> None:
+    """At least the first step, which needs no optimum, unless the loss is rounded so that it has no derivatives."""
+    told = [one for one in CENSUS["rows"] if one["relation"] == "differs" and "bfloat16" not in one["note"]]
+    for one in told:
+        assert one["card"]["first_step"]["verdict"] in ("holds", "fails"), f"{one['package']} {one['name']}"
 
 
 @pytest.mark.parametrize("name", sorted({one["package"] for one in DIFFERING}))

@@ -64,7 +64,7 @@ REWARDS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Comparisons:
+class Outcomes:
     """Comparisons one by one: labels of the first and the second, and the score of the first: 1, 1/2 or 0.
 
     at: the row of each. columns: where first and second stand. rewards: scores of first and second, or None. own:
@@ -99,7 +99,7 @@ def is_comparisons(rows: Rows) -> bool:
     return bool(known & set(rows.columns))
 
 
-def comparisons_of(rows: Rows) -> Comparisons:
+def comparisons_of(rows: Rows) -> Outcomes:
     """What the rows of a table say.
 
     Raises:
@@ -122,7 +122,7 @@ def comparisons_of(rows: Rows) -> Comparisons:
 # ---------------------------------------------------------------------------------------------------------------- forms
 
 
-def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -> Comparisons:
+def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -> Outcomes:
     """The first beat the second, beside a third response where there is one, with rewards by ``scores`` or margins."""
     named = (*columns, *(["third"] if "third" in rows else []))
     optional = scores or (["margin"] if "margin" in rows else [])
@@ -142,7 +142,7 @@ def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -
     )
 
 
-def _chosen(rows: Rows) -> Comparisons:
+def _chosen(rows: Rows) -> Outcomes:
     there = [pair for pair in REWARDS if set(pair) & set(rows.columns)]
     if len(there) > 1:
         raise rows.error(f"scores of a response are given twice: {listed(name for pair in there for name in pair)}")
@@ -153,7 +153,7 @@ def _chosen(rows: Rows) -> Comparisons:
     return replace(_decided(rows, ("chosen", "rejected"), scores), own="prompt" in rows)
 
 
-def _of_pair(rows: Rows, pair: Pair) -> Comparisons:
+def _of_pair(rows: Rows, pair: Pair) -> Outcomes:
     scored = set(pair.scores) & set(rows.columns)
     if scored and "winner" in rows:
         raise rows.error(f"the outcome is given twice, by 'winner' and by {listed(sorted(scored))}: leave out one")
@@ -190,7 +190,7 @@ def _outcomes(rows: Rows, pair: Pair) -> Floats:
     return np.where(drawn, 0.5, np.where(first, 1.0, 0.0))
 
 
-def _rankings(rows: Rows) -> Comparisons:
+def _rankings(rows: Rows) -> Outcomes:
     """From a row for each response of a ranking."""
     required = ("ranking", "response", "rank")
     unread = rows.check_columns(required, WEIGHTS)
@@ -213,7 +213,7 @@ def _rankings(rows: Rows) -> Comparisons:
         one.append(members[upper])
         other.append(members[lower])
     first_row, second_row = np.concatenate(one), np.concatenate(other)
-    return Comparisons(
+    return Outcomes(
         rows,
         first_row,
         ("response", "response"),
@@ -226,7 +226,7 @@ def _rankings(rows: Rows) -> Comparisons:
     )
 
 
-def _written_rankings(rows: Rows) -> Comparisons:
+def _written_rankings(rows: Rows) -> Outcomes:
     """From rankings that are written out."""
     unread = rows.check_columns(("ranking",), WEIGHTS)
     rows.check_no_count([] if "count" in rows else unread)
@@ -251,7 +251,7 @@ def _written_rankings(rows: Rows) -> Comparisons:
     one, other = np.array(first, dtype=object), np.array(second, dtype=object)
     columns = ("ranking", "ranking")
     tied = 0.5 in score
-    return Comparisons(
+    return Outcomes(
         rows,
         where,
         columns,
@@ -267,10 +267,10 @@ def _written_rankings(rows: Rows) -> Comparisons:
 # ------------------------------------------------------------------------------------------------------- what all share
 
 
-def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Comparisons:
+def _comparisons(rows: Rows, columns: tuple[str, str], score: Floats) -> Outcomes:
     """A comparison for each row."""
     first, second = (rows[name] for name in columns)
-    return Comparisons(rows, np.arange(len(rows)), columns, first, second, score, weight_of(rows), rows.get("prompt"))
+    return Outcomes(rows, np.arange(len(rows)), columns, first, second, score, weight_of(rows), rows.get("prompt"))
 
 
 def weight_of(rows: Rows) -> Floats:

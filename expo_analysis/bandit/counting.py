@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._checks import check_option, check_policy
 from .bandit import Bandit
-from .comparisons import Comparisons, comparisons_of, weight_of
+from .comparisons import Outcomes, comparisons_of, weight_of
 from .groups import Group, Groups, bandits_of
 from .labels import Names, listed
 from .ragged import RaggedBandit
@@ -43,7 +43,7 @@ def from_frame(
     return count(data, known, ties, prompt_weights, make)
 
 
-def known_reference(data: Comparisons, reference: Any, responses: list[Hashable] | None = None) -> Groups:
+def known_reference(data: Outcomes, reference: Any, responses: list[Hashable] | None = None) -> Groups:
     """The prompts of comparisons and their responses, with a reference over them.
 
     Args:
@@ -80,7 +80,7 @@ def known_reference(data: Comparisons, reference: Any, responses: list[Hashable]
 
 
 def count(
-    data: Comparisons,
+    data: Outcomes,
     known: Groups,
     ties: str = "half",
     prompt_weights: ArrayLike | None = None,
@@ -117,7 +117,7 @@ def count(
     return bandits_of(known, counted, prompt_weights, getattr(make, constructor))
 
 
-def _counts(data: Comparisons, used: Any, x: Any, group: Group, source: str, ties: str) -> dict[str, Any]:
+def _counts(data: Outcomes, used: Any, x: Any, group: Group, source: str, ties: str) -> dict[str, Any]:
     """Wins, ties and rewards of one group, from the comparisons that are used, on its prompts ``x``."""
     sides = []
     for column, labels in zip(data.columns, (data.first, data.second), strict=True):
@@ -161,7 +161,7 @@ def _numbered(shape: tuple[int, ...]) -> tuple[range, range | None]:
     return range(shape[-1]), range(shape[0]) if len(shape) == 2 else None
 
 
-def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices | None:
+def _choices(data: Outcomes, group: Group, shape: tuple[int, ...]) -> Choices | None:
     """The choices of a group's rankings, which have no ties."""
     assert data.lists is not None
     prompt, weight = data.rows.get("prompt"), weight_of(data.rows)
@@ -173,7 +173,7 @@ def _choices(data: Comparisons, group: Group, shape: tuple[int, ...]) -> Choices
     return choices_of(rankings, None, [weight[at] for _, at in own], prompts, *_numbered(shape))[0]
 
 
-def _singles(data: Comparisons, used: Any, x: Any, where: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+def _singles(data: Outcomes, used: Any, x: Any, where: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     """Labels or scores of one group's single responses, ``where`` in it, on its prompts ``x``."""
     at = (where,) if x is None else (x, where)
     weight, score = data.weight[used], data.score[used]
@@ -195,7 +195,7 @@ def _shared(source: str, responses: Sequence[Hashable], policy: Any, prompts: li
     return Groups(source, (Group(tuple(responses), asked, {"reference": values}),))
 
 
-def _own_responses(data: Comparisons, prompts: list[Any]) -> Groups:
+def _own_responses(data: Outcomes, prompts: list[Any]) -> Groups:
     """Each prompt has the responses that occur on it, with a uniform reference."""
     own: dict[Hashable, dict[Hashable, None]] = {prompt: {} for prompt in prompts}
     for labels in data.responses:
@@ -214,7 +214,7 @@ def _own_responses(data: Comparisons, prompts: list[Any]) -> Groups:
     return Groups("the comparisons of their prompt", tuple(groups))
 
 
-def _seen(data: Comparisons) -> list[Any]:
+def _seen(data: Outcomes) -> list[Any]:
     """The responses that occur, in order; players by number must be there without a gap, as one may be missing."""
     text = data.rows.text
     seen = in_order(_sorted({label for labels in data.responses for label in labels}), text=text)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._types import Floats
 from .arrays import NO_MARGINS, totals
-from .comparisons import Comparisons, is_comparisons
+from .comparisons import Outcomes, is_comparisons
 from .rows import Rows
 
 CORNERS = ("", "winner", "winner/loser", "winner\\loser")
@@ -24,7 +24,7 @@ def is_crosstab(rows: Rows) -> bool:
     return bool(set(rows[first]) & set(rest))
 
 
-def read_crosstab(rows: Rows) -> Comparisons:
+def read_crosstab(rows: Rows) -> Outcomes:
     """A comparison, with its count as the weight, for each cell.
 
     Raises:
@@ -42,7 +42,7 @@ def read_crosstab(rows: Rows) -> Comparisons:
         own = (winners == loser) & (counts[:, k] != 0)
         rows.refuse(own, "a response does not beat itself: its own column must hold 0", loser)
     row, column = np.nonzero(winners[:, None] != np.array(losers, dtype=object))
-    return Comparisons(
+    return Outcomes(
         rows,
         row,
         (corner, corner),

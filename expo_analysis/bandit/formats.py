@@ -10,8 +10,10 @@ import os
 import re
 import warnings
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -139,45 +141,124 @@ def _without_duplicates(items: list[tuple[str, Any]]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
+NO_ROWS = "has a header and no rows"
+
+READING: dict[str, Any] = {
+    "header": None,  # pandas would rename a column that is given twice
+    "dtype": str,
+    "keep_default_na": False,
+    "index_col": False,
+    "skip_blank_lines": False,
+}
+
+
 def _separated(path: Path, separator: str) -> Rows:
     """Every cell as a stripped string; the index is the row in the file, where the header is row 1."""
     text = _text(path)
+    with _parsing(path, separator, lambda: io.StringIO(text)):
+        table = pd.read_csv(io.StringIO(text), sep=separator, **READING)
+    header = _header(path, separator, table.iloc[0])
+    rows = _cells(path, table.iloc[1:], header, 2)
+    if not len(rows):
+        raise ValueError(f"{path}: {NO_ROWS}")
+    return rows
+
+
+@contextmanager
+def _parsing(path: Path, separator: str, again: Callable[[], TextIO]) -> Iterator[None]:
+    """What pandas says of a malformed file, in one sentence; ``again`` opens its text once more."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be dropped
-            table = pd.read_csv(
-                io.StringIO(text),
-                sep=separator,
-                header=None,  # pandas would rename a column that is given twice
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                skip_blank_lines=False,
-            )
+            yield
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{path}: {_malformed(text, separator) or _reason(separator, error)}") from None
-    table = table.fillna("").apply(lambda column: column.str.strip())
-    header = table.iloc[0]
-    if len(table.columns) == 1:
+        with again() as lines:
+            raise ValueError(f"{path}: {_malformed(lines, separator) or _reason(separator, error)}") from None
+
+
+def _header(path: Path, separator: str, cells: Any) -> list[str]:
+    header = cells.fillna("").str.strip()
+    if len(header) == 1:
         for other, name in SEPARATORS.items():
-            if other != separator and other in header[0]:
+            if other != separator and other in header.iloc[0]:
                 raise ValueError(f"{path}: cells must be separated by {SEPARATORS[separator]}, and these are by {name}")
     if header.duplicated().any():
         raise ValueError(f"{path}: the column {header[header.duplicated()].iloc[0]!r} is given twice")
-    table.columns = pd.Index(header.tolist())
-    table.index = pd.RangeIndex(1, len(table) + 1)
-    table = table.iloc[1:]
-    table = table[(table != "").any(axis=1)]
-    if table.empty:
-        raise ValueError(f"{path}: has a header and no rows")
-    return Rows(str(path), table)
+    return list(header)
 
 
-def _malformed(text: str, separator: str) -> str | None:
+def _cells(path: Path, table: pd.DataFrame, header: list[str], first: int) -> Rows:
+    """The rows below the header, ``first`` being the number of the first of them; blank ones are left out."""
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    table.columns = pd.Index(header)
+    table.index = pd.RangeIndex(first, first + len(table))
+    return Rows(str(path), table[(table != "").any(axis=1)])
+
+
+def read_chunks(path: Path, rows: int) -> Iterator[Rows]:
+    """`read_rows` of a file that may be large, so many rows at a time; for all but .json.
+
+    Raises:
+        OSError, ValueError: as `read_rows`, when the row is reached.
+    """
+    kind = ending(path)
+    if kind == ".parquet":
+        yield from _parquet_chunks(path, rows)
+        return
+    try:
+        if kind == ".jsonl":
+            yield from _line_chunks(path, rows)
+        else:
+            yield from _separated_chunks(path, "\t" if kind == ".tsv" else ",", rows)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text: {error.reason}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: is not a whole gzip file: {error}") from None
+
+
+def _opened(path: Path) -> TextIO:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _line_chunks(path: Path, rows: int) -> Iterator[Rows]:
+    found: dict[int, Any] = {}
+    k = 0
+    with _opened(path) as lines:
+        for k, line in enumerate(lines, start=1):
+            if line.strip():
+                found[k] = _json(path, line, f" in row {k}")
+            if len(found) == rows:
+                yield records(path, found)
+                found = {}
+    if found or not k:
+        yield records(path, found)
+
+
+def _separated_chunks(path: Path, separator: str, rows: int) -> Iterator[Rows]:
+    header: list[str] = []
+    first, found = 2, 0
+    with _parsing(path, separator, lambda: _opened(path)), _opened(path) as lines:
+        try:
+            tables = pd.read_csv(lines, sep=separator, chunksize=rows, **READING)
+        except pd.errors.EmptyDataError:
+            raise ValueError(f"{path}: is empty") from None
+        for table in tables:
+            if not header:
+                header, table = _header(path, separator, table.iloc[0]), table.iloc[1:]
+            if len(chunk := _cells(path, table, header, first)):
+                yield chunk
+            first, found = first + len(table), found + len(chunk)
+    if not found:
+        raise ValueError(f"{path}: {NO_ROWS}")
+
+
+def _malformed(lines: Iterable[str], separator: str) -> str | None:
     """What is wrong with a row that has more cells than the header."""
     header: list[str] = []
     try:
-        for row, cells in enumerate(csv.reader(io.StringIO(text), delimiter=separator), start=1):
+        for row, cells in enumerate(csv.reader(lines, delimiter=separator), start=1):
             header = header or cells
             if len(cells) > len(header):
                 return (
@@ -199,20 +280,45 @@ def _reason(separator: str, error: Exception) -> str:
 
 def _parquet(path: Path) -> Rows:
     """Every cell as a string; rows are counted from 1."""
-    path.open("rb").close()  # what cannot be read is an OSError that names the file
-    try:
+    with _parquet_errors(path):
         table = pd.read_parquet(path)
-    except ImportError:
-        raise ValueError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: malformed Parquet: {' '.join(str(error).split())}") from None
     if table.empty:
         raise ValueError(f"{path}: has no rows")
     if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):  # its labels are cells
         table = table.rename_axis(index=str(table.index.name or "")).reset_index()
+    return _texts(path, table, 1)
+
+
+def _parquet_chunks(path: Path, rows: int) -> Iterator[Rows]:
+    first = 1
+    with _parquet_errors(path):
+        from pyarrow.parquet import ParquetFile
+
+        file = ParquetFile(path)
+    with file:
+        for batch in file.iter_batches(rows):
+            table = batch.to_pandas()
+            yield _texts(path, table, first)
+            first += len(table)
+    if first == 1:
+        raise ValueError(f"{path}: has no rows")
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    path.open("rb").close()  # what cannot be read is an OSError that names the file
+    try:
+        yield
+    except ImportError:
+        raise ValueError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: malformed Parquet: {' '.join(str(error).split())}") from None
+
+
+def _texts(path: Path, table: pd.DataFrame, first: int) -> Rows:
     table.columns = table.columns.map(str)
     text = {name: [_as_text(cell) for cell in table[name].array] for name in table}
-    return Rows(str(path), pd.DataFrame(text, index=pd.RangeIndex(1, len(table) + 1), dtype=object))
+    return Rows(str(path), pd.DataFrame(text, index=pd.RangeIndex(first, first + len(table)), dtype=object))
 
 
 def _as_text(cell: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .comparisons import Comparisons, weight_of
+from .comparisons import Outcomes, weight_of
 from .rows import Rows
 
 UP, DOWN = ("true", "1", "1.0", "up", "thumbs up", "good"), ("false", "0", "0.0", "down", "thumbs down", "bad")
@@ -19,7 +19,7 @@ def is_labelled(rows: Rows) -> bool:
     return single and not {"reference", "optimal"} & set(rows.columns)
 
 
-def singles_of(rows: Rows) -> Comparisons:
+def singles_of(rows: Rows) -> Outcomes:
     """From ``response`` (or ``completion``), ``label`` or ``score`` and, optionally, ``prompt``, ``count``, ``weight``.
 
     A label is true or false, 1 or 0, up or down, good or bad.
@@ -44,7 +44,7 @@ def singles_of(rows: Rows) -> Comparisons:
     else:
         scores = rows.numbers(value)
         rewards = (scores, scores)
-    return Comparisons(
+    return Outcomes(
         rows,
         at,
         (column, column),

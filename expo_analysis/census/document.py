@@ -19,7 +19,7 @@ from ..testing.equal import LAMS
 from .compare import EQUAL, SINGLE, random_pairs
 from .environments import Failed, make_base, make_environment, run, run_script
 from .page import file_of, page
-from .rows import EFFORT, SECONDS, Row, rows_of, verdicts
+from .rows import EFFORT, SECONDS, Row, is_explained, rows_of, verdicts
 
 Progress = Callable[[str], None]
 
@@ -109,19 +109,26 @@ def added(found: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def with_cards(found: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The document with verdicts of all losses of ours that an implementation is equal to; those there are stay."""
+    """The document with verdicts of all losses of ours that an implementation is equal to, and of those written here
+    from an adapter's words that agree with an implementation that is none of ours; cards that are there stay."""
     cards = dict(found.get("cards", {}))
+    known = packages()
+    rows, used = [], set()
     for row in found["rows"]:
+        if row["relation"] == "differs" and is_explained(row) and "card" not in row:
+            really = known[row["package"]].losses[row["name"]].really
+            if really is not None:
+                progress(f"report card of {row['package']}: {row['name']}")
+                row = {**row, "card": verdicts(really(1.0), SECONDS)}
+        rows.append(row)
         if row["relation"] in ("differs", "cannot be run"):
             continue
         name = row["loss"].removesuffix(" of means")
         if name not in cards and not name.startswith("aot"):
             progress(f"report card of {name}")
             cards[name] = verdicts(_loss(name))
-    used = [
-        name for name in cards if any(row.get("loss", "").removesuffix(" of means") == name for row in found["rows"])
-    ]
-    return {**found, "cards": {name: cards[name] for name in sorted(used)}}
+        used.add(name)
+    return {**found, "rows": rows, "cards": {name: cards[name] for name in sorted(used & set(cards))}}
 
 
 def _loss(text: str) -> Any:

@@ -43,8 +43,10 @@ CARDS = """## Report cards
 
 Six questions of [the report card](desiderata.md), those that cost least, asked briefly (effort {effort:g}): ✓ holds,
 ✗ fails, ? cannot be told, – does not apply; bold where it is proven. A loss that is one of ours has our loss's
-verdicts, of which most are theorems. Losses that are none of ours are audited as bare functions, for {seconds:g}
-seconds at most, so that little is proven.
+verdicts, of which most are theorems. Of a loss that is none of ours the row is that of the loss written here from the
+words of its table, with which it agrees to the error in brackets there. That is audited as a bare function, of which
+no formula is known, for {seconds:g} seconds at most: what fails is shown at a problem, what holds is not proven. One
+that rounds to bfloat16 has no derivatives that could be judged.
 """
 
 

@@ -190,7 +190,7 @@ class PairRounding:
     def of(cls, problem: Problem, x: Floats) -> PairRounding:
         """At x (n, B)."""
         edges, weight = problem.edges, problem.weight
-        high, low = pairs(problem.n)
+        high, low = edges.pairs
         found: list[Any] = [np.zeros((len(high), problem.size)) for _ in range(4)]
 
         def add(*terms: Floats) -> None:
@@ -305,18 +305,20 @@ class Errors:
 def rounding_errors(problem: Problem, x: Floats, slope: Floats, rounding: PairRounding) -> tuple[Floats, Floats]:
     """Rounding of the gradient: currents along pairs, (n(n-1)/2, B), and what belongs to single responses, (n, B)."""
     n = problem.n
-    high, low = pairs(n)
     to_high, to_low = ends(n)
-    relative = problem.is_formula and problem.facts.needs_reference
-    relative |= any(part.relative for part in (*problem.merged, *problem.parts))
-    size = np.abs(x) + (np.abs(problem.log_reference) + 2.0 if relative else 0.0)
-    argument = size[high] + size[low]
-    currents = 2 * UNIT * (4 * rounding.slope_scale + argument * rounding.bend) + rounding.extra
-
     net = np.abs(slope)
     # two-sum leaves a rounding of the result and of what the second digits hold
     per_response = 2 * UNIT * np.abs(incidence(n) @ slope) + (n * UNIT) ** 2 * (to_high @ net + to_low @ net)
-    return currents, per_response + target_rounding(problem, x)
+    return pair_currents(problem, x, rounding), per_response + target_rounding(problem, x)
+
+
+def pair_currents(problem: Problem, x: Floats, rounding: PairRounding) -> Floats:
+    """What may flow along each pair of the problem's edges by the rounding of its own terms, (pairs, B)."""
+    high, low = problem.edges.pairs
+    relative = problem.is_formula and problem.facts.needs_reference
+    relative |= any(part.relative for part in (*problem.merged, *problem.parts))
+    size = np.abs(x) + (np.abs(problem.log_reference) + 2.0 if relative else 0.0)
+    return 2 * UNIT * (4 * rounding.slope_scale + (size[high] + size[low]) * rounding.bend) + rounding.extra
 
 
 def target_rounding(problem: Problem, x: Floats) -> Floats:

@@ -52,17 +52,7 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
     Log-ratios are those of x, without the rounding of log-softmax. losses: those of a bare formula's edges at x, where
     an `Expansion` there has them already.
     """
-    edges, total = problem.edges, np.zeros(problem.size)
-    high, low = pairs(problem.n)
-    for merged in problem.merged:
-        at = problem.at(x, merged.relative)
-        total = total + merged.logistic.value(merged.margin(at[high] - at[low])).sum(axis=0)
-    if problem.choices is not None:
-        total = total + problem.choices.value(problem.at(x, problem.choices.relative))
-    for part in problem.parts:
-        at = problem.at(x, part.relative)
-        psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
-        total = total + np.einsum("eb,eb->b", part.weight, psi)
+    total = pair_value(problem, x)
     if problem.target is None and problem.only_pairs and not problem.is_formula:
         return total
     log_policy = log_softmax(x)
@@ -77,6 +67,22 @@ def value(problem: Problem, x: Floats, losses: Floats | None = None) -> Floats:
     if problem.divergence is not None:
         total = total + problem.lam * problem.divergence.terms(log_policy, problem.log_reference).sum(axis=0)
     return np.asarray(total)
+
+
+def pair_value(problem: Problem, x: Floats) -> Floats:
+    """The pair parts of `value`, (B,)."""
+    edges, total = problem.edges, np.zeros(problem.size)
+    high, low = edges.pairs
+    for merged in problem.merged:
+        at = problem.at(x, merged.relative)
+        total = total + merged.logistic.value(merged.margin(at[high] - at[low])).sum(axis=0)
+    if problem.choices is not None:
+        total = total + problem.choices.value(problem.at(x, problem.choices.relative))
+    for part in problem.parts:
+        at = problem.at(x, part.relative)
+        psi = part.psi.value(part.margin(at[edges.winner] - at[edges.loser]))
+        total = total + np.einsum("eb,eb->b", part.weight, psi)
+    return total
 
 
 def _datum(problem: Problem, log_policy: Floats) -> Datum:
@@ -125,8 +131,8 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
     The sum over both directions of a pair is taken first: at the optimum it nearly vanishes, and so does the rounding
     of what is summed from it.
     """
-    high, low = pairs(problem.n)
     edges = problem.edges
+    high, low = edges.pairs
     slope: Any = None
     bend: Any = None
     if problem.choices is not None:

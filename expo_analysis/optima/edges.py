@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from .._types import Floats, Indices, Mask
 from ..bandit.rankings import Triples
 from ..losses.statistics import THIRD
+from . import laplacian
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,11 @@ class Edges:
     @property
     def ends(self) -> tuple[Indices, Indices]:
         return self.winner, self.loser
+
+    @property
+    def pairs(self) -> tuple[Indices, Indices]:
+        """The high and the low ends of the unordered pairs that sums go to: `laplacian.pairs`, all there are."""
+        return laplacian.pairs(self.n)
 
     @cached_property
     def by_slot(self) -> dict[str, Indices]:
@@ -63,12 +69,12 @@ class Edges:
         return self._sums(self.loser, np.ones(len(self.loser)), self.n)
 
     @cached_property
-    def to_pair(self) -> csr_array:
+    def to_pair(self) -> Any:
         """Sums over both directions of each of `laplacian.pairs`, (n(n-1)/2, E)."""
         return abs(self.net)
 
     @cached_property
-    def net(self) -> csr_array:
+    def net(self) -> Any:
         """The same, edges counting negative whose winner is the low end of the pair, and not where both are one."""
         return self._signed(self.winner, self.loser)
 
@@ -79,12 +85,12 @@ class Edges:
         return self._sums(pair, sign, self.n * (self.n - 1) // 2)
 
     @cached_property
-    def upward(self) -> csr_array:
+    def upward(self) -> Any:
         """The same over the edges alone whose winner is the high end of the pair."""
         return self.net.maximum(0)
 
     @cached_property
-    def downward(self) -> csr_array:
+    def downward(self) -> Any:
         """The same over the edges alone whose winner is the low end of the pair."""
         return self.upward - self.net
 

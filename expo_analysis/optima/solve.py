@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit, RaggedBandit, win_classes
+from ..bandit.paired import Comparisons
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.responses import refuse_undefined, reward_of
@@ -30,7 +31,8 @@ from .recession import Structure
 from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, RestrictedOptima, Reward, RewardLikelihood, WholeClass, along_lambdas, auxiliary
 from .restricted.optima import check_features
-from .solution import Certificate, Path, Solution, Status
+from .solution import Certificate, Path, Solution, Status, path_of
+from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
@@ -43,7 +45,7 @@ not to count, and little enough for caches to help and for memory to be used aga
 
 def solve(
     objective: Objective,
-    bandit: Bandit,
+    bandit: Bandit | Comparisons,
     method: str = "auto",
     *,
     features: ArrayLike | None = None,
@@ -51,6 +53,8 @@ def solve(
     decay: float = 0.0,
 ) -> Solution:
     r"""The exact optimum of an objective on every prompt of a bandit, over all policies or over restricted ones.
+
+    On `Comparisons`, of up to millions of responses, it is that of a convex loss of log-ratios over all policies.
 
     With ``features`` F the policies are softmax(theta), theta(x, y) = base(x, y) + F[x, y] @ w: all prompts share w,
     and w minimises  sum_x prompt_weights[x] J_x + decay/2 |w|^2,  J_x being the objective on prompt x.
@@ -81,6 +85,9 @@ def solve(
     _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
     if np.ndim(objective.lam) != 0:
         raise ValueError("lam must be one number for solve; use solve_path for several")
+    if isinstance(bandit, Comparisons):
+        _refuse_options(method, features, base, decay)
+        return solve_comparisons(objective, bandit)
     restricted = LogLinearClass.of(bandit, features, base, decay)
     if restricted is not None:
         return _restricted(objective, bandit, np.array([objective.lam]), method, restricted)[0]
@@ -92,7 +99,7 @@ def solve(
 
 def solve_path(
     objective: Objective,
-    bandit: Bandit,
+    bandit: Bandit | Comparisons,
     lams: ArrayLike,
     method: str = "auto",
     *,
@@ -113,6 +120,9 @@ def solve_path(
         raise ValueError(f"lams must have shape (L,) with L >= 1, got {values.shape}")
     if not ((values > 0) & (values < np.inf)).all():
         raise ValueError("lams must be positive and finite")
+    if isinstance(bandit, Comparisons):
+        _refuse_options(method, features, base, decay)
+        return path_of([solve_comparisons(objective.with_lam(lam), bandit) for lam in values.tolist()])
     restricted = LogLinearClass.of(bandit, features, base, decay)
     return (
         _over_all(objective, bandit, values, method)
@@ -175,14 +185,23 @@ def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> 
         raise TypeError(
             "bandit must be a Bandit; solve the parts of a RaggedBandit: [solve(loss, part) for part in it]"
         )
-    if not isinstance(bandit, Bandit):
-        raise TypeError(f"bandit must be a Bandit, got {type(bandit).__name__}")
+    if not isinstance(bandit, Bandit | Comparisons):
+        raise TypeError(f"bandit must be a Bandit or Comparisons, got {type(bandit).__name__}")
     if method not in names:
         raise ValueError(f"method must be one of {list(names)}, got {method!r}")
     if not isinstance(objective, (PairObjective, RewardObjective)):
         raise TypeError(f"objective must be a loss of pairs or a reward, got {type(objective).__name__}")
     refuse_coupled(objective)
-    refuse_undefined(objective, bandit, bandit.wins > 0)
+    if isinstance(bandit, Bandit):
+        refuse_undefined(objective, bandit, bandit.wins > 0)
+
+
+def _refuse_options(method: str, features: Any, base: Any, decay: float) -> None:
+    """Raise for what is not to be had on comparisons."""
+    used = {"method": method != "auto", "features": features is not None, "base": base is not None, "decay": decay != 0}
+    for name, given in used.items():
+        if given:
+            raise ValueError(f"{name} is not used on Comparisons: solve comparisons.bandit() with it")
 
 
 @dataclass(eq=False)

@@ -75,7 +75,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
     held = np.zeros((prompts, n), dtype=bool) if target is None else target[:prompts] > 0  # whatever lambda is
     linked = _linked(objective, bandit)
     known = _costs(facts, wins, linked)
-    assumed = known is not None and _has_both_signs(facts)
+    assumed = known is not None and has_both_signs(facts)
     holds = linked if known is None or assumed else known[0] > 0
     groups = _grouped(holds, linked, held, len(lams))
     exists = np.full(places, known is not None)
@@ -185,17 +185,36 @@ def _costs(facts: Facts, wins: Floats, linked: Mask) -> tuple[Floats, float] | N
     convex = facts.convex or (facts.link is not None and facts.psis_convex)
     if not convex or facts.slopes is None or facts.decay is None:
         return None
+    ends, largest = _ends(facts)
+    if ends is None:
+        return linked.astype(np.float64), 1.0
+    left, right = ends
+    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2)), largest
+
+
+def _ends(facts: Facts) -> tuple[tuple[Floats, Floats] | None, float]:
+    """The slopes at -inf and +inf, as multiples of the largest of them, and that; None where each pair holds both ends.
+
+    Slopes that are infinite count as a thousand times the largest that is not.
+    """
+    assert facts.slopes is not None and facts.decay is not None
     left, right = (np.asarray(end, dtype=np.float64) for end in facts.slopes)
     flat = [bool(np.all(end == 0)) and rate == np.inf for end, rate in zip((left, right), facts.decay, strict=True)]
     flattens = any(flat) and not all(flat) and not facts.likelihood
     if flattens or (np.isinf(left).all() and np.isinf(right).all()):
-        return linked.astype(np.float64), 1.0
+        return None, 1.0
     largest = max(np.abs(end[np.isfinite(end)]).max(initial=0.0) for end in (left, right)) or 1.0
-    left, right = (np.clip(end / largest, -1e3, 1e3) for end in (left, right))
-    return np.asarray(wins * right - np.swapaxes(wins * left, -1, -2)), float(largest)
+    return (np.clip(left / largest, -1e3, 1e3), np.clip(right / largest, -1e3, 1e3)), float(largest)
 
 
-def _has_both_signs(facts: Facts) -> bool:
+def costs_of_ends(facts: Facts) -> tuple[Floats, Floats]:
+    """What a pair's unit of weight costs for raising the loser over the winner far enough, and the reverse."""
+    ends, _ = _ends(facts)
+    left, right = (np.asarray(-1.0), np.asarray(1.0)) if ends is None else ends
+    return -left, right
+
+
+def has_both_signs(facts: Facts) -> bool:
     """Whether a pair's loss may fall for ever on one side, so that costs can be negative."""
     assert facts.slopes is not None
     left, right = facts.slopes

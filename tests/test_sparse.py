@@ -1,0 +1,413 @@
+"""`solve` on `Comparisons`: the dense solver's optima, bounds that 50 digits do not break, what they are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
+
+import expo_analysis as ea
+from expo_analysis.optima.solution import Status
+from expo_analysis.optima.sparse import certificate, factor, newton
+from expo_analysis.optima.sparse.certificate import Routes
+from expo_analysis.optima.sparse.graph import Graph
+from expo_analysis.optima.sparse.newton import Solver
+from expo_analysis.optima.sparse.problem import System, Wins, problem_of
+from expo_analysis.optima.sparse.tree import Tree
+
+from . import oracles
+
+LOSSES: dict[str, Any] = {
+    "expo": ea.EXPO(0.1),
+    "expo, small lambda": ea.EXPO(1e-6),
+    "dpo": ea.DPO(0.5),
+    "conservative dpo": ea.DPO(0.5, label_smoothing=0.1),
+    "bradley-terry": ea.BradleyTerry(1.0),
+    "ipo": ea.IPO(0.3),
+    "regression": ea.RegressionEXPO(0.5, criterion="cross_entropy"),
+}
+
+
+def drawn(n: int, m: int, seed: int = 0, reference: Any = None, least: float = 0.0) -> ea.Comparisons:
+    """m battles of players whose scores are normal; each then beats the next with the weight ``least``."""
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=n)
+    one = rng.integers(0, n, m)
+    other = (one + rng.integers(1, n, m)) % n
+    won = rng.random(m) < 1 / (1 + np.exp(score[other] - score[one]))
+    winner, loser = np.where(won, one, other), np.where(won, other, one)
+    weight = np.ones(m)
+    if least:
+        winner, loser = np.append(winner, np.arange(n)), np.append(loser, (np.arange(n) + 1) % n)
+        weight = np.append(weight, np.full(n, least))
+    policy = rng.dirichlet(np.full(n, 3.0)) if reference is None else reference
+    return ea.Comparisons(winner, loser, weight, reference=policy, responses=[f"p{k:07}" for k in range(n)])
+
+
+# ------------------------------------------------------------------------------------------------ as the dense solver
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("n", [2, 3, 12, 40])
+def test_the_dense_solvers_optimum(name: str, n: int) -> None:
+    comparisons = drawn(n, 4 * n, n, least=0.5)
+    found, wanted = ea.solve(LOSSES[name], comparisons), ea.solve(LOSSES[name], comparisons.bandit())
+    assert found.status == wanted.status == "optimal" and found.certificate == "error_bound"
+    assert np.abs(found.policy - wanted.policy).sum() < 1e-12 and found.error_bound < 1e-11
+    assert np.abs(found.log_policy - wanted.log_policy).max() < 1e-10
+    assert math.isclose(found.value, wanted.value, rel_tol=1e-12, abs_tol=1e-14)
+    assert found.message == wanted.message
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("seed", range(12))
+def test_what_exists_and_what_is_unique(name: str, seed: int) -> None:
+    """Few battles of many: components, lone players, players who never win or lose, told as the dense solver does."""
+    comparisons = drawn(9, 4 + seed, seed)
+    found, wanted = ea.solve(LOSSES[name], comparisons), ea.solve(LOSSES[name], comparisons.bandit())
+    assert found.status == wanted.status
+    assert np.abs(found.policy - wanted.policy).sum() < 1e-12
+    assert math.isnan(found.error_bound) == math.isnan(wanted.error_bound)
+    # pieces of two responses have a closed form there, whose bound is smaller where a small lambda is all that holds
+    most = 1e-4 if name == "expo, small lambda" else 1e-11 + 30 * wanted.error_bound
+    assert math.isnan(found.error_bound) or found.error_bound < most
+    assert (found.policy == 0).tolist() == (wanted.policy == 0).tolist()
+
+
+def test_robust_dpo_is_proven_or_said_to_be_unknown() -> None:
+    """Costs of both signs: an error bound proves existence, or nothing does."""
+    robust = ea.DPO(1.0, label_smoothing=0.2, robust=True)
+    even = ea.Comparisons([0, 1, 1, 2], [1, 0, 2, 1], [3, 2, 2, 3])
+    found, wanted = ea.solve(robust, even), ea.solve(robust, even.bandit())
+    assert found.status == wanted.status == "optimal"
+    assert np.abs(found.policy - wanted.policy).sum() < 1e-12
+    uneven = ea.solve(robust, ea.Comparisons([0, 1], [1, 0], [95, 5]))
+    assert uneven.status == "failed" and "no error bound proves that there is a minimiser" in uneven.message
+
+
+def test_messages_name_a_few_of_many() -> None:
+    chain = ea.Comparisons(np.arange(100), np.arange(1, 101))
+    found = ea.solve(ea.DPO(1.0), chain)
+    assert found.status == "no_minimiser" and abs(found.policy[0] - 1) < 1e-14 and found.certificate == "theorem"
+    assert "responses [1, 2, 3, 4, 5, ... 100 in all] lose every comparison" in found.message
+    apart = ea.Comparisons([0, 1], [1, 0], responses=list("abcd"))
+    found = ea.solve(ea.EXPO(1.0), apart)
+    assert found.status == "optimal" and np.allclose(found.policy, 0.25, atol=1e-15)
+    assert "3 components (responses [c, d] are in no comparison); each keeps its mass" in found.message
+
+
+# -------------------------------------------------------------------------------------------------- against 50 digits
+
+
+def tilted(bandit: ea.Bandit, scores: list[mp.mpf]) -> list[mp.mpf]:
+    return oracles.normalised([mp.log(r) + s for r, s in zip(oracles.reference_of(bandit), scores, strict=True)])
+
+
+def smoothed(eps: str) -> Callable[[ea.Bandit, float, ea.Solution], list[mp.mpf]]:
+    """DPO's optimum, from where the solver found it: there is a long way to it where weights are uneven."""
+
+    def exact(bandit: ea.Bandit, lam: float, found: ea.Solution) -> list[mp.mpf]:
+        kept, flipped = 1 - mp.mpf(eps), mp.mpf(eps)
+        theta = oracles.newton(
+            lambda i, j, m: -kept * oracles.sigma(-m) + flipped * oracles.sigma(m),
+            lambda i, j, m: oracles.sigma(m) * oracles.sigma(-m),
+            oracles.wins(bandit),
+            lam * (found.log_policy - np.log(bandit.reference)),
+            mp.mpf(0),
+            oracles.reference_of(bandit),
+            [[0]],
+        )
+        return tilted(bandit, [t / mp.mpf(lam) for t in theta])
+
+    return exact
+
+
+EXACT: dict[str, tuple[Callable[[float], Any], Callable[[ea.Bandit, float, ea.Solution], list[mp.mpf]]]] = {
+    "expo": (ea.EXPO, lambda b, lam, s: oracles.expo(b, lam, s.log_policy)),
+    "ipo": (ea.IPO, lambda b, lam, s: tilted(b, oracles.ipo_scores(b, lam))),
+    "dpo": (ea.DPO, smoothed("0")),
+    "smoothed dpo": (lambda lam: ea.DPO(lam, label_smoothing=0.125), smoothed("0.125")),
+}
+
+
+@st.composite
+def sparse_problems(draw: st.DrawFn) -> tuple[ea.Comparisons, float]:
+    """A cycle, so that all hangs together and everyone wins once, a few more pairs, and weights over some decades."""
+    n = draw(st.integers(2, 8))
+    decades = draw(st.sampled_from([0.0, 2.0, 6.0]))
+    more = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(1, n - 1)), max_size=2 * n))
+    winner = [*range(n), *(i for i, _ in more)]
+    loser = [*((i + 1) % n for i in range(n)), *((i + step) % n for i, step in more)]
+    exponents = draw(st.lists(st.floats(-1, 1), min_size=len(winner), max_size=len(winner)))
+    reference = np.array(draw(st.lists(st.floats(0.01, 1), min_size=n, max_size=n)))
+    weight = [10 ** (decades * x) for x in exponents]
+    return ea.Comparisons(winner, loser, weight, reference=reference / reference.sum()), 10 ** draw(st.floats(-2, 2))
+
+
+def check_bound(name: str, problem: tuple[ea.Comparisons, float]) -> None:
+    (make, exact), (comparisons, lam) = EXACT[name], problem
+    found = ea.solve(make(lam), comparisons)
+    if math.isnan(found.error_bound):
+        assert found.status == "best_found"  # rounding hides the curvature
+        return
+    assert found.status == "optimal"
+    with mp.workdps(80):  # steps of 1e-42 are below rounding in 50 digits where weights are uneven
+        assert oracles.distance(found.policy, exact(comparisons.bandit(), lam, found)) <= found.error_bound
+
+
+@pytest.mark.parametrize("name", EXACT)
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(problem=sparse_problems())
+def test_bounds_against_50_digits(name: str, problem: tuple[ea.Comparisons, float]) -> None:
+    check_bound(name, problem)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXACT)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@given(problem=sparse_problems())
+def test_bounds_against_50_digits_on_a_thousand(name: str, problem: tuple[ea.Comparisons, float]) -> None:
+    check_bound(name, problem)
+
+
+@pytest.mark.parametrize("name", ["ipo", "smoothed dpo"])
+@pytest.mark.parametrize("weight", [1e-6, 1e-9, 1e-12])
+def test_two_cliques_on_a_thread(name: str, weight: float) -> None:
+    rng = np.random.default_rng(3)
+    counts = np.zeros((10, 10))
+    counts[:5, :5], counts[5:, 5:] = rng.random((2, 5, 5))
+    counts[0, 5], counts[5, 0] = weight, weight / 3
+    np.fill_diagonal(counts, 0)
+    comparisons, (make, exact) = ea.Comparisons.from_counts(counts), EXACT[name]
+    found = ea.solve(make(0.3), comparisons)
+    with mp.workdps(80):
+        error = oracles.distance(found.policy, exact(comparisons.bandit(), 0.3, found))
+    assert error <= found.error_bound < 1e-12
+
+
+# --------------------------------------------------------------------------------------------------------- invariance
+
+
+@pytest.mark.parametrize("name", ["expo", "ipo", "bradley-terry"])
+def test_neither_the_order_of_rows_nor_how_they_are_counted_changes_a_bit(name: str) -> None:
+    games = drawn(30, 200, 5, least=1.0)
+    wanted = ea.solve(LOSSES[name], games)
+    order = np.random.default_rng(0).permutation(len(games.winner))
+    halves = np.repeat(order, 2)
+    rows = (games.winner[halves], games.loser[halves], games.weight[halves] / 2)
+    again = ea.solve(LOSSES[name], ea.Comparisons(*rows, reference=games.reference))
+    assert (again.policy == wanted.policy).all() and again.error_bound == wanted.error_bound
+
+
+@pytest.mark.parametrize("name", ["expo", "ipo", "bradley-terry"])
+def test_other_names_give_the_same_policy(name: str) -> None:
+    games = drawn(30, 200, 5, least=1.0)
+    wanted = ea.solve(LOSSES[name], games)
+    place = np.random.default_rng(1).permutation(30)
+    reference = np.empty(30)
+    reference[place] = games.reference
+    again = ea.solve(
+        LOSSES[name],
+        ea.Comparisons(place[games.winner], place[games.loser], games.weight * 7, reference=reference),
+    )
+    assert np.abs(again.policy[place] - wanted.policy).sum() < wanted.error_bound + again.error_bound
+
+
+# -------------------------------------------------------------------------------------------------------------- large
+
+
+def residual(objective: Any, comparisons: ea.Comparisons, log_policy: np.ndarray) -> float:
+    """Largest component of EXPO's or Bradley-Terry's gradient, relative to the weights there; written out here."""
+    i, j, w = comparisons.winner, comparisons.loser, comparisons.weight / comparisons.weight.sum()
+    slope = -w / (1 + np.exp(log_policy[i] - log_policy[j]))
+    n = comparisons.n
+    gradient = np.bincount(i, slope, n) - np.bincount(j, slope, n)
+    if isinstance(objective, ea.EXPO):
+        gradient += objective.lam * (np.exp(log_policy) - comparisons.reference)
+    return float(np.abs(gradient).max() / np.bincount(i, w, n).max())
+
+
+@pytest.mark.parametrize("name", ["expo", "bradley-terry"])
+def test_thousands_of_players(name: str) -> None:
+    comparisons = drawn(1500, 12_000, 1, reference="uniform", least=1.0)
+    found = ea.solve(LOSSES[name], comparisons)
+    assert found.status == "optimal" and found.error_bound < 1e-9
+    assert residual(LOSSES[name], comparisons, found.log_policy) < 1e-13
+    assert len(found.to_frame()) == 1500
+
+
+def ladder(n: int) -> ea.Comparisons:
+    """Each beats the next twice and loses to it once: on a path Bradley-Terry's scores fall by log 2 at each step."""
+    upper = np.arange(n - 1)
+    return ea.Comparisons(np.append(upper, upper + 1), np.append(upper + 1, upper), np.repeat([2.0, 1.0], n - 1))
+
+
+@pytest.mark.parametrize("thin", [True, False])
+def test_a_path_of_thousands_by_a_factor_and_by_a_tree(monkeypatch: pytest.MonkeyPatch, thin: bool) -> None:
+    monkeypatch.setattr(newton, "is_thin", lambda graph: thin)
+    n = 700 if thin else 400
+    found = ea.solve(ea.BradleyTerry(1.0), ladder(n))
+    assert found.status == "optimal" and found.error_bound < 1e-9
+    assert np.abs(np.diff(found.log_policy) + np.log(2)).max() < 1e-10
+
+
+def test_what_is_thin() -> None:
+    ring = np.arange(20_000)
+    one, other = np.maximum(ring, (ring + 1) % 20_000), np.minimum(ring, (ring + 1) % 20_000)
+    order = np.lexsort((other, one))
+    assert factor.is_thin(Graph(one[order], other[order], np.zeros(20_000, dtype=np.intp), 1))
+    wins = Wins.of(drawn(20_000, 100_000, reference="uniform"))
+    assert not factor.is_thin(Graph(wins.high, wins.low, np.zeros(20_000, dtype=np.intp), 1))
+
+
+# ---------------------------------------------------------------------------------------------- what a bound is made of
+
+
+def system(name: str, n: int, m: int, seed: int) -> tuple[System, np.ndarray]:
+    """A connected problem, and its Hessian at 0 as a dense matrix."""
+    comparisons = drawn(n, m, seed, least=0.2)
+    wins = Wins.of(comparisons)
+    problem = problem_of(LOSSES[name], comparisons.reference, wins, True)
+    graph = Graph(wins.high, wins.low, np.zeros(n, dtype=np.intp), 1)
+    made = System(problem, graph, comparisons.reference, np.ones(1))
+    local = made.at(np.zeros(n))
+    _, product = Solver(made).hessian(local)
+    return made, np.stack([product(row) for row in np.eye(n)])
+
+
+@pytest.mark.parametrize("name", ["ipo", "expo"])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_flows_cost_is_never_less_than_the_truth(name: str, seed: int) -> None:
+    made, hessian = system(name, 9, 14, seed)
+    inverse, graph, rng = np.linalg.pinv(hessian), made.graph, np.random.default_rng(seed)
+    local = made.at(np.zeros(9))
+    routes = Routes.of(made, local.curvature, local.policy)
+    assert routes is not None
+    root = np.flatnonzero(routes.way == 0)
+    resistance = np.diag(inverse) + np.diag(inverse)[root] - 2 * inverse[:, root[0]]
+    assert (routes.way >= resistance - 1e-9 * resistance.max()).all()
+    flow = rng.normal(size=len(graph.high))
+    gradient = graph.inflow(flow)
+    assert routes.energy(routes.on_pairs(flow)) >= np.sqrt(gradient @ inverse @ gradient) * (1 - 1e-9)
+    assert routes.rise(routes.on_pairs(flow)) >= np.ptp(inverse @ gradient) * (1 - 1e-9)
+    size = rng.random(9)
+    signed = size * rng.choice([-1, 1], 9)
+    signed[root] -= signed.sum()  # what flows in anywhere flows out at the root
+    assert routes.energy_at(np.abs(signed), local.policy) >= np.sqrt(signed @ inverse @ signed) * (1 - 1e-9)
+    assert routes.rise_at(np.abs(signed)) >= np.ptp(inverse @ signed) * (1 - 1e-9)
+    routed = routes.tree.currents(signed)
+    assert np.allclose(np.delete(routes.graph.inflow(routed), root), np.delete(signed, root), atol=1e-12)
+    assert routes.left(signed, local.policy)[0] >= np.sqrt(signed @ inverse @ signed) * (1 - 1e-9)
+
+
+def test_hidden_weights_send_what_flows_along_the_tree() -> None:
+    made, _ = system("ipo", 9, 20, 0)
+    weights = made.at(np.zeros(9)).curvature.copy()
+    tree = Tree.of(made.graph, weights)
+    assert tree is not None
+    outside = np.setdiff1d(np.arange(len(weights)), tree.pair)[0]
+    weights[outside] = 0.0
+    flow = np.zeros_like(weights)
+    flow[outside] = 1.0
+    routes = Routes.of(made, weights, np.zeros(0))
+    assert routes is not None
+    around = routes.way[made.graph.high[outside]] + routes.way[made.graph.low[outside]]
+    assert routes.energy(flow) == pytest.approx(np.sqrt(around)) and routes.rise(flow) == pytest.approx(around)
+    assert Routes.of(made, 0 * weights, np.zeros(0)) is None
+
+
+def test_a_tree_needs_a_weight_to_everyone() -> None:
+    graph = Graph(np.array([1, 2]), np.array([0, 1]), np.zeros(3, dtype=np.intp), 1)
+    assert Tree.of(graph, np.array([1.0, 0.0])) is None
+    tree = Tree.of(graph, np.array([1.0, 2.0]))
+    assert tree is not None and tree.solve(np.array([1.0, 2.0]), np.array([-1.0, 0.0, 1.0])).tolist() == [-1, 0, 0.5]
+
+
+def test_sums_of_currents_are_exact_where_large_ones_cancel() -> None:
+    rng = np.random.default_rng(0)
+    n = 40
+    high, low = np.tril_indices(n, -1)
+    graph = Graph(high, low, np.zeros(n, dtype=np.intp), 1)
+    currents = rng.normal(size=len(high)) * 10.0 ** rng.integers(-12, 1, len(high))
+    found, left = graph.exact_inflow(currents)
+    wanted = [math.fsum([*currents[high == k], *(-currents[low == k])]) for k in range(n)]
+    assert (np.abs(found - wanted) <= left).all() and left.max() < 1e-14
+    assert (np.abs(found - wanted) <= 2.3e-16 * np.abs(wanted) + 1e-28).all()
+
+
+def test_an_honest_bound_grows_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Newton's method is stopped early and nothing is polished, bounds tell how far it came."""
+    comparisons = drawn(12, 100, 2, least=0.5)
+    wanted = ea.solve(ea.EXPO(0.1), comparisons.bandit()).policy
+    module = __import__("expo_analysis.optima.sparse.solve", fromlist=["solve"])
+    monkeypatch.setattr(module, "POLISHES", 0)
+    last = 2.0
+    for steps in (2, 3, 4, 5):
+        monkeypatch.setattr(newton, "MAX_STEPS", steps)
+        found = ea.solve(ea.EXPO(0.1), comparisons)
+        error = np.abs(found.policy - wanted).sum()
+        if not math.isnan(found.error_bound):
+            assert error <= found.error_bound < 30 * error + 1e-12
+            last = found.error_bound
+    assert last < 1e-4
+
+
+def test_without_a_bound_nothing_is_called_optimal(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparisons = drawn(6, 30, 0, least=0.5)
+    monkeypatch.setattr(certificate.Tree, "of", classmethod(lambda cls, graph, weights: None))
+    found = ea.solve(ea.IPO(1.0), comparisons)
+    assert found.status == "best_found" and math.isnan(found.error_bound)
+    monkeypatch.setattr(newton, "MAX_STEPS", 1)
+    assert ea.solve(ea.BradleyTerry(1.0), comparisons).status == "failed"
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [ea.SPO(1.0), ea.KTO(1.0), ea.Hinge(1.0), ea.SLiC(1.0), ea.DPOP(1.0), ea.CPO(1.0), ea.FDPO(1.0), ea.ODPO(1.0)],
+    ids=lambda objective: objective.name,
+)
+def test_losses_that_are_refused(objective: Any) -> None:
+    with pytest.raises(ValueError, match=f"on Comparisons, such as BradleyTerry.*{type(objective).__name__}"):
+        ea.solve(objective, drawn(4, 20))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("method", "newton"), ("features", np.eye(4)), ("base", np.zeros(4)), ("decay", 1.0)]
+)
+def test_options_that_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{option} is not used on Comparisons"):
+        ea.solve(ea.EXPO(1.0), drawn(4, 20), **{option: value})
+
+
+def test_a_path_has_the_solutions_of_its_lambdas() -> None:
+    comparisons = drawn(5, 40, least=0.5)
+    path, wanted = (ea.solve_path(ea.EXPO(1.0), data, [0.1, 10.0]) for data in (comparisons, comparisons.bandit()))
+    assert np.abs(path.policies - wanted.policies).max() < 1e-13 and len(path.to_frame()) == 10
+    assert path[1].status is Status.OPTIMAL and path[1].error_bound < 1e-12 and path[1].objective.lam == 10.0
+    assert (path[0].policy == ea.solve(ea.EXPO(0.1), comparisons).policy).all()
+    with pytest.raises(ValueError, match="decay is not used on Comparisons"):
+        ea.solve_path(ea.EXPO(1.0), comparisons, [1.0], decay=1.0)
+
+
+def test_what_takes_a_table_of_pairs_says_how_to_get_one() -> None:
+    comparisons = drawn(5, 40)
+    with pytest.raises(AttributeError, match=r"Comparisons have no .*: comparisons.bandit\(\) has one"):
+        ea.risk(ea.EXPO(1.0), comparisons, np.log(comparisons.reference))  # type: ignore[arg-type]
+
+
+def test_solution_keeps_what_a_solution_has() -> None:
+    comparisons = drawn(4, 20, least=0.5)
+    found = ea.solve(ea.EXPO(0.5), comparisons)
+    assert found.to_dict()["options"] == {"lam": 0.5} and found.bandit is comparisons
+    assert list(found.to_frame()["policy"]) == list(found.policy)
+    assert connected_components(comparisons.bandit().pairs)[0] == 1
