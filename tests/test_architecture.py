@@ -25,7 +25,7 @@ LAYERS = (
     {"testing"},
     {"census", "differences"},
     {"figures"},
-    {"explorer", "studies"},
+    {"diagnosis", "explorer", "studies"},
     {"cli"},
     {"__main__"},
 )
