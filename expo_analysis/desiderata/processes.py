@@ -18,7 +18,7 @@ from ..losses import Objective
 from ..losses.from_function import FunctionLoss
 from ..own_file import in_words
 from .audit import audit, chosen, is_own, unjudged
-from .report.provenance import provenance
+from .report.provenance import VERSION, provenance
 from .report.report_card import ReportCard, ReportCards
 
 
@@ -99,8 +99,6 @@ def _in_processes(objectives: Mapping[str, Objective], settings: dict[str, Any],
 
 def _made_of(objective: Objective, settings: Mapping[str, Any]) -> str:
     """What a card depends on."""
-    from .. import __version__
-
     source = ""
     if is_own(objective):
         written = objective.call.f if isinstance(objective, FunctionLoss) else type(objective)
@@ -108,7 +106,7 @@ def _made_of(objective: Objective, settings: Mapping[str, Any]) -> str:
             source = Path(inspect.getsourcefile(inspect.unwrap(written)) or "").read_text(encoding="utf-8")
         except (OSError, TypeError, ValueError):
             source = pickle.dumps(objective).hex()
-    return repr((__version__, sorted(settings.items()), type(objective).__qualname__, repr(objective), source))
+    return repr((VERSION, sorted(settings.items()), type(objective).__qualname__, repr(objective), source))
 
 
 def _guarded(name: str, objective: Objective, settings: dict[str, Any], progress: Progress) -> ReportCard:
