@@ -17,6 +17,7 @@ from ...losses.facts import Facts
 from ..edges import Edges
 from ..solution import Status
 from ..structure import costs_of_ends, has_both_signs
+from .graph import exact_sums
 from .problem import Wins
 
 SHOWN = 5
@@ -55,22 +56,21 @@ def pieces_of(facts: Facts, edges: Edges, weight: Floats, wins: Wins, reference:
     if not (held or signed):
         piece = _unbeaten(_costs(facts, edges, weight, n), component)
     kept = piece >= 0
-    mass = np.bincount(piece[kept], reference[kept])
+    mass = exact_sums(piece[kept], reference[kept], int(piece.max()) + 1)
     home = np.zeros(len(mass), dtype=np.intp)
     home[piece[kept]] = component[kept]
-    own = np.bincount(component[kept], reference[kept], minlength=component.max() + 1)
-    whole = np.bincount(component, reference)
+    own, whole = (
+        exact_sums(component[of], reference[of], int(component.max()) + 1) for of in (kept, np.ones(n, dtype=bool))
+    )
     return Pieces(component, piece, mass * (whole / np.where(own > 0, own, 1.0))[home], held, signed)
 
 
 def _costs(facts: Facts, edges: Edges, weight: Floats, n: int) -> csr_array:
     """Where raising one response over another costs: of each edge the winner over the loser, and the reverse."""
-    above, below = (np.broadcast_to(np.ravel(x), weight.shape) * weight for x in costs_of_ends(facts)[::-1])
-    values = np.concatenate([above, below])
-    rows = np.concatenate([edges.winner, edges.loser])
-    found = coo_array((values, (rows, np.concatenate([edges.loser, edges.winner]))), shape=(n, n)).tocsr()
-    found.eliminate_zeros()
-    return found
+    below, above = (np.broadcast_to(np.ravel(x), weight.shape) > 0 for x in costs_of_ends(facts))
+    rows = np.concatenate([edges.winner[above], edges.loser[below]])
+    columns = np.concatenate([edges.loser[above], edges.winner[below]])
+    return coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)).tocsr()
 
 
 def _unbeaten(costs: csr_array, component: Indices) -> Indices:
