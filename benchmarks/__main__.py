@@ -136,7 +136,7 @@ def _battles(quick: bool, command: str, console: Console) -> str:
 
     load = os.getloadavg()[0]
     share = 100 if quick else 1
-    fits = battles.lines(battles.compare(1_000 // (10 if quick else 1), 1_000_000 // share, 1 if quick else 5))
+    fits = battles.lines(battles.compare(1_000 // (10 if quick else 1), 1_000_000 // share, 1 if quick else 3))
     console.print(report.lines_table("1,000 players, 1,000,000 battles", fits))
     sizes = [(1_000, 10_000), (10_000, 50_000), (100_000, 500_000), (1_000_000, 10_000_000)]
     runs = [battles.growth(loss, *size) for loss in battles.LOSSES for size in sizes[: 2 if quick else None]]

@@ -121,8 +121,8 @@ def _arenakit(n: int, winner: Any, loser: Any) -> tuple[Floats, float | None]:
     from arenakit.schema import PairCounts
 
     wins = _counts(n, winner, loser).toarray()
-    names = tuple(str(k) for k in range(n))
-    return np.asarray(fit_bt(PairCounts(names, wins, np.zeros_like(wins)), prior=0.0).scores), None
+    none = np.zeros_like(wins)
+    return np.asarray(fit_bt(PairCounts(wins, none, none), prior=0.0).scores), None
 
 
 WAYS: dict[str, tuple[str, Callable[..., tuple[Floats, float | None]]]] = {

@@ -150,7 +150,7 @@ def sound():
         (lambda figure: figure.text(0.95, 0.5, "beyond the edge"), "text beyond the canvas: 'beyond the edge'"),
         (lambda figure: figure.axes[0].title.set_color("#cc78bc"), "text with contrast 3.0"),
         (lambda figure: lines_of(figure.axes[0], "dpo")[0].set_color("#de8f05"), "a line with contrast 2.6"),
-        (lambda figure: lines_of(figure.axes[0], "dpo")[0].set_alpha(0.3), "a line with contrast"),
+        (lambda figure: lines_of(figure.axes[0], "dpo")[0].set_alpha(0.3), "a line with contrast 1.7"),
         (lambda figure: figure.add_axes((0.4, 0.9, 0.1, 0.05)), "a panel without anything in it"),
         (lambda figure: figure.axes[0].text(1.0, 0.4, "on the path"), "a line through text: 'on the path'"),
         (lambda figure: figure.axes[0].title.set_text("another"), "a loss without its label: 'DPO'"),

@@ -207,7 +207,7 @@ def test_what_is_shown_comes_from_the_tables(ran: tuple[Path, dict[str, pd.DataF
     found = study.read(tmp_path)
     assert found is not None
     shown = study.show(found)
-    assert list(shown.figures) == ["lm_frontier", "lm_preservation", "lm_displacement"]
+    assert list(shown.figures) == ["lm_frontier", "lm_preservation", "lm_kept_and_gained", "lm_displacement"]
     kept = found["lm_preservation"]
     assert f"{kept['drift'].iloc[0]:.2g}" in shown.text
     line = shown.figures["lm_preservation"].axes[0].lines[0]

@@ -15,7 +15,7 @@ from expo_analysis.figures.style import LOOKS
 from expo_analysis.losses import BradleyTerry
 from expo_analysis.simulators import asymptotics
 from expo_analysis.studies import STUDIES
-from expo_analysis.studies.misspecified.figure import misspecified as draw
+from expo_analysis.studies.misspecified.figure import draw
 
 experiment = import_module("expo_analysis.studies.misspecified.numbers")
 
@@ -282,11 +282,13 @@ def test_win_rates_by_hand():
 
 def test_picture_draws_the_tables(tables):
     ends, paths = tables["misspecified"], tables["misspecified_path"]
-    figure = draw(ends, paths, tables["misspecified_corrections"])
-    assert len(figure.axes) == 12 and all(axes.get_title() and axes.get_ylabel() for axes in figure.axes)
-    for column, kind in enumerate(experiment.KINDS):
-        for row, (frame, value) in enumerate(((ends, "tv_optimal"), (paths, "tv_fit"), (ends, "worst_win_rate"))):
-            axes = figure.axes[3 * row + column]
+    figures = draw(tables)
+    shown = (ends, "tv_optimal"), (paths, "tv_fit"), (ends, "worst_win_rate")
+    for figure in figures.values():
+        assert len(figure.axes) == 3 and all(axes.get_title() and axes.get_xlabel() for axes in figure.axes)
+        assert figure.axes[0].get_ylabel()
+    for (frame, value), figure in zip(shown, figures.values(), strict=False):
+        for axes, kind in zip(figure.axes, experiment.KINDS, strict=True):
             for loss in experiment.LOSSES:
                 own = frame[(frame["preferences"] == kind) & (frame["loss"] == loss)][value]
                 drawn = [line for line in axes.lines if line.get_color() == LOOKS[loss].colour]

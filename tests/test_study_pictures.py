@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +20,7 @@ from expo_analysis.desiderata.verdict import DESIDERATA, FAILS, HOLDS
 from expo_analysis.figures import faults, look_of
 from expo_analysis.figures.cells import written
 from expo_analysis.figures.style import END_POINTS, LOOKS, looks_in, render
+from expo_analysis.studies import STUDIES
 from expo_analysis.studies.convergence.figure import convergence
 from expo_analysis.studies.interpolation.figure import interpolation
 from expo_analysis.studies.preservation.figure import preservation
@@ -423,3 +425,18 @@ def test_report_table_shows_names_as_they_are_and_missing_verdicts_as_nothing():
     assert len(cells(figure)) == 2 * len(DESIDERATA) - 1
     render(figure, "pdf")  # dollars in a name are not mathematics
     assert HOSTILE in [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]
+
+
+# ------------------------------------------------------------------------------------------------ studies as committed
+
+
+@pytest.mark.parametrize("name", ["displacement", "estimators", "language_model", "misspecified"])
+def test_pictures_of_a_study_can_be_read_at_a_pages_width(name):
+    """Drawn from the numbers that are kept: one message each, text of 8 pt, nothing above anything else."""
+    study = STUDIES[name]
+    tables = study.read(Path(__file__).parents[1] / "figures")
+    drawn = study.draw(tables)
+    assert len(drawn) >= 3
+    for picture, figure in drawn.items():
+        if picture != "lm_displacement":
+            assert figure.get_size_inches()[0] == pytest.approx(6.9) and faults(figure) == [], picture

@@ -109,8 +109,8 @@ def added(found: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def with_cards(found: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The document with verdicts of all losses of ours that an implementation is equal to, and of those written here from
-    an adapter's words that agree with an implementation that is none of ours; cards that are there stay."""
+    """The document with verdicts of all losses of ours that an implementation is equal to, and of those written here
+    from an adapter's words that agree with an implementation that is none of ours; cards that are there stay."""
     cards = dict(found.get("cards", {}))
     known = packages()
     rows, used = [], set()

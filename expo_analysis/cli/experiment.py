@@ -52,8 +52,8 @@ def experiment(
 
     The study language_model, with options of its own.
 
-    One sweep, three figures: lm_frontier, lm_preservation, lm_displacement, with their CSV files. On two cores it takes
-    about an hour. A sweep that was stopped resumes where it was, and one with more lambdas runs what is missing.
+    One sweep, four figures, with their CSV files, all called lm_*. On two cores it takes about an hour. A
+    sweep that was stopped resumes where it was, and one with more lambdas runs what is missing.
 
     \b
     Examples:

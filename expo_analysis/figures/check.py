@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -244,10 +244,11 @@ def _pale_lines(figure: Figure) -> list[str]:
     found = []
     for line in _data_lines(figure):
         ground = figure.get_facecolor() if line.axes is None else line.axes.get_facecolor()
-        colour = line.get_color()
         alpha = line.get_alpha()
+        seen = 1.0 if alpha is None else alpha
+        colour = seen * np.array(to_rgb(line.get_color())) + (1 - seen) * np.array(to_rgb(ground))
         ratio = contrast(colour, to_hex(ground))
-        if ratio < LINE_CONTRAST or (alpha is not None and alpha < 1):
+        if ratio < LINE_CONTRAST:
             found.append(f"a line with contrast {ratio:.2f}: {line.get_label()!r}")
     return found
 

@@ -147,7 +147,7 @@ class Path:
     """Optima for each of ``lams``, shape (L,): the fields of `Solution` with a leading axis of length L."""
 
     objective: Objective
-    bandit: Bandit
+    bandit: Bandit | Comparisons
     lams: Floats
     policies: Floats
     log_policies: Floats
@@ -176,6 +176,22 @@ class Path:
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
         return _frame(self, self.lams)
+
+
+def path_of(solutions: list[Solution]) -> Path:
+    """Solutions over all policies of one objective at several lambdas, on the same data."""
+    first = solutions[0]
+    lams = np.array([solution.objective.lam for solution in solutions])
+    policies, log_policies = (np.stack([getattr(one, name) for one in solutions]) for name in ("policy", "log_policy"))
+    told: dict[str, Any] = {
+        name: np.array([getattr(one, name) for one in solutions], dtype=kind)
+        for kind, names in (
+            (None, ("value", "error_bound", "iterations")),
+            (object, ("status", "message", "certificate")),
+        )
+        for name in names
+    }
+    return Path(first.objective, first.bandit, lams, policies, log_policies, **told)
 
 
 def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:

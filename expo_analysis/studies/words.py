@@ -58,8 +58,9 @@ def section(package: str, facts: Mapping[str, Any], tables: Collection[str], fig
 
     def files(*names: str) -> str:
         chosen = names or tuple(tables)
-        drawn = [f"[{name}.pdf]({name}.pdf)" for name in figures if name in chosen]
-        return f"Files: {', '.join([*drawn, *(f'[{name}.csv]({name}.csv)' for name in chosen)])}"
+        linked = [f"{name}.pdf" for name in figures if name in chosen]
+        linked += [f"{name}.csv" for name in chosen if name in tables]
+        return f"Files: {', '.join(f'[{file}]({file})' for file in linked)}"
 
     own = {"picture": picture, "files": files}
     if clash := sorted(own.keys() & facts.keys()):

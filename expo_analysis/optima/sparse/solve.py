@@ -80,6 +80,7 @@ class _Found:
     value: float
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # where there is no minimum, steps run away
 def _solved(system: System) -> _Found:
     solver = Solver(system)
     x, steps, converged = newton(solver, start(system.problem)[:, 0])

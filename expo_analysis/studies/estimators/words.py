@@ -1,4 +1,4 @@
-"""The estimators of EXPO's regulariser: bias, variance, and where they lead."""
+"""The estimators of EXPO's regulariser: what they are on average, how much they vary, where they lead."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ...figures.kinds.frontier import draw as draw_frontier
-from ...figures.style import INK, LOOKS, MOVED, Look, estimator_look, size_of, themed
+from ...figures.sheet import Sheet, line_key, path_style
+from ...figures.style import INK, LAMBDA, LOOKS, MOVED, Look, estimator_look, size_of, themed, under
 
 METHODS = {
     ("dpo", ""): LOOKS["dpo"],
@@ -26,6 +26,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     for name, look in MOVED.items()
 }
 
+DRIFT = r"drift: KL$(\pi_{\mathrm{ref}}\,\|\,\pi)$ per response (nats)"
+
 
 def methods_in(frame: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
     """How each method is drawn, and its rows by rising lambda."""
@@ -36,8 +38,8 @@ def methods_in(frame: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
-    """The three pictures of the study."""
-    return {name: panel(tables[name]) for name, panel in PICTURES.items()}
+    """The pictures of the study."""
+    return {name: panel(tables[table]) for name, (table, panel) in PICTURES.items()}
 
 
 def lm_frontier(frontier: pd.DataFrame) -> Figure:
@@ -49,33 +51,36 @@ def lm_frontier(frontier: pd.DataFrame) -> Figure:
     return draw_frontier(methods, "reverse_kl", "gain", size_of("page"), title, labels, notes)
 
 
-@themed
 def lm_preservation(kept: pd.DataFrame) -> Figure:
-    """Drift where the reference is optimal already, by lambda, and beside what was gained on the other half.
+    """Drift by lambda where the reference is optimal already; columns of ``lm_preservation.csv``."""
+    size = size_of("page")
+    methods = list(methods_in(kept))
+    with under(size):
+        title = "Drift where there is nothing to learn: prompts that the reference itself labelled"
+        note = "Bars: 95% intervals over responses. Methods at one λ stand beside each other."
+        sheet = Sheet(size, title, [line_key(look, size) for look, _ in methods], [note])
+        axes = sheet.subplots(17 * size.row, 1, 1)[0, 0]
+        lams = sorted(kept["lam"].unique())
+        axes.set(xscale="log", yscale="log", xlabel=LAMBDA, ylabel=DRIFT)
+        for place, (look, own) in enumerate(methods):
+            beside = own["lam"] * 1.03 ** (place - (len(methods) - 1) / 2)  # bars beside each other
+            axes.plot(beside, own["drift"], **path_style(look, size))
+            error = 1.96 * own["drift_standard_error"]
+            axes.errorbar(beside, own["drift"], yerr=error, fmt="none", ecolor=look.colour, elinewidth=size.line / 2.2)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # hardly a decade: powers of ten say little
+        axes.xaxis.set_major_locator(FixedLocator(lams))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())
+        return sheet.finished()
 
-    Args:
-        kept: columns of ``lm_preservation.csv``.
-    """
-    figure = Figure(figsize=(12.4, 5.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for look, own in methods_in(kept):
-        _path(left, own, "lam", "drift", look, against_error=False)
-        _path(right, own, "drift", "gain", look)
-    drift = r"drift: KL$(\pi_{\mathrm{ref}}\,\|\,\pi)$ per response (nats)"
-    left.set(xscale="log", yscale="log", xlabel=r"trade-off $\lambda$", ylabel=drift)
-    left.set_title(r"prompts labelled by $\pi_{\mathrm{ref}}$ itself: nothing to learn", fontsize="medium")
-    right.axhline(0, color=INK, linewidth=0.9, linestyle="--")
-    right.set(xscale="log", xlabel=drift, ylabel="expected reward gained on the other half")
-    right.set_title(r"the same runs, one $\lambda$ for both halves", fontsize="medium")
-    for axis in (left.yaxis, right.xaxis):  # hardly a decade: powers of ten say little
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FormatStrFormatter("%g"))
-        axis.set_minor_formatter(NullFormatter())
-    left.set_xticks(sorted(kept["lam"].unique()))
-    left.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    left.xaxis.set_minor_formatter(NullFormatter())
-    _legend(figure, kept)
-    return figure
+
+def lm_kept_and_gained(kept: pd.DataFrame) -> Figure:
+    """Reward gained on one half against drift on the other, a panel a method; columns of ``lm_preservation.csv``."""
+    title = "What was gained on one half of the prompts, against the damage on the other"
+    labels = "drift (nats)", "reward gained"
+    notes = [r"The same runs, one $\lambda$ for both halves. Bars: 95% intervals over responses."]
+    return draw_frontier(list(methods_in(kept)), "drift", "gain", size_of("page"), title, labels, notes)
 
 
 @themed
@@ -106,33 +111,10 @@ def lm_displacement(moved: pd.DataFrame) -> Figure:
     return figure
 
 
-def _path(axes: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, against_error: bool = True) -> None:
-    """One method's runs by lambda, with 95% intervals; the marker grows with lambda."""
-    axes.plot(rows[x], rows[y], **look.line(linewidth=1.4))
-    axes.errorbar(
-        rows[x],
-        rows[y],
-        yerr=1.96 * rows[f"{y}_standard_error"],
-        xerr=1.96 * rows[f"{x}_standard_error"] if against_error else None,
-        fmt="none",
-        ecolor=look.colour,
-        elinewidth=1,
-        alpha=0.5,
-    )
-    sizes = [5 + 7 * place / max(1, len(rows) - 1) for place in range(len(rows))]
-    for size, (_, row) in zip(sizes, rows.iterrows(), strict=True):
-        axes.plot([row[x]], [row[y]], color=look.colour, marker=look.marker, markersize=size, markeredgecolor="white")
-
-
-def _legend(figure: Figure, rows: pd.DataFrame) -> None:
-    handles = [
-        Line2D([], [], label=look.label, markersize=8, **look.line(marker=look.marker, linewidth=1.4))
-        for look, _ in methods_in(rows)
-    ]
-    lams = ", ".join(f"{lam:g}" for lam in sorted(rows["lam"].unique()))
-    handles.append(Line2D([], [], linestyle="none", label=rf"$\lambda$ = {lams}: small to large markers"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=2.0)
-
-
-PICTURES = {"lm_frontier": lm_frontier, "lm_preservation": lm_preservation, "lm_displacement": lm_displacement}
-"""By file name."""
+PICTURES = {
+    "lm_frontier": ("lm_frontier", lm_frontier),
+    "lm_preservation": ("lm_preservation", lm_preservation),
+    "lm_kept_and_gained": ("lm_preservation", lm_kept_and_gained),
+    "lm_displacement": ("lm_displacement", lm_displacement),
+}
+"""By file name: the table, and what draws it."""

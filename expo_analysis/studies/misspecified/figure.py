@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LAMBDA, look_of, looks_in, themed
+from ...figures.sheet import Entry, Sheet
+from ...figures.style import END_POINTS, INK, LAMBDA, Look, look_of, looks_in, size_of, under
 
 OPTIMAL = END_POINTS["optimal"].label
 FIT = r"$\pi_{\mathrm{fit}}$"
@@ -18,102 +19,153 @@ FITTED = "fit"
 """What the tables call it, where a loss would stand."""
 KINDS = {"noise": "label noise", "cycle": "a cycle", "order": "an annotator who never errs"}
 STRENGTH = {
-    "noise": "strength $s$ (twice the rate of flips)",
-    "cycle": "strength $s$ of the cycle",
-    "order": "strength $s$ (1: separable)",
+    "noise": "$s$ (twice the rate of flips)",
+    "cycle": "$s$ of the cycle",
+    "order": "$s$ (1: separable)",
 }
-BRADLEY_TERRY: dict[str, Any] = {"color": "0.72", "linestyle": "-", "linewidth": 5.0, "zorder": 0.5}
+PAGE = size_of("page")
+BRADLEY_TERRY: dict[str, Any] = {"color": "0.58", "linestyle": "-", "linewidth": 3 * PAGE.line, "zorder": 0.5}
 CORRECTIONS = {name: look_of(name) for name in ("dpo", "conservative_dpo", "robust_dpo")}
 
 
-def draw(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The picture of the study."""
-    return misspecified(tables["misspecified"], tables["misspecified_path"], tables["misspecified_corrections"])
+def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The four pictures of the study, by file name."""
+    ends = tables["misspecified"]
+    return {
+        "misspecified": distance(ends),
+        "misspecified_path": limits(tables["misspecified_path"]),
+        "misspecified_win_rate": win_rate(ends),
+        "misspecified_corrections": corrected(tables["misspecified_corrections"]),
+    }
 
 
-@themed
-def misspecified(ends: pd.DataFrame, paths: pd.DataFrame, corrections: pd.DataFrame) -> Figure:
-    """Kinds of preferences in columns: TV from pi* and worst win rate against strength, TV from the fit against lambda.
+def distance(ends: pd.DataFrame) -> Figure:
+    """TV from pi* against the strength of what is mixed in, a panel a kind.
 
     Args:
-        ends, paths: columns ``preferences``, ``strength``, ``loss`` ("fit" among them), ``lam``, ``tv_optimal``,
-            ``tv_fit``, ``worst_win_rate``.
+        ends: columns ``preferences``, ``strength``, ``loss`` ("fit" among them), ``lam``, ``tv_optimal``.
+    """
+    with under(PAGE):
+        title = rf"How far from {OPTIMAL} the optima are as preferences are spoilt, $\lambda$ = {_lam(ends):g}"
+        sheet, grid = _kinds(title, ends)
+        _against_strength(grid, ends, "tv_optimal")
+        grid[0].set(ylim=(-0.01, 0.42), ylabel=rf"TV($\pi$, {OPTIMAL})")
+        return sheet.finished()
+
+
+def limits(paths: pd.DataFrame) -> Figure:
+    """TV from the Bradley-Terry fit against lambda, a panel a kind.
+
+    Args:
+        paths: columns ``preferences``, ``strength``, ``loss``, ``lam``, ``tv_fit``.
+    """
+    with under(PAGE):
+        title = rf"Where each loss goes as $\lambda$ falls: distance from the Bradley–Terry fit {FIT}, $s$ = "
+        title += f"{paths['strength'].iloc[0]:g}"
+        sheet, grid = _kinds(title, paths, fitted=False)
+        for axes, kind in zip(grid, KINDS, strict=True):
+            rows = paths[paths["preferences"] == kind]
+            for loss, look in looks_in(rows[rows["loss"] != FITTED]).items():
+                own = rows[rows["loss"] == loss]
+                axes.plot(own["lam"], own["tv_fit"], **_line(look))
+            axes.set(xscale="log", yscale="log", ylim=(1e-5, 1), xlabel=LAMBDA)
+        grid[0].set_ylabel(rf"TV($\pi$, {FIT})")
+        return sheet.finished()
+
+
+def win_rate(ends: pd.DataFrame) -> Figure:
+    """The chance of being preferred to the worst opponent, against strength; columns as `distance`'s."""
+    with under(PAGE):
+        title = f"How often each optimum wins against its worst opponent, $\\lambda$ = {_lam(ends):g}"
+        sheet, grid = _kinds(title, ends)
+        _against_strength(grid, ends, "worst_win_rate")
+        for axes in grid:
+            axes.axhline(0.5, color=INK, linewidth=PAGE.line / 1.6, linestyle=":")
+        grid[0].set(ylim=(0.23, 0.52), ylabel=r"win rate of $\pi$, worst opponent")
+        return sheet.finished()
+
+
+def corrected(corrections: pd.DataFrame) -> Figure:
+    """Losses that are told the rate of flipped labels: on the population, on samples, and where there is no minimiser.
+
+    Args:
         corrections: columns ``loss``, ``noise``, ``assumed``, ``pairs``, ``error``, ``low``, ``high``, ``data_sets``,
             ``no_minimiser``.
     """
-    figure = Figure(figsize=(15.5, 18), layout="constrained")
-    grid = figure.subplots(4, 3)
-    lam, strength = ends["lam"].dropna().iloc[0], paths["strength"].iloc[0]
-    for column, (kind, name) in enumerate(KINDS.items()):
-        own = ends[ends["preferences"] == kind]
-        _against_strength(grid[0, column], own, "tv_optimal")
-        grid[0, column].set(ylim=(-0.01, 0.42), ylabel=rf"TV($\pi$, {OPTIMAL})")
-        grid[0, column].set_title(rf"{name}: $\lambda$ = {lam:g}", fontsize="medium")
-        _against_lambda(grid[1, column], paths[paths["preferences"] == kind])
-        grid[1, column].set_title(f"{name}: $s$ = {strength:g}", fontsize="medium")
-        _against_strength(grid[2, column], own, "worst_win_rate")
-        grid[2, column].axhline(0.5, color=INK, linewidth=1.0, linestyle=":")
-        grid[2, column].set(ylim=(0.23, 0.52), ylabel=r"win rate of $\pi$, worst opponent")
-        grid[2, column].set_title(rf"{name}: $\lambda$ = {lam:g}", fontsize="medium")
-        for row in (0, 2):
-            grid[row, column].set_xlabel(STRENGTH[kind])
-    _corrections(grid[3], corrections)
-    title = "Preferences that no policy reproduces: what each loss makes of them"
-    figure.suptitle(title, fontsize="x-large")
-    figure.legend(handles=_key(ends), loc="outside lower center", ncols=3, columnspacing=2.0)
-    return figure
+    with under(PAGE):
+        wrong = CORRECTIONS["robust_dpo"]
+        rate = corrections["noise"][np.isfinite(corrections["pairs"])].iloc[0]
+        key = [(Line2D([], [], **_line(look)), look.label) for look in CORRECTIONS.values()]
+        key += [
+            (Line2D([], [], **_told(wrong)), f"robust DPO, told {rate:g}"),
+            (Line2D([], [], **wrong.end(marker="o", markersize=PAGE.mark)), "no minimiser: its limit"),
+        ]
+        sheet = Sheet(PAGE, "Told the rate of flipped labels: bias, variance, and data sets without a minimiser", key)
+        _corrections(sheet.subplots(15 * PAGE.row, 1, 3)[0], corrections, rate)
+        return sheet.finished()
 
 
-def _against_strength(axes: Axes, rows: pd.DataFrame, value: str) -> None:
-    fitted = rows["loss"] == FITTED
-    axes.plot(rows["strength"][fitted], rows[value][fitted], **BRADLEY_TERRY)
-    for loss, look in looks_in(rows[~fitted]).items():
-        own = rows[rows["loss"] == loss]
-        axes.plot(own["strength"], own[value], **look.line())
+def _lam(ends: pd.DataFrame) -> float:
+    return float(ends["lam"].dropna().iloc[0])
 
 
-def _against_lambda(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss, look in looks_in(rows[rows["loss"] != FITTED]).items():
-        own = rows[rows["loss"] == loss]
-        axes.plot(own["lam"], own["tv_fit"], **look.line())
-    axes.set(xscale="log", yscale="log", ylim=(1e-5, 1), xlabel=LAMBDA, ylabel=rf"TV($\pi$, {FIT})")
-    axes.minorticks_off()
+def _line(look: Look, **changes: Any) -> dict[str, Any]:
+    return look.line(**{"linewidth": PAGE.line, **changes})
 
 
-def _corrections(row: np.ndarray, corrections: pd.DataFrame) -> None:
+def _told(look: Look) -> dict[str, Any]:
+    """What is told a rate that is not the true one."""
+    return _line(look, linewidth=PAGE.line / 2, marker="o", markersize=PAGE.mark)
+
+
+def _kinds(title: str, rows: pd.DataFrame, fitted: bool = True) -> tuple[Sheet, Any]:
+    """A sheet with a panel for each kind of preferences."""
+    key: list[Entry] = [
+        (Line2D([], [], **_line(look)), look.label) for look in looks_in(rows[rows["loss"] != FITTED]).values()
+    ]
+    if fitted:
+        key.append((Line2D([], [], **BRADLEY_TERRY), rf"{FIT}, the Bradley–Terry fit: EXPO's limit as $\lambda \to 0$"))
+    sheet = Sheet(PAGE, title, key)
+    grid = sheet.subplots(15 * PAGE.row, 1, 3, sharey=True)[0]
+    for axes, (kind, name) in zip(grid, KINDS.items(), strict=True):
+        axes.set_title(name)
+        axes.set_xlabel(STRENGTH[kind])
+    return sheet, grid
+
+
+def _against_strength(grid: Any, ends: pd.DataFrame, value: str) -> None:
+    for axes, kind in zip(grid, KINDS, strict=True):
+        rows = ends[ends["preferences"] == kind]
+        fitted = rows["loss"] == FITTED
+        axes.plot(rows["strength"][fitted], rows[value][fitted], **BRADLEY_TERRY)
+        for loss, look in looks_in(rows[~fitted]).items():
+            own = rows[rows["loss"] == loss]
+            axes.plot(own["strength"], own[value], **_line(look))
+
+
+def _corrections(row: Any, corrections: pd.DataFrame, rate: float) -> None:
     population = corrections[np.isinf(corrections["pairs"])]
     samples = corrections[np.isfinite(corrections["pairs"])]
-    rate = samples["noise"].iloc[0]
     for loss, look in CORRECTIONS.items():
         own = population[population["loss"] == loss]
         if loss != "dpo":  # which is told nothing
             own = own[own["assumed"] == own["noise"]]
-        row[0].plot(own["noise"], own["error"], **look.line())
+        row[0].plot(own["noise"], own["error"], **_line(look))
         drawn = samples[samples["loss"] == loss]
         row[1].fill_between(drawn["pairs"], drawn["low"], drawn["high"], color=look.colour, alpha=0.25, linewidth=0)
-        row[1].plot(drawn["pairs"], drawn["error"], **look.line())
-        row[2].plot(drawn["pairs"], drawn["no_minimiser"] / drawn["data_sets"], **look.line())
-    wrong = population[(population["loss"] == "robust_dpo") & (population["assumed"] == rate)].sort_values("noise")
-    exists = wrong["no_minimiser"] == 0
-    look = CORRECTIONS["robust_dpo"]
-    row[0].plot(wrong["noise"], wrong["error"], **look.line(linewidth=1.0, marker="o", markersize=5))
-    row[0].plot(wrong["noise"][~exists], wrong["error"][~exists], **look.end(marker="o"))
-    row[0].set(xlabel="rate of flipped labels", ylabel="TV from DPO's optimum without noise")
-    row[0].set_title(f"told the rate of flips (thin line: told {rate:g})", fontsize="medium")
-    row[1].set(xscale="log", yscale="log", xlabel="number of comparisons $N$", ylabel="mean TV from that optimum")
-    row[1].set_title(f"samples, a share {rate:g} of labels flipped", fontsize="medium")
-    row[2].set(xscale="log", xlabel="number of comparisons $N$", ylabel="share of data sets without a minimiser")
-    row[2].set_title(f"samples, a share {rate:g} of labels flipped", fontsize="medium")
+        row[1].plot(drawn["pairs"], drawn["error"], **_line(look))
+        row[2].plot(drawn["pairs"], drawn["no_minimiser"] / drawn["data_sets"], **_line(look))
+    _told_wrongly(row[0], population[(population["loss"] == "robust_dpo") & (population["assumed"] == rate)])
+    row[0].set(xlabel="rate of flipped labels", ylabel="TV from DPO without noise")
+    row[0].set_title("population")
+    row[1].set(xscale="log", yscale="log", xlabel="comparisons $N$", ylabel="mean TV from it")
+    row[2].set(xscale="log", xlabel="comparisons $N$", ylabel="share without a minimiser")
+    for axes in row[1:]:
+        axes.set_title(f"samples, {rate:.0%} flipped")
 
 
-def _key(ends: pd.DataFrame) -> list[Line2D]:
-    losses = looks_in(ends[ends["loss"] != FITTED]).values()
-    lines = [Line2D([], [], label=look.label, **look.line()) for look in losses]
-    label = rf"{FIT}, the Bradley–Terry fit: EXPO's limit as $\lambda \to 0$"
-    lines.append(Line2D([], [], label=label, **BRADLEY_TERRY))
-    for loss, look in CORRECTIONS.items():
-        if loss != "dpo":
-            lines.append(Line2D([], [], label=f"last row: {look.label}", **look.line()))
-    look = CORRECTIONS["robust_dpo"]
-    lines.append(Line2D([], [], label="last row, open marker: no minimiser, its limit", **look.end(marker="o")))
-    return lines
+def _told_wrongly(axes: Axes, wrong: pd.DataFrame) -> None:
+    wrong, look = wrong.sort_values("noise"), CORRECTIONS["robust_dpo"]
+    none = wrong["no_minimiser"] > 0
+    axes.plot(wrong["noise"], wrong["error"], **_told(look))
+    axes.plot(wrong["noise"][none], wrong["error"][none], **look.end(marker="o", markersize=PAGE.mark))
