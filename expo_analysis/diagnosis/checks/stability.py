@@ -63,7 +63,7 @@ def too_fast(run: Run) -> Outcome:
     diverged = end > at("diverged") * base
     leap = _leap(run)
     if not diverged and high.sum() < at("spikes") and gradient is None and leap is None:
-        return Clear(f"the loss stays below {loss.values.max() / base:.2g} times that of the start")
+        return Clear(f"the loss is at most {loss.values.max() / base:.2g} times that of the start")
     told = [f"the loss begins at {loss.first:.3g} and reaches {loss.values[top]:.3g} at step {loss.steps[top]:g}"]
     told += (
         [f"{int(high.sum())} of {len(loss)} entries are above {at('spike'):g} times the start"] if high.any() else []
