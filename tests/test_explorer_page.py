@@ -142,13 +142,14 @@ def test_a_thousand_random_states_in_a_browser(tmp_path: Path) -> None:
 @in_browser
 @pytest.mark.slow
 def test_a_frame_of_eight_losses_takes_at_most_16_ms(tmp_path: Path) -> None:
-    """Of CPU time, layout included, while lambda is dragged: other processes do not change it as they do the clock's."""
+    """Of CPU time, layout included, while lambda is dragged: other processes hardly change it."""
     usage = pytest.importorskip("resource")
     losses = json.dumps(["dpo", "ipo", "fdpo", "expo", "regression_expo", "spo", "chi_po", "hinge"])
 
     def spent(frames: int) -> float:
         script = f"""async()=>{{const e=window.explorer;
-          for(let k=0;k<{frames};k++){{e.drawNow({{losses:{losses},lam:10**(-4+8*(k%97)/96)}});document.body.offsetHeight}}
+          for(let k=0;k<{frames};k++){{
+            e.drawNow({{losses:{losses},lam:10**(-4+8*(k%97)/96)}});document.body.offsetHeight}}
           return e.model().drawn.length}}"""
         before = usage.getrusage(usage.RUSAGE_CHILDREN)
         assert run_in_browser(tmp_path, script) == 8
