@@ -24,6 +24,7 @@ STEPS = 9
 class Part(Enum):
     BANDITS = "bandits"
     OWN_LOSSES = "own-losses"
+    BATTLES = "battles"
     LANGUAGE_MODELS = "language-models"
 
 
@@ -39,7 +40,8 @@ def main(
     ] = None,
 ) -> None:
     """Compare this package with scipy's BFGS, optimistix' Newton and one in numpy on random EXPO problems, with a torch
-    loop, and with TRL's DPOTrainer on SmolLM2; and its own losses with the same ones as a user writes them.
+    loop, and with TRL's DPOTrainer on SmolLM2; its own losses with the same ones as a user writes them; and fits of
+    battles among many players with those of choix, scikit-learn and others.
 
     Example: python -m benchmarks --quick
     """
@@ -67,6 +69,8 @@ def main(
         keep(_bandits(quick, command, console))
     if only in (None, Part.OWN_LOSSES):
         keep(_own_losses(quick, command, console))
+    if only in (None, Part.BATTLES):
+        keep(_battles(quick, command, console))
     if only in (None, Part.LANGUAGE_MODELS):
         model = language_model.TINY if quick else language_model.SMOLLM2
         lacking = language_model.missing(model)
@@ -124,6 +128,21 @@ def _own_losses(quick: bool, command: str, console: Console) -> str:
     lines = own_losses.lines(own_losses.compare(2 if quick else 15, 10 if quick else 1))
     console.print(report.lines_table("Losses of one's own", lines))
     return report.own_losses_markdown(lines, command, load)
+
+
+def _battles(quick: bool, command: str, console: Console) -> str:
+    """The part of the report on battles among many players."""
+    from . import battles, report
+
+    load = os.getloadavg()[0]
+    share = 100 if quick else 1
+    fits = battles.lines(battles.compare(1_000 // (10 if quick else 1), 1_000_000 // share, 1 if quick else 3))
+    console.print(report.lines_table("1,000 players, 1,000,000 battles", fits))
+    sizes = [(1_000, 10_000), (10_000, 50_000), (100_000, 500_000), (1_000_000, 10_000_000)]
+    runs = [battles.growth(loss, *size) for loss in battles.LOSSES for size in sizes[: 2 if quick else None]]
+    grown = battles.growth_lines(runs)
+    console.print(report.lines_table("How cost grows", grown))
+    return report.battles_markdown(fits, grown, command, load)
 
 
 def _language_models(model: str, repeats: int, command: str, console: Console) -> str:

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import language_model, optimistix_newton, own_losses, scipy_bfgs
+from . import battles, language_model, optimistix_newton, own_losses, scipy_bfgs
 from .measure import OURS, Row
 from .training import CLIP, Growth, Sweep
 
@@ -30,13 +31,14 @@ GROWTH_HEADER = ("data sets", "n", "steps", "s", "µs a step", "µs a step and d
 Lines = tuple[tuple[str, ...], ...]
 """A header and its rows."""
 
-LEFT = ("variant", "against", "aimed at")
+LEFT = ("variant", "against", "aimed at", "way", "status")
 """Columns of words."""
 
 WIDTH = 112
 """Columns of a terminal that the tables need."""
 
 PACKAGES = ("expo-analysis", "numpy", "scipy", "torch", "jax", "jaxlib", "optimistix", "lineax")
+BATTLES_PACKAGES = ("expo-analysis", "numpy", "scipy", "choix", "scikit-learn", "arena-rank", "arenakit")
 LANGUAGE_MODEL_PACKAGES = ("expo-analysis", "torch", "transformers", "trl", "accelerate", "peft")
 NOTES = f"""\
 Compositional EXPO on random prompts: reference and BT-optimal policy uniform on the simplex, all pairs equally often,
@@ -144,6 +146,13 @@ def own_losses_markdown(lines: Lines, command: str, load: float) -> str:
     packages = ("expo-analysis", "numpy", "scipy")
     table = _section("Against the catalogue's of the same formula, λ = 0.1", lines)
     return "\n".join([_heading("Benchmarks of losses of one's own", command, load, packages), table, own_losses.NOTES])
+
+
+def battles_markdown(fits: Lines, grown: Lines, command: str, load: float) -> str:
+    """The part on battles among many players."""
+    packages = [name for name in BATTLES_PACKAGES if find_spec(name.replace("-", "_")) or name == "scikit-learn"]
+    tables = [_section("1,000 players, 1,000,000 battles", fits), _section("How cost grows", grown)]
+    return "\n".join([_heading("Benchmarks of battles", command, load, packages), *tables, battles.NOTES])
 
 
 def with_part(report: str, part: str) -> str:

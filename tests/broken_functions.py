@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import os
 import random
 import signal
@@ -28,12 +29,14 @@ import torch.nn.functional as F
 @dataclass(frozen=True)
 class Broken:
     """f: the function. words: a regular expression for the sentence. refused: whether `from_function` refuses it, and
-    not `assert_sound` after it. kills: whether it would end the process."""
+    not `assert_sound` after it. kills: whether it would end the process. copies: whether only a copy of the process can
+    save this one from it."""
 
     f: Callable[..., Any]
     words: str
     refused: bool = True
     kills: bool = False
+    copies: bool = False
 
 
 BROKEN: dict[str, Broken] = {}
@@ -74,7 +77,7 @@ def takes_three(a, b, c):
     return a
 
 
-@broken("a is not known")
+@broken(r"\(e is not known\)")
 def takes_five(a, b, c, d, e):
     return a
 
@@ -483,6 +486,58 @@ def loops_on_many_pairs(chosen_logps, rejected_logps):
     while len(chosen_logps) > 3:
         time.sleep(0.01)
     return F.softplus(rejected_logps - chosen_logps)
+
+
+class _Last(torch.autograd.Function):
+    """Whose derivative is the last thing that its process computes."""
+
+    @staticmethod
+    def forward(ctx, z):
+        return z * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        os._exit(0)
+
+
+@unsound(r"ends the process that calls it \(exit status 0\)", copies=True)
+def exits_in_its_backward(chosen_logps, rejected_logps):
+    return F.softplus(rejected_logps - _Last.apply(chosen_logps))
+
+
+_CALLS = {"exits": 0, "loops": 0, "swallows": 0}
+
+
+@unsound(r"ends the process that calls it \(signal SIGKILL\)", copies=True)
+def is_killed_late(chosen_logps, rejected_logps):
+    _CALLS["exits"] += 1
+    if _CALLS["exits"] > 60:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return F.softplus(rejected_logps - chosen_logps)
+
+
+@unsound("are not enough to examine it", copies=True)
+def loops_late_where_no_signal_is_seen(chosen_logps, rejected_logps):
+    _CALLS["loops"] += 1
+    if _CALLS["loops"] > 60:
+        sum(itertools.repeat(0))
+    return F.softplus(rejected_logps - chosen_logps)
+
+
+@unsound("are not enough to examine it", copies=True)
+def swallows_what_ends_it(chosen_logps, rejected_logps):
+    _CALLS["swallows"] += 1
+    while _CALLS["swallows"] > 60:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.01)
+    return F.softplus(rejected_logps - chosen_logps)
+
+
+@broken("does not return within .* s for 3 pairs", copies=True)
+def tries_again_for_ever(chosen_logps, rejected_logps):
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.01)
 
 
 class HasAForwardThatRaises(torch.nn.Module):

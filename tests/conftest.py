@@ -4,9 +4,15 @@
 """
 
 import gc
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from expo_analysis import _child
+
+if os.environ.get("WITHOUT_COPIES"):  # mutation.py looks which lines run, and would not see those of a copy
+    _child.COPIES = False
 
 settings.register_profile(
     "fixed",

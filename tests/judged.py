@@ -12,7 +12,7 @@ from expo_analysis.desiderata.code import written
 from expo_analysis.desiderata.subject import Optima, Subject
 
 H, HBAR = terms.h, terms.hbar
-LOGISTIC = terms.Logistic()
+LOGISTIC, SQUARED = terms.Logistic(), terms.Square()
 
 
 def subject(objective: Any, effort: float = 0.1) -> Subject:

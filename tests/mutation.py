@@ -271,7 +271,8 @@ def measure(tree: Path, rooms: Sequence[str], tests: Sequence[str], workers: int
         sys.executable, "-m", "pytest", *OPTIONS, *tests, "-n", str(workers), *cover, "--cov-context=test",
         "--cov-report=", f"--junitxml={report}", "-p", "cpu_seconds",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True)
+    settings = environment(tree) | {"WITHOUT_COPIES": "1"}
+    done = subprocess.run(command, cwd=tree, env=settings, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the tests do not run to their end:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     coverage = read_coverage(tree, report)

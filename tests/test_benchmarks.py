@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import expo_analysis as ea
-from benchmarks import ours, own_losses, scipy_bfgs
+from benchmarks import battles, ours, own_losses, scipy_bfgs
 from benchmarks.problems import Problems, softmax
 
 from .recorder import Recorder
@@ -65,6 +65,25 @@ def test_other_losses_are_not_called_the_same(monkeypatch: pytest.MonkeyPatch) -
     own = own_losses.LOSSES["DPO"][1]
     monkeypatch.setattr(own_losses, "LOSSES", {"IPO": (ea.IPO, own, 5)})
     assert not own_losses.compare(1)[0].same
+
+
+def test_fits_of_battles_agree() -> None:
+    """Each with a gradient of about 0, which the ones of other scores are not."""
+    rows = {row.way: row for row in battles.compare(12, 3_000, 1)}
+    assert {battles.OURS, "choix", "scikit-learn, lbfgs", "scikit-learn, newton-cholesky"} <= set(rows)
+    assert all(row.gradient < 1e-6 and row.error < 1e-4 for row in rows.values())
+    assert rows[battles.OURS].bound is not None and rows[battles.OURS].bound < 1e-12
+    winner, loser = battles.rows_of(12, 3_000)
+    assert battles.gradient(np.zeros(12), winner, loser) > 1e-2
+    table = battles.lines(list(rows.values()))
+    assert all(len(line) == len(battles.HEADER) for line in table) and table[1][0] == battles.OURS
+
+
+def test_growth_is_measured_in_a_process_of_its_own() -> None:
+    runs = [battles.growth("EXPO, λ = 0.001", 50, battles_) for battles_ in (500, 1_000)]
+    assert all(run.status == "optimal" and run.bound < 1e-9 and 0 < run.gigabytes < 4 for run in runs)
+    first, second = battles.growth_lines(runs)[1:]
+    assert first[5] == "" and float(second[5]) == pytest.approx(np.log2(runs[1].cpu / runs[0].cpu), abs=0.01)
 
 
 def test_optimistix_agrees(problems: Problems) -> None:

@@ -124,6 +124,11 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         )
         assert ran.returncode == 0, ran.stderr
     assert {path.name for path in tmp_path.iterdir()} >= {"card.json", "card.xml", "card.sarif", "card.svg"}
+    required = {word for words in re.findall(r'require(?::|,) "?([\w,]+)', PAGE) for word in words.split(",")}
+    command = [sys.executable, "-m", "expo_analysis", "audit", "my_loss.py:my_loss", "--quick", "--require"]
+    command += [",".join(sorted(required)), "--only", ",".join(sorted(required))]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert required and ran.returncode == 0, ran.stderr  # the workflow and the hook are green with the page's loss
 
 
 def test_the_options_and_questions_of_the_page_exist() -> None:

@@ -20,6 +20,7 @@ from expo_analysis.own_loss import make_loss
 from expo_analysis.testing import assert_equal_losses
 
 LOGSIGMOID = F.logsigmoid
+TRIED = "expo_analysis.losses.function_call.ends_process"
 
 
 def torchtune_style(
@@ -389,10 +390,30 @@ def test_what_a_loss_is_called(tmp_path):
     assert loss.name == "mine" == pickle.loads(pickle.dumps(loss)).name
 
 
+def test_lambda_is_by_default_what_the_function_has():
+    """As it would compute: bound, or its default; 1 where that is no number above 0."""
+
+    def with_default(chosen_logps, rejected_logps, beta=0.25):
+        return -LOGSIGMOID(beta * (chosen_logps - rejected_logps))
+
+    def without(chosen_logps, rejected_logps, beta):
+        return -LOGSIGMOID(beta * (chosen_logps - rejected_logps))
+
+    bound = partial(with_default, beta=0.5)
+    needs = partial(bound, beta=None)
+    found = [ea.from_function(f).lam for f in (with_default, bound, without, needs, lambda pi_w, pi_l: pi_l - pi_w)]
+    assert found == [0.25, 0.5, 1.0, 1.0, 1.0] and ea.from_function(bound, 3.0).lam == 3.0
+    won, lost, *_ = pairs()
+    expected = bound(torch.from_numpy(won), torch.from_numpy(lost)).numpy()
+    assert np.array_equal(ea.from_function(bound).loss(won, lost), expected)
+
+
 def test_a_function_is_tried_once(monkeypatch):
     """In a copy of the process, whatever is made of it; with options of its own, anew."""
     tried = []
-    monkeypatch.setattr("expo_analysis.losses.function_call.ends_process", lambda call: tried.append(call) or "")
+    monkeypatch.setattr(
+        "expo_analysis.losses.function_call.ends_process", lambda call, seconds: tried.append(call) or ""
+    )
     for lam in (0.5, 1.0):
         assert ea.from_function(mine_alone, lam).with_lam(2.0).loss(*pairs()).shape == pairs()[0].shape
     assert len(tried) == 1

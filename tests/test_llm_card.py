@@ -130,6 +130,7 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], str]] = {
         "its estimator of the regulariser is None, and here it is own_responses",
     ),
     "weighting": (ea.DPO(LAM), {"ld_alpha": 0.5}, "its ld_alpha is"),
+    "seed": (ea.DPO(LAM), {"seed": 7}, "its seed is 0, and here it is 7"),
     "data": (ea.DPO(LAM), {"data": tiny.pairs(8, seed=1)}, "its training data, tokenizer or max_length is another one"),
     "length": (ea.DPO(LAM), {"max_length": 9}, "its training data, tokenizer or max_length is another one"),
     "model": (ea.DPO(LAM), {"model": tiny.llama(1)}, "its initial model is another one"),

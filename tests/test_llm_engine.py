@@ -279,7 +279,7 @@ def test_the_gradient_on_what_is_optimal_is_measured_once_before_a_new_training(
     from expo_analysis.llm.training.metrics import Sums
 
     opened, measured = [], []
-    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder))
+    bare.identity = SimpleNamespace(open=lambda trainer, folder: opened.append(folder) or folder)
     bare.first_step_gradient_norm = lambda rows: measured.append(rows) or 0.25
     for optimal, known, resumed, norm in (
         (None, None, None, None), ("rows", None, None, 0.25), ("rows", 0.5, None, 0.5),

@@ -236,18 +236,18 @@ def test_numbers_are_stored_for_whole_data_sets_before_training() -> None:
 
 
 def test_tokens_that_were_seen_are_taken_up_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "get_last_checkpoint", lambda folder: str(tmp_path) if folder == "out" else None)
+    monkeypatch.setattr(identity, "latest_checkpoint", lambda folder: (tmp_path if folder == "out" else None, []))
+    monkeypatch.setattr(identity, "whats_missing", lambda folder: None)
     (tmp_path / identity.IDENTITY_FILE).write_text(json.dumps({"objective": "DPO", "num_tokens": 7}))
     own = identity.Identity("abc", None, ReferencePolicy("copy"))
     monkeypatch.setattr(own, "parts", lambda trainer: {"objective": "DPO"})
     for resumed, first, seen in (
         (None, True, 3), (False, True, 3), (True, True, 7), (str(tmp_path), True, 7), (str(tmp_path), False, 0),
-        (str(tmp_path / "none"), True, 0),
     ):  # fmt: skip
         trainer = SimpleNamespace(
             args=SimpleNamespace(output_dir="out"), accelerator=SimpleNamespace(is_main_process=first), tokens_seen=3
         )
-        own.open(trainer, resumed)
+        assert own.open(trainer, resumed) == (str(tmp_path) if resumed else None)
         assert trainer.tokens_seen == seen
     own.write(None, tmp_path, 9)
     assert json.loads((tmp_path / identity.IDENTITY_FILE).read_text()) == {"objective": "DPO", "num_tokens": 9}
@@ -256,7 +256,8 @@ def test_tokens_that_were_seen_are_taken_up_by_one_process(tmp_path: Path, monke
 def test_parts_of_an_identity_that_are_not_known_are_left_out() -> None:
     def parts(estimator: str | None = None, on_samples: bool = False, data: str = "d", **given: Any) -> dict[str, Any]:
         made = rules(ea.EXPO(LAM), estimator, on_samples=on_samples)
-        args, fingerprint = SimpleNamespace(max_length=given.pop("max_length", 8)), SimpleNamespace(fingerprint=data)
+        args = SimpleNamespace(max_length=given.pop("max_length", 8), objective=None)
+        fingerprint = SimpleNamespace(fingerprint=data)
         trainer = SimpleNamespace(rules=made, args=args, mixture=made.mixture, data=fingerprint)
         usual = {"weights": "abc", "peft_config": None, "reference": None} | given
         return identity.Identity(**usual).parts(trainer)

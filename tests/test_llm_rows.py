@@ -332,7 +332,7 @@ def test_what_was_given_is_opened_or_refused_by_name() -> None:
     )
     found = given.Given.of(marked, "data", None, {})
     assert found.source == "a + b" and found.called == "data (a + b)" and found.names == ["prompt"]
-    assert given.files_of(None, {table.ORIGIN: {"file": "a"}}) == "a" and given.files_of(None, {}) == ""
+    assert given.files_of(None, {table.ORIGIN: table.origin(Place(0, "a"))}) == "a" and given.files_of(None, {}) == ""
     for bad, kind, words in (
         ([], ValueError, "data must have rows, but it is empty"),
         (tiny.Dataset.from_list([]), ValueError, "data must have rows, but it is empty"),

@@ -92,7 +92,7 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     "part": (["--max_train_rows", "6"], r"the data .*/pairs\.jsonl with another content"),
     "length": (["--max_length", "9"], r"begun with the max_length 1024, and this is 9: "),
     "adapter": (["--use_peft"], r"begun with another adapter"),
-    "seed": (["--seed", "3"], r"the seed 42, and this is 3"),
+    "seed": (["--seed", "3"], "begun with seed 42, and this is 3"),
     "rate": (["--learning_rate", "0.25"], r"begun with learning_rate 1e-06, and this is 0\.25: resume with the same"),
     "several": (
         ["--weight_decay", "0.1", "--adam_beta2", "0.9", "--lr_scheduler_type", "cosine", "--max_grad_norm", "2"],
@@ -162,7 +162,7 @@ FREE = """
     save_only_model save_strategy save_steps save_on_each_node save_total_limit enable_jit_checkpoint push_to_hub
     hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision load_best_model_at_end
     metric_for_best_model greater_is_better ignore_data_skip restore_callback_states_from_checkpoint full_determinism
-    seed use_cpu accelerator_config parallelism_config dataloader_num_workers dataloader_pin_memory
+    use_cpu accelerator_config parallelism_config dataloader_num_workers dataloader_pin_memory
     dataloader_persistent_workers dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order
     remove_unused_columns label_names ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers
     ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed debug skip_memory_metrics do_train do_eval
@@ -171,7 +171,7 @@ FREE = """
     use_weighting ld_alpha router_aux_loss_coef precompute_ref_log_probs precompute_ref_batch_size use_ref_columns
     model_init_kwargs trust_remote_code max_length pad_to_multiple_of dataset_num_proc on_bad_rows
 """
-"""Settings that may change, or that other parts of an identity are made of (the seed, what belongs to the loss)."""
+"""Settings that may change, or that other parts of an identity are made of (what belongs to the loss)."""
 
 
 def test_every_setting_is_known_to_change_a_run_or_not_to() -> None:
@@ -200,7 +200,7 @@ def test_a_loss_of_ones_own_that_changed(run: Path, capsys: pytest.CaptureFixtur
     assert finetune.main(arguments(run, *mine)) == 0
     assert finetune.main(arguments(run, *mine, "--resume", "--max_steps", "3")) == 0
     (run / "mine.py").write_text(OWN.replace("(1 -", "(2 -"))
-    assert "was begun with another file of the loss" in says(arguments(run, *mine, "--resume"), capsys)
+    assert "was begun with another code of the loss" in says(arguments(run, *mine, "--resume"), capsys)
 
 
 def test_a_run_without_a_record_is_resumed_and_gets_one(run: Path) -> None:

@@ -87,7 +87,7 @@ class Crashing(Bare):
 def test_a_crash_takes_no_other_card_with_it():
     cards = ea.audit_many({"crashing": Crashing(1.0), "dpo": ea.DPO(1.0)}, effort=0.1)
     assert list(cards) == ["crashing", "dpo"]
-    assert cards["crashing"].remarks == ("it ended the process that computed it",)
+    assert cards["crashing"].remarks == ("it ends the process that calls it (exit status 3)",)
     assert {verdict.decision for verdict in cards["crashing"].verdicts.values()} == {CANNOT_TELL}
     assert cards["dpo"].verdicts["preservation"].decision == FAILS and not cards["dpo"].remarks
 

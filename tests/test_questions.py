@@ -356,8 +356,8 @@ def test_weights_by_hand():
         (ea.Hinge(1.0), "bounded", PROVEN),
         (ea.BCO(1.0), "bounded", "evidence"),
         (ea.IPO(1.0), "unbounded", PROVEN),
-        (ea.SPPO(1.0), "unbounded", "evidence"),
-        (ea.KTO(1.0), "fades", "evidence"),
+        (ea.SPPO(1.0), "unbounded", PROVEN),
+        (ea.KTO(1.0), "fades", PROVEN),
         (ea.RegressionEXPO(1.0), "fades", PROVEN),
         (own(lambda lam: ea.terms.Exponential()(lam * ea.terms.hbar)), "unbounded", PROVEN),
         (own(lambda lam: ea.terms.Logistic(0.0, 1.0)(lam * ea.terms.hbar)), "fades", PROVEN),  # upside down

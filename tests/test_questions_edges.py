@@ -236,6 +236,7 @@ def test_searches_are_where_their_conditions_say(module: Any, monkeypatch: pytes
     low, high = min(seen["lams"]), max(seen["lams"])
     assert f"λ from {low:.0e} to {high:.0e}".replace("e-0", "e-").replace("e+0", "e") in found.conditions
     assert f"{min(seen['counts'])} to {max(seen['counts'])} responses" in found.conditions
+    assert list(seen["counts"])[:3] == [2, 3, 4] and list(seen["counts"]) == sorted(seen["counts"])
     assert (np.diff(np.log(seen["lams"])) > 0).all() and found.decision == HOLDS
 
 

@@ -28,10 +28,11 @@ from expo_analysis.desiderata.questions import (
     restricted_improvement,
 )
 from expo_analysis.desiderata.questions.label_noise import nearer, noisy
-from expo_analysis.desiderata.subject import Subject
+from expo_analysis.desiderata.subject import Subject, facts_of
 from expo_analysis.desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, PROVEN
+from expo_analysis.losses import statistics
 
-from .judged import DPO, EXPO, HBAR, LOGISTIC, optima_at, subject, verdict_example
+from .judged import DPO, EXPO, HBAR, LOGISTIC, SQUARED, optima_at, subject, verdict_example
 from .own_losses import own
 
 # ------------------------------------------------------------------------------------------------------ gradient weight
@@ -99,6 +100,59 @@ def test_what_slopes_say_of_weights() -> None:
     assert gradient_weight._relative(margins, np.array([4.0, 2.0, 2.0, 1.0, 0.0])).tolist() == [2.0, 1.0, 1.0, 0.5, 0.0]
     assert gradient_weight._relative(margins, np.array([4.0, 2.0, 0.0, 1.0, 3.0])).tolist() == [2.0, 1.0, 0.0, 0.5, 1.5]
     assert np.isnan(gradient_weight._relative(margins, np.zeros(5))).all()
+
+
+U_W, U_L = statistics.log_u_w, statistics.log_u_l
+POWERED = statistics.powered(0.25)
+
+
+@pytest.mark.parametrize(
+    ("made", "left", "right"),
+    [
+        (lambda lam: LOGISTIC(lam * U_W) + LOGISTIC(-1.0 * (lam * U_L)), -1.0, 0.0),
+        (lambda lam: 3.0 * LOGISTIC(lam * U_W) + LOGISTIC(2.0 * (lam * U_L)), -3.0, 2.0),
+        (lambda lam: terms.Logistic(0.8, 0.1)(-1.0 * (lam * U_W)) + LOGISTIC(lam * U_W - 0.5 * U_L), -1.1, 0.0),
+        (lambda lam: terms.Sigmoid()(lam * U_W) + terms.Linear(-2.0)(U_L), 0.0, 2.0),
+        (lambda lam: terms.Exponential()(lam * U_L) + LOGISTIC(lam * U_W), -1.0, np.inf),
+        (lambda lam: SQUARED(lam * U_W - 5.0) + LOGISTIC(lam * U_W), -np.inf, 0.0),
+        (lambda lam: SQUARED(lam * U_W) - SQUARED(0.5 * (lam * U_W)), np.nan, 0.0),
+        (lambda lam: LOGISTIC(lam * POWERED), -np.inf, np.nan),
+        (lambda lam: LOGISTIC(lam * U_W - 2.0 * (lam * U_L)), -1.0, 0.0),
+    ],
+)
+def test_limits_of_slopes_of_single_scores_are_seen_far_out(made: Any, left: float, right: float) -> None:
+    """By hand, and beside slopes of the loss itself at log-ratios of 40 to 640, to which they tend or grow."""
+    one = subject(own(made))
+    found = gradient_weight._limits(facts_of(one.at(1.0)))
+    assert found == pytest.approx((left, right), nan_ok=True)
+    far = 40.0 * 2.0 ** np.arange(5)
+    for end, sign in zip(found, (-1.0, 1.0), strict=True):
+        h = torch.tensor(sign * far, dtype=torch.float64, requires_grad=True)
+        logs = torch.nn.functional.logsigmoid(torch.stack([h, -h]))
+        even = torch.full_like(h, np.log(0.5))
+        (slope,) = torch.autograd.grad(one.at(1.0).pair_loss(logs[0], logs[1], even, even).sum(), h)
+        if np.isfinite(end):
+            assert slope[-1].item() == pytest.approx(end, abs=1e-9)
+        elif np.isinf(end):
+            assert (np.diff(np.abs(slope.numpy())) > 0).all() and np.sign(slope[-1].item()) == np.sign(end)
+
+
+def test_what_fades_or_grows_is_proven_by_the_limits() -> None:
+    for made, told in (
+        (lambda lam: terms.Sigmoid()(-1.0 * (lam * U_W)) + terms.Sigmoid()(lam * U_L), "fades"),
+        (lambda lam: SQUARED(lam * U_L + 0.5), "unbounded"),
+        (lambda lam: LOGISTIC(lam * POWERED), "unbounded"),
+        (
+            lambda lam: LOGISTIC(lam * U_W) + LOGISTIC(-1.0 * (lam * U_L)),
+            "",
+        ),  # not convex in h: it may be large between
+        (lambda lam: SQUARED(lam * U_W) - SQUARED(0.5 * (lam * U_W)), ""),
+        (lambda lam: LOGISTIC(lam * U_W + terms.linked(ea.divergences.JensenShannon())), ""),
+    ):
+        assert gradient_weight._by_slopes(subject(own(made)), 1.0) == told
+    for loss in (ea.KTO(1.0), ea.APODown(1.0), ea.SPPO(1.0), ea.CalDPO(1.0), ea.QRPO(1.0), ea.AlphaPO(1.0)):
+        found = gradient_weight.judge(subject(loss))
+        assert (found.decision, found.basis) == (FAILS, PROVEN), loss
 
 
 # --------------------------------------------------------------------------------------------------- ordinary problems

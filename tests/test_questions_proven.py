@@ -21,6 +21,7 @@ from expo_analysis.desiderata.questions.label_noise import _added
 from expo_analysis.desiderata.rules import RULES, Known, first, flows
 from expo_analysis.desiderata.subject import Optima, Subject
 from expo_analysis.desiderata.verdict import FAILS, PROVEN, Counterexample
+from expo_analysis.losses.statistics import log_pi_w
 
 
 def subject(objective):
@@ -34,7 +35,20 @@ def rule(objective):
 
 # ------------------------------------------------------------------------------------------------ a pair that is still
 
-STILL = "a_still_pair_is_displaced"
+STILL, EQUALS = "a_still_pair_is_displaced", "of_two_pairs_of_equals_one_is_displaced"
+
+
+def followed(loss, bandit, lam, until):
+    """log-policies (T, n) along scipy's flow of the package's risk from pi_ref."""
+    one = subject(loss)
+
+    def slope(_, theta):
+        return -one.gradient(bandit, lam, theta)
+
+    start, times = np.log(bandit.reference), np.concatenate([[0.0], np.geomspace(1e-2, until, 25)])
+    found = solve_ivp(slope, (0, until), start, method="LSODA", t_eval=times, rtol=1e-9, atol=1e-11)
+    assert found.success
+    return log_softmax(found.y.T, axis=1)
 
 
 @pytest.mark.parametrize(
@@ -43,26 +57,110 @@ STILL = "a_still_pair_is_displaced"
     ids=lambda loss: loss.name,
 )
 def test_the_flow_takes_from_a_still_pair_what_the_theorem_says(loss):
-    """scipy's flow of the package's risk against log(1 + b (cosh(d/2) - 1)), with d the other pair's difference."""
+    """scipy's flow against log(1 + b (cosh(d/2) - 1)), with d the other pair's difference."""
     assert rule(loss) == STILL
     bandit = ea.Bandit(flows.REFERENCE, flows.OPTIMAL, flows.PAIRS)
-    one = subject(loss)
-
-    def slope(_, theta):
-        return -one.gradient(bandit, 0.5, theta)
-
-    start = np.log(flows.REFERENCE)
-    end = solve_ivp(slope, (0, 20.0), start, method="LSODA", rtol=1e-10, atol=1e-12).y[:, -1]
-    apart = end[2] - end[3]
+    logs = followed(loss, bandit, 0.5, 20.0)
+    apart = logs[-1, 2] - logs[-1, 3]
     assert abs(apart) > 1e-3
     fall = np.log(1 + (flows.REFERENCE[2] + flows.REFERENCE[3]) * (np.cosh(apart / 2) - 1))
-    np.testing.assert_allclose(log_softmax(end)[:2] - start[:2], -fall, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(logs[-1, :2] - logs[0, :2], -fall, rtol=1e-6, atol=1e-9)
+
+
+SCORES = [
+    *(ea.FDPO(1.0, name) for name in ("jensen_shannon", "forward_kl")),
+    *(ea.FDPO(1.0, "alpha", alpha) for alpha in (0.3, 0.7, 1.0)),
+    *(ea.ChiPO(1.0), ea.AlphaPO(1.0), ea.AlphaPO(1.0, alpha=1.0)),
+    *(ea.KTO(1.0), ea.KTO(1.0, reference_point=0.5), ea.APOZero(1.0), ea.SimPER(1.0)),
+]
+
+
+@pytest.mark.parametrize("loss", SCORES, ids=str)
+def test_a_still_pair_falls_all_the_time(loss):
+    """Whatever the score: 0 and 1 keep equal, and fall from each time to the next, on problems that are drawn, too."""
+    assert rule(loss) == STILL
+    rng = np.random.default_rng(0)
+    for least, wins in ((0.1, 0.75), *rng.uniform((0.01, 0.55), (0.24, 0.95), (1, 2))):
+        reference = [least, least, 0.5 - least, 0.5 - least]
+        optimal = [least, least, (1 - 2 * least) * wins, (1 - 2 * least) * (1 - wins)]
+        logs = followed(loss, ea.Bandit(reference, optimal, flows.PAIRS), 1.0, 10.0)
+        assert np.abs(logs[:, 0] - logs[:, 1]).max() < 1e-7
+        assert (np.diff(logs[1:, 0]) < 1e-9).all() and logs[-1, 0] < logs[0, 0] - 1e-5
+
+
+def test_scores_are_convex_in_minus_one_over_pi_where_the_theorem_wants_them():
+    """pi a never falls: u^2 mu'(u) of a divergence. Beyond alpha = 1 it does, and nothing is concluded."""
+    log_u = np.linspace(-6.0, 6.0, 2001)
+    for name, of in ea.divergences.DIVERGENCES.items():
+        for alpha in (0.5, 1.0, 1.2, 2.0) if name == "alpha" else (None,):
+            divergence = of() if alpha is None else of(alpha)
+            slope = np.exp(log_u) * np.gradient(divergence.mu(log_u), log_u)
+            never_falls = bool((np.diff(slope[1:-1]) > -1e-6 * slope[1:-2]).all())
+            try:
+                loss = ea.FDPO(1.0, divergence)
+            except (TypeError, ValueError):
+                continue
+            assert rule(loss) != STILL or never_falls, (name, alpha)
+            if name == "alpha":
+                assert (rule(loss) == STILL) == never_falls == (alpha <= 1)
+    assert rule(ea.AlphaPO(1.0, alpha=1.2)) != STILL
 
 
 def test_the_premises_of_the_still_pair_are_needed():
-    """A divergence, a likelihood, or scores other than log u: the still pair is pulled at, or pulls."""
-    for loss in (ea.EXPO(1.0), ea.SPO(1.0), ea.CPO(1.0), ea.SFT(1.0), ea.KTO(1.0), ea.FDPO(1.0)):
+    """A divergence, or a likelihood: the still pair is pulled at, or pulls."""
+    for loss in (ea.EXPO(1.0), ea.SPO(1.0), ea.CPO(1.0), ea.SFT(1.0), ea.BCO(1.0), ea.KTO(1.0, desirable_weight=1.5)):
         assert rule(loss) != STILL, loss.name
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [ea.SFT(1.0), ea.CPO(1.0), ea.RPO(1.0), ea.ORPO(1.0), ea.DPOShift(1.0), ea.TPO(1.0), ea.QRPO(1.0), ea.APODown(1.0)],
+    ids=lambda loss: loss.name,
+)
+def test_of_two_pairs_of_equals_one_loses_on_both_sides_all_the_time(loss):
+    assert rule(loss) == EQUALS
+    logs = followed(loss, ea.Bandit(flows.REFERENCE, flows.REFERENCE, flows.UNEVEN), 1.0, 20.0)
+    assert np.abs(logs[:, [0, 2]] - logs[:, [1, 3]]).max() < 1e-7
+    steps = np.diff(logs[:, [0, 2]], axis=0)
+    assert ((steps < 1e-9).all(axis=0)).sum() == 1 and (logs[-1] < logs[0] - 0.01).sum() == 2
+
+
+@dataclass(frozen=True)
+class Kinked(ea.PairObjective):
+    """|log u_w| + |log u_l| beside DPO, less a part of both: least at pi_ref unless the part is above 1."""
+
+    part: float = 0.5
+    name = "kinked"
+
+    def pair_loss(self, logp_w, logp_l, ref_logp_w, ref_logp_l):
+        ends = (logp_w - ref_logp_w, logp_l - ref_logp_l)
+        margin = -ea.numerics.log_sigmoid(self.lam * (ends[0] - ends[1]))
+        # a kink with one slope at 0 itself, as by clip
+        return margin + sum(2 * x.clip(min=0) - x - self.part * x for x in ends)
+
+
+@pytest.mark.parametrize(("weight", "concluded"), [(0.3, True), (1e-2, False), (0.0, False)])
+def test_a_pair_that_stops_at_once_is_not_displaced(weight, concluded):
+    """EXPO with a likelihood beside it moves the mass of pairs: a little of it by less than what counts."""
+
+    @dataclass(frozen=True)
+    class Beside(ea.EXPO):
+        name = "beside"
+
+        @property
+        def terms(self):
+            return ea.EXPO(self.lam).terms + ea.terms.Linear(-weight)(log_pi_w)
+
+    assert (rule(Beside(1.0)) == EQUALS) == concluded
+    logs = followed(Beside(1.0), ea.Bandit(flows.REFERENCE, flows.REFERENCE, flows.UNEVEN), 1.0, 200.0)
+    assert ((logs[0] - logs[-1]).max() > 0.01) == concluded
+
+
+def test_a_kink_at_the_reference_is_no_slope():
+    for part, concluded in ((0.5, False), (2.0, True)):
+        assert (rule(Kinked(1.0, part)) == EQUALS) == concluded
+    for loss in (ea.EXPO(1.0), ea.SPO(1.0), ea.SLiC(1.0), ea.DPO(1.0), ea.DPOP(1.0), ea.BCO(1.0), ea.SPPO(1.0)):
+        assert rule(loss) != EQUALS, loss.name
 
 
 # -------------------------------------------------------------------------------------------------------------- traps

@@ -9,9 +9,11 @@ import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 
@@ -170,6 +172,33 @@ def plugin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def clamped(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    w, l, ref_w, ref_l = (  # noqa: E741
+        x.clamp(min=-50) for x in (chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    )
+    return -F.logsigmoid(beta * (w - l - ref_w + ref_l))
+
+
+def clamped_far(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1):
+    far = ref_chosen_logps.clamp(min=-400)
+    return -F.logsigmoid(beta * (chosen_logps - rejected_logps - far + ref_rejected_logps))
+
+
+def zero_where_wide(chosen_logps, rejected_logps, beta=0.1):
+    z = beta * (chosen_logps - rejected_logps)
+    return torch.where(z.abs() < 300, -F.logsigmoid(z), 0 * z)
+
+
+@pytest.mark.parametrize(("f", "as_is"), [(clamped, "dpo"), (clamped_far, "dpo"), (zero_where_wide, "bradley_terry")])
+def test_losses_of_long_responses_are_compared_too(f: Any, as_is: str) -> None:
+    """A response of a hundred tokens has a log-probability of some -100 to -300."""
+    assert equality(f, as_is, far=False).equal
+    with pytest.raises(AssertionError, match=r"they differ by .* logp_w = -\d\d+"):
+        assert_equal_losses(f, as_is)
+    for name in ("dpo", "ipo", "cpo", "simpo", "orpo", "rpo", "kto"):
+        assert equality(name, name).error < 1e-12
+
+
 @pytest.mark.slow
 def test_the_plugin_makes_a_test_of_each_question(tmp_path: Path) -> None:
     ran = plugin(
@@ -184,6 +213,12 @@ def test_the_plugin_makes_a_test_of_each_question(tmp_path: Path) -> None:
 def test_the_plugin_refuses_what_is_no_question(tmp_path: Path) -> None:
     ran = plugin(tmp_path, "--preference-loss", "my_loss.py:mine", "--preference-questions", "presevation")
     assert ran.returncode == 4 and "--preference-questions must be among sound, reference_limit" in ran.stderr
+
+
+@pytest.mark.slow
+def test_the_plugin_says_once_that_there_is_no_such_loss(tmp_path: Path) -> None:
+    ran = plugin(tmp_path, "--preference-loss", "no.py:mine")
+    assert ran.returncode == 4 and ran.stderr.count("no.py") == 1 and "Traceback" not in ran.stderr, ran.stderr
 
 
 def test_without_a_loss_the_plugin_does_nothing(tmp_path: Path) -> None:

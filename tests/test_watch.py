@@ -219,7 +219,7 @@ def test_a_loss_that_ends_its_process_takes_its_own_card_alone(tmp_path, alone):
     result = invoke("audit", *losses, *([] if alone else ["sft"]), "--quick", "--json", "--time-limit", "60")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    assert found["remarks"]["dies"] == ["it ended the process that computed it"]
+    assert found["remarks"]["dies"] == ["it ends the process that calls it (exit status 0)"]
     assert {verdict["verdict"] for verdict in found["losses"]["dies"].values()} == {CANNOT_TELL}
     if not alone:
         assert found["remarks"]["quits"] == ["it raises SystemExit: 0"]

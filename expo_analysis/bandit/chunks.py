@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_option, check_whole
+from .columns import coded, sorted_labels
 from .comparisons import REWARDS, comparisons_of, is_comparisons
+from .counting import TIES
 from .formats import ENDINGS, ending, read_chunks, read_rows
 from .labels import listed
-from .paired import TIES, Comparisons, coded, sorted_labels
+from .paired import Comparisons
 from .rows import Rows
 
 __all__ = ["Tally", "read_comparisons"]

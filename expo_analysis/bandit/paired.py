@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array, csr_array, issparse
+from scipy.sparse import csr_array
 
-from .._checks import as_floats, check_policy, check_shape, first_where
+from .._checks import check_shape
 from .._frozen import set_fields
 from .._types import Floats, Indices, Mask, Policies
-from .arrays import UNIFORM
 from .bandit import Bandit
+from .columns import amounts_of, distinct, matrix_of, positions_of, reference_of, ties_of, wins_of
 from .display import count
-from .labels import Labels, listed
+from .labels import Labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Comparisons"]
 
-TIES = ("half", "drop")
 DENSE = 5_000
 """Responses up to which a table of all pairs is made."""
 
@@ -79,11 +78,11 @@ class Comparisons:
         reference: Any = None,
         responses: Iterable[Hashable] | None = None,
     ) -> None:
-        sides, names = _positions(winner, loser, None if responses is None else list(responses), reference)
+        sides, names = positions_of(winner, loser, None if responses is None else list(responses), reference)
         n = len(names) if isinstance(names, list) else names
-        amount = _amounts(weight, len(sides[0]))
-        drawn = None if tie is None else _ties(tie, len(sides[0]))
-        self._settle(_wins(n, *sides, amount, drawn), names if isinstance(names, list) else None, reference)
+        amount = amounts_of(weight, len(sides[0]))
+        drawn = None if tie is None else ties_of(tie, len(sides[0]))
+        self._settle(wins_of(n, *sides, amount, drawn), names if isinstance(names, list) else None, reference)
 
     @classmethod
     def from_counts(
@@ -105,14 +104,14 @@ class Comparisons:
             >>> ea.Comparisons.from_counts(sp.csr_array([[0, 3, 0], [1, 0, 2], [0, 0, 0]]))
             <Comparisons: 3 responses, 6 comparisons of 2 pairs>
         """
-        won = _matrix("counts", counts)
+        won = matrix_of("counts", counts)
         if ties is not None:
-            drawn = _matrix("ties", ties)
+            drawn = matrix_of("ties", ties)
             check_shape("ties", drawn, won.shape)
             if abs(drawn - drawn.T).max() > 0:
                 raise ValueError("ties must be symmetric: ties[i, j] = ties[j, i] is how often i and j tied")
             won = won + drawn / 2
-        names = None if responses is None else _distinct(responses)
+        names = None if responses is None else distinct(responses)
         if names is not None and len(names) != won.shape[0]:
             raise ValueError(f"responses must name each of {won.shape[0]} rows of counts, got {len(names)}")
         made = cls.__new__(cls)
@@ -157,7 +156,7 @@ class Comparisons:
     ) -> Comparisons:
         """Of winners and losers by position, already checked."""
         made = cls.__new__(cls)
-        made._settle(_wins(n, *sides, weight, tie), responses, reference)
+        made._settle(wins_of(n, *sides, weight, tie), responses, reference)
         return made
 
     def _settle(self, wins: csr_array, names: Sequence[Hashable] | None, reference: Any) -> None:
@@ -178,7 +177,7 @@ class Comparisons:
             winner=winner,
             loser=wins.indices.astype(np.intp),
             weight=wins.data,
-            reference=_reference(reference, names, n),
+            reference=reference_of(reference, names, n),
             responses=None if names is None or list(names) == list(range(n)) else tuple(names),
         )
 
@@ -200,166 +199,15 @@ class Comparisons:
         counts[self.winner, self.loser] = self.weight
         return Bandit.from_counts(self.reference, counts, responses=self.responses)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"Comparisons have no {name!r}, as they have no table of all pairs: comparisons.bandit() has one, for few "
+            "responses",
+            name=name,
+            obj=self,
+        )
+
     def __repr__(self) -> str:
         keys = np.maximum(self.winner, self.loser) * self.n + np.minimum(self.winner, self.loser)
         pairs, total = len(np.unique(keys)), float(self.weight.sum())
         return f"<Comparisons: {count(self.n, 'response')}, {count(total, 'comparison')} of {count(pairs, 'pair')}>"
-
-
-def _positions(
-    winner: Any, loser: Any, responses: list[Hashable] | None, reference: Any
-) -> tuple[tuple[Indices, Indices], list[Hashable] | int]:
-    """Where winners and losers stand, and all names, or how many responses there are."""
-    sides = [_column(name, value) for name, value in (("winner", winner), ("loser", loser))]
-    if len(sides[0]) != len(sides[1]):
-        raise ValueError(f"loser must have a response for each of {len(sides[0])} winners, got {len(sides[1])}")
-    names = None if responses is None else _distinct(responses)
-    numbers = all(side.dtype.kind in "iu" for side in sides)
-    if numbers and (names is None or not all(isinstance(name, int) for name in names)):
-        if names is not None:
-            n = len(names)
-        elif reference is None or isinstance(reference, str):
-            n = int(max(side.max() for side in sides)) + 1
-        else:
-            n = len(reference)
-        found = [side.astype(np.intp) for side in sides]
-        for name, side in zip(("winner", "loser"), found, strict=True):
-            _refuse(name, side, (side < 0) | (side >= n), f"must be a position from 0 to {n - 1}")
-        _check_apart(*found)
-        return (found[0], found[1]), n if names is None else names
-    found, labels = coded(sides)
-    order: list[Hashable] = sorted_labels(labels) if names is None else names
-    where = {label: k for k, label in enumerate(order)}
-    place = np.array([where.get(label, -1) for label in labels], dtype=np.intp)
-    found = [place[side] for side in found]
-    for name, side, given in zip(("winner", "loser"), found, sides, strict=True):
-        _refuse(name, given, side < 0, f"must be one of responses, {listed(order)}")
-    _check_apart(*found)
-    return (found[0], found[1]), order
-
-
-def _column(name: str, value: Any) -> Any:
-    """One name or number for each comparison."""
-    try:
-        found = np.asarray(value)
-    except ValueError:  # of rows of several lengths
-        found = np.zeros(())
-    if found.shape == (0,):
-        raise ValueError(f"{name} must hold at least one response")
-    if found.ndim != 1 or found.dtype.kind not in "iuUOTS":
-        raise ValueError(f"{name} must be names or positions, one for each comparison, got {value!r:.80}")
-    return found
-
-
-def coded(columns: Sequence[Any]) -> tuple[list[Indices], list[Any]]:
-    """Columns of names as positions in the list of all names that occur, and that list.
-
-    Raises:
-        ValueError: a name is missing.
-    """
-    import pandas as pd
-
-    codes, labels = pd.factorize(np.concatenate([np.asarray(column, dtype=object) for column in columns]))
-    missing = np.flatnonzero(codes < 0)
-    if len(missing):
-        raise ValueError(f"names of responses must not be missing, as in row {missing[0] % len(columns[0])}")
-    return list(np.split(codes.astype(np.intp), len(columns))), labels.tolist()
-
-
-def sorted_labels(labels: Iterable[Any]) -> list[Any]:
-    """In alphabetical order, or that of numbers, whole numbers written as text too; of several kinds, as written."""
-    every = list(labels)
-    if all(isinstance(label, str) and label.isdecimal() and label == str(int(label)) for label in every):
-        return sorted(every, key=int)
-    try:
-        return sorted(every)
-    except TypeError:
-        return sorted(every, key=str)
-
-
-def _distinct(responses: Iterable[Hashable]) -> list[Hashable]:
-    found = list(responses)
-    if len(set(found)) < len(found):
-        twice = next(name for k, name in enumerate(found) if name in found[:k])
-        raise ValueError(f"responses must have distinct names, got {twice!r} twice")
-    return found
-
-
-def _amounts(weight: Any, rows: int) -> Floats | None:
-    if weight is None:
-        return None
-    found = as_floats("weight", weight)
-    check_shape("weight", found, (rows,))
-    bad = ~(np.isfinite(found) & (found >= 0))
-    if bad.any():
-        raise ValueError(f"weight must be non-negative and finite, got {first_where(found, bad)}")
-    return found
-
-
-def _ties(tie: Any, rows: int) -> Mask:
-    found = np.asarray(tie)
-    if found.shape != (rows,) or not np.isin(found, (0, 1)).all():
-        raise ValueError(f"tie must be true or false for each of {rows} comparisons, got {tie!r:.80}")
-    return found.astype(bool)
-
-
-def _wins(n: int, winner: Indices, loser: Indices, weight: Floats | None, tie: Mask | None) -> csr_array:
-    """Wins (n, n), a tie being half a win of each."""
-    amount = np.ones(len(winner)) if weight is None else weight
-    if tie is not None and tie.any():
-        amount = np.where(tie, amount / 2, amount)
-        winner, loser = np.concatenate([winner, loser[tie]]), np.concatenate([loser, winner[tie]])
-        amount = np.concatenate([amount, amount[tie]])
-    small = np.int32 if n < np.iinfo(np.int32).max else np.int64
-    return coo_array((amount, (winner.astype(small), loser.astype(small))), shape=(n, n)).tocsr()
-
-
-def _matrix(name: str, value: Any) -> csr_array:
-    if not issparse(value):
-        value = as_floats(name, value)
-    if value.ndim != 2 or value.shape[0] != value.shape[1]:
-        raise ValueError(f"{name} must have shape (n, n), got {value.shape}")
-    found = csr_array(value, dtype=np.float64)
-    entries = found.tocoo()
-    wrong = ~(np.isfinite(entries.data) & (entries.data >= 0))
-    if wrong.any():
-        k = int(wrong.argmax())
-        raise ValueError(f"{name} must be non-negative and finite, got {entries.data[k]} at index {_at(entries, k)}")
-    own = (entries.coords[0] == entries.coords[1]) & (entries.data != 0)
-    if own.any():
-        k = int(own.argmax())
-        raise ValueError(f"{name} must have a zero diagonal, got {entries.data[k]} at index {_at(entries, k)}")
-    return found
-
-
-def _at(entries: coo_array, k: int) -> tuple[int, ...]:
-    return tuple(int(axis[k]) for axis in entries.coords)
-
-
-def _reference(value: Any, names: Sequence[Hashable] | None, n: int) -> Policies:
-    if value is None or (isinstance(value, str) and value == UNIFORM):
-        return np.full(n, 1 / n)
-    if hasattr(value, "reindex"):
-        if names is not None:
-            own = value.reindex(list(names))
-            lacking = [name for name, p in own.items() if p != p]
-            if lacking or len(value) != n:
-                strange = [name for name in value.index if name not in set(names)]
-                wrong = f"lacks {listed(lacking)}" if lacking else f"names {listed(strange)}"
-                raise ValueError(f"reference must have a probability for each response and no other: it {wrong}")
-            value = own
-        value = value.to_numpy()
-    found = check_policy("reference", value, least=2)
-    check_shape("reference", found, (n,))
-    return found
-
-
-def _check_apart(winner: Indices, loser: Indices) -> None:
-    _refuse("winner and loser", winner, winner == loser, "must differ")
-
-
-def _refuse(name: str, column: Any, bad: Mask, rule: str) -> None:
-    if bad.any():
-        row = int(bad.argmax())
-        got = column[row].item() if hasattr(column[row], "item") else column[row]
-        raise ValueError(f"{name} {rule}, got {got!r} in row {row}")

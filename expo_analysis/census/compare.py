@@ -118,7 +118,7 @@ def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | 
     """Relation, how, error and error of slopes, if they are the same up to constants, a factor and lambda."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = equality(loss, ours.at(1.0), tolerance=EQUAL)
+        found = equality(loss, ours.at(1.0), tolerance=EQUAL, far=False)
     if not math.isfinite(found.error):  # it overflows somewhere: see what there is where it does not
         error, slope_error = apart(loss, ours.at)
         return ("single precision", "where it is finite", error, slope_error) if error <= SINGLE else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._child import LATE, in_copy, told
 from .._progress import Progress, silent
 from .._threads import one_thread
 from .._watch import TIME_UP, Outcome, Watch
@@ -29,6 +30,9 @@ from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 
 OWN_LIMIT = 30.0
 """Seconds that a loss of somebody's own may take, times the effort where that is above 1; none for the package's."""
+
+AMPLE, GRACE = 1.5, 5.0
+"""An audit in a copy of this process is ended after its limit times the first and so many seconds more."""
 
 INSPECTION = 0.5
 """The share of the time limit that the inspection of a loss may take."""
@@ -59,8 +63,9 @@ def audit(
 
     Returns:
         A `ReportCard`. Nothing that the loss does wrong raises an exception, not even one that exits: it is reported in
-        ``remarks``, and what could not be judged is "cannot tell". (A loss that kills its process takes this call with
-        it; `audit_many` and the command line have processes for that.)
+        ``remarks``, and what could not be judged is "cannot tell". A loss that is not the package's is audited in a
+        copy of this process, which it may end; on Linux, and without JAX. (Elsewhere a loss that kills its process
+        takes this call with it; `audit_many` and the command line have processes for that.)
 
     Raises:
         TypeError: ``objective`` is not an Objective. ValueError: ``effort`` or ``time_limit`` is not positive, ``seed``
@@ -78,10 +83,28 @@ def audit(
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"seed must be an integer from 0 on, got {seed!r}")
     asked, limit = chosen(only), limit_of(objective, effort, time_limit)
-    with one_thread(), Watch(limit, guarded=is_own(objective)) as watch:
-        card = _audit(objective, name, progress, effort, seed, asked, watch)
-        call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
-    return replace(card, made=provenance(call, effort, seed))
+
+    def made(progress: Progress) -> ReportCard:
+        with one_thread(), Watch(limit, guarded=is_own(objective)) as watch:
+            card = _audit(objective, name, progress, effort, seed, asked, watch)
+            call = watch.call(lambda: audit_call(objective, effort, seed, asked, time_limit)).value or ""
+        return replace(card, made=provenance(call, effort, seed))
+
+    if not is_own(objective):
+        return made(progress)
+    found = in_copy(lambda: replace(made(told), objective=None), AMPLE * limit + GRACE, progress)
+    if found is None:
+        return made(progress)
+    if found.ended:
+        why = (
+            f"{TIME_UP}, {limit:g} s: {LATE}"
+            if found.ended == LATE
+            else f"it ends the process that calls it ({found.ended})"
+        )
+        card = unjudged(name or str(type(objective).name), objective, [why], limit, asked)
+        return replace(card, made=provenance(audit_call(objective, effort, seed, asked, time_limit), effort, seed))
+    card = found.value
+    return replace(card, objective=objective)
 
 
 def limit_of(objective: Objective, effort: float, time_limit: float | None) -> float:

@@ -33,8 +33,6 @@ WORDS = {
     "model": "initial model",
     "data": "data",
     "max_length": "max_length",
-    "files": "file of the loss",
-    "seed": "seed",
 }
 """What has to be the same beside `identity.SETTINGS`, and what it is called."""
 
@@ -47,8 +45,6 @@ def record_of(trainer: Any, recipe: Recipe) -> dict[str, Any]:
         "model": model_digest(folder) or recipe.model.model_revision,  # of what is on the disk: quick, for any run
         "data": trainer.data.fingerprint,
         "max_length": trainer.args.max_length,
-        "files": _own_files(trainer.args.objective),
-        "seed": trainer.args.seed,
     }
     names = {"model": recipe.model_name, "data": data}
     return {"is": parts, "names": names, "version": version("expo-analysis")}
@@ -286,10 +282,3 @@ def model_digest(name: str) -> str:
                     file.seek(size * place // 64)
                     digest.update(file.read(4096))
     return digest.hexdigest()[:16]
-
-
-def _own_files(objective: Any) -> str | None:
-    """A digest of the files of the user's own losses, whose formulas their names do not tell."""
-    named = objective if isinstance(objective, list) else [objective]
-    files = [text.rpartition(":")[0] for text in named if isinstance(text, str) and ":" in text]
-    return identity.fingerprint([Path(file).read_text(encoding="utf-8") for file in files]) if files else None

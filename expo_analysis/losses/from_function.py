@@ -13,7 +13,7 @@ from ..divergences import Divergence
 from .base import PairObjective
 from .data import LOG_PROBABILITIES
 from .function_call import Call, in_order, probed
-from .signatures import beta_of, name_of, parameters_of, read_from, roles_of
+from .signatures import beta_of, name_of, own_lambda, parameters_of, read_from, roles_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _numbers(lam: Any) -> Any:
 
 def from_function(
     f: Callable[..., Any],
-    lam: float = 1.0,
+    lam: float | None = None,
     *,
     beta_name: str | None = None,
     regulariser: Divergence | None = None,
@@ -108,7 +108,8 @@ def from_function(
             one loss per pair, a tuple that begins with them, or a mapping or an object with ``losses`` or ``loss``; one
             number for the batch is un-reduced by calling it with batches of one. Tensors or JAX arrays. What
             torch.compile made is called as it was written.
-        lam: the trade-off parameter. It is handed over as ``beta`` or ``lam``, of f or of the class's initialiser.
+        lam: the trade-off parameter. It is handed over as ``beta`` or ``lam``, of f or of the class's initialiser. By
+            default the number that `functools.partial` bound to that, or its own default; 1 where there is none.
         beta_name: the name of that argument, where it has another one; ``""`` for a loss without lambda.
         regulariser: a divergence from the reference, that is added lam times. f itself is a loss of pairs only.
         name: what to call the loss.
@@ -134,4 +135,6 @@ def from_function(
     roles = roles_of(f, own)
     by_place = tuple(p.name for p in own if p.kind is p.POSITIONAL_ONLY and p.name in roles)
     call = Call(f, roles, beta, options, is_class, by_place=by_place)
+    if lam is None:
+        lam = own_lambda(f, parameters_of(target, skip_self=False) if is_class else parameters, beta)
     return FunctionLoss(lam, call=probed(call), title=name or "", divergence=regulariser)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .._child import ends_process
+from .._child import LATE, ends_process
 from .._watch import Watch
 from .data import LOG_PROBABILITIES
 from .signatures import CONTRACT, DERIVED, OF_BOTH, ROLE_WORDS, name_of, read_by
@@ -171,6 +171,8 @@ def probed(call: Call) -> Call:
         for k, role in enumerate(in_order(call.reads))
     }
     ended = _ended(call, known)
+    if ended == LATE:
+        raise ValueError(f"{name} does not return within {SECONDS:g} s for {PAIRS} pairs: {CONTRACT}")
     if ended:
         raise ValueError(f"{name} ends the process that calls it ({ended}): {CONTRACT}")
     with Watch(2 * SECONDS, guarded=True) as watch:
@@ -204,7 +206,7 @@ def _ended(call: Call, known: Mapping[str, Any]) -> str:
     with suppress(Exception):  # of objects without a hash, and those that cannot be referred to weakly
         if call.f in _TRIED and not call.options:  # with options it may do something else
             return _TRIED[call.f]
-    ended = ends_process(tried)
+    ended = ends_process(tried, 2 * SECONDS)
     with suppress(Exception):
         if not call.options:
             _TRIED[call.f] = ended

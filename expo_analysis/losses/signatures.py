@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -13,8 +14,8 @@ from .data import LOG_PROBABILITIES
 CONTRACT = (
     "a loss takes (policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps), or "
     "the first two of these alone, as tensors of one number per pair, further chosen_rewards, rejected_rewards, "
-    "chosen_lengths, rejected_lengths if it reads them, and its lambda as beta; it returns one loss per pair, or a "
-    "tuple that begins with them"
+    "chosen_lengths, rejected_lengths if it reads them, and its lambda as beta, or as beta_name says; it returns one "
+    "loss per pair, or a tuple that begins with them"
 )
 """What `from_function` accepts, in one sentence."""
 
@@ -126,6 +127,15 @@ def beta_of(
     return next((name for name in BETAS if name in names), ""), bound
 
 
+def own_lambda(f: Any, parameters: list[inspect.Parameter], beta: str) -> float:
+    """The number that f has for lambda: bound by a partial function, or its default; 1 where it has none."""
+    bound = (getattr(f, "keywords", None) or {}) if isinstance(f, partial) else {}
+    stated = bound.get(beta, next((p.default for p in parameters if p.name == beta), None))
+    if isinstance(stated, int | float) and not isinstance(stated, bool) and 0 < stated < math.inf:
+        return float(stated)
+    return 1.0
+
+
 def roles_of(f: Any, parameters: list[inspect.Parameter]) -> dict[str, str]:
     """What each argument is, by its name, or by its place.
 
@@ -143,9 +153,8 @@ def roles_of(f: Any, parameters: list[inspect.Parameter]) -> dict[str, str]:
     found = set(roles.values())
     twice = len(found) < len(roles)
     if strange or twice or not {"logp_w", "logp_l"} <= read_by(found):
-        what = (
-            f"{strange[0]} is not known" if strange else "two of them are the same" if twice else "no pair among them"
-        )
+        odd = strange[4 if len(strange) == len(needed) == 5 else 0] if strange else ""  # four are read in their order
+        what = f"{odd} is not known" if odd else "two of them are the same" if twice else "no pair among them"
         listed = ", ".join(str(p.replace(default=p.empty, annotation=p.empty)) for p in parameters) or "none"
         raise TypeError(f"{name_of(f)} has the arguments {listed} ({what}): {CONTRACT}")
     return roles

@@ -169,12 +169,12 @@ class Problem:
     @cached_property
     def parts(self) -> tuple[PairPart, ...]:
         """The pair parts, those apart that are `merged`."""
-        return tuple(part for part in self._pair_parts() if not _merges(part))
+        return tuple(part for part in self.pair_parts() if not _merges(part))
 
     @cached_property
     def merged(self) -> tuple[Merged, ...]:
         """Logistic pair parts of the log-ratio itself."""
-        return tuple(self._merge(part) for part in self._pair_parts() if _merges(part))
+        return tuple(self._merge(part) for part in self.pair_parts() if _merges(part))
 
     @cached_property
     def likelihoods(self) -> tuple[Term, ...]:
@@ -207,7 +207,8 @@ class Problem:
     def _is_pair(self, term: Term) -> bool:
         return self.link is not None or of_log_ratio(term.statistic) is not None
 
-    def _pair_parts(self) -> list[PairPart]:
+    def pair_parts(self) -> list[PairPart]:
+        """All pair parts, also those that `merged` has."""
         if self.choices is not None:
             return []
         return [self._part(place, term) for place, term in enumerate(self.facts.terms) if self._is_pair(term)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,37 @@ class Solution:
         """One row per prompt and response: lam, prompt, response, policy, reference, optimal, status, ..."""
         return _frame(self, np.asarray(self.objective.lam).reshape(1))
 
+    def covariance(
+        self,
+        responses: Iterable[Hashable] | None = None,
+        against: Hashable | None = None,
+        kind: str = "sandwich",
+    ) -> Floats:
+        """Covariances (k, k) of log pi_i/pi_0, the comparisons being a sample; of counts of pairs on one prompt.
+
+        Square roots of the diagonal are standard errors. They are of the estimate around what it estimates: a
+        regulariser's pull to the reference is not in them. A tie counts as two halves of a comparison, which makes them
+        somewhat larger than need be.
+
+        Args:
+            responses: the k of them, by name or position; by default all.
+            against: 0, by name or position; by default the mean of log pi over all responses.
+            kind: ``"sandwich"``, whatever the truth is, or ``"model"``, of a likelihood whose model is true.
+
+        Raises:
+            ValueError: the optimum is not proven or not unique, or the data are no counts of pairs on one prompt.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> games = ea.Comparisons(["anna", "bob"], ["bob", "anna"], [30, 10])
+            >>> solution = ea.solve(ea.BradleyTerry(1.0), games)
+            >>> solution.covariance(["anna"], against="bob", kind="model").round(6)  # 1/30 + 1/10
+            array([[0.133333]])
+        """
+        from .inference import covariance
+
+        return covariance(self, responses, against, kind)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values of every field, for JSON; nan becomes None."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -115,7 +147,7 @@ class Path:
     """Optima for each of ``lams``, shape (L,): the fields of `Solution` with a leading axis of length L."""
 
     objective: Objective
-    bandit: Bandit
+    bandit: Bandit | Comparisons
     lams: Floats
     policies: Floats
     log_policies: Floats
@@ -144,6 +176,22 @@ class Path:
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
         return _frame(self, self.lams)
+
+
+def path_of(solutions: list[Solution]) -> Path:
+    """Solutions over all policies of one objective at several lambdas, on the same data."""
+    first = solutions[0]
+    lams = np.array([solution.objective.lam for solution in solutions])
+    policies, log_policies = (np.stack([getattr(one, name) for one in solutions]) for name in ("policy", "log_policy"))
+    told: dict[str, Any] = {
+        name: np.array([getattr(one, name) for one in solutions], dtype=kind)
+        for kind, names in (
+            (None, ("value", "error_bound", "iterations")),
+            (object, ("status", "message", "certificate")),
+        )
+        for name in names
+    }
+    return Path(first.objective, first.bandit, lams, policies, log_policies, **told)
 
 
 def _frame(result: Solution | Path, lams: Floats) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from .recession import Structure
 from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, RestrictedOptima, Reward, RewardLikelihood, WholeClass, along_lambdas, auxiliary
 from .restricted.optima import check_features
-from .solution import Certificate, Path, Solution, Status
+from .solution import Certificate, Path, Solution, Status, path_of
 from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
 
@@ -53,6 +53,8 @@ def solve(
     decay: float = 0.0,
 ) -> Solution:
     r"""The exact optimum of an objective on every prompt of a bandit, over all policies or over restricted ones.
+
+    On `Comparisons`, of up to millions of responses, it is that of a convex loss of log-ratios over all policies.
 
     With ``features`` F the policies are softmax(theta), theta(x, y) = base(x, y) + F[x, y] @ w: all prompts share w,
     and w minimises  sum_x prompt_weights[x] J_x + decay/2 |w|^2,  J_x being the objective on prompt x.
@@ -97,7 +99,7 @@ def solve(
 
 def solve_path(
     objective: Objective,
-    bandit: Bandit,
+    bandit: Bandit | Comparisons,
     lams: ArrayLike,
     method: str = "auto",
     *,
@@ -118,6 +120,9 @@ def solve_path(
         raise ValueError(f"lams must have shape (L,) with L >= 1, got {values.shape}")
     if not ((values > 0) & (values < np.inf)).all():
         raise ValueError("lams must be positive and finite")
+    if isinstance(bandit, Comparisons):
+        _refuse_options(method, features, base, decay)
+        return path_of([solve_comparisons(objective.with_lam(lam), bandit) for lam in values.tolist()])
     restricted = LogLinearClass.of(bandit, features, base, decay)
     return (
         _over_all(objective, bandit, values, method)

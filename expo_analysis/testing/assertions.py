@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._threads import one_thread
-from .._watch import Watch
 from ..desiderata import DESIDERATA, Verdict, audit
 from ..desiderata.suspicion.soundness import inspect
 from ..desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE
 from ..losses import Objective, PairObjective
+from .apart import said, watched
 from .as_loss import as_loss
 from .invariance import ALWAYS, broken_ones
 
@@ -38,18 +37,18 @@ def assert_sound(loss: Any, *, time_limit: float = SECONDS, **options: Any) -> N
         time_limit: seconds; what takes longer is not sound.
 
     Raises:
-        AssertionError: with a sentence for everything that is wrong.
+        AssertionError: with a sentence for everything that is wrong. TypeError, ValueError: it is no loss at all, see
+            `ea.from_function`.
 
     Example:
         >>> from expo_analysis.testing import assert_sound
         >>> assert_sound("dpo")
     """
     made = as_loss(loss, **options)
-    with one_thread(), Watch(time_limit, guarded=True) as watch:
-        found = watch.call(lambda: _inspected(made))
+    found = watched(lambda: _inspected(made), time_limit, made)
     if found.timed_out:
         raise AssertionError(f"{made.name} is not sound: {time_limit:g} s are not enough to examine it")
-    remarks = [f"it raises {found.failure}"] if found.value is None else found.value
+    remarks = [said(found)] if found.value is None else found.value
     faults = [remark for remark in remarks if TOO_FEW in remark or not any(note in remark for note in NOTES)]
     if faults:  # no assert, to which pytest would add its own words
         raise AssertionError(f"{made.name} is not sound: {'; '.join(faults)}")

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from .._threads import one_thread
 from .._types import Floats
-from .._watch import Watch
 from ..losses import Objective, PairObjective
+from .apart import watched
 from .as_loss import as_loss
 
 LAMS = (0.05, 0.3, 1.0, 4.0)
@@ -27,6 +26,9 @@ FAR = 0.01
 
 ENDS = {"w": 0, "l": 1, "t": 2}
 """Which of three responses is the winner, the loser and the third one of a pair."""
+
+Drawn = dict[str, Floats]
+"""Log-probabilities under both policies, rewards and lengths, of three responses each."""
 
 LOGS = ("logp_w", "logp_l", "ref_logp_w", "ref_logp_l")
 
@@ -79,12 +81,14 @@ def _each(numbers: tuple[float, ...]) -> str:
     return f"{', '.join(words)} at lam = {', '.join(map(str, LAMS))}"
 
 
-def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) -> Equality:
+def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0, far: bool = True) -> Equality:
     """Compare two losses of pairs on random pairs, rewards and lengths, at several lambdas; and what they add of a
     divergence from the reference, for which the same factor must do.
 
     Args:
         mine, theirs: see `as_loss`. tolerance: relative to the losses' spread. seed: of the pairs.
+        far: whether also at log-probabilities as far as -700, as those of long responses are; with nothing farther
+            than -40 otherwise.
 
     Raises:
         TypeError: one of them is no loss of pairs. ValueError: one of them raises, or takes too long.
@@ -96,8 +100,12 @@ def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0) 
         'they differ'
     """
     ours, other = (_pairs_only(as_loss(one)) for one in (mine, theirs))
-    with one_thread(), Watch(SECONDS, guarded=True) as watch:
-        found = watch.call(lambda: _equality(ours, other, tolerance, drawn_pairs(seed)))
+    found = watched(
+        lambda: _equality(ours, other, tolerance, drawn_pairs(seed), far_pairs(seed) if far else None),
+        SECONDS,
+        ours,
+        other,
+    )
     if found.value is None:
         raise ValueError(f"{ours.name} and {other.name} cannot be compared: {found.failure}")
     return found.value
@@ -121,14 +129,16 @@ def _pairs_only(objective: Objective) -> PairObjective:
     return objective
 
 
-def _equality(ours: PairObjective, other: PairObjective, tolerance: float, drawn: dict[str, Floats]) -> Equality:
-    found = [_compared(ours, other, drawn, "lam", lambda lam: lam, tolerance)]
+def _equality(
+    ours: PairObjective, other: PairObjective, tolerance: float, drawn: Drawn, far: Drawn | None = None
+) -> Equality:
+    found = [_compared(ours, other, drawn, far, "lam", lambda lam: lam, tolerance)]
     if not found[0].equal:
-        found += [_compared(ours, other, drawn, *each, tolerance) for each in _changes(ours, other, drawn)]
+        found += [_compared(ours, other, drawn, far, *each, tolerance) for each in _changes(ours, other, drawn)]
     return min(found, key=lambda each: (not each.equal, bool(each.regulariser), each.error))
 
 
-def drawn_pairs(seed: int = 0) -> dict[str, Floats]:
+def drawn_pairs(seed: int = 0) -> Drawn:
     """Two policies of three responses, near and far, with rewards and lengths: (3, count) each."""
     rng = np.random.default_rng(seed)
     count = 60
@@ -140,7 +150,17 @@ def drawn_pairs(seed: int = 0) -> dict[str, Floats]:
     return {"logp": logs[0].T, "ref_logp": logs[1].T, "reward": rng.normal(size=(3, count)), "length": lengths}
 
 
-def pair_values(objective: PairObjective, lam: float, drawn: dict[str, Floats]) -> Floats:
+def far_pairs(seed: int = 0) -> Drawn:
+    """Long responses, with log-probabilities from -20 to -700 whose log-ratios are moderate: (3, count) each."""
+    rng = np.random.default_rng([seed, 1])
+    shape = (3, 40)
+    ref_logp = -(10 ** rng.uniform(np.log10(40), np.log10(680), shape))
+    logp = ref_logp + np.clip(rng.normal(scale=6.0, size=shape), -20, 20)
+    lengths = rng.integers(10, 200, shape).astype(float)
+    return {"logp": logp, "ref_logp": ref_logp, "reward": rng.normal(size=shape), "length": lengths}
+
+
+def pair_values(objective: PairObjective, lam: float, drawn: Drawn) -> Floats:
     """The losses of the pairs (0, 1) at one lambda, (count,), with all that they may read.
 
     Raises:
@@ -155,7 +175,7 @@ def pair_values(objective: PairObjective, lam: float, drawn: dict[str, Floats]) 
     return np.asarray(at.one_per_pair(*(known[kind][ENDS[slot]] for kind, _, slot in places.values())))
 
 
-def _divergences(objective: PairObjective, lam: float, drawn: dict[str, Floats]) -> Floats | None:
+def _divergences(objective: PairObjective, lam: float, drawn: Drawn) -> Floats | None:
     """lam D(pi, pi_ref) of each policy; None where nothing is added."""
     at = objective.with_lam(lam)
     if at.regulariser is None:
@@ -199,9 +219,7 @@ def _written(text: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
             yield form.format(float(number)), lambda lam, change=change: change(float(number), lam)  # type: ignore[misc]
 
 
-def _changes(
-    ours: PairObjective, other: PairObjective, drawn: dict[str, Floats]
-) -> Iterable[tuple[str, Callable[[float], float]]]:
+def _changes(ours: PairObjective, other: PairObjective, drawn: Drawn) -> Iterable[tuple[str, Callable[[float], float]]]:
     """How the other's lambda may depend on ours: c lam, c / lam, c lam^2 ..., c, as two of them suggest; nothing where
     no lambda of the other's comes near the first of them."""
     matched = []
@@ -231,25 +249,37 @@ def _changes(
 def _compared(
     ours: PairObjective,
     other: PairObjective,
-    drawn: dict[str, Floats],
+    drawn: Drawn,
+    far: Drawn | None,
     written: str,
     change: Callable[[float], float],
     tolerance: float,
 ) -> Equality:
+    """Where one loss is another one at a changed lambda: factor and constant are those of the pairs drawn, and have to
+    do for the far ones, too."""
     scales, constants, worst, pair, apart = [], [], -1.0, {}, 0.0
     for lam in LAMS:
-        a, b = pair_values(ours, lam, drawn), pair_values(other, change(lam), drawn)
-        scale, constant, miss = _fit(a, b)
+        scale, constant = None, None
+        for known in (drawn, far):
+            if known is None:
+                continue
+            a, b = pair_values(ours, lam, known), pair_values(other, change(lam), known)
+            if scale is None or constant is None:
+                scale, constant, miss = _fit(a, b)
+                spread = float(np.ptp(b))
+            else:
+                miss = (b - scale * a - constant) / max(float(np.ptp(b)), spread, 1e-300)
+            k = int(np.argmax(np.nan_to_num(np.abs(miss), nan=np.inf)))
+            error = float(np.nan_to_num(abs(miss[k]), nan=np.inf))
+            if error > worst:
+                worst = error
+                logs = {name: float(known[name[:-2]][ENDS[name[-1]]][k]) for name in LOGS}
+                pair = {"lam": lam, **logs, "mine": float(a[k]), "theirs": float(b[k])}
+        assert scale is not None and constant is not None
         scales.append(scale)
         constants.append(constant)
-        k = int(np.argmax(np.nan_to_num(np.abs(miss), nan=np.inf)))
-        error = float(np.nan_to_num(abs(miss[k]), nan=np.inf))
         own, others = _divergences(ours, lam, drawn), _divergences(other, change(lam), drawn)
         apart = max(apart, float(np.nan_to_num(_left(own, others, scale), nan=np.inf)))
-        if error > worst:
-            worst = error
-            logs = {name: float(drawn[name[:-2]][ENDS[name[-1]]][k]) for name in LOGS}
-            pair = {"lam": lam, **logs, "mine": float(a[k]), "theirs": float(b[k])}
     equal = worst <= tolerance and all(scale > 0 for scale in scales)
     wrong = _added(ours, other, apart) if equal and apart > tolerance else ""
     return Equality(equal and not wrong, max(worst, apart), written, tuple(scales), tuple(constants), pair, wrong)

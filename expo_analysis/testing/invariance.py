@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._threads import one_thread
-from .._watch import Watch
 from ..divergences import Divergence
 from ..losses import PairObjective
 from ..losses.data import LOG_PROBABILITIES
 from ..losses.from_function import FunctionLoss
+from .apart import said, watched
 from .as_loss import as_loss
 
 LAMS = (0.3, 1.0, 4.0)
@@ -96,10 +95,9 @@ def assert_invariant(loss: Any, *invariances: str, **options: Any) -> None:
     for name in invariances:
         if (name == "swap" and _flipped(made) is None) or (name == "f_constant" and _shifted(made) is None):
             raise ValueError(f"{name} asks for {NEEDS[name]}, which {made.name} does not have")
-    with one_thread(), Watch(SECONDS, guarded=True) as watch:
-        found = watch.call(lambda: [next(broken_ones(made, invariances or None), None)])
+    found = watched(lambda: [next(broken_ones(made, invariances or None), None)], SECONDS, made)
     if found.value is None:
-        raise AssertionError(f"{made.name} is not invariant: it raises {found.failure}")
+        raise AssertionError(f"{made.name} is not invariant: {said(found)}")
     if found.value[0] is not None:
         raise AssertionError(f"{made.name} is not invariant: {found.value[0]}")
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from ..losses import Objective
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +66,18 @@ class LossFile(pytest.File):
             raise pytest.UsageError(
                 f"--preference-questions must be among sound, {', '.join(DESIDERATA)}; got {unknown[0]}"
             )
+        try:
+            self.loss()
+        except (TypeError, ValueError, OSError) as error:  # once, and not for every question
+            raise pytest.UsageError(f"--preference-loss {self.name}: {error}") from None
         return [Question.from_parent(self, name=key) for key in asked]
+
+    def loss(self) -> Objective:
+        """The loss that was named."""
+        from .as_loss import as_loss
+
+        beta_name = self.config.getoption("--preference-beta-name")
+        return as_loss(self.name, **({} if beta_name is None else {"beta_name": beta_name}))
 
 
 class Question(pytest.Item):
@@ -76,12 +90,10 @@ class Question(pytest.Item):
     def runtest(self) -> None:
         from ..desiderata import audit
         from ..desiderata.verdict import CANNOT_TELL, NOT_APPLICABLE
-        from .as_loss import as_loss
         from .assertions import assert_sound, assert_verdict
 
-        assert self.parent is not None
-        beta_name = self.config.getoption("--preference-beta-name")
-        loss = as_loss(self.parent.name, **({} if beta_name is None else {"beta_name": beta_name}))
+        assert isinstance(self.parent, LossFile)
+        loss = self.parent.loss()
         if self.name == "sound":
             assert_sound(loss)
             return

@@ -178,11 +178,12 @@ def _measured(subject: Subject, responses: int) -> tuple[Optima, Floats, Floats]
 
 
 def _attempts(subject: Subject) -> Iterator[tuple[Counterexample | None, bool]]:
-    """Examples of four responses, and of fewer where it takes branch and bound to prove one."""
+    """Examples of four responses, and of fewer where it takes branch and bound to prove one: those with the largest
+    error beyond what the optimum's own can add, which is much where probabilities are tiny."""
     for responses in (RESPONSES, 3, 2):
         _, size, seen = _measured(subject, responses)
         if (seen > 0).any():
-            k, p = np.unravel_index(np.nanargmax(np.where(np.isnan(seen), -1, size)), size.shape)
+            k, p = np.unravel_index(np.nanargmax(seen), seen.shape)
             bandit, _ = ordinary(subject, responses=responses)
             yield _shown(subject, bandit, int(p), float(LAMS[k]), float(size[k, p]))
 

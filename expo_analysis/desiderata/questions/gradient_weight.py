@@ -6,9 +6,9 @@ takes the step, and *not fading* where the pair is badly ranked, or else gradien
 learn from (as a sigmoid loss does; some call it robust). Margins are looked at from -30/lam to 30/lam, as most losses
 see lam h; growth to four times as far. That it fades on pairs that are well ranked is no fault.
 
-Of a loss of the log-ratio the limits of the slope at both ends prove what fails: the weight is unbounded if one of them
-is infinite, and fades on badly ranked pairs if that at -infinity is zero. Where the loss is convex, the slope rises
-with h, and the limits prove that the weight is bounded, too.
+The limits of the slope at both ends prove what fails: the weight is unbounded if one of them is infinite, and fades on
+badly ranked pairs if that at -infinity is zero. Of a convex loss of the log-ratio the slope rises with h, and the
+limits prove that the weight is bounded, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import torch
 
 from ..._types import Floats
 from ...bandit import Bandit
-from ...losses import PairObjective
+from ...losses import Facts, PairObjective
+from ...losses.data import Data
+from ...losses.psi import Slopes
+from ...losses.statistics import SLOTS, Atom, Powered
 from ..ordinary import measured, not_a_risk
 from ..subject import Subject, facts_of, losses_of_pairs
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
@@ -112,16 +115,47 @@ def _relative(margins: Floats, inside: Floats) -> Floats:
 
 
 def _by_slopes(subject: Subject, lam: float) -> str:
-    """What the limits of the slope say of a loss of the log-ratio; empty where they say nothing."""
+    """What the limits of the slope in the log-ratio say; empty where they say nothing."""
     facts = facts_of(subject.at(lam))
-    if not facts.log_ratio_only or facts.slopes is None:
+    limits = facts.slopes if facts.log_ratio_only else _limits(facts)
+    if limits is None:
         return ""
-    left, right = (np.asarray(end) for end in facts.slopes)
-    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+    left, right = (np.asarray(end) for end in limits)
+    if np.isinf(left).any() or np.isinf(right).any():
         return "unbounded"
     if (left == 0).any():
         return "fades"
-    return "bounded" if facts.psis_convex else ""
+    return "bounded" if facts.log_ratio_only and facts.psis_convex else ""
+
+
+def _limits(facts: Facts) -> Slopes | None:
+    """Limits of dF/dh as pi_w -> 0 and pi_l -> 1, and the other way, of terms of single scores: nan for one that is not
+    known, None for both.
+
+    Of two responses log pi_w and log pi_l have the slopes pi_l and -pi_w in h. What the likely one adds to a statistic
+    stays finite, and its slope tends to 0; what is left is psi's own limit times the step of the unlikely one.
+    """
+    ends = [0.0, 0.0]
+    for term in facts.bound:
+        scale, weight, slopes = term.statistic.scale, term.weight, term.psi.slopes
+        numbers = (scale, weight, *(() if slopes is None else slopes))
+        if slopes is None or not all(np.ndim(x) == 0 and not isinstance(x, Data) for x in numbers):
+            return None
+        if not {atom.slot for _, atom in term.statistic.parts} <= set(SLOTS):
+            return None
+        for k, slot in enumerate(SLOTS):
+            steps = [c * scale * _steep(atom) for c, atom in term.statistic.parts if atom.slot == slot]
+            step = sum(steps)
+            if step != 0:  # the statistic runs to infinity, with psi to an end
+                ends[k] += (1 - 2 * k) * weight * float(slopes[0] if step > 0 else slopes[1]) * step
+    return ends[0], ends[1]
+
+
+def _steep(atom: Atom) -> float:
+    """The slope of a score in log pi as pi -> 0, where it runs to -infinity; nan where it is not known."""
+    if isinstance(atom, Powered):
+        return np.inf if atom.alpha > 0 else np.nan
+    return 1.0 if atom.plain else np.nan
 
 
 def _shown(subject: Subject, lam: float, kind: str, margins: Floats, inside: Floats) -> Counterexample:

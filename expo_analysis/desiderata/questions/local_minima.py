@@ -77,18 +77,19 @@ def trap(t: Floats, value: Floats, slope: Floats) -> Trap | None:
     t, value, slope = t[finite], value[finite], slope[finite]
     if len(t) < 10:
         return None
-    falls, rises = slope < 0, slope > 0
-    inner = np.flatnonzero(falls[:-1] & rises[1:])
-    inner = np.where(value[inner] <= value[inner + 1], inner, inner + 1)
-    if not len(inner):
+    steep = np.flatnonzero(slope)  # a minimum may lie where the slope is 0 to the last digit
+    turns = (slope[steep[:-1]] < 0) & (slope[steep[1:]] > 0)
+    sides = zip(steep[:-1][turns], steep[1:][turns], strict=True)
+    inner = [int(k + np.argmin(value[k : other + 1])) for k, other in sides]
+    if not inner:
         return None  # no minimum at all
-    ends = [k for k, open_ in ((0, rises[0]), (len(t) - 1, falls[-1])) if open_]
-    best = int(inner[np.argmin(value[inner])])
+    ends = [k for k, open_ in ((0, slope[0] > 0), (len(t) - 1, slope[-1] < 0)) if open_]
+    best = min(inner, key=lambda k: float(value[k]))
     scale = RIDGE * (1 + abs(value[best]))
     if any(value[k] < value[best] + scale for k in ends):
         return None  # what is lowest is not reached
     found: list[tuple[float, Trap]] = []
-    for k in (*inner.tolist(), *ends):
+    for k in (*inner, *ends):
         if k == best:
             continue
         low, high = sorted((k, best))

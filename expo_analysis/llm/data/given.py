@@ -12,7 +12,7 @@ from datasets import Dataset, IterableDataset
 
 from .columns import SAMPLE_COLUMNS, check_columns, named, require, shown, well_known
 from .feedback import LISTS, ORDERS, Feedback, feedback_of
-from .table import ORIGIN, as_json_text, to_dataset
+from .table import ORIGIN, as_json_text, origin_in, to_dataset
 
 MARK = "tokens for expo_analysis by the tokenizer {}"
 MARKED = re.compile(MARK.format("([0-9a-f]{16})"))
@@ -125,7 +125,8 @@ def files_of(rows: Any, first: Mapping[str, Any] | None = None) -> str:
         first: the first row, where it has been read.
     """
     if isinstance(rows, Dataset):
-        origins = rows[ORIGIN] if ORIGIN in rows.column_names else []
+        found = rows.select_columns([ORIGIN]) if ORIGIN in rows.column_names else []
     else:
-        origins = [(first or {}).get(ORIGIN)]
-    return " + ".join(dict.fromkeys(value["file"] for value in origins if value and value["file"]))
+        found = [first or {}]
+    origins = filter(None, map(origin_in, found))
+    return " + ".join(dict.fromkeys(value["file"] for value in origins if value["file"]))

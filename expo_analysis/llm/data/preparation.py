@@ -22,7 +22,7 @@ from datasets import Dataset
 from ...losses.base import check_option
 from .columns import require
 from .report import Place
-from .table import ORIGIN, place_of, python_rows, to_dataset
+from .table import origin_in, place_of, python_rows, to_dataset
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
@@ -130,7 +130,8 @@ def prepare(name: str, dataset: Dataset, seed: int = 0) -> tuple[Dataset, dict[s
     rng, rows, places = np.random.default_rng(seed), [], []
     skipped: dict[str, list[Place]] = {}
     for number, row in enumerate(python_rows(dataset)):
-        place = place_of(row[ORIGIN]) if row.get(ORIGIN) else Place(number)
+        found = origin_in(row)
+        place = place_of(found) if found else Place(number)
         try:
             rows.append(PREPARATIONS[name](row, rng))
             places.append(place)

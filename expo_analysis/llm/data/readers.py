@@ -28,7 +28,7 @@ from ..._errors import did_you_mean
 from ..._files import from_home
 from .files import READERS, format_of, read_file
 from .report import Place
-from .table import ORIGIN, origin, python_rows, to_dataset, with_origin
+from .table import ORIGIN, origin, origin_in, python_rows, to_dataset, with_origin
 
 Splits = dict[str, Any]
 """`Dataset` or `IterableDataset` by the name of the split."""
@@ -151,7 +151,7 @@ def _saved(folder: Path, streaming: bool) -> Splits:
     several = len(splits) > 1
     marked = {
         split: data
-        if ORIGIN in data.column_names
+        if len(data) and origin_in(data[0])
         else with_origin(data, f"{folder}[{split}]" if several else f"{folder}")
         for split, data in splits.items()
     }

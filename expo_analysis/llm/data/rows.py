@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,9 @@ from .conversation import assistant
 from .feedback import KINDS, LABEL, SINGLE_DATA, SINGLES, Feedback, check_count, checked, ranking_of
 from .forms import Example, Remark, example_of, field_of, opened, template_arguments
 from .given import Given
+from .masks import column_of, masks_of, remark_on_padding
 from .report import BadField, Place
-from .table import ORIGIN, ORIGIN_FEATURES, origin, place_of
+from .table import ORIGIN, ORIGIN_FEATURES, origin, origin_in, place_of
 from .tokens import Encoder, Ids, Tokens, check_lengths, encode, encode_samples, tokenizer_digest
 from .unread import remark_on_arguments, remark_on_columns
 
@@ -89,7 +89,7 @@ class RowMaker:
             ValueError: for tokens of another tokenizer.
         """
         own = feedback == SINGLES and not {LABEL, *SINGLE_DATA} & set(keep_columns)
-        wanted = {*keep_columns, *((LABEL, SINGLE_DATA[0]) if own else ())} - {*MADE}
+        wanted = {*keep_columns, *((LABEL, SINGLE_DATA[0]) if own else ())} - {*MADE, ORIGIN, *NOTES}
         kept = [column for column in given.names if column in wanted]
         return cls(
             feedback,
@@ -155,13 +155,14 @@ class RowMaker:
 
     def place(self, row: Mapping[str, Any], number: int) -> Place:
         """Where a row comes from: as it says itself, or else its number in the data set as it was given."""
-        if row.get(ORIGIN):
-            return place_of(row[ORIGIN])
+        found = origin_in(row)
+        if found:
+            return place_of(found)
         return Place(row[ROW_NUMBER] if self.prepared and ROW_NUMBER in row else number)
 
     def _tokens(self, row: Mapping[str, Any], remark: Remark) -> tuple[Tokens, str | None]:
         """A row's tokens, and what they were made of; None where they came with the row."""
-        unread = row.get(ORIGIN) or {}
+        unread = origin_in(row) or {}
         if unread.get("problem"):
             raise BadField(unread["field"], unread["problem"])
         row = opened({name: self._decoded(name, value) for name, value in row.items()})
@@ -170,7 +171,7 @@ class RowMaker:
                 what = {"i": "an image", "v": "a video", "a": "a sound"}[name[0]]
                 raise BadField(name, f"it has {what}; models of text only are trained here")
         given = all(row.get(name) is not None for name in self.feedback.token_columns)
-        tokens, kind = (self._given(row), None) if given else self._written(row, remark)
+        tokens, kind = (self._given(row, remark), None) if given else self._written(row, remark)
         if self.feedback.listed and len(tokens.responses) < 2:
             raise BadField(self.feedback.sides[0], "it must have at least two responses")
         check_lengths(tokens, self.max_length, self.max_positions, remark)
@@ -185,6 +186,10 @@ class RowMaker:
         """The tokens of texts."""
         if self.feedback.listed and not self.feedback.values(row):
             raise BadField(self.feedback.sides[0], "it must have at least two responses")
+        for name in self.feedback.masks:
+            if row.get(name) is not None:
+                ids = ", ".join(self.feedback.token_columns)
+                raise BadField(name, f"it says which tokens count, and the row has none: give {ids} beside it")
         example = example_of(row, self.feedback, self.implicit, self.encoder.template, remark)
         check_example(example, self.encoder.end, self.encoder.controls, remark)
         remark_on_columns(row, example.prompt, remark)
@@ -194,15 +199,13 @@ class RowMaker:
             tokens.samples = self._sample_ids(row, example, tokens.prompt, remark)
         return tokens, "a conversation" if example.conversational else "plain text"
 
-    def _given(self, row: Mapping[str, Any]) -> Tokens:
+    def _given(self, row: Mapping[str, Any], remark: Remark) -> Tokens:
         """Tokens that come with the row."""
         ids = self.feedback.values(row, "_ids")
-        given = {name: self._ids(re.sub(r"^\w+", r"\g<0>_ids", name), value) for name, value in ids.items()}
+        given = {name: self._ids(column_of(name, "_ids"), value) for name, value in ids.items()}
         tokens = Tokens(self._ids("prompt_ids", row["prompt_ids"]), given, {})
-        masks = dict.fromkeys(given)
-        if self.prepared and all(row.get(name) is not None for name in self.feedback.masks):
-            masks = self.feedback.values(row, "_mask")
-        tokens.masks = {name: list(masks[name] or [1] * len(own)) for name, own in given.items()}
+        tokens.masks = masks_of(row, self.feedback, given)
+        remark_on_padding(tokens, self.encoder.tokenizer, remark)
         prompt = row.get("prompt")
         if prompt is not None and not self.prepared:
             self._check_prompt(row, prompt, tokens.prompt)
@@ -232,7 +235,7 @@ class RowMaker:
             raise BadField("prompt_ids", "they are not the prompt's tokens: were they made by another tokenizer?")
 
     def _sample_ids(self, row: Mapping[str, Any], example: Example | None, prompt: Ids, remark: Remark) -> list[Ids]:
-        given = row.get("sample_ids") if self.prepared else None
+        given = row.get("sample_ids")
         if given is None:
             given = row.get("reference_sample_ids")
         if given is None:

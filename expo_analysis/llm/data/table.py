@@ -56,7 +56,7 @@ def to_dataset(rows: Iterable[Mapping[str, Any]], places: Iterable[Place] | None
     if places is not None:
         origins: list[Any] = [origin(place) for place in places]
     else:
-        origins = [record.get(ORIGIN) or (origin(Place(row)) if broken else None) for row, record in enumerate(records)]
+        origins = [origin_in(record) or (origin(Place(row)) if broken else None) for row, record in enumerate(records)]
     if any(origins):
         for row, (field, problem) in broken.items():
             origins[row] = origins[row] | {"field": field, "problem": problem}
@@ -76,13 +76,20 @@ def origin(place: Place) -> dict[str, Any]:
     return {"file": place.file, "row": place.row, "line": place.line, "field": None, "problem": None}
 
 
+def origin_in(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a row has in the column `ORIGIN`; None where that is nothing, or a column of the user's of that name."""
+    value = row.get(ORIGIN)
+    return value if isinstance(value, Mapping) and value.keys() == ORIGIN_FEATURES.keys() else None
+
+
 def place_of(value: Mapping[str, Any]) -> Place:
     """What a value of the column `ORIGIN` says."""
     return Place(value["row"], value["file"] or "", value["line"])
 
 
 def with_origin(dataset: Dataset, file: str) -> Dataset:
-    """A data set, with each row's number in the column `ORIGIN`."""
+    """A data set, with each row's number in the column `ORIGIN`, whatever it had there."""
+    dataset = dataset.remove_columns([ORIGIN]) if ORIGIN in dataset.column_names else dataset
     origins = [origin(Place(row, file)) for row in range(len(dataset))]
     return dataset.add_column(ORIGIN, pa.array(origins, _arrow(ORIGIN_FEATURES)))
 

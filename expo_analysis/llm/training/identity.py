@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import torch
 import xxhash
 from torch import Tensor
 from transformers.integrations import is_deepspeed_zero3_enabled
-from transformers.trainer_utils import get_last_checkpoint
+
+from .checkpoints import latest_checkpoint, whats_missing
+from .logs import tell
 
 IDENTITY_FILE = "preference_training.json"
 """What a checkpoint says about the training that it belongs to."""
@@ -25,6 +30,7 @@ WORDS = {
     "adapter": "adapter",
     "reference": "reference",
     "ref_model": "reference model",
+    "files": "code of the loss",
 }
 """The parts of an identity, as messages call them; the weighting and `SETTINGS` are two more, each by its own name."""
 
@@ -32,7 +38,7 @@ SETTINGS = (
     *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
     *("optim", "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "world_size"),
-    *("bf16", "fp16", "neftune_noise_alpha", "disable_dropout", "data_seed", "dataloader_drop_last"),
+    *("bf16", "fp16", "neftune_noise_alpha", "disable_dropout", "seed", "data_seed", "dataloader_drop_last"),
     *("train_sampling_strategy", "group_by_length", "length_column_name"),
     *("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "dtype"),
 )
@@ -42,7 +48,9 @@ change; a release of transformers that lacks one of these is asked for the other
 PARTS = {"router": "router_aux_loss_coef"}
 """What parts of the weighting are called as settings, where they have another name here."""
 
-HASHED = ("data", "model", "adapter", "ref_model")
+OWN_PACKAGE = __name__.split(".")[0]
+
+HASHED = ("data", "model", "adapter", "ref_model", "files")
 """Parts that are hashes, which say nothing to a reader."""
 
 
@@ -119,6 +127,48 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _own_code(named: Any, objectives: Iterable[Any]) -> str | None:
+    """A digest of the code of the user's own losses, whose formulas their names do not tell.
+
+    Args:
+        named: what the settings call them: of FILE.py:NAME all of the file counts.
+        objectives: the losses: of a class of the user's its own lines do, as the rest may be the script that trains.
+    """
+    texts = named if isinstance(named, list) else [named]
+    files = [text.rpartition(":")[0] for text in texts if isinstance(text, str) and ":" in text]
+    code = [Path(file).read_text(encoding="utf-8") for file in files]
+    own = [] if files else [each for each in map(type, objectives) if each.__module__.split(".")[0] != OWN_PACKAGE]
+    for each in own:
+        with contextlib.suppress(OSError, TypeError):  # of classes that were typed in
+            code.append(inspect.getsource(each))
+    return fingerprint(code) if code else None
+
+
+def _complete(asked: Any, output_dir: str) -> Path:
+    """The checkpoint that is asked for, with all that a training goes on from: True is the newest such one.
+
+    transformers would begin optimiser and schedule afresh where their state is missing, and say nothing.
+
+    Raises:
+        ValueError: naming the folder, and what it lacks.
+    """
+    if asked is True:
+        found, passed = latest_checkpoint(output_dir)
+        for line in passed:
+            tell(f"not resumed from {line}")
+        if found is None:
+            raise ValueError(f"resume_from_checkpoint=True: output_dir {output_dir!r} has no complete checkpoint")
+        return found
+    folder = Path(asked)
+    missing = whats_missing(folder) if folder.is_dir() else "there is no such folder"
+    if missing:
+        raise ValueError(
+            f"checkpoint {str(folder)!r} cannot be resumed from: {missing}. To begin another training with its "
+            "weights, give the folder as the model"
+        )
+    return folder
+
+
 class Identity:
     """What a `PreferenceTrainer`'s training is of.
 
@@ -150,23 +200,27 @@ class Identity:
             "adapter": self.adapter,
             "reference": None if self.reference is None else self.reference.kind,
             "ref_model": "" if self.reference is None else self.reference.digest,
+            "files": _own_code(args.objective, (loss for _, loss in trainer.mixture.given)),
             "settings": settings_of(args) | ({} if self.dtype is None else {"dtype": str(self.dtype).split(".")[-1]}),
         }
         return {name: value for name, value in found.items() if value != ""}
 
-    def open(self, trainer: Any, resume_from_checkpoint: Any) -> None:
+    def open(self, trainer: Any, resume_from_checkpoint: Any) -> str | None:
         """Check the checkpoint that is resumed from, if there is one, and take up its count of tokens.
 
+        Returns:
+            Its folder; of True the newest that is complete.
+
         Raises:
-            ValueError: where it belongs to another training.
+            ValueError: where it lacks something, or belongs to another training.
         """
-        folder = resume_from_checkpoint
-        if folder is True:
-            folder = get_last_checkpoint(trainer.args.output_dir)
-        if folder:
-            found = check(folder, self.parts(trainer))
-            # what is counted is this process's share
-            trainer.tokens_seen = found.get("num_tokens", 0) if trainer.accelerator.is_main_process else 0
+        if not resume_from_checkpoint:
+            return None
+        folder = _complete(resume_from_checkpoint, trainer.args.output_dir)
+        found = check(folder, self.parts(trainer))
+        # what is counted is this process's share
+        trainer.tokens_seen = found.get("num_tokens", 0) if trainer.accelerator.is_main_process else 0
+        return str(folder)
 
     def write(self, trainer: Any, folder: str | Path, tokens: int) -> None:
         """Say in a folder what training its model is of."""

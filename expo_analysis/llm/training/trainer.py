@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from transformers import Trainer
 
 from ..data import DataReport
 from . import card, modelling, setup
@@ -36,10 +35,11 @@ from .metrics import Sums
 from .optimal import first_step_gradient_norm
 from .precomputed import precompute
 from .reference import COPY, SyncReference, prepare
+from .restoring import RestoringTrainer
 from .step import Batch, StepResult
 
 
-class PreferenceTrainer(Trainer):
+class PreferenceTrainer(RestoringTrainer):
     r"""Trainer for pairwise preference objectives.
 
     Args:
@@ -275,7 +275,7 @@ class PreferenceTrainer(Trainer):
         Raises:
             ValueError: for a checkpoint of another objective, model or data set, of other settings, or of more steps.
         """
-        self.identity.open(self, resume_from_checkpoint)
+        resume_from_checkpoint = self.identity.open(self, resume_from_checkpoint)
         if self._optimal is not None and self.optimal_gradient_norm is None and not resume_from_checkpoint:
             norm = self.optimal_gradient_norm = self.first_step_gradient_norm(self._optimal.rows)
             one = torch.ones((), device=self.accelerator.device)

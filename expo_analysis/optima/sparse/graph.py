@@ -94,8 +94,7 @@ class Graph:
 
     def exact_totals(self, values: Floats) -> Floats:
         """`totals` to rounding of the result, however many vertices there are."""
-        parts = [np.bincount(self.piece, part, minlength=self.count) for part in _split(values, self.n)]
-        return np.asarray(sum(reversed(parts)))
+        return exact_sums(self.piece, values, self.count)
 
     def pair_totals(self, values: Floats) -> Floats:
         """The sum over the pairs of each piece, (count,)."""
@@ -132,6 +131,12 @@ class Graph:
         order = np.argsort(self.piece, kind="stable")
         sizes = np.bincount(self.piece, minlength=self.count)
         return order, np.concatenate([[0], np.cumsum(sizes)[:-1]])
+
+
+def exact_sums(group: Indices, values: Floats, count: int) -> Floats:
+    """The sum of the values of each group, (count,), to rounding of the result, however many there are."""
+    parts = [np.bincount(group, part, minlength=count) for part in _split(values, len(values))]
+    return np.asarray(sum(reversed(parts)))
 
 
 def _split(values: Floats, most: int) -> list[Floats]:

@@ -24,10 +24,12 @@ LOOSEST, TIGHTEST = 0.1, 1e-6
 """Tolerances of conjugate gradients: the size of the last step, within these."""
 DONE = 1e-13
 """Steps end when what the last one leaves is shorter than this."""
-PATIENCE, FEW, MOST = 60, 25, 2_000
+PATIENCE, FEW, MOST = 300, 25, 2_000
 """Steps of conjugate gradients with diagonals alone, with a factor, and with a tree beside diagonals."""
 STALLED = 4
 """Steps, short ones, of which none is shorter than half of all before: then rounding is what is left."""
+HESITANT = 20
+"""Such steps of any length: where a probability tends to 0, a response takes one of about 1 after the other."""
 
 
 @dataclass(eq=False)
@@ -116,8 +118,9 @@ def newton(solver: Solver, x: Floats) -> tuple[Floats, int, bool]:
         size = float((length * (m * reach if m else reach / (1 + graph.range(x)))).max())
         stalled = 0 if size < smallest / 2 else stalled + 1
         smallest = min(size, smallest)
-        solver.long |= stalled > 1  # as where parts hang together by threads, whose currents diagonals do not tell
-        if size * max(tolerance, size if m else 0.0) <= DONE or (stalled >= STALLED and size < 1e-6):
+        # as where parts hang together by threads, whose currents diagonals do not tell
+        solver.long |= stalled > HESITANT
+        if size * max(tolerance, size if m else 0.0) <= DONE or (stalled >= STALLED and size < 1e-2):
             return x, step, True
         tolerance = min(LOOSEST, max(TIGHTEST, size))
     return x, MAX_STEPS, False

@@ -58,6 +58,16 @@ def solve_comparisons(objective: Objective, comparisons: Comparisons) -> Solutio
     return _solution(objective, comparisons, pieces, log_policy, found, bound)
 
 
+def system_of_all(objective: PairObjective, comparisons: Comparisons) -> System | None:
+    """The system of all responses; None where they do not make one piece."""
+    wins, reference = Wins.of(comparisons), comparisons.reference
+    problem = problem_of(objective, reference, wins, True)
+    pieces = pieces_of(problem.facts, problem.edges, problem.weight[:, 0], wins, reference)
+    if len(pieces.lost) or len(pieces.mass) > 1:
+        return None
+    return System(problem, Graph(wins.high, wins.low, pieces.piece, 1), reference, pieces.mass)
+
+
 @dataclass(frozen=True, eq=False)
 class _Found:
     """Scores and log pi of all that is in a system, a bound on the 1-norm error of its policies, and how it went."""
@@ -70,6 +80,7 @@ class _Found:
     value: float
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # where there is no minimum, steps run away
 def _solved(system: System) -> _Found:
     solver = Solver(system)
     x, steps, converged = newton(solver, start(system.problem)[:, 0])
@@ -94,6 +105,7 @@ def _polished(solver: Solver, x: Floats) -> tuple[Floats, Certified, int]:
         open_ = ~(best.radius <= ENOUGH * best.floor)
         if not open_.any() or np.isnan(best.floor).all():
             return x, best, step
+        solver.long |= step > 0  # diagonals alone do not see what flows through a thread
         there = graph.centred(x + np.where(graph.spread(open_), best.step, 0.0))
         again = certify(solver, there)
         better = again.radius < best.radius

@@ -17,6 +17,7 @@ from ...losses.facts import Facts
 from ..edges import Edges
 from ..solution import Status
 from ..structure import costs_of_ends, has_both_signs
+from .graph import exact_sums
 from .problem import Wins
 
 SHOWN = 5
@@ -55,11 +56,12 @@ def pieces_of(facts: Facts, edges: Edges, weight: Floats, wins: Wins, reference:
     if not (held or signed):
         piece = _unbeaten(_costs(facts, edges, weight, n), component)
     kept = piece >= 0
-    mass = np.bincount(piece[kept], reference[kept])
+    mass = exact_sums(piece[kept], reference[kept], int(piece.max()) + 1)
     home = np.zeros(len(mass), dtype=np.intp)
     home[piece[kept]] = component[kept]
-    own = np.bincount(component[kept], reference[kept], minlength=component.max() + 1)
-    whole = np.bincount(component, reference)
+    own, whole = (
+        exact_sums(component[of], reference[of], int(component.max()) + 1) for of in (kept, np.ones(n, dtype=bool))
+    )
     return Pieces(component, piece, mass * (whole / np.where(own > 0, own, 1.0))[home], held, signed)
 
 

@@ -1,0 +1,128 @@
+r"""How sure estimated log-ratios are: covariances of what `solve` finds on comparisons that are a sample.
+
+A minimiser x of sum_e w_e psi_e(x_w - x_l), beside a regulariser or not, of N comparisons drawn independently is
+asymptotically normal around what it estimates, with the covariance (Huber 1967, White 1982)
+
+    H^+ J H^+ / N,    J = sum_e w_e psi'_e^2 (e_w - e_l)(e_w - e_l)' - g g',    g = sum_e w_e psi'_e (e_w - e_l),
+
+the w_e summing to one; g is 0 without a regulariser. Of a likelihood whose model is true J is its own Hessian, so that
+without a regulariser this is H^+/N, of which log-ratios have the effective resistances as their variances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._checks import check_option
+from .._types import Floats, Indices
+from ..bandit import Bandit
+from ..bandit.labels import Labels
+from ..bandit.paired import Comparisons
+from ..losses.base import PairObjective
+from ..losses.psi import Logistic
+from ..losses.statistics import is_number
+from .sparse.newton import Solver
+from .sparse.problem import Local, System
+from .sparse.solve import system_of_all
+
+if TYPE_CHECKING:
+    from .solution import Solution
+
+KINDS = ("sandwich", "model")
+DENSE = 2_000
+"""Responses up to which the Hessian is inverted as a matrix."""
+TOLERANCE = 1e-10
+
+
+def covariance(
+    solution: Solution,
+    responses: Iterable[Hashable] | None = None,
+    against: Hashable | None = None,
+    kind: str = "sandwich",
+) -> Floats:
+    """The covariances (k, k) of log pi_i/pi_0 of the k ``responses``; see `Solution.covariance`."""
+    check_option("kind", kind, KINDS)
+    comparisons = _comparisons(solution)
+    n, names = comparisons.n, comparisons.responses
+    chosen = np.arange(n) if responses is None else np.array([_position(r, names, n) for r in responses], dtype=np.intp)
+    base = None if against is None else _position(against, names, n)
+    objective = solution.objective
+    assert isinstance(objective, PairObjective)
+    system = system_of_all(objective, comparisons)
+    if system is None or solution.status != "optimal":
+        raise ValueError(
+            f"solution must be the one optimum of responses that all hang together; it is {solution.status}: "
+            f"{solution.message}"
+        )
+    if kind == "model" and not _is_likelihood(system):
+        raise ValueError(f"kind 'model' is for likelihoods, such as BradleyTerry, not for {type(objective).__name__}")
+    x = solution.log_policy
+    if system.problem.link is not None:
+        x = x - system.problem.log_reference[:, 0]
+    local = system.at(x)
+    rows = _inverse_rows(system, local, chosen, base)
+    spread, mean = _scores(system, local, x, kind)
+    product = system.graph.laplacian(spread)[1]
+    found = np.array([[row @ image for row in rows] for image in map(product, rows)])
+    pulled = rows @ mean
+    return np.asarray((found - np.outer(pulled, pulled)) / comparisons.weight.sum())
+
+
+def _comparisons(solution: Solution) -> Comparisons:
+    bandit = solution.bandit
+    if isinstance(bandit, Comparisons):
+        return bandit
+    counted = isinstance(bandit, Bandit) and bandit.counts is not None and bandit.liked is None
+    if not counted or bandit.prompts is not None or bandit.triples is not None or bandit.choices is not None:
+        raise ValueError("solution must be of Comparisons, or of a Bandit of counts of pairs on one prompt")
+    counts: Any = bandit.counts
+    return Comparisons.from_counts(counts, reference=bandit.reference, responses=bandit.responses)
+
+
+def _position(response: Hashable, names: Labels | None, n: int) -> int:
+    if names is not None:
+        if response in names:
+            return names.index(response)
+    elif isinstance(response, (int, np.integer)) and 0 <= response < n:
+        return int(response)
+    known = f"a position from 0 to {n - 1}" if names is None else "one of the names of responses"
+    raise ValueError(f"responses and against must be {known}, got {response!r}")
+
+
+def _is_likelihood(system: System) -> bool:
+    return all(
+        type(part.psi) is Logistic and is_number(part.psi.flipped, 0) and is_number(part.psi.kept, 1)
+        for part in system.problem.pair_parts()
+    )
+
+
+def _inverse_rows(system: System, local: Local, chosen: Indices, base: int | None) -> Floats:
+    """H^+ (e_i - e_base), or H^+ (e_i - 1/n) where there is no base, (k, n)."""
+    n = system.graph.n
+    contrasts = np.zeros((len(chosen), n))
+    contrasts[np.arange(len(chosen)), chosen] = 1.0
+    contrasts -= 1 / n if base is None else np.eye(1, n, base)
+    solver = Solver(system)
+    if n > DENSE:
+        return np.stack([solver.solve(local, row, TOLERANCE) for row in contrasts])
+    diagonal, product = solver.hessian(local)
+    hessian = np.stack([product(row) for row in np.eye(n)])
+    # what a shift of all adds makes it regular, and changes nothing of rows that sum to 0
+    return np.linalg.solve(hessian + diagonal.mean() / n, contrasts.T).T
+
+
+def _scores(system: System, local: Local, x: Floats, kind: str) -> tuple[Floats, Floats]:
+    """J, as weights of pairs (P,), and g (n,)."""
+    if kind == "model":
+        return local.curvature, np.zeros(system.graph.n)
+    problem = system.problem
+    edges = problem.edges
+    slope = np.zeros_like(problem.weight)
+    for part in problem.pair_parts():
+        at = problem.at(x[:, None], part.relative)
+        first, _ = problem.of_psi(part.psi, part.place, part.margin(at[edges.winner] - at[edges.loser]))
+        slope = slope + part.weight * part.slope * first
+    return (edges.to_pair @ (slope**2 / problem.weight))[:, 0], system.graph.inflow(local.slope)

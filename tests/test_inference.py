@@ -1,0 +1,97 @@
+"""Covariances of estimated log-ratios: by hand, as statsmodels has them, and as repeated samples scatter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+import expo_analysis as ea
+
+from .test_sparse import drawn
+
+
+def test_two_responses_by_hand() -> None:
+    """log(30/10) has the variance 1/30 + 1/10, by the model and by the sandwich."""
+    found = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons(["a", "b"], ["b", "a"], [30, 10]))
+    for kind in ("model", "sandwich"):
+        assert found.covariance(["a"], against="b", kind=kind) == pytest.approx(np.array([[1 / 30 + 1 / 10]]))
+    # to the mean of both each is half as far
+    assert np.allclose(found.covariance(), np.array([[1, -1], [-1, 1]]) * (1 / 30 + 1 / 10) / 4)
+
+
+def rows_of(games: ea.Comparisons) -> tuple[np.ndarray, np.ndarray]:
+    """A comparison in each row: a design against response 0, and who won (the one with the larger index)."""
+    times = games.weight.astype(int)
+    winner, loser = np.repeat(games.winner, times), np.repeat(games.loser, times)
+    high, low = np.maximum(winner, loser), np.minimum(winner, loser)
+    design = np.zeros((len(winner), games.n))
+    design[np.arange(len(winner)), high], design[np.arange(len(winner)), low] = 1.0, -1.0
+    return design[:, 1:], (winner == high).astype(float)
+
+
+@pytest.mark.parametrize(("kind", "theirs"), [("model", "nonrobust"), ("sandwich", "HC0")])
+def test_as_a_logistic_regression(kind: str, theirs: Any) -> None:
+    games = drawn(6, 300, 0, reference="uniform", least=1.0)
+    design, won = rows_of(games)
+    fit = sm.Logit(won, design).fit(disp=0, tol=1e-14, cov_type=theirs)
+    found = ea.solve(ea.BradleyTerry(1.0), games)
+    own = found.covariance(games.responses[1:], against=games.responses[0], kind=kind)
+    assert np.allclose(own, fit.cov_params(), rtol=1e-7)
+    dense = ea.solve(ea.BradleyTerry(1.0), games.bandit())
+    assert np.allclose(dense.covariance(games.responses[1:], games.responses[0], kind), own, rtol=1e-9)
+    # DPO's log-ratios are those of Bradley-Terry, stretched by 1/lam
+    tilted = ea.solve(ea.DPO(0.5), games)
+    assert np.allclose(tilted.covariance(games.responses[1:], games.responses[0], kind), 4 * own, rtol=1e-7)
+
+
+@pytest.mark.parametrize("objective", [ea.BradleyTerry(1.0), ea.EXPO(0.05), ea.IPO(0.5)], ids=lambda o: o.name)
+def test_repeated_samples_scatter_so(objective: Any) -> None:
+    """120 samples of 600 battles: variances of log-ratios to the mean, within what so few samples tell."""
+    rng = np.random.default_rng(0)
+    score, n, size, count = np.array([0.0, 0.5, 1.0, -0.5]), 4, 600, 120
+    scatter, told = [], []
+    for _ in range(count):
+        one = rng.integers(0, n, size)
+        other = (one + rng.integers(1, n, size)) % n
+        won = rng.random(size) < 1 / (1 + np.exp(score[other] - score[one]))
+        games = ea.Comparisons(np.where(won, one, other), np.where(won, other, one))
+        found = ea.solve(objective, games)
+        scatter.append(found.log_policy - found.log_policy.mean())
+        told.append(np.diag(found.covariance()))
+    ratio = np.mean(told, axis=0) / np.var(scatter, axis=0)
+    assert (np.abs(ratio - 1) < 0.3).all()
+
+
+def test_thousands_by_conjugate_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expo_analysis.optima import inference
+
+    games = drawn(60, 400, 3, least=1.0)
+    found = ea.solve(ea.EXPO(0.1), games)
+    wanted = found.covariance(games.responses[:3])
+    monkeypatch.setattr(inference, "DENSE", 1)
+    assert np.allclose(found.covariance(games.responses[:3]), wanted, rtol=1e-7)
+
+
+def test_what_has_no_covariance() -> None:
+    games = drawn(4, 30, least=0.5)
+    found = ea.solve(ea.BradleyTerry(1.0), games)
+    for arguments, message in (
+        (dict(kind="bayes"), "kind must be one of"),
+        (dict(responses=["nobody"]), "must be one of the names of responses, got 'nobody'"),
+        (dict(against=4), "must be one of the names"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            found.covariance(**arguments)
+    with pytest.raises(ValueError, match="kind 'model' is for likelihoods, such as BradleyTerry, not for IPO"):
+        ea.solve(ea.IPO(1.0), games).covariance(kind="model")
+    apart = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons([0, 1, 2, 3], [1, 0, 3, 2]))
+    with pytest.raises(ValueError, match="that all hang together; it is not_unique"):
+        apart.covariance()
+    with pytest.raises(ValueError, match="of Comparisons, or of a Bandit of counts"):
+        ea.solve(ea.EXPO(1.0), ea.Bandit([0.5, 0.5], [0.6, 0.4])).covariance()
+    numbered = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons([0, 1], [1, 0]))
+    with pytest.raises(ValueError, match="must be a position from 0 to 1, got 2"):
+        numbered.covariance([2])
