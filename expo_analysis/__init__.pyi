@@ -22,6 +22,8 @@ from .desiderata import ReportCards as ReportCards
 from .desiderata import Verdict as Verdict
 from .desiderata import audit as audit
 from .desiderata import audit_many as audit_many
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import diagnose as diagnose
 from .differences import Difference as Difference
 from .differences import diff as diff
 from .divergences import Alpha as Alpha

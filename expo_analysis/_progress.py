@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 
@@ -39,14 +38,5 @@ def part(progress: Progress, start: float, stop: float) -> Progress:
 
     def report(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> object:
         return progress(start + (stop - start) * done / total, what=what, task=task)
-
-    return report
-
-
-def fraction_to(tell: Callable[[float], object]) -> Progress:
-    """For a caller who wants nothing but the fraction done."""
-
-    def report(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> object:
-        return tell(done / total)
 
     return report

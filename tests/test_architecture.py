@@ -15,7 +15,7 @@ PACKAGE = Path(expo_analysis.__file__).parent
 LAYERS = (
     {"_types", "_progress", "_rounding", "_files", "_frozen", "_json", "_lazy", "_threads", "data", "own_file"},
     {"numerics", "_autograd", "_effects", "_errors", "_symbols"},
-    {"_checks", "_child", "_watch"},
+    {"_checks", "_child", "_watch", "tasks"},
     {"_array", "bandit", "divergences"},
     {"losses", "bandit_files", "accuracy"},
     {"optima", "adapters", "bandit_io", "own_loss", "paper", "terms"},
@@ -25,7 +25,7 @@ LAYERS = (
     {"testing"},
     {"census", "differences"},
     {"figures"},
-    {"explorer", "studies"},
+    {"diagnosis", "explorer", "studies"},
     {"cli"},
     {"__main__"},
 )

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
-from expo_analysis import terms
+from expo_analysis import tasks, terms
 from expo_analysis.desiderata.audit import OWN_LIMIT, PREMISES, chosen, in_order, is_own, late, limit_of
 from expo_analysis.desiderata.code import _same, audit_call, written
 from expo_analysis.desiderata.questions import JUDGES
@@ -413,7 +413,8 @@ def test_what_a_process_tells_and_what_becomes_of_it_where_an_audit_raises(monke
 
     monkeypatch.setattr(processes, "audit", audits)
     channel = Channel()
-    card = processes._remote("mine", ea.DPO(1.0), settings, channel)
+    answer = tasks._call(processes._guarded, ("mine", ea.DPO(1.0), settings), "mine", channel)
+    card = answer.value
     assert channel == [("mine", "a question", 0.25), ("mine", "another", 0.75)]
     assert card.seconds == 0 and "no more" in card.remarks[0] and list(card.verdicts) == ["existence"]
 
@@ -435,9 +436,9 @@ def test_who_is_audited_where(names: Any, workers: int, here: int, monkeypatch: 
         done["here"].append(name)
         return card(name)
 
-    def away(losses: Any, count: int, progress: Any, settings: Any) -> Any:
+    def away(losses: Any, settings: Any, **given: Any) -> Any:
         done["there"] += list(losses)
-        assert count == min(workers, len(losses))
+        assert given["workers"] == min(workers, len(losses)) and given["executor"] is given["keep"] is None
         return {name: card(name) for name in losses}
 
     monkeypatch.setattr(processes, "_guarded", guarded)

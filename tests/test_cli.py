@@ -158,6 +158,7 @@ def test_an_option_goes_by_one_of_its_names(command, words):
 COMMANDS = {
     "audit": ["dpo", "--effort"],
     "census": ["--output"],
+    "diagnose": ["run", "--objective"],
     "diff": ["dpo", "ipo", "--effort"],
     "evaluate": ["x", "--data", "y", "--reward"],
     "experiment": ["--scale"],

@@ -96,7 +96,7 @@ def calls(monkeypatch):
     """Audits that were asked for; each gives made-up cards and reports progress."""
     made = []
 
-    def audit_many(objectives, *, workers=2, progress, effort=1.0, seed=0, only=None, time_limit=None):
+    def audit_many(objectives, *, workers=2, keep=None, progress, effort=1.0, seed=0, only=None, time_limit=None):
         made.append(Call(dict(objectives), workers, effort, seed, only, time_limit))
         for name in objectives:
             progress(0.5, what="hunting [counterexamples]", task=name)

@@ -247,7 +247,7 @@ def test_reference_samples_are_there_and_answer_the_prompt() -> None:
         return maker._sample_ids(row, example, [3], lambda text: None)
 
     given = {"sample_ids": [[4]], "reference_sample_ids": [[5], [6]]}
-    assert samples(given) == [[5], [6]] and samples(given, prepared=True) == [[4]]
+    assert samples(given) == samples(given, prepared=True) == [[4]]  # which the others were prepared to be
     assert samples({"sample_ids": None, "reference_sample_ids": [[5]]}, prepared=True) == [[5]]
     for row, words in (
         ({"reference_sample_ids": []}, "reference_sample_ids: it must be a list of at least one response"),

@@ -186,7 +186,7 @@ def test_columns_are_guessed_by_what_other_data_sets_call_them() -> None:
         (["prompt", "a", "label"], "put the response that won into chosen"),
         (["prompt", "output"], "they are single responses, and no pairs"),
         (["prompt", "rejected", "chsen"], "is 'chsen' meant to be it"),
-        (["prompt", "rejected", "zz"], r"\['prompt', 'rejected', 'zz'\]$"),
+        (["prompt", "rejected", "zz"], r"\['prompt', 'rejected', 'zz'\]; columns='chosen=\.\.\.' says which one is$"),
     ):
         with pytest.raises(ValueError, match=words):
             columns.check_columns("data", names)

@@ -9,7 +9,7 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis import _progress
-from expo_analysis._progress import Progress, fraction_to, part, silent
+from expo_analysis._progress import Progress, part, silent
 from expo_analysis.simulators import train
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.reproduce import reproduce
@@ -46,15 +46,6 @@ def test_part_is_the_share_of_a_whole() -> None:
     assert whole.what == ["begin", "", ""] and whole.task == ["", "one", ""]
     part(part(whole, 0.0, 0.5), 0.5, 1.0)(0.5)
     assert whole.fractions[-1] == 0.375
-
-
-def test_fraction_to_gives_the_fraction_and_nothing_else() -> None:
-    told: list[float] = []
-    progress = fraction_to(told.append)
-    progress(0.25, what="x", task="y")
-    progress(3, 4)
-    assert told == [0.25, 0.75]
-    assert silent(0.5, 1.0, what="x", task="y") is None  # type: ignore[func-returns-value]
 
 
 def test_examples() -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from . import llm_models as tiny
 
 from expo_analysis.studies import STUDIES  # isort: skip (needs the environment of llm_models)
+from expo_analysis import tasks  # isort: skip
 from expo_analysis.cli import app  # isort: skip
 from expo_analysis.studies.language_model import all_runs as experiment, one_run as sweep_run, world as worlds  # isort: skip
 from expo_analysis.llm.data import sampling  # isort: skip
@@ -72,7 +73,7 @@ def run(sweep: Sweep, folder: Path, **given: Any) -> dict[str, pd.DataFrame]:
     """A sweep of two methods in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "METHODS", METHODS)
-        patch.setattr(experiment, "ProcessPoolExecutor", Here)
+        patch.setattr(tasks, "ProcessPoolExecutor", Here)
         return experiment.run_sweep(sweep, folder, **given)
 
 
@@ -314,8 +315,10 @@ def test_workers_share_the_cores(
     threads: int,
 ) -> None:
     monkeypatch.setattr(experiment.os, "cpu_count", lambda: cores)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(tasks, "run", lambda *_, **given: asked.append(given))
     run(small, ran[0], workers=workers)
-    assert Here.made[-1].workers == workers and Here.made[-1].how["initargs"] == (threads,)
+    assert asked[0]["workers"] == workers and asked[0]["prepared_with"] == (threads,)
 
 
 def test_the_first_run_that_fails_ends_the_sweep_and_what_was_found_stays(

@@ -16,6 +16,7 @@ from .. import __version__
 from . import (
     audit,
     census,
+    diagnose,
     diff,
     evaluate,
     experiment,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command(cls=Command)(audit.audit)
 app.command(cls=Command)(census.census)
+app.command(cls=Command)(diagnose.diagnose)
 app.command(cls=Command)(diff.diff)
 app.command(cls=Command)(evaluate.evaluate)
 app.command(cls=Command)(experiment.experiment)

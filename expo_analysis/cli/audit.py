@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from .._files import from_home, writable
 from .audit_options import (
     AsJson,
     Badge,
@@ -23,6 +24,7 @@ from .audit_options import (
     Everything,
     Html,
     Junit,
+    Keep,
     Limit,
     Losses,
     Only,
@@ -58,6 +60,7 @@ def audit(
     baseline: BaselineFile = None,
     time_limit: Limit = None,
     workers: Workers = 2,
+    keep: Keep = None,
     as_json: AsJson = False,
     html: Html = None,
     figure: Picture = None,
@@ -121,6 +124,7 @@ def audit(
         saved = None if baseline is None else saved_card(baseline, objectives)
         outputs = Outputs(html, figure, junit, sarif, badge)
         outputs.check(len(objectives))
+        keep = None if keep is None else writable(from_home(keep))
     from ..desiderata import audit_many
     from ..desiderata.report.baseline import Gate, compare
     from .card_table import progress_bars
@@ -131,7 +135,7 @@ def audit(
     with progress_bars(len(objectives), errors) as report:
         asked = None if wanted is None else {*wanted, *(required or ())}
         settings: dict[str, Any] = {"effort": work, "seed": seed, "only": asked, "time_limit": time_limit}
-        cards = audit_many(objectives, workers=workers, progress=report, **settings)
+        cards = audit_many(objectives, workers=workers, keep=keep, progress=report, **settings)
     call = command(losses or [], everything, option or [], beta_name, work, seed, time_limit, wanted, required)
     cards = cards.with_call(call)
     gate = Gate(tuple(required or ()), None if saved is None else compare(cards, saved))

@@ -28,6 +28,10 @@ Effort = Annotated[
 Quick = Annotated[bool, typer.Option("--quick", help="Try a tenth of the problems: --effort 0.1.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of every random number.")]
 Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Audit up to N losses at a time.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep each card here as soon as it is there; go on from those that are there."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="DESIDERATUM,...", help="Judge these desiderata only; repeatable.")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import inspect
 import pickle
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from .. import tasks
 from .._effects import set_apart
 from .._progress import Progress, silent
 from ..losses import Objective
 from ..losses.from_function import FunctionLoss
 from ..own_file import in_words
 from .audit import audit, chosen, is_own, unjudged
-from .report.provenance import provenance
+from .report.provenance import VERSION, provenance
 from .report.report_card import ReportCard, ReportCards
 
 
@@ -25,6 +26,8 @@ def audit_many(
     objectives: Mapping[str, Objective | Exception],
     *,
     workers: int = 2,
+    executor: Executor | None = None,
+    keep: str | Path | None = None,
     progress: Progress = silent,
     effort: float = 1.0,
     seed: int = 0,
@@ -38,7 +41,9 @@ def audit_many(
 
     Args:
         objectives: by name. An exception stands for a loss that could not be built; its card says what happened.
-        workers: how many processes.
+        workers: how many processes of this machine, or ``executor``, such as that of a cluster; docs/cluster.md.
+        keep: a folder where each card is kept as soon as it is there, and found again where nothing that it depends on
+            has changed: the package's version, the settings, the loss and, of your own, the file that it is written in.
         progress: called with the fraction done of a loss, what is being done, and the loss's name as the task.
         time_limit: seconds for each loss, as in `audit`.
     """
@@ -51,11 +56,12 @@ def audit_many(
             progress(1.0, what="not judged", task=name)
         else:
             sound[name] = objective
-    alone = workers == 1 or len(sound) == 1
+    alone = (workers == 1 or len(sound) == 1) and executor is None and keep is None
     here = {k: v for k, v in sound.items() if (alone and not is_own(v)) or not _can_travel(v)}
     elsewhere = {name: objective for name, objective in sound.items() if name not in here}
     if elsewhere:
-        cards |= _in_processes(elsewhere, min(workers, len(elsewhere)), progress, settings)
+        given = {"executor": executor, "keep": keep, "workers": min(workers, len(elsewhere)), "progress": progress}
+        cards |= _in_processes(elsewhere, settings, **given)
     for name, objective in here.items():
         cards[name] = _guarded(name, objective, settings, partial(progress, task=name))
         progress(1.0, what="done", task=name)
@@ -79,59 +85,28 @@ def _can_travel(objective: Objective) -> bool:
     return getattr(made_here, "__module__", "__main__") != "__main__"
 
 
-def _in_processes(
-    objectives: Mapping[str, Objective], workers: int, progress: Progress, settings: dict[str, Any]
-) -> dict[str, ReportCard]:
-    """Each loss in a fresh process: one that crashes takes only its own card with it."""
-    context = multiprocessing.get_context("spawn")
-    cards: dict[str, ReportCard] = {}
-    waiting = list(objectives)
-    with context.Manager() as manager:
-        channel = manager.Queue()
-        retry: list[str] = []
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=set_apart) as pool:
-            running: dict[Future[ReportCard], str] = {
-                pool.submit(_remote, name, objectives[name], settings, channel): name for name in waiting
-            }
-            while running:
-                done, _ = wait(running, timeout=0.1, return_when="FIRST_COMPLETED")
-                while not channel.empty():
-                    name, stage, fraction = channel.get()
-                    progress(fraction, what=stage, task=name)
-                for future in done:
-                    name = running.pop(future)
-                    card = _card(future, name, objectives[name], settings)
-                    if card is None:
-                        retry.append(name)
-                    else:
-                        cards[name] = card
-                        progress(1.0, what="done", task=name)
-        for name in retry:  # one of them took the pool down: each gets a process to itself
-            with ProcessPoolExecutor(1, mp_context=context, initializer=set_apart) as alone:
-                future = alone.submit(_remote, name, objectives[name], settings, channel)
-                ended = "it ended the process that computed it"
-                cards[name] = _card(future, name, objectives[name], settings) or unjudged(
-                    name, objectives[name], [ended], 0.0, settings["only"]
-                )
-            progress(1.0, what="done", task=name)
-    return cards
+def _in_processes(objectives: Mapping[str, Objective], settings: dict[str, Any], **given: Any) -> dict[str, ReportCard]:
+    """Each loss in a process that is not this one: one that crashes takes only its own card with it."""
+
+    def failed(name: str, error: BaseException) -> ReportCard:
+        why = "it ended the process that computed it" if isinstance(error, tasks.Lost) else in_words(error)
+        return unjudged(name, objectives[name], [why], 0.0, settings["only"])
+
+    jobs = {name: (name, objective, settings) for name, objective in objectives.items()}
+    made_of = {name: _made_of(objective, settings) for name, objective in objectives.items()}
+    return tasks.run(_guarded, jobs, settings=made_of, failed=failed, attempts=2, prepare=set_apart, **given)
 
 
-def _card(future: Future[ReportCard], name: str, objective: Objective, settings: dict[str, Any]) -> ReportCard | None:
-    """What became of an audit in another process; None where that process ended."""
-    error = future.exception()  # whatever it is: result() would raise it here, also what ends a process
-    if error is None:
-        return future.result()
-    if isinstance(error, BrokenProcessPool):
-        return None
-    return unjudged(name, objective, [in_words(error)], 0.0, settings["only"])
-
-
-def _remote(name: str, objective: Objective, settings: dict[str, Any], channel: Any) -> ReportCard:
-    def tell(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
-        channel.put((name, what, done / total))
-
-    return _guarded(name, objective, settings, tell)
+def _made_of(objective: Objective, settings: Mapping[str, Any]) -> str:
+    """What a card depends on."""
+    source = ""
+    if is_own(objective):
+        written = objective.call.f if isinstance(objective, FunctionLoss) else type(objective)
+        try:
+            source = Path(inspect.getsourcefile(inspect.unwrap(written)) or "").read_text(encoding="utf-8")
+        except (OSError, TypeError, ValueError):
+            source = pickle.dumps(objective).hex()
+    return repr((VERSION, sorted(settings.items()), type(objective).__qualname__, repr(objective), source))
 
 
 def _guarded(name: str, objective: Objective, settings: dict[str, Any], progress: Progress) -> ReportCard:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Mapping, MutableMapping
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from collections.abc import Mapping
 
-from .._progress import Progress, fraction_to, part
+from .. import tasks
+from .._progress import Progress, part
 from .study import Study, Tables
-
-LOOK = 0.5
-"""Seconds between two looks at how far they are."""
-
 
 DRAWING = 2.0
 """About the seconds that a study's pictures take."""
@@ -33,48 +28,31 @@ def run_all(studies: Mapping[str, Study], given: Mapping[str, Tables], full: boo
     """
     seconds = {name: DRAWING + (0.0 if name in given else study.seconds) for name, study in studies.items()}
     total = sum(seconds.values())
-    done: MutableMapping[str, float] = dict.fromkeys(studies, 0.0)
-    told: dict[str, float] = {}
-
-    def tell() -> None:
-        for name in studies:
-            if name not in given and (so_far := done[name]) > told.get(name, 0.0):
-                progress(so_far, task=name)
-                told[name] = so_far
-        running = [name for name in studies if 0 < done[name] < 1]
-        share = sum(done[name] * seconds[name] for name in studies) / total
-        progress(min(share, 1.0), what=", ".join(running) or "running")
-
     if given.keys() >= studies.keys():  # quickly done
         return [_section(study, given[name]) for name, study in studies.items()]
+    done = dict.fromkeys(studies, 0.0)
+
+    def tell(fraction: float, count: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+        if task not in done:
+            return
+        done[task] = fraction / count
+        if task not in given:
+            progress(done[task], task=task)
+        share = sum(done[name] * seconds[name] for name in studies) / total
+        progress(min(share, 1.0), what=", ".join(name for name in studies if 0 < done[name] < 1) or "running")
+
     longest = sorted(studies, key=lambda name: -seconds[name])
-    workers = min(len(studies), os.cpu_count() or 1)
-    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of torch's threads
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        done = manager.dict(done)
-        running = {name: pool.submit(_run, studies[name], given.get(name), full, done) for name in longest}
-        waiting = set(running.values())
-        while waiting:
-            finished, waiting = wait(waiting, LOOK, FIRST_EXCEPTION)
-            for future in finished:
-                if future.exception() is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                future.result()
-            tell()
-        return [running[name].result() for name in studies]
+    jobs = {name: (studies[name], given.get(name), full) for name in longest}
+    found = tasks.run(_run, jobs, workers=min(len(studies), os.cpu_count() or 1), progress=tell)
+    return [found[name] for name in studies]
 
 
-def _run(study: Study, tables: Tables | None, full: bool, done: MutableMapping[str, float]) -> Section:
-    def tell(fraction: float) -> None:
-        done[study.name] = fraction
-
-    tell(1e-9)
+def _run(study: Study, tables: Tables | None, full: bool, *, progress: Progress) -> Section:
+    progress(1e-9)
     if tables is None:
         last = DRAWING / (DRAWING + study.seconds)
-        tables = study.run(study.settings(full), part(fraction_to(tell), 0.0, 1.0 - last))
-    section = _section(study, tables)
-    tell(1.0)
-    return section
+        tables = study.run(study.settings(full), part(progress, 0.0, 1.0 - last))
+    return _section(study, tables)
 
 
 def _section(study: Study, tables: Tables) -> Section:

@@ -67,12 +67,10 @@ def pieces_of(facts: Facts, edges: Edges, weight: Floats, wins: Wins, reference:
 
 def _costs(facts: Facts, edges: Edges, weight: Floats, n: int) -> csr_array:
     """Where raising one response over another costs: of each edge the winner over the loser, and the reverse."""
-    above, below = (np.broadcast_to(np.ravel(x), weight.shape) * weight for x in costs_of_ends(facts)[::-1])
-    values = np.concatenate([above, below])
-    rows = np.concatenate([edges.winner, edges.loser])
-    found = coo_array((values, (rows, np.concatenate([edges.loser, edges.winner]))), shape=(n, n)).tocsr()
-    found.eliminate_zeros()
-    return found
+    below, above = (np.broadcast_to(np.ravel(x), weight.shape) > 0 for x in costs_of_ends(facts))
+    rows = np.concatenate([edges.winner[above], edges.loser[below]])
+    columns = np.concatenate([edges.loser[above], edges.winner[below]])
+    return coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)).tocsr()
 
 
 def _unbeaten(costs: csr_array, component: Indices) -> Indices:

@@ -16,11 +16,10 @@ stopped resumes where it was.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ... import tasks
 from ..._files import replace
 from ..._progress import Progress, silent
 from ...llm.models import without_progress_bars
@@ -38,13 +38,13 @@ from .world import World, device, make_world
 
 
 def run_sweep(
-    settings: Sweep, folder: Path, *, workers: int = 1, progress: Progress = silent
+    settings: Sweep, folder: Path, *, workers: int = 1, executor: Executor | None = None, progress: Progress = silent
 ) -> dict[str, pd.DataFrame]:
     """Every method at every lambda; returns the tables.
 
     Args:
         folder: what was sampled and what runs found, kept for the next call.
-        workers: processes, which share the cores.
+        workers: processes, which share the cores. executor: where runs go instead; all have to see the folder.
         progress: called with how many runs are done, how many there are, and what is being done.
 
     Raises:
@@ -60,18 +60,17 @@ def run_sweep(
     world = World.read(path)
     if world.settings != settings.shared:
         raise ValueError(f"{folder} has runs with other settings: choose another folder, or remove it")
-    missing = [one for one in runs if not _file(folder, *one).exists()]
+    missing = {_file(folder, *one).stem: (settings, *one, folder) for one in runs if not _file(folder, *one).exists()}
     os.environ.setdefault("TQDM_DISABLE", "1")  # the runs' own bars; tqdm asks when it is imported
-    context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(threads,)) as pool:
-        futures = {pool.submit(_run, settings, *one, folder): one for one in missing}
-        progress(len(runs) - len(missing), len(runs), what="training")
-        for count, future in enumerate(as_completed(futures), start=len(runs) - len(missing) + 1):
-            if future.exception() is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-            future.result()
-            progress(count, len(runs), what="training")
+
+    def tell(done: float, total: float = 1.0, /, *, what: str = "", task: str = "") -> None:
+        if not task:
+            progress(len(runs) - len(missing) + done, len(runs), what="training")
+
+    tasks.run(
+        _run, missing, executor=executor, workers=workers, progress=tell, prepare=_prepare, prepared_with=(threads,)
+    )
     found = [json.loads(_file(folder, *one).read_text(encoding="utf-8")) for one in runs]
     return tables(settings, found, world)
 
@@ -86,7 +85,7 @@ def _prepare(threads: int) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of TRL, not of whoever runs it
 
 
-def _run(sweep: Sweep, method: Method, lam: float, folder: Path) -> None:
+def _run(sweep: Sweep, method: Method, lam: float, folder: Path, *, progress: Progress) -> None:
     target = _file(folder, method, lam)
     found = train_one(sweep, method, lam, World.read(folder / "world.json"), folder / "scratch" / target.stem)
     replace(target, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
