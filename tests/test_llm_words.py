@@ -337,7 +337,7 @@ def test_what_differs_between_two_runs_is_said_in_words() -> None:
     def record(names: dict[str, str] | None = None, **parts: Any) -> dict[str, Any]:
         return {"is": {"model": "a1", "data": "b1", "max_length": 1, "adapter": "x"} | parts, "names": names or {}}
 
-    usual, length = {"model": "m", "data": "d.jsonl"}, "the max_length 1, and this is"
+    usual = {"model": "m", "data": "d.jsonl"}
     for now, words in (
         (record(usual), []),
         (record(usual, max_length=2), ["the max_length 1, and this is 2"]),
