@@ -33,8 +33,9 @@ at the scores, relative to the largest number of battles of a player, computed a
   L-BFGS in jax at its own tolerances, without its intervals; arenakit by minorisation, without its prior.
 - statsmodels is not here: its design has no sparse form, and would take 4 GB.
 
-Growth: each size in a process of its own. Bound: on the policy's 1-norm error. GB: the largest resident memory of the
-process, the rows and the imports included. The slope is that of CPU s on log-log axes, from the row before.
+Growth: each size in a process of its own, whose first solve it is: some 0.3 s are what that loads. Not unique: somebody
+is in no battle. Bound: on the policy's 1-norm error. GB: the largest resident memory of the process, the rows and the
+imports included. The slope is that of CPU s on log-log axes, from the row before.
 """
 
 

@@ -133,7 +133,7 @@ FILES = {
         CHAT,
         remark="have responses that repeat the prompt",
     ),
-    "parts.jsonl": File(lines(*map(in_parts, ASKED)), 4, CHAT),
+    "parts.jsonl": File(lines(*map(in_parts, ASKED)), 4, CHAT, remark="have messages whose content is a list of parts"),
     "human_gpt.jsonl": File(
         asked_by("human", "gpt"), 4, CHAT, remark="have the role 'human', which is taken for 'user'"
     ),

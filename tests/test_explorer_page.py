@@ -169,6 +169,27 @@ def test_a_thousand_random_states_in_a_browser(tmp_path: Path) -> None:
 
 @in_browser
 @pytest.mark.slow
+def test_a_frame_of_eight_losses_takes_at_most_16_ms(tmp_path: Path) -> None:
+    """Of CPU time, layout included, while lambda is dragged: other processes hardly change it."""
+    usage = pytest.importorskip("resource")
+    losses = json.dumps(["dpo", "ipo", "fdpo", "expo", "regression_expo", "spo", "chi_po", "hinge"])
+
+    def spent(frames: int) -> float:
+        script = f"""async()=>{{const e=window.explorer;
+          for(let k=0;k<{frames};k++){{
+            e.drawNow({{losses:{losses},lam:10**(-4+8*(k%97)/96)}});document.body.offsetHeight}}
+          return e.model().drawn.length}}"""
+        before = usage.getrusage(usage.RUSAGE_CHILDREN)
+        assert run_in_browser(tmp_path, script) == 8
+        after = usage.getrusage(usage.RUSAGE_CHILDREN)
+        return float(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+    few, many = spent(100), spent(700)
+    assert 0.0 < (many - few) / 600 < 0.016
+
+
+@in_browser
+@pytest.mark.slow
 def test_a_loss_of_ones_own_is_on_the_page_and_agrees(tmp_path: Path) -> None:
     """exp(-lambda hbar) has DPO's optimum at twice the lambda."""
     own = {"mine": make_loss("examples/exponential.py:Exponential")}

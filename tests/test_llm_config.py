@@ -104,6 +104,7 @@ def test_importing_the_trainer_needs_no_trl_and_warns_of_another_transformers() 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "epochs": ({"num_train_epochs": -3}, "num_train_epochs must be a .*number.* got -3"),
+    "no epochs": ({"num_train_epochs": 0}, "num_train_epochs must be a .*number.* got 0"),
     "rate": ({"learning_rate": float("nan")}, "learning_rate must be a .*number.* got nan"),
     "ld": ({"ld_alpha": 1.5}, r"ld_alpha must be a number in \[0, 1\], got 1.5"),
     "mixup": ({"ref_model_mixup_alpha": -0.1}, r"ref_model_mixup_alpha must be a number in \[0, 1\]"),

@@ -44,8 +44,18 @@ def part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
+ALONE = "have a message in the place of a conversation, which is taken for all of it"
 FORMS: dict[str, tuple[dict[str, Any], tuple[str, str, str], list[str]]] = {
     "text": (PLAIN, TEXT, []),
+    "OpenAI's": (
+        {
+            "input": {"messages": [user("Hi")], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [said("Hello!")],
+            "non_preferred_output": [said("Go.")],
+        },
+        CHAT,
+        ["have a prompt with 'messages', as OpenAI's format has it; these are the prompt"],
+    ),
     "text with its end": (PLAIN | {"chosen": f"Hello!{EOS}"}, TEXT, []),
     "conversation": (ASKED, CHAT, []),
     "implicit text": (
@@ -74,7 +84,7 @@ FORMS: dict[str, tuple[dict[str, Any], tuple[str, str, str], list[str]]] = {
         ["have responses of plain text to a conversation, which are taken for the assistant's"],
     ),
     "repeated": (ASKED | WHOLE, CHAT, ["have responses that repeat the prompt, which is split off them"]),
-    "one message": ({"prompt": user("Hi"), "chosen": said("Hello!"), "rejected": said("Go.")}, CHAT, []),
+    "one message": ({"prompt": user("Hi"), "chosen": said("Hello!"), "rejected": said("Go.")}, CHAT, [ALONE]),
     "parts": (
         {
             "prompt": [speaker("user", [part("H"), part("i")])],  # type: ignore[arg-type]
@@ -82,7 +92,7 @@ FORMS: dict[str, tuple[dict[str, Any], tuple[str, str, str], list[str]]] = {
             "rejected": [speaker("assistant", [{"type": "text", "value": "Go."}])],  # type: ignore[arg-type]
         },
         CHAT,
-        [],
+        ["have messages whose content is a list of parts, which are put together"],
     ),
     "human and gpt": (
         {
@@ -100,7 +110,7 @@ FORMS: dict[str, tuple[dict[str, Any], tuple[str, str, str], list[str]]] = {
             "rejected": speaker("assistant", "Go.", True),
         },
         CHAT,
-        [],
+        ["have messages with 'from' and 'value', which are taken for 'role' and 'content'", ALONE],
     ),
     "capitals": (
         ASKED | {"prompt": [speaker("User", "Hi")]},
@@ -464,3 +474,16 @@ def test_columns_that_are_only_columns() -> None:
     ]
     data = read(rows)
     assert data.rows["row_number"][:] == [0, 1, 2] and "row" not in data.rows.column_names
+
+
+def test_a_system_message_beside_plain_text_is_counted() -> None:
+    rows = [{"sys": "Be brief.", "prompt": "Hi", "chosen": "good", "rejected": "bad"}]
+    found = read(rows, columns="system=sys,prompt=prompt,chosen=chosen,rejected=rejected")
+    assert counted(found, "have a system message beside plain text, which is taken for a conversation", 1)
+
+
+def test_columns_of_stack_exchange_and_others_are_told_how_to_name() -> None:
+    with pytest.raises(ValueError, match=r"set columns to prompt=question,chosen=response_j,rejected=response_k"):
+        read([{"question": "q", "response_j": "good", "response_k": "bad"}])
+    with pytest.raises(ValueError, match=r"must have the column 'chosen'.*; columns='chosen=\.\.\.' says which one is"):
+        read([{"prompt": "q", "winning": "good", "losing": "bad"}])

@@ -66,7 +66,12 @@ def test_prompts_have_the_forms_that_pairs_have() -> None:
     ]
     found = prompts.check_prompts(given)
     assert found.prompts == [[user("Hi")], [user("Ho")], [user("Ha")]]
-    assert found.report.remarks == {"have the role 'human', which is taken for 'user'": 1}
+    assert found.report.remarks == {
+        "have the role 'human', which is taken for 'user'": 1,
+        "have messages with 'from' and 'value', which are taken for 'role' and 'content'": 1,
+        "have messages whose content is a list of parts, which are put together": 1,
+        "have a message in the place of a conversation, which is taken for all of it": 1,
+    }
     for wrong, message in ((["a", "\ud800"], "row 1, prompt: its character 1 is half"), (["a", 7], "got a number, 7")):
         with pytest.raises(ValueError, match=message):
             prompts.check_prompts(wrong)

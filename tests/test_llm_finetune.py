@@ -259,6 +259,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "test size": ({"test_split_size": 1.5}, [], "test_split_size must be a number between 0 and 1, got 1.5"),
     "rows": ({"max_train_rows": 0}, [], "max_train_rows must be a whole number of at least 1, got 0"),
     "preparation": ({"preparation": "shp"}, [], "preparation must be one of"),
+    "rate": ({"learning_rate": 0}, [], "learning_rate must be a finite number above 0"),
     "both": ({}, ["--resume", "--overwrite"], "give resume or overwrite, not both"),
     "checkpoint": ({"resume_from_checkpoint": "x"}, [], "resume takes the newest complete checkpoint"),
     "streaming and a split": (

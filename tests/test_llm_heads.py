@@ -23,7 +23,7 @@ from .llm_trainers import LAM, batch_of, flat_gradient, loss_and_gradient, make,
 
 from expo_analysis.llm import causality  # isort: skip
 from expo_analysis.llm.models import load_model  # isort: skip
-from expo_analysis.llm.training import checks, head  # isort: skip
+from expo_analysis.llm.training import checks, chunks, head  # isort: skip
 from expo_analysis.llm.training.chunks import token_scores  # isort: skip
 from expo_analysis.llm.training.scores import Head, Reference, head_logits, measure  # isort: skip
 from expo_analysis.llm.training.regulariser import TokenDivergence  # isort: skip
@@ -554,3 +554,15 @@ def test_a_routers_loss_needs_the_logits_of_one_position_only(kind: Any, positio
     assert made == [positions]
     torch.testing.assert_close(states, whole.hidden_states[-1])
     torch.testing.assert_close(aux_loss, whole.aux_loss)
+
+
+def test_the_last_chunk_of_a_head_is_not_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its probabilities are kept for the backward pass, which computes those of the others anew."""
+    counts: list[int] = []
+    softmax = chunks._softmax
+    monkeypatch.setattr(chunks, "_softmax", lambda *given: counts.append(len(given[0])) or softmax(*given))
+    states, weight = torch.randn(7, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    found = token_scores(states, Head(weight), torch.arange(7), size=3)
+    assert counts == [1, 3, 3]
+    found[0].sum().backward()
+    assert counts == [1, 3, 3, 3, 1]

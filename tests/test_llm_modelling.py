@@ -15,6 +15,7 @@ import transformers
 
 import expo_analysis as ea
 
+from . import llm_architectures
 from . import llm_models as tiny
 
 from peft import LoraConfig  # isort: skip
@@ -389,7 +390,8 @@ def test_adapters_beside_quantised_weights_are_in_bfloat16() -> None:
             vars(self).update(said)
             self.asked, self.peft_config = 0, {}
 
-        get_base_model = None  # by which PEFT's models are known
+        def get_base_model(self) -> Any:  # by which PEFT's models are known
+            return self
 
         def enable_input_require_grads(self) -> None:
             self.asked += 1
@@ -738,3 +740,28 @@ def test_what_is_no_causal_model_is_refused_by_name(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             make(ea.SimPO(0.1), tmp_path, model=model).train()
+
+
+@pytest.mark.parametrize("name", ["OpenAIGPTLMHeadModel", "CTRLLMHeadModel"])
+def test_a_model_that_keeps_all_activations_trains(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether they are computed anew changes no number: the default is no reason to refuse it."""
+    trainer = make(ea.DPO(LAM), tmp_path, model=llm_architectures.build(name), gradient_checkpointing=True, max_steps=1)
+    assert f"gradient_checkpointing has no effect on {name}, which has none" in caplog.text
+    trainer.train()
+    assert trainer.state.global_step == 1
+    make(ea.DPO(LAM), tmp_path, gradient_checkpointing=True)
+    assert "LlamaForCausalLM" not in caplog.text
+
+
+def test_a_mixture_without_a_router_is_refused_by_name(tmp_path: Path) -> None:
+    model = llm_architectures.build("Qwen3MoeForCausalLM", num_hidden_layers=1)
+    model.config.mlp_only_layers = [0]  # a family of experts, and no layer that has any
+    model = type(model)(model.config)
+    with pytest.raises(ValueError, match=r"model Qwen3MoeForCausalLM has no router in any of its layers, .*coef=0"):
+        make(ea.DPO(LAM), tmp_path, model=model, max_steps=1, router_aux_loss_coef=0.1).train()
+    make(ea.DPO(LAM), tmp_path, model=model, max_steps=1, router_aux_loss_coef=0).train()
+
+
+def test_a_rate_of_nothing_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(ea.DPO(LAM), tmp_path, learning_rate=0.0)
+    assert "learning_rate is 0: no step changes a weight" in caplog.text

@@ -298,14 +298,15 @@ def test_a_trainer_of_a_recipe_shows_one_bar_or_none(tmp_path: Path) -> None:
 
 
 def test_files_of_ones_own_losses_are_part_of_a_run(tmp_path: Path) -> None:
-    from expo_analysis.llm import run_record
+    import expo_analysis as ea
+    from expo_analysis.llm.training.identity import _own_code
 
     for name, content in (("a.py", "1"), ("b.py", "2")):
         (tmp_path / name).write_text(content)
     one, two = (f"{tmp_path / name}:Loss" for name in ("a.py", "b.py"))
-    assert run_record._own_files("dpo") is None and run_record._own_files(None) is None
-    assert run_record._own_files(["dpo", (1.0, "x")]) is None
-    digests = [run_record._own_files(given) for given in (one, two, [one, two], [one, "dpo"])]
+    assert _own_code("dpo", []) is None and _own_code(None, [ea.DPO(1.0)]) is None
+    assert _own_code(["dpo", (1.0, "x")], []) is None
+    digests = [_own_code(given, []) for given in (one, two, [one, two], [one, "dpo"])]
     assert len({*digests[:3]}) == 3 and digests[3] == digests[0]
     (tmp_path / "a.py").write_text("3")
-    assert run_record._own_files(one) != digests[0]
+    assert _own_code(one, []) != digests[0]

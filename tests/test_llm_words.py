@@ -335,20 +335,26 @@ def test_files_of_a_data_set_are_written_whole_with_what_their_columns_mean(tmp_
 
 def test_what_differs_between_two_runs_is_said_in_words() -> None:
     def record(names: dict[str, str] | None = None, **parts: Any) -> dict[str, Any]:
-        return {"is": {"model": "a1", "data": "b1", "seed": 1, "adapter": "x"} | parts, "names": names or {}}
+        return {"is": {"model": "a1", "data": "b1", "max_length": 1, "adapter": "x"} | parts, "names": names or {}}
 
     usual = {"model": "m", "data": "d.jsonl"}
     for now, words in (
         (record(usual), []),
-        (record(usual, seed=2), ["the seed 1, and this is 2"]),
+        (record(usual, max_length=2), ["the max_length 1, and this is 2"]),
         (record(usual, adapter="y"), ["another adapter"]),
         (record(usual | {"model": "n"}, model="a2"), ["the initial model m, and this is n"]),
         (record(usual | {"model": "l"}, model="a0"), ["the initial model m, and this is l"]),
         (record(usual, model="a2"), ["the initial model m with another content"]),
-        (record(usual, model="a0", seed=0), ["the initial model m with another content", "the seed 1, and this is 0"]),
-        (record(usual, data="b2", seed=3), ["the data d.jsonl with another content", "the seed 1, and this is 3"]),
+        (
+            record(usual, model="a0", max_length=0),
+            ["the initial model m with another content", "the max_length 1, and this is 0"],
+        ),
+        (
+            record(usual, data="b2", max_length=3),
+            ["the data d.jsonl with another content", "the max_length 1, and this is 3"],
+        ),
         (record(usual, objective="new"), []),  # of which the earlier run said nothing
-        ({"is": {"model": "a1", "data": "b1", "adapter": "x"}, "names": usual}, ["the seed 1, and this is None"]),
+        ({"is": {"model": "a1", "data": "b1", "adapter": "x"}, "names": usual}, ["the max_length 1, and this is None"]),
     ):
         assert sorted(run_record.differences(record(usual), now)) == sorted(words)
 

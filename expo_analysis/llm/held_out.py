@@ -14,7 +14,7 @@ from .data import ON_BAD_ROWS, PreferenceData
 from .data.columns import TOKEN_COLUMNS, named, parse_columns, well_known
 from .data.feedback import PAIRS
 from .data.files import format_of
-from .data.forms import example_of, opened
+from .data.forms import example_of, nothing, opened
 from .data.prompts import Prompt, read_prompts, shipped_prompts, tokenize
 from .data.readers import read_split
 from .data.table import ORIGIN, python_rows
@@ -173,6 +173,6 @@ def _prompt(row: dict[str, Any], ids: list[int], tokenizer: Any) -> Prompt:
     """A prompt as a reward reads it: as the row has it, or what its tokens say."""
     if all(row.get(name) is not None for name in ("chosen", "rejected")):
         template = str(tokenizer.chat_template or "")
-        prompt: Prompt = example_of(opened(row), PAIRS, "prompt" not in row, template, lambda remark: None).prompt
+        prompt: Prompt = example_of(opened(row, nothing), PAIRS, "prompt" not in row, template, nothing).prompt
         return prompt
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

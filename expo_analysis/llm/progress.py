@@ -15,8 +15,8 @@ FROM_STEP = "from_step"
 class LogEnds(TrainerCallback):
     """Logs the first and the last step by themselves, whatever ``logging_steps`` is, and which steps an entry is of."""
 
-    def __init__(self) -> None:
-        self.logged = 0
+    logged: int
+    """The last step that an entry is of."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.logged = state.global_step

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args, get_type_hints
 
 from .._errors import did_you_mean
 from .._files import from_home
-from ..losses.base import check_whole
+from ..losses.base import check_number, check_whole
 from .data.preparation import PREPARATIONS
 from .recipe_file import check_repeated, read_recipe, recipe_path
 from .training import PreferenceConfig
@@ -274,6 +274,7 @@ def check_use(recipe: Recipe) -> None:
     """Raise a ValueError where a setting would be ignored, or be found wrong only after the data were read."""
     for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
         check_whole(name, getattr(recipe.config, name), 1)
+    check_number("learning_rate", recipe.config.learning_rate, 0.0)  # at 0 nothing is trained
     if from_home(recipe.model_name).is_dir() and recipe.model.model_revision != "main":
         raise ValueError(f"model_revision is not used for folders; got {recipe.model.model_revision!r}")
     given = {

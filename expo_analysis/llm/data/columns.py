@@ -49,13 +49,22 @@ def score_columns(name: str, columns: Collection[str], reader: str) -> tuple[str
 
 SYNONYMS = {
     "prompt": ("question", "instruction", "query", "input", "problem", "conversations", "conversation"),
-    "chosen": ("chosen_response", "response_chosen", "chosen_messages", "preferred", "preferred_response", "accepted"),
+    "chosen": (
+        "chosen_response",
+        "response_chosen",
+        "chosen_messages",
+        "preferred",
+        "preferred_response",
+        "accepted",
+        "response_j",
+    ),
     "rejected": (
         "rejected_response",
         "response_rejected",
         "rejected_messages",
         "dispreferred",
         "dispreferred_response",
+        "response_k",
     ),
     "system": ("system", "system_prompt"),
 }
@@ -199,7 +208,8 @@ def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]
         return f"{text}; put the better one of {' and '.join(sides)} into chosen, and the other into rejected{which}"
     if known & {"output", "completion", "response", "answer", "messages", "conversations", "text"}:
         return f"{text}; they are single responses, and no pairs"
-    return text + _nearly(missing[0], [column for column in columns if column not in COLUMNS])
+    others = [column for column in columns if column not in COLUMNS]
+    return text + (_nearly(missing[0], others) or (f"; columns='{missing[0]}=...' says which one is" if others else ""))
 
 
 NUMBERED = [

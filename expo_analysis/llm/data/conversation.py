@@ -25,6 +25,11 @@ ALIASES = {
 }
 """What other data sets call the roles."""
 
+ALONE = "have a message in the place of a conversation, which is taken for all of it"
+FROM = "have messages with 'from' and 'value', which are taken for 'role' and 'content'"
+PARTS = "have messages whose content is a list of parts, which are put together"
+"""What is counted of the forms of conversations, beside their roles."""
+
 SPOKEN = ("tool_calls", "reasoning_content", "thinking")
 """Keys by which a message without content says something nevertheless."""
 
@@ -56,6 +61,8 @@ def conversation(
     Raises:
         BadField: naming the message and what is wrong with it.
     """
+    if isinstance(value, dict):
+        remark(ALONE)
     messages = [value] if isinstance(value, dict) else value
     if not messages:
         raise BadField(field, "it is a conversation without messages")
@@ -68,6 +75,7 @@ def _message(field: str, place: int, given: Any, template: str, remark: Callable
         raise BadField(field, what, f", got {kind_of(given)}: {given!r:.60}")
     message = {key: value for key, value in given.items() if value is not None}
     if "role" not in message and "from" in message:
+        remark(FROM)
         message = {{"from": "role", "value": "content"}.get(key, key): value for key, value in message.items()}
     if "role" not in message:
         raise BadField(field, f"its message {place} must have 'role' and 'content'", f", got {given!r:.60}")
@@ -80,6 +88,8 @@ def _message(field: str, place: int, given: Any, template: str, remark: Callable
         raise BadField(field, what, f", got {role!r:.40}")
     if named != role:
         remark(f"have the role {role!r}, which is taken for {named!r}")
+    if isinstance(message.get("content"), list):
+        remark(PARTS)
     content = _content(field, place, message)
     for key in unread_keys(message, template):
         remark(f"have messages with {key!r}, which the chat template does not read")

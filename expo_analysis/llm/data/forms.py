@@ -34,6 +34,8 @@ Remark = Callable[[str], None]
 
 REPEATS = "have responses that repeat the prompt, which is split off them"
 SAID = "have responses of plain text to a conversation, which are taken for the assistant's"
+OPENED = "have a prompt with 'messages', as OpenAI's format has it; these are the prompt"
+SYSTEM_BESIDE = "have a system message beside plain text, which is taken for a conversation"
 ASKED = "have a prompt of plain text to conversations, which is taken for the user's"
 
 
@@ -51,11 +53,16 @@ class Example:
         return not isinstance(self.prompt, str)
 
 
-def opened(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def nothing(remark: str) -> None:
+    """For what a row says that is counted elsewhere."""
+
+
+def opened(row: Mapping[str, Any], remark: Remark) -> Mapping[str, Any]:
     """A row whose prompt is messages where it was OpenAI's ``{"messages": [...], "tools": [...]}``."""
     prompt = row.get("prompt")
     if not isinstance(prompt, Mapping) or "messages" not in prompt:
         return row
+    remark(OPENED)
     return {**row, "prompt": prompt["messages"], "tools": prompt.get("tools") or row.get("tools")}
 
 
@@ -83,7 +90,7 @@ def example_of(row: Mapping[str, Any], feedback: Feedback, implicit: bool, templ
             remark(ASKED)
             prompt = [{"role": "user", "content": prompt}]
         made = Example(prompt, _answers(prompt, given, False, remark))
-    _add_system(made, row.get(SYSTEM))
+    _add_system(made, row.get(SYSTEM), remark)
     made.template_arguments = template_arguments(row)
     return made
 
@@ -222,12 +229,13 @@ def _whole_conversations(prompt: str, chosen: Conversation, rejected: Conversati
     raise BadField("prompt", "it is text that no user says in what chosen and rejected have in common")
 
 
-def _add_system(made: Example, system: Any) -> None:
+def _add_system(made: Example, system: Any, remark: Remark) -> None:
     if system is None or (isinstance(system, str) and not system.strip()):
         return
     if not isinstance(system, str):
         raise BadField("system", f"it must be text, got {kind_of(system)}")
     if not made.conversational:
+        remark(SYSTEM_BESIDE)
         made.prompt = [{"role": "user", "content": made.prompt}]
         made.responses = {name: [assistant(response)] for name, response in made.responses.items()}
     if made.prompt[0]["role"] == "system":

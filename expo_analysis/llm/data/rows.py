@@ -13,7 +13,7 @@ from .checks import check_example, check_samples
 from .columns import NAMED
 from .conversation import assistant
 from .feedback import KINDS, LABEL, SINGLE_DATA, SINGLES, Feedback, check_count, checked, ranking_of
-from .forms import Example, Remark, example_of, field_of, opened, template_arguments
+from .forms import Example, Remark, example_of, field_of, nothing, opened, template_arguments
 from .given import Given
 from .masks import column_of, masks_of, remark_on_padding
 from .report import BadField, Place
@@ -165,7 +165,7 @@ class RowMaker:
         unread = origin_in(row) or {}
         if unread.get("problem"):
             raise BadField(unread["field"], unread["problem"])
-        row = opened({name: self._decoded(name, value) for name, value in row.items()})
+        row = opened({name: self._decoded(name, value) for name, value in row.items()}, remark)
         for name in MEDIA:
             if row.get(name):
                 what = {"i": "an image", "v": "a video", "a": "a sound"}[name[0]]
@@ -212,8 +212,8 @@ class RowMaker:
         if self.samples:
             example = None
             if prompt is not None:
-                example = Example(field_of("prompt", prompt, self.encoder.template, _nothing), {})
-            tokens.samples = self._sample_ids(row, example, tokens.prompt, _nothing)
+                example = Example(field_of("prompt", prompt, self.encoder.template, nothing), {})
+            tokens.samples = self._sample_ids(row, example, tokens.prompt, nothing)
         return tokens
 
     def _ids(self, name: str, value: Any) -> Ids:
@@ -226,7 +226,7 @@ class RowMaker:
         return value
 
     def _check_prompt(self, row: Mapping[str, Any], prompt: Any, ids: Ids) -> None:
-        said = field_of("prompt", prompt, self.encoder.template, _nothing)
+        said = field_of("prompt", prompt, self.encoder.template, nothing)
         if isinstance(said, str):
             tokens = self.encoder.text(said)
         else:
@@ -265,10 +265,6 @@ class RowMaker:
 def note_of(bad: BadField) -> dict[str, str]:
     """A value of the column `PROBLEM`."""
     return {"field": bad.field, "what": bad.what, "example": bad.example}
-
-
-def _nothing(remark: str) -> None:
-    """What a row says that is checked elsewhere too."""
 
 
 def _unpadded(value: Any) -> Any:

@@ -231,7 +231,7 @@ class PreferenceConfig(TrainingArguments):
                 raise ValueError(f"{name} must be a positive integer{' or None' * may_be_none}, got {value!r}")
         for name in ("learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "router_aux_loss_coef"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0.0, low_too=True)
+                check_number(name, getattr(self, name), 0.0, low_too=name != "num_train_epochs" or self.max_steps > 0)
         if self.max_steps != -1:  # which leaves it to the epochs
             check_whole("max_steps", self.max_steps, 1)
         for name in ("ld_alpha", "ref_model_mixup_alpha"):

@@ -118,7 +118,7 @@ def _answer(model: Any, plain: Any, ask: Ask, *args: Any, labels: Tensor, **kwar
     mask = targets != -100
     aux_loss, logits, states = None, None, None
     if ask.way.kind == "logits":
-        outputs = plain(*args, **kwargs, **({"output_router_logits": True} if ask.router else {}))
+        outputs = _with_router(model, plain, *args, **kwargs) if ask.router else plain(*args, **kwargs)
         logits, aux_loss = outputs.logits, getattr(outputs, "aux_loss", None)
     elif ask.router:
         states, aux_loss = _states_and_aux(model, plain, *args, **kwargs)
@@ -147,10 +147,27 @@ def _states_and_aux(model: Any, plain: Any, *args: Any, **kwargs: Any) -> tuple[
     few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(model).forward).parameters else {}
     handle = model.base_model.register_forward_hook(lambda module, given, output: caught.append(output))
     try:
-        outputs = plain(*args, **kwargs, **few, output_router_logits=True)
+        outputs = _with_router(model, plain, *args, **kwargs, **few)
     finally:
         handle.remove()
     return caught[-1].last_hidden_state, outputs.aux_loss
+
+
+def _with_router(model: Any, plain: Any, *args: Any, **kwargs: Any) -> Any:
+    """A forward pass with the router's loss.
+
+    Raises:
+        ValueError: for a model none of whose layers has a router, where its family's have one.
+    """
+    try:
+        return plain(*args, **kwargs, output_router_logits=True)
+    except IndexError as error:
+        if "tuple index" not in str(error):
+            raise
+        raise ValueError(
+            f"model {type(model).__name__} has no router in any of its layers, whose logits its load-balancing loss is "
+            "made of: set router_aux_loss_coef=0"
+        ) from error
 
 
 def _from_logits(logits: Tensor, targets: Tensor, ask: Ask) -> Any:

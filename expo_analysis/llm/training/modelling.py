@@ -239,11 +239,18 @@ def _sums(parameter: torch.Tensor) -> tuple[float, ...]:
 
 
 def prepare_to_train(model: Any, args: Any) -> None:
-    """What training an adapter needs: gradients at the input of checkpointed layers, a dtype beside 4-bit weights.
+    """What training needs: of adapters gradients at the input of checkpointed layers, a dtype beside 4-bit weights.
+
+    Of a model that cannot compute activations anew, they are kept: its numbers are the same.
 
     Raises:
         ValueError: for a model without an adapter, none of whose parameters is trained.
     """
+    if args.gradient_checkpointing and not getattr(base_of(model), "supports_gradient_checkpointing", True):
+        tell(f"gradient_checkpointing has no effect on {type(base_of(model)).__name__}, which has none")
+        args.gradient_checkpointing = False
+        if hasattr(args, "activation_checkpointing"):
+            args.activation_checkpointing = False
     if not is_peft(model):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("model has nothing to train: none of its parameters requires a gradient")

@@ -131,6 +131,8 @@ def unused(given: Given) -> Iterator[str]:
     found = [name for name in OF_OPTIMISERS if given.is_set(name) and _changes_nothing(given.args, name)]
     if found:
         yield f"{_named(found)} no effect on the optimiser {given.value('optim')}"
+    if given.args.learning_rate == 0:
+        yield "learning_rate is 0: no step changes a weight"
     if given.args.use_liger_kernel and (given.args.liger_kernel_config or {}).get("fused_linear_cross_entropy"):
         yield "fused_linear_cross_entropy of liger_kernel_config has no effect here, where no loss is a cross-entropy"
     if given.args.accelerator_config.dispatch_batches:
