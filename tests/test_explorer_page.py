@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import expo_analysis as ea
 from expo_analysis import __version__
 from expo_analysis.cli import app
-from expo_analysis.explorer import PAGE, write_page
+from expo_analysis.explorer import PAGE, counterexamples, write_page
 from expo_analysis.explorer.page import BUILT, ROOM, page
 from expo_analysis.explorer.registry import registry
 from expo_analysis.own_loss import make_loss
+from expo_analysis.studies.report_card.numbers import read as read_card
 
 from .explorer_states import HARNESS, samples
 
+ROOT = Path(__file__).parents[1]
 WEB = ROOM / "web"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -36,6 +39,31 @@ in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the pat
 
 def test_the_page_that_is_shipped_is_the_one_that_would_be_written() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(version=__version__)[0], "run docs/explorer_page.py"
+
+
+def test_counterexamples_are_those_of_the_report_card() -> None:
+    table = read_card(ROOT / "figures" / "report_card.csv")
+    failing = table[table["verdict"] == "fails"]
+    cases = counterexamples.read()["cases"]
+    shown = {(loss, key) for loss, own in cases.items() for key in own}
+    assert shown == set(zip(failing["loss"], failing["desideratum"], strict=True)), "run docs/explorer_page.py --card"
+
+
+def test_counterexamples_are_taken_from_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails of it, with its statement and its problem; a card without losses is refused."""
+    monkeypatch.setattr(counterexamples, "FILE", tmp_path / "counterexamples.json")
+    asked = {"effort": 0.02, "only": ["first_step", "existence"]}
+    cards = {loss.name: ea.audit(loss, **asked) for loss in (ea.DPO(1.0), ea.EXPO(1.0))}
+    counterexamples.write({"losses": {name: card.to_dict() for name, card in cards.items()}})
+    found, verdicts = counterexamples.read(), cards["dpo"].verdicts
+    assert set(found["cases"]) == {"dpo"} and set(found["cases"]["dpo"]) == {"first_step", "existence"}
+    for key, (statement, place, lam, *_) in found["cases"]["dpo"].items():
+        example = verdicts[key].counterexample
+        assert example is not None and statement == example.statement
+        assert found["problems"][place]["ref"] == pytest.approx(example.numbers["reference"])
+        assert lam == np.atleast_1d(example.numbers["lam"])[0]
+    with pytest.raises(ValueError, match='card must have "losses"'):
+        counterexamples.write({"dpo": {}})
 
 
 def test_what_is_built_was_built_of_these_sources() -> None:

@@ -1,7 +1,7 @@
 """The report card's counterexamples as states of the page: which problem, at which lambda, and what the report says.
 
-They come from audits: ``python docs/explorer_page.py --audit`` runs them and writes ``counterexamples.json``, which the
-page is made with.
+They come from an audit: ``expo-analysis audit --all --json > card.json`` and ``python docs/explorer_page.py --card
+card.json`` write ``counterexamples.json``, which the page is made with.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from .._files import replace
-from .._progress import Progress, silent
-from ..desiderata import audit
 from ..desiderata.verdict import DESIDERATA
 from ..losses import CATALOGUE, PairObjective, RewardObjective
 
@@ -121,14 +119,14 @@ def read() -> dict[str, Any]:
     return found
 
 
-def collect(effort: float, progress: Progress = silent) -> None:
-    """Audit the catalogue, which takes minutes to hours, and write the file anew."""
-    cards: dict[str, Any] = {}
-    for place, (key, cls) in enumerate(CATALOGUE.items()):
-        try:
-            loss = cls(1.0)
-        except TypeError:  # it needs functions of the user's own
-            continue
-        progress(place, len(CATALOGUE), what=key)
-        cards[key] = audit(loss, effort=effort).to_dict()["verdicts"]
-    replace(FILE, (json.dumps(packed(cards), ensure_ascii=False, separators=(",", ":")) + "\n").encode())
+def write(card: Mapping[str, Any]) -> None:
+    """Write the file anew, from a card as ``expo-analysis audit --all --json`` prints it.
+
+    Raises:
+        ValueError: the card has no losses.
+    """
+    cards = card.get("losses")
+    if not cards:
+        raise ValueError('card must have "losses", as `expo-analysis audit --all --json` prints it')
+    own = {key: cards[key] for key in CATALOGUE if key in cards}
+    replace(FILE, (json.dumps(packed(own), ensure_ascii=False, separators=(",", ":")) + "\n").encode())
