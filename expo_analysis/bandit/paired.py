@@ -59,7 +59,7 @@ class Comparisons:
         >>> games
         <Comparisons: 3 responses, 3 comparisons of 3 pairs>
         >>> ea.solve(ea.EXPO(0.1), games).policy.round(3)
-        array([0.672, 0.237, 0.091])
+        array([0.552, 0.297, 0.152])
     """
 
     winner: Indices

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .audit_options import BetaName
 from .errors import bad_input
 
 
@@ -26,6 +27,7 @@ def diagnose(
             "--lam", "--beta", metavar="LAMBDA", help="Its lambda. [default: what lies beside the log, or the log]"
         ),
     ] = None,
+    beta_name: BetaName = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw it; .png, .pdf or .svg.")] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 1 if there is a fault or a warning.")
@@ -65,7 +67,9 @@ def diagnose(
             if figure.suffix not in (".png", ".pdf", ".svg"):
                 raise ValueError(f"figure must be a file whose name ends in .png, .pdf or .svg, got {str(figure)!r}")
             writable(figure.parent)
-        found = examine(run, objective=objective, lam=lam)
+        if beta_name is not None and objective is None:
+            raise ValueError("--beta-name is not used without --objective")
+        found = examine(run, objective=objective, lam=lam, beta_name=beta_name)
     if figure is not None:
         from ..figures.style import render
 

@@ -147,7 +147,11 @@ def marks(findings: tuple[Finding, ...]) -> list[tuple[str, float, str]]:
 
 
 def diagnose(
-    path: str | Path | Log, *, objective: str | PairObjective | None = None, lam: float | None = None
+    path: str | Path | Log,
+    *,
+    objective: str | PairObjective | None = None,
+    lam: float | None = None,
+    beta_name: str | None = None,
 ) -> Diagnosis:
     """Say what is going on in a training run, from its log alone: no model is loaded, and nothing unpickled.
 
@@ -158,6 +162,7 @@ def diagnose(
         path: see `read_log`; or a `Log`.
         objective: the loss, by its name or as an object; by default what lies beside the log says, or the log itself.
         lam: its lambda, positive (TRL's ``beta``); by default as for the objective.
+        beta_name: what a function that is named as FILE.py:NAME calls it, see `expo_analysis.from_function`.
 
     Returns:
         A `Diagnosis`: ``findings``, each with its name, severity, what shows it, what theory says, and what to do.
@@ -174,7 +179,7 @@ def diagnose(
     if lam is not None:
         check_number("lam", lam, 0.0)
     log = path if isinstance(path, Log) else read_log(path)
-    run, said = run_of(log, objective, lam)
+    run, said = run_of(log, objective, lam, beta_name)
     bad = first_not_finite(log)
     whole = run
     if bad is not None:

@@ -156,7 +156,9 @@ def _slope(logps: Series | None, rewards: Series | None) -> float | None:
     return slope if slope > 0 and 1 - float(((y - slope * x) ** 2).sum() / (y @ y)) >= FIT else None
 
 
-def run_of(log: Log, objective: str | PairObjective | None, lam: float | None) -> tuple[Run, list[str]]:
+def run_of(
+    log: Log, objective: str | PairObjective | None, lam: float | None, beta_name: str | None = None
+) -> tuple[Run, list[str]]:
     """The run, and what a reader should be told: what was given counts first, then what lies beside, then the log.
 
     Raises:
@@ -168,7 +170,7 @@ def run_of(log: Log, objective: str | PairObjective | None, lam: float | None) -
     if shown is not None:
         shown = float(f"{shown[0]:.3g}"), shown[1]
     if isinstance(given, str):
-        given = make_loss(given, lam if lam is not None else (shown or (None, ""))[0])
+        given = make_loss(given, lam if lam is not None else (shown or (None, ""))[0], beta_name=beta_name)
         lam_known = lam is not None or shown is not None or ":" in str(objective)
     else:
         lam_known = given is not None

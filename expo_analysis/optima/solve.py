@@ -20,7 +20,7 @@ from ..bandit.paired import Comparisons
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.data import Datum
 from ..losses.responses import refuse_undefined, reward_of
-from ..losses.risk import refuse_coupled, risk
+from ..losses.risk import refuse_coupled
 from ..losses.unpaired import on
 from .alike import alike
 from .certificate import UNIT
@@ -34,6 +34,7 @@ from .restricted.optima import check_features
 from .solution import Certificate, Path, Solution, Status, path_of
 from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
+from .values import values_of
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
@@ -280,7 +281,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
     flat.value[lost] = np.nan
     if (np.isnan(flat.value) & ~lost).any():
-        flat.value = np.where(lost, np.nan, _values(flat, objective, bandit, lams))
+        flat.value = np.where(lost, np.nan, values_of(objective, bandit, lams, flat.log_policy, flat.reward))
     return flat
 
 
@@ -389,25 +390,3 @@ class _Alike:
             assert problem.responses is not None
             whole = size == self.bandit.n
             self.flat.put(self.columns[places], mass[rows], problem.responses, solved, whole)
-
-
-def _values(flat: _Flat, objective: Objective, bandit: Bandit, lams: Floats) -> Floats:
-    """The objective at each policy, from log-probabilities, which do not underflow."""
-    shape = (len(lams), *bandit.reference.shape)
-    log_policy, reward = (x.reshape(shape) for x in (flat.log_policy, flat.reward))
-    fitted = isinstance(objective, RewardObjective) and reward_of(bandit) is None
-    values = [
-        _risk(objective.with_lam(lam), bandit, log_policy[k], reward[k] if fitted else None)
-        for k, lam in enumerate(lams)
-    ]
-    return np.stack(values).reshape(-1)
-
-
-def _risk(objective: Objective, bandit: Bandit, log_policy: Floats, reward: Floats | None) -> Floats:
-    """The risk, by torch for a bare formula, which need not take numpy arrays."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        if not isinstance(objective, PairObjective) or objective.is_made_of_terms:
-            return np.asarray(risk(objective, bandit, log_policy, reward))
-        import torch
-
-        return np.asarray(risk(objective, bandit, torch.from_numpy(log_policy)).detach().numpy())
