@@ -13,7 +13,6 @@ import torch
 
 import expo_analysis as ea
 from expo_analysis.desiderata import decide as decide_module
-from expo_analysis.desiderata.code import written
 from expo_analysis.desiderata.decide import decide, reconsidered
 from expo_analysis.desiderata.falsify import certify, search
 from expo_analysis.desiderata.falsify.cases import Case, Measure, bandit_code, batch, case_code
@@ -38,16 +37,9 @@ from expo_analysis.desiderata.verdict import (
 )
 from expo_analysis.losses.statistics import linked, powered
 
+from .judged import EXPO, optima_at, subject
 from .test_falsify_certify import TwoWells, well
 from .test_falsify_search import by_lambda, sized
-from .test_questions_edges import optima_at
-
-
-def subject(objective: Any, effort: float = 0.1) -> Subject:
-    return Subject(objective, *written(objective), effort=effort)
-
-
-EXPO = subject(ea.EXPO(1.0))
 
 # ---------------------------------------------------------------------------------------------------- branch and bound
 

@@ -29,7 +29,7 @@ from expo_analysis.desiderata.verdict import (
     Counterexample,
 )
 
-from .test_questions_thresholds import optima_at, subject
+from .judged import optima_at, subject
 
 EXAMPLE = Counterexample("", {}, "")
 PLACES = np.arange(100)

@@ -10,7 +10,6 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.desiderata import severity
-from expo_analysis.desiderata.code import written
 from expo_analysis.desiderata.falsify import lowest
 from expo_analysis.desiderata.falsify.problems import pi_star
 from expo_analysis.desiderata.ordinary import LAMS
@@ -28,26 +27,7 @@ from expo_analysis.desiderata.subject import Optima, Subject
 from expo_analysis.desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
 from expo_analysis.optima import Certificate, Status
 
-
-def subject(objective: Any, effort: float = 0.1) -> Subject:
-    return Subject(objective, *written(objective), effort=effort)
-
-
-EXPO, DPO = subject(ea.EXPO(1.0)), subject(ea.DPO(1.0))
-
-
-def optima_at(policies: Any, lams: Any, bound: Any = 1e-14, status: Any = "optimal") -> Optima:
-    """Policies (L, P, n) as they would come from the solver."""
-    policies = np.asarray(policies, dtype=float)
-    shape = policies.shape[:2]
-    return Optima(
-        np.asarray(lams, dtype=float),
-        policies,
-        np.log(policies),
-        np.broadcast_to(bound, shape),
-        np.broadcast_to(np.array(status, object), shape),
-    )
-
+from .judged import DPO, EXPO, optima_at, subject
 
 # -------------------------------------------------------------------------------------------------------- label noise
 
