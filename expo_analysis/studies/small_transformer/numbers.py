@@ -1,0 +1,207 @@
+"""A small transformer, trained here on generated text, and then on pairs with every loss at every lambda.
+
+A seed has a world of its own (grammar, reward, weights, texts), and data sets drawn from it; see `world`. All lambdas
+and data sets of a loss train at once (`simulators.train`), from the same reference. A table with a row of logits for
+every prompt and prefix is trained beside it on the same pairs: it shares no parameters between prompts.
+
+A seed is a task, kept when it ends: a study that was stopped resumes there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ... import tasks
+from ..._progress import Progress, part, silent
+from ..._rounding import rounded
+from ...losses import DPO, EXPO, IPO, PairObjective, RegressionEXPO, RewardAwarePO
+from ...simulators import Adam, NGram, Policy, Training, train
+from ..settings import Settings as StudySettings
+from .measures import at_gain, measures
+from .questions import CONFIDENCE, DESIGNS, FEW, LEVELS, MANY, MATTERS, METHODS, Method, answers
+from .world import LENGTH, VOCABULARY, Learned, compare, learn, make_world
+
+LOSSES: dict[str, type[PairObjective]] = {own.name: own for own in (DPO, IPO, RewardAwarePO, RegressionEXPO, EXPO)}
+ESTIMATORS: dict[str, dict[str, str]] = {
+    "": {},
+    "own_responses": {"estimator": "own_responses"},
+    "reference_samples": {"estimator": "reference_samples"},
+    "token_kl_own": {"estimator": "token_kl", "prefixes": "own_responses"},
+}
+"""As `Training` has them; the last is the language-model trainer's default."""
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Settings(StudySettings):
+    """What to run.
+
+    seeds: worlds. data_sets: drawn from each. lams: of every loss. batch, lr: of training on pairs, with a rate that
+    falls linearly to 0; table_lr: of the table. records: looks at each run. temperature: of the reward's labels.
+    text_steps, text_batch: of the training on text.
+    """
+
+    seeds: int = 4
+    data_sets: int = 3
+    lams: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    batch: int = 16
+    lr: float = 2e-3
+    table_lr: float = 0.1
+    records: int = 9
+    temperature: float = 0.5
+    text_steps: int = 250
+    text_batch: int = 512
+
+
+FULL = Settings(seeds=20)
+
+
+def run(
+    settings: Settings,
+    progress: Progress = silent,
+    *,
+    folder: Path = Path("small_transformer_runs"),
+    workers: int | None = None,
+    executor: Executor | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Tables by file name.
+
+    ``small_transformer``: per seed, model, pairs and method, the measures where it has gained each of `LEVELS`, means
+    over data sets. ``small_transformer_path``: per lambda and record, means over seeds with the standard errors of two.
+    ``small_transformer_answers``: the questions. ``small_transformer_settings``.
+
+    Args:
+        folder: where seeds are kept that are done. workers: processes; by default one for each core. executor: where
+            seeds run instead.
+    """
+    of_one = repr({name: value for name, value in asdict(settings).items() if name != "seeds"})
+    found = tasks.run(
+        one_seed,
+        {f"seed {seed}": (settings, seed) for seed in range(settings.seeds)},
+        executor=executor,
+        workers=workers or os.cpu_count() or 1,
+        keep=folder,
+        settings=of_one,
+        progress=progress,
+    )
+    ends = pd.DataFrame([row for one in found.values() for row in one["ends"]])
+    path = pd.DataFrame([row for one in found.values() for row in one["path"]])
+    return {
+        "small_transformer": rounded(ends, digits=DIGITS),
+        "small_transformer_path": rounded(_over_seeds(path), digits=DIGITS),
+        "small_transformer_answers": rounded(answers(ends), digits=DIGITS),
+        "small_transformer_settings": _settings(settings, [one["facts"] for one in found.values()]),
+    }
+
+
+def read(path: Path | BytesIO) -> pd.DataFrame:
+    """A table that an earlier run wrote; an estimator that is empty is none."""
+    table = pd.read_csv(path)
+    return table.fillna({"estimator": ""}) if "estimator" in table else table
+
+
+KEY = ["model", "pairs", "loss", "estimator"]
+
+
+def _over_seeds(path: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds; and of what is drawn, standard errors."""
+    grouped = path.groupby([*KEY, "lam", "step"], sort=False)
+    means = grouped.mean().drop(columns="seed")
+    for name in ("gain", "tv"):
+        means[f"{name}_standard_error"] = grouped[name].sem()
+    return means.reset_index()
+
+
+def _settings(settings: Settings, facts: list[dict[str, float]]) -> pd.DataFrame:
+    values = asdict(settings) | {
+        "parameters": int(facts[0]["parameters"]),
+        "responses": VOCABULARY**LENGTH,
+        "prompts": int(facts[0]["prompts"]),
+        "few": FEW,
+        "many": MANY,
+        "matters": MATTERS,
+        "confidence": CONFIDENCE,
+        "runs": int(sum(one["runs"] for one in facts)),
+        "seconds_of_all_seeds": round(sum(one["seconds"] for one in facts)),
+        "kl_of_grammar_and_reference": f"{np.mean([one['fit'] for one in facts]):.2g}",
+        "entropy_of_grammar": f"{np.mean([one['entropy'] for one in facts]):.3g}",
+        "attainable_gain": f"{np.mean([one['attainable'] for one in facts]):.3g}",
+    }
+    return pd.DataFrame({"setting": list(values), "value": [str(value) for value in values.values()]})
+
+
+def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, Any]:
+    """All runs of one seed: rows of the first two tables, and facts about its world."""
+    begun = time.process_time()
+    learned = learn(
+        make_world(seed), seed, settings.text_steps, settings.text_batch, settings.temperature, part(progress, 0.0, 0.1)
+    )
+    world, parameters = learned.world, len(learned.model.start())
+    models: dict[str, tuple[Policy, float]] = {
+        "transformer": (learned.model, settings.lr),
+        "table": (table_of(learned), settings.table_lr),
+    }
+    ends, path, runs = list[dict[str, Any]](), list[dict[str, Any]](), 0
+    jobs = [(model, pairs, method) for model, pairs in DESIGNS for method in METHODS]
+    for done, (model, pairs, method) in enumerate(jobs):
+        key = dict(zip(KEY, (model, pairs, *method), strict=True))
+        steps, means = trained(settings, learned, *models[model], seed, pairs, method)
+        runs += len(settings.lams) * settings.data_sets
+        for level in LEVELS[model]:
+            at = at_gain(means, np.array(settings.lams), level)
+            reached = float(np.isfinite(at["tv"]).mean())
+            ends.append(key | {"at": level, "seed": seed, "reached": reached} | _means(at))
+        for o, lam in enumerate(settings.lams):
+            for k, step in enumerate(steps):
+                own = {name: float(x[o, :, k].mean()) for name, x in means.items()}
+                path.append(key | {"seed": seed, "lam": lam, "step": int(step)} | own)
+        progress(0.1 + 0.9 * (done + 1) / len(jobs))
+    attainable = ((learned.optimal - learned.reference) * world.reward).sum(axis=1)[world.by_reward].mean()
+    facts = {
+        "parameters": parameters,
+        "prompts": len(world.texts),
+        "runs": runs,
+        "fit": learned.fit[0],
+        "entropy": learned.fit[1],
+        "attainable": float(attainable),
+        "seconds": time.process_time() - begun,
+    }
+    return {"ends": ends, "path": path, "facts": facts}
+
+
+def _means(at: dict[str, Any]) -> dict[str, float]:
+    """Over data sets, all of which must have come so far."""
+    return {name: float(np.exp(np.log(x).mean()) if name == "lam" else x.mean()) for name, x in at.items()}
+
+
+def table_of(learned: Learned) -> NGram:
+    """A row of logits for each prompt and prefix, the reference's at the start."""
+    return NGram(VOCABULARY, LENGTH, len(learned.reference), initial_policy=learned.reference)
+
+
+def trained(
+    settings: Settings, learned: Learned, policy: Policy, lr: float, seed: int, pairs: int, method: Method
+) -> tuple[Any, dict[str, Any]]:
+    """One loss at all lambdas on all data sets: the steps that were looked at, and what was measured there."""
+    name, estimator = method
+    compared = compare(learned, seed, settings.data_sets, pairs)
+    training = Training(
+        Adam(lr),
+        epochs=max(1, MANY // pairs),
+        batch=settings.batch,
+        schedule="linear",
+        records=settings.records,
+        seed=seed,
+        **ESTIMATORS[estimator],  # type: ignore[arg-type]
+    )
+    found = train([LOSSES[name](lam) for lam in settings.lams], policy, compared.pairs, training)
+    return found.steps, measures(found, learned, compared, name, seed)

@@ -1,0 +1,51 @@
+"""What the small transformer showed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from .questions import CONFIDENCE, HIGH, LOW, MATTERS, QUESTIONS
+
+WORDS = {"for": "yes", "against": "no", "undecided": "undecided"}
+
+
+def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the words say."""
+    ends, path, answers, settings = tables.values()
+    setting = settings.set_index("setting")["value"]
+    by_name = answers.set_index("question")
+    last = path[path["step"] == path["step"].max()]
+    where = ["model", "pairs", "loss", "estimator", "at"]
+    at = ends.groupby(where).mean(numeric_only=True)
+
+    def answer(name: str) -> str:
+        row = by_name.loc[name]
+        if row["seeds"] < 3:
+            return "undecided (too few seeds came so far)"
+        return f"**{WORDS[row['decision']]}**, {row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+    def mean(model: str, pairs: int, loss: str, estimator: str, gain: float, column: str) -> float:
+        return float(at.loc[(model, pairs, loss, estimator, gain), column])
+
+    counts = answers["decision"].value_counts()
+    return {
+        "setting": setting,
+        "seeds": int(setting["seeds"]),
+        "runs": int(setting["runs"]),
+        "few": int(setting["few"]),
+        "many": int(setting["many"]),
+        "minutes": int(setting["seconds_of_all_seeds"]) / 60,
+        "steps": int(path["step"].max()),
+        "questions": len(QUESTIONS),
+        "confidence": CONFIDENCE,
+        "high": HIGH,
+        "low": LOW,
+        "matters": MATTERS,
+        "answer": answer,
+        "mean": mean,
+        "decided": int(counts.get("for", 0) + counts.get("against", 0)),
+        "undecided": int(counts.get("undecided", 0)),
+        "best": last.groupby(["model", "pairs", "loss", "estimator"])["gain"].max(),
+    }
