@@ -28,6 +28,7 @@ from ...simulators import Adam, NGram, Policy, Training, train
 from ..settings import Settings as StudySettings
 from .measures import at_gain, measures
 from .questions import CONFIDENCE, DESIGNS, FEW, LEVELS, MANY, MATTERS, METHODS, Method, answers
+from . import world
 from .world import LENGTH, VOCABULARY, Learned, compare, learn, make_world
 
 LOSSES: dict[str, type[PairObjective]] = {own.name: own for own in (DPO, IPO, RewardAwarePO, RegressionEXPO, EXPO)}
@@ -83,14 +84,14 @@ def run(
         folder: where seeds are kept that are done. workers: processes; by default one for each core. executor: where
             seeds run instead.
     """
-    of_one = repr({name: value for name, value in asdict(settings).items() if name != "seeds"})
+    own = {name: value for name, value in asdict(settings).items() if name != "seeds"}
     found = tasks.run(
         one_seed,
         {f"seed {seed}": (settings, seed) for seed in range(settings.seeds)},
         executor=executor,
         workers=workers or os.cpu_count() or 1,
         keep=folder,
-        settings=of_one,
+        settings=repr((own, LEVELS, DESIGNS, METHODS, world.FIXED)),
         progress=progress,
     )
     ends = pd.DataFrame([row for one in found.values() for row in one["ends"]])
@@ -145,7 +146,7 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
     learned = learn(
         make_world(seed), seed, settings.text_steps, settings.text_batch, settings.temperature, part(progress, 0.0, 0.1)
     )
-    world, parameters = learned.world, len(learned.model.start())
+    parameters = len(learned.model.start())
     models: dict[str, tuple[Policy, float]] = {
         "transformer": (learned.model, settings.lr),
         "table": (table_of(learned), settings.table_lr),
@@ -165,14 +166,14 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
                 own = {name: float(x[o, :, k].mean()) for name, x in means.items()}
                 path.append(key | {"seed": seed, "lam": lam, "step": int(step)} | own)
         progress(0.1 + 0.9 * (done + 1) / len(jobs))
-    attainable = ((learned.optimal - learned.reference) * world.reward).sum(axis=1)[world.by_reward].mean()
+    best = ((learned.optimal - learned.reference) * learned.world.reward).sum(axis=1)
     facts = {
         "parameters": parameters,
-        "prompts": len(world.texts),
+        "prompts": len(learned.reference),
         "runs": runs,
         "fit": learned.fit[0],
         "entropy": learned.fit[1],
-        "attainable": float(attainable),
+        "attainable": float(best[learned.world.by_reward].mean()),
         "seconds": time.process_time() - begun,
     }
     return {"ends": ends, "path": path, "facts": facts}

@@ -26,6 +26,8 @@ TOPICS, SUBJECTS = 4, 4
 
 SHARPNESS = 1.2
 """Standard deviation of the grammar's logits."""
+FIXED = (VOCABULARY, LENGTH, TOPICS, SUBJECTS, SHARPNESS)
+"""What all seeds share."""
 
 
 @dataclass(frozen=True, eq=False)
