@@ -26,9 +26,9 @@ from ..._rounding import rounded
 from ...losses import DPO, EXPO, IPO, PairObjective, RegressionEXPO, RewardAwarePO
 from ...simulators import Adam, NGram, Policy, Training, train
 from ..settings import Settings as StudySettings
+from . import world
 from .measures import at_gain, measures
 from .questions import CONFIDENCE, DESIGNS, FEW, LEVELS, MANY, MATTERS, METHODS, Method, answers
-from . import world
 from .world import LENGTH, VOCABULARY, Learned, compare, learn, make_world
 
 LOSSES: dict[str, type[PairObjective]] = {own.name: own for own in (DPO, IPO, RewardAwarePO, RegressionEXPO, EXPO)}
