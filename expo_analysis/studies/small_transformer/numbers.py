@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ... import tasks
+from ..._checks import check_option
 from ..._progress import Progress, part, silent
 from ..._rounding import rounded
 from ...losses import DPO, EXPO, IPO, PairObjective, RegressionEXPO, RewardAwarePO
@@ -28,7 +29,7 @@ from ...simulators import Adam, NGram, Policy, Training, train
 from ..settings import Settings as StudySettings
 from . import world
 from .measures import at_gain, measures
-from .questions import CONFIDENCE, DESIGNS, FEW, LEVELS, MANY, MATTERS, METHODS, Method, answers
+from .questions import CONFIDENCE, DESIGNS, FEW, FIRST, LEVELS, MANY, MATTERS, METHODS, Method, answers
 from .world import LENGTH, VOCABULARY, Learned, compare, learn, make_world
 
 LOSSES: dict[str, type[PairObjective]] = {own.name: own for own in (DPO, IPO, RewardAwarePO, RegressionEXPO, EXPO)}
@@ -42,28 +43,52 @@ ESTIMATORS: dict[str, dict[str, str]] = {
 DIGITS = 4
 
 
+def label_of(method: Method) -> str:
+    """A method as settings name it.
+
+    Example:
+        >>> label_of(("expo", "token_kl_own")), label_of(("dpo", ""))
+        ('expo:token_kl_own', 'dpo')
+    """
+    return ":".join(filter(None, method))
+
+
 @dataclass(frozen=True)
 class Settings(StudySettings):
     """What to run.
 
-    seeds: worlds. data_sets: drawn from each. lams: of every loss. batch, lr: of training on pairs, with a rate that
-    falls linearly to 0; table_lr: of the table. records: looks at each run. temperature: of the reward's labels.
-    text_steps, text_batch: of the training on text.
+    seeds: worlds. data_sets: drawn from each. methods: by `label_of`. few: also with few pairs to a prompt. lams: of
+    every loss. batch, lr: of training on pairs, with a rate that falls linearly to 0; table_lr: of the table. records:
+    looks at each run. temperature: of the reward's labels. text_steps, text_batch: of the training on text.
     """
 
-    seeds: int = 4
+    seeds: int = 8
     data_sets: int = 3
+    methods: tuple[str, ...] = tuple(map(label_of, FIRST))
+    few: bool = False
     lams: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     batch: int = 16
     lr: float = 2e-3
     table_lr: float = 0.1
-    records: int = 9
+    records: int = 7
     temperature: float = 0.5
     text_steps: int = 250
     text_batch: int = 512
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.methods:
+            check_option("methods", name, tuple(map(label_of, METHODS)))
 
-FULL = Settings(seeds=20)
+    @property
+    def jobs(self) -> list[tuple[str, int, Method]]:
+        """What is trained of each seed: model, pairs to a prompt, and method."""
+        chosen = [method for method in METHODS if label_of(method) in self.methods]
+        designs = [(model, pairs) for model, pairs in DESIGNS if self.few or pairs != FEW]
+        return [(model, pairs, method) for model, pairs in designs for method in chosen]
+
+
+FULL = Settings(seeds=20, methods=tuple(map(label_of, METHODS)), few=True)
 
 
 def run(
@@ -91,7 +116,7 @@ def run(
         executor=executor,
         workers=workers or os.cpu_count() or 1,
         keep=folder,
-        settings=repr((own, LEVELS, DESIGNS, METHODS, world.FIXED)),
+        settings=repr((own, LEVELS, FEW, MANY, world.FIXED)),
         progress=progress,
     )
     ends = pd.DataFrame([row for one in found.values() for row in one["ends"]])
@@ -152,8 +177,7 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
         "table": (table_of(learned), settings.table_lr),
     }
     ends, path, runs = list[dict[str, Any]](), list[dict[str, Any]](), 0
-    jobs = [(model, pairs, method) for model, pairs in DESIGNS for method in METHODS]
-    for done, (model, pairs, method) in enumerate(jobs):
+    for done, (model, pairs, method) in enumerate(settings.jobs):
         key = dict(zip(KEY, (model, pairs, *method), strict=True))
         steps, means = trained(settings, learned, *models[model], seed, pairs, method)
         runs += len(settings.lams) * settings.data_sets
@@ -165,7 +189,7 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
             for k, step in enumerate(steps):
                 own = {name: float(x[o, :, k].mean()) for name, x in means.items()}
                 path.append(key | {"seed": seed, "lam": lam, "step": int(step)} | own)
-        progress(0.1 + 0.9 * (done + 1) / len(jobs))
+        progress(0.1 + 0.9 * (done + 1) / len(settings.jobs))
     best = ((learned.optimal - learned.reference) * learned.world.reward).sum(axis=1)
     facts = {
         "parameters": parameters,

@@ -32,6 +32,8 @@ Method = tuple[str, str]
 DPO, IPO, REWARD_AWARE, REGRESSION = ("dpo", ""), ("ipo", ""), ("reward_aware_po", ""), ("regression_expo", "")
 OWN, SAMPLES, TOKENS = ("expo", "own_responses"), ("expo", "reference_samples"), ("expo", "token_kl_own")
 METHODS: tuple[Method, ...] = (DPO, IPO, REWARD_AWARE, REGRESSION, OWN, SAMPLES, TOKENS)
+FIRST: tuple[Method, ...] = (DPO, IPO, SAMPLES, TOKENS)
+"""Those of the first questions."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def decide(low: float, high: float, kind: str) -> str:
 
 
 def answers(ends: pd.DataFrame) -> pd.DataFrame:
-    """One row per question: estimate, interval over seeds, and the decision.
+    """One row per question that the seeds can answer: estimate, interval over seeds, and the decision.
 
     Args:
         ends: a row per model, pairs, loss, estimator, gain and seed, as `numbers.run` has them.
@@ -120,6 +122,9 @@ def answers(ends: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for asked in QUESTIONS:
+        cells = [asked.left] if asked.right is None else [asked.left, asked.right]
+        if any((cell.model, cell.pairs, *cell.method, cell.at) not in by_cell for cell in cells):
+            continue  # of methods that were not run
         difference = of(asked.left, asked.measure)
         if asked.right is not None:
             difference = difference - of(asked.right, asked.measure)

@@ -21,6 +21,8 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     at = ends.groupby(where).mean(numeric_only=True)
 
     def answer(name: str) -> str:
+        if name not in by_name.index:
+            return "not part of this run: `--full`"
         row = by_name.loc[name]
         if row["seeds"] < 3:
             return "undecided (too few seeds came so far)"
@@ -38,7 +40,8 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "many": int(setting["many"]),
         "minutes": int(setting["seconds_of_all_seeds"]) / 60,
         "steps": int(path["step"].max()),
-        "questions": len(QUESTIONS),
+        "questions": len(answers),
+        "asked": len(QUESTIONS),
         "confidence": CONFIDENCE,
         "high": HIGH,
         "low": LOW,
