@@ -13,12 +13,10 @@ WORDS = {"for": "yes", "against": "no", "undecided": "undecided"}
 
 def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """What the words say."""
-    ends, path, answers, settings = tables.values()
+    _, path, answers, settings = tables.values()
     setting = settings.set_index("setting")["value"]
     by_name = answers.set_index("question")
     last = path[path["step"] == path["step"].max()]
-    where = ["model", "pairs", "loss", "estimator", "at"]
-    at = ends.groupby(where).mean(numeric_only=True)
 
     def answer(name: str) -> str:
         if name not in by_name.index:
@@ -27,9 +25,6 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         if row["seeds"] < 3:
             return "undecided (too few seeds came so far)"
         return f"**{WORDS[row['decision']]}**, {row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-
-    def mean(model: str, pairs: int, loss: str, estimator: str, gain: float, column: str) -> float:
-        return float(at.loc[(model, pairs, loss, estimator, gain), column])
 
     counts = answers["decision"].value_counts()
     return {
@@ -47,7 +42,6 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "low": LOW,
         "matters": MATTERS,
         "answer": answer,
-        "mean": mean,
         "decided": int(counts.get("for", 0) + counts.get("against", 0)),
         "undecided": int(counts.get("undecided", 0)),
         "best": last.groupby(["model", "pairs", "loss", "estimator"])["gain"].max(),
