@@ -187,15 +187,16 @@ class PairRounding:
     extra: Floats
 
     @classmethod
-    def of(cls, problem: Problem, x: Floats) -> PairRounding:
-        """At x (n, B)."""
+    def of(cls, problem: Problem, x: Floats, curvature: Floats | None = None) -> PairRounding:
+        """At x (n, B). curvature: of the pair parts there, (n(n-1)/2, B), where it is known already."""
         edges, weight = problem.edges, problem.weight
         high, low = edges.pairs
-        found: list[Any] = [np.zeros((len(high), problem.size)) for _ in range(4)]
+        found: list[Any] = [None] * 4
+        alone = len(problem.merged) == 1 and problem.choices is None and not (problem.parts or problem.is_formula)
 
         def add(*terms: Floats) -> None:
             for k, term in enumerate(terms):
-                found[k] = found[k] + term
+                found[k] = term if found[k] is None else found[k] + term
 
         if problem.choices is not None:
             at = problem.at(x, problem.choices.relative)
@@ -203,9 +204,10 @@ class PairRounding:
             known = np.abs(x) + np.abs(problem.log_reference) + 2.0
             add(0.0 * bend, 0.0 * bend, bend, 2 * UNIT * problem.choices.rounding(at, known))
         for merged in problem.merged:
-            at = problem.at(x, merged.relative)
             scaled = merged.slope * merged.size
-            add(np.abs(merged.derivatives(at[high] - at[low])[1]), scaled, merged.slope * scaled)
+            if curvature is None or not alone:
+                curvature = merged.at_pairs(problem.at(x, merged.relative), high, low)[1]
+            add(np.abs(curvature), scaled, merged.slope * scaled)
         for part in problem.parts:
             at = problem.at(x, part.relative)
             first, second = (
@@ -228,7 +230,7 @@ class PairRounding:
                 edges.to_pair @ (weight * np.maximum(m**2, second)),
                 edges.to_pair @ (weight * extra),
             )
-        return cls(*found)
+        return cls(*(np.zeros((len(high), problem.size)) if each is None else each for each in found))
 
 
 def radius(k: Floats, first: Floats) -> Floats:
