@@ -159,17 +159,57 @@ def test_the_exact_optimum_of_each_loss_is_calibrated(loss: str, policy: Any) ->
     assert measuring.measures(found, learned, compared, loss, 5)["calibration"].min() > 0.05
 
 
-def test_at_equal_gain_the_least_drift_is_taken_and_what_does_not_come_so_far_is_nan() -> None:
-    gain = np.array([[[0.0, 0.2, 0.4]], [[0.0, 0.6, 0.5]], [[0.0, 0.1, 0.2]]])
-    tv = np.array([[[0.0, 0.1, 0.3]], [[0.0, 0.5, 0.1]], [[0.0, 0.0, 0.0]]])
-    lams = np.array([3.0, 1.0, 9.0])
-    found = measuring.at_gain({"gain": gain, "tv": tv}, lams, 0.3)
-    # the first run is at 0.3 half way between its last two records, the second at half of its first step
-    assert found["gain"] == pytest.approx([0.3]) and found["tv"] == pytest.approx([0.2]) and found["lam"] == [3.0]
-    later = measuring.at_gain({"gain": gain, "tv": tv}, lams, 0.45)
-    assert later["lam"] == [1.0] and later["tv"] == pytest.approx([0.375])
-    never = measuring.at_gain({"gain": gain, "tv": tv}, lams, 0.7)
-    assert np.isnan([never["tv"], never["gain"], never["lam"]]).all()
+def test_at_equal_gain_is_between_the_two_lambdas_that_enclose_it() -> None:
+    lams = np.array([0.1, 1.0, 10.0, 100.0])
+    ends = {"gain": np.array([1.0, 0.5, 0.6, 0.0]), "tv": np.array([0.8, 0.4, 0.2, 0.1])}
+    found = measuring.at_gain(ends, lams, 0.3)  # half way between the last two
+    assert found == pytest.approx({"gain": 0.3, "tv": 0.15, "lam": 10**1.5})
+    # three pairs of neighbours may enclose a level where gains do not fall: that of the largest lambdas is taken
+    assert measuring.at_gain(ends, lams, 0.55)["lam"] > 10
+    assert measuring.at_gain(ends, lams, 0.75) == pytest.approx({"gain": 0.75, "tv": 0.6, "lam": 10**-0.5})
+    for never in (1.1, -0.1):
+        assert np.isnan(list(measuring.at_gain(ends, lams, never).values())).all()
+
+
+def test_losses_are_compared_at_the_gain_of_the_anchor() -> None:
+    """The anchor itself is found at its own lambda, and a loss with the same path at another lambda there."""
+    lams = numbers.Settings().lams
+    rows = []
+    for model, (loss, estimator), (k, lam) in itertools.product(
+        ("transformer", "table"), (questions.DPO, questions.TOKENS), enumerate(lams)
+    ):
+        for step in (0, 64):
+            gain = (0 if step == 0 else 0.5 - 0.1 * k) * (0.5 if model == "table" else 1.0)
+            where = {"model": model, "pairs": questions.MANY, "loss": loss, "estimator": estimator, "seed": 4}
+            tv = gain if loss == "expo" else 2 * gain
+            rows.append(where | {"lam": lam, "step": step, "gain": gain, "tv": tv})
+    found = numbers.compared_at(pd.DataFrame(rows), numbers.Settings())
+    at = found.set_index(["model", "loss", "at"])
+    assert at.loc[("transformer", "expo", "own"), "lam"] == pytest.approx(questions.ANCHOR)
+    assert at.loc[("transformer", "dpo", "own"), "gain"] == pytest.approx(0.4)
+    assert at.loc[("transformer", "dpo", "own"), "tv"] == pytest.approx(0.8)
+    assert at.loc[("table", "dpo", "own"), "gain"] == at.loc[("transformer", "expo", "table"), "gain"] == 0.2
+    assert at.loc[("transformer", "expo", "table"), "tv"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("dpo",)}, "methods must have expo:token_kl_own, at whose gain losses are compared"),
+        ({"methods": ("dpoo", "expo:token_kl_own")}, "methods must be one of .*, got 'dpoo'; did you mean 'dpo'"),
+        ({"lams": (1.0, 0.1)}, "lams must rise, and enclose 0.3"),
+        ({"lams": (1.0, 10.0)}, "lams must rise, and enclose 0.3"),
+        ({"first": 0}, "first must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_compared_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        STUDY.settings(**changes)
+
+
+def test_the_full_run_begins_after_the_worlds_that_had_been_seen() -> None:
+    assert list(STUDY.settings(full=True).worlds) == list(range(questions.SEEN, questions.SEEN + 20))
+    assert next(iter(STUDY.settings().worlds)) == 0 and len(STUDY.settings(full=True).jobs) == 21
 
 
 # --------------------------------------------------------------------------------------------------- the decisions
@@ -200,7 +240,7 @@ def test_an_interval_decides_only_beyond_what_matters(low: float, high: float, m
 def test_a_question_is_a_paired_difference_over_the_seeds_that_both_have() -> None:
     rows = []
     for (model, pairs), (loss, estimator), seed in itertools.product(questions.DESIGNS, questions.METHODS, range(5)):
-        for at in questions.LEVELS[model]:
+        for at in ("own", "table"):
             tv = 0.1 * seed + (0.3 + 0.001 * seed if loss == "dpo" else 0.2)
             missing = loss == "ipo" and seed == 4
             rows.append({"model": model, "pairs": pairs, "loss": loss, "estimator": estimator, "at": at, "seed": seed,
@@ -246,7 +286,7 @@ def test_a_run_is_kept_by_seed_and_resumes(tmp_path: Path, monkeypatch: pytest.M
 
     def counted(settings: numbers.Settings, seed: int, **more: Any) -> dict[str, Any]:
         asked.append(seed)
-        return one | {name: [row | {"seed": seed} for row in one[name]] for name in ("ends", "path")}
+        return one | {"path": [row | {"seed": seed} for row in one["path"]]}
 
     monkeypatch.setattr(numbers, "one_seed", counted)
     with ThreadPoolExecutor(1) as threads:
@@ -258,8 +298,10 @@ def test_a_run_is_kept_by_seed_and_resumes(tmp_path: Path, monkeypatch: pytest.M
         assert asked == [0, 1, 2, 0, 1]
     assert tuple(tables) == STUDY.tables
     ends = tables["small_transformer"]
-    cells = sum(len(questions.LEVELS[model]) for model, _, _ in TINY.jobs)
-    assert len(ends) == 3 * cells and not ends.duplicated(["model", "pairs", "loss", "estimator", "at", "seed"]).any()
+    assert (
+        len(ends) == 3 * 2 * len(TINY.jobs)
+        and not ends.duplicated(["model", "pairs", "loss", "estimator", "at", "seed"]).any()
+    )
     shown = STUDY.show(tables)
     assert set(shown.figures) == {"small_transformer", "small_transformer_answers"}
     assert "undecided" in shown.text

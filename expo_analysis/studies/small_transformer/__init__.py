@@ -7,6 +7,6 @@ STUDY = Study(
     "A small transformer with known truth: does EXPO keep where DPO and IPO do not, and where does the mass go?",
     300,
     ("small_transformer", "small_transformer_path", "small_transformer_answers", "small_transformer_settings"),
-    seconds=300,
+    seconds=160,
     kept=True,
 )

@@ -99,22 +99,20 @@ def _miscalibration(found: Trajectory, learned: Learned, name: str, seed: int) -
     return np.asarray(np.abs(implied - truth).mean(axis=-1))
 
 
-def at_gain(means: dict[str, Floats], lams: Floats, level: float) -> dict[str, Floats]:
-    """All measures where a loss has gained so much, at the lambda where it then has drifted least, (data sets,).
+def at_gain(ends: dict[str, Floats], lams: Floats, level: float) -> dict[str, float]:
+    """All measures at the lambda with which a loss has gained so much when training ends; nan where none has.
 
-    A run passes from its records below the level to one above it; between the two, measures are on straight lines.
-    Where no run of a data set comes so far, all of it is nan. ``lam`` is the lambda.
+    Gains fall as lambda rises. Between the two neighbouring lambdas whose gains enclose the level, from the largest
+    lambda down, measures are on straight lines in the gain. ``lam`` is the lambda, on a logarithmic scale.
+
+    Args:
+        ends: by name, at the end of training, (lambdas,). lams: rising.
     """
-    gain = means["gain"]
-    objectives, sets, records = gain.shape
-    above = gain >= level
-    above[..., 0] = False
-    reached, after = above.any(axis=-1), np.clip(above.argmax(axis=-1), 1, records - 1)
-    o, s = np.indices((objectives, sets))
-    start, end = gain[o, s, after - 1], gain[o, s, after]
-    share = np.where(reached, (level - start) / np.where(reached, end - start, 1.0), np.nan)
-    between = {name: (1 - share) * x[o, s, after - 1] + share * x[o, s, after] for name, x in means.items()}
-    best = np.where(reached, between["tv"], np.inf).argmin(axis=0)
-    every = np.arange(sets)
-    found = {name: x[best, every] for name, x in between.items()}
-    return found | {"lam": np.where(reached.any(axis=0), lams[best], np.nan)}
+    gain = ends["gain"]
+    for k in range(len(lams) - 2, -1, -1):
+        low, high = sorted((gain[k], gain[k + 1]))
+        if low <= level <= high and low < high:
+            share = (level - gain[k + 1]) / (gain[k] - gain[k + 1])
+            found = {name: float(share * x[k] + (1 - share) * x[k + 1]) for name, x in ends.items()}
+            return found | {"lam": float(lams[k] ** share * lams[k + 1] ** (1 - share))}
+    return dict.fromkeys([*ends, "lam"], np.nan)

@@ -29,7 +29,7 @@ from ...simulators import Adam, NGram, Policy, Training, train
 from ..settings import Settings as StudySettings
 from . import world
 from .measures import at_gain, measures
-from .questions import CONFIDENCE, DESIGNS, FEW, FIRST, LEVELS, MANY, MATTERS, METHODS, Method, answers
+from .questions import ANCHOR, CONFIDENCE, DESIGNS, FEW, FIRST, MANY, MATTERS, METHODS, SEEN, TOKENS, Method, answers
 from .world import LENGTH, VOCABULARY, Learned, compare, learn, make_world
 
 LOSSES: dict[str, type[PairObjective]] = {own.name: own for own in (DPO, IPO, RewardAwarePO, RegressionEXPO, EXPO)}
@@ -57,15 +57,17 @@ def label_of(method: Method) -> str:
 class Settings(StudySettings):
     """What to run.
 
-    seeds: worlds. data_sets: drawn from each. methods: by `label_of`. few: also with few pairs to a prompt. lams: of
-    every loss. batch, lr: of training on pairs, with a rate that falls linearly to 0; table_lr: of the table. records:
-    looks at each run. temperature: of the reward's labels. text_steps, text_batch: of the training on text.
+    seeds: worlds. data_sets: drawn from each. methods: by `label_of`. few: also with few pairs to a prompt. first: the
+    first world, counted from 1. lams: of every loss, rising. batch, lr: of training on pairs, with a rate that falls
+    linearly to 0; table_lr: of the table. records: looks at each run. temperature: of the reward's labels. text_steps,
+    text_batch: of the training on text.
     """
 
     seeds: int = 8
     data_sets: int = 3
     methods: tuple[str, ...] = tuple(map(label_of, FIRST))
     few: bool = False
+    first: int = 1
     lams: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     batch: int = 16
     lr: float = 2e-3
@@ -77,8 +79,17 @@ class Settings(StudySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.methods:
-            check_option("methods", name, tuple(map(label_of, METHODS)))
+        for method in self.methods:
+            check_option("methods", method, tuple(map(label_of, METHODS)))
+        if label_of(TOKENS) not in self.methods:
+            raise ValueError(f"methods must have {label_of(TOKENS)}, at whose gain losses are compared")
+        if list(self.lams) != sorted(set(self.lams)) or not self.lams[0] <= ANCHOR <= self.lams[-1]:
+            raise ValueError(f"lams must rise, and enclose {ANCHOR:g}, got {self.lams}")
+
+    @property
+    def worlds(self) -> range:
+        """The seeds."""
+        return range(self.first - 1, self.first - 1 + self.seeds)
 
     @property
     def jobs(self) -> list[tuple[str, int, Method]]:
@@ -88,7 +99,7 @@ class Settings(StudySettings):
         return [(model, pairs, method) for model, pairs in designs for method in chosen]
 
 
-FULL = Settings(seeds=20, methods=tuple(map(label_of, METHODS)), few=True)
+FULL = Settings(seeds=20, methods=tuple(map(label_of, METHODS)), few=True, first=SEEN + 1)
 
 
 def run(
@@ -101,26 +112,26 @@ def run(
 ) -> dict[str, pd.DataFrame]:
     """Tables by file name.
 
-    ``small_transformer``: per seed, model, pairs and method, the measures where it has gained each of `LEVELS`, means
-    over data sets. ``small_transformer_path``: per lambda and record, means over seeds with the standard errors of two.
-    ``small_transformer_answers``: the questions. ``small_transformer_settings``.
+    ``small_transformer``: per seed, model, pairs and method, the measures at equal gain, means over data sets
+    (`compared_at`). ``small_transformer_path``: per lambda and record, means over seeds with the standard errors of
+    two. ``small_transformer_answers``: the questions. ``small_transformer_settings``.
 
     Args:
         folder: where seeds are kept that are done. workers: processes; by default one for each core. executor: where
             seeds run instead.
     """
-    own = {name: value for name, value in asdict(settings).items() if name != "seeds"}
+    own = {name: value for name, value in asdict(settings).items() if name not in ("seeds", "first")}
     found = tasks.run(
         one_seed,
-        {f"seed {seed}": (settings, seed) for seed in range(settings.seeds)},
+        {f"seed {seed}": (settings, seed) for seed in settings.worlds},
         executor=executor,
         workers=workers or os.cpu_count() or 1,
         keep=folder,
-        settings=repr((own, LEVELS, FEW, MANY, world.FIXED)),
+        settings=repr((own, FEW, MANY, world.FIXED)),
         progress=progress,
     )
-    ends = pd.DataFrame([row for one in found.values() for row in one["ends"]])
     path = pd.DataFrame([row for one in found.values() for row in one["path"]])
+    ends = compared_at(path, settings)
     return {
         "small_transformer": rounded(ends, digits=DIGITS),
         "small_transformer_path": rounded(_over_seeds(path), digits=DIGITS),
@@ -136,6 +147,30 @@ def read(path: Path | BytesIO) -> pd.DataFrame:
 
 
 KEY = ["model", "pairs", "loss", "estimator"]
+
+
+def compared_at(path: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """A row per seed, model, pairs, method and ``at``: the measures where it gains what EXPO gains with `ANCHOR`.
+
+    Args:
+        path: a row per seed, model, pairs, method, lambda and step, means over data sets.
+    """
+    last = path[path["step"] == path.groupby(KEY)["step"].transform("max")].sort_values("lam")
+    cells = {key: own for key, own in last.groupby(["seed", *KEY], sort=False)}
+    names = [name for name in path.columns if name not in (*KEY, "seed", "lam", "step")]
+
+    def anchor(seed: int, model: str, pairs: int) -> float:
+        own = cells[seed, model, pairs, *TOKENS]
+        return float(np.interp(np.log(ANCHOR), np.log(own["lam"]), own["gain"]))
+
+    rows = []
+    for (seed, model, pairs, *method), own in cells.items():
+        ends = {name: own[name].to_numpy() for name in names}
+        for at in ("own", "table"):
+            level = anchor(seed, model, pairs) if at == "own" else anchor(seed, "table", MANY)
+            key = dict(zip(KEY, (model, pairs, *method), strict=True)) | {"at": at, "seed": seed}
+            rows.append(key | at_gain(ends, np.array(settings.lams), level))
+    return pd.DataFrame(rows)
 
 
 def _over_seeds(path: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +201,7 @@ def _settings(settings: Settings, facts: list[dict[str, float]]) -> pd.DataFrame
 
 
 def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, Any]:
-    """All runs of one seed: rows of the first two tables, and facts about its world."""
+    """All runs of one seed: their paths, means over data sets, and facts about its world."""
     begun = time.process_time()
     learned = learn(
         make_world(seed), seed, settings.text_steps, settings.text_batch, settings.temperature, part(progress, 0.0, 0.1)
@@ -176,15 +211,11 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
         "transformer": (learned.model, settings.lr),
         "table": (table_of(learned), settings.table_lr),
     }
-    ends, path, runs = list[dict[str, Any]](), list[dict[str, Any]](), 0
+    path, runs = list[dict[str, Any]](), 0
     for done, (model, pairs, method) in enumerate(settings.jobs):
         key = dict(zip(KEY, (model, pairs, *method), strict=True))
         steps, means = trained(settings, learned, *models[model], seed, pairs, method)
         runs += len(settings.lams) * settings.data_sets
-        for level in LEVELS[model]:
-            at = at_gain(means, np.array(settings.lams), level)
-            reached = float(np.isfinite(at["tv"]).mean())
-            ends.append(key | {"at": level, "seed": seed, "reached": reached} | _means(at))
         for o, lam in enumerate(settings.lams):
             for k, step in enumerate(steps):
                 own = {name: float(x[o, :, k].mean()) for name, x in means.items()}
@@ -200,12 +231,7 @@ def one_seed(settings: Settings, seed: int, *, progress: Progress) -> dict[str, 
         "attainable": float(best[learned.world.by_reward].mean()),
         "seconds": time.process_time() - begun,
     }
-    return {"ends": ends, "path": path, "facts": facts}
-
-
-def _means(at: dict[str, Any]) -> dict[str, float]:
-    """Over data sets, all of which must have come so far."""
-    return {name: float(np.exp(np.log(x).mean()) if name == "lam" else x.mean()) for name, x in at.items()}
+    return {"path": path, "facts": facts}
 
 
 def table_of(learned: Learned) -> NGram:

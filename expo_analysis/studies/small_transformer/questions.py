@@ -1,6 +1,8 @@
-"""The questions, what counts as an effect, and how an interval decides: stated before any run of the study.
+"""The questions, what counts as an effect, and how an interval decides.
 
-`LEVELS` and `MATTERS` were chosen on one pilot world, seed 1001, that no run of the study has.
+`MATTERS`, the losses and the lambdas were chosen on one pilot world that no run has. The gain at which losses are
+compared was fixed when the first three worlds had been seen, as EXPO did not come so far in all of them as was asked
+before: what is found on these is exploratory. The settings `FULL` begin after them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from scipy.stats import t as student
 
 from ..._types import Floats
 
-HIGH, LOW = 0.6, 0.2
-"""Gains at which losses are compared, in standard deviations of the reward; the table comes to the low one only."""
-LEVELS = {"transformer": (HIGH, LOW), "table": (LOW,)}
+ANCHOR = 0.3
+"""Losses are compared where they have gained as much as EXPO with the token-wise KL has with this lambda."""
+SEEN = 3
+"""Worlds that had been seen when that was fixed."""
 MATTERS = 0.02
 """In total variation, or probability: one response in fifty is another one."""
 CONFIDENCE = 0.95
@@ -38,12 +41,15 @@ FIRST: tuple[Method, ...] = (DPO, IPO, SAMPLES, TOKENS)
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a number is from: a method, a model, how many pairs a prompt has, and the gain at which it was taken."""
+    """Where a number is from: a method, a model, how many pairs a prompt has, and whose gain it was taken at.
+
+    at: ``"own"`` for EXPO's with this model and so many pairs, ``"table"`` for EXPO's in the table.
+    """
 
     method: Method
     model: str = "transformer"
     pairs: int = MANY
-    at: float = HIGH
+    at: str = "own"
 
 
 @dataclass(frozen=True)
@@ -71,21 +77,21 @@ QUESTIONS = (
     _drift("ipo_held", IPO, measure="tv_held"),
     _drift("dpo_few", DPO, pairs=FEW),
     _drift("ipo_few", IPO, pairs=FEW),
-    _drift("dpo_table", DPO, model="table", at=LOW),
-    _drift("ipo_table", IPO, model="table", at=LOW),
+    _drift("dpo_table", DPO, model="table"),
+    _drift("ipo_table", IPO, model="table"),
     _drift("regression", REGRESSION),
     _drift("reward_aware", REWARD_AWARE, DPO),
     _drift("own_responses", OWN),
     _drift("reference_samples", SAMPLES),
     Question("labels_expo", "tv", Cell(TOKENS, pairs=FEW), Cell(TOKENS)),
     Question("labels_dpo", "tv", Cell(DPO, pairs=FEW), Cell(DPO)),
-    Question("sharing_expo", "tv", Cell(TOKENS, at=LOW), Cell(TOKENS, model="table", at=LOW)),
-    Question("mass_table_expo", "mass", Cell(SAMPLES, model="table", at=LOW), kind="still"),
-    Question("mass_table_dpo", "mass", Cell(DPO, model="table", at=LOW), kind="still"),
-    Question("mass_table_ipo", "mass", Cell(IPO, model="table", at=LOW), kind="still"),
-    Question("mass_expo", "mass", Cell(SAMPLES, at=LOW), kind="still"),
-    Question("mass_dpo", "mass", Cell(DPO, at=LOW), kind="still"),
-    Question("mass_ipo", "mass", Cell(IPO, at=LOW), kind="still"),
+    Question("sharing_expo", "tv", Cell(TOKENS, at="table"), Cell(TOKENS, model="table")),
+    Question("mass_table_expo", "mass", Cell(SAMPLES, model="table"), kind="still"),
+    Question("mass_table_dpo", "mass", Cell(DPO, model="table"), kind="still"),
+    Question("mass_table_ipo", "mass", Cell(IPO, model="table"), kind="still"),
+    Question("mass_expo", "mass", Cell(SAMPLES), kind="still"),
+    Question("mass_dpo", "mass", Cell(DPO), kind="still"),
+    Question("mass_ipo", "mass", Cell(IPO), kind="still"),
 )
 
 
@@ -112,7 +118,7 @@ def answers(ends: pd.DataFrame) -> pd.DataFrame:
     """One row per question that the seeds can answer: estimate, interval over seeds, and the decision.
 
     Args:
-        ends: a row per model, pairs, loss, estimator, gain and seed, as `numbers.run` has them.
+        ends: a row per model, pairs, loss, estimator, ``at`` and seed, as `numbers.run` has them.
     """
     by_cell = {key: own.set_index("seed") for key, own in ends.groupby(["model", "pairs", "loss", "estimator", "at"])}
     level = 1 - (1 - CONFIDENCE) / len(QUESTIONS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from .questions import CONFIDENCE, HIGH, LOW, MATTERS, QUESTIONS
+from .questions import ANCHOR, CONFIDENCE, MATTERS, QUESTIONS, SEEN
 
 WORDS = {"for": "yes", "against": "no", "undecided": "undecided"}
 
@@ -38,8 +38,9 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "questions": len(answers),
         "asked": len(QUESTIONS),
         "confidence": CONFIDENCE,
-        "high": HIGH,
-        "low": LOW,
+        "anchor": ANCHOR,
+        "seen": SEEN,
+        "first": int(setting["first"]),
         "matters": MATTERS,
         "answer": answer,
         "decided": int(counts.get("for", 0) + counts.get("against", 0)),
