@@ -263,7 +263,7 @@ def test_committed_answers_are_those_of_the_committed_seeds() -> None:
     assert again["decision"].tolist() == written["decision"].tolist()
     assert again["seeds"].tolist() == written["seeds"].tolist()
     for column in ("estimate", "low", "high"):
-        np.testing.assert_allclose(again[column], written[column], atol=2e-4)
+        np.testing.assert_allclose(again[column], written[column], rtol=6e-4)  # written with four digits
 
 
 # --------------------------------------------------------------------------------------------------------- the run
@@ -272,7 +272,7 @@ TINY = numbers.Settings(
     seeds=3,
     methods=("dpo", "expo:token_kl_own"),
     data_sets=1,
-    lams=(1.0,),
+    lams=(0.1, 1.0),
     records=2,
     text_steps=2,
     text_batch=8,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from .figure import look
 from .questions import ANCHOR, CONFIDENCE, MATTERS, QUESTIONS, SEEN
 
 WORDS = {"for": "yes", "against": "no", "undecided": "undecided"}
@@ -16,7 +17,8 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     _, path, answers, settings = tables.values()
     setting = settings.set_index("setting")["value"]
     by_name = answers.set_index("question")
-    last = path[path["step"] == path["step"].max()]
+    own = path[(path["model"] == "transformer") & (path["pairs"] == path["pairs"].max())]
+    best = own[own["step"] == own["step"].max()].groupby(["loss", "estimator"], sort=False)["gain"].max()
 
     def answer(name: str) -> str:
         if name not in by_name.index:
@@ -45,5 +47,5 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "answer": answer,
         "decided": int(counts.get("for", 0) + counts.get("against", 0)),
         "undecided": int(counts.get("undecided", 0)),
-        "best": last.groupby(["model", "pairs", "loss", "estimator"])["gain"].max(),
+        "best": ", ".join(f"{look(method).label} {gain:.2f}" for method, gain in best.items()),
     }
