@@ -34,12 +34,13 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
-smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
-of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
-Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. What a
-step changes is added to the pairs' currents before they are summed, for the same reason. Second derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of
-somebody's own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
+smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to u (|x_w| +
+|x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum of n terms
+to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum, Knuth 1969):
+where parts of the graph hang together by a thread, the small difference of large currents counts. What a step changes
+is added to the pairs' currents before they are summed, for the same reason. Second derivatives are reduced by what may
+be rounding in them. Derivatives of a bare formula, and of a divergence of somebody's own, are trusted no further than
+they are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
