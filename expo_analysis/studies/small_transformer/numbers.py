@@ -156,7 +156,7 @@ def compared_at(path: pd.DataFrame, settings: Settings) -> pd.DataFrame:
         path: a row per seed, model, pairs, method, lambda and step, means over data sets.
     """
     last = path[path["step"] == path.groupby(KEY)["step"].transform("max")].sort_values("lam")
-    cells = {key: own for key, own in last.groupby(["seed", *KEY], sort=False)}
+    cells: dict[Any, pd.DataFrame] = {key: own for key, own in last.groupby(["seed", *KEY], sort=False)}
     names = [name for name in path.columns if name not in (*KEY, "seed", "lam", "step")]
 
     def anchor(seed: int, model: str, pairs: int) -> float:

@@ -26,7 +26,7 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         row = by_name.loc[name]
         if row["seeds"] < 3:
             return "undecided (too few seeds came so far)"
-        return f"**{WORDS[row['decision']]}**, {row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        return f"**{WORDS[str(row['decision'])]}**, {row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
 
     counts = answers["decision"].value_counts()
     return {
