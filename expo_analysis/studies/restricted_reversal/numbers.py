@@ -206,11 +206,10 @@ def thresholds_table(progress: Progress = silent) -> pd.DataFrame:
         loss = objective(name, LAM)
         turns = reversing(loss.with_lam(np.array(COMPARED)))
         last = example(np.full(len(COMPARED), WEIGHT)).optima(loss.with_lam(np.array(COMPARED)), proven=True)
-        rewards = np.exp(last.log_policy[:, 0]) @ REWARD
-        for lam, low, high, reward, t, status in zip(
-            COMPARED, *turns, rewards, last.weights[:, 0], last.status[:, 0], strict=True
-        ):
-            rows.append({"loss": name, "lam": lam, "low": low, "high": high, "reward": reward, "t": t, "status": status})
+        for which, (lam, low, high) in enumerate(zip(COMPARED, *turns, strict=True)):
+            reward = np.exp(last.log_policy[which, 0]) @ REWARD
+            row = {"loss": name, "lam": lam, "low": low, "high": high, "reward": reward}
+            rows.append({**row, "t": last.weights[which, 0], "status": last.status[which, 0]})
         progress((k + 1) / len(LOSSES))
     return pd.DataFrame(rows)
 
