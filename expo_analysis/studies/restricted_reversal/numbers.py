@@ -227,8 +227,8 @@ def reversing(loss: Objective) -> tuple[Floats, Floats]:
     hit = example_reverses(loss.with_lam(np.repeat(lams, len(grid))), np.tile(grid, len(lams))).reshape(len(lams), -1)
     ends = np.full((2, len(lams)), np.nan)
     open_: list[tuple[int, int, float, float]] = []  # of which end, of which lambda: between which weights it is
-    for k, own in enumerate(hit):
-        at = np.flatnonzero(own)
+    for k, reversed_ in enumerate(hit):
+        at = np.flatnonzero(reversed_)
         if len(at) == 0:
             continue
         if len(at) != at[-1] - at[0] + 1:
@@ -239,8 +239,8 @@ def reversing(loss: Objective) -> tuple[Floats, Floats]:
             else:
                 ends[end, k] = float(end)
     if open_:
-        end, k, no, yes = (np.array(column) for column in zip(*open_, strict=True))
-        ends[end, k] = _turns(loss, lams[k], no, yes)
+        end_of, lam_of, no, yes = (np.array(column) for column in zip(*open_, strict=True))
+        ends[end_of, lam_of] = _turns(loss, lams[lam_of], no, yes)
     low, high = ends.reshape(2, *np.shape(loss.lam))
     return low, high
 
