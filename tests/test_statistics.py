@@ -320,7 +320,7 @@ def ratio_to_the_best(near: bool, size: int, prompts: int, data_sets: int, metho
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", choose.METHODS)
-@pytest.mark.parametrize(("prompts", "data_sets", "most"), [(16, 12, 1.05), (1, 150, 1.12)])
+@pytest.mark.parametrize(("prompts", "data_sets", "most"), [(16, 12, 1.05), (1, 60, 1.2)])
 def test_chosen_lambdas_are_near_the_best(method: str, prompts: int, data_sets: int, most: float) -> None:
     """Within 5% on average where 16 prompts share a lambda; what 30 comparisons of one prompt tell of it is less."""
     sizes = (30, 100, 300, 1_000, 3_000, 10_000)
