@@ -25,7 +25,6 @@ class Part(Enum):
     BANDITS = "bandits"
     OWN_LOSSES = "own-losses"
     BATTLES = "battles"
-    SMALL_MODELS = "small-models"
     LANGUAGE_MODELS = "language-models"
 
 
@@ -72,11 +71,6 @@ def main(
         keep(_own_losses(quick, command, console))
     if only in (None, Part.BATTLES):
         keep(_battles(quick, command, console))
-    if only in (None, Part.SMALL_MODELS) and find_spec("trl") is not None:
-        keep(_small_models(quick, command, console))
-    elif only is Part.SMALL_MODELS:
-        typer.echo("No steps of small models: trl must be installed", err=True)
-        raise typer.Exit(2)
     if only in (None, Part.LANGUAGE_MODELS):
         model = language_model.TINY if quick else language_model.SMOLLM2
         lacking = language_model.missing(model)
@@ -149,16 +143,6 @@ def _battles(quick: bool, command: str, console: Console) -> str:
     grown = battles.growth_lines(runs)
     console.print(report.lines_table("How cost grows", grown))
     return report.battles_markdown(fits, grown, command, load)
-
-
-def _small_models(quick: bool, command: str, console: Console) -> str:
-    """The part of the report on steps of a small transformer."""
-    from . import report, small_models
-
-    load = os.getloadavg()[0]
-    lines = small_models.lines(3 if quick else 100)
-    console.print(report.lines_table("Steps of a small transformer", lines))
-    return report.small_models_markdown(lines, command, load)
 
 
 def _language_models(model: str, repeats: int, command: str, console: Console) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import battles, language_model, optimistix_newton, own_losses, scipy_bfgs, small_models
+from . import battles, language_model, optimistix_newton, own_losses, scipy_bfgs
 from .measure import OURS, Row
 from .training import CLIP, Growth, Sweep
 
@@ -153,12 +153,6 @@ def battles_markdown(fits: Lines, grown: Lines, command: str, load: float) -> st
     packages = [name for name in BATTLES_PACKAGES if find_spec(name.replace("-", "_")) or name == "scikit-learn"]
     tables = [_section("1,000 players, 1,000,000 battles", fits), _section("How cost grows", grown)]
     return "\n".join([_heading("Benchmarks of battles", command, load, packages), *tables, battles.NOTES])
-
-
-def small_models_markdown(lines: Lines, command: str, load: float) -> str:
-    """The part on steps of a small transformer."""
-    heading = _heading("Benchmarks of small models", command, load, LANGUAGE_MODEL_PACKAGES)
-    return "\n".join([heading, _section("Many runs at once against one", lines), small_models.NOTES])
 
 
 def with_part(report: str, part: str) -> str:

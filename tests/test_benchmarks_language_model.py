@@ -11,7 +11,6 @@ import pytest
 from . import llm_models  # noqa: F401  (sets the environment, and skips where TRL is not installed)
 
 from benchmarks import language_model as lm  # isort: skip
-from benchmarks import small_models  # isort: skip
 from benchmarks import language_model_trainers as trainers  # isort: skip
 from transformers import TrainerCallback  # isort: skip
 from trl import DPOTrainer  # isort: skip
@@ -138,16 +137,3 @@ def test_a_part_leaves_the_others_in_the_report(groups: dict[str, dict[str, lm.R
     assert report.with_part(both, part) == report.with_part(both, bandits) == both
     newer = report.with_part(both, part.replace("3.000", "4.000"))
     assert newer == both.replace("3.000", "4.000")
-
-
-def test_steps_of_small_models_are_timed_both_ways_on_the_same_pairs() -> None:
-    lines = small_models.lines(1)
-    assert lines[0] == small_models.HEADER and [line[0] for line in lines[1:]] == ["train", "TRL"]
-    assert all(len(line) == len(small_models.HEADER) and line[2] == "1" for line in lines[1:])
-    assert lines[1][1] == "15" and lines[1][-1] == "1.0"
-    pytest.importorskip("jax")
-    pytest.importorskip("optimistix")
-    from benchmarks import report
-
-    part = report.small_models_markdown(lines, "python -m benchmarks", 0.0)
-    assert part.startswith("# Benchmarks of small models\n") and small_models.NOTES in part
