@@ -215,8 +215,8 @@ class Solution:
             >>> import json, expo_analysis as ea
             >>> bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
             >>> written = json.dumps(ea.solve(ea.EXPO(1.0), bandit).to_dict())
-            >>> ea.Solution.from_dict(json.loads(written), bandit)
-            <Solution: EXPO(lam=1.0), 3 responses: optimal, error bound 2.0e-14, policy [0.471, 0.3761, 0.1529]>
+            >>> ea.Solution.from_dict(json.loads(written), bandit).policy.round(3)
+            array([0.471, 0.376, 0.153])
         """
         from .read_back import solution_of
 
