@@ -227,10 +227,10 @@ def test_nothing_is_computed_after_all_have_ended() -> None:
     policy = model()
     policy.register_forward_hook(lambda *given: passes.append(1))
     draws, rows = sampling.Sampler(policy, Sampling(6), list(range(9))), [(0, k) for k in range(4)]
-    draws([[3]] * 4, rows)  # the first batch is compared with a pass of its own
-    assert len(passes) == 2
+    draws([[3]] * 4, rows)  # each response of the first batch is compared with a pass of its own
+    assert len(passes) == 5
     drawn = draws([[3]] * 4, rows)
-    assert len(passes) == 3 and all(one.finished and len(one.ids) == 1 for one in drawn)
+    assert len(passes) == 6 and all(one.finished and len(one.ids) == 1 for one in drawn)
     assert all(len(one.ids) == 6 and not one.finished for one in draw(policy, [[3]], [(0, 0)], Sampling(6), []))
 
 
@@ -340,18 +340,17 @@ def test_all_ways_draw_the_same() -> None:
 
 
 def test_padding_that_comes_later_is_compared_too() -> None:
-    """Prompts of one length come first, as in `sample_missing`, and so do short responses."""
+    """A batch without padding comes first, as in `sample_missing`, which sorts prompts by their lengths."""
     policy = llm_architectures.build("RwkvForCausalLM")
     draws = sampling.Sampler(policy, Sampling(12, seed=1), [EOS])
-    draws([[5, 6], [7, 8]], [(0, 0), (1, 0)])
+    draws([[5, 6]], [(0, 0)])
     assert draws.way == 0
     assert off(policy, draws=draws) < 1e-3 and draws.way == 1
 
 
 def test_a_model_that_is_not_itself_is_named_and_not_sampled_from() -> None:
     """Its logits depend on how many rows a batch has, which no way of sampling can mend."""
-    policy = model()
-    calls = []
+    policy, calls = tiny.llama(0).eval(), []
 
     def change(module: Any, given: Any, output: Any) -> None:
         calls.append(1)

@@ -178,7 +178,9 @@ class Sampler:
         order = sorted(range(len(drawn)), key=lambda place: (sizes[place], len(drawn[place].ids)))
         places = sorted({*order[:4], *order[-4:]})  # of those that are padded most and least
         some = [drawn[place] for place in places]
-        exact = response_logps(self.model, [prompts[place] for place in places], [one.ids for one in some])
+        exact = response_logps(
+            self.model, [prompts[place] for place in places], [one.ids for one in some], 1
+        )  # with nothing padded
         rounding = max(torch.finfo(self.model.dtype).eps, of_products())
         gaps = np.abs(exact - [one.logp for one in some]) / np.sqrt([len(one.ids) for one in some])
         return float(np.maximum(gaps.max() - (CLOSE + 4 * rounding * largest), 0.0))
