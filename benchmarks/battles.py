@@ -27,7 +27,8 @@ faster. Error: largest distance of a difference of scores from ours. Gradient: l
 at the scores, relative to the largest number of battles of a player, computed apart from all.
 
 - **expo_analysis**: `ea.solve(ea.BradleyTerry(1.0), ea.Comparisons(winner, loser))`, with the proven error bound.
-- **choix**: `ilsr_pairwise_dense` on a table of counts (`lsr_pairwise` and what takes lists of pairs are slower).
+- **choix**: `ilsr_pairwise_dense` on a table of counts (`lsr_pairwise` and what takes lists of pairs are slower), to
+  the tolerance at which it differs from ours by less than 1e-12.
 - **scikit-learn**: `LogisticRegression` without a penalty on pairs counted, a sparse design, `tol=1e-10`.
 - **arena-rank**, **arenakit**: where they are installed (they are in no extra), on tables of counts; arena-rank by
   L-BFGS in jax at its own tolerances, without its intervals; arenakit by minorisation, without its prior.
@@ -85,7 +86,7 @@ def _counts(n: int, winner: Any, loser: Any) -> csr_array:
 def _choix(n: int, winner: Any, loser: Any) -> tuple[Floats, float | None]:
     import choix
 
-    return choix.ilsr_pairwise_dense(_counts(n, winner, loser).toarray(), alpha=0.0, tol=1e-10), None
+    return choix.ilsr_pairwise_dense(_counts(n, winner, loser).toarray(), alpha=0.0, tol=1e-12), None
 
 
 def _sklearn(solver: str) -> Callable[..., tuple[Floats, float | None]]:

@@ -6,6 +6,7 @@ The face of it, everything else is found from there:
     Comparisons, read_comparisons           who beat whom among up to millions of players, never a table of all pairs
     DPO, IPO, EXPO, RLHF, ...               losses; `CATALOGUE` has all of them, and `objective` makes one by its name
     solve, solve_path                       exact optima with proven bounds: a Solution, a SolutionPath
+    choose_lambda, bootstrap                a lambda from the data; intervals from comparisons that are drawn anew
     audit, audit_many                       a ReportCard for a loss
     risk, implicit_reward_accuracy          the objective of a policy; how often its reward prefers what is preferred
     terms, losses, divergences, numerics    to write a loss of one's own

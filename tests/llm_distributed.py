@@ -4,8 +4,8 @@
 
 HOW is "plain" (DDP, where there are several processes) or "fsdp2", in float64, or "plain32", "zero2" or "zero3". Each
 objective is "dpo", "mpo", "stream", "derived", "precomputed", "rewards", an estimator of EXPO's regulariser, or one of
-`KINDS`, of other data than pairs. The data are uneven: the last batch of an epoch, and those of evaluation, do not give
-both processes as many rows.
+`KINDS`, of other data than pairs; or "resumed" before one of these: a training, and one that goes on from a checkpoint.
+The data are uneven: the last batch of an epoch, and those of evaluation, do not give both processes as many rows.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def scored(data: Any) -> Any:
     return data
 
 
-def train(how: str, per_device: int, name: str) -> dict[str, Any]:
-    """What became of a training, the same in every process."""
+def make(how: str, per_device: int, name: str, folder: Path, **more: Any) -> tuple[PreferenceTrainer, Gradients]:
+    """A trainer that is about to begin, and what will see its first gradient."""
     loss, given = objective(name)
     wrapping = {"plain": {}, "plain32": {}, "fsdp2": FSDP2, "zero2": zero(2), "zero3": zero(3)}[how]
     dtype = torch.float64 if how in ("plain", "fsdp2") else torch.float32
@@ -127,33 +127,35 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
         data, evaluated = tiny.feedback(kind, ROWS), tiny.feedback(kind, EVALUATED, seed=7)
     if name == "stream":
         data, evaluated = data.to_iterable_dataset(), evaluated.to_iterable_dataset()
+    usual = {
+        "max_steps": STEPS,
+        "per_device_train_batch_size": per_device,
+        "per_device_eval_batch_size": per_device // 2,
+        "max_grad_norm": 1e9,
+        "optim": "sgd",
+        "learning_rate": 1e-3,
+        "train_sampling_strategy": "sequential",
+        "ddp_find_unused_parameters": False,
+    }
+    args = PreferenceConfig(**tiny.settings(folder, **usual | wrapping | given | more))
+    trainer = PreferenceTrainer(
+        tiny.llama(0).to(dtype),
+        loss,
+        args,
+        ref_model=tiny.llama(1).to(dtype) if name in GIVEN else None,
+        train_dataset=data,
+        eval_dataset=evaluated,
+        processing_class=tiny.tokenizer(),
+        callbacks=[gradients],
+        compute_metrics=lambda found: {"seen": len(found.label_ids), "last": int(found.label_ids[-1])},
+    )
+    return trainer, gradients
+
+
+def train(how: str, per_device: int, name: str) -> dict[str, Any]:
+    """What became of a training, the same in every process."""
     with tempfile.TemporaryDirectory() as folder:
-        args = PreferenceConfig(
-            **tiny.settings(
-                Path(folder),
-                max_steps=STEPS,
-                per_device_train_batch_size=per_device,
-                per_device_eval_batch_size=per_device // 2,
-                max_grad_norm=1e9,
-                optim="sgd",
-                learning_rate=1e-3,
-                train_sampling_strategy="sequential",
-                ddp_find_unused_parameters=False,
-                **wrapping,
-                **given,
-            )
-        )
-        trainer = PreferenceTrainer(
-            tiny.llama(0).to(dtype),
-            loss,
-            args,
-            ref_model=tiny.llama(1).to(dtype) if name in GIVEN else None,
-            train_dataset=data,
-            eval_dataset=evaluated,
-            processing_class=tiny.tokenizer(),
-            callbacks=[gradients],
-            compute_metrics=lambda found: {"seen": len(found.label_ids), "last": int(found.label_ids[-1])},
-        )
+        trainer, gradients = make(how, per_device, name, Path(folder))
         trainer.train()
         measured = trainer.evaluate()
         trainer.accelerator.wait_for_everyone()
@@ -165,6 +167,28 @@ def train(how: str, per_device: int, name: str) -> dict[str, Any]:
         "gradient": gradients.first,
         "has_reference": trainer.ref_model is not None,
     }
+
+
+def resume(how: str, per_device: int, name: str, folder: Path) -> dict[str, Any]:
+    """A training of four steps, and one that is taken up after its second: their last losses, and evaluations.
+
+    With momentum, so that what the optimiser has in parts counts, too; the model that goes on is another one at first.
+    """
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch"}
+    settings |= {"train_sampling_strategy": "random"} if name not in ("stream", "token_kl") else {}
+    found = {}
+    for which in ("whole", "resumed"):
+        trainer, _ = make(how, per_device, name, folder, **settings)
+        if which == "resumed":
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.mul_(0.5)
+        trainer.train(str(folder / "checkpoint-2") if which == "resumed" else None)
+        losses = {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
+        found[which] = {"losses": losses, "evaluation": trainer.evaluate()["eval_loss"]}
+        found["kind"] = type(trainer.model_wrapped).__name__
+        trainer.accelerator.wait_for_everyone()
+    return found
 
 
 def in_one_of_two(rank: int, port: int, errors: str, *arguments: str) -> None:
@@ -179,7 +203,11 @@ def in_one_of_two(rank: int, port: int, errors: str, *arguments: str) -> None:
 def main(out: str, how: str, per_device: str, *names: str) -> None:
     if how == "fsdp2":
         allow_fsdp_on_cpu()
-    found = {name: train(how, int(per_device), name) for name in names}
+    found = {}
+    for name in names:
+        kind = name.removeprefix("resumed ")
+        folder = Path(out).parent / kind.replace(" ", "_")
+        found[name] = train(how, int(per_device), name) if kind == name else resume(how, int(per_device), kind, folder)
     if PartialState().is_main_process:
         Path(out).write_text(json.dumps(found))
     PartialState().wait_for_everyone()

@@ -24,7 +24,18 @@ from expo_analysis.cli import app
 ROOT = Path(__file__).parent.parent
 POLICIES = ["--reference", "0.4,0.4,0.2", "--optimal", "0.6,0.3,0.1"]
 FIELDS = {
-    *("objective", "options", "policy", "value", "status", "message", "error_bound", "iterations", "certificate"),
+    *(
+        "objective",
+        "options",
+        "policy",
+        "log_policy",
+        "value",
+        "status",
+        "message",
+        "error_bound",
+        "iterations",
+        "certificate",
+    ),
 }
 WORKED = [0.56674459, 0.32236506, 0.11089035]  # EXPO at lambda 0.1 on these policies
 

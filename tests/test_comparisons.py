@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import expo_analysis as ea
+from expo_analysis.bandit import columns
 
 FILES = Path(__file__).parent / "files"
 WINNERS, LOSERS = ["bo", "ada", "bo", "cy", "ada"], ["ada", "cy", "ada", "bo", "bo"]
@@ -36,6 +37,23 @@ def test_positions_weights_and_ties_by_hand() -> None:
     assert found.n == 4 and found.responses is None
     assert counted(found) == {(0, 3): 2.0, (3, 0): 3.5}
     assert (found.reference == 0.25).all()
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_table_of_all_pairs_counts_as_sorting_does(
+    weighted: bool, tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 9, 200)
+    other = (one + rng.integers(1, 9, 200)) % 9
+    weight = rng.integers(0, 3, 200) / 4 if weighted else None  # of which sums are exact
+    tie = rng.random(200) < 0.3 if tied else None
+    by_table = ea.Comparisons(one, other, weight, tie=tie)
+    monkeypatch.setattr(columns, "ROOM", 0)
+    by_sorting = ea.Comparisons(one, other, weight, tie=tie)
+    for name in ("winner", "loser", "weight"):
+        assert (getattr(by_table, name) == getattr(by_sorting, name)).all()
 
 
 def test_positions_in_names_and_numbers_that_are_names() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
+from accelerate import skip_first_batches  # isort: skip
+from accelerate.data_loader import BatchSamplerShard, DataLoaderShard  # isort: skip
+from datasets import Dataset  # isort: skip
 from transformers import EvalPrediction  # isort: skip
 from expo_analysis.llm.training import batches, metrics  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.training.collator import PreferenceCollator  # isort: skip
@@ -48,7 +52,7 @@ def test_a_stream_of_one_process_is_left_alone_and_readers_of_several_are_refuse
 
 
 def accelerator(processes: int = 2, index: int = 0, remainder: int = 0, last: bool = True, even: bool = True) -> Any:
-    state = SimpleNamespace(end_of_dataloader=last, remainder=remainder)
+    state = SimpleNamespace(end_of_dataloader=last, remainder=remainder, active_dataloader=None)
     return SimpleNamespace(
         num_processes=processes, process_index=index, gradient_state=state, even_batches=even,
         reduce=lambda tensor, how: tensor * processes if how == "sum" else None,
@@ -93,6 +97,28 @@ def test_all_rows_count_where_none_was_repeated(given: dict[str, Any], drop_last
     own = batch()
     batches.mark_repeated(own, accelerator(**given), drop_last)
     assert "counted" not in own
+
+
+@pytest.mark.parametrize("skipped", [0, 1])
+@pytest.mark.parametrize("rows", range(1, 14))
+def test_each_row_of_a_pass_counts_once_also_where_it_is_resumed(rows: int, skipped: int) -> None:
+    """accelerate's own loaders of two processes with 3 rows each; after the skip their remainder is another one."""
+    counted: list[int] = []
+    for index in range(2):
+        order = BatchSampler(SequentialSampler(range(rows)), 3, drop_last=False)
+        shard = BatchSamplerShard(order, num_processes=2, process_index=index)
+        loader: Any = DataLoaderShard(
+            Dataset.from_dict({"row": [*range(rows)]}).with_format("torch"), batch_sampler=shard
+        )
+        for own in skip_first_batches(loader, skipped) if skipped else loader:
+            state = accelerator(index=index, last=loader.gradient_state.end_of_dataloader).gradient_state
+            state.active_dataloader = loader.gradient_state.active_dataloader
+            state.remainder = loader.gradient_state.remainder
+            both = SimpleNamespace(num_processes=2, process_index=index, gradient_state=state, even_batches=True)
+            marked = {"rows": own["row"], "input_ids": own["row"]}
+            batches.mark_repeated(marked, both, False)
+            counted += own["row"][marked.get("counted", torch.ones(3, dtype=torch.bool))].tolist()
+    assert sorted(counted) == list(range(6 * skipped, rows))
 
 
 def test_what_a_stream_says_of_its_rows_stays() -> None:

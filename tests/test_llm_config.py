@@ -213,6 +213,13 @@ print("survived")
 # ------------------------------------------------------------------------------------------------------------- TRL
 
 
+@pytest.mark.parametrize("kind", ["ipo", "sigmoid_norm", "sigmoid"])
+def test_a_divergence_of_averages_is_told_to_be_another_loss(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    given = DPOConfig("out", loss_type=[kind], f_divergence_type="forward_kl", use_cpu=True, bf16=False)
+    PreferenceConfig.from_trl(given)
+    assert ("TRL divides f' of the whole response by its length" in caplog.text) == (kind != "sigmoid")
+
+
 def test_all_that_is_taken_from_trl_is_listed() -> None:
     """In one file, and each name is public."""
     import ast

@@ -133,6 +133,23 @@ def test_deepspeed(stage: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("plain", "DistributedDataParallel"), ("fsdp2", "FSDP"), ("zero2", "DeepSpeed"), ("zero3", "DeepSpeed")],
+)
+def test_resumed_in_two_processes(how: str, kind: str, tmp_path: Path) -> None:
+    """Weights and the optimiser's state, whole or in parts: the steps after a checkpoint are those of the whole."""
+    if how.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed: pip install 'expo-analysis[deepspeed]'")
+    names = tuple(f"resumed {name}" for name in ("token_kl", "stream", "derived", "labels"))
+    found = launch(tmp_path, how, names, **({"DS_ACCELERATOR": "cpu"} if how.startswith("zero") else {}))
+    for name in names:
+        whole, resumed = found[name]["whole"], found[name]["resumed"]
+        assert kind in found[name]["kind"] and list(whole["losses"]) == ["1", "2", "3", "4"]
+        assert resumed == whole and len(set(whole["losses"].values())) == 4, name
+
+
+@pytest.mark.slow
 def test_the_recipe_in_two_processes(tmp_path: Path) -> None:
     """`accelerate launch` with the shipped file for DDP, which serves CPUs too; the same losses as in one process."""
     model, data = llm_models.llama(0), llm_models.pairs(16)

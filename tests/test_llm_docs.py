@@ -34,3 +34,20 @@ def test_its_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     if "trainer" in given:  # EXPO, at the page's lambda, and it trains
         assert given["trainer"].objective == ea.EXPO(0.03)
         assert given["trainer"].train().global_step == 1
+
+
+RATIOS = (
+    ("EXPO", "DPO (TRL)"), ("DPO", "DPO (TRL)"), ("EXPO", "DPO"), ("DPO, precomputed", "DPO, precomputed (TRL)"),
+    ("EXPO", "DPO, precomputed (TRL)"), ("EXPO, LoRA", "DPO, LoRA (TRL)"), ("DPO, LoRA", "DPO, LoRA (TRL)"),
+)  # fmt: skip
+"""What docs/llm.md tells of step times, in its order."""
+
+
+def test_step_times_are_those_of_the_benchmark() -> None:
+    """The column of processor time, whenever the benchmark is run anew."""
+    table = (ROOT / "benchmarks/RESULTS.md").read_text().split("## Step time and memory, two by two")[1].split("##")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.count("|") > 6]
+    measured = {(row[0], row[1]): row for row in rows}
+    said = (ROOT / "docs/llm.md").read_text().split("What was measured, in processor time")[1].split("##")[0]
+    assert re.findall(r"0\.\d{3}", said) == [measured[pair][4] for pair in RATIOS]
+    assert f"({measured[RATIOS[0]][5]} by resident memory)" in said

@@ -360,7 +360,7 @@ def test_a_likelihood_per_token_is_a_sum_over_tokens_and_how_many_there_are(kind
     weights = torch.tensor([1.0, 0.5, 3.0, 2.0], dtype=torch.float64)
     for keep in ([0, 1, 2, 3], [1, 3], [2]):
         losses, likelihood = preference.preference_losses(
-            mixture, links, torch.tensor(keep), sums, None, lengths, made, weights[keep]
+            mixture, links, torch.tensor(keep), 7 * sums, None, lengths, made, weights[keep], whole=sums
         )
         chosen = [(row, place(kind, row, w), share) for row in keep for w, _, _, _, share in comparisons(kind, row)]
         assert likelihood is not None and losses.tolist() == [0.0] * len(keep)

@@ -20,7 +20,8 @@ from . import llm_models as tiny
 
 from peft import LoraConfig  # isort: skip
 from transformers import AutoProcessor, PreTrainedTokenizerBase  # isort: skip
-from expo_analysis.llm.training import PreferenceConfig, modelling, setup  # isort: skip (needs llm_models' environment)
+from expo_analysis.llm.training import PreferenceConfig  # isort: skip (needs llm_models' environment)
+from expo_analysis.llm.training import modelling, policies, setup  # isort: skip
 from expo_analysis.llm.training.config import PREFIXES  # isort: skip
 from expo_analysis.llm.training.objectives import Mixture, make_mixture  # isort: skip
 from expo_analysis.llm.training.reference import ReferencePolicy, copy_of, prepare  # isort: skip
@@ -591,7 +592,7 @@ def test_only_full_trainings_move_a_copied_reference(tmp_path: Path) -> None:
 
     def made(model: Any = None, ref: Any = None, peft: Any = None, quantization: Any = None, **given: Any) -> Any:
         args = config(**given)
-        return setup.make_models(which, args, model or tiny.llama(), ref, range(43), peft, quantization)
+        return policies.make_models(which, args, model or tiny.llama(), ref, range(43), peft, quantization)
 
     lora = LoraConfig(r=2, target_modules=["q_proj"])
     with pytest.raises(ValueError, match="sync_ref_model is not used with an adapter, whose reference is no model of"):
@@ -604,7 +605,7 @@ def test_only_full_trainings_move_a_copied_reference(tmp_path: Path) -> None:
     moving = made(sync_ref_model=True).reference
     assert moving.kind == "copy" and moving.model is not None
     assert made(peft=lora).reference == ReferencePolicy("adapter off")
-    assert made(peft=pissa).reference == ReferencePolicy("first adapter")
+    assert made(peft=pissa).reference == ReferencePolicy("first adapter", adapter="ref")
     assert made(use_ref_columns=True).reference is None
     # before training the model answers for itself; under FSDP it is in parts only then
     assert made(precompute_ref_log_probs=True).reference == ReferencePolicy("copy")
@@ -642,7 +643,7 @@ def test_unused_parameters_are_looked_for_where_texts_leave_some() -> None:
                 vars(model.config)["get_text_config"] = lambda text=text, **how: text
             args = config()
             args.ddp_find_unused_parameters = asked
-            setup.make_models(which, args, model, None, range(43), None, None)
+            policies.make_models(which, args, model, None, range(43), None, None)
             assert args.ddp_find_unused_parameters == (True if sees and asked is None else asked)
 
 

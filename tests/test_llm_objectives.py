@@ -336,6 +336,24 @@ def test_length_desensitised_dpo(alpha: float, tmp_path: Path) -> None:
     torch.testing.assert_close(losses_of(trainer), -log_sigmoid(LAM * (w - y - rw + ry)), rtol=1e-5, atol=1e-6)
 
 
+def test_under_ld_alpha_what_is_said_of_whole_sequences_is_left_out(tmp_path: Path) -> None:
+    """log pi has its weights; and sums that the data bring have not."""
+    trainers = (make(ea.DPO(LAM), tmp_path, ref_model=tiny.llama(1), max_steps=1, ld_alpha=x) for x in (None, 0.3))
+    names = [set(first_log(trainer)) for trainer in trainers if trainer.train()]
+    assert {name.split("/")[0] for name in names[0] - names[1]} == {"mass", "kl_estimate"} and not names[1] - names[0]
+    data = tiny.pairs(8).add_column("ref_chosen_logps", [-1.0] * 8).add_column("ref_rejected_logps", [-1.0] * 8)
+    with pytest.raises(ValueError, match="ld_alpha is not used with use_ref_columns, whose sums are over all tokens"):
+        make(ea.DPO(LAM), tmp_path, data=data, ld_alpha=0.3, use_ref_columns=True)
+
+
+def test_a_loss_that_couples_pairs_takes_no_weights(tmp_path: Path) -> None:
+    data = tiny.pairs(4).add_column("weight", [3.0, 1.0, 1.0, 1.0])
+    with pytest.raises(
+        ValueError, match=r"train_dataset must not have the column 'weight' for .*AOT.*couples the pairs"
+    ):
+        make(ea.AOT(LAM), tmp_path, data=data)
+
+
 def test_pairs_weighted_by_their_probability(tmp_path: Path) -> None:
     """WPO, eq. 2: (prod_t pi(y_t) / sum_v pi_v^2)^(1/|y|) of both responses; it is no part of the gradient."""
     weighted = make(ea.DPO(LAM), tmp_path, ref_model=tiny.llama(1), use_weighting=True)

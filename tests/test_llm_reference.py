@@ -271,7 +271,7 @@ def test_a_cache_belongs_to_all_that_it_depends_on(
     again = change in ("nothing", "objective")
     assert len(list(own_cache.glob("*.npy"))) == (1 if again else 2)
     changed.train()  # compares what is stored with the model
-    assert abs(first_log(changed)["mass/chosen"]) < (0.2 if change == "precision" else 1e-4)
+    assert abs(first_log(changed)["rewards/chosen"]) / LAM < (0.2 if change == "precision" else 1e-4)
 
 
 def test_a_cache_of_other_numbers_is_noticed_at_the_start(own_cache: Path, tmp_path: Path) -> None:

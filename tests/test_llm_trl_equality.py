@@ -59,7 +59,11 @@ def compare(
     """``given``: settings of DPOConfig, which `PreferenceConfig.from_trl` takes over."""
     settings = tiny.settings(folder, max_steps=STEPS, logging_steps=1, beta=0.3, learning_rate=5e-3) | given
     theirs = DPOConfig(**settings, precompute_ref_log_probs=how == "precomputed")
-    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False) if how == "lora" else None
+    lora = (
+        LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_dropout=0.25)
+        if how == "lora"
+        else None
+    )
     found = []
     for kind in (PreferenceTrainer, DPOTrainer):
         unread = given.get("loss_type") == ["sft"] and kind is PreferenceTrainer  # where ours refuses a reference
@@ -106,6 +110,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "WPO": {"use_weighting": True},
     "LD-DPO": {"ld_alpha": 0.5},
     "LD and IPO": {"ld_alpha": 0.25, "loss_type": ["ipo"], "names": OF_TOKENS},
+    "LD and SFT": {"ld_alpha": 0.2, "loss_type": ["sigmoid", "sft"]},
     "forward KL": {"f_divergence_type": "forward_kl"},
     "Jensen-Shannon": {"f_divergence_type": "js_divergence"},
     "alpha": {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7},

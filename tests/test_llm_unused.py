@@ -232,6 +232,36 @@ def test_what_is_said_to_have_no_effect_has_none(name: str, tmp_path: Path, capl
     assert losses == expected[0] and torch.equal(weights, expected[1])
 
 
+WARM_UPS: list[tuple[dict[str, Any], str]] = [
+    # the settings, what is said of them; nothing where a step has the rate that was asked for
+    (
+        {"max_steps": 1, "warmup_steps": 0.1},
+        "warmup_steps comes to 1, of 1 in all, so that the learning rate is 0, which changes nothing",
+    ),
+    ({"max_steps": 1, "warmup_steps": 1, "lr_scheduler_type": "cosine"}, "is 0, which changes nothing"),
+    (
+        {"max_steps": 4, "warmup_steps": 10},
+        "warmup_steps comes to 10, of 4 in all, so that the learning rate is at most 0.3 of",
+    ),
+    ({"max_steps": 3, "warmup_steps": 3}, "at most 0.67 of the one that was set"),
+    ({"max_steps": 3, "warmup_steps": 2}, ""),
+    ({"max_steps": 1, "warmup_steps": 1, "lr_scheduler_type": "constant"}, ""),
+    ({"max_steps": 1}, ""),
+]
+
+
+@pytest.mark.parametrize(("settings", "line"), WARM_UPS)
+def test_a_warm_up_that_leaves_no_step(
+    settings: dict[str, Any], line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told of; and where nothing is said to change, nothing does."""
+    with caplog.at_level(logging.WARNING, "expo_analysis.llm"):
+        _, weights = trained(tmp_path, **settings)
+    assert line in caplog.text and ("warmup_steps comes to" in caplog.text) == bool(line)
+    start = torch.cat([parameter.detach().flatten() for parameter in tiny.llama().parameters()])
+    assert torch.equal(weights, start) == ("changes nothing" in line)
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [

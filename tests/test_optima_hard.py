@@ -17,6 +17,7 @@ from scipy.special import expit
 
 import expo_analysis as ea
 from expo_analysis.losses.psi import Modulated
+from expo_analysis.optima.certificate import last_step
 from expo_analysis.optima.solution import Certificate, Status
 
 from . import oracles, problems
@@ -323,6 +324,40 @@ def test_parts_joined_by_a_thread(name: str, weight: float) -> None:
             error = oracles.distance(solution.policy, exact(bandit, solution))
         assert error <= solution.error_bound < 5e-11
         assert error < 1e-12
+
+
+@pytest.mark.parametrize("name", ["ipo", "conservative dpo"])
+@pytest.mark.parametrize("weight", [1e-12, 1e-14])
+@pytest.mark.parametrize("size", [5, 10])
+def test_uneven_counts_joined_by_a_thread(name: str, weight: float, size: int) -> None:
+    objective, exact = BY_A_THREAD[name]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        counts = np.zeros((2 * size, 2 * size))
+        for part in (slice(size), slice(size, None)):
+            counts[part, part] = rng.random((size, size)) * 10 ** rng.uniform(-4.0 * (seed == 2), 0.0, (size, size))
+        np.fill_diagonal(counts, 0.0)
+        counts[0, size], counts[size, 0] = weight, weight / 3
+        bandit = ea.Bandit.from_counts(rng.dirichlet(np.full(2 * size, 3.0)), counts)
+        solution = ea.solve(objective, bandit)
+        with mp.workdps(80):
+            error = oracles.distance(solution.policy, exact(bandit, solution))
+        assert error <= solution.error_bound < 1e-12
+
+
+def test_a_step_over_a_thread_is_proven_from_wherever_it_starts() -> None:
+    """A square's step is taken however long it is; what it leaves at the thread is summed from large currents."""
+    for seed in range(20):
+        bandit, rng = cliques(1e-12, seed), np.random.default_rng(seed)
+        problem = problems.problem(ea.IPO(0.3), bandit)
+        assert problem.responses is not None
+        with mp.workdps(60):
+            scores = oracles.ipo_scores(bandit, 0.3)
+            exact = [scores[int(i)] for i in problem.responses[:, 0]]
+            away = rng.normal(size=10) * 10 ** rng.uniform(-6, 0)
+            found, bound = last_step(problem, (np.array([float(s) for s in exact]) + away)[:, None])
+            error = [mp.mpf(float(x)) - s for x, s in zip(found[:, 0], exact, strict=True)]
+            assert float(max(error) - min(error)) <= bound[0] < 1e-3
 
 
 def test_a_chain_of_threads() -> None:

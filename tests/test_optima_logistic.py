@@ -17,7 +17,8 @@ from expo_analysis.losses.facts import of_link, of_log_ratio
 from expo_analysis.losses.psi import Logistic, Stated
 from expo_analysis.numerics import sigmoid
 from expo_analysis.optima.derivatives import expand, value
-from expo_analysis.optima.problem import Merged, Problem
+from expo_analysis.optima.parts import Merged
+from expo_analysis.optima.problem import Problem
 
 from . import problems
 from .definitions import PAIR_CASES, Case, digits, sigma

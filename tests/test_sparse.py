@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 import expo_analysis as ea
+from expo_analysis.optima import derivatives, parts
 from expo_analysis.optima.solution import Status
 from expo_analysis.optima.sparse import certificate, factor, newton
 from expo_analysis.optima.sparse.certificate import Routes
@@ -354,6 +355,44 @@ def test_sums_of_currents_are_exact_where_large_ones_cancel() -> None:
     wanted = [math.fsum([*currents[high == k], *(-currents[low == k])]) for k in range(n)]
     assert (np.abs(found - wanted) <= left).all() and left.max() < 1e-14
     assert (np.abs(found - wanted) <= 2.3e-16 * np.abs(wanted) + 1e-28).all()
+
+
+def test_pairs_are_those_that_were_compared_and_no_others() -> None:
+    comparisons = drawn(30, 200, 4, reference="uniform")
+    wins, table = Wins.of(comparisons), np.zeros((30, 30))
+    table[comparisons.winner, comparisons.loser] = comparisons.weight / comparisons.weight.sum()
+    high, low = np.nonzero(np.tril(table + table.T))
+    assert (wins.high == high).all() and (wins.low == low).all()
+    assert np.allclose(wins.up, table[high, low], rtol=1e-15) and np.allclose(wins.down, table[low, high], rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["bradley-terry", "conservative dpo", "ipo", "expo"])
+def test_a_few_pairs_at_a_time_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = system(name, 40, 300, 1)
+    x = np.random.default_rng(0).normal(size=(40, 1))
+    whole, value = derivatives.pair_derivatives(made.problem, x), derivatives.pair_value(made.problem, x)
+    monkeypatch.setattr(parts, "CACHED", 7)
+    blocks = derivatives.pair_derivatives(made.problem, x)
+    assert all((one == other).all() for one, other in zip(whole[:2], blocks[:2], strict=True))
+    assert np.allclose(derivatives.pair_value(made.problem, x), value, rtol=1e-14)
+
+
+def test_sums_over_the_edges_of_pairs_are_those_of_matrices() -> None:
+    made, _ = system("ipo", 12, 60, 2)
+    edges, rng = made.problem.edges, np.random.default_rng(0)
+    up = edges.winner > edges.loser
+    place = {pair: k for k, pair in enumerate(zip(*edges.pairs, strict=True))}
+    pair = [place[max(i, j), min(i, j)] for i, j in zip(edges.winner, edges.loser, strict=True)]
+    for values in (rng.normal(size=(len(up), 1)), rng.normal(size=(len(up), 3))):
+        for sums, entry in (
+            (edges.net, np.where(up, 1, -1)),
+            (edges.to_pair, 1 + 0 * up),
+            (edges.upward, 1 * up),
+            (edges.downward, 1 * ~up),
+        ):
+            wanted = np.zeros((len(place), values.shape[1]))
+            np.add.at(wanted, pair, entry[:, None] * values)
+            assert (sums @ values == wanted).all()
 
 
 def test_an_honest_bound_grows_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

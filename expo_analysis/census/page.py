@@ -65,12 +65,16 @@ def page(document: dict[str, Any]) -> str:
 
 def _counts(document: dict[str, Any]) -> dict[str, str]:
     rows: list[Row] = document["rows"]
-    kinds = ("equal", "equal up to", "single precision", "differs", "cannot be run")
+    kinds = {
+        "equal": ("is equal", "are equal"),
+        "equal up to": tuple(f"{verb} equal up to a factor, a constant or the way λ enters" for verb in ("is", "are")),
+        "single precision": ("is equal in single precision", "are equal in single precision"),
+        "differs": ("differs", "differ"),
+        "cannot be run": ("cannot be run", "cannot be run"),
+    }
     counts = {kind: sum(row["relation"] == kind for row in rows) for kind in kinds}
     found = f"{len(rows)} losses of {len(document['packages'])} packages. " + ", ".join(
-        f"{count} {'equal up to a factor, a constant or the way λ enters' if kind == 'equal up to' else kind}"
-        for kind, count in counts.items()
-        if count
+        f"{count} {kinds[kind][count > 1]}" for kind, count in counts.items() if count
     )
     others = [row for row in rows if row["relation"] != "differs" and row.get("loss", row["ours"]) != row["ours"]]
     named = [f"{row['package']}'s {row['title']} is {row['loss']}" for row in others]

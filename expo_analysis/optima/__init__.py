@@ -1,17 +1,23 @@
 """Exact optima with proven error bounds."""
 
+from .choose import LambdaChoice, choose_lambda
+from .resampling import BootstrapResult, bootstrap
 from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
 from .solution import Path as SolutionPath
 from .solve import solve, solve_path, stepped_optima
 
 __all__ = [
+    "BootstrapResult",
     "Certificate",
+    "LambdaChoice",
     "Path",
     "RestrictedOptima",
     "Solution",
     "SolutionPath",
     "Status",
+    "bootstrap",
+    "choose_lambda",
     "restricted_optima",
     "restricted_values",
     "solve",

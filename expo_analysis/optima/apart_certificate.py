@@ -23,7 +23,15 @@ import numpy as np
 from .._types import Floats, Indices
 from ..losses.data import evaluate
 from ..losses.terms import Term, bound
-from .certificate import UNIT, PairRounding, policy_error, radius, rounding_errors, target_rounding
+from .certificate import (
+    UNIT,
+    PairRounding,
+    exact_gradient,
+    policy_error,
+    radius,
+    rounding_errors,
+    target_rounding,
+)
 from .derivatives import Expansion, expand, log_roundings, log_softmax
 from .laplacian import Elimination, eliminate, incidence, pairs, resistances
 from .measured import formula_rounding_of_ends
@@ -60,7 +68,7 @@ def apart_error(problem: Problem, x: Floats) -> Floats:
         root = np.sqrt(inverse.resistance)
         cost = np.einsum("ijb,ib->jb", root, per_response)
         hub, column = np.nan_to_num(cost, nan=np.inf).argmin(axis=0), np.arange(problem.size)
-        gradient = local.gradient.copy()
+        gradient = exact_gradient(problem, local)
         gradient[hub, column] = 0.0
         gradient[hub, column] = -gradient.sum(axis=0)
         norm = np.sqrt(np.maximum(inverse.squared(gradient), 0.0)) * (1 + 1e-6) + cost[hub, column]

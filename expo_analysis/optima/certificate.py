@@ -34,12 +34,13 @@ between 1 - m and m, and the maximum over the rest is smaller. The 1-norm is twi
 
 **Rounding.** g is computed, so |g - g_true| must be added. Each pair's error is a current between its two responses,
 which costs sqrt(R_ij) in the norm g' H^+ g; errors at single responses are currents to whichever hub makes the sum
-smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to
-u (|x_w| + |x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum
-of n terms to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum,
-Knuth 1969): where parts of the graph hang together by a thread, the small difference of large currents counts. Second
-derivatives are reduced by what may be rounding in them. Derivatives of a bare formula, and of a divergence of
-somebody's own, are trusted no further than they are seen to change smoothly (`expo_analysis.optima.measured`).
+smallest. Their sizes come from a first-order rounding analysis with unit roundoff u: an argument is known to u (|x_w| +
+|x_l| + ...), a derivative of psi to a few u times its own size or `Psi.rounding`, whichever is larger, a sum of n terms
+to n u times the sum of moduli. What flows into a response is summed as if with twice the digits (two-sum, Knuth 1969):
+where parts of the graph hang together by a thread, the small difference of large currents counts. What a step changes
+is added to the pairs' currents before they are summed, for the same reason. Second derivatives are reduced by what may
+be rounding in them. Derivatives of a bare formula, and of a divergence of somebody's own, are trusted no further than
+they are seen to change smoothly (`expo_analysis.optima.measured`).
 
 **Squared errors** [ours]. Regression EXPO minimises F = sum over unordered pairs of m_ij (sigma(h_ij) - t_ij)^2,
 which is not convex. But whatever is no worse than theta has every sigma(h_ij) within rho_ij = sqrt(F(theta) / m_ij)
@@ -60,7 +61,7 @@ from scipy.special import expit
 
 from .._types import Floats
 from ..losses.psi import SquaredSigmoid
-from .derivatives import expand, softmax
+from .derivatives import Expansion, expand, softmax
 from .laplacian import Elimination, eliminate, ends, incidence, pairs, resistances_of_pairs
 from .measured import divergence_rounding, formula_rounding
 from .problem import Problem
@@ -93,8 +94,7 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
         blur = blur + 16 * UNIT * (policy[high] + policy[low]) * other.bend.sum(axis=0)
     weights = np.maximum(local.curvature - blur, 0.0)
     elimination = eliminate(weights)
-    flow = sums_at_responses(local.slope)
-    gradient = local.gradient + (flow - incidence(problem.n) @ local.slope)
+    gradient, currents = exact_gradient(problem, local), local.slope
     stretch, change, drop = np.zeros_like(m), np.zeros_like(m), np.zeros_like(local.curvature)
     direction = np.zeros_like(x)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -106,8 +106,15 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
             direction, stretch = np.where(short, direction, 0.0), np.where(short, stretch, 0.0)
             drop = incidence(problem.n).T @ direction
             change = stretch * np.exp(stretch) / 2 * np.sqrt(((local.curvature + blur) * drop**2).sum(axis=0))
-            x, gradient = x + direction, gradient + incidence(problem.n) @ (local.curvature * drop)
-        errors = Errors.of(problem, x, gradient, local.slope, rounding, weights, elimination)
+            flow = local.curvature * drop
+            x, currents = x + direction, local.slope + flow
+            own = local.gradient - incidence(problem.n) @ local.slope  # exactly 0 where there are pairs alone
+            gradient = own + sums_at_responses(currents)
+        errors = Errors.of(problem, x, gradient, currents, rounding, weights, elimination)
+        if step:  # what is added to a pair's current is rounded at the pair, and so at both ends alike
+            at_pairs = errors.currents + 2 * UNIT * (np.abs(flow) + np.abs(currents))
+            alone = errors.at_responses + np.where(own == 0, 0.0, UNIT * np.abs(local.gradient))
+            errors = dataclasses.replace(errors, currents=at_pairs, at_responses=alone)
         if other is not None:
             errors = dataclasses.replace(errors, at_responses=errors.at_responses + other.at_responses)
         r = radius(m, np.exp(2 * stretch) * errors.reach(change))
@@ -122,6 +129,11 @@ def _certify(problem: Problem, x: Floats, step: bool) -> tuple[Floats, Floats]:
     if step:
         r = r + UNIT * np.abs(x).max(axis=0)
     return x, np.where(np.isfinite(r), r, np.nan)
+
+
+def exact_gradient(problem: Problem, local: Expansion) -> Floats:
+    """The gradient in the logits (or scores), (n, B), with what flows along pairs by `sums_at_responses`."""
+    return local.gradient + (sums_at_responses(local.slope) - incidence(problem.n) @ local.slope)
 
 
 def sums_at_responses(currents: Floats) -> Floats:
@@ -157,8 +169,8 @@ def squared_error_bound(problem: Problem, x: Floats) -> Floats:
         margin = slope - width * np.abs(1 - 2 * interval).max(axis=0)
         convex = ((margin > 0) | (mass == 0)).all(axis=0)
         weights = np.where(mass > 0, 2 * mass * slope * np.maximum(margin, 0.0), 0.0)
-        rounding = PairRounding.of(problem, x)
-        reach = Errors.of(problem, x, local.gradient, local.slope, rounding, weights, eliminate(weights)).reach(0.0)
+        rounding, gradient = PairRounding.of(problem, x), exact_gradient(problem, local)
+        reach = Errors.of(problem, x, gradient, local.slope, rounding, weights, eliminate(weights)).reach(0.0)
     return np.where(convex & np.isfinite(reach), reach, np.nan)
 
 
@@ -187,15 +199,16 @@ class PairRounding:
     extra: Floats
 
     @classmethod
-    def of(cls, problem: Problem, x: Floats) -> PairRounding:
-        """At x (n, B)."""
+    def of(cls, problem: Problem, x: Floats, curvature: Floats | None = None) -> PairRounding:
+        """At x (n, B). curvature: of the pair parts there, (n(n-1)/2, B), where it is known already."""
         edges, weight = problem.edges, problem.weight
         high, low = edges.pairs
-        found: list[Any] = [np.zeros((len(high), problem.size)) for _ in range(4)]
+        found: list[Any] = [None] * 4
+        alone = len(problem.merged) == 1 and problem.choices is None and not (problem.parts or problem.is_formula)
 
         def add(*terms: Floats) -> None:
             for k, term in enumerate(terms):
-                found[k] = found[k] + term
+                found[k] = term if found[k] is None else found[k] + term
 
         if problem.choices is not None:
             at = problem.at(x, problem.choices.relative)
@@ -203,9 +216,10 @@ class PairRounding:
             known = np.abs(x) + np.abs(problem.log_reference) + 2.0
             add(0.0 * bend, 0.0 * bend, bend, 2 * UNIT * problem.choices.rounding(at, known))
         for merged in problem.merged:
-            at = problem.at(x, merged.relative)
             scaled = merged.slope * merged.size
-            add(np.abs(merged.derivatives(at[high] - at[low])[1]), scaled, merged.slope * scaled)
+            if curvature is None or not alone:
+                curvature = merged.at_pairs(problem.at(x, merged.relative), high, low)[1]
+            add(np.abs(curvature), scaled, merged.slope * scaled)
         for part in problem.parts:
             at = problem.at(x, part.relative)
             first, second = (
@@ -228,7 +242,7 @@ class PairRounding:
                 edges.to_pair @ (weight * np.maximum(m**2, second)),
                 edges.to_pair @ (weight * extra),
             )
-        return cls(*found)
+        return cls(*(np.zeros((len(high), problem.size)) if each is None else each for each in found))
 
 
 def radius(k: Floats, first: Floats) -> Floats:

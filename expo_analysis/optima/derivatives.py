@@ -80,8 +80,7 @@ def pair_value(problem: Problem, x: Floats) -> Floats:
     edges, total = problem.edges, np.zeros(problem.size)
     high, low = edges.pairs
     for merged in problem.merged:
-        at = problem.at(x, merged.relative)
-        total = total + merged.logistic.value(merged.margin(at[high] - at[low])).sum(axis=0)
+        total = total + merged.value_at_pairs(problem.at(x, merged.relative), high, low)
     if problem.choices is not None:
         total = total + problem.choices.value(problem.at(x, problem.choices.relative))
     for part in problem.parts:
@@ -144,8 +143,7 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
     if problem.choices is not None:
         slope, bend = problem.choices.derivatives(problem.at(x, problem.choices.relative))
     for merged in problem.merged:
-        at = problem.at(x, merged.relative)
-        first, second = merged.derivatives(at[high] - at[low])
+        first, second = merged.at_pairs(problem.at(x, merged.relative), high, low)
         slope, bend = (first, second) if slope is None else (slope + first, bend + second)
     for part in problem.parts:
         at = problem.at(x, part.relative)

@@ -24,6 +24,7 @@ from ..bandit.paired import Comparisons
 from ..losses.base import PairObjective
 from ..losses.psi import Logistic
 from ..losses.statistics import is_number
+from .problem import Problem
 from .sparse.newton import Solver
 from .sparse.problem import Local, System
 from .sparse.solve import system_of_all
@@ -45,10 +46,8 @@ def covariance(
 ) -> Floats:
     """The covariances (k, k) of log pi_i/pi_0 of the k ``responses``; see `Solution.covariance`."""
     check_option("kind", kind, KINDS)
-    comparisons = _comparisons(solution)
-    n, names = comparisons.n, comparisons.responses
-    chosen = np.arange(n) if responses is None else np.array([_position(r, names, n) for r in responses], dtype=np.intp)
-    base = None if against is None else _position(against, names, n)
+    comparisons = comparisons_of(solution)
+    chosen, base = _places(comparisons, responses, against)
     objective = solution.objective
     assert isinstance(objective, PairObjective)
     system = system_of_all(objective, comparisons)
@@ -57,7 +56,7 @@ def covariance(
             f"solution must be the one optimum of responses that all hang together; it is {solution.status}: "
             f"{solution.message}"
         )
-    if kind == "model" and not _is_likelihood(system):
+    if kind == "model" and not is_likelihood(system.problem):
         raise ValueError(f"kind 'model' is for likelihoods, such as BradleyTerry, not for {type(objective).__name__}")
     x = solution.log_policy
     if system.problem.link is not None:
@@ -71,7 +70,29 @@ def covariance(
     return np.asarray((found - np.outer(pulled, pulled)) / comparisons.weight.sum())
 
 
-def _comparisons(solution: Solution) -> Comparisons:
+def log_ratios(
+    solution: Solution, log_policy: Floats, responses: Iterable[Hashable] | None, against: Hashable | None
+) -> Floats:
+    """log pi_i/pi_0 (..., k) of policies (..., n), of what `covariance` has the covariances."""
+    chosen, base = _places(comparisons_of(solution), responses, against)
+    zero = log_policy.mean(axis=-1) if base is None else log_policy[..., base]
+    return np.asarray(log_policy[..., chosen] - zero[..., None])
+
+
+def _places(
+    comparisons: Comparisons, responses: Iterable[Hashable] | None, against: Hashable | None
+) -> tuple[Indices, int | None]:
+    n, names = comparisons.n, comparisons.responses
+    chosen = range(n) if responses is None else [_position(r, names, n) for r in responses]
+    return np.array(chosen, dtype=np.intp), None if against is None else _position(against, names, n)
+
+
+def comparisons_of(solution: Solution) -> Comparisons:
+    """The comparisons that a solution is of; a `Bandit` of counts has some.
+
+    Raises:
+        ValueError: its data are no counts of pairs on one prompt.
+    """
     bandit = solution.bandit
     if isinstance(bandit, Comparisons):
         return bandit
@@ -92,10 +113,11 @@ def _position(response: Hashable, names: Labels | None, n: int) -> int:
     raise ValueError(f"responses and against must be {known}, got {response!r}")
 
 
-def _is_likelihood(system: System) -> bool:
+def is_likelihood(problem: Problem) -> bool:
+    """Whether the pair parts are the likelihood of Bradley and Terry, or of log-ratios times a number."""
     return all(
         type(part.psi) is Logistic and is_number(part.psi.flipped, 0) and is_number(part.psi.kept, 1)
-        for part in system.problem.pair_parts()
+        for part in problem.pair_parts()
     )
 
 

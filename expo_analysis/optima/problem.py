@@ -39,61 +39,7 @@ from ..losses.statistics import is_number
 from ..losses.terms import Term, bound
 from .choices import ChoicePart, choices_among
 from .edges import Edges, edges_of_triples, edges_of_wins
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A psi of slope (x_a - x_b), a and b the ends of a pair; slope is a number, (B,) or (E, B).
-
-    relative: whether x are the logits less log pi_ref.
-    """
-
-    slope: Any
-    relative: bool
-
-    def margin(self, difference: Floats) -> Floats:
-        """m, from x_a - x_b."""
-        return difference if is_number(self.slope, 1) else self.slope * difference
-
-
-@dataclass(frozen=True, eq=False)
-class PairPart(Part):
-    """sum_e weight_e psi(slope (x_w - x_l) - shift).
-
-    psi, shift: with numbers, (B,) or (E, B). weight: (E, B). place: of the term among the objective's.
-    """
-
-    psi: Psi
-    shift: Any
-    weight: Floats
-    place: int
-
-    def margin(self, difference: Floats) -> Floats:
-        """m, from x_w - x_l."""
-        scaled = super().margin(difference)
-        return scaled if is_number(self.shift, 0) else scaled - self.shift
-
-
-@dataclass(frozen=True, eq=False)
-class Merged(Part):
-    """A logistic part of slope (x_high - x_low), both directions of each pair taken together: one sigma serves both.
-
-    logistic: with weights for kept and flipped, (n(n-1)/2, B). size: the sums of the moduli of what these are sums of.
-    """
-
-    logistic: Logistic
-    size: Floats
-
-    def derivatives(self, difference: Floats) -> tuple[Floats, Floats]:
-        """First and second derivative in x_high - x_low, weighted."""
-        first, second = self.logistic.derivatives(self.margin(difference))
-        return (first, second) if is_number(self.slope, 1) else (self.slope * first, self.slope**2 * second)
-
-    def take(self, columns: Indices) -> Merged:
-        """The same at these positions of the batch."""
-        kept, flipped = (x.take(columns, axis=-1) for x in (self.logistic.kept, self.logistic.flipped))
-        slope = self.slope if np.ndim(self.slope) == 0 else np.take(self.slope, columns, axis=-1)
-        return Merged(slope, self.relative, Logistic(kept, flipped), self.size.take(columns, axis=-1))
+from .parts import Merged, PairPart, merges
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,12 +115,12 @@ class Problem:
     @cached_property
     def parts(self) -> tuple[PairPart, ...]:
         """The pair parts, those apart that are `merged`."""
-        return tuple(part for part in self.pair_parts() if not _merges(part))
+        return tuple(part for part in self.pair_parts() if not merges(part))
 
     @cached_property
     def merged(self) -> tuple[Merged, ...]:
         """Logistic pair parts of the log-ratio itself."""
-        return tuple(self._merge(part) for part in self.pair_parts() if _merges(part))
+        return tuple(self._merge(part) for part in self.pair_parts() if merges(part))
 
     @cached_property
     def likelihoods(self) -> tuple[Term, ...]:
@@ -388,7 +334,3 @@ def _log_optimal(objective: Objective, bandit: Bandit, own: Callable[[Floats], F
 def states_derivatives(psi: Psi) -> bool:
     """Whether a psi has derivatives of its own; else they are torch's."""
     return type(psi).derivatives is not Psi.derivatives
-
-
-def _merges(part: PairPart) -> bool:
-    return type(part.psi) is Logistic and is_number(part.shift, 0) and np.ndim(part.slope) < 2

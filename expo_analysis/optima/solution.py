@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from .._json import plain
-from .._types import Floats
+from .._types import Floats, Indices, Mask
 from ..bandit import Bandit
 from ..bandit.paired import Comparisons
 from ..losses.base import Objective
+from . import display
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .likelihood_ratio import LikelihoodRatio
 
 
 class Status(StrEnum):
@@ -55,7 +58,7 @@ RESTRICTED = ("weights", "weight_bounds", "total", "direction")
 """What solutions over restricted policies have, and others have not."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """The optimum of one objective on a bandit; fields have one entry per prompt where the bandit has prompts.
 
@@ -129,11 +132,66 @@ class Solution:
 
         return covariance(self, responses, against, kind)
 
+    def conf_int(
+        self,
+        alpha: float = 0.05,
+        responses: Iterable[Hashable] | None = None,
+        against: Hashable | None = None,
+        kind: str = "sandwich",
+        simultaneous: bool = False,
+    ) -> Floats:
+        """Confidence intervals (k, 2) of log pi_i/pi_0, estimate -+ z standard error, from `covariance`.
+
+        Args:
+            alpha: the probability with which an interval may miss, in (0, 1); with ``simultaneous`` that any may.
+            responses, against, kind: as in `covariance`.
+            simultaneous: z is the 1 - alpha quantile of the largest of k correlated normal variables, at most Sidak's
+                for independent ones (Sidak 1967; Hothorn, Bretz and Westfall 2008).
+
+        Raises:
+            ValueError: as in `covariance`, or alpha is no probability.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> games = ea.Comparisons(["anna", "bob"], ["bob", "anna"], [30, 10])
+            >>> ea.solve(ea.BradleyTerry(1.0), games).conf_int(responses=["anna"], against="bob").round(3)
+            array([[0.383, 1.814]])
+        """
+        from .intervals import conf_int
+
+        return conf_int(self, alpha, responses, against, kind, simultaneous)
+
+    def compare_lr_test(self, restricted: Any, df: int | None = None) -> LikelihoodRatio:
+        """The likelihood-ratio test of restricted policies against all, of `BradleyTerry` or `DPO` on counts.
+
+        statistic = 2 (log L(all policies) - log L(restricted)), asymptotically chi-square with ``df`` degrees of
+        freedom where the restriction is true (Wilks 1938). (The name is statsmodels'.)
+
+        Args:
+            restricted: a `Solution` of the same loss on the same counts with ``features``, and without ``decay``; or a
+                policy (n,) that is stated beforehand.
+            df: by default n less the components of the comparison graph, less the number of features.
+
+        Returns:
+            ``statistic``, ``pvalue`` and ``df``, a named tuple.
+
+        Raises:
+            ValueError: the loss is no likelihood, the data are no counts, or the two do not belong together.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> fit = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons([0, 1], [1, 0], [30, 10]))
+            >>> fit.compare_lr_test([0.5, 0.5]).pvalue < 0.01  # they are not equally strong
+            True
+        """
+        from .likelihood_ratio import compare_lr_test
+
+        return compare_lr_test(self, restricted, df)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values of every field, for JSON; nan becomes None."""
+        """Plain Python values of every field but the data, for JSON; what is not finite becomes None."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("bandit", "log_policy"):
-            fields.pop(name)
+        fields.pop("bandit")
         for name in RESTRICTED:
             if fields[name] is None:
                 del fields[name]
@@ -141,8 +199,37 @@ class Solution:
         options = {k: v for k, v in dataclasses.asdict(objective).items() if isinstance(v, (int, float, str))}
         return {"objective": objective.name, "options": options, **{k: plain(v) for k, v in fields.items()}}
 
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], bandit: Bandit | Comparisons, objective: Objective | None = None
+    ) -> Solution:
+        """The solution of which `to_dict` made ``values``, on the same data.
 
-@dataclass(frozen=True, eq=False)
+        Args:
+            objective: of a loss of one's own; by default the one of the catalogue that ``values`` names.
+
+        Raises:
+            ValueError: values lack a field or have another one, or are of another shape than the bandit's policies.
+
+        Example:
+            >>> import json, expo_analysis as ea
+            >>> bandit = ea.Bandit([0.4, 0.4, 0.2], [0.6, 0.3, 0.1])
+            >>> written = json.dumps(ea.solve(ea.EXPO(1.0), bandit).to_dict())
+            >>> ea.Solution.from_dict(json.loads(written), bandit).policy.round(3)
+            array([0.471, 0.376, 0.153])
+        """
+        from .read_back import solution_of
+
+        return solution_of(values, bandit, objective)
+
+    def __repr__(self) -> str:
+        return display.line(self)
+
+    def _repr_html_(self) -> str:
+        return display.table(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Path:
     """Optima for each of ``lams``, shape (L,): the fields of `Solution` with a leading axis of length L."""
 
@@ -165,8 +252,20 @@ class Path:
     def __len__(self) -> int:
         return len(self.lams)
 
-    def __getitem__(self, index: int) -> Solution:
-        """The `Solution` at ``lams[index]``."""
+    @overload
+    def __getitem__(self, index: int) -> Solution: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Indices | Mask) -> Path: ...
+
+    def __getitem__(self, index: Any) -> Solution | Path:
+        """The `Solution` at ``lams[index]``; of a slice, a list of positions or a mask, the `SolutionPath` there."""
+        if not isinstance(index, (int, np.integer)):
+            place = np.arange(len(self.lams))[index]
+            kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+            return Path(
+                **{k: v if k in ("objective", "bandit") or v is None else np.asarray(v)[place] for k, v in kept.items()}
+            )
         rows = (self.policies, self.log_policies, self.value, self.status, self.message, self.error_bound)
         objective = self.objective.with_lam(float(self.lams[index]))
         own = [None if (row := getattr(self, name)) is None else row[index] for name in RESTRICTED]
@@ -176,6 +275,9 @@ class Path:
     def to_frame(self) -> pd.DataFrame:
         """One row per lambda, prompt and response, with the columns of `Solution.to_frame`."""
         return _frame(self, self.lams)
+
+    def __repr__(self) -> str:
+        return display.path_line(self)
 
 
 def path_of(solutions: list[Solution]) -> Path:

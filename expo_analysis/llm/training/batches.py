@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import DataLoaderShard
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from transformers import EvalPrediction
@@ -83,10 +84,21 @@ def mark_repeated(batch: dict[str, Any], accelerator: Any, drop_last: bool) -> N
     state, even = accelerator.gradient_state, accelerator.even_batches and not drop_last
     if accelerator.num_processes == 1 or "counted" in batch or not even or not state.end_of_dataloader:
         return
-    if state.remainder > 0:  # so many rows of all processes' last batches are new
-        examples = len(batch["rows"])
+    examples = len(batch["rows"])
+    new = _new_rows(state, examples * accelerator.num_processes)
+    if new > 0:
         places = accelerator.process_index * examples + torch.arange(examples)
-        batch["counted"] = (places < state.remainder).to(batch["input_ids"].device)
+        batch["counted"] = (places < new).to(batch["input_ids"].device)
+
+
+def _new_rows(state: Any, size: int) -> int:
+    """How many rows of all processes' last batches, of ``size`` rows together, are no repeated ones; 0 for all.
+
+    accelerate's own number is that of one process's batches in the pass in which a training is resumed.
+    """
+    if isinstance(state.active_dataloader, DataLoaderShard):
+        return len(state.active_dataloader.dataset) % size
+    return state.remainder
 
 
 def tokens_in(batch: dict[str, Any]) -> int:

@@ -64,7 +64,7 @@ def metrics_of(rules: Rules, data: PreferenceData, stored: bool) -> list[str]:
         reads_reference=False,
         lam=1.0,
         sequence_logps=rows,
-        sequence_ref_logps=rows if stored or rules.mixture.needs_reference else None,
+        sequence_ref_logps=rows if rules.ld_alpha is None and (stored or rules.mixture.needs_reference) else None,
         lengths=rows,
         entropy=tokens,
         mean_logits=tokens,

@@ -62,6 +62,12 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
             "loss_type 'sft' with gradient_accumulation_steps > 1: here its mean is over all tokens of a whole step; "
             "TRL takes the mean of its micro-batches' means, which is another number where these differ in their tokens"
         )
+    divided = [kind for kind in _kinds(config) if AGGREGATION.get(kind) == "mean"]
+    if divided and config.f_divergence_type != "reverse_kl":
+        tell(
+            f"loss_type {divided[0]!r} with f_divergence_type {config.f_divergence_type!r}: here f' is of the averaged "
+            "log-ratio; TRL divides f' of the whole response by its length, which is another loss (docs/losses.md)"
+        )
     return found | made
 
 
@@ -71,8 +77,12 @@ def _is_default(field: Any, value: Any) -> bool:
     return value is None or bool(value == field.default)
 
 
+def _kinds(config: Any) -> list[str]:
+    return [config.loss_type] if isinstance(config.loss_type, str) else list(config.loss_type)
+
+
 def _objective(config: Any) -> dict[str, Any]:
-    kinds = [config.loss_type] if isinstance(config.loss_type, str) else list(config.loss_type)
+    kinds = _kinds(config)
     alpha = config.f_divergence_type == "alpha_divergence"
     if config.label_smoothing and not any(kind in TRL_SMOOTHED for kind in kinds):
         raise ValueError(f"label_smoothing is not used by loss_type {kinds}, though TRL accepts it")

@@ -55,15 +55,19 @@ HASHED = ("data", "model", "adapter", "ref_model", "files")
 
 
 def fingerprint(value: Any) -> str:
-    """A hash of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, default=str)
+    """A hash of anything that JSON can hold, and of sets, whose order is another one in each process."""
+    text = json.dumps(value, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
 def settings_of(args: Any) -> dict[str, Any]:
     """The values of `SETTINGS`, as JSON gives them back."""
     found = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
-    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=_plain))
     return plain
 
 

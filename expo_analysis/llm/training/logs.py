@@ -38,6 +38,23 @@ def follow_schedule(scheduler: Any) -> None:
         scheduler.step()
 
 
+def tell_of_warm_up(scheduler: Any, warmup: int, steps: int) -> None:
+    """Say that a warm-up leaves no step at the learning rate that was asked for; its first step is at 0.
+
+    Args:
+        scheduler: of the training, not stepped yet.
+        warmup: its steps.
+        steps: of the training.
+    """
+    scheduler = getattr(scheduler, "scheduler", scheduler)
+    if not isinstance(scheduler, LambdaLR) or not 0 < steps <= warmup:
+        return
+    highest = max(factor(step) for factor in scheduler.lr_lambdas for step in range(steps))
+    if highest < 1:  # a schedule without a warm-up is at 1 from its first step
+        rate = "0, which changes nothing" if highest == 0 else f"at most {highest:.2g} of the one that was set"
+        tell(f"warmup_steps comes to {warmup}, of {steps} in all, so that the learning rate is {rate}: lower it")
+
+
 def _blames_no_stream(record: logging.LogRecord) -> bool:
     """Leaves out that a stream has no rows, which transformers takes for the reason where no step is left."""
     return "not to be a single sample" not in record.getMessage()
@@ -71,6 +88,8 @@ class Companion(TrainerCallback):
                     callback.on_step_end(args, state, control)
         elif state.global_step > 0:
             follow_schedule(lr_scheduler)
+        else:
+            tell_of_warm_up(lr_scheduler, args.get_warmup_steps(state.max_steps), state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps or control.should_training_stop:

@@ -29,7 +29,7 @@ Of lists all pairs count, each with its weight. Of single responses with labels 
 mean over no response at all is left out of a log.
 
 Those with ``mass/`` and ``kl_estimate/`` need log pi_ref of the responses: they are there where the loss reads it, and
-where ``precompute_ref_log_probs`` or ``use_ref_columns`` is set.
+where ``precompute_ref_log_probs`` or ``use_ref_columns`` is set, and not under ``ld_alpha``, which weights tokens.
 
 **Two kinds of KLs, under two names.** With a token-wise regulariser ``kl/`` is a sum over the whole vocabulary at every
 prefix that it uses. Without one nothing is known but the pair's own responses. What is estimated from them, as if they

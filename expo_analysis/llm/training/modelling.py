@@ -203,7 +203,7 @@ def check_task_type(name: str, task: Any) -> None:
 
 
 def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
-    """The model with a new adapter, and whether the model without it is still the one that was given.
+    """The model with a new adapter, and whether the model without it is, and stays, the one that was given.
 
     It is not where an adapter's initialisation splits the weights in two and leaves the rest beneath (PiSSA, OLoRA).
 
@@ -228,6 +228,12 @@ def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
     made = get_peft_model(model, config, **({"autocast_adapter_dtype": False} if zero3 else {}))
     same = all(old == _sums(parameter) for old, parameter in zip(before, beneath, strict=True))
     return made, same and not isinstance(getattr(config, "init_lora_weights", True), str)
+
+
+def trains_beneath(model: Any) -> bool:
+    """Whether weights that are no part of a PEFT model's adapter are trained beside it, as with ``bias="all"``."""
+    active = model.active_adapter
+    return any(p.requires_grad and active not in name.split(".") for name, p in model.named_parameters())
 
 
 def _sums(parameter: torch.Tensor) -> tuple[float, ...]:

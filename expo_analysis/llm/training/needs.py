@@ -69,6 +69,11 @@ def columns_for(name: str, columns: Collection[str], kind: Feedback, mixture: Mi
         ValueError: naming the one that is missing, and what reads it.
     """
     found = ["weight"] if "weight" in columns else []
+    if found and mixture.couples_pairs:
+        raise ValueError(
+            f"{name} must not have the column 'weight' for {mixture}, which couples the pairs of a batch: it has no "
+            "loss of a single pair"
+        )
     if kind == SINGLES and not mixture.reads_rewards:
         found += _there(name, columns, LABEL, mixture)
     derive = [term.objective for term in mixture.terms if derived_kinds(term.objective)]

@@ -26,6 +26,7 @@ def preference_losses(
     lengths: Tensor,
     batch: Mapping[str, Any],
     weights: Tensor,
+    whole: Tensor,
 ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """The sum of all terms for each example that counts, (B,), and those that are means over all tokens.
 
@@ -34,6 +35,7 @@ def preference_losses(
         keep: the numbers of its examples that count.
         sums, ref_sums, lengths: log pi, log pi_ref and numbers of tokens of all responses of the batch.
         weights: of the examples that count, for means over tokens.
+        whole: log pi of all responses without the weights of LD-DPO, which a likelihood has not.
     """
     links = everyone.only(keep)
     total, likelihood = sums.new_zeros(links.examples), None
@@ -42,7 +44,7 @@ def preference_losses(
         if term.aggregation == TOKEN_MEAN:
             winner, counts = links.ends[0], links.chosen.to(sums)
             likelihood = (
-                -term.weight * (weights[links.of] * counts * sums[winner]).sum(),
+                -term.weight * (weights[links.of] * counts * whole[winner]).sum(),
                 (counts * lengths[winner]).sum(),
             )
             continue

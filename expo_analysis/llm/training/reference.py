@@ -6,7 +6,7 @@ The reference of a trainer that is given none is the model *as it is given*, nev
 kind           when, and what is in memory
 =============  ======================================================================================================
 given          ``ref_model`` was passed
-copy           full fine-tuning: a copy that is taken before training
+copy           full fine-tuning, and adapters beside which biases are trained: a copy that is taken before training
 adapter off    a new adapter (``peft_config``): the same weights, without the adapter
 first adapter  a `PeftModel`, or an adapter whose initialisation changes the weights under it (PiSSA, OLoRA): a
                second adapter, a copy of the first as it was
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ from ..data.sampling import without_dropout
 
 GIVEN, COPY, ADAPTER_OFF, FIRST_ADAPTER = "given", "copy", "adapter off", "first adapter"
 REF_ADAPTER = "ref"
-"""The name of the second adapter, as in TRL."""
+"""The name of the second adapter, as in TRL; where a model has one, as of an earlier trainer, a number follows."""
 
 
 @dataclass
@@ -40,11 +41,13 @@ class ReferencePolicy:
     kind    one of the module's, but "stored"
     model   a model of its own, or None where the trained model answers without its adapter, or with its first one
     digest  of a model that was given, as it was; "" where it was not needed
+    adapter the name of the first adapter's copy, or None
     """
 
     kind: str
     model: Any = None
     digest: str = ""
+    adapter: str | None = None
 
     @property
     def derived(self) -> bool:
@@ -62,7 +65,7 @@ class ReferencePolicy:
         model = trained if self.model is None else self.model
         with torch.no_grad(), without_dropout(model), contextlib.ExitStack() as stack:
             if self.model is None and self.kind != COPY:
-                stack.enter_context(_adapter(unwrap(trained), None if self.kind == ADAPTER_OFF else REF_ADAPTER))
+                stack.enter_context(_adapter(unwrap(trained), self.adapter))
             yield model
 
 
@@ -73,32 +76,43 @@ def _adapter(model: Any, name: str | None) -> Iterator[None]:
         with model.disable_adapter():
             yield
         return
-    active = model.active_adapter
-    model.set_adapter(name)
+    with _as_trained(model):
+        active = model.active_adapter
+        model.set_adapter(name)
+        try:
+            yield
+        finally:
+            model.set_adapter(active)
+
+
+@contextlib.contextmanager
+def _as_trained(model: Any) -> Iterator[None]:
+    """Keep what is trained: PEFT lets all of an adapter be trained that is made the active one."""
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
     finally:
-        model.set_adapter(active)
+        for parameter, flag in trained:
+            parameter.requires_grad_(flag)
 
 
-def add_first_adapter(model: Any) -> None:
-    """A second, frozen adapter of a PEFT model: a copy of the active one as it is now."""
-    active = model.active_adapter
+def add_first_adapter(model: Any) -> str:
+    """A second, frozen adapter of a PEFT model: a copy of the active one as it is now. Returns its name."""
+    known, active = model.peft_config, model.active_adapter
+    name = next(x for k in itertools.count(1) if (x := REF_ADAPTER if k == 1 else f"{REF_ADAPTER}_{k}") not in known)
     config = copy.deepcopy(model.peft_config[active])
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = True  # another initialisation would change the weights under the adapters again
-    model.add_adapter(REF_ADAPTER, config)
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            twin = tensors.get(_renamed(name, active))
-            if f".{active}" in name and twin is not None and twin is not tensor:
-                twin.copy_(tensor)
-    model.set_adapter(active)
-
-
-def _renamed(name: str, active: str) -> str:
-    return ".".join(REF_ADAPTER if part == active else part for part in name.split("."))
+    with _as_trained(model):
+        model.add_adapter(name, config)
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        with torch.no_grad():
+            for path, tensor in tensors.items():
+                twin = tensors.get(".".join(name if part == active else part for part in path.split(".")))
+                if f".{active}" in path and twin is not None and twin is not tensor:
+                    twin.copy_(tensor)
+        model.set_adapter(active)
+    return name
 
 
 def copy_of(model: Any, share: bool) -> Any:

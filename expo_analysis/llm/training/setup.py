@@ -7,21 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from accelerate import PartialState
 from datasets import Dataset
-from transformers import set_seed
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..data import PreferenceData
 from ..data.given import check_rows
 from . import modelling
 from .checks import check_settings
 from .config import PreferenceConfig
-from .identity import weights_fingerprint
 from .logs import tell
 from .needs import check_rewards, columns_for, feedback_for
 from .objectives import Mixture, make_mixture
-from .reference import ADAPTER_OFF, COPY, FIRST_ADAPTER, GIVEN, ReferencePolicy, add_first_adapter, copy_of, freeze
 from .regulariser import CONSERVES, resolve_estimator
 from .step import Rules
 from .unused import tell_of_unused
@@ -101,6 +96,11 @@ def check_reference(rules: Rules, ref_model: Any, args: PreferenceConfig, model:
         raise ValueError("ref_model must be another object than model: leave it out, and it is a copy of the model")
     if ref_model is not None and args.use_ref_columns:
         raise ValueError("ref_model is not used with use_ref_columns, which takes its log-probabilities from the data")
+    if args.ld_alpha is not None and args.use_ref_columns and rules.reads_reference:
+        raise ValueError(
+            "ld_alpha is not used with use_ref_columns, whose sums are over all tokens of a response; set "
+            "precompute_ref_log_probs"
+        )
     if rules.token_wise and stored:
         raise ValueError(
             f"{stored[0]} is not used by the estimator {rules.estimator}, which reads the reference's whole next-token "
@@ -232,69 +232,3 @@ def each(given: Any, make: Callable[[PreferenceData], Any]) -> Any:
     if isinstance(given, dict):
         return {key: make(data) for key, data in given.items()}
     return None if given is None else make(given)
-
-
-# --------------------------------------------------------------------------------------------------------------- model
-
-
-@dataclass(frozen=True)
-class Models:
-    """A model ready for training, its reference or None, and a hash of the weights that were given, or ""."""
-
-    model: Any
-    reference: ReferencePolicy | None
-    weights: str
-
-
-def make_models(
-    rules: Rules,
-    args: PreferenceConfig,
-    model: Any,
-    ref_model: Any,
-    tokenizer: Any,
-    peft_config: Any,
-    quantization: Any,
-) -> Models:
-    """Load, check and adapt the model, and derive its reference from what was given.
-
-    Raises:
-        TypeError, ValueError: for models that do not fit together.
-    """
-    set_seed(args.seed)  # adapters begin with random weights
-    if isinstance(model, str):
-        model = modelling.load(model, args, quantization)
-    elif quantization is not None:
-        raise ValueError("quantization_config is not used by a model that is in memory already; give its name")
-    modelling.check_causal(model)
-    if isinstance(ref_model, str):
-        ref_model = modelling.load(ref_model, args, quantization)
-        modelling.check_causal(ref_model)
-    modelling.check_vocabulary(model, ref_model, tokenizer)
-    if args.ddp_find_unused_parameters is None and model.config.get_text_config() is not model.config:
-        args.ddp_find_unused_parameters = True  # of a model that sees, texts leave the eyes without gradients
-    wanted = args.save_strategy != "no" or args.precompute_ref_log_probs
-    alone = PartialState().is_main_process or is_deepspeed_zero3_enabled()
-    weights = weights_fingerprint(model) if wanted and alone else ""
-    if args.disable_dropout:
-        modelling.disable_dropout(model)
-    needed = rules.reads_reference or args.precompute_ref_log_probs
-    kind = COPY
-    if peft_config is not None:
-        model, same = modelling.add_adapter(model, peft_config, args)
-        kind = ADAPTER_OFF if same else FIRST_ADAPTER
-    elif modelling.is_peft(model):
-        kind = FIRST_ADAPTER
-    modelling.prepare_to_train(model, args)
-    if ref_model is not None:
-        digest = weights_fingerprint(ref_model) if weights and hasattr(ref_model, "state_dict") else ""
-        return Models(model, ReferencePolicy(GIVEN, freeze(ref_model), digest), weights)
-    if not needed or args.use_ref_columns:
-        return Models(model, None, weights)
-    if kind == FIRST_ADAPTER:
-        add_first_adapter(model)
-    if args.sync_ref_model and kind != COPY:
-        raise ValueError("sync_ref_model is not used with an adapter, whose reference is no model of its own")
-    sharded = bool(args.fsdp)
-    # before training the model is its own reference; under FSDP it is in parts only once it trains
-    copied = kind == COPY and (not args.precompute_ref_log_probs or sharded)
-    return Models(model, ReferencePolicy(kind, copy_of(model, share=not sharded) if copied else None), weights)

@@ -189,10 +189,13 @@ def batch_losses(
     everyone = everyone.to(device)
     links, lengths = everyone.only(keep), mask[responses].sum(dim=1)
     sums = sequence_logps(outputs["log_probs"][responses], mask[responses], rules.ld_alpha)
+    whole = sums if rules.ld_alpha is None else aggregate(outputs["log_probs"][responses], mask[responses], "sum")
     ref_sums = None if ref_logps is None else ref_logps().to(sums)
 
     weights = _weights(rules, batch, outputs, mask[responses], everyone)[:, keep]
-    losses, likelihood = preference_losses(rules.mixture, everyone, keep, sums, ref_sums, lengths, batch, weights[0])
+    losses, likelihood = preference_losses(
+        rules.mixture, everyone, keep, sums, ref_sums, lengths, batch, weights[0], whole
+    )
     regulariser, token_kls = _regulariser(rules, outputs, mask, everyone, keep)
     how = next((term.aggregation for term in rules.mixture.terms if term.aggregation != TOKEN_MEAN), "sum")
     values = BatchValues(
@@ -203,8 +206,8 @@ def batch_losses(
         ref_logps=None if ref_sums is None else scale(ref_sums, lengths, how),
         reads_reference=rules.mixture.needs_reference,
         lam=rules.mixture.objective.lam,
-        sequence_logps=sums.detach(),
-        sequence_ref_logps=ref_sums,
+        sequence_logps=whole.detach(),
+        sequence_ref_logps=ref_sums if rules.ld_alpha is None else None,
         lengths=lengths,
         mask=mask[responses],
         token_kls=token_kls,

@@ -21,7 +21,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 
 from ..data import DataReport
-from . import card, modelling, setup
+from . import card, modelling, policies, setup
 from .batches import StepTotals, add_up, filled, mark_repeated, real_predictions, tokens_in
 from .best_metric import check_best_metric
 from .checks import NonFiniteLoss, explain
@@ -106,7 +106,7 @@ class PreferenceTrainer(RestoringTrainer):
         self._room = setup.DataRoom.of(rules, args, model, tokenizer)
         given = {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "optimal_dataset": optimal_dataset}
         self.data, evaluated, self._optimal = self._room.read_given(given)
-        made = setup.make_models(rules, args, model, ref_model, tokenizer, peft_config, quantization_config)
+        made = policies.make_models(rules, args, model, ref_model, tokenizer, peft_config, quantization_config)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         rules = dataclasses.replace(rules, router_coef=modelling.router_coefficient(made.model, args), pad_token_id=pad)
         check_best_metric(args, rules, None if compute_metrics else evaluated)  # which may add to them
@@ -128,7 +128,7 @@ class PreferenceTrainer(RestoringTrainer):
             self._precompute(evaluated)
         setup.say(rules)
 
-    def _attach(self, made: setup.Models, rules: Any, peft_config: Any) -> None:
+    def _attach(self, made: policies.Models, rules: Any, peft_config: Any) -> None:
         """What computes losses and keeps count, beside what transformers has."""
         args, reference = self.args, made.reference
         if reference is not None and reference.model is not None:

@@ -32,7 +32,8 @@ one, times what the graph's unevenness makes of squares, which the last two step
 of the order of its own square, and below rounding."""
 
 ROUGH = 1e-12
-"""Where the bound is larger, one more step is tried."""
+REFINEMENTS = 3
+"""Where the bound is larger, so many more steps are tried at most, as long as they halve it."""
 
 KEPT = 0.9
 """What has ended is left out of the batch only when no more than this share is left to run: copying takes time too."""
@@ -59,10 +60,15 @@ def solve(problem: Problem) -> Found:
         return _of_formula(problem, x, steps, converged)
     (x, error), steps = last_step(problem, x), steps + 1
     rough = np.flatnonzero(error > ROUGH)
-    if len(rough):  # where parts hang together by a thread, the square of a step is not below rounding yet
+    for _ in range(REFINEMENTS):
+        if not len(rough):
+            break
+        # where parts hang together by a thread, the square of a step is not below rounding yet
         again, smaller = last_step(problem.take(rough), x[:, rough])
-        better = smaller < error[rough]
+        before = error[rough]
+        better = smaller < before
         x[:, rough[better]], error[rough[better]] = again[:, better], smaller[better]
+        rough = rough[(smaller < before / 2) & (smaller > ROUGH)]
     found = policy_of_scores(problem, x, error, steps, converged)
     exists = np.zeros(problem.size, dtype=bool) if problem.exists is None else problem.exists
     unknown = np.isnan(found.bound) & (found.log_policy < np.log(VANISHED)).any(axis=0) & ~exists

@@ -35,7 +35,8 @@ from ...losses.psi import Hinge, Logistic
 from ..certificate import UNIT
 from ..derivatives import log_softmax
 from ..found import Found, judged
-from ..problem import Merged, PairPart, Problem
+from ..parts import Merged, PairPart
+from ..problem import Problem
 from .newton import newton, start
 
 NAME = "newton"

@@ -14,7 +14,8 @@ from ...losses.psi import SquaredSigmoid
 from ...losses.statistics import is_number
 from ..certificate import UNIT
 from ..found import Found, judged
-from ..problem import PairPart, Problem
+from ..parts import PairPart
+from ..problem import Problem
 
 NAME = "closed_form"
 

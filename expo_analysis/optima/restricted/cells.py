@@ -14,9 +14,9 @@ from ..._types import Floats, Indices
 from ...bandit import Bandit
 from ...losses.base import Objective, PairObjective, RewardObjective
 from .. import apart_certificate
-from ..certificate import UNIT, PairRounding, rounding_errors, sums_at_responses
+from ..certificate import UNIT, PairRounding, exact_gradient, rounding_errors
 from ..derivatives import Expansion, expand, gradient_size, log_softmax, softmax, through_softmax, value
-from ..laplacian import incidence, pairs
+from ..laplacian import pairs
 from ..measured import divergence_rounding
 from ..problem import Problem
 
@@ -113,15 +113,13 @@ class PairCells:
         """The expansion at x with its rounding errors, where `certifiable`."""
         problem = self.problem
         local = expand(problem, x)
-        nothing = np.zeros_like(local.curvature)
+        gradient, nothing = exact_gradient(problem, local), np.zeros_like(local.curvature)
         if not self._of_log_ratios:
             per_response, blur = apart_certificate.rounding(problem, x, local)
             weights = local.curvature * (1 - 1e-6) - blur
-            return LogitErrors(local.gradient, weights, nothing, per_response, nothing, np.abs(per_response) / UNIT)
+            return LogitErrors(gradient, weights, nothing, per_response, nothing, np.abs(per_response) / UNIT)
         rounding = PairRounding.of(problem, x)
         currents, at_responses = rounding_errors(problem, x, local.slope, rounding)
-        flow = sums_at_responses(local.slope)
-        gradient = local.gradient + (flow - incidence(problem.n) @ local.slope)
         policy, own, blur = softmax(x), np.zeros_like(x), 4 * UNIT * rounding.bend_scale
         if problem.target is not None:
             own = problem.target.sum(axis=0) * policy

@@ -17,6 +17,7 @@ Where rounding hides a pair's weight, what flows along it is sent along the tree
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -83,33 +84,44 @@ class Routes:
         around = way[graph.high] + way[graph.low]
         return cls(system, graph, place, weights, tree, way, around, weights * around > HIDDEN)
 
+    @cached_property
+    def least(self) -> Floats:
+        """The resistance that a pair's flow meets at most, (P,)."""
+        with np.errstate(divide="ignore"):
+            return np.fmin(1 / self.weights, self.around)
+
     def on_pairs(self, flow: Floats) -> Floats:
         """A flow along the system's pairs as one along those of the graph."""
+        if not self.system.pull:
+            return flow
         found = np.zeros(len(self.weights))
         found[self.place] = flow
         return found
 
-    def energy(self, flow: Floats) -> Floats:
-        """sqrt(g' H^+ g) at most, of each piece, for the inflow g of a flow (P,)."""
-        own, graph = self.carries, self.graph
+    def energy(self, flow: Floats, pairs: Indices | None = None) -> Floats:
+        """sqrt(g' H^+ g) at most, of each piece, for the inflow g of a flow (P,), or along these ``pairs`` alone."""
+        graph = self.graph
+        weights, around, own = (x if pairs is None else x[pairs] for x in (self.weights, self.around, self.carries))
+        if own.all():
+            return np.sqrt(graph.pair_totals(flow**2 / weights, pairs))
         with np.errstate(divide="ignore", invalid="ignore"):
-            squares = np.where(own & (flow != 0), flow**2 / self.weights, 0.0)
-            other = np.where(own | (flow == 0), 0.0, np.abs(flow) * np.sqrt(self.around))
-        return np.sqrt(graph.pair_totals(squares)) + graph.pair_totals(other)
+            squares = np.where(own & (flow != 0), flow**2 / weights, 0.0)
+            other = np.where(own | (flow == 0), 0.0, np.abs(flow) * np.sqrt(around))
+        return np.sqrt(graph.pair_totals(squares, pairs)) + graph.pair_totals(other, pairs)
 
-    def rise(self, flow: Floats) -> Floats:
+    def rise(self, flow: Floats, pairs: Indices | None = None) -> Floats:
         """The range of H^+ g at most, likewise."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            each = np.where(flow != 0, np.abs(flow) * np.fmin(1 / self.weights, self.around), 0.0)
-        return self.graph.pair_totals(each)
+        least = self.least if pairs is None else self.least[pairs]
+        with np.errstate(invalid="ignore"):
+            return self.graph.pair_totals(np.where(flow != 0, np.abs(flow) * least, 0.0), pairs)
 
     def left(self, inflow: Floats, policy: Floats) -> tuple[Floats, Floats]:
         """`energy` and `rise` for a small ``inflow`` (n,), which sums to zero over each piece."""
-        graph = self.graph
-        along = self.tree.currents(inflow)
+        graph, pairs = self.graph, self.tree.pair
+        along = self.tree.flows(inflow)
         # what is summed along the tree is rounded
-        blur = 2 * UNIT * (graph.largest_degree + graph.n) * self.tree.currents(np.abs(inflow))
-        energy, rise = (cost(along) + cost(blur) for cost in (self.energy, self.rise))
+        blur = 2 * UNIT * (graph.largest_degree + graph.n) * self.tree.flows(np.abs(inflow))
+        energy, rise = (cost(along, pairs) + cost(blur, pairs) for cost in (self.energy, self.rise))
         return np.fmin(energy, self.energy_at(np.abs(inflow), policy)), np.fmin(rise, self.rise_at(np.abs(inflow)))
 
     def energy_at(self, inflow: Floats, policy: Floats) -> Floats:
@@ -141,7 +153,7 @@ def certify(solver: Solver, x: Floats) -> Certified:
     unknown = np.full(graph.count, np.nan)
     nothing = Certified(unknown, unknown, np.zeros_like(x))
     local = system.at(x)
-    rounding = PairRounding.of(system.problem, x[:, None])
+    rounding = PairRounding.of(system.problem, x[:, None], local.curvature[:, None])
     weights = np.maximum(local.curvature - 4 * UNIT * rounding.bend_scale[:, 0], 0.0)
     routes = Routes.of(system, weights, local.policy)
     if routes is None:

@@ -38,10 +38,7 @@ class Graph:
 
     @cached_property
     def _rows(self) -> csr_array:
-        start = np.concatenate([[0], np.cumsum(np.bincount(self.high, minlength=self.n))])
-        small = np.int32 if max(self.n, len(self.high)) < np.iinfo(np.int32).max else np.int64
-        entries = (np.ones(len(self.high)), self.low.astype(small), start.astype(small))
-        return csr_array(entries, shape=(self.n, self.n))
+        return matrix_of(self.n, self.high, self.low)
 
     def matrix(self, values: Floats) -> csr_array:
         """(n, n), with a value for each pair at (high, low), and 0 elsewhere."""
@@ -96,11 +93,12 @@ class Graph:
         """`totals` to rounding of the result, however many vertices there are."""
         return exact_sums(self.piece, values, self.count)
 
-    def pair_totals(self, values: Floats) -> Floats:
-        """The sum over the pairs of each piece, (count,)."""
+    def pair_totals(self, values: Floats, pairs: Indices | None = None) -> Floats:
+        """The sum over the pairs of each piece, (count,); of values of these ``pairs`` alone."""
         if self.count == 1:
             return np.array([values.sum()])
-        return np.bincount(self.piece[self.high], values, minlength=self.count).astype(np.float64)
+        high = self.high if pairs is None else self.high[pairs]
+        return np.bincount(self.piece[high], values, minlength=self.count).astype(np.float64)
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """What belongs to each piece at each of its vertices, (n,); or once, where there is one piece."""
@@ -133,10 +131,22 @@ class Graph:
         return order, np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
 
+def matrix_of(n: int, row: Indices, column: Indices) -> csr_array:
+    """(n, n), with a 1 at each (row, column), which are in the order of rows."""
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    small = np.int32 if max(n, len(row)) < np.iinfo(np.int32).max else np.int64
+    return csr_array((np.ones(len(row)), column.astype(small), start.astype(small)), shape=(n, n))
+
+
 def exact_sums(group: Indices, values: Floats, count: int) -> Floats:
     """The sum of the values of each group, (count,), to rounding of the result, however many there are."""
     parts = [np.bincount(group, part, minlength=count) for part in _split(values, len(values))]
     return np.asarray(sum(reversed(parts)))
+
+
+def exact_sum(values: Floats) -> float:
+    """The sum to rounding of the result, in whatever order."""
+    return float(sum(part.sum() for part in reversed(_split(values, len(values)))))
 
 
 def _split(values: Floats, most: int) -> list[Floats]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, tril
+from scipy.sparse import csr_array
 
 from ..._types import Floats, Indices, Mask
 from ...bandit.paired import Comparisons
@@ -17,7 +17,7 @@ from ..certificate import UNIT
 from ..derivatives import pair_derivatives
 from ..edges import Edges
 from ..problem import Problem, states_derivatives
-from .graph import Graph, exact_sums
+from .graph import Graph, exact_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +37,46 @@ class SparseEdges(Edges):
 
     @cached_property
     def net(self) -> Any:
-        return self._of_pairs(np.where(self.winner > self.loser, 1.0, -1.0))
+        return self._of_pairs(1.0, -1.0)
 
     @cached_property
     def to_pair(self) -> Any:
-        return self._of_pairs(np.ones(len(self.winner)))
+        return self._of_pairs(1.0, 1.0)
 
     @cached_property
     def upward(self) -> Any:
-        return self._of_pairs(np.where(self.winner > self.loser, 1.0, 0.0))
+        return self._of_pairs(1.0, 0.0)
 
     @cached_property
     def downward(self) -> Any:
-        return self._of_pairs(np.where(self.winner > self.loser, 0.0, 1.0))
+        return self._of_pairs(0.0, 1.0)
 
-    def _of_pairs(self, entries: Floats) -> csc_array:
-        count = len(self.winner)
-        return csc_array((entries, self.pair, np.arange(count + 1)), shape=(len(self.high), count))
+    def _of_pairs(self, up: float, down: float) -> PairSums:
+        return PairSums(self.pair, int(np.count_nonzero(self.winner > self.loser)), len(self.high), up, down)
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """A matrix (P, E) with ``up`` where the winner of an edge is its pair's high end, ``down`` where it is the low one.
+
+    pair: of each edge; the first ``upward`` of them are the former. A pair has one edge of each kind at most.
+    """
+
+    pair: Indices
+    upward: int
+    pairs: int
+    up: float
+    down: float
+
+    def __matmul__(self, values: Floats) -> Floats:
+        found = np.zeros((self.pairs, *values.shape[1:]))
+        alone = values.shape[1:] == (1,)  # numpy is faster at one axis
+        into, values = (found[:, 0], values[:, 0]) if alone else (found, values)
+        if self.up:
+            into[self.pair[: self.upward]] = self.up * values[: self.upward]
+        if self.down:
+            into[self.pair[self.upward :]] += self.down * values[self.upward :]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +92,21 @@ class Wins:
     @classmethod
     def of(cls, comparisons: Comparisons) -> Wins:
         """All that were compared."""
-        n, winner, loser = comparisons.n, comparisons.winner, comparisons.loser
-        start = np.concatenate([[0], np.cumsum(np.bincount(winner, minlength=n))])
-        matrix = csr_array((comparisons.weight / total_of(comparisons.weight), loser, start), shape=(n, n))
-        # complex numbers carry both orders of a pair through one addition
-        both = (tril(matrix) + 1j * tril(matrix.T)).tocsr()
-        both.sort_indices()
-        high = np.repeat(np.arange(n), np.diff(both.indptr))
-        return cls(n, high, both.indices.astype(np.intp), both.data.real.copy(), both.data.imag.copy())
+        n, weight = comparisons.n, comparisons.weight / exact_sum(comparisons.weight)
+        winner, loser = comparisons.winner, comparisons.loser
+        up, down = np.flatnonzero(winner > loser), np.flatnonzero(winner < loser)
+        start = np.concatenate([[0], np.cumsum(np.bincount(winner[down], minlength=n))])
+        turned = csr_array((weight[down], loser[down], start), shape=(n, n)).tocsc()
+        high = np.repeat(np.arange(n), np.diff(turned.indptr))
+        keys = np.concatenate([winner[up] * n + loser[up], high * n + turned.indices])
+        order = np.argsort(keys, kind="stable")  # two sorted runs, which merge in one pass
+        merged = keys[order]
+        first = np.append(True, merged[1:] != merged[:-1])
+        pair = np.empty(len(keys), dtype=np.intp)
+        pair[order] = np.cumsum(first) - 1
+        wins = np.zeros((2, np.count_nonzero(first)))
+        wins[0, pair[: len(up)]], wins[1, pair[len(up) :]] = weight[up], turned.data
+        return cls(n, *np.divmod(merged[first], n), *wins)
 
     def among(self, place: Indices, pairs: Mask) -> Wins:
         """These pairs alone, with their responses renumbered in the same order; ``place`` is -1 for who is left out."""
@@ -84,11 +114,6 @@ class Wins:
             return self
         n = int(place.max()) + 1
         return Wins(n, place[self.high[pairs]], place[self.low[pairs]], self.up[pairs], self.down[pairs])
-
-
-def total_of(weight: Floats) -> float:
-    """The sum to rounding of the result, in whatever order."""
-    return float(exact_sums(np.zeros(len(weight), dtype=np.intp), weight, 1)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +183,8 @@ def problem_of(objective: PairObjective, reference: Floats, wins: Wins, everywhe
     edges = SparseEdges(wins.n, winner, loser, high=wins.high, low=wins.low, pair=pair)
     weight = np.concatenate([wins.up[up], wins.down[down]])[:, None]
     of_lam = objective.with_lam(np.array([objective.lam]))
-    datum = {f"ref_logp_{slot}": np.log(reference[end])[:, None] for slot, end in zip("wl", edges.ends, strict=True)}
+    logp = np.log(reference)
+    datum = {f"ref_logp_{slot}": logp[end][:, None] for slot, end in zip("wl", edges.ends, strict=True)}
     facts = of_lam.facts_at(datum)
     total = reference.sum()
     problem = Problem(

@@ -17,7 +17,7 @@ from ...losses.facts import Facts
 from ..edges import Edges
 from ..solution import Status
 from ..structure import costs_of_ends, has_both_signs
-from .graph import exact_sums
+from .graph import exact_sums, matrix_of
 from .problem import Wins
 
 SHOWN = 5
@@ -48,7 +48,7 @@ class Pieces:
 def pieces_of(facts: Facts, edges: Edges, weight: Floats, wins: Wins, reference: Floats) -> Pieces:
     """The pieces of an objective of which ``facts`` are known, on edges of these weights, (E,)."""
     n = wins.n
-    linked = csr_array((np.ones(len(wins.high)), (wins.high, wins.low)), shape=(n, n))
+    linked = matrix_of(n, wins.high, wins.low)
     component = connected_components(linked, directed=False)[1].astype(np.intp)
     held = type(facts.regulariser) is ForwardKL
     signed = not held and (facts.slopes is None or facts.decay is None or has_both_signs(facts))
@@ -70,16 +70,18 @@ def _costs(facts: Facts, edges: Edges, weight: Floats, n: int) -> csr_array:
     below, above = (np.broadcast_to(np.ravel(x), weight.shape) > 0 for x in costs_of_ends(facts))
     rows = np.concatenate([edges.winner[above], edges.loser[below]])
     columns = np.concatenate([edges.loser[above], edges.winner[below]])
-    return coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)).tocsr()
+    found = coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    # one direction alone has each pair once, and need not be sorted to be told apart
+    found.has_canonical_format = not (above.any() and below.any())
+    return found.tocsr()
 
 
 def _unbeaten(costs: csr_array, component: Indices) -> Indices:
     """The strongly connected parts that no cost leaves, numbered in the order of their first responses; else -1."""
     part = connected_components(costs, directed=True, connection="strong")[1].astype(np.intp)
-    entries = costs.tocoo()
-    rows, columns = entries.coords
+    row = np.repeat(part, np.diff(costs.indptr))
     leaves = np.zeros(part.max() + 1, dtype=bool)
-    leaves[part[rows[part[rows] != part[columns]]]] = True
+    leaves[row[row != part[costs.indices]]] = True
     piece = np.full(len(part), -1)
     kept = ~leaves[part]
     _, first, number = np.unique(part[kept], return_index=True, return_inverse=True)

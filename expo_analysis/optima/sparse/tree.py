@@ -98,10 +98,14 @@ class Tree:
         with np.errstate(divide="ignore"):
             return self.along(1 / weights[self.pair])
 
+    def flows(self, inflow: Floats) -> Floats:
+        """The currents along the tree's pairs, (k,), whose inflow this is, (n,), but for what flows in at roots."""
+        return np.asarray(self.sign * self.below(inflow)[self.vertex])
+
     def currents(self, inflow: Floats) -> Floats:
-        """The currents along pairs, (P,), whose inflow this is, (n,), but for what flows in at roots."""
+        """`flows` among all pairs, (P,)."""
         found = np.zeros(len(self.graph.high))
-        found[self.pair] = self.sign * self.below(inflow)[self.vertex]
+        found[self.pair] = self.flows(inflow)
         return found
 
     def solve(self, weights: Floats, rhs: Floats) -> Floats:
