@@ -14,9 +14,9 @@ HEAD = """# Theorems of the report card
 
 Written from `expo_analysis/desiderata/rules` by rules_table.py (`make docs`); do not edit it. Each rule has its
 premises and its proof in the docstring of its file, and tests that try to refute it (`test_rules.py`,
-`test_rules_minimisers.py`, `test_questions.py`); [note/note.md](note/note.md) has the longer proofs. Rules are tried in
-this order, the first that applies decides, and a search goes beside it as a check. They speak of a loss's formula: of
-any loss made of such terms, yours too.
+`test_rules_conclusions.py`, `test_rules_minimisers.py`, `test_questions.py`); [note/note.md](note/note.md) has the
+longer proofs. Rules are tried in this order, the first that applies decides, and a search goes beside it as a check.
+They speak of a loss's formula: of any loss made of such terms, yours too.
 """
 
 

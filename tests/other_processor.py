@@ -25,33 +25,43 @@ from expo_analysis.studies.settings import changed, read_changes
 
 ULPS = 1
 """How far, at most, a result is off, as an honest exp is; after every step, for thousands of steps."""
-FUNCTIONS = {np: ("exp", "log", "log1p", "expm1", "einsum"), np.linalg: ("solve", "inv", "pinv")}
+LINEAR = ("solve", "inv", "pinv", "eigh", "qr", "svd", "lstsq")
+FUNCTIONS = {np: ("exp", "log", "log1p", "expm1", "einsum"), np.linalg: LINEAR}
 EPS = float(np.finfo(np.float64).eps)
 
 
 class Off:
     """A function whose results have other last bits; its methods, such as a ufunc's ``reduce``, are as they are."""
 
-    def __init__(self, function: Callable[..., Any], rng: np.random.Generator) -> None:
-        self.function, self.rng = function, rng
+    def __init__(self, function: Callable[..., Any], rng: np.random.Generator, ulps: float = ULPS) -> None:
+        self.function, self.rng, self.ulps = function, rng, ulps
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.function, name)
 
     def __call__(self, *args: Any, **given: Any) -> Any:
         found = self.function(*args, **given)
-        exact = "out" in given or not isinstance(found, np.ndarray | float) or np.result_type(found) != np.float64
-        return found if exact else found * (1 + EPS * ULPS * self.rng.uniform(-1, 1, np.shape(found)))
+        if "out" in given:
+            return found
+        if isinstance(found, tuple):  # what a matrix is factored into
+            moved = map(self._moved, found)
+            return type(found)(*moved) if hasattr(found, "_fields") else tuple(moved)
+        return self._moved(found)
+
+    def _moved(self, found: Any) -> Any:
+        if not isinstance(found, np.ndarray | float) or np.result_type(found) != np.float64:
+            return found
+        return found * (1 + EPS * self.ulps * self.rng.uniform(-1, 1, np.shape(found)))
 
 
 @contextlib.contextmanager
-def perturbed(seed: int) -> Iterator[None]:
-    """Other last bits, for as long as the context lasts."""
+def perturbed(seed: int, ulps: float = ULPS) -> Iterator[None]:
+    """Other last bits, for as long as the context lasts; with more ulps worse ones than any processor has."""
     rng, drawn = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     real = training.recorded
 
     def moved(x: torch.Tensor) -> torch.Tensor:
-        return x * (1 + EPS * ULPS * (2 * torch.rand(x.shape, generator=drawn, dtype=x.dtype) - 1))
+        return x * (1 + EPS * ulps * (2 * torch.rand(x.shape, generator=drawn, dtype=x.dtype) - 1))
 
     def recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..., Any]:
         replay = real(step, example)
@@ -66,7 +76,7 @@ def perturbed(seed: int) -> Iterator[None]:
         stack.enter_context(mock.patch.object(training, "recorded", recorded))
         for module, names in FUNCTIONS.items():
             for name in names:
-                stack.enter_context(mock.patch.object(module, name, Off(getattr(module, name), rng)))
+                stack.enter_context(mock.patch.object(module, name, Off(getattr(module, name), rng, ulps)))
         yield
 
 

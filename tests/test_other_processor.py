@@ -36,7 +36,7 @@ def written(tables: dict[str, pd.DataFrame]) -> dict[str, bytes]:
     [
         ("fusion", {"steps": 3000}),
         ("misspecified", {"data_sets": 10, "problems": 20}),
-        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in TRAINED),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in (*TRAINED, "implicit_reward")),
     ],
 )
 def test_other_last_bits_change_no_byte(name: str, settings: dict[str, Any]) -> None:
@@ -73,10 +73,56 @@ def test_noise_is_below_its_bound(name: str) -> None:
     bound = getattr(study.part("numbers"), "NOISE", _rounding.TRAINED)
     with unrounded():
         one = study.run()
-        with perturbed(5):
-            other = study.run()
-    for table in TRAINED[name]:
-        assert noise(one[table], other[table]) < bound, table
+        for seed in (5, 6, 7):
+            with perturbed(seed):
+                other = study.run()
+            for table in TRAINED[name]:
+                assert noise(one[table], other[table]) < bound, table
+
+
+@pytest.mark.parametrize("estimator", ["exact", "token_kl"])
+def test_what_no_pair_shows_stays_where_it_is(estimator: str) -> None:
+    """A prefix in no pair is at its optimum from the start: with an eps of 1e-6 Adam threw it off, to the third digit.
+
+    The other processor makes the world, too.
+    """
+    numbers = STUDIES["estimators"].part("numbers")
+
+    def trained() -> pd.DataFrame:
+        _, bandit = numbers.world()
+        pairs = numbers.draw_pairs(bandit, numbers.PAIRS, 8, seed=5, design="reference")
+        model = numbers.table(np.asarray(bandit.reference))
+        found: pd.DataFrame = numbers.training(
+            estimator, model, numbers.OPTIMISERS["table"], pairs, numbers.optimum("exact", pairs), epochs=60
+        )
+        return found
+
+    ordinary = trained()
+    for seed in (1, 2):
+        with perturbed(seed):
+            assert noise(ordinary, trained()) < _rounding.TRAINED
+
+
+@pytest.mark.parametrize("reward", ["linear", "quadratic"])
+def test_searches_among_many_minima_end_in_the_same_one(reward: str) -> None:
+    """DiscoPOP's, a thousand times further off than any processor is; and lambda, which only scales w, has no say.
+
+    From pi_ref one of its worlds ended, by its last bits, in another minimum.
+    """
+    numbers = STUDIES["implicit_reward"].part("numbers")
+    drawn = numbers.worlds(numbers.Settings().worlds, reward)["training"]
+    count = round(numbers.SHARES["discopop"] * numbers.Settings().worlds)
+    training, data = drawn.first(count), numbers.draw_counts(drawn.first(count), numbers.PAIRS)
+    explicit = numbers.fitted_reward(training, data)
+
+    def weights(lam: float) -> Any:
+        return lam * numbers.fitted(numbers.made("discopop", lam), training, data, explicit).weights
+
+    ordinary = weights(numbers.LAMS[0])
+    for seed in (0, 1, 2):
+        with perturbed(seed, ulps=1000):
+            np.testing.assert_allclose(weights(numbers.LAMS[0]), ordinary, rtol=0, atol=1e-9 * np.abs(ordinary).max())
+    np.testing.assert_allclose(weights(numbers.LAMS[1]), ordinary, rtol=0, atol=1e-9 * np.abs(ordinary).max())
 
 
 def test_digits_follow_from_noise_and_size() -> None:

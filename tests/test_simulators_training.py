@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import expo_analysis as ea
 from expo_analysis.losses.risk import risk
-from expo_analysis.simulators import SGD, Adam, NGram, Pairs, Tabular, Training, draw_pairs, train, training
+from expo_analysis.simulators import SGD, Adam, NGram, Pairs, Tabular, Training, draw_pairs, recording, train, training
 from expo_analysis.simulators.batches import Batch, whole
 from expo_analysis.testing import strategies as own
 
@@ -142,6 +143,42 @@ def test_the_recorded_step_is_the_step(monkeypatch: pytest.MonkeyPatch, name: st
     recorded = train(objectives, TABULAR, PAIRS, setting)
     eager = eagerly(monkeypatch, objectives, TABULAR, PAIRS, setting)
     np.testing.assert_allclose(recorded.log_policies, eager.log_policies, rtol=0, atol=1e-13)
+
+
+def operations(graph: Any) -> list[str]:
+    return [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_nothing_idle_is_recorded(monkeypatch: pytest.MonkeyPatch, clip: float | None) -> None:
+    """Of a loss only its slope is needed: its value and what is the same at every step go; not a bit changes."""
+    graphs = []
+    real = recording.without_idle_work
+
+    def spied(graph: Any, example: Any) -> None:
+        before = operations(graph)
+        real(graph, example)
+        graphs.append((before, operations(graph)))
+
+    setting = Training(Adam(0.02), epochs=3, batch=10, clip_norm=clip, records=7)
+    monkeypatch.setattr(recording, "without_idle_work", spied)
+    lean = train(ea.EXPO(0.3), TABULAR, PAIRS, setting)
+    monkeypatch.setattr(recording, "without_idle_work", lambda graph, example: None)
+    whole = train(ea.EXPO(0.3), TABULAR, PAIRS, setting)
+    np.testing.assert_array_equal(lean.log_policies, whole.log_policies)
+    ((before, after),) = graphs
+    assert len(after) < 0.75 * len(before)
+    assert {"aten.ones_like.default", "aten.detach.default", "aten.exp.default"} <= set(before) - set(after)
+
+
+@pytest.mark.parametrize("idle", [lambda x: x + torch.rand(2), lambda x: x + torch.zeros(2).add_(1)])
+def test_steps_that_draw_or_write_are_left_as_they_are(idle: Any) -> None:
+    """What draws must draw anew at every step, and what is written into must be made anew."""
+    parameters = torch.zeros(2)
+    graph = make_fx(lambda x, state: (idle(x), state))(parameters, ())
+    before = operations(graph)
+    recording.without_idle_work(graph, (parameters, ()))
+    assert operations(graph) == before and len(before) >= 2
 
 
 @pytest.mark.slow

@@ -320,9 +320,9 @@ def ratio_to_the_best(near: bool, size: int, prompts: int, data_sets: int, metho
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", choose.METHODS)
-@pytest.mark.parametrize(("prompts", "data_sets", "most"), [(16, 12, 1.05), (1, 150, 1.12)])
-def test_chosen_lambdas_are_near_the_best(method: str, prompts: int, data_sets: int, most: float) -> None:
-    """Within 5% on average where 16 prompts share a lambda; what 30 comparisons of one prompt tell of it is less."""
+@pytest.mark.parametrize(("prompts", "data_sets"), [(16, 12), (1, 60)])
+def test_chosen_lambdas_are_near_the_best(method: str, prompts: int, data_sets: int) -> None:
+    """Within 5% on average over sizes and references, where 16 prompts share a lambda, and for one prompt alone."""
     sizes = (30, 100, 300, 1_000, 3_000, 10_000)
     found = {
         (near, size): ratio_to_the_best(near, size, prompts, data_sets, method)
@@ -331,7 +331,7 @@ def test_chosen_lambdas_are_near_the_best(method: str, prompts: int, data_sets: 
     }
     print({("near" if near else "far", size): round(ratio, 3) for (near, size), ratio in found.items()})
     print("mean", np.mean(list(found.values())))
-    assert np.mean(list(found.values())) < most
+    assert np.mean(list(found.values())) < 1.05
 
 
 # -------------------------------------------------------------------------------------------------------- written forms

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from .. import tasks
 from .._progress import Progress, part
@@ -11,6 +12,8 @@ from .study import Study, Tables
 
 DRAWING = 2.0
 """About the seconds that a study's pictures take."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Section = tuple[dict[str, bytes], str]
 """Files by name, and what the page says of them."""
@@ -43,8 +46,22 @@ def run_all(studies: Mapping[str, Study], given: Mapping[str, Tables], full: boo
 
     longest = sorted(studies, key=lambda name: -seconds[name])
     jobs = {name: (studies[name], given.get(name), full) for name in longest}
-    found = tasks.run(_run, jobs, workers=min(len(studies), os.cpu_count() or 1), progress=tell)
+    with _one_thread_each():
+        found = tasks.run(_run, jobs, workers=min(len(studies), os.cpu_count() or 1), progress=tell)
     return [found[name] for name in studies]
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that are begun meanwhile compute on one thread, unless the environment says otherwise: there is one
+    for each core, and the threads of small matrices wait for each other at full speed."""
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _run(study: Study, tables: Tables | None, full: bool, *, progress: Progress) -> Section:

@@ -203,40 +203,58 @@ def thresholds_table(progress: Progress = silent) -> pd.DataFrame:
     """``restricted_reversal_thresholds``: t at `WEIGHT` is proven; intervals are found by ever finer grids."""
     rows = []
     for k, name in enumerate(LOSSES):
-        for lam in COMPARED:
-            low, high = reversing(objective(name, lam))
-            last = example(np.array([WEIGHT])).optima(objective(name, lam), proven=True)
-            policy = np.exp(last.log_policy[0, 0])
-            row = {"loss": name, "lam": lam, "low": low, "high": high, "reward": policy @ REWARD}
-            rows.append({**row, "t": last.weights[0, 0], "status": last.status[0, 0]})
+        loss = objective(name, LAM)
+        turns = reversing(loss.with_lam(np.array(COMPARED)))
+        last = example(np.full(len(COMPARED), WEIGHT)).optima(loss.with_lam(np.array(COMPARED)), proven=True)
+        for which, (lam, low, high) in enumerate(zip(COMPARED, *turns, strict=True)):
+            reward = np.exp(last.log_policy[which, 0]) @ REWARD
+            row = {"loss": name, "lam": lam, "low": low, "high": high, "reward": reward}
+            rows.append({**row, "t": last.weights[which, 0], "status": last.status[which, 0]})
         progress((k + 1) / len(LOSSES))
     return pd.DataFrame(rows)
 
 
-def reversing(loss: Objective) -> tuple[float, float]:
+def reversing(loss: Objective) -> tuple[Floats, Floats]:
     """The interval of weights on which the example's optimum reverses; 0 and 1 are its ends, (nan, nan) is nowhere.
+
+    The shape is that of the loss's lambda: several are looked at together.
 
     Raises:
         RuntimeError: it is no interval.
     """
+    lams = np.atleast_1d(np.asarray(loss.lam, dtype=np.float64))
     grid = np.linspace(0, 1, 34)[1:-1]
-    hit = np.flatnonzero(example_reverses(loss, grid))
-    if len(hit) == 0:
-        return np.nan, np.nan
-    if len(hit) != hit[-1] - hit[0] + 1:
-        raise RuntimeError(f"{loss} reverses on more than one interval of weights")
-    low = 0.0 if hit[0] == 0 else _turn(loss, grid[hit[0] - 1], grid[hit[0]])
-    return low, 1.0 if hit[-1] == len(grid) - 1 else _turn(loss, grid[hit[-1] + 1], grid[hit[-1]])
+    hit = example_reverses(loss.with_lam(np.repeat(lams, len(grid))), np.tile(grid, len(lams))).reshape(len(lams), -1)
+    ends = np.full((2, len(lams)), np.nan)
+    open_: list[tuple[int, int, float, float]] = []  # of which end, of which lambda: between which weights it is
+    for k, reversed_ in enumerate(hit):
+        at = np.flatnonzero(reversed_)
+        if len(at) == 0:
+            continue
+        if len(at) != at[-1] - at[0] + 1:
+            raise RuntimeError(f"{loss.with_lam(float(lams[k]))} reverses on more than one interval of weights")
+        for end, inner, step in ((0, at[0], -1), (1, at[-1], 1)):
+            if 0 <= inner + step < len(grid):
+                open_.append((end, k, grid[inner + step], grid[inner]))
+            else:
+                ends[end, k] = float(end)
+    if open_:
+        end_of, lam_of, no, yes = (np.array(column) for column in zip(*open_, strict=True))
+        ends[end_of, lam_of] = _turns(loss, lams[lam_of], no, yes)
+    low, high = ends.reshape(2, *np.shape(loss.lam))
+    return low, high
 
 
-def _turn(loss: Objective, no: float, yes: float) -> float:
-    """Where between two weights the optimum begins to reverse, by ever finer grids."""
-    while abs(yes - no) > RESOLUTION:
-        between = np.linspace(no, yes, 9)
-        hit = example_reverses(loss, between[1:-1])
-        first = int(np.append(hit, True).argmax())
-        no, yes = float(between[first]), float(between[first + 1])
-    return (yes + no) / 2
+def _turns(loss: Objective, lam: Floats, no: Floats, yes: Floats) -> Floats:
+    """Where between two weights the optimum begins to reverse, by ever finer grids; all (E,)."""
+    while (np.abs(yes - no) > RESOLUTION).any():
+        between = np.linspace(no, yes, 9, axis=1)
+        inner = between[:, 1:-1]
+        hit = example_reverses(loss.with_lam(np.repeat(lam, inner.shape[1])), inner.reshape(-1)).reshape(inner.shape)
+        first = np.where(hit.any(axis=1), hit.argmax(axis=1), inner.shape[1])
+        every = np.arange(len(no))
+        no, yes = between[every, first], between[every, first + 1]
+    return np.asarray((yes + no) / 2)
 
 
 def example_reverses(loss: Objective, weight: Floats) -> Mask:
