@@ -185,7 +185,8 @@ def resume(how: str, per_device: int, name: str, folder: Path) -> dict[str, Any]
                     parameter.mul_(0.5)
         trainer.train(str(folder / "checkpoint-2") if which == "resumed" else None)
         losses = {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
-        found[which] = {"losses": losses, "evaluation": trainer.evaluate()["eval_loss"]}
+        tokens = [entry["num_tokens"] for entry in trainer.state.log_history if "num_tokens" in entry]
+        found[which] = {"losses": losses, "evaluation": trainer.evaluate()["eval_loss"], "num_tokens": tokens}
         found["kind"] = type(trainer.model_wrapped).__name__
         trainer.accelerator.wait_for_everyone()
     return found

@@ -225,6 +225,10 @@ def test_regularisers_rewards_and_lengths():
     assert np.allclose(mine.loss(*pairs(), **rewards), right.loss(*pairs(), **rewards))
 
 
+def shifted(policy_chosen_logps, policy_rejected_logps, beta=0.1, shift=0.0, **more):
+    return -LOGSIGMOID(beta * (policy_chosen_logps - policy_rejected_logps) - shift)
+
+
 def test_names_of_lambda():
     def tempered(policy_chosen_logps, policy_rejected_logps, tau):
         return -LOGSIGMOID(tau * (policy_chosen_logps - policy_rejected_logps))
@@ -235,9 +239,31 @@ def test_names_of_lambda():
         ea.from_function(tempered)
     with pytest.raises(TypeError, match=r"beta_name must be an argument of tempered, .*got 'beta'"):
         ea.from_function(tempered, beta_name="beta")
+    for name in ("shift", "more"):  # another option, and the name of what takes any
+        with pytest.raises(TypeError, match=rf"^beta_name must be an argument of shifted, .*got '{name}'$"):
+            ea.from_function(shifted, beta_name=name, shift=0.5)
+    with pytest.raises(TypeError, match=r"^beta_name must be an argument of shifted, .*got 'tau'$"):
+        ea.from_function(shifted, beta_name="tau")  # which it would take without a word, and not read
+    assert ea.from_function(shifted, 2.0, shift=0.5, anything=1).call.beta == "beta"
     still = ea.from_function(partial(tempered, tau=3.0), 2.0)
     assert np.allclose(still.loss(*pairs()[:2], *pairs()[2:]), ea.BradleyTerry(3.0).loss(*pairs()[:2]))
     assert any("no lambda" in remark for remark in still.remarks)
+
+
+def test_the_first_argument_of_a_class_may_be_lambda():
+    class First:
+        def __init__(self, beta, shift=0.0):
+            self.beta, self.shift = beta, shift
+
+        def __call__(self, chosen_logps, rejected_logps, tau=1.0):
+            return -LOGSIGMOID(self.beta * (chosen_logps - rejected_logps) - self.shift)
+
+    found = ea.from_function(First, 2.0, shift=0.25)
+    assert found.call.beta == "beta"
+    margin = 2.0 * (pairs()[0] - pairs()[1]) - 0.25
+    assert np.allclose(found.loss(*pairs()[:2]), np.logaddexp(0, -margin))
+    with pytest.raises(TypeError, match=r"^beta_name must be an argument of First, which has beta, shift; got 'tau'$"):
+        ea.from_function(First, beta_name="tau")
 
 
 def _returns(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
+
+import expo_analysis as ea
+
+from . import llm_models as tiny
+from .llm_trainers import make
 
 from accelerate import skip_first_batches  # isort: skip
 from accelerate.data_loader import BatchSamplerShard, DataLoaderShard  # isort: skip
@@ -140,7 +146,7 @@ def test_totals_are_of_the_rows_that_count_in_all_processes(kind: str, counts: l
     alone = batches.StepTotals.of([own], accelerator(1), torch.device("cpu"), Links.of_batch)
     assert (alone.pairs, alone.tokens) == (len(kept), sum(2 + row for row in liked))
     responses = (lambda row: 2 * (1 + row) + 5 + 2 * row) if kind == "pairs" else (lambda row: 3 + 2 * row)
-    assert batches.tokens_in(own) == sum(map(responses, kept))
+    assert batches.tokens_in(own) == alone.seen == sum(map(responses, kept)) == totals.seen / 4
 
 
 def test_metrics_are_computed_of_rows_that_count() -> None:
@@ -155,11 +161,33 @@ def test_metrics_are_computed_of_rows_that_count() -> None:
     assert batches.real_predictions(metrics)(given, scale=2.0) == {"a": [0.0, 4.0], "rows": [7, 0]}
 
 
+def test_metrics_of_batches_that_are_not_put_together(tmp_path: Path) -> None:
+    """As `eval_do_concat_batches` asks for: a list of batches, the last one smaller, without rows that fill up."""
+    seen: list[EvalPrediction] = []
+
+    def metrics(prediction: EvalPrediction) -> dict[str, float]:
+        seen.append(prediction)
+        return {"rows": sum(len(rows) for rows in prediction.label_ids)}
+
+    given = {"eval_dataset": tiny.pairs(6, seed=3), "per_device_eval_batch_size": 4, "compute_metrics": metrics}
+    found = make(ea.DPO(0.1), tmp_path, eval_do_concat_batches=False, **given).evaluate()
+    assert found["eval_rows"] == 6 and [rows.tolist() for rows in seen[0].label_ids] == [[0, 1, 2, 3], [4, 5]]
+    together = make(ea.DPO(0.1), tmp_path, **given | {"compute_metrics": lambda p: seen.append(p) or {}})
+    together.evaluate()
+    for name, values in seen[1].predictions.items():
+        assert np.concatenate([batch[name] for batch in seen[0].predictions]).tolist() == values.tolist()
+    filling = EvalPrediction(predictions=[{"a": np.arange(2.0)}], label_ids=[np.array([5, batches.FILLER])])
+    assert batches.real_predictions(metrics)(filling) == {"rows": 1}
+    assert seen[2].predictions[0]["a"].tolist() == [0.0]
+
+
 def test_numbers_of_tokens_are_counted_exactly() -> None:
     """float32 would lose one of 2^24 + 1 tokens, and thirds of a weight all but eight digits."""
     many = 2**24 + 1
     own = {"input_ids": torch.zeros(2, 2), "completion_mask": torch.tensor([[0, many], [0, 1]])}
-    assert batches.StepTotals.of([own], accelerator(1), torch.device("cpu"), Links.of_batch).tokens == many
+    own["attention_mask"] = own["completion_mask"]
+    totals = batches.StepTotals.of([own], accelerator(1), torch.device("cpu"), Links.of_batch)
+    assert (totals.tokens, totals.seen) == (many, many + 1)
     links = Links.of_lists([[0, 1, 2]], [3]).to(torch.device("cpu"))
     assert links.share.tolist() == [1 / 3] * 3
     sums = metrics.Sums()

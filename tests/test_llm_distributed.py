@@ -146,7 +146,7 @@ def test_resumed_in_two_processes(how: str, kind: str, tmp_path: Path) -> None:
     for name in names:
         whole, resumed = found[name]["whole"], found[name]["resumed"]
         assert kind in found[name]["kind"] and list(whole["losses"]) == ["1", "2", "3", "4"]
-        assert resumed == whole and len(set(whole["losses"].values())) == 4, name
+        assert resumed == whole and len(whole["num_tokens"]) == 4 and len(set(whole["losses"].values())) == 4, name
 
 
 @pytest.mark.slow

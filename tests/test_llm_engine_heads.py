@@ -235,21 +235,18 @@ def test_numbers_are_stored_for_whole_data_sets_before_training() -> None:
         precomputed.precompute(trainer, data, 4)
 
 
-def test_tokens_that_were_seen_are_taken_up_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_that_were_seen_are_taken_up_by_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "latest_checkpoint", lambda folder: (tmp_path if folder == "out" else None, []))
     monkeypatch.setattr(identity, "whats_missing", lambda folder: None)
     (tmp_path / identity.IDENTITY_FILE).write_text(json.dumps({"objective": "DPO", "num_tokens": 7}))
     own = identity.Identity("abc", None, ReferencePolicy("copy"))
     monkeypatch.setattr(own, "parts", lambda trainer: {"objective": "DPO"})
-    for resumed, first, seen in (
-        (None, True, 3), (False, True, 3), (True, True, 7), (str(tmp_path), True, 7), (str(tmp_path), False, 0),
-    ):  # fmt: skip
-        trainer = SimpleNamespace(
-            args=SimpleNamespace(output_dir="out"), accelerator=SimpleNamespace(is_main_process=first), tokens_seen=3
-        )
+    for resumed, seen in ((None, 3), (False, 3), (True, 7), (str(tmp_path), 7)):
+        args = SimpleNamespace(output_dir="out", metric_for_best_model=None)
+        trainer = SimpleNamespace(args=args, tokens_seen=3)  # no process's own: they count those of all
         assert own.open(trainer, resumed) == (str(tmp_path) if resumed else None)
         assert trainer.tokens_seen == seen
-    own.write(None, tmp_path, 9)
+    own.write(trainer, tmp_path, 9)
     assert json.loads((tmp_path / identity.IDENTITY_FILE).read_text()) == {"objective": "DPO", "num_tokens": 9}
 
 

@@ -237,7 +237,12 @@ def test_a_regulariser_in_a_mixture(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[Any, Any, str]] = {
     "empty": ([], None, "objective must have at least one entry"),
-    "weight": ([(-1.0, ea.DPO(LAM))], None, "the weight of an objective must be a finite number above 0, got -1.0"),
+    "weight": (
+        [(-1.0, ea.DPO(LAM))],
+        None,
+        "the weight of an objective must be a finite number of at least 0, got -1.0",
+    ),
+    "no weight": ([(0.0, ea.DPO(LAM)), (0.0, ea.SFT(LAM))], None, "must be above 0 for one .* at least, and all are 0"),
     "no loss": ([ea.DPO(LAM), 3], None, "objective must be a loss of pairs.*got 3"),
     "two regularisers": ([ea.EXPO(LAM), ea.SPO(LAM)], None, r"one explicit regulariser at most.*\['EXPO', 'SPO'\]"),
     "aggregations": (
@@ -253,6 +258,20 @@ BAD: dict[str, tuple[Any, Any, str]] = {
 def test_bad_mixtures(given: Any, how: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make_mixture(given, how)
+
+
+def test_an_objective_of_weight_0_is_left_out_and_said(tmp_path: Path) -> None:
+    """TRL trains with such a weight; what the objective would read is not asked for, and the others keep their ways."""
+    given = [(0.0, ea.EXPO(LAM)), (0.8, ea.DPO(LAM)), (1.0, ea.SFT(LAM))]
+    found, alone = make_mixture(given, ["sum", "mean", "token_mean"]), make_mixture(given[1:], ["mean", "token_mean"])
+    assert (found.terms, found.given) == (alone.terms, alone.given) and found.regulariser is None
+    assert found.notes == (f"{describe(ea.EXPO(LAM))} has the weight 0, and is left out", *alone.notes)
+    weights = {"objective": ["dpo", "sft"], "objective_weights": [1.0, 0.0], "max_steps": 1}
+    first = make(None, tmp_path, **weights)
+    first.train()
+    plain = make(ea.DPO(0.1), tmp_path, max_steps=1)
+    plain.train()
+    assert first_log(first)["loss"] == first_log(plain)["loss"]
 
 
 def test_a_model_in_the_place_of_the_objective_is_not_printed(tmp_path: Path) -> None:

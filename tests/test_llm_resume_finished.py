@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from . import llm_models as tiny
+from .llm_trainers import make
 
 import transformers  # isort: skip (needs the environment of llm_models)
 import expo_analysis as ea  # isort: skip
@@ -231,3 +232,28 @@ def test_the_same_steps_are_resumed_as_if_nothing_had_been(tmp_path: Path) -> No
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     losses = [[entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (straight, resumed)]
     assert losses[0] == losses[1] and rates(straight) == rates(resumed)
+
+
+def test_the_best_by_another_metric_is_not_compared_with_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    usual = {"eval_dataset": tiny.pairs(6, seed=3), "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    usual |= {"save_strategy": "steps", "load_best_model_at_end": True, "learning_rate": 1e-2}
+    make(ea.DPO(0.1), tmp_path, max_steps=2, metric_for_best_model="eval_loss", **usual).train()
+    same = make(ea.DPO(0.1), tmp_path, max_steps=3, metric_for_best_model="loss", **usual)  # its other name
+    same.train(resume_from_checkpoint=True)
+    losses = [entry["eval_loss"] for entry in same.state.log_history if "eval_loss" in entry]
+    assert same.state.best_metric == min(losses) and len(losses) == 3 and "only evaluations" not in caplog.text
+    other = {"metric_for_best_model": "eval_rewards/margins", "greater_is_better": True}
+    changed = make(ea.DPO(0.1), tmp_path, max_steps=5, **usual, **other)
+    changed.train(resume_from_checkpoint=True)
+    margins = [entry["eval_rewards/margins"] for entry in changed.state.log_history if "eval_rewards/margins" in entry]
+    assert len(margins) == 5 and changed.state.best_metric == max(margins[3:])
+    assert changed.state.best_global_step == 4 + margins[3:].index(max(margins[3:]))
+    said = (
+        "the greatest eval_rewards/margins, and of the checkpoint of the least eval_loss: only evaluations from here on"
+    )
+    assert caplog.text.count(f"the best model is that of {said} count") == 1
+    turned = make(ea.DPO(0.1), tmp_path, max_steps=6, **usual, **other | {"greater_is_better": False})
+    turned.train(resume_from_checkpoint=True)
+    assert turned.state.best_global_step == 6 and "of the checkpoint of the greatest eval_rewards/" in caplog.text

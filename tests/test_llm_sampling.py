@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from . import llm_architectures
 from . import llm_models as tiny
 
 from expo_analysis.llm.data import sampling  # isort: skip
@@ -225,8 +226,11 @@ def test_nothing_is_computed_after_all_have_ended() -> None:
     passes: list[int] = []
     policy = model()
     policy.register_forward_hook(lambda *given: passes.append(1))
-    drawn = draw(policy, [[3]] * 4, [(0, k) for k in range(4)], Sampling(6), list(range(9)))
-    assert len(passes) == 1 and all(one.finished and len(one.ids) == 1 for one in drawn)
+    draws, rows = sampling.Sampler(policy, Sampling(6), list(range(9))), [(0, k) for k in range(4)]
+    draws([[3]] * 4, rows)  # each response of the first batch is compared with a pass of its own
+    assert len(passes) == 5
+    drawn = draws([[3]] * 4, rows)
+    assert len(passes) == 6 and all(one.finished and len(one.ids) == 1 for one in drawn)
     assert all(len(one.ids) == 6 and not one.finished for one in draw(policy, [[3]], [(0, 0)], Sampling(6), []))
 
 
@@ -292,3 +296,92 @@ def test_a_model_without_a_distribution_is_named_and_not_sampled_from() -> None:
         sampling.NotFinite, match="the model's logits are not finite after 0 tokens of a response: look at"
     ):
         sampling.draw(model, [[3, 4]], [(0, 0)], sampling.Sampling(4), [1])
+
+
+# ------------------------------------------------------------------------------------------- families of architectures
+
+UNEVEN = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [4]]
+
+
+def off(policy: Any, draws: Any = None) -> float:
+    """By how many nats log-probabilities of draws differ from those of forward passes over one response each."""
+    drawn = (draws or sampling.Sampler(policy, Sampling(12, seed=1), [EOS]))(UNEVEN, [(0, 0), (1, 0), (2, 0)])
+    gaps = [
+        one.logp - sampling.response_logps(policy, [ids], [one.ids])[0] for ids, one in zip(UNEVEN, drawn, strict=True)
+    ]
+    return float(np.abs(gaps).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("LlamaForCausalLM", 0), ("RwkvForCausalLM", 1), ("RobertaForCausalLM", 2), ("TrOCRForCausalLM", 1)],
+)
+def test_what_is_drawn_is_the_models_own(name: str, way: int) -> None:
+    """Though padding, or states that are kept, change what some families predict: at any temperature."""
+    policy = llm_architectures.build(name)
+    for settings in (Sampling(12, seed=1), Sampling(12, temperature=1.5, top_p=0.9, seed=2)):
+        draws = sampling.Sampler(policy, settings, [EOS])
+        assert off(policy, draws) < 1e-3 and draws.way == way
+    for slower in range(way):  # the ways before are those that differ
+        draws.way, draws._compared = slower, (99, 99)  # as if it had been compared
+        assert off(policy, draws=draws) > 0.05
+
+
+def test_all_ways_draw_the_same() -> None:
+    policy, rows = model(), [(0, 0), (1, 0), (2, 0)]
+    found = []
+    for way in range(len(sampling.WAYS)):
+        draws = sampling.Sampler(policy, Sampling(8, temperature=1.3, top_p=0.95), [EOS])
+        draws.way = way
+        found.append(draws([[3, 4, 5], [6], [7, 8]], rows))
+        assert draws.way == way
+    assert [[one.ids for one in each] for each in found] == [[one.ids for one in found[0]]] * len(found)
+    assert {one.finished for one in found[0]} == {True, False}
+
+
+def test_padding_that_comes_later_is_compared_too() -> None:
+    """A batch without padding comes first, as in `sample_missing`, which sorts prompts by their lengths."""
+    policy = llm_architectures.build("RwkvForCausalLM")
+    draws = sampling.Sampler(policy, Sampling(12, seed=1), [EOS])
+    draws([[5, 6]], [(0, 0)])
+    assert draws.way == 0
+    assert off(policy, draws=draws) < 1e-3 and draws.way == 1
+
+
+def test_a_model_that_is_not_itself_is_named_and_not_sampled_from() -> None:
+    """Its logits depend on how many rows a batch has, which no way of sampling can mend."""
+    policy, calls = tiny.llama(0).eval(), []
+
+    def change(module: Any, given: Any, output: Any) -> None:
+        calls.append(1)
+        output.logits = output.logits + torch.linspace(0, len(calls) % 7, output.logits.shape[-1])
+
+    policy.register_forward_hook(change)
+    with pytest.raises(
+        sampling.NotItself, match=r"^model LlamaForCausalLM cannot be sampled from: .* than rounding does$"
+    ):
+        off(policy)
+
+
+@pytest.mark.slow
+def test_every_architecture_draws_its_own_or_is_refused() -> None:
+    ways: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    refused = []
+    for name in llm_architectures.names():
+        try:
+            policy = llm_architectures.build(name)
+            policy(input_ids=torch.tensor([[3, 4]]), attention_mask=torch.ones(1, 2).long(), use_cache=False)
+        except Exception:  # of any library that an architecture needs
+            continue
+        draws = sampling.Sampler(policy, Sampling(12, seed=1), [EOS])
+        try:
+            assert off(policy, draws=draws) < 5e-3, name
+        except sampling.NotItself:
+            refused.append(name)
+            continue
+        except IndexError:  # its own forward pass takes fewer tokens than it predicts
+            continue
+        ways[draws.way].append(name)
+    assert len(ways[0]) > 100 and len(refused) <= 3, (ways, refused)
+    assert {"RwkvForCausalLM", "Zamba2ForCausalLM"} <= {*ways[1], *ways[2]}
+    assert {"RobertaForCausalLM", "XLMRobertaForCausalLM", "CamembertForCausalLM"} <= set(ways[2])

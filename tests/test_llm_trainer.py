@@ -467,3 +467,18 @@ def test_data_that_nothing_would_be_learned_from(tmp_path: Path) -> None:
             make(ea.DPO(LAM), tmp_path, **given)
     make(ea.DPO(LAM), tmp_path, data=data.add_column("weight", [0, 0, 0, 1]))
     make(ea.DPO(LAM), tmp_path, data=data, dataloader_drop_last=True, per_device_train_batch_size=4)
+
+
+def test_evaluations_leave_out_no_rows_of_a_last_batch(tmp_path: Path) -> None:
+    """`dataloader_drop_last` is of training: with it an evaluation of few rows would have no metric at all."""
+    for rows in (3, 6):
+        given = {"eval_dataset": tiny.pairs(rows, seed=3), "per_device_eval_batch_size": 4}
+        whole, dropping = (make(ea.DPO(LAM), tmp_path, dataloader_drop_last=drop, **given) for drop in (False, True))
+        expected, found = whole.evaluate(), dropping.evaluate()
+        for name in ("eval_loss", "eval_rewards/margins", "eval_logps/chosen"):
+            assert found[name] == expected[name]
+        predicted = dropping.predict(tiny.pairs(rows, seed=3))
+        assert len(predicted.label_ids) == rows and predicted.metrics["test_loss"] == expected["eval_loss"]
+        assert dropping.args.dataloader_drop_last  # as training goes on with it
+        assert len(dropping.get_train_dataloader()) == 2
+    assert len(make(ea.DPO(LAM), tmp_path, data=tiny.pairs(7), dataloader_drop_last=True).get_train_dataloader()) == 1

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.optima.certificate import UNIT
+from expo_analysis.optima.derivatives import log_roundings, log_softmax
 
 from . import oracles
 
@@ -23,3 +25,22 @@ def test_bound_where_large_terms_cancel(method: str, graph: str | np.ndarray) ->
         scores = oracles.ipo_scores(bandit, 1e-6)
         exact = [mp.log(r) + s for r, s in zip(oracles.reference_of(bandit), scores, strict=True)]
         assert oracles.distance(solution.policy, oracles.normalised(exact)) <= solution.error_bound < 1e-8
+
+
+def test_logarithms_of_policies_are_off_by_no_more_than_is_told() -> None:
+    """8 for itself, one a response, its own size and twice that of the logit; and of many none is off by more."""
+    theta = np.array([[3.0], [-1.0], [0.0]])
+    told = log_roundings(np.array([[-0.5], [-4.0], [-3.0]]), theta)
+    np.testing.assert_array_equal(told, [[11 + 0.5 + 6], [11 + 4 + 2], [11 + 3 + 0]])
+    rng = np.random.default_rng(8)
+    for size in (1e-3, 1.0, 30.0, 1e4):
+        x = size * rng.standard_normal((5, 20)) + rng.choice([0.0, 1e3, -1e6], 20)
+        found = log_softmax(x)
+        with mp.workdps(40):
+            exact = [oracles.normalised([mp.mpf(t) for t in column]) for column in x.T]
+            error = [
+                [float(abs(mp.log(e) - mp.mpf(t))) for e, t in zip(*pair, strict=True)]
+                for pair in zip(exact, found.T, strict=True)
+            ]
+        excess = np.array(error).T - UNIT * log_roundings(found, x)
+        assert excess.max() <= 0

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 import expo_analysis as ea
-from expo_analysis.losses.psi import Exponential, Linear, Logistic
+from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic
 from expo_analysis.losses.statistics import h, hbar, log_pi_w
 from expo_analysis.optima.restricted.existence import runaway
 
@@ -45,13 +45,22 @@ class Steep(ea.PairObjective):
         return Logistic()(self.lam * h) + 0.1 * Linear(1.0)(h)
 
 
+PIECES = {
+    "hinge": ea.Hinge(0.7),
+    "hinge and half of what it falls by": own(lambda lam: Hinge()(lam * h) + Linear(0.5 * lam)(h)),
+    "hinge and what it falls by": own(lambda lam: Hinge()(lam * h) + Linear(lam)(h)),
+    "hinge and more than it falls by": own(lambda lam: Hinge()(lam * h) + Linear(1.5 * lam)(h)),
+    "two hinges": own(lambda lam: Hinge()(lam * h) + Hinge()(-h)),
+}
+"""Straight from some margins on: what does not fall at a rate does not fall."""
+
 OBJECTIVES = {
+    **PIECES,
     "dpo": ea.DPO(0.7),
     "robust dpo": ea.DPO(0.7, 0.2, robust=True),
     "cpo": ea.objective("cpo", 0.7),
     "sft": ea.objective("sft", 0.7),
     "dpop": ea.DPOP(0.7, penalty=0.5),
-    "hinge": ea.Hinge(0.7),
     "robust rpo": RobustRPO(0.7),
     "steep": Steep(0.7),
 }
@@ -87,7 +96,7 @@ def test_a_step_along_which_it_falls_for_ever(name: str) -> None:
         rates = (total(objective, bandit, features, far * CIRCLE) - start) / far
         if abs(rates.min()) < 1e-3 and not (rates < 1e-4).sum() > 2:
             continue  # too close to tell by looking
-        falls = rates.min() < 1e-4 and name != "hinge"  # which is 0 from some point on
+        falls = rates.min() < (-1e-4 if name in PIECES else 1e-4)
         assert (found is not None) == falls
         seen.add(falls)
         if found is not None:
@@ -113,6 +122,37 @@ def test_what_is_preferred_as_often_as_noise_allows_costs_nothing() -> None:
     found = runaway(problems.restricted_family(objective, bandit, features, 0.0))
     far = total(objective, bandit, features, np.array([[1e4]]))[0] / 1e4
     assert far > 1e-3 and found is None
+
+
+def test_what_is_level_far_out_has_a_minimiser() -> None:
+    """max(1, h) and its like: the loss over all w is that over all policies; a logistic loss in its place has none."""
+    bandit = ea.Bandit.from_counts([0.5, 0.3, 0.2], [[0, 1, 1], [0, 0, 2], [0, 1, 0]])
+    features = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    for psi, held in ((Hinge(), True), (Logistic(), False)):
+        made = own(lambda lam, psi=psi: psi(h) + Linear(1.0)(h))
+        free, found = ea.solve(made, bandit), ea.solve(made, bandit, features=features)
+        assert (found.status == "no_minimiser") == (free.status == "no_minimiser") == (not held)
+        if held:
+            assert found.total == pytest.approx(float(free.value), abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
+def test_what_costs_as_much_as_it_gains_falls_only_if_it_bends(share: float) -> None:
+    """psi(h) + 2h: as w -> -inf it falls by 1 a unit on one prompt, and rises by 2 ``share`` on another.
+
+    If these are the same, hinges are level far out, and logistic losses fall for ever, to a limit.
+    """
+    wins = np.zeros((2, 2, 2))
+    wins[:, 0, 1] = 1
+    bandit = ea.Bandit.from_counts(np.full((2, 2), 0.5), wins, prompt_weights=[0.5, 0.5])
+    features = np.array([[[1.0], [0.0]], [[-share], [0.0]]])
+    for psi, bends in ((Hinge(), False), (Logistic(), True)):
+        made = own(lambda lam, psi=psi: psi(h) + Linear(2.0)(h))
+        found = runaway(problems.restricted_family(made, bandit, features, 0.0))
+        if share > 0.5 or (share == 0.5 and not bends):
+            assert found is None
+        else:
+            assert found is not None and found.unbounded == (share < 0.5) and found.step[0] < 0
 
 
 @pytest.mark.parametrize("name", ["dpo", "bradley_terry"])
@@ -227,6 +267,13 @@ def test_an_infinite_slope_holds_whatever_is_finite() -> None:
             assert found.log_policy[0] - found.log_policy[1] == pytest.approx(np.log(weight), rel=1e-9)
         problem = problems.restricted_family(made, bandit, np.array([[[1.0], [0.0]]]), 0.0)
         assert runaway(problem) is None
+
+
+def test_the_direction_is_told_to_six_digits() -> None:
+    """That of least norm in which the only win gains: the features' own."""
+    bandit = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    found = ea.solve(ea.DPO(1.0), bandit, features=[[3.0, 2.0], [0.0, 0.0]])
+    assert "the loss falls for ever as w runs along [1.0, 0.666667], which no comparison" in found.message
 
 
 def test_what_is_left_may_have_a_kink() -> None:

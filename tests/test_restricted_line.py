@@ -15,7 +15,7 @@ from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h, linked, log_pi_w
 from expo_analysis.optima.restricted.enclosure import Line, _largest, _of_mu, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
-from expo_analysis.optima.restricted.tails import Tail
+from expo_analysis.optima.restricted.tails import Tail, tail_least
 
 from . import problems
 from .own_losses import own
@@ -157,6 +157,31 @@ def test_no_tail_is_lower_than_its_bound(name: str) -> None:
                 assert (own.value + own.value_noise >= least).all(), (seed, sign, start)
             far = own.value[-1]
             assert least == -np.inf or abs(far - least) < 0.05 * (1 + abs(far)) or far > least
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_tail_on_which_nothing_moves_is_told_to_its_value(name: str) -> None:
+    """Of populations, and of counts that leave pairs out; from t = 2 on, as from 0."""
+    bandit, line = line_of(name, 2, 0.0)
+    problems_of_both = [(bandit, line.family)]
+    if name not in ("bco", "rlhf", "rlhf, chi-square", "rlhf, mixed", "rlhf, alpha"):
+        wins = np.zeros((PROMPTS, N, N))
+        wins[:, 0, 1], wins[:, 1, 2], wins[0, 2, 0], wins[1, 2, 1] = 3, 1, 2, 4  # the last response is never seen
+        counted = ea.Bandit.from_counts(bandit.reference, wins, prompt_weights=bandit.prompt_weights)
+        f = np.random.default_rng(0).standard_normal((PROMPTS, N, 1))
+        problems_of_both.append((counted, problems.restricted_family(OBJECTIVES[name], counted, f, 0.0)))
+    for one, family in problems_of_both:
+        base = family.base + 0.5 * np.random.default_rng(1).standard_normal(family.base.shape)
+        back = np.argsort(family.cells.responses, axis=0)
+        log_policy = np.take_along_axis(base, back, 0).T
+        log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=1)[:, None]
+        value = ea.risk(OBJECTIVES[name], one, log_policy)
+        seen = np.asarray(one.prompt_weights) > 0
+        for start in (0.0, 2.0):
+            found = tail_least(family.cells, Tail(base, np.ones_like(base), np.full(PROMPTS, start)))
+            assert (found <= value + 1e-9)[seen].all()
+            if name not in ("discopop", "spo"):  # whose psi bends both ways
+                np.testing.assert_allclose(found[seen], value[seen], rtol=1e-9, atol=1e-9)
 
 
 def test_ranges_over_a_tail() -> None:

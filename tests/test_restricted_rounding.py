@@ -87,6 +87,28 @@ def test_steps_towards_an_optimum() -> None:
         assert np.isnan(values).all()
 
 
+def test_the_error_of_a_step_worked_by_hand() -> None:
+    """Two responses, one feature of 1 and 0, a uniform base: w = g_0 - g_1, the error both of theirs added."""
+    half, features, one = np.log([[0.5, 0.5]]), np.array([[[1.0], [0.0]]]), np.ones(1)
+
+    def bound(log_policy: np.ndarray, error: float, base: np.ndarray = half) -> float:
+        found = Steps.towards(log_policy[None, None], np.array([[error]]), features, base, one)
+        return float(found.weight_bounds[0, 0])
+
+    # 0.8 and 0.2, known to 0.1: logarithms to 1/7 and 1
+    assert bound(np.log([0.8, 0.2]), 0.1) == pytest.approx(1 / 7 + 1, rel=1e-12)
+    for error in (0.2, 0.3):  # 0.2 may be 0
+        assert np.isnan(bound(np.log([0.8, 0.2]), error))
+    # nothing but rounding, and a goal of 0 all over: four units of log pi and of the base each
+    far = np.array([-700.0, -700.0])
+    for base in (-700.0, -700.0 + 2**-20):  # whose mean is taken off
+        assert bound(far, 0.0, np.full((1, 2), base)) == pytest.approx(2 * 4 * 1400 * UNIT, rel=1e-6)
+    # goals of +-2.5, whose 64 units for each of two responses come on top
+    apart = np.array([-1.0, -6.0])
+    own = 4 * (1 + 6 + 2 * np.log(2)) + 64 * 2 * (2.5 + 2.5)
+    assert bound(apart, 0.0) == pytest.approx(own * UNIT, rel=1e-12)
+
+
 @pytest.mark.parametrize("d", [3, 60])
 def test_gradients_of_many_parameters(d: int) -> None:
     """Of two responses, w times decay beside their gradient: u k of each number's size at least, k = 2 d and a few."""

@@ -119,6 +119,47 @@ def test_the_scan_of_one_parameter_finds_the_lowest_dips() -> None:
     assert several >= 2
 
 
+class Wavy:
+    """One parameter, and a value with two dips: a wide one at 2, whose bottom is level below ``floor``, one at -3."""
+
+    size, d = 1, 1
+
+    def __init__(self, floor: float) -> None:
+        self.floor = floor
+
+    def take(self, rows: np.ndarray) -> Wavy:
+        return self
+
+    def weights(self, z: np.ndarray) -> np.ndarray:
+        return z
+
+    def value(self, w: np.ndarray) -> np.ndarray:
+        t = w[:, 0]
+        return np.maximum(np.minimum(0.02 * (t - 2) ** 2, 0.1 + (t + 3) ** 2), self.floor)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.01])
+def test_each_dip_of_the_scan_counts_once(floor: float) -> None:
+    """The lower one's bottom has more places than are taken, all below the other dip; a level one counts as one."""
+    made: Any = Wavy(floor)
+    places = np.array(search._scanned(made, np.ones((1, 1))))[:, 0, 0]
+    assert len(places) == search.LOWEST and (made.value(np.linspace(1.0, 3.0, 9)[:, None]) < 0.1).all()
+    assert abs(places[0] - 2) < (0.2 if floor == 0 else 0.9) and abs(places[1] + 3) < 0.2
+
+
+def test_the_first_step_is_a_thousandth_short_of_newtons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPO in one parameter is a quadratic: what is left of the way is the damping, and the next step leaves less."""
+    bandit, features = drawn(5, d=1)
+    family = problems.restricted_family(ea.IPO(0.7), bandit, features, 0.0)
+    exact = ea.solve(ea.IPO(0.7), bandit, features=features).weights
+    start = exact[None] + 0.5
+    for steps, left in ((1, 1e-3 / 1.001), (2, 1e-3 / 1.001 * 1e-4 / 1.0001)):
+        monkeypatch.setattr(search, "MAX_STEPS", steps)
+        w, count, _ = search._levenberg(family, start, np.ones(1))
+        assert count.tolist() == [steps]
+        np.testing.assert_allclose(w[0] - exact, 0.5 * left, rtol=1e-4)
+
+
 def test_what_is_said_of_the_lowest() -> None:
     """Convex: the minimiser. Not: the best local one. Vanishing mass: held by a divergence, or none is reached."""
     bandit, features = drawn(4)

@@ -142,7 +142,7 @@ def test_bootstrap_intervals_cover() -> None:
             estimate = fit.log_policy - fit.log_policy.mean()
             low, high = resampling.ends(found.bootstrap_distribution.T, estimate, found.standard_error, 0.025, method)
             hit[method] += np.count_nonzero((low <= truth) & (truth <= high))
-    print({method: count / 8_000 for method, count in hit.items()})
+    print({method: float(count / 8_000) for method, count in hit.items()})
     assert all(0.93 < count / 8_000 < 0.97 for count in hit.values())
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data.logps import of_products
+
 SHARE = 5e-4
 """Of what another token changes at its own place, how much it may change before it. Encoders change 1e-3 and more, even
 those of one layer with small random weights, and mixtures of experts, whose products change their sizes, below 1e-6."""
@@ -84,14 +86,3 @@ def check_reads_forward(model: Any) -> None:
     if float(gap) > float(limit):
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         raise ValueError(what_it_sees(inner, float(gap)))
-
-
-PRODUCTS = {"tf32": 2.0**-10, "bf16": 2.0**-7}
-"""Relative errors of the factors of a product of float32, where torch is asked for less than that."""
-
-
-def of_products() -> float:
-    """The relative error of one rounding in products of float32 matrices, beyond float32's own."""
-    backends: Any = torch.backends  # of whose parts torch does not say all types
-    asked = (part.fp32_precision for part in (backends.cuda.matmul, backends.mkldnn.matmul, backends))
-    return max(PRODUCTS.get(name, 0.0) for name in asked)

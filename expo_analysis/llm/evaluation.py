@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .data.logps import Compared, compare
 from .data.rewards import Reward
-from .data.sampling import Compared, Draw, Sampling, compare, draw, end_tokens
+from .data.sampling import Draw, Sampler, Sampling, end_tokens
 from .data.texts import Texts
 from .held_out import HeldOut
 from .intervals import Sums
@@ -81,10 +82,10 @@ def draw_each(
 ) -> list[list[Draw]]:
     """``count`` responses to each prompt; every policy has the same random numbers for the same prompt and number."""
     rows = [(prompt, number) for prompt in range(len(ids)) for number in range(count)]
-    found: list[Draw] = []
+    found, draw = [], Sampler(model, sampling, end_tokens(model, tokenizer))  # type: list[Draw], Sampler
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        found += draw(model, [ids[prompt] for prompt, _ in part], part, sampling, end_tokens(model, tokenizer))
+        found += draw([ids[prompt] for prompt, _ in part], part)
         progress(len(part))
     return [found[start : start + count] for start in range(0, len(found), count)]
 

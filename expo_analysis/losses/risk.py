@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -30,11 +31,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     """
     if log_policy.shape[-1] != bandit.n:
         raise ValueError(f"log_policy must have {bandit.n} responses on its last axis, got {tuple(log_policy.shape)}")
-    xp = namespace(log_policy)
-
-    def like(array: np.ndarray) -> Array:
-        return xp.asarray(array, dtype=log_policy.dtype)
-
+    xp, like = namespace(log_policy), _like(log_policy)
     shape = np.broadcast_shapes(tuple(log_policy.shape), bandit.reference.shape)
     log_policy = xp.broadcast_to(log_policy, shape)
     log_reference = xp.broadcast_to(like(np.log(bandit.reference)), shape)
@@ -55,15 +52,28 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     objective = on(bandit, objective)
     if objective.listwise and bandit.choices is not None:
         total = loss_of_choices(objective, bandit.choices, log_policy, log_reference)
-        regulariser = objective.regulariser
-        return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
+    else:
+        total = _of_pairs(objective, bandit, log_policy, log_reference)
+    regulariser = objective.regulariser
+    return total if regulariser is None else total + objective.lam * regulariser(log_policy, log_reference)
+
+
+def _like(log_policy: Array) -> Callable[[np.ndarray], Array]:
+    """Arrays of the namespace and dtype of this one."""
+    xp = namespace(log_policy)
+    return lambda array: xp.asarray(array, dtype=log_policy.dtype)
+
+
+def _of_pairs(objective: PairObjective, bandit: Bandit, log_policy: Array, log_reference: Array) -> Array:
+    """The pairs' part of `risk`."""
+    xp, like = namespace(log_policy), _like(log_policy)
     if objective.data:
         _refuse_once(objective.with_lam(1.0), bandit)
     winner, loser, third, weight = edges_of(objective, bandit)
     read = (log_policy, log_reference) if objective.facts.needs_reference else (log_policy,)
     ends = (xp.moveaxis(array, -1, 0)[end] for array in read for end in (winner, loser))
     of_responses = {
-        kind: xp.moveaxis(xp.broadcast_to(like(x.T.reshape(bandit.reference.shape)), shape), -1, 0)
+        kind: xp.moveaxis(xp.broadcast_to(like(x.T.reshape(bandit.reference.shape)), log_policy.shape), -1, 0)
         for kind, x in response_data(objective, bandit).items()
     }
     of_responses["logp"] = xp.moveaxis(log_policy, -1, 0)
@@ -71,10 +81,7 @@ def risk(objective: Objective, bandit: Bandit, log_policy: Array, reward: Array 
     weighted = like(weight) * xp.moveaxis(objective.loss(*ends, **data), 0, -1)
     if not (weight > 0).all():  # pairs of other prompts have weight 0, and must not turn an infinite loss into nan
         weighted = xp.where(like(weight) > 0, weighted, like(0.0 * weight))
-    total = xp.sum(weighted, axis=-1)
-    if objective.regulariser is not None:
-        total = total + objective.lam * objective.regulariser(log_policy, log_reference)
-    return total
+    return xp.sum(weighted, axis=-1)
 
 
 @lru_cache(maxsize=64)

@@ -32,7 +32,7 @@ from .certificate import (
     rounding_errors,
     target_rounding,
 )
-from .derivatives import Expansion, expand, log_softmax
+from .derivatives import Expansion, expand, log_roundings, log_softmax
 from .laplacian import Elimination, eliminate, incidence, pairs, resistances
 from .measured import formula_rounding_of_ends
 from .problem import Problem
@@ -132,7 +132,7 @@ def _rounding_of_terms(problem: Problem, x: Floats, local: Expansion) -> tuple[F
     currents, own = rounding_errors(problem, x, local.slope, of_pairs)
     own = own + abs(incidence(problem.n)) @ currents
     blur, size, bend = 4 * UNIT * of_pairs.bend_scale, np.zeros_like(x), np.zeros(problem.size)
-    logs = 8 + problem.n + np.abs(log_policy) + 2 * np.abs(x)
+    logs = log_roundings(log_policy, x)
     for term in problem.general:
         error, slopes, bends = _rounding_of_term(problem, term, log_policy, logs)
         for slot in slopes:
@@ -187,7 +187,7 @@ def _rounding_of_formula(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
     own = at_ends(error) + 2 * UNIT * count * at_ends(size)
     # what all share: the sum of a, and the rounding of pi
     total = own.sum(axis=0) + 2 * UNIT * count * at_ends(size).sum(axis=0)
-    logs = 8 + count + np.abs(log_policy) + 2 * np.abs(x)
+    logs = log_roundings(log_policy, x)
     per_response = own + policy * (total + 2 * UNIT * logs * at_ends(size).sum(axis=0))
     high, low = pairs(n)
     blur = edges.to_pair @ (weight * bend) + (policy[high] + policy[low]) * (weight * bend).sum(axis=0)

@@ -40,6 +40,12 @@ def log_softmax(theta: Floats) -> Floats:
     return shifted - np.log(np.exp(shifted).sum(axis=0))
 
 
+def log_roundings(log_policy: Floats, theta: Floats) -> Floats:
+    """Units of rounding by which each log pi = log_softmax(theta) may be off, with room: of n exponentials and their
+    sum, of a difference of logits, and its own."""
+    return 8 + len(theta) + np.abs(log_policy) + 2 * np.abs(theta)
+
+
 def softmax(theta: Floats) -> Floats:
     """exp(theta), normalised over the first axis."""
     odds = np.exp(theta - theta.max(axis=0))

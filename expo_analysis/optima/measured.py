@@ -16,7 +16,7 @@ import numpy as np
 from .._autograd import derivatives
 from .._types import Floats
 from . import formula
-from .derivatives import log_softmax
+from .derivatives import log_roundings, log_softmax
 from .problem import Problem
 
 UNIT = float(np.finfo(np.float64).eps)
@@ -103,7 +103,7 @@ def divergence_rounding(problem: Problem, x: Floats) -> DivergenceRounding:
             slack = np.abs(d) * curved * np.minimum(np.abs(d), 1.0) ** 2 + 4e-16 * (np.abs(log_policy) + 2) * curved
             worst = np.maximum(worst, np.abs(slope - first - d * (second + bend) / 2) - slack)
     policy, total, first, second = np.exp(log_policy), np.abs(first.sum(axis=0)), np.abs(first), np.abs(second)
-    logs = 8 + problem.n + np.abs(log_policy) + 2 * np.abs(x) + np.abs(problem.log_reference)
+    logs = log_roundings(log_policy, x) + np.abs(problem.log_reference)
     own = worst + 2 * UNIT * logs * (first + second)
     shared = policy * (own.sum(axis=0) + 2 * UNIT * logs * first.sum(axis=0))
     return DivergenceRounding(problem.lam * second, problem.lam * (own + shared), problem.lam * total)

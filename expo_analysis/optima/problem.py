@@ -225,16 +225,8 @@ class Problem:
         n, k, objective = bandit.n, len(members), objective.with_lam(lam)
         run = slice(prompt[0], prompt[0] + len(prompt))
         rows = run if np.array_equal(prompt, np.arange(run.start, run.stop)) else prompt  # a slice copies nothing
-
-        def inside(pairwise: Floats) -> Floats:
-            taken = np.moveaxis(pairwise.reshape(-1, n, n)[rows], 0, -1)
-            if k == n:
-                return taken
-            if members.ndim == 1:
-                return taken[np.ix_(members, members)]
-            return np.take_along_axis(np.take_along_axis(taken, members[:, None], 0), members[None], 1)
-
-        wins, degree = inside(bandit.wins), inside(bandit.pairs).sum(axis=1)
+        wins, pairs = (_inside(of_pairs.reshape(-1, n, n)[rows], members) for of_pairs in (bandit.wins, bandit.pairs))
+        degree = pairs.sum(axis=1)
         labels = members
         triples = bandit.triples if reads_third(objective) else None
         if triples is None and (degree[:-1] < degree[1:]).any():
@@ -302,6 +294,16 @@ class Problem:
         if "merged" in vars(self):
             vars(taken)["merged"] = tuple(part.take(columns) for part in self.merged)
         return taken
+
+
+def _inside(pairwise: Floats, members: Indices) -> Floats:
+    """Numbers of pairs (B, n, n) among the members, (k,) or (k, B), as (k, k, B)."""
+    taken = np.moveaxis(pairwise, 0, -1)
+    if len(members) == len(taken):
+        return taken
+    if members.ndim == 1:
+        return taken[np.ix_(members, members)]
+    return np.take_along_axis(np.take_along_axis(taken, members[:, None], 0), members[None], 1)
 
 
 def _datum(

@@ -3,6 +3,7 @@ r"""Policies from scores s = mu(pi/pi_ref), by a one-dimensional root; the last 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import elementwise
@@ -61,39 +62,14 @@ def from_scores(link: Divergence, log_reference: Floats, scores: Floats, score_e
     """
     if type(link) is ReverseKL:
         return _from_log_ratios(log_reference, scores, score_error)
-    top = scores.argmax(axis=0)
-    column = np.arange(scores.shape[1])
+    top, column = scores.argmax(axis=0), np.arange(scores.shape[1])
     gap = scores[top, column] - scores
-    if score_error.ndim == 2:
-        blur = score_error + score_error[top, column]
-        blur[top, column] = 0.0
-    else:
-        blur = np.broadcast_to(score_error, gap.shape).copy()
-        blur[top, column] = 0.0
-        blur += 2 * UNIT * np.abs(gap)
-
-    def log_u(y: Floats, gaps: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            return np.asarray(link.descend(y + 0.0 * gaps, gaps))
-
-    def root(gaps: Floats, level: Floats) -> Floats:
-        def excess(y: Floats, index: Floats) -> Floats:
-            at = index.astype(np.intp)
-            return _logsumexp(log_reference[:, at] + log_u(y, gaps[:, at])) - level[at]
-
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            found = elementwise.find_root(
-                excess,
-                (np.full(len(column), -0.5), 0.5 - log_reference[top, column]),
-                args=(column.astype(np.float64),),
-                tolerances={"xatol": 0.0, "xrtol": UNIT, "fatol": 0.0, "frtol": 0.0},
-                maxiter=200,
-            )
-        return np.asarray(found.x)
-
-    zero = np.zeros(len(column))
-    y = root(gap, zero)
-    exponents = log_u(y, gap)
+    several = score_error.ndim == 2
+    blur = score_error + (score_error[top, column] if several else 2 * UNIT * gap)
+    blur[top, column] = 0.0
+    roots = _Roots(link, log_reference, 0.5 - log_reference[top, column])
+    y = roots.at(gap, np.zeros(len(column)))
+    exponents = roots.log_u(y, gap)
     log_policy = log_reference + exponents
     log_policy -= _logsumexp(log_policy)
     policy = np.exp(log_policy)
@@ -102,11 +78,11 @@ def from_scores(link: Divergence, log_reference: Floats, scores: Floats, score_e
     slack = 8 * UNIT * (policy * (4 + len(policy) + np.abs(log_reference) + np.abs(finite) + np.abs(y))).sum(axis=0)
     ends = []
     for sign in (1.0, -1.0):
-        y_end = root(gap + sign * blur, sign * 2 * slack)
+        y_end = roots.at(gap + sign * blur, sign * 2 * slack)
         # the root is only as good as its own tolerance: check the inequality that the proof needs
-        proven = sign * _logsumexp(log_reference + log_u(y_end, gap + sign * blur)) >= slack
+        proven = sign * roots.log_sum(y_end, gap + sign * blur) >= slack
         with np.errstate(invalid="ignore"):
-            reach = log_u(y_end, gap - sign * blur)
+            reach = roots.log_u(y_end, gap - sign * blur)
             reach = reach + sign * 8 * UNIT * (
                 2 + np.abs(log_reference) + np.abs(np.where(np.isfinite(reach), reach, 0.0))
             )
@@ -114,6 +90,38 @@ def from_scores(link: Divergence, log_reference: Floats, scores: Floats, score_e
     upper, lower = ends
     bound = np.maximum(upper - policy, policy - lower).sum(axis=0)
     return log_policy, np.minimum(bound, 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Roots:
+    """log S(y) of `from_scores`, as of y (B,) and gaps (n, B), and where it is at a level, between -1/2 and ``end``."""
+
+    link: Divergence
+    log_reference: Floats
+    end: Floats
+
+    def log_u(self, y: Floats, gaps: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            return np.asarray(self.link.descend(y + 0.0 * gaps, gaps))
+
+    def log_sum(self, y: Floats, gaps: Floats) -> Floats:
+        return _logsumexp(self.log_reference + self.log_u(y, gaps))
+
+    def at(self, gaps: Floats, level: Floats) -> Floats:
+        def excess(y: Floats, index: Floats) -> Floats:
+            at = index.astype(np.intp)
+            own = dataclasses.replace(self, log_reference=self.log_reference[:, at])
+            return own.log_sum(y, gaps[:, at]) - level[at]
+
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            found = elementwise.find_root(
+                excess,
+                (np.full(len(level), -0.5), self.end),
+                args=(np.arange(len(level), dtype=np.float64),),
+                tolerances={"xatol": 0.0, "xrtol": UNIT, "fatol": 0.0, "frtol": 0.0},
+                maxiter=200,
+            )
+        return np.asarray(found.x)
 
 
 def _logsumexp(x: Floats) -> Floats:

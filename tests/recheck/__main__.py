@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -32,6 +33,10 @@ CHECKS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
 }  # fmt: skip
 """By question; each says what is wrong, "" where nothing is, and "skipped" where it does not look."""
 
+UNDECIDED = ("skipped", "too long")
+LIMIT = 60.0
+"""Seconds for a counterexample."""
+
 
 def recheck(name: str, question: str, numbers: Mapping[str, Any]) -> str:
     """What is wrong with a counterexample: empty where nothing is, "skipped" where it is not looked at."""
@@ -42,6 +47,22 @@ def recheck(name: str, question: str, numbers: Mapping[str, Any]) -> str:
     with digits:
         mp.mp.dps = 30
         return CHECKS[question](name, numbers)
+
+
+def in_time(name: str, question: str, numbers: Mapping[str, Any]) -> str:
+    """`recheck`, or "too long" after `LIMIT` seconds of processor time."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
+    try:
+        return recheck(name, question, numbers)
+    except TimeoutError:
+        return "too long"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def main(path: str) -> int:
@@ -55,10 +76,10 @@ def main(path: str) -> int:
     ]
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     with ProcessPoolExecutor(2) as pool:
-        found = pool.map(recheck, *zip(*cells, strict=True))
+        found = pool.map(in_time, *zip(*cells, strict=True))
         for (name, key, _), wrong in zip(cells, track(found, total=len(cells), description="cells"), strict=True):
-            counts[key]["skipped" if wrong == "skipped" else "wrong" if wrong else "right"] += 1
-            if wrong not in ("", "skipped"):
+            counts[key][wrong if wrong in UNDECIDED else "wrong" if wrong else "right"] += 1
+            if wrong and wrong not in UNDECIDED:
                 print(f"{name}, {key}: {wrong}", flush=True)
     for key, own in counts.items():
         print(f"{key}: {dict(own)}")

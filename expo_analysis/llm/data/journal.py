@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .prompts import Prompts
-from .sampling import Draw, Sampling, draw
+from .sampling import Draw, Sampler, Sampling
 from .tokens import tokenizer_digest
 
 Row = tuple[int, int]
@@ -126,13 +126,13 @@ def sample_missing(
     known = [row for row in rows if row in journal.draws]
     # prompts of similar length go together, so that little of a batch is padding
     missing = sorted((row for row in rows if row not in journal.draws), key=lambda row: (len(tokens_of[row[0]]), row))
-    work = Work()
+    work, draw = Work(), Sampler(model, sampling, ends)
     on_progress(len(known), len(rows), 0)
     for batch in _batches(known, batch_size):
         on_batch(batch)
     for batch in _batches(missing, batch_size):
         start = time.perf_counter()
-        draws = draw(model, [tokens_of[prompt] for prompt, _ in batch], batch, sampling, ends)
+        draws = draw([tokens_of[prompt] for prompt, _ in batch], batch)
         work.seconds += time.perf_counter() - start
         journal.add_draws(batch, draws)
         work.responses += len(batch)

@@ -14,6 +14,7 @@ changes about one token in a million, and everything in that response after it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,16 +22,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessorList
 
 from ...losses.base import check_whole
+from .inversion import InverseTransform, NotFinite, invert, nucleus
+from .logps import Compared, all_logits, compare, of_products, response_logps, without_dropout
 
-Floats = NDArray[np.float64]
+__all__ = ["CHOICES", "LABELS", "RESPONSES", "Draw", "NotItself", "Sampler", "Sampling", "context_length", "draw"]
+__all__ += ["Compared", "InverseTransform", "NotFinite", "compare", "invert", "nucleus", "response_logps"]
+__all__ += ["end_tokens", "rng", "without_dropout"]
+
+logger = logging.getLogger("expo_analysis.llm")
 
 RESPONSES, LABELS, CHOICES = 0, 1, 2
 """What a seed's random numbers are for; each use has its own."""
+CLOSE = 1e-3
+"""By how many nats for each root of a response's tokens its log-probability may differ, beside rounding."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def draw(
     settings: Sampling,
     ends: Sequence[int],
 ) -> list[Draw]:
-    """A response to each prompt, in one batch.
+    """A response to each prompt, in one batch; see `Sampler`, which draws several.
 
     Args:
         model: a causal language model of transformers.
@@ -108,183 +116,160 @@ def draw(
         rows: for each of them the number of its prompt and of the response, of which its random numbers are made.
         ends: the tokens that end a response.
     """
+    return Sampler(model, settings, ends)(prompts, rows)
+
+
+class Sampler:
+    """Draws responses, batch by batch, and sees that they are the model's.
+
+    `generate` pads prompts on the left and keeps states of earlier tokens, which not every family survives: its
+    positions, or its states, are then others than in a forward pass over the same tokens, and so is its distribution.
+    So what is drawn is compared with `response_logps`: of the first batch, and of every one that pads more, or whose
+    responses are longer, than twice what was compared before. Where it differs, this batch and later ones are drawn
+    another way, of `WAYS`: with prompts of one length together; then, slowly, by a whole forward pass for each token.
+
+    Args:
+        model, settings, ends: as in `draw`.
+
+    Raises:
+        NotFinite: for a model without a distribution of the next token.
+        NotItself: for one whose log-probabilities differ in every way.
+    """
+
+    def __init__(self, model: Any, settings: Sampling, ends: Sequence[int]) -> None:
+        self.model, self.settings, self.ends = model, settings, list(ends)
+        self.way, self._compared = 0, (-1, -1)
+
+    def __call__(self, prompts: Sequence[Sequence[int]], rows: Sequence[tuple[int, int]]) -> list[Draw]:
+        """A response to each prompt; arguments as in `draw`."""
+        while True:
+            sampler = InverseTransform(self._uniforms(rows), self.settings.temperature, self.settings.top_p)
+            last = self.way == len(WAYS) - 1
+            with torch.no_grad(), without_dropout(self.model):
+                try:
+                    drawn = WAYS[self.way](self.model, prompts, sampler, self.settings.max_new_tokens, self.ends)
+                    gap = self._gap(prompts, drawn, sampler.largest)
+                except OF_A_WAY as error:  # padding and states alone can be its reason
+                    if last or isinstance(error, torch.OutOfMemoryError):
+                        raise
+                    gap = math.inf
+            if gap <= 0:
+                return drawn
+            if last:
+                raise NotItself(
+                    f"model {_name(self.model)} cannot be sampled from: log-probabilities of what it draws are not "
+                    f"those that it gives the same tokens, and differ by {gap:.2g} nats more than rounding does"
+                )
+            self.way, self._compared = self.way + 1, (-1, -1)
+            logger.warning("%s draws other tokens than its own %s", _name(self.model), REASONS[self.way])
+
+    def _uniforms(self, rows: Sequence[tuple[int, int]]) -> Tensor:
+        size = self.settings.max_new_tokens
+        found = np.stack([rng(self.settings.seed, RESPONSES, *row).random(size) for row in rows])
+        return torch.tensor(found, device=self.model.device)
+
+    def _gap(self, prompts: Sequence[Sequence[int]], drawn: Sequence[Draw], largest: float) -> float:
+        """By how much more than rounding log-probabilities differ from those of forward passes; 0 if not compared."""
+        sizes = [len(prompt) for prompt in prompts]
+        reach = (max(sizes) - min(sizes), max(len(one.ids) for one in drawn))
+        if all(now <= 2 * before for now, before in zip(reach, self._compared, strict=True)):
+            return 0.0
+        self._compared = (max(reach[0], self._compared[0]), max(reach[1], self._compared[1]))
+        order = sorted(range(len(drawn)), key=lambda place: (sizes[place], len(drawn[place].ids)))
+        places = sorted({*order[:4], *order[-4:]})  # of those that are padded most and least
+        some = [drawn[place] for place in places]
+        exact = response_logps(
+            self.model, [prompts[place] for place in places], [one.ids for one in some], 1
+        )  # with nothing padded
+        rounding = max(torch.finfo(self.model.dtype).eps, of_products())
+        gaps = np.abs(exact - [one.logp for one in some]) / np.sqrt([len(one.ids) for one in some])
+        return float(np.maximum(gaps.max() - (CLOSE + 4 * rounding * largest), 0.0))
+
+
+class NotItself(NotFinite):
+    """A model whose draws have other log-probabilities than it gives them: of those there is no distribution either."""
+
+
+def _generated(
+    model: Any, prompts: Sequence[Sequence[int]], sampler: InverseTransform, size: int, ends: list[int]
+) -> list[Draw]:
+    """By `generate`, with prompts padded on their left."""
     length, pad = max(map(len, prompts)), ends[0] if ends else 0
-    device = model.device
-    ids = torch.tensor([[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    uniforms = np.stack([rng(settings.seed, RESPONSES, *row).random(settings.max_new_tokens) for row in rows])
-    sampler = InverseTransform(torch.tensor(uniforms, device=device), settings.temperature, settings.top_p)
+    ids = torch.tensor([[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     config = GenerationConfig(
         do_sample=False,  # the sampler leaves one token, and the greedy choice is that token
-        max_new_tokens=settings.max_new_tokens,
-        eos_token_id=list(ends) or None,
+        max_new_tokens=size,
+        eos_token_id=ends or None,
         pad_token_id=pad,
     )
-    with torch.no_grad(), without_dropout(model), _without_defaults(model):
+    with _without_defaults(model):
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
             logits_processor=LogitsProcessorList([sampler]),
         )
-    drawn, logps = output[:, length:].tolist(), torch.stack(sampler.log_probs, dim=1).tolist()
-    found = []
+    return _draws(output[:, length:].tolist(), sampler, ends)
+
+
+def _by_length(
+    model: Any, prompts: Sequence[Sequence[int]], sampler: InverseTransform, size: int, ends: list[int]
+) -> list[Draw]:
+    """By `generate`, with prompts of one length at a time, so that nothing is padded."""
+    found: dict[int, Draw] = {}
+    for length in sorted({len(prompt) for prompt in prompts}):
+        places = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        own = InverseTransform(sampler.uniforms[places], sampler.temperature, sampler.top_p)
+        draws = _generated(model, [prompts[place] for place in places], own, size, ends)
+        found |= dict(zip(places, draws, strict=True))
+        sampler.largest = max(sampler.largest, own.largest)
+    return [found[place] for place in range(len(prompts))]
+
+
+def _by_forward_passes(
+    model: Any, prompts: Sequence[Sequence[int]], sampler: InverseTransform, size: int, ends: list[int]
+) -> list[Draw]:
+    """By a forward pass over all tokens for each new one, as those of `response_logps`."""
+    sequences, drawn = [list(prompt) for prompt in prompts], [[] for _ in prompts]  # type: list[list[int]], Any
+    going = set(range(len(prompts)))
+    while going and len(sampler.log_probs) < size:
+        length = max(map(len, sequences))
+        ids = torch.tensor([own + [0] * (length - len(own)) for own in sequences], device=model.device)
+        logits = all_logits(model, ids)
+        last = torch.tensor([len(own) - 1 for own in sequences], device=logits.device)
+        tokens = sampler(ids, logits[torch.arange(len(last), device=logits.device), last]).argmax(dim=-1).tolist()
+        for place, token in enumerate(tokens):
+            sequences[place].append(token)
+            drawn[place].append(token)
+            going -= {place} if token in ends else set()
+    return _draws(drawn, sampler, ends)
+
+
+WAYS = (_generated, _by_length, _by_forward_passes)
+"""How responses are drawn, the fastest first."""
+OF_A_WAY = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+"""What models raise where they cannot be sampled from in a way; `NotFinite` is one of these."""
+REASONS = (
+    "",
+    "where prompts are padded: prompts of one length are sampled together",
+    "where its states are kept: every token is drawn by a forward pass over all before it, which is slow",
+)
+"""Why it is this way and not the one before."""
+
+
+def _draws(drawn: Sequence[Sequence[int]], sampler: InverseTransform, ends: Sequence[int]) -> list[Draw]:
+    """Responses up to their end tokens."""
+    logps, found = torch.stack(sampler.log_probs, dim=1).tolist(), []
     for tokens, values in zip(drawn, logps, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in ends), None)
         size = len(tokens) if end is None else end + 1
-        found.append(Draw(tokens[:size], math.fsum(values[:size]), end is not None))
+        found.append(Draw(list(tokens[:size]), math.fsum(values[:size]), end is not None))
     return found
 
 
-class NotFinite(ValueError):
-    """A model that gives no distribution of the next token."""
-
-
-class InverseTransform(LogitsProcessor):
-    """Draws each row's next token at a given uniform number, and forbids all others.
-
-    Args:
-        uniforms: numbers in [0, 1), shape (rows, steps), float64.
-        temperature, top_p: as in `Sampling`.
-    """
-
-    def __init__(self, uniforms: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> None:
-        self.uniforms, self.temperature, self.top_p = uniforms, temperature, top_p
-        self.log_probs: list[Tensor] = []
-        """log pi(y_t | x, y_<t) of the tokens drawn, at temperature 1: shape (rows,) for each step."""
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        log_probs = scores.log_softmax(dim=-1)
-        if bool(log_probs.isnan().any()):
-            raise NotFinite(
-                f"the model's logits are not finite after {len(self.log_probs)} tokens of a response: look at its "
-                "weights, and at the type that they are computed in"
-            )
-        tempered = log_probs if self.temperature == 1 else (scores / self.temperature).log_softmax(dim=-1)
-        probabilities = tempered.exp()
-        if self.top_p < 1:
-            probabilities = nucleus(probabilities, self.top_p)
-        tokens = invert(probabilities, self.uniforms[:, len(self.log_probs)])
-        self.log_probs.append(log_probs.gather(1, tokens)[:, 0])
-        return torch.full_like(scores, -math.inf).scatter(1, tokens, 0.0)
-
-
-def invert(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """The token at which the cumulative distribution passes u: never one of probability 0.
-
-    Args:
-        probabilities: shape (rows, V); they need not sum to 1.
-        uniforms: shape (rows,), float64 in [0, 1).
-
-    Returns:
-        Shape (rows, 1).
-    """
-    upto = probabilities.double().cumsum(dim=-1)  # in float32 the many small ones would be lost beside the sum
-    total = upto[:, -1:]
-    below = torch.nextafter(total, torch.zeros_like(total))
-    return torch.searchsorted(upto, torch.minimum(uniforms[:, None] * total, below), right=True)
-
-
-def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """The probabilities of the fewest tokens that have ``top_p`` together, and 0 for all others; shape (rows, V)."""
-    ordered, places = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.double().cumsum(dim=-1) - ordered
-    return torch.zeros_like(probabilities).scatter(1, places, ordered.masked_fill(before >= top_p, 0.0))
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Given responses under a policy pi and a reference pi_ref, in nats, shape (responses,) each.
-
-    logp, ref_logp      log pi(y | x) and log pi_ref(y | x), summed over tokens
-    kl, reverse_kl      sum_t KL(pi_ref(.|x, y_<t) || pi(.|x, y_<t)), and the same with pi and pi_ref exchanged
-    """
-
-    logp: Floats
-    ref_logp: Floats
-    kl: Floats
-    reverse_kl: Floats
-
-
-def response_logps(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch_size: int = 8
-) -> Floats:
-    """log pi(y | x) = sum_t log pi(y_t | x, y_<t) of given responses, in nats, by forward passes: shape (responses,).
-
-    Args:
-        prompts, responses: token ids, as many lists of the one as of the other.
-    """
-    found: list[float] = []
-    for ids, mask in _batches(prompts, responses, batch_size, model.device):
-        log_probs = _log_probs(model, ids)
-        picked = log_probs.gather(2, ids[:, 1:, None])[:, :, 0].double()
-        found += (picked * mask[:, 1:]).sum(dim=1).tolist()
-    return np.array(found)
-
-
-def compare(
-    model: Any,
-    reference: Any,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    batch_size: int = 8,
-    masks: Sequence[Sequence[int]] | None = None,
-) -> Compared:
-    """Given responses under two models of one vocabulary, which need not have the same weights, size or device.
-
-    Args:
-        masks: 1 for each token that counts, 0 for others' turns inside of a response; None counts all.
-    """
-    found: list[Tensor] = []
-    for ids, mask in _batches(prompts, responses, batch_size, model.device, masks):
-        both = [_log_probs(one, ids.to(one.device)).to(ids.device) for one in (model, reference)]
-        if both[0].shape != both[1].shape:
-            raise ValueError(
-                f"reference must have the model's vocabulary of {both[0].shape[2]} tokens, got {both[1].shape[2]}"
-            )
-        columns = [part.gather(2, ids[:, 1:, None])[:, :, 0] for part in both]
-        p, q = both
-        columns += [(q.exp() * (q - p)).sum(dim=2), (p.exp() * (p - q)).sum(dim=2)]
-        found.append(torch.stack([(column.double() * mask[:, 1:]).sum(dim=1) for column in columns]))
-    return Compared(*torch.cat(found, dim=1).cpu().numpy())
-
-
-def _log_probs(model: Any, ids: Tensor) -> Tensor:
-    """log pi(. | all tokens before) at every position but the first: shape (rows, positions - 1, V)."""
-    with torch.no_grad(), without_dropout(model):
-        # what pads a row is to its right, where the tokens before do not see it
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-    logits = logits[:, -ids.shape[1] :][:, :-1]  # prompt-learning adapters put virtual tokens in front
-    return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
-
-
-def _batches(
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    size: int,
-    device: Any,
-    masks: Sequence[Sequence[int]] | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens, padded on the right, and a mask of those that belong to responses."""
-    given = masks if masks is not None else [[1] * len(response) for response in responses]
-    rows = list(zip(prompts, responses, given, strict=True))
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        length = max(len(prompt) + len(response) for prompt, response, _ in batch)
-        ids = [[*prompt, *response] + [0] * (length - len(prompt) - len(response)) for prompt, response, _ in batch]
-        mask = [[0] * len(prompt) + [*own] + [0] * (length - len(prompt) - len(own)) for prompt, _, own in batch]
-        yield torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-@contextlib.contextmanager
-def without_dropout(model: Any) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards in what it was before."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+def _name(model: Any) -> str:
+    return type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__
 
 
 @contextlib.contextmanager

@@ -67,11 +67,21 @@ def real_predictions(compute_metrics: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(compute_metrics)
     def of_those_that_count(prediction: EvalPrediction, **kwargs: Any) -> Any:
-        counts = np.asarray(prediction.label_ids) != FILLER
-        kept = {name: values[counts] for name, values in prediction.predictions.items()}
-        return compute_metrics(EvalPrediction(predictions=kept, label_ids=prediction.label_ids[counts]), **kwargs)
+        values, rows = prediction.predictions, prediction.label_ids
+        if isinstance(rows, list):  # of batches, which eval_do_concat_batches=False does not put together
+            both = [_that_count(*batch) for batch in zip(values, rows, strict=True)]
+            values, rows = [kept for kept, _ in both], [kept for _, kept in both]
+        else:
+            values, rows = _that_count(values, rows)
+        return compute_metrics(EvalPrediction(predictions=values, label_ids=rows), **kwargs)
 
     return of_those_that_count
+
+
+def _that_count(values: dict[str, Any], rows: Any) -> tuple[dict[str, Any], Any]:
+    """Predictions and numbers of the rows that count."""
+    counts = np.asarray(rows) != FILLER
+    return {name: of_rows[counts] for name, of_rows in values.items()}, rows[counts]
 
 
 def add_up(tensor: Tensor, accelerator: Any) -> Tensor:
@@ -112,22 +122,26 @@ def tokens_in(batch: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class StepTotals:
-    """How many examples, and tokens of chosen responses, a step has in all its micro-batches and processes."""
+    """How many examples, and tokens of chosen responses, a step has in all its micro-batches and processes.
+
+    ``seen`` are the tokens of all responses, prompts included.
+    """
 
     pairs: float
     tokens: float
+    seen: float = 0.0
 
     @classmethod
     def of(
         cls, batches: list[dict[str, Any]], accelerator: Any, device: torch.device, links: Callable[[Any], Links]
     ) -> StepTotals:
         """Those of a step; ``links`` gives the links of a batch."""
-        totals = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        totals = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         for batch in batches:
             lengths = batch["completion_mask"][:, 1:].sum(dim=1)
             own = links(batch).to(lengths.device)
             if "counted" in batch:
                 own = own.only(batch["counted"].to(lengths.device).nonzero()[:, 0])
             tokens = (own.chosen.to(totals.dtype) * lengths[own.ends[0]]).sum()
-            totals += torch.stack([tokens.new_tensor(own.examples), tokens]).to(device)
+            totals += tokens.new_tensor([own.examples, tokens.item(), tokens_in(batch)]).to(device)
         return cls(*add_up(totals, accelerator).tolist())

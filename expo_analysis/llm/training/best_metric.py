@@ -18,6 +18,12 @@ OF_TRANSFORMERS = ("runtime", "samples_per_second", "steps_per_second")
 """What transformers adds to the metrics of an evaluation."""
 
 
+def best_of(args: Any) -> list[Any] | None:
+    """The metric of the best model and whether greater is better, as JSON gives them back; None without one."""
+    name = args.metric_for_best_model
+    return None if name is None else [f"eval_{str(name).removeprefix('eval_')}", bool(args.greater_is_better)]
+
+
 def check_best_metric(args: Any, rules: Rules, evaluated: Any) -> None:
     """Raise unless `metric_for_best_model` is a metric that evaluations of this training have.
 

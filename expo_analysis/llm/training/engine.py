@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..causality import of_products
-from ..data.sampling import without_dropout
+from ..data.logps import of_products, without_dropout
 from .checks import beginnings, check_whole_sequences, choose_way, first_example, start_tolerance
 from .head import Ask, Way
 from .links import feedback_in

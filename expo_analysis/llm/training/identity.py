@@ -15,11 +15,14 @@ import xxhash
 from torch import Tensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from .best_metric import best_of
 from .checkpoints import latest_checkpoint, whats_missing
 from .logs import tell
 
 IDENTITY_FILE = "preference_training.json"
 """What a checkpoint says about the training that it belongs to."""
+BEST = "best_metric_of"
+"""What it says of `metric_for_best_model`, which may change."""
 
 WORDS = {
     "objective": "objective",
@@ -185,6 +188,8 @@ class Identity:
 
     def __init__(self, weights: str, peft_config: Any, reference: Any, dtype: Any = None) -> None:
         self.weights, self.reference, self.dtype = weights, reference, dtype
+        self.best: list[Any] | None = None
+        """What the best metric of the checkpoint that is resumed from is of; see `best_metric.best_of`."""
         self.adapter = None if peft_config is None else fingerprint(peft_config.to_dict())
 
     def parts(self, trainer: Any) -> dict[str, Any]:
@@ -222,11 +227,20 @@ class Identity:
             return None
         folder = _complete(resume_from_checkpoint, trainer.args.output_dir)
         found = check(folder, self.parts(trainer))
-        # what is counted is this process's share
-        trainer.tokens_seen = found.get("num_tokens", 0) if trainer.accelerator.is_main_process else 0
+        trainer.tokens_seen, self.best = found.get("num_tokens", 0), found.get(BEST)
         return str(folder)
+
+    def forget_other_best(self, state: Any, args: Any) -> None:
+        """Forget a checkpoint's best metric where it is of another metric, or the least and now the greatest counts."""
+        before, now = self.best, best_of(args)
+        if before is None or now is None or now == before or state.best_metric is None:
+            return
+        was, here = (f"the {'greatest' if greater else 'least'} {name}" for name, greater in (before, now))
+        tell(f"the best model is that of {here}, and of the checkpoint of {was}: only evaluations from here on count")
+        state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def write(self, trainer: Any, folder: str | Path, tokens: int) -> None:
         """Say in a folder what training its model is of."""
-        identity = self.parts(trainer) | {"num_tokens": tokens}
+        best = best_of(trainer.args)
+        identity = self.parts(trainer) | {"num_tokens": tokens} | ({} if best is None else {BEST: best})
         Path(folder, IDENTITY_FILE).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")

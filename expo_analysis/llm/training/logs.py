@@ -78,6 +78,7 @@ class Companion(TrainerCallback):
                 f"{asked} {state.max_steps}, and the checkpoint that is resumed from has done {state.global_step} "
                 "steps already: raise it, or give another output_dir"
             )
+        self.trainer.identity.forget_other_best(state, args)
         self.trainer.nothing_left = state.global_step == state.max_steps
         if self.trainer.nothing_left:  # transformers asks after each step whether it was the last one, and before none
             control.should_training_stop = True

@@ -142,17 +142,18 @@ def make_mixture(given: Any, aggregation: str | Sequence[str] | None) -> Mixture
     pairs = tuple(_pairs(given))
     if not pairs:
         raise ValueError("objective must have at least one entry, got an empty list")
-    if isinstance(aggregation, str) or aggregation is None:
-        each: list[str | None] = [aggregation] * len(pairs)
-    else:
-        each = list(aggregation)
+    if not any(weight for weight, _ in pairs):
+        raise ValueError("the weight of an objective must be above 0 for one objective at least, and all are 0")
+    one = isinstance(aggregation, str) or aggregation is None
+    each: list[Any] = [aggregation] * len(pairs) if one else list(aggregation or ())
     if len(each) != len(pairs):
         raise ValueError(f"aggregation must be one for all objectives, or one for each of {len(pairs)}; got {each}")
-    regularised = [objective for _, objective in pairs if objective.regulariser is not None]
-    if len(regularised) > 1:
-        names = [type(objective).__name__ for objective in regularised]
+    terms, notes = [], [f"{describe(loss)} has the weight 0, and is left out" for weight, loss in pairs if not weight]
+    each = [how for how, (weight, _) in zip(each, pairs, strict=True) if weight]
+    pairs = tuple(pair for pair in pairs if pair[0])
+    names = [type(objective).__name__ for _, objective in pairs if objective.regulariser is not None]
+    if len(names) > 1:
         raise ValueError(f"objective must have one explicit regulariser at most, but {names} have one each")
-    terms, notes = [], []
     for (weight, objective), how in zip(pairs, each, strict=True):
         terms += [dataclasses.replace(term, weight=weight * term.weight) for term in own_terms(objective, how)]
         notes += [] if how is not None else _notes(objective)
@@ -162,7 +163,7 @@ def make_mixture(given: Any, aggregation: str | Sequence[str] | None) -> Mixture
 def _pairs(given: Any) -> Iterator[tuple[float, PairObjective]]:
     for entry in given if isinstance(given, (list, tuple)) else [given]:
         weight, objective = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (1.0, entry)
-        check_number("the weight of an objective", weight, 0.0)
+        check_number("the weight of an objective", weight, 0.0, low_too=True)
         yield float(weight), check_pairwise(objective)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..data import DataReport
 from . import card, modelling, policies, setup
-from .batches import StepTotals, add_up, filled, mark_repeated, real_predictions, tokens_in
+from .batches import StepTotals, add_up, filled, mark_repeated, real_predictions
 from .best_metric import check_best_metric
 from .checks import NonFiniteLoss, explain
 from .collator import PreferenceCollator
@@ -37,9 +37,10 @@ from .precomputed import precompute
 from .reference import COPY, SyncReference, prepare
 from .restoring import RestoringTrainer
 from .step import Batch, StepResult
+from .whole_evaluation import WholeEvaluation
 
 
-class PreferenceTrainer(RestoringTrainer):
+class PreferenceTrainer(WholeEvaluation, RestoringTrainer):
     r"""Trainer for pairwise preference objectives.
 
     Args:
@@ -188,7 +189,9 @@ class PreferenceTrainer(RestoringTrainer):
         if not batches:
             return batches, None
         mark_repeated(batches[-1], self.accelerator, self.args.dataloader_drop_last)
-        return batches, StepTotals.of(batches, self.accelerator, device, self.rules.links)
+        totals = StepTotals.of(batches, self.accelerator, device, self.rules.links)
+        self.tokens_seen += int(totals.seen)
+        return batches, totals
 
     def pair_losses(self, model: Any, inputs: Batch) -> StepResult:
         """Loss and metrics of the pairs of a batch, not reduced. The batch is one of `PreferenceCollator`."""
@@ -206,7 +209,6 @@ class PreferenceTrainer(RestoringTrainer):
             losses, where = result.pairs(self.mixture.strength).detach(), self._room.place_in(name)
             raise NonFiniteLoss(explain(losses, inputs, self.state.global_step, name, where))
         (self.sums if training else self._eval_sums).add(result.metrics())
-        self.tokens_seen += tokens_in(inputs) if training else 0
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # over which gradients are averaged
         return (loss, result) if return_outputs else loss
@@ -218,7 +220,7 @@ class PreferenceTrainer(RestoringTrainer):
     ) -> tuple[Tensor, dict[str, Tensor] | None, Tensor | None]:
         """Loss, log-probabilities of the pairs' responses, and the rows' numbers."""
         inputs = send_to_device(inputs, self.accelerator.device)
-        mark_repeated(inputs, self.accelerator, self.args.dataloader_drop_last)
+        mark_repeated(inputs, self.accelerator, drop_last=False)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, result = self.compute_loss(model, inputs, return_outputs=True)
         return (loss, None, None) if prediction_loss_only else (loss, result.predictions(), inputs["rows"])
@@ -233,8 +235,7 @@ class PreferenceTrainer(RestoringTrainer):
 
     def means(self, sums: Sums) -> dict[str, float]:
         """What sums come to, over all processes; without the loss where a subclass makes another of it."""
-        add = partial(add_up, accelerator=self.accelerator)
-        found = sums.means(add, self.mixture.strength, self.rules.router_coef)
+        found = sums.means(partial(add_up, accelerator=self.accelerator), self.mixture.strength, self.rules.router_coef)
         if type(self).compute_loss is not PreferenceTrainer.compute_loss:
             found.pop("loss", None)  # transformers logs what was trained on
         return found
@@ -242,8 +243,7 @@ class PreferenceTrainer(RestoringTrainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in `Trainer`, with the metrics of what was trained on since the last log."""
         if "loss" in logs and self.sums:
-            seen = torch.tensor(self.tokens_seen, device=self.accelerator.device)
-            logs |= self.means(self.sums) | {"num_tokens": add_up(seen, self.accelerator).item()}
+            logs |= self.means(self.sums) | {"num_tokens": self.tokens_seen}
             self.sums = Sums()
         if self.nothing_left:
             logs.pop("train_loss", None)  # a mean of no losses, which transformers has as 0

@@ -57,8 +57,8 @@ class Runaway:
 class Slopes:
     """rec(v) of one problem: the sum over groups of the largest cost_k a_k'v, a_k the rows (K, rank).
 
-    floored: whether a group's share is at least 0. strict: whether the loss falls for ever where a_k'v < 0 costs
-    nothing; joint: rows of one number do so only together.
+    floored: whether a group's share is at least 0. strict: whether the loss bends for ever along v with a_k'v < 0, so
+    that it falls for ever if that costs nothing; joint: rows of one number do so only together.
     """
 
     rows: Floats
@@ -126,7 +126,8 @@ def _signed(slopes: Slopes, scale: Floats) -> Runaway | None:
             if found.success and found.fun < lowest:
                 lowest, step = float(found.fun), found.x[:d]
     off = SHARP * float(np.abs(slopes.costs).max())
-    return Runaway(step / scale, lowest < -off) if lowest <= off else None
+    bends = slopes.strict & (slopes.rows @ step < -SHARP)
+    return Runaway(step / scale, lowest < -off) if lowest < -off or (lowest <= off and bends.any()) else None
 
 
 def _slopes(family: Family) -> Slopes:
@@ -134,14 +135,14 @@ def _slopes(family: Family) -> Slopes:
     if problem.divergence is not None or problem.is_formula:
         raise UnknownSlopes
     high, low = pairs(problem.n)
-    up, down, falls = _pair_costs(problem)
+    (up, down), (up_bends, down_bends) = _pair_costs(problem)
     blocks: list[tuple[Floats, Floats, Mask, Mask, Indices, Indices]] = []
     groups, count = 0, 0
     for x in np.flatnonzero(family.shares[0] > 0):
         share, step = family.shares[0, x], directions[x, high] - directions[x, low]
-        for costs, sign in ((up[:, x], 1.0), (down[:, x], -1.0)):
+        for costs, sign, back in ((up, 1.0, down_bends), (down, -1.0, up_bends)):
             each = np.arange(len(step))
-            blocks.append((sign * step, share * costs, each < 0, falls[:, x], groups + each, count + each))
+            blocks.append((sign * step, share * costs[:, x], each < 0, back[:, x], groups + each, count + each))
             count += len(step)
         groups += len(step)
         for rows, cost, together in _of_normaliser(problem, directions[x], int(x)):
@@ -181,10 +182,13 @@ def _of_normaliser(problem: Problem, directions: Floats, x: int) -> Iterator[tup
                 yield -(own + lost * (directions[winner] - directions)), float(weight), True
 
 
-def _pair_costs(problem: Problem) -> tuple[Floats, Floats, Mask]:
-    """Slopes far out as the high end of a pair is raised, and lowered, (pairs, P) each; whether it has no flat end."""
+def _pair_costs(problem: Problem) -> tuple[tuple[Floats, Floats], tuple[Mask, Mask]]:
+    """Slopes far out as the high end of a pair is raised, and lowered, (pairs, P) each; and whether it bends for ever.
+
+    A pair whose slope there is 0 has a flat end if it does not bend, and falls for ever otherwise.
+    """
     edges, size = problem.edges, problem.weight.shape
-    raised, lowered, falling = np.zeros(size), np.zeros(size), np.zeros(size)
+    raised, lowered, rising, sinking = (np.zeros(size) for _ in range(4))
     for psi, weight, scale, statistic in problem.facts.bound:
         step = of_log_ratio(statistic)
         if step is None:
@@ -197,18 +201,16 @@ def _pair_costs(problem: Problem) -> tuple[Floats, Floats, Mask]:
         steep = np.asarray(scale * step, dtype=np.float64)
         left, right = (np.asarray(end, dtype=np.float64) for end in psi.slopes)
         own, forward = problem.weight * weight * np.abs(steep), steep >= 0
-        with np.errstate(invalid="ignore"):
-            ends = (own * np.where(forward, *slopes) for slopes in ((right, -left), (-left, right)))
-            raised, lowered = (
-                total + np.where(own > 0, end, 0.0) for total, end in zip((raised, lowered), ends, strict=True)
-            )
-        flat = [rate == np.inf and np.all(end == 0) for rate, end in zip(psi.decay, (left, right), strict=True)]
-        falling = falling + (0.0 if any(flat) else own)
-    up = edges.upward @ raised + edges.downward @ lowered
-    down = edges.upward @ lowered + edges.downward @ raised
-    known = np.abs(np.concatenate([up, down] + ([] if problem.target is None else [problem.target])))
+        for total, far, back in ((raised, right, -left), (lowered, -left, right)):
+            with np.errstate(invalid="ignore"):
+                total += np.where(own > 0, own * np.where(forward, far, back), 0.0)
+        low, high = (rate != np.inf for rate in psi.decay)
+        rising, sinking = rising + own * np.where(forward, high, low), sinking + own * np.where(forward, low, high)
+    ends = edges.upward @ raised + edges.downward @ lowered, edges.upward @ lowered + edges.downward @ raised
+    known = np.abs(np.concatenate([*ends] + ([] if problem.target is None else [problem.target])))
     most = FAR_STEEPER * (known[np.isfinite(known)].max(initial=0.0) or 1.0)
-    return np.minimum(up, most), np.minimum(down, most), (edges.to_pair @ falling) > 0
+    bends = edges.upward @ rising + edges.downward @ sinking, edges.upward @ sinking + edges.downward @ rising
+    return (np.minimum(ends[0], most), np.minimum(ends[1], most)), (bends[0] > 0, bends[1] > 0)
 
 
 def limit(family: Family, step: Floats) -> tuple[Family, Mask]:

@@ -180,9 +180,10 @@ def solve(family: Family) -> RestrictedFound:
     line = OneLine(family)
     near, far = line.units
     grid = near * np.concatenate([[0.0], np.geomspace(1e-3, far / near, 200)])
-    ends, open_, best = [], [], float(line.at(np.concatenate([grid, -grid])).value.min())
+    points = line.at(np.concatenate([grid, -grid]))
+    ends, open_, best = [], [], float((points.value + points.value_noise).min())
     for sign in (1.0, -1.0):
-        above = line.tail(grid, sign) > best + 1e-12 * (1 + abs(best))
+        above = line.tail(grid, sign) > best
         ends.append(float(grid[above.argmax()]) if above.any() else float(grid[-1]))
         open_.append(not above.any())
     left = branch_and_bound(line, -max(ends[1], near), max(ends[0], near), near)

@@ -130,7 +130,7 @@ def _scanned(family: Family, scale: Floats) -> list[Floats]:
         value = family.take(rows).value(np.concatenate(grid)).reshape(len(grid), -1)
     value = np.where(np.isfinite(value), value, np.inf)
     padded = np.pad(value, ((1, 1), (0, 0)), constant_values=np.inf)
-    dips = (value <= padded[:-2]) & (value <= padded[2:])
+    dips = (value < padded[:-2]) & (value <= padded[2:])  # what is level counts once
     lowest = np.argsort(np.where(dips, value, np.inf), axis=0)[:LOWEST]
     return [np.stack([grid[k][b] for b, k in enumerate(row)]) for row in lowest]
 

@@ -73,7 +73,7 @@ def tail_least(cells: Any, tail: Tail) -> Floats:
                 low, high = statistic_range(problem, term.statistic, tail)
                 weight = problem.weight * evaluate(term.weight, problem.datum)
                 least = bound(term.psi, problem.datum).least(low, high)
-                found = found + np.where(weight > 0, weight * np.where(weight > 0, least, 0.0), 0.0).sum(axis=0)
+                found = found + np.where(weight > 0, weight * least, 0.0).sum(axis=0)
             if problem.facts.regulariser is not None:
                 own = _divergence_least(problem.facts.regulariser, cells.log_reference, tail).sum(axis=0)
                 found = found + problem.lam * own
