@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import expo_analysis as ea
-from expo_analysis.simulators import Adam, LogLinear, NGram, Policy, Tabular, Training, Transformer, train
+from expo_analysis.simulators import (
+    Adam,
+    LogLinear,
+    NGram,
+    Policy,
+    PromptedTransformer,
+    Tabular,
+    Training,
+    Transformer,
+    fit_texts,
+    train,
+)
 from expo_analysis.testing import strategies as own
 
 RNG = np.random.default_rng(0)
@@ -205,6 +216,85 @@ def test_trained_on_tokens_an_ngram_of_full_order_ends_at_the_tabular_optimum(la
         assert np.abs(trained.final[k, 0] - ea.solve(objective, bandit).policy).sum() < 1e-8
 
 
+# ------------------------------------------------------------------------------------- prompts that are texts
+
+TEXTS = np.array([[0, 2], [1, 2], [1, 3], [0, 3]])
+
+
+def prompted(**changes: Any) -> PromptedTransformer:
+    return PromptedTransformer(3, 3, TEXTS, 4, **{"width": 8, "seed": 1} | changes)
+
+
+def test_the_tree_of_prefixes_gives_what_each_response_gives_by_itself() -> None:
+    """The tree is masked and placed by hand: a node that sees a cousin, or stands elsewhere, changes its numbers."""
+    model = prompted()
+    rows = parameters(model, 2, scale=0.3)
+    every = model.log_policy(rows)
+    assert every.shape == (2, 4, 27) and every.dtype == torch.float64
+    torch.testing.assert_close(every.exp().sum(-1), torch.ones(2, 4, dtype=torch.float64), rtol=0, atol=1e-12)
+    for start in range(0, 108, 5):  # few at a time, so that `log_probs` takes them one by one
+        response = torch.arange(start, min(start + 5, 108)).expand(2, -1)
+        alone = model.log_probs(rows, response)
+        torch.testing.assert_close(alone, every.flatten(-2).gather(-1, response), rtol=0, atol=2e-5)
+    torch.testing.assert_close(model.log_policy(rows[1]), every[1], rtol=0, atol=2e-5)
+
+
+def test_its_gradient_is_that_of_finite_differences_to_single_precision() -> None:
+    model = prompted()
+    point, response = parameters(model, scale=0.3), torch.tensor([0, 5, 26, 30, 100])
+    direction = torch.from_numpy(np.random.default_rng(2).normal(size=len(point)))
+    slope = torch.func.jvp(lambda at: model.log_probs(at, response), (point,), (direction,))[1]
+    ahead, behind = (model.log_probs(point + sign * 1e-2 * direction, response) for sign in (1, -1))
+    torch.testing.assert_close(slope, (ahead - behind) / 2e-2, rtol=2e-2, atol=2e-2)
+
+
+def test_prompts_with_the_same_words_are_one_prompt_and_the_order_of_words_counts() -> None:
+    model = PromptedTransformer(3, 2, [[0, 1], [1, 0], [0, 1]], 2, width=8)
+    first, second, third = model.initial()
+    np.testing.assert_array_equal(first, third)
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_token_wise_kl_from_itself_is_zero_and_from_another_that_of_the_enumeration() -> None:
+    """E_ref of the token-wise KL along a response is KL(pi_ref || pi), by the chain rule."""
+    model = prompted()
+    reference, point = model.log_policy(model.start()), parameters(model, scale=0.3)
+    table = model.conditionals(reference)
+    for prompt in range(4):
+        every = torch.arange(prompt * 27, prompt * 27 + 27)
+        parts = [model.log_probs_and_kl(point, table, every[k : k + 9])[1] for k in (0, 9, 18)]
+        own, other = reference[prompt], model.log_policy(point)[prompt]
+        assert (own.exp() * torch.cat(parts)).sum() == pytest.approx(float((own.exp() * (own - other)).sum()), abs=1e-5)
+        at_start = model.log_probs_and_kl(model.start(), table, every[:9])[1]
+        assert at_start.abs().max() < 1e-5
+
+
+def test_texts_are_learned_until_the_policy_is_their_distribution() -> None:
+    truth = np.random.default_rng(4).dirichlet(np.full(27, 0.5), 4)
+    model = prompted(width=16)
+
+    def missing(weights: Tensor) -> float:
+        log_policy = model.log_policy(weights).numpy()
+        return float((truth * (np.log(truth) - log_policy)).sum(axis=1).mean())
+
+    learned = fit_texts(model, truth, steps=400, batch=128, lr=1e-2, seed=3)
+    assert missing(learned) < 0.05 < 0.5 < missing(model.start())
+    again = fit_texts(model, truth, steps=20, batch=16, seed=3)
+    torch.testing.assert_close(again, fit_texts(model, truth, steps=20, batch=16, seed=3), rtol=0, atol=0)
+    assert (again - fit_texts(model, truth, steps=20, batch=16, seed=4)).abs().max() > 1e-4
+    start = prompted(width=16, weights=learned)
+    np.testing.assert_allclose(start.initial(), model.log_policy(learned).exp(), rtol=1e-12)
+
+
+def test_what_is_learned_of_some_prompts_carries_over_to_others_that_share_their_words() -> None:
+    """Words are read: with a token of its own for each prompt the fourth would not move towards the third."""
+    model = PromptedTransformer(2, 1, TEXTS, 4, width=16)
+    before = model.initial()[:, 0]
+    bandit = ea.Bandit(model.initial(), np.tile([0.05, 0.95], (4, 1)), prompt_weights=[1, 1, 1, 0])
+    end = train(ea.EXPO(0.01), model, bandit, Training(Adam(1e-2), epochs=60, records=2)).final[0, 0, :, 0]
+    assert (end[:3] < 0.15).all() and end[3] < before[3] - 0.2
+
+
 # ---------------------------------------------------------------------------------------------------- bad input
 
 
@@ -232,6 +322,20 @@ def test_trained_on_tokens_an_ngram_of_full_order_ends_at_the_tabular_optimum(la
         (lambda: Transformer(2, 2, layers=0), "layers must be"),
         (lambda: Transformer(2, 2, seed=-1), "seed must be a whole number of at least 0"),
         (lambda: Transformer(2, 2, sharpness=-1.0), "sharpness must be a finite number above 0"),
+        (lambda: prompted(width=6, heads=4), "heads must divide width 6, got 4"),
+        (lambda: prompted(layers=0), "layers must be a whole number of at least 1, got 0"),
+        (lambda: prompted(seed=-1), "seed must be a whole number of at least 0"),
+        (lambda: prompted(weights=torch.zeros(3)), r"weights must be \d+ finite numbers, got shape \(3,\)"),
+        (lambda: PromptedTransformer(3, 2, [[0, 4]], 4), "texts must be from 0 to 3, got 4"),
+        (
+            lambda: PromptedTransformer(3, 2, [[0.5]], 4),
+            r"texts must be whole numbers of shape .*, got float",
+        ),
+        (lambda: PromptedTransformer(3, 2, [0, 1], 4), r"texts must be whole numbers of shape .*, got int"),
+        (lambda: PromptedTransformer(3, 9, [[0, 1]], 0), "words must be a whole number of at least 1, got 0"),
+        (lambda: fit_texts(prompted(), np.ones((4, 9)) / 9), r"truth must have shape \(4, 27\), got \(4, 9\)"),
+        (lambda: fit_texts(prompted(), np.ones((4, 27)) / 27, lr=0.0), "lr must be a finite number above 0"),
+        (lambda: fit_texts(prompted(), np.ones((4, 27)) / 27, steps=0), "steps must be a whole number of at least 1"),
     ],
 )
 def test_bad_policies_are_refused(make: Any, message: str) -> None:

@@ -4,6 +4,7 @@ from .asymptotics import Asymptotics, asymptotics
 from .autoregressive import NGram, Transformer
 from .optimisers import SGD, Adam
 from .policies import LogLinear, Policy, Tabular
+from .prompted import PromptedTransformer, fit_texts
 from .sampling import Pairs, draw_pairs
 from .training import Training, train
 from .trajectory import Trajectory
@@ -16,11 +17,13 @@ __all__ = [
     "NGram",
     "Pairs",
     "Policy",
+    "PromptedTransformer",
     "Tabular",
     "Training",
     "Trajectory",
     "Transformer",
     "asymptotics",
     "draw_pairs",
+    "fit_texts",
     "train",
 ]

@@ -184,10 +184,15 @@ class _Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, vocabulary)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Tokens (B, T), the prompt first, to logits (B, T, V)."""
-        x = self.token(inputs) + self.position
-        future = torch.ones(inputs.shape[-1], inputs.shape[-1], dtype=torch.bool).triu(1)
+    def forward(self, inputs: Tensor, place: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
+        """Tokens (B, T), the prompt first, to logits (B, T, V).
+
+        Args:
+            place: the position of each token, (T,); by default they stand one after the other.
+            hidden: which tokens (second axis) each (first axis) does not see, (T, T); by default those after it.
+        """
+        x = self.token(inputs) + (self.position if place is None else self.position[place])
+        future = torch.ones(inputs.shape[-1], inputs.shape[-1], dtype=torch.bool).triu(1) if hidden is None else hidden
         for block in self.blocks:
             assert isinstance(block, nn.ModuleDict)
             mixed = block["attend"](block["norm"](x)).chunk(3, dim=-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ class Policy(ABC):
 
     prompts: int
     n: int
+    replayed: ClassVar[bool] = True
+    """Whether a step of training is recorded and replayed: a second's work, which pays where operations are small."""
 
     @abstractmethod
     def start(self) -> Tensor:

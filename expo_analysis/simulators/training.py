@@ -1,10 +1,10 @@
 """Gradient training of many settings at once: every (objective, data set) pair is one row of the same tensors.
 
-One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations
-and replayed from then on. Rows do not see each other: each gives what it would give if trained alone, except that data
-sets of several sizes share one number of steps, and to rounding, as sums over pairs may run in another order. Where a
-gradient vanishes Adam divides its rounding by ``eps``: a last place of 1e-16 can then move a parameter by 1e-16 lr/eps
-a step, 1e-10 with usual settings, while with SGD rows agree to the last places.
+One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations and
+replayed from then on, where the policy is small. Rows do not see each other: each gives what it would give if trained
+alone, except that data sets of several sizes share one number of steps, and to rounding, as sums over pairs may run in
+another order. Where a gradient vanishes Adam divides its rounding by ``eps``: a last place of 1e-16 can then move a
+parameter by 1e-16 lr/eps a step, 1e-10 with usual settings, while with SGD rows agree to the last places.
 """
 
 from __future__ import annotations
@@ -239,22 +239,28 @@ class _Task:
         if training.estimator == "token_kl":
             self.conditionals = policy.conditionals(self.log_reference)
 
-    def risk(self, parameters: Tensor, batch: Batch, estimator: str = "exact") -> Tensor:
-        """The objective of each setting on a batch, shape (O, S); parameters (O, S, size)."""
+    def risk(
+        self, parameters: Tensor, batch: Batch, estimator: str = "exact", log_policy: Tensor | None = None
+    ) -> Tensor:
+        """The objective of each setting on a batch, shape (O, S); parameters (O, S, size).
+
+        ``log_policy`` is that of the parameters, where it is known.
+        """
         objective, policy = self.objective, self.policy
         if isinstance(objective, RewardObjective):
-            log_policy = policy.log_policy(parameters)
+            log_policy = policy.log_policy(parameters) if log_policy is None else log_policy
             value = objective.reward_terms(log_policy, self.rewards.expand_as(log_policy)).sum(dim=-1)
             kept = objective.regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return (batch.prompts * (value + self.lam[..., None] * kept)).sum(dim=-1)
 
         assert isinstance(objective, PairObjective)
         if self.choices is not None and objective.listwise:
-            return self._of_choices(policy.log_policy(parameters), batch)
+            return self._of_choices(policy.log_policy(parameters) if log_policy is None else log_policy, batch)
         regulariser = objective.regulariser
         ends = torch.cat([batch.winner, batch.loser], dim=-1)
-        if regulariser is not None and estimator == "exact":
+        if regulariser is not None and estimator == "exact" and log_policy is None:
             log_policy = policy.log_policy(parameters)
+        if estimator == "exact" and log_policy is not None:
             read = list(log_policy.flatten(-2).gather(-1, ends.expand(*self.shape, -1)).chunk(2, dim=-1))
         elif regulariser is not None:
             *read, estimate = self._estimated(parameters, batch, estimator)
@@ -273,6 +279,7 @@ class _Task:
         if regulariser is None:
             return total
         if estimator == "exact":
+            assert log_policy is not None
             divergence = regulariser(log_policy, self.log_reference.expand_as(log_policy))
             return total + self.lam * (batch.prompts * divergence).sum(dim=-1)
         return total + self.lam * (batch.weight * estimate).sum(dim=-1)
@@ -351,7 +358,7 @@ def _run(
     def record(step: int) -> None:
         log_policy = task.policy.log_policy(parameters)
         log_policies.append(log_policy.numpy())
-        values.append(task.risk(parameters, everything).numpy())
+        values.append(task.risk(parameters, everything, log_policy=log_policy).numpy())
         best.see(step, parameters, log_policy)
         advance(step)
 
@@ -361,7 +368,8 @@ def _run(
         for epoch in range(training.epochs):
             for batch in _epoch(data, everything, training, epoch):
                 if replay is None:
-                    replay = recorded(task.step, (parameters, state, rates[step], *batch))
+                    example = (parameters, state, rates[step], *batch)
+                    replay = recorded(task.step, example) if task.policy.replayed else task.step
                 parameters, state = replay(parameters, state, rates[step], *batch)
                 step += 1
                 if step > average_from:
