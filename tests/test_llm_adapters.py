@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,6 @@ from .llm_trainers import make
 from peft import LoraConfig, PeftModel, get_peft_model  # isort: skip
 from expo_analysis.llm.training.identity import fingerprint  # isort: skip
 
-ROOT = Path(__file__).parents[1]
-
 
 def lora(**given: Any) -> LoraConfig:
     return LoraConfig(**{"target_modules": ["q_proj"], "task_type": "CAUSAL_LM"} | given)
@@ -32,22 +27,12 @@ def losses_of(trainer: Any) -> list[float]:
 
 
 def test_sets_have_one_fingerprint_in_every_process() -> None:
-    """PEFT keeps target_modules as a set, which Python orders anew in every process."""
-    code = (
-        "from expo_analysis.llm.training.identity import fingerprint as f; print(f({'a': {'q_proj', 'v_proj', 'o'}}))"
-    )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in "1234"
-    }
-    assert found == {fingerprint({"a": {"o", "v_proj", "q_proj"}})}
-    assert fingerprint({"a": {"o", "v_proj"}}) not in found
+    """PEFT keeps target_modules as a set, which Python orders anew in every process: it counts as what is sorted."""
+    modules = [f"{name}_proj" for name in "abcdefgh"]
+    for kind in (set, frozenset):
+        assert fingerprint({"modules": kind(reversed(modules))}) == fingerprint({"modules": modules})
+    assert fingerprint({"modules": set(modules[1:])}) != fingerprint({"modules": set(modules)})
+    assert lora(target_modules=modules).to_dict()["target_modules"] == set(modules)
 
 
 @pytest.mark.parametrize("given", [{"bias": "all"}, {"bias": "lora_only"}, {"bias": "all", "init_lora_weights": False}])

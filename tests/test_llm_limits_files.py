@@ -325,8 +325,8 @@ def test_work_is_counted_in_responses_tokens_and_seconds(tmp_path: Path, monkeyp
     monkeypatch.setattr(journal.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(
         journal,
-        "draw",
-        lambda model, prompts, batch, *how: [sampling.Draw([7] * (1 + n), -1.0, True) for _, n in batch],
+        "Sampler",
+        lambda *how: lambda prompts, batch: [sampling.Draw([7] * (1 + n), -1.0, True) for _, n in batch],
     )
     kept = journal.Journal(tmp_path / "j", {"a": 1})
     kept.add_draws([(0, 0)], [sampling.Draw([5], -2.0, False)])
