@@ -90,20 +90,15 @@ def _runs_away(name: str, numbers: Numbers) -> str:
 
 
 def _wrong_response(name: str, numbers: Numbers, problem: Problem, values: list[float]) -> str:
-    """For each mass of the first response a lower value with pi*'s first two exchanged: the lower, the more mass, so
-    that the infimum is at the one, and on the other problem not at its mode."""
+    """Each policy with its first two exchanged has a lower value, so that the infimum is not at pi*'s mode."""
     other = "values with the two exchanged"
     if other not in numbers:
         return "skipped"
-    order = [1, 0, 2]
-    exchanged = replace(problem, optimal=problem.best[order], wins=problem.wins)
-    again = Problem.between(exchanged.reference, exchanged.best, numbers["pairs"])
-    lam, policies = numbers["lam"], [np.log(np.array(p, dtype=float)) for p in numbers["policies"]]
-    found = [float(risk(name, lam, again, p)) for p in policies]
+    policies = [np.log(np.array(p, dtype=float))[[1, 0, 2]] for p in numbers["policies"]]
+    found = [float(risk(name, numbers["lam"], problem, p)) for p in policies]
     same = np.abs(np.array(found) - numbers[other]).max() <= 1e-9 * (1 + np.abs(found).max())
-    lowest = [x.index(min(x)) for x in (values, found)]
-    first = all(np.argmax(numbers["policies"][k]) == 0 for k in lowest)
-    return "" if same and first else f"values {found}, stated {numbers[other]}; lowest at {lowest}"
+    lower = all(b < a for a, b in zip(values, found, strict=True))
+    return "" if same and lower else f"values {found}, stated {numbers[other]}; before {values}"
 
 
 def uniqueness(name: str, numbers: Numbers) -> str:
@@ -202,6 +197,8 @@ def calibration(name: str, numbers: Numbers) -> str:
     log_policy, _ = minimiser(name, lam, problem, starts=2)
     if name in REGULARISERS or name in OF_LOG_POLICY:
         score = log_policy if name != "pessimistic_dpo" else (log_policy - np.log(problem.reference)) / 10
+    elif name == "cal_dpo":  # whose likelihood has no lambda
+        score = log_policy - np.log(problem.reference)
     elif name in SCALED:
         score = lam * log_policy
     elif name in ("fdpo", "chi_po"):
