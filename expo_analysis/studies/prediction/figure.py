@@ -1,0 +1,99 @@
+"""How much of what training did had been predicted, by lambda; and runs, measured against predicted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ...figures.sheet import Sheet
+from ...figures.style import GREYS, INK, Size, size_of, under
+from ..small_transformer.figure import look
+from ..small_transformer.questions import METHODS, Method
+
+AIM = 0.8
+"""Of the explained variance."""
+PREDICTORS = {"pairs_rank": "tangent features", "pairs_rank_ches": "CHES", "pairs_rank_band": "disentanglement band"}
+
+
+def draw(tables: dict[str, pd.DataFrame]) -> Figure:
+    """The picture of the study."""
+    scores, measured, _ = tables.values()
+    size = size_of("page")
+    methods = methods_of(scores)
+    with under(size):
+        plain = {"color": INK, "linewidth": size.line / 1.6}
+        key = [
+            *(
+                (Line2D([], [], **look(method).line(linewidth=size.line / 1.6)), look(method).label)
+                for method in methods
+            ),
+            (Line2D([], [], **plain, alpha=0.4, linestyle=(0, (1, 1))), "the same training, another order of pairs"),
+        ]
+        notes = [
+            "Means over worlds and data sets. Left: of the log-ratios of responses to held-out prompts, as the "
+            "reference draws them. Middle: rank correlation with the log-ratios of the chosen responses of the "
+            "training pairs, mean over ways to train. Right: total variation on held-out prompts that were right "
+            "already, a point a run."
+        ]
+        sheet = Sheet(size, "What tangent features at the reference say before training", key, notes)
+        left, middle, right = sheet.subplots(1.9 * size.text / 8 + 3 * size.row, 1, 3)[0]
+        _explained(left, scores, methods, size)
+        _ranks(middle, scores, size)
+        _runs(right, measured, methods, size)
+        return sheet.finished()
+
+
+def methods_of(scores: pd.DataFrame) -> list[Method]:
+    """The methods of a table, in their order."""
+    there = set(zip(scores["loss"], scores["estimator"], strict=True))
+    return [method for method in METHODS if method in there]
+
+
+def of_method(table: pd.DataFrame, method: Method) -> pd.DataFrame:
+    """The rows of one method."""
+    return table[(table["loss"] == method[0]) & (table["estimator"] == method[1])]
+
+
+def _explained(axes: Axes, scores: pd.DataFrame, methods: list[Method], size: Size) -> None:
+    for method in methods:
+        means = of_method(scores, method).groupby("lam")[["r2_drawn", "r2_drawn_repeated"]].mean()
+        style: dict[str, Any] = look(method).line(linewidth=size.line / 1.6)
+        axes.plot(means.index, means["r2_drawn"], **style, marker=look(method).marker, markersize=size.mark / 1.5)
+        axes.plot(means.index, means["r2_drawn_repeated"], **style | {"linestyle": (0, (1, 1)), "alpha": 0.6})
+    axes.axhline(AIM, color=INK, linewidth=size.line / 2.5, zorder=1)
+    axes.set_xscale("log")
+    axes.set(ylim=(min(0.0, axes.get_ylim()[0]), 1), xlabel=r"trade-off $\lambda$", ylabel=r"$R^2$ of log-ratios")
+
+
+def _ranks(axes: Axes, scores: pd.DataFrame, size: Size) -> None:
+    for grey, (name, label) in zip(GREYS, PREDICTORS.items(), strict=False):
+        means = scores.groupby("lam")[name].mean()
+        axes.plot(means.index, means, **grey.line(linewidth=size.line / 1.6), label=label)
+        axes.annotate(
+            label, (means.index[0], means.iloc[0]), xytext=(0, -3), textcoords="offset points", va="top", color=INK
+        )
+    axes.axhline(0, color=INK, linewidth=size.line / 2.5, zorder=1)
+    axes.set_xscale("log")
+    axes.set(ylim=(-0.2, 1), xlabel=r"trade-off $\lambda$", ylabel="rank correlation, pairs")
+
+
+def _runs(axes: Axes, measured: pd.DataFrame, methods: list[Method], size: Size) -> None:
+    for method in methods:
+        own = of_method(measured, method)
+        axes.plot(
+            own["tv_held_predicted"],
+            own["tv_held"],
+            color=look(method).colour,
+            marker=look(method).marker,
+            markersize=size.mark / 2.5,
+            linestyle="none",
+            markeredgewidth=0,
+            alpha=0.7,
+        )
+    most = 1.05 * max(measured["tv_held"].max(), measured["tv_held_predicted"].max())
+    axes.plot([0, most], [0, most], color=INK, linewidth=size.line / 2.5, zorder=1)
+    axes.set(xlim=(0, most), ylim=(0, most), xlabel="drift, predicted", ylabel="drift, measured")
