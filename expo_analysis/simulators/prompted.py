@@ -8,7 +8,7 @@ gives the probability of every one: 1 + V + ... + V^(T-1) places instead of the 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -207,8 +207,8 @@ class TangentTransformer(PromptedTransformer):
     def _logits(self, parameters: Tensor, inputs: Tensor, *tree: Tensor) -> Tensor:
         start = self.start().expand_as(parameters).clone()
         network = super()._logits
-        z, dz = torch.func.jvp(lambda own: network(own, inputs, *tree), (start,), (parameters - start,))
-        logits: Tensor = z + dz
+        found: Any = torch.func.jvp(lambda own: network(own, inputs, *tree), (start,), (parameters - start,))
+        logits: Tensor = found[0] + found[1]
         return logits
 
 
