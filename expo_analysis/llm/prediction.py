@@ -244,9 +244,10 @@ def predict(
 
 def _said(moved: Floats, sample: Sample) -> Said:
     """The means, from log pi/pi_ref of all responses of a sample."""
-    ends = 2 * np.array([len(sample.trained), len(sample.trained) + len(sample.held)])
-    (chosen, rejected), (won, lost) = (part.reshape(-1, 2).T for part in np.split(moved, ends)[:2])
-    drawn = moved[ends[1] :]
+    upto = 2 * np.array([len(sample.trained), len(sample.trained) + len(sample.held)])
+    of_trained, of_held, drawn = np.split(moved, upto)
+    (chosen, rejected), (won, lost) = (part.reshape(-1, 2).T for part in (of_trained, of_held))
     drift = float((np.expm1(drawn) - drawn).mean()) if len(drawn) else np.nan
     accuracy = float((np.sign(won - lost) + 1).mean() / 2)
-    return Said(*(float(x.mean()) for x in (chosen, rejected, won, lost)), accuracy, drift)
+    first, second, third, fourth = (float(ends.mean()) for ends in (chosen, rejected, won, lost))
+    return Said(first, second, third, fourth, accuracy, drift)

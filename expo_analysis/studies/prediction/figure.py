@@ -16,7 +16,14 @@ from ..small_transformer.questions import METHODS, Method
 
 AIM = 0.8
 """Of the explained variance."""
-PREDICTORS = {"pairs_rank": "tangent features", "pairs_rank_ches": "CHES", "pairs_rank_band": "disentanglement band"}
+PREDICTORS = {
+    "pairs_rank": ("tangent features", False),
+    "pairs_rank_ches": ("CHES", False),
+    "pairs_rank_band": ("disentanglement band", True),
+}
+"""What they are called, and whether that stands below."""
+DOTS = (0, (1, 1.2))
+LOWEST = -0.25
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -25,19 +32,14 @@ def draw(tables: dict[str, pd.DataFrame]) -> Figure:
     size = size_of("page")
     methods = methods_of(scores)
     with under(size):
-        plain = {"color": INK, "linewidth": size.line / 1.6}
-        key = [
-            *(
-                (Line2D([], [], **look(method).line(linewidth=size.line / 1.6)), look(method).label)
-                for method in methods
-            ),
-            (Line2D([], [], **plain, alpha=0.4, linestyle=(0, (1, 1))), "the same training, another order of pairs"),
-        ]
+        once_more: dict[str, Any] = {"color": INK, "linewidth": size.line / 1.6, "linestyle": DOTS}
+        key = [(Line2D([], [], **_style(method, size)), look(method).label) for method in methods]
+        key.append((Line2D([], [], **once_more), "training once more, another order of pairs"))
         notes = [
             "Means over worlds and data sets. Left: of the log-ratios of responses to held-out prompts, as the "
-            "reference draws them. Middle: rank correlation with the log-ratios of the chosen responses of the "
-            "training pairs, mean over ways to train. Right: total variation on held-out prompts that were right "
-            "already, a point a run."
+            "reference draws them, cut off below. Middle: rank correlation with the log-ratios of the chosen responses "
+            "of the training pairs, mean over ways to train. Right: total variation on held-out prompts that were "
+            "right already, a point a run."
         ]
         sheet = Sheet(size, "What tangent features at the reference say before training", key, notes)
         left, middle, right = sheet.subplots(1.9 * size.text / 8 + 3 * size.row, 1, 3)[0]
@@ -58,27 +60,38 @@ def of_method(table: pd.DataFrame, method: Method) -> pd.DataFrame:
     return table[(table["loss"] == method[0]) & (table["estimator"] == method[1])]
 
 
+def _style(method: Method, size: Size) -> dict[str, Any]:
+    """How what was predicted of a method is drawn."""
+    own = look(method)
+    line = {"color": own.colour, "linewidth": size.line / 1.6, "linestyle": "-"}
+    return line | {"marker": own.marker, "markersize": size.mark / 1.4}
+
+
 def _explained(axes: Axes, scores: pd.DataFrame, methods: list[Method], size: Size) -> None:
     for method in methods:
         means = of_method(scores, method).groupby("lam")[["r2_drawn", "r2_drawn_repeated"]].mean()
-        style: dict[str, Any] = look(method).line(linewidth=size.line / 1.6)
-        axes.plot(means.index, means["r2_drawn"], **style, marker=look(method).marker, markersize=size.mark / 1.5)
-        axes.plot(means.index, means["r2_drawn_repeated"], **style | {"linestyle": (0, (1, 1)), "alpha": 0.6})
+        style = _style(method, size)
+        axes.plot(means.index, means["r2_drawn"], **style)
+        axes.plot(means.index, means["r2_drawn_repeated"], **style | {"linestyle": DOTS, "marker": "none"})
     axes.axhline(AIM, color=INK, linewidth=size.line / 2.5, zorder=1)
     axes.set_xscale("log")
-    axes.set(ylim=(min(0.0, axes.get_ylim()[0]), 1), xlabel=r"trade-off $\lambda$", ylabel=r"$R^2$ of log-ratios")
+    axes.set(ylim=(LOWEST, 1), xlabel=r"trade-off $\lambda$", ylabel=r"$R^2$ of log-ratios")
 
 
 def _ranks(axes: Axes, scores: pd.DataFrame, size: Size) -> None:
-    for grey, (name, label) in zip(GREYS, PREDICTORS.items(), strict=False):
+    for grey, (name, (label, below)) in zip(GREYS, PREDICTORS.items(), strict=False):
         means = scores.groupby("lam")[name].mean()
-        axes.plot(means.index, means, **grey.line(linewidth=size.line / 1.6), label=label)
-        axes.annotate(
-            label, (means.index[0], means.iloc[0]), xytext=(0, -3), textcoords="offset points", va="top", color=INK
-        )
+        axes.plot(means.index, means, **grey.line(linewidth=size.line / 1.6))
+        extreme = min(0.0, means.min()) if below else means.max()
+        place: dict[str, Any] = {
+            "xytext": (0, -3 if below else 3),
+            "textcoords": "offset points",
+            "va": "top" if below else "bottom",
+        }
+        axes.annotate(label, (means.index[0], extreme), color=INK, **place)
     axes.axhline(0, color=INK, linewidth=size.line / 2.5, zorder=1)
     axes.set_xscale("log")
-    axes.set(ylim=(-0.2, 1), xlabel=r"trade-off $\lambda$", ylabel="rank correlation, pairs")
+    axes.set(ylim=(LOWEST, 1.15), xlabel=r"trade-off $\lambda$", ylabel="rank correlation, pairs")
 
 
 def _runs(axes: Axes, measured: pd.DataFrame, methods: list[Method], size: Size) -> None:

@@ -31,11 +31,13 @@ from ...simulators import Adam, Training, Trajectory, train
 from ..settings import Settings as StudySettings
 from ..small_transformer import world
 from ..small_transformer.measures import measures
-from ..small_transformer.numbers import DIGITS, ESTIMATORS, LOSSES, label_of
+from ..small_transformer.numbers import DIGITS, ESTIMATORS, LOSSES, label_of, read
 from ..small_transformer.numbers import Settings as Trained
 from ..small_transformer.questions import CONFIDENCE, FIRST, MANY, METHODS, Method
 from ..small_transformer.world import Compared, Learned, compare, learn, make_world
 from .published import band, ches, gram
+
+__all__ = ["FULL", "Settings", "explained", "one_seed", "ranked", "read", "run"]
 
 CHOSEN_ON = 4
 """The world that the way to predict was chosen on, counted from 1."""
@@ -155,10 +157,11 @@ def trained_three_ways(
     """The network, the network with its pairs in another order, and the linear one that predicts the first."""
     name, estimator = method
     given: dict[str, Any] = {"batch": settings.batch, "schedule": "linear", "records": 2, "epochs": 1}
+    given |= ESTIMATORS[estimator]
     objectives = [LOSSES[name](lam) for lam in settings.lams]
 
     def trained(model: Any, seed: int) -> Trajectory:
-        training = Training(Adam(settings.lr), seed=seed, **given, **ESTIMATORS[estimator])
+        training = Training(Adam(settings.lr), seed=seed, **given)
         return train(objectives, model, compared.pairs, training)
 
     model = learned.model
