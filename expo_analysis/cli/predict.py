@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .._json import plain
 from .errors import bad_input, language_models
 from .rewards import device_of
 
@@ -166,6 +165,8 @@ def _with_samples(given: SimpleNamespace, model: Any, tokenizer: Any, sample: Sa
 def _document(
     given: SimpleNamespace, sample: Sample, losses: list[tuple[str, float]], found: list[Said]
 ) -> dict[str, Any]:
+    from .._json import plain
+
     return {
         "model": given.model,
         "data": given.data,

@@ -5,7 +5,7 @@ from ..study import Study
 STUDY = Study(
     __name__,
     "Can it be predicted before training where mass goes: log-ratios, reward, drift?",
-    310,
+    305,
     ("prediction", "prediction_measures", "prediction_settings"),
     seconds=400,
     kept=True,
