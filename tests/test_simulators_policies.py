@@ -351,7 +351,8 @@ def test_a_tangent_transformer_has_the_networks_values_and_slopes_and_is_linear(
     way = torch.randn(2, len(start), generator=rng, dtype=torch.float64) / 10
 
     def logits(policy: PromptedTransformer, parameters: torch.Tensor) -> torch.Tensor:
-        return policy.token_logits(parameters, prompt.expand(*parameters.shape[:-1], -1), tokens)
+        lead = parameters.shape[:-1]
+        return policy.token_logits(parameters, prompt.expand(*lead, -1), tokens.expand(*lead, -1, -1))
 
     at_start = logits(model, start)
     torch.testing.assert_close(logits(tangent, start), at_start)
