@@ -172,6 +172,9 @@ def test_committed_words_follow_from_intervals_over_worlds() -> None:
     said = words.facts(tables)
     assert said["answer"] == ("yes" if low > words.AIM else "no" if high < words.AIM else "undecided")
     assert said["said"]("r2_drawn") == f"{each.mean():.2f} [{low:.2f}, {high:.2f}]"
+    page = " ".join((COMMITTED.parent / "docs" / "predict.md").read_text().split())
+    assert f"R² is {said['said']('r2_drawn')}, the mean over losses and λ: whether it is above {words.AIM}" in page
+    assert said["answer"] == "undecided" and "is undecided. All numbers" in page
     assert set(scores["seed"]) == set(tables["prediction_measures"]["seed"])
     assert numbers.CHOSEN_ON - 1 not in set(scores["seed"])  # counted from 1
     assert isinstance(scores, pd.DataFrame) and (scores["r2_drawn"] <= 1).all()
