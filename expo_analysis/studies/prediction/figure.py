@@ -36,10 +36,9 @@ def draw(tables: dict[str, pd.DataFrame]) -> Figure:
         key = [(Line2D([], [], **_style(method, size)), look(method).label) for method in methods]
         key.append((Line2D([], [], **once_more), "training once more, another order of pairs"))
         notes = [
-            "Means over worlds and data sets. Left: of the log-ratios of responses to held-out prompts, as the "
-            "reference draws them, cut off below. Middle: rank correlation with the log-ratios of the chosen responses "
-            "of the training pairs, mean over ways to train. Right: total variation on held-out prompts that were "
-            "right already, a point a run."
+            "Means over worlds. Left: responses to held-out prompts, as the reference draws them; cut off below.",
+            "Middle: log-ratios of the chosen responses of pairs that are trained on; mean over ways to train.",
+            "Right: total variation on held-out prompts that were right already; a point a run.",
         ]
         sheet = Sheet(size, "What tangent features at the reference say before training", key, notes)
         left, middle, right = sheet.subplots(1.9 * size.text / 8 + 3 * size.row, 1, 3)[0]
