@@ -1,6 +1,7 @@
 """Exact optima with proven error bounds."""
 
 from .choose import LambdaChoice, choose_lambda
+from .implicit import Gradients, optimum
 from .resampling import BootstrapResult, bootstrap
 from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
@@ -10,6 +11,7 @@ from .solve import solve, solve_path, stepped_optima
 __all__ = [
     "BootstrapResult",
     "Certificate",
+    "Gradients",
     "LambdaChoice",
     "Path",
     "RestrictedOptima",
@@ -18,6 +20,7 @@ __all__ = [
     "Status",
     "bootstrap",
     "choose_lambda",
+    "optimum",
     "restricted_optima",
     "restricted_values",
     "solve",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._json import plain
 from .._types import Floats, Indices, Mask
@@ -20,6 +21,7 @@ from . import display
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .implicit import Gradients
     from .likelihood_ratio import LikelihoodRatio
 
 
@@ -190,6 +192,33 @@ class Solution:
         from .ranks import ranking
 
         return ranking(self, alpha, top, kind)
+
+    def gradients(self, weights: ArrayLike) -> Gradients:
+        """The gradient of sum(weights * policy) in pi_ref, pi*, q, counts and lam, by the implicit function theorem.
+
+        Of counts it is what one more comparison does to that number: its influence. `ea.optimum` is the same for torch.
+
+        Args:
+            weights: of the shape of ``policy``.
+
+        Returns:
+            `Gradients`: ``reference``, ``lam``, and ``optimal`` and ``pairs``, or ``counts``, of the shapes of the
+            bandit's; of `Comparisons` ``counts`` has one number for each (winner, loser).
+
+        Raises:
+            ValueError: the optimum is not proven or not the only one, the loss reads more than log-probabilities, or
+                has no curvature there.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 4], [2, 0, 3], [1, 2, 0]])
+            >>> found = ea.solve(ea.EXPO(0.1), bandit).gradients([1, 0, 0])
+            >>> bool(found.counts[0, 1] > 0 > found.counts[1, 0])  # of the first's probability, in wins and losses
+            True
+        """
+        from .implicit import gradients
+
+        return gradients(self, weights)
 
     def compare_lr_test(self, restricted: Any, df: int | None = None) -> LikelihoodRatio:
         """The likelihood-ratio test of restricted policies against all, of `BradleyTerry` or `DPO` on counts.
