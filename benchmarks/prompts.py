@@ -22,9 +22,9 @@ Prompts of four responses; pi* and pi_ref are uniform on the simplex, each pair 
 from pi*. All prompts are one bandit. Each row has a process of its own, in one thread; µs are of the CPU, a prompt.
 
 - **counting**: `ea.Bandit.from_counts(reference, counts)`, which checks the counts.
-- **solving**: `ea.solve(loss(0.1), bandit)`, with the proven bound, value, status and message of every prompt. DPO's has
-  the question whether there is an optimum, which on most prompts there is not: of six comparisons among four somebody
-  mostly wins or loses all. What a process loads at its first solve is paid before, on ten prompts.
+- **solving**: `ea.solve(loss(0.1), bandit)`, with the proven bound, value, status and message of every prompt. DPO's
+  has the question whether there is an optimum, which on most prompts there is not: of six comparisons among four
+  somebody mostly wins or loses all. What a process loads at its first solve is paid before, on ten prompts.
 - **optimal**: the share of prompts of this status; all others have no minimiser, by a theorem. Bound: the largest, on
   the 1-norm error of a policy. GB: the largest resident memory.
 """

@@ -46,5 +46,6 @@ from .optima import choose_lambda as choose_lambda
 from .optima import optimum as optimum
 from .optima import solve as solve
 from .optima import solve_path as solve_path
+from .optima import solve_ragged as solve_ragged
 
 __version__: str

@@ -2,6 +2,7 @@
 
 from .choose import LambdaChoice, choose_lambda
 from .implicit import Gradients, optimum
+from .ragged import solve_ragged
 from .resampling import BootstrapResult, bootstrap
 from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
@@ -25,5 +26,6 @@ __all__ = [
     "restricted_values",
     "solve",
     "solve_path",
+    "solve_ragged",
     "stepped_optima",
 ]
