@@ -26,6 +26,7 @@ from . import (
     losses,
     predict,
     preferences,
+    rank,
     recipes,
     reproduce,
     simulate,
@@ -55,6 +56,7 @@ app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has 
 app.command(cls=Command)(losses.losses)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(preferences.preferences)
+app.command(cls=Command)(rank.rank)
 app.command(cls=Command)(recipes.recipes)
 app.command(cls=Command)(reproduce.reproduce)
 app.command(cls=Command)(simulate.simulate)
