@@ -43,6 +43,8 @@ CHOSEN_ON = 4
 """The world that the way to predict was chosen on, counted from 1."""
 MEASURES = ("gain", "gain_held", "tv", "tv_held", "mass", "chosen", "rejected")
 """What is predicted of a run beside its log-ratios; as `small_transformer.measures` has them."""
+AS_TRAINED = ("lams", "batch", "lr", "temperature", "text_steps", "text_batch")
+"""Settings of the study of a small transformer that hold here too."""
 OTHER_ORDER = 1000
 """What is added to the seed of training where it is repeated with its pairs in another order."""
 
@@ -106,8 +108,10 @@ def run(
     scores = pd.DataFrame([row for one in found.values() for row in one["scores"]])
     measured = pd.DataFrame([row for one in found.values() for row in one["measured"]])
     values = asdict(settings) | {
-        "lams": Trained().lams,
+        **{name: getattr(Trained(), name) for name in AS_TRAINED},
         "pairs": MANY,
+        "other_order": OTHER_ORDER,
+        "chosen_on": CHOSEN_ON,
         "confidence": CONFIDENCE,
         "runs": len(measured),
         "seconds_of_all_seeds": round(sum(one["seconds"] for one in found.values())),
