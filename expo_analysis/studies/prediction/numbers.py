@@ -112,6 +112,7 @@ def run(
         "pairs": MANY,
         "other_order": OTHER_ORDER,
         "chosen_on": CHOSEN_ON,
+        "measures": MEASURES,
         "confidence": CONFIDENCE,
         "runs": len(measured),
         "seconds_of_all_seeds": round(sum(one["seconds"] for one in found.values())),
