@@ -16,7 +16,7 @@
    of these. What would crash at once (``>>`` of floats, a dataclass without its decorator) is left out, as killing
    it says nothing. A change of annotations only, or code that does not compile, is no mutant.
 3. Each mutant is planted in a copy, and its tests run until one fails or they have taken longer than three times their
-   usual time and a minute. Then it is killed, if the test that failed (or all of them, if it was time) passes without
+   usual processor time and a minute. Then it is killed, if the test that failed (or all, if it was time) passes without
    it, now or once before, and also if the tests' modules can no longer be loaded; otherwise, and where a test ended the
    process, its verdict is ``unclear``.
    One case of each test comes before further cases, and short ones before long ones; ``--limit`` runs only the first so
@@ -66,7 +66,7 @@ OPERATORS = re.compile(
 )
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 ALL_FILES = "tests/test_values.py"
-PATIENCE = 60.0
+PATIENCE = 60.0  # seconds of processor time
 
 
 @dataclass(frozen=True)

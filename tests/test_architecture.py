@@ -10,6 +10,8 @@ import pytest
 
 import expo_analysis
 
+from . import mutation
+
 PACKAGE = Path(expo_analysis.__file__).parent
 
 LAYERS = (
@@ -203,3 +205,9 @@ def test_a_judge_that_singles_out_a_loss_is_noticed(code: str) -> None:
     assert named_losses(code.replace("..losses", "...losses"), ("rules",))
     assert not named_losses("from ..losses.psi import Hinge\nfalls = type(psi) is Hinge")
     assert not named_losses("from ..losses import RLHF\nbest = RLHF(1.0)\nodd = x == 'expose'")
+
+
+def test_equivalent_mutants_are_of_lines_that_exist() -> None:
+    for (file, old, new), reason in mutation.equivalent().items():
+        lines = [line.strip() for line in (mutation.ROOT / file).read_text().splitlines()]
+        assert old in lines and new != old and reason, (file, old)

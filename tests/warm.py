@@ -1,7 +1,8 @@
 """pytest, run many times by processes that need not load torch, transformers and their like each time.
 
 ``multiprocessing``'s fork server loads the libraries once; each run is a fork of it, in a tree of its choice, whose
-package and tests it loads afresh. What runs too long is ended together with all processes that it started.
+package and tests it loads afresh. What takes too much processor time is ended together with all processes that it
+started; the clock would count what else the machine does.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from .preloaded import LISTED
 
 OPTIONS = ("-q", "-m", "not slow", "-p", "no:cacheprovider")
 OURS = {"expo_analysis", "tests"}
 ENDED = 1000
+IDLE = 10.0  # by so many times may a run's seconds on the clock exceed its processor time, before it counts as hung
 LIST_OF_LIBRARIES = """
 import pytest, sys
 pytest.main(["--collect-only", *sys.argv[1:]])
@@ -67,14 +73,15 @@ class Warm:
             raise RuntimeError(f"the forks do not run:\n{first.output}")
 
     def pytest(self, tree: Path, tests: Sequence[str], *options: str, seconds: float | None = None) -> Outcome:
-        """Run the tests in the tree, and end them after so many seconds."""
+        """Run the tests in the tree, and end them after so many seconds of processor time (ten times as many on the
+        clock, for what waits for ever)."""
         listed, failed, output, done = (tree / f"warm_{name}.txt" for name in ("tests", "failed", "output", "done"))
         listed.write_text("\n".join(tests))
         failed.write_text("")
         done.unlink(missing_ok=True)
         process = self._context.Process(target=_run, args=(tree, listed, failed, output, done, options))
         process.start()
-        process.join(seconds)
+        _wait(process, seconds)
         status = process.exitcode
         if status is not None and status >= 0 and not done.exists():
             status = ENDED
@@ -125,6 +132,27 @@ def _run(tree: Path, listed: Path, failed: Path, output: Path, done: Path, optio
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _wait(process: BaseProcess, seconds: float | None) -> None:
+    """Until the process has ended, or has had its seconds."""
+    if seconds is None:
+        return process.join()
+    end = time.monotonic() + IDLE * seconds
+    while process.is_alive() and time.monotonic() < end and _processor_time(process.pid) < seconds:
+        process.join(0.2)
+    return None
+
+
+def _processor_time(pid: int | None) -> float:
+    """The seconds of a process, of its children that have ended, and of those that live."""
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(pid)
+        for one in [first, *first.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += sum(one.cpu_times()[:4])
+    return total
 
 
 def _end_all(group: int | None) -> None:
