@@ -251,7 +251,7 @@ def render(figure: Figure, kind: str, title: str = "", dpi: int = 200) -> bytes:
     title = title or plain(figure.get_suptitle())
     metadata = METADATA[kind] | ({"Title": title} if title else {})
     buffer = io.BytesIO()
-    own = {name: BASE[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}
+    own: dict[Any, Any] = {name: BASE[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}
     with mpl.rc_context(own), laid_out(figure, dpi), letters_only() if kind == "pdf" else nullcontext():
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
