@@ -24,8 +24,9 @@ from expo_analysis.figures import kinds, looks
 from expo_analysis.figures.colour import VISIONS, as_seen, contrast, difference
 from expo_analysis.figures.kinds import frontier
 from expo_analysis.figures.kinds.convergence import slopes_of
+from expo_analysis.figures.saving import laid_out
 from expo_analysis.figures.sheet import spread
-from expo_analysis.figures.style import laid_out, render, size_of
+from expo_analysis.figures.style import render, size_of
 from expo_analysis.testing.strategies import bandits, count_bandits
 
 from .cards import HOSTILE, cards, many

@@ -53,7 +53,8 @@ class Shown:
 
     def files(self) -> dict[str, bytes]:
         """What is written, by file name."""
-        from ..figures.style import laid_out, render
+        from ..figures.saving import laid_out
+        from ..figures.style import render
 
         found = {f"{name}.csv": to_csv(table) for name, table in self.tables.items()}
         for name, figure in self.figures.items():
