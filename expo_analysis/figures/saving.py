@@ -1,4 +1,4 @@
-"""What is done around the writing of a figure's files: its layout, the fonts in a PDF, the title in a file's metadata."""
+"""What is done around the writing of a figure's files: the layout, the fonts in a PDF, a title for the metadata."""
 
 from __future__ import annotations
 
