@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import linprog
 
 import expo_analysis as ea
-from expo_analysis.optima.sharp import distance
+from expo_analysis.optima.sharp import nearest
 
 
 def corners(rows, slope, intercept):
@@ -94,8 +94,8 @@ def test_no_minimiser_is_farther_than_the_bound(d, count, lines):
         for off in (0.0, 1e-12, 1e-6, 1e-3, 0.1):
             worse = multipliers * (1 + off * rng.standard_normal(multipliers.shape))
             at = z + off * rng.standard_normal(d)
-            bound = distance(*problem, worse, at)
-            assert (np.abs(exact - at) <= bound).all()
+            nearer, bound = nearest(*problem, worse, at)
+            assert (np.abs(exact - nearer) <= bound).all()
             known += np.isfinite(bound).all()
             tight += off == 0 and len(exact) == 1 and bound.max() < 1e-9
     assert known > 30 and tight > 10
@@ -106,17 +106,23 @@ def test_what_proves_nothing():
     rows, slope = np.array([[1.0]]), np.array([[-1.0], [1.0]])
     intercept, weight, none = np.array([[0.0], [0.0]]), np.array([1.0]), np.zeros(1)
     even = np.array([[0.5], [0.5]])
-    assert distance(rows, slope, intercept, weight, none, even, np.array([0.0])) < 1e-15  # |z|
-    assert distance(rows, slope, intercept, weight, none, even, np.array([3.0])) >= 3.0
-    assert np.isinf(distance(rows, slope, intercept, weight, none, np.array([[1.0], [0.0]]), np.array([0.0])))
-    assert np.isinf(distance(rows, slope[:1], intercept[:1], weight, none, weight[None], np.array([0.0])))
-    assert np.isinf(distance(rows, 0 * slope, intercept, weight, none, even, np.array([0.0])))
+    for start in (0.0, 3.0):  # |z|: wherever one starts from
+        z, off = nearest(rows, slope, intercept, weight, none, even, np.array([start]))
+        assert z == [0.0] and off < 1e-15
+
+    def unproven(*problem):
+        z, off = nearest(*problem)
+        return (z == problem[-1]).all() and np.isinf(off).all()
+
+    assert unproven(rows, slope, intercept, weight, none, np.array([[1.0], [0.0]]), np.array([0.0]))
+    assert unproven(rows, slope[:1], intercept[:1], weight, none, weight[None], np.array([0.0]))
+    assert unproven(rows, 0 * slope, intercept, weight, none, even, np.array([0.0]))
     # |z_0 - 1| and nothing of z_1
     wide = np.array([[1.0, 0.0]])
-    assert np.isinf(distance(wide, slope, np.array([[1.0], [-1.0]]), weight, np.zeros(2), even, np.ones(2))).all()
+    assert unproven(wide, slope, np.array([[1.0], [-1.0]]), weight, np.zeros(2), even, np.ones(2))
     # multipliers out of balance by more than they are worth
     tilted = np.array([[0.9], [0.1]])
-    assert np.isinf(distance(rows, slope, intercept, weight, none, tilted, np.array([0.0])))
+    assert unproven(rows, slope, intercept, weight, none, tilted, np.array([0.0]))
 
 
 @pytest.mark.parametrize("lam", [1e-3, 0.1, 1.0, 40.0])

@@ -48,7 +48,9 @@ def test_a_thousand_random_problems(name: str) -> None:
     tally = stress.random_problems(name, 1000)
     assert not tally.violated and not tally.undecided
     assert not tally.unlike or name == "robust dpo"
-    assert tally.worst < 1e-9 and tally.farthest < 1e-9
+    # the hinge's scores are multiples of 1/lam, up to 1e8, and known to an ulp
+    assert tally.worst < 1e-9 and tally.farthest < (1e-8 if name == "hinge" else 1e-9)
+    assert name != "hinge" or tally.without < 10
 
 
 @pytest.mark.slow

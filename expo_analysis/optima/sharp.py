@@ -18,21 +18,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._types import Floats
+from .._types import Floats, Indices
 from .certificate import UNIT
 
 
-def distance(
+def nearest(
     rows: Floats, slope: Floats, intercept: Floats, weight: Floats, gradient: Floats, multipliers: Floats, z: Floats
-) -> Floats:
-    """Numbers above |z*_i - z_i|, (d,), for every minimiser z*; inf where that is not proven.
+) -> tuple[Floats, Floats]:
+    """The point at which all margins are at their kinks that have to be, and numbers above what it is off by.
 
+    Both (d,). Off by, |z*_i - z_i|, is for every minimiser z*; inf where nothing is proven, and then z is as given.
     rows: A, (E, d). slope, intercept, multipliers: (K, E). weight: w, (E,). gradient: g, (d,). z: (d,).
     """
-    unknown = np.full(len(z), np.inf)
-    margin = rows @ z
-    lines = slope * margin + intercept
-    size = np.abs(slope) * (np.abs(rows) @ np.abs(z)) + np.abs(intercept)
+    unknown = z, np.full(len(z), np.inf)
     y = np.maximum(multipliers, 0.0)
     edge = np.arange(y.shape[1])
     order = np.argsort(y, axis=0)
@@ -44,20 +42,38 @@ def distance(
     crossing = (apart != 0) & (y[b, edge] > 0)
     kink[crossing] = ((intercept[b, edge] - intercept[a, edge])[crossing]) / apart[crossing]
     held = np.minimum(y[a, edge], y[b, edge]) * np.abs(apart) * crossing
-    used = held > 1e-6 * held.max(initial=0.0)
-    if not used.any() or np.linalg.matrix_rank(rows[used]) < len(z):
+    used = _strongest(rows, held)
+    if len(used) < len(z):
         return unknown
-    back = np.linalg.pinv(rows[used])
+    back = np.linalg.inv(rows[used])
     lost = np.abs(back @ rows[used] - np.eye(len(z))).sum(axis=1).max()
-    flow = (y * slope).sum(axis=0)
     total = np.abs(rows).T @ (y * np.abs(slope)).sum(axis=0) + np.abs(gradient)
-    left = np.abs(rows.T @ flow + gradient) + 8 * (len(edge) + len(y)) * UNIT * total
+    left = np.abs(rows.T @ (y * slope).sum(axis=0) + gradient) + 8 * (len(edge) + len(y)) * UNIT * total
     rho = (np.abs(back).T @ left) / max(1 - lost, 0.5)
     strength = held[used] - rho
     if lost > 1e-6 or not (strength > 0).all():
         return unknown
-    gap = (y * (lines.max(axis=0) - lines)).sum() + 16 * len(z) * UNIT * (weight * size.max(axis=0)).sum()
-    gap += left @ np.abs(z) + rho @ np.abs(kink[used])
-    off = gap / strength + np.abs(margin - kink)[used]
-    off += 8 * len(z) * UNIT * (np.abs(rows) @ np.abs(z) + np.abs(kink))[used]
-    return np.asarray(np.abs(back) @ off / (1 - lost) * (1 + 1e-9))
+
+    def off_by(at: Floats) -> Floats:
+        margin, length = rows @ at, np.abs(rows) @ np.abs(at)
+        lines, size = slope * margin + intercept, np.abs(slope) * length + np.abs(intercept)
+        gap = (y * (lines.max(axis=0) - lines)).sum() + 16 * len(at) * UNIT * (weight * size.max(axis=0)).sum()
+        gap += left @ np.abs(at) + rho @ np.abs(kink[used])
+        off = gap / strength + np.abs(margin - kink)[used] + 8 * len(at) * UNIT * (length + np.abs(kink))[used]
+        return np.asarray(np.abs(back) @ off / (1 - lost) * (1 + 1e-9))
+
+    corner = back @ kink[used]
+    return corner, np.minimum(off_by(corner), off_by(z) + np.abs(corner - z))
+
+
+def _strongest(rows: Floats, held: Floats) -> Indices:
+    """As many independent rows as there are, those that are held most."""
+    used: list[int] = []
+    left = rows.copy()
+    for e in np.argsort(-held, kind="stable"):
+        length = float(np.linalg.norm(left[e]))
+        if held[e] > 0 and length > 1e-9 * np.linalg.norm(rows[e]):
+            used.append(int(e))
+            along = left[e] / length
+            left -= np.outer(left @ along, along)
+    return np.array(used, dtype=np.intp)

@@ -35,7 +35,7 @@ from ..found import Found, judged
 from ..least_distance import least_norm
 from ..problem import Problem
 from ..scores import from_scores
-from ..sharp import distance
+from ..sharp import nearest
 from ..solution import Certificate, Status
 
 WEIGHT, NEGLIGIBLE = 1e5, 1e-9
@@ -158,14 +158,53 @@ def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats, flo
     """One minimiser z (n,), reach (n, n), the largest value of z_i - z_j among all, and a number above the range of
     what z is off by, inf where none is proven; None where none exists.
 
-    All times the second number, the steepest slope: in these units it is 1.
+    All times the second number, the steepest slope: in these units it is 1. Blocks of the comparison graph, which hang
+    together by one response only, have programs of their own: a thread is small beside others, and not beside itself.
     """
     used = np.flatnonzero(lines.weight[:, b] > 0)
     winner, loser, weight = lines.winner[used], lines.loser[used], lines.weight[used, b]
-    weight = weight * (WEIGHT / weight.sum())
     slope, intercept = lines.slope[:, used, b], lines.intercept[:, used, b]
     unit = float(np.abs(slope).max())
-    slope = slope / unit
+    z, reach, off = np.zeros(n), np.full((n, n), np.inf), 0.0
+    np.fill_diagonal(reach, 0.0)
+    for hinge, members in _blocks(winner, loser):
+        own = np.isin(winner, members) & np.isin(loser, members)
+        first, second = (np.searchsorted(members, x[own]) for x in (winner, loser))
+        found = _solve_block(len(members), first, second, weight[own], slope[:, own] / unit, intercept[:, own])
+        if found is None:
+            return None, unit
+        at = np.searchsorted(members, hinge)
+        z[members] = z[hinge] + found[0] - found[0][at]
+        reach[np.ix_(members, members)] = found[1]
+        off += found[2]
+    return (z, _along_paths(reach, z), off), unit
+
+
+def _blocks(winner: Indices, loser: Indices) -> list[tuple[int, Indices]]:
+    """The sorted members of each block of a connected graph, and which of them was in an earlier one (or is the first).
+
+    Every edge is in one block, and two blocks share one response at most.
+    """
+    import networkx  # which takes long to load
+
+    graph = networkx.Graph(zip(winner.tolist(), loser.tolist(), strict=True))
+    left = [np.array(sorted(block)) for block in networkx.biconnected_components(graph)]
+    found: list[tuple[int, Indices]] = []
+    seen = {int(left[0][0])} if left else set()
+    while left:
+        place = next(k for k, block in enumerate(left) if seen & set(block.tolist()))
+        block = left.pop(place)
+        (shared,) = seen & set(block.tolist())
+        found.append((shared, block))
+        seen |= set(block.tolist())
+    return found
+
+
+def _solve_block(
+    n: int, winner: Indices, loser: Indices, weight: Floats, slope: Floats, intercept: Floats
+) -> tuple[Floats, Floats, float] | None:
+    """As `_solve_one`, of one program: lines (K, E), and reach (n, n) along single edges only."""
+    weight = weight * (WEIGHT / weight.sum())
     k, e = slope.shape
     edge, piece = np.divmod(np.arange(e * k), k)
     entries = np.concatenate([slope[piece, edge], -slope[piece, edge], -np.ones(e * k)])
@@ -180,26 +219,29 @@ def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats, flo
         options={"dual_feasibility_tolerance": 1e-10, "primal_feasibility_tolerance": 1e-10},
     )
     if not solution.success:
-        return None, unit
-    z = np.asarray(solution.x)[:n]
+        return None
+    z = np.asarray(solution.x)[:n].copy()
     multipliers = -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
-    active = multipliers > NEGLIGIBLE
     rows = np.zeros((e, n))
     rows[np.arange(e), winner], rows[np.arange(e), loser] = 1.0, -1.0
     # scores are told up to a constant, and the first is 0
-    off = distance(rows[:, 1:], slope, intercept, weight, np.zeros(n - 1), multipliers, z[1:])
+    z[1:], off = nearest(rows[:, 1:], slope, intercept, weight, np.zeros(n - 1), multipliers, z[1:])
+    active = multipliers > NEGLIGIBLE
     left, right = _ranges(slope, intercept)
-    low = np.where(active, left, -np.inf).max(axis=0)
-    high = np.where(active, right, np.inf).min(axis=0)
-    reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij, from each edge and then along paths
-    np.minimum.at(reach, (winner, loser), high)
-    np.minimum.at(reach, (loser, winner), -low)
+    reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij
+    np.minimum.at(reach, (winner, loser), np.where(active, right, np.inf).min(axis=0))
+    np.minimum.at(reach, (loser, winner), -np.where(active, left, -np.inf).max(axis=0))
     np.fill_diagonal(reach, 0.0)
+    return z, reach, 2 * float(off.max(initial=0.0))
+
+
+def _along_paths(reach: Floats, z: Floats) -> Floats:
+    """The largest differences that those of single edges allow, along paths."""
     # from z every length is at least 0 but for rounding, which must not make cycles of negative length
     lengths = np.maximum(reach - (z[:, None] - z), 0.0)
-    for via in range(n):
+    for via in range(len(z)):
         lengths = np.minimum(lengths, lengths[:, via, None] + lengths[via])
-    return (z, lengths + (z[:, None] - z), 2 * float(off.max(initial=0.0))), unit
+    return lengths + (z[:, None] - z)
 
 
 def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:

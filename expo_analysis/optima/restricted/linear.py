@@ -16,7 +16,7 @@ from ..._types import Floats, Mask
 from ...losses.psi import Linear
 from ..certificate import UNIT, policy_error
 from ..least_distance import least_norm
-from ..sharp import distance
+from ..sharp import nearest
 from ..solution import Certificate, Status
 from .certificate import logit_rounding
 from .family import Family
@@ -63,17 +63,19 @@ def solve(family: Family) -> RestrictedFound:
     limits = np.maximum(limits, rows @ solved.x[:d])  # what solves the program is among its solutions
     spread = _spread(rows, limits)
     z = solved.x[:d] / unit
-    found = one_found(family, z if (spread <= SAME).all() else least_norm(rows * unit, limits, z, 1e2 * SHARP))
+    one = bool((spread <= SAME).all())
+    off = np.full(d, np.inf)
+    if one:
+        lines = np.stack([np.ones(count), np.zeros(count)]), np.stack([kink, np.zeros(count)])
+        held = np.stack([multipliers, height - multipliers])
+        z, off = nearest(normals, *lines, height, local.gradient, held, z)
+    found = one_found(family, z if one else least_norm(rows * unit, limits, z, 1e2 * SHARP))
     found.steps[:] = solved.nit
     text = "the minimiser: a linear program's, whose conditions for a minimum hold; no error bound is proven"
     found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
     _say_open(family, found, spread > SAME, bool(np.isinf(spread).any()))
-    if (spread <= SAME).all():
-        lines = np.stack([np.ones(count), np.zeros(count)]), np.stack([kink, np.zeros(count)])
-        held = np.stack([multipliers, height - multipliers])
-        off = distance(normals, *lines, height, local.gradient, held, z)
-        if np.isfinite(off).all():
-            _bounded(family, found, off)
+    if np.isfinite(off).all():
+        _bounded(family, found, off)
     return found
 
 
