@@ -25,6 +25,7 @@ class Part(Enum):
     BANDITS = "bandits"
     OWN_LOSSES = "own-losses"
     BATTLES = "battles"
+    PROMPTS = "prompts"
     LANGUAGE_MODELS = "language-models"
 
 
@@ -41,7 +42,7 @@ def main(
 ) -> None:
     """Compare this package with scipy's BFGS, optimistix' Newton and one in numpy on random EXPO problems, with a torch
     loop, and with TRL's DPOTrainer on SmolLM2; its own losses with the same ones as a user writes them; and fits of
-    battles among many players with those of choix, scikit-learn and others.
+    battles among many players with those of choix, scikit-learn and others. Measure a million prompts.
 
     Example: python -m benchmarks --quick
     """
@@ -71,6 +72,8 @@ def main(
         keep(_own_losses(quick, command, console))
     if only in (None, Part.BATTLES):
         keep(_battles(quick, command, console))
+    if only in (None, Part.PROMPTS):
+        keep(_prompts(quick, command, console))
     if only in (None, Part.LANGUAGE_MODELS):
         model = language_model.TINY if quick else language_model.SMOLLM2
         lacking = language_model.missing(model)
@@ -143,6 +146,16 @@ def _battles(quick: bool, command: str, console: Console) -> str:
     grown = battles.growth_lines(runs)
     console.print(report.lines_table("How cost grows", grown))
     return report.battles_markdown(fits, grown, command, load)
+
+
+def _prompts(quick: bool, command: str, console: Console) -> str:
+    """The part of the report on many prompts of few comparisons."""
+    from . import prompts, report
+
+    load = os.getloadavg()[0]
+    lines = prompts.lines([prompts.measure(loss, 1_000_000 // (100 if quick else 1)) for loss in prompts.LOSSES])
+    console.print(report.lines_table("Prompts of four responses and six comparisons", lines))
+    return report.prompts_markdown(lines, command, load)
 
 
 def _language_models(model: str, repeats: int, command: str, console: Console) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from . import battles, language_model, optimistix_newton, own_losses, scipy_bfgs
+from . import battles, language_model, optimistix_newton, own_losses, prompts, scipy_bfgs
 from .measure import OURS, Row
 from .training import CLIP, Growth, Sweep
 
@@ -153,6 +153,13 @@ def battles_markdown(fits: Lines, grown: Lines, command: str, load: float) -> st
     packages = [name for name in BATTLES_PACKAGES if find_spec(name.replace("-", "_")) or name == "scikit-learn"]
     tables = [_section("1,000 players, 1,000,000 battles", fits), _section("How cost grows", grown)]
     return "\n".join([_heading("Benchmarks of battles", command, load, packages), *tables, battles.NOTES])
+
+
+def prompts_markdown(lines: Lines, command: str, load: float) -> str:
+    """The part on many prompts of few comparisons."""
+    table = _section("Four responses, six comparisons, λ = 0.1", lines)
+    heading = _heading("Benchmarks of many prompts", command, load, ("expo-analysis", "numpy", "scipy"))
+    return "\n".join([heading, table, prompts.NOTES])
 
 
 def with_part(report: str, part: str) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of figures.md, from the code beside them: `python docs/gallery.py` writes them anew."""
+"""The pictures of some pages, from the code beside them: `python docs/gallery.py` writes them anew."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from matplotlib.figure import Figure
 
 import expo_analysis as ea
 
-PAGE = Path(__file__).with_name("figures.md")
+PAGES = tuple(Path(__file__).with_name(name) for name in ("figures.md", "leaderboards.md"))
 
 
-def pictures() -> Iterator[tuple[str, Figure]]:
+def pictures(page: Path) -> Iterator[tuple[str, Figure]]:
     """File names, and the figures that the blocks before them leave in the name ``figure``."""
     scope: dict[str, Any] = {"__name__": "__main__"}
-    text = PAGE.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     for block, name in re.findall(r"^```python\n(.*?)^```|^!\[[^]]*\]\((\S+)\)", text, flags=re.M | re.S):
         if block:
-            exec(compile(block, str(PAGE), "exec"), scope)
+            exec(compile(block, str(page), "exec"), scope)
         else:
             yield name, scope["figure"]
 
 
 if __name__ == "__main__":
-    for name, figure in pictures():
-        path = PAGE.parent / name
+    for name, figure in (picture for page in PAGES for picture in pictures(page)):
+        path = PAGES[0].parent / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(ea.figures.render(figure, "png"))
         print(path)

@@ -36,13 +36,16 @@ from .divergences import ReverseKL as ReverseKL
 from .losses import *
 from .losses.from_function import from_function as from_function
 from .optima import BootstrapResult as BootstrapResult
+from .optima import Gradients as Gradients
 from .optima import LambdaChoice as LambdaChoice
 from .optima import Path as Path
 from .optima import Solution as Solution
 from .optima import SolutionPath as SolutionPath
 from .optima import bootstrap as bootstrap
 from .optima import choose_lambda as choose_lambda
+from .optima import optimum as optimum
 from .optima import solve as solve
 from .optima import solve_path as solve_path
+from .optima import solve_ragged as solve_ragged
 
 __version__: str

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 import expo_analysis as ea
-from benchmarks import battles, ours, own_losses, scipy_bfgs
+from benchmarks import battles, ours, own_losses, prompts, scipy_bfgs
 from benchmarks.problems import Problems, softmax
 
 from .recorder import Recorder
@@ -171,3 +171,14 @@ def test_tables_of_training() -> None:
     assert grown[1] == ("10", "3", "200", "0.50", "2,500", "250.00")
     text = report.markdown({}, "python -m benchmarks", 0.0, {"Sweep": lines})
     assert "## Sweep" in text and "projected" in text and all(f"| {' | '.join(line)} |" in text for line in lines)
+
+
+def test_every_prompt_of_few_comparisons_is_decided() -> None:
+    """DPO has an optimum exactly where everybody won something from the others, and lost something to them."""
+    rows = {loss: prompts.measure(loss, 400) for loss in ("DPO", "IPO")}
+    assert all(row.decided and row.bound < 1e-9 and row.solving > 0 < row.counting for row in rows.values())
+    _, counts = prompts.problems(400)
+    assert counts.sum(axis=(1, 2)).tolist() == [6.0] * 400
+    reach = np.linalg.matrix_power(counts + np.eye(4), 3) > 0
+    assert rows["IPO"].optimal == 1 and rows["DPO"].optimal == reach.all(axis=(1, 2)).mean() < 0.5
+    assert all(len(line) == len(prompts.HEADER) for line in prompts.lines(list(rows.values())))

@@ -129,6 +129,13 @@ def wins_of(n: int, winner: Indices, loser: Indices, weight: Floats | None, tie:
     return coo_array((amount, (winner.astype(small), loser.astype(small))), shape=(n, n)).tocsr()
 
 
+def halves_of(n: int, winner: Indices, loser: Indices, weight: Floats | None, tie: Mask | None) -> csr_array | None:
+    """What of the wins (n, n) is halves of ties: symmetric; None where there was none."""
+    if tie is None or not tie.any():
+        return None
+    return wins_of(n, winner[tie], loser[tie], None if weight is None else weight[tie], tie[tie])
+
+
 def _in_table(n: int, winner: Indices, loser: Indices, amount: Floats | None) -> csr_array:
     """`wins_of` by a table of all pairs, which takes no sorting."""
     table = np.bincount(winner * n + loser, amount, n * n)

@@ -3,7 +3,8 @@
 Columns may stand in any order. Each form may have ``prompt``, and ``count`` and ``weight``, non-negative numbers that
 multiply a row (1 where the column is absent).
 
-* ``winner, loser``: one beat the other; ``margin``, r_winner - r_loser, gives rewards (see `margins`).
+* ``winner, loser``: one beat the other, or, where a column ``tie`` is there and true, neither did; ``margin``,
+  r_winner - r_loser, gives rewards (see `margins`).
 * a pair, ``model_a, model_b`` (Chatbot Arena), ``left, right`` (evalica), ``player1, player2`` or ``home_team,
   away_team``, with the outcome in one of two ways:
   ``winner``: the name of a column of the pair or its short form (``model_a`` or ``a``; ``home``), the name of one of
@@ -28,13 +29,16 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Floats, Indices
+from .._types import Floats, Indices, Mask
 from .labels import listed
 from .margins import rewards_of_margins
 from .rows import Rows
 
 WEIGHTS = ("count", "prompt", "weight")
 """The columns that every form may have."""
+
+YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+"""What a column ``tie`` says beside winner and loser."""
 
 TIES = ("tie", "draw", "tie (bothbad)", "tie (both bad)", "bothbad", "both_bad", "both bad")
 
@@ -126,12 +130,16 @@ def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -
     """The first beat the second, beside a third response where there is one, with rewards by ``scores`` or margins."""
     named = (*columns, *(["third"] if "third" in rows else []))
     optional = scores or (["margin"] if "margin" in rows else [])
-    unread = rows.check_columns(named, (*WEIGHTS, *optional), gaps=optional)
+    tie = ["tie"] if "tie" in rows else []
+    if tie and (optional or "third" in rows):
+        raise rows.error(f"'tie' is not used beside {listed([*optional, *named[2:]])}: leave out one")
+    unread = rows.check_columns(named, (*WEIGHTS, *optional, *tie), gaps=optional)
     rows.check_names(*named, "prompt")
-    _check_repeats(rows, named, [*unread, *optional])
+    _check_repeats(rows, named, [*unread, *optional, *tie])
     rows.check_no_count([] if "count" in rows else unread)
-    rows.remark(unread, *named, *WEIGHTS, *optional)
-    found = replace(_comparisons(rows, columns, np.ones(len(rows))), third=rows.get("third"))
+    rows.remark(unread, *named, *WEIGHTS, *optional, *tie)
+    score = np.where(_tied(rows), 0.5, 1.0) if tie else np.ones(len(rows))
+    found = replace(_comparisons(rows, columns, score), third=rows.get("third"))
     if not optional:
         return found
     numbers = [rows.numbers(name, gaps=True) for name in optional]
@@ -140,6 +148,13 @@ def _decided(rows: Rows, columns: tuple[str, str], scores: Sequence[str] = ()) -
     return replace(
         found, rewards=rewards_of_margins(rows, found.first, found.second, found.prompt, numbers[0], found.weight)
     )
+
+
+def _tied(rows: Rows) -> Mask:
+    """What the column ``tie`` says."""
+    words = [str(cell).strip().lower() for cell in rows["tie"]]
+    rows.refuse([word not in YES + NO for word in words], "tie must be true or false", "tie")
+    return np.array([word in YES for word in words], dtype=bool)
 
 
 def _chosen(rows: Rows) -> Outcomes:

@@ -40,6 +40,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from .._checks import check_policy
 from .bandit import Bandit
 from .comparisons import comparisons_of, is_comparisons
@@ -188,6 +190,20 @@ def _from_comparisons(path: Path, rows: Rows, reference: Reference | None, ties:
     except ValueError as error:
         prefix = "" if str(error).startswith(f"{path}: ") else f"{path}: "
         raise ValueError(f"{prefix}{error}") from None
+
+
+def read_reference(path: Path) -> pd.Series:
+    """The policy in a table with the columns ``response`` and ``reference``, by names.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: naming the file, and what is wrong.
+    """
+    known = _reference_file(path)
+    if known.prompts:
+        raise ValueError(f"{path}: the column 'prompt' is not used with comparisons that have none: leave it out")
+    [group] = known.groups
+    return pd.Series(group.values["reference"], index=list(group.responses))
 
 
 def _reference_file(path: Path) -> Groups:

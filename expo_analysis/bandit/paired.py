@@ -18,7 +18,7 @@ from .._checks import check_shape
 from .._frozen import set_fields
 from .._types import Floats, Indices, Mask, Policies
 from .bandit import Bandit
-from .columns import amounts_of, distinct, matrix_of, positions_of, reference_of, ties_of, wins_of
+from .columns import amounts_of, distinct, halves_of, matrix_of, positions_of, reference_of, ties_of, wins_of
 from .display import count
 from .labels import Labels
 
@@ -48,6 +48,7 @@ class Comparisons:
 
     Attributes, arrays that cannot be written to:
         winner, loser, weight: of each ordered pair with a positive weight, once, sorted; a tie is half a win each.
+        tied: how much of each weight is halves of ties, of its shape; None where there was no tie.
         reference: (n,). responses: names, or None where responses are numbers.
 
     Raises:
@@ -65,6 +66,7 @@ class Comparisons:
     winner: Indices
     loser: Indices
     weight: Floats
+    tied: Floats | None
     reference: Policies
     responses: Labels | None
 
@@ -82,7 +84,8 @@ class Comparisons:
         n = len(names) if isinstance(names, list) else names
         amount = amounts_of(weight, len(sides[0]))
         drawn = None if tie is None else ties_of(tie, len(sides[0]))
-        self._settle(wins_of(n, *sides, amount, drawn), names if isinstance(names, list) else None, reference)
+        data = (n, *sides, amount, drawn)
+        self._settle(wins_of(*data), halves_of(*data), names if isinstance(names, list) else None, reference)
 
     @classmethod
     def from_counts(
@@ -104,18 +107,19 @@ class Comparisons:
             >>> ea.Comparisons.from_counts(sp.csr_array([[0, 3, 0], [1, 0, 2], [0, 0, 0]]))
             <Comparisons: 3 responses, 6 comparisons of 2 pairs>
         """
-        won = matrix_of("counts", counts)
+        won, halves = matrix_of("counts", counts), None
         if ties is not None:
             drawn = matrix_of("ties", ties)
             check_shape("ties", drawn, won.shape)
             if abs(drawn - drawn.T).max() > 0:
                 raise ValueError("ties must be symmetric: ties[i, j] = ties[j, i] is how often i and j tied")
-            won = won + drawn / 2
+            halves = csr_array(drawn / 2)
+            won = won + halves
         names = None if responses is None else distinct(responses)
         if names is not None and len(names) != won.shape[0]:
             raise ValueError(f"responses must name each of {won.shape[0]} rows of counts, got {len(names)}")
         made = cls.__new__(cls)
-        made._settle(won, names, reference)
+        made._settle(won, halves, names, reference)
         return made
 
     @classmethod
@@ -156,10 +160,13 @@ class Comparisons:
     ) -> Comparisons:
         """Of winners and losers by position, already checked."""
         made = cls.__new__(cls)
-        made._settle(wins_of(n, *sides, weight, tie), responses, reference)
+        data = (n, *sides, weight, tie)
+        made._settle(wins_of(*data), halves_of(*data), responses, reference)
         return made
 
-    def _settle(self, wins: csr_array, names: Sequence[Hashable] | None, reference: Any) -> None:
+    def _settle(
+        self, wins: csr_array, halves: csr_array | None, names: Sequence[Hashable] | None, reference: Any
+    ) -> None:
         n = wins.shape[0]
         if n < 2:
             raise ValueError(f"comparisons must have two responses or more, got {n}")
@@ -177,6 +184,7 @@ class Comparisons:
             winner=winner,
             loser=wins.indices.astype(np.intp),
             weight=wins.data,
+            tied=None if halves is None else _at_entries(halves, n, winner, wins.indices.astype(np.intp)),
             reference=reference_of(reference, names, n),
             responses=None if names is None or list(names) == list(range(n)) else tuple(names),
         )
@@ -195,9 +203,13 @@ class Comparisons:
         """The `Bandit` of the same counts, with a number for each pair: for other losses, and for few responses."""
         if self.n > DENSE:
             raise ValueError(f"comparisons of {self.n:,} responses are too many for a Bandit, which takes {DENSE:,}")
-        counts = np.zeros((self.n, self.n))
+        counts, ties = np.zeros((2, self.n, self.n))
         counts[self.winner, self.loser] = self.weight
-        return Bandit.from_counts(self.reference, counts, responses=self.responses)
+        if self.tied is not None:
+            counts[self.winner, self.loser] -= self.tied
+            ties[self.winner, self.loser] = 2 * self.tied
+        known = None if self.tied is None else ties
+        return Bandit.from_counts(self.reference, counts, ties=known, responses=self.responses)
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
@@ -211,3 +223,13 @@ class Comparisons:
         keys = np.maximum(self.winner, self.loser) * self.n + np.minimum(self.winner, self.loser)
         pairs, total = len(np.unique(keys)), float(self.weight.sum())
         return f"<Comparisons: {count(self.n, 'response')}, {count(total, 'comparison')} of {count(pairs, 'pair')}>"
+
+
+def _at_entries(halves: csr_array, n: int, winner: Indices, loser: Indices) -> Floats | None:
+    """Of each win, sorted, what is halves of ties; None where nothing is."""
+    halves.sum_duplicates()
+    found = np.zeros(len(winner))
+    keys = np.repeat(np.arange(n), np.diff(halves.indptr)) * n + halves.indices
+    some = halves.data > 0
+    found[np.searchsorted(winner * n + loser, keys[some])] = halves.data[some]
+    return found if some.any() else None

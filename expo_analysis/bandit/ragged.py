@@ -25,7 +25,7 @@ __all__ = ["RaggedBandit"]
 class RaggedBandit:
     """Prompts whose responses differ, in number or by name, as parts that are `Bandit` each.
 
-    An objective falls apart into prompts, and so do its optima: solve the parts one by one. The risk over all prompts
+    An objective falls apart into prompts, and so do its optima, which `solve_ragged` finds. The risk over all prompts
     is the mean of theirs under `weights`, which sum to one over all.
 
     Args:
@@ -39,7 +39,7 @@ class RaggedBandit:
     Example:
         >>> import expo_analysis as ea
         >>> two, three = ea.Bandit([0.5, 0.5], [0.6, 0.4]), ea.Bandit([0.2, 0.3, 0.5], [0.3, 0.3, 0.4])
-        >>> [ea.solve(ea.EXPO(1e-3), part).policy.round(2).tolist() for part in ea.RaggedBandit([two, three])]
+        >>> [s.policy.round(2).tolist() for s in ea.solve_ragged(ea.EXPO(1e-3), ea.RaggedBandit([two, three]))]
         [[0.6, 0.4], [0.3, 0.3, 0.4]]
     """
 

@@ -25,6 +25,7 @@ from . import (
     finetune,
     losses,
     preferences,
+    rank,
     recipes,
     reproduce,
     simulate,
@@ -53,6 +54,7 @@ app.command(cls=Command)(explore.explore)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
 app.command(cls=Command)(losses.losses)
 app.command(cls=Command)(preferences.preferences)
+app.command(cls=Command)(rank.rank)
 app.command(cls=Command)(recipes.recipes)
 app.command(cls=Command)(reproduce.reproduce)
 app.command(cls=Command)(simulate.simulate)

@@ -3,7 +3,9 @@ from .colour import as_seen as as_seen
 from .colour import contrast as contrast
 from .kinds.convergence import convergence as convergence
 from .kinds.interpolation import interpolation as interpolation
+from .kinds.lambda_choice import lambda_choice as lambda_choice
 from .kinds.preservation import preservation as preservation
+from .kinds.ranking import ranking as ranking
 from .kinds.report_card import report_card as report_card
 from .kinds.simplex import simplex as simplex
 from .kinds.training import training as training

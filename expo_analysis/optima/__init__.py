@@ -1,6 +1,8 @@
 """Exact optima with proven error bounds."""
 
 from .choose import LambdaChoice, choose_lambda
+from .implicit import Gradients, optimum
+from .ragged import solve_ragged
 from .resampling import BootstrapResult, bootstrap
 from .restricted import RestrictedOptima, restricted_optima, restricted_values
 from .solution import Certificate, Path, Solution, Status
@@ -10,6 +12,7 @@ from .solve import solve, solve_path, stepped_optima
 __all__ = [
     "BootstrapResult",
     "Certificate",
+    "Gradients",
     "LambdaChoice",
     "Path",
     "RestrictedOptima",
@@ -18,9 +21,11 @@ __all__ = [
     "Status",
     "bootstrap",
     "choose_lambda",
+    "optimum",
     "restricted_optima",
     "restricted_values",
     "solve",
     "solve_path",
+    "solve_ragged",
     "stepped_optima",
 ]

@@ -64,8 +64,10 @@ def covariance(
     local = system.at(x)
     rows = _inverse_rows(system, local, chosen, base)
     spread, mean = _scores(system, local, x, kind)
+    if kind == "sandwich" and comparisons.tied is not None:
+        spread = spread - _of_halves(system, comparisons, x)
     product = system.graph.laplacian(spread)[1]
-    found = np.array([[row @ image for row in rows] for image in map(product, rows)])
+    found = rows @ np.stack([product(row) for row in rows]).T
     pulled = rows @ mean
     return np.asarray((found - np.outer(pulled, pulled)) / comparisons.weight.sum())
 
@@ -100,7 +102,9 @@ def comparisons_of(solution: Solution) -> Comparisons:
     if not counted or bandit.prompts is not None or bandit.triples is not None or bandit.choices is not None:
         raise ValueError("solution must be of Comparisons, or of a Bandit of counts of pairs on one prompt")
     counts: Any = bandit.counts
-    return Comparisons.from_counts(counts, reference=bandit.reference, responses=bandit.responses)
+    if (ties := bandit.ties) is not None:
+        counts = counts - ties / 2
+    return Comparisons.from_counts(counts, ties=ties, reference=bandit.reference, responses=bandit.responses)
 
 
 def _position(response: Hashable, names: Labels | None, n: int) -> int:
@@ -141,10 +145,35 @@ def _scores(system: System, local: Local, x: Floats, kind: str) -> tuple[Floats,
     if kind == "model":
         return local.curvature, np.zeros(system.graph.n)
     problem = system.problem
+    found = problem.edges.to_pair @ (problem.weight * _slopes(system, x) ** 2)
+    return found[:, 0], system.graph.inflow(local.slope)
+
+
+def _slopes(system: System, x: Floats) -> Floats:
+    """psi' of each win, in log pi_winner - log pi_loser, (E, 1)."""
+    problem = system.problem
     edges = problem.edges
     slope = np.zeros_like(problem.weight)
     for part in problem.pair_parts():
         at = problem.at(x[:, None], part.relative)
         first, _ = problem.of_psi(part.psi, part.place, part.margin(at[edges.winner] - at[edges.loser]))
         slope = slope + part.weight * part.slope * first
-    return (edges.to_pair @ (slope**2 / problem.weight))[:, 0], system.graph.inflow(local.slope)
+    return np.asarray(slope / problem.weight)
+
+
+def _of_halves(system: System, comparisons: Comparisons, x: Floats) -> Floats:
+    """By how much J is smaller, (P,), as a tie is one comparison and not two halves of one.
+
+    A tie's slope is the mean of a win's and a loss's, d1 and -d2, and its square (d1 - d2)^2/4; two halves have
+    (d1^2 + d2^2)/2, which is (d1 + d2)^2/4 more.
+    """
+    assert comparisons.tied is not None
+    edges, n = system.problem.edges, comparisons.n
+    high, low = edges.pairs
+    up = comparisons.winner > comparisons.loser
+    keys = comparisons.winner[up] * n + comparisons.loser[up]
+    halves = np.zeros(len(high))
+    halves[np.searchsorted(high * n + low, keys)] = comparisons.tied[up]
+    slopes = _slopes(system, x)
+    both = (edges.upward @ slopes + edges.downward @ slopes)[:, 0]
+    return np.asarray(halves / comparisons.weight.sum() * both**2 / 2)

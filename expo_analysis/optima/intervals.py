@@ -50,7 +50,11 @@ def critical_value(covariances: Floats, alpha: float) -> float:
     if not 1 < k <= MOST:
         return sidak
     correlation = covariances[np.ix_(free, free)] / np.outer(error[free], error[free])
-    values, vectors = np.linalg.eigh(correlation)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    z = np.random.default_rng(0).normal(size=(DRAWS, k)) @ root.T
+    z = np.random.default_rng(0).normal(size=(DRAWS, k)) @ factor_of(correlation).T
     return min(sidak, float(np.quantile(np.abs(z).max(axis=1), 1 - alpha)))
+
+
+def factor_of(covariances: Floats) -> Floats:
+    """A with A A' the covariances (k, k), regular or not."""
+    values, vectors = np.linalg.eigh(covariances)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._json import plain
 from .._types import Floats, Indices, Mask
@@ -20,6 +21,7 @@ from . import display
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .implicit import Gradients
     from .likelihood_ratio import LikelihoodRatio
 
 
@@ -110,8 +112,8 @@ class Solution:
         """Covariances (k, k) of log pi_i/pi_0, the comparisons being a sample; of counts of pairs on one prompt.
 
         Square roots of the diagonal are standard errors. They are of the estimate around what it estimates: a
-        regulariser's pull to the reference is not in them. A tie counts as two halves of a comparison, which makes them
-        somewhat larger than need be.
+        regulariser's pull to the reference is not in them. A tie is one comparison, whose slope is the mean of a win's
+        and of a loss's.
 
         Args:
             responses: the k of them, by name or position; by default all.
@@ -160,6 +162,63 @@ class Solution:
         from .intervals import conf_int
 
         return conf_int(self, alpha, responses, against, kind, simultaneous)
+
+    def ranking(self, alpha: float = 0.05, top: int | None = None, kind: str = "sandwich") -> pd.DataFrame:
+        """Responses from the highest on, with intervals and the places that each may have; of counts on one prompt.
+
+        A row for each, by its place from 1: ``response``; ``policy``; ``score``, log pi less its mean over all;
+        ``standard_error``; ``low``, ``high``, the interval of each; ``low_all``, ``high_all``, intervals that all hold
+        together; ``best``, ``worst``, between which all true places are with 1 - alpha: one more than the number of
+        those surely above, and so on, from intervals of all differences that hold together.
+
+        Args:
+            alpha: the probability with which an interval may miss, in (0, 1).
+            top: of how many to have a row. Needed beyond 2,000 responses; then there are no places.
+            kind: as in `covariance`.
+
+        Raises:
+            ValueError: as in `covariance`, or naming the argument.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> games = ea.Comparisons(["anna", "bob", "bob", "carl"], ["bob", "anna", "carl", "bob"], [30, 10, 22, 20])
+            >>> ea.solve(ea.BradleyTerry(1.0), games).ranking()[["response", "score", "best", "worst"]].round(2)
+                  response  score  best  worst
+            place
+            1         anna   0.70     1      1
+            2          bob  -0.40     2      3
+            3         carl  -0.30     2      3
+        """
+        from .ranks import ranking
+
+        return ranking(self, alpha, top, kind)
+
+    def gradients(self, weights: ArrayLike) -> Gradients:
+        """The gradient of sum(weights * policy) in pi_ref, pi*, q, counts and lam, by the implicit function theorem.
+
+        Of counts it is what one more comparison does to that number: its influence. `ea.optimum` is the same for torch.
+
+        Args:
+            weights: of the shape of ``policy``.
+
+        Returns:
+            `Gradients`: ``reference``, ``lam``, and ``optimal`` and ``pairs``, or ``counts``, of the shapes of the
+            bandit's; of `Comparisons` ``counts`` has one number for each (winner, loser).
+
+        Raises:
+            ValueError: the optimum is not proven or not the only one, the loss reads more than log-probabilities, or
+                has no curvature there.
+
+        Example:
+            >>> import expo_analysis as ea
+            >>> bandit = ea.Bandit.from_counts([0.4, 0.4, 0.2], [[0, 5, 4], [2, 0, 3], [1, 2, 0]])
+            >>> found = ea.solve(ea.EXPO(0.1), bandit).gradients([1, 0, 0])
+            >>> bool(found.counts[0, 1] > 0 > found.counts[1, 0])  # of the first's probability, in wins and losses
+            True
+        """
+        from .implicit import gradients
+
+        return gradients(self, weights)
 
     def compare_lr_test(self, restricted: Any, df: int | None = None) -> LikelihoodRatio:
         """The likelihood-ratio test of restricted policies against all, of `BradleyTerry` or `DPO` on counts.

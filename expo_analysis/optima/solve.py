@@ -184,7 +184,7 @@ def _check(objective: Any, bandit: Any, method: str, names: tuple[str, ...]) -> 
         raise TypeError(f"objective must be an Objective such as ea.EXPO(lam=0.1), got {type(objective).__name__}")
     if isinstance(bandit, RaggedBandit):
         raise TypeError(
-            "bandit must be a Bandit; solve the parts of a RaggedBandit: [solve(loss, part) for part in it]"
+            "bandit must be a Bandit; solve_ragged(loss, it) solves the parts of a RaggedBandit, all together"
         )
     if not isinstance(bandit, Bandit | Comparisons):
         raise TypeError(f"bandit must be a Bandit or Comparisons, got {type(bandit).__name__}")
