@@ -56,9 +56,11 @@ $(SLOW_STAMP): $(STAMP)
 reproduce: $(STAMP) ## regenerate every result and figure
 	$(BIN)/expo-analysis reproduce
 
-# One thread for each pytest process, so that the processes do not compete for cores.
+# One thread for each pytest process, so that the processes do not compete for cores. Each takes files in a row, and
+# thereby makes fixtures that the other one does not make, until it has none left and takes some of the other's.
 test: lint ## lint, type-check and run the tests that are not slow
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" \
+		$(PYTEST_ARGS)
 
 test-slow: $(SLOW_STAMP) ## run the slow tests only
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)

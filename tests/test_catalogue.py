@@ -31,10 +31,15 @@ SMOOTH = {name: case for name, case in QUASICONVEX.items() if case(1.0).facts.sc
 each_psi = pytest.mark.parametrize("case", QUASICONVEX.values(), ids=QUASICONVEX)
 
 
-def where(condition: Callable[[Claims], bool]) -> Any:
+def chosen(condition: Callable[[Claims], bool]) -> dict[str, Case]:
     """The cases whose claims satisfy a condition."""
-    chosen = {name: case for name, case in CASES.items() if condition(case(1.0).claims)}
-    return pytest.mark.parametrize("case", chosen.values(), ids=chosen)
+    return {name: case for name, case in CASES.items() if condition(case(1.0).claims)}
+
+
+def where(condition: Callable[[Claims], bool]) -> Any:
+    """A test for each of these cases."""
+    cases = chosen(condition)
+    return pytest.mark.parametrize("case", cases.values(), ids=cases)
 
 
 # ---------------------------------------------------------------------------------------------------- catalogue
@@ -185,14 +190,19 @@ def problems(draw: st.DrawFn, max_n: int = 6) -> tuple[ea.Bandit, list[float]]:
     return bandit, draw(st.lists(st.floats(-8.0, 8.0), min_size=bandit.n, max_size=bandit.n))
 
 
-@where(lambda claims: claims.convex)
+CONVEX = chosen(lambda claims: claims.convex)
+SELF_CONCORDANT = chosen(lambda claims: claims.self_concordance is not None)
+"""All are looked at on the same problems, as a problem takes longer to draw than to look at."""
+
+
 @settings(max_examples=40)
 @given(problem=problems(), lam=own.lams)
-def test_convex(case: Case, problem: tuple[ea.Bandit, list[float]], lam: float) -> None:
-    h = hessian(case(lam), *problem)
-    eigenvalues = np.linalg.eigvalsh(h)
-    assert eigenvalues[0] >= -1e-12 * (np.abs(h).max() + lam + lam**2)
-    assert np.abs(h.sum(axis=1)).max() <= 1e-12 * (np.abs(h).max() + lam + lam**2)  # shifts of all logits
+def test_convex(problem: tuple[ea.Bandit, list[float]], lam: float) -> None:
+    for name, case in CONVEX.items():
+        h = hessian(case(lam), *problem)
+        rounding = 1e-12 * (np.abs(h).max() + lam + lam**2)
+        assert np.linalg.eigvalsh(h)[0] >= -rounding, name
+        assert np.abs(h.sum(axis=1)).max() <= rounding, name  # shifts of all logits
 
 
 NOT_CONVEX = {
@@ -296,22 +306,21 @@ def directional(
     return float(second.detach()), float(value.detach())
 
 
-@where(lambda claims: claims.self_concordance is not None)
 @settings(max_examples=60)
 @given(problem=problems(), lam=own.lams, data=st.data())
-def test_self_concordance(case: Case, problem: tuple[ea.Bandit, list[float]], lam: float, data: st.DataObject) -> None:
+def test_self_concordance(problem: tuple[ea.Bandit, list[float]], lam: float, data: st.DataObject) -> None:
     """|D3 f[v, v, u]| <= M range(u) D2 f[v, v]."""
     bandit, theta = problem
     vectors = st.lists(st.integers(-4, 4).map(float), min_size=bandit.n, max_size=bandit.n).map(np.array)
     v, u = data.draw(vectors), data.draw(vectors)
-    objective = case(lam)
-    m = objective.claims.self_concordance
-    second, third = directional(objective, bandit, np.array(theta), v, u)
     rounding = 1e-11 * np.abs(v).max() ** 2 * np.abs(u).max() * (1 + lam + lam**3)
-    assert abs(third) <= m * np.ptp(u) * second + rounding
+    for name, case in SELF_CONCORDANT.items():
+        m = case(lam).claims.self_concordance
+        second, third = directional(case(lam), bandit, np.array(theta), v, u)
+        assert abs(third) <= m * np.ptp(u) * second + rounding, name
 
 
-@where(lambda claims: claims.self_concordance is not None)
+@pytest.mark.parametrize("case", SELF_CONCORDANT.values(), ids=SELF_CONCORDANT)
 def test_self_concordance_is_the_least(case: Case) -> None:
     """Far out on two responses the ratio comes within 2% of the claim, or for likelihoods on a third beside a pair."""
     lam = 0.5

@@ -230,11 +230,18 @@ def test_only_what_is_flat_has_other_minimisers():
         assert other_minimiser(subject(objective), plateau, 100.0, best) is None, objective
 
 
+OF_EACH_KIND = ("dpo", "ipo", "fdpo", "expo", "slic", "kto", "simpo", "orpo", "spo", "discopop", "rlhf")
+"""Convex and not, with kinks, with a regulariser, of likelihoods, of means over tokens, of rewards."""
+ALL = [name for name in ea.CATALOGUE if name not in ("qpo", "aot")]
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k not in OF_EACH_KIND)) for k in ALL])
+def test_inspection_finds_nothing_wrong_with_what_is_right(name):
+    found = inspect(ea.objective(name, 1.0))
+    assert not found.remarks and found.objective == ea.objective(name, 1.0)
+
+
 def test_inspection():
-    for name in ea.CATALOGUE:
-        if name not in ("qpo", "aot"):
-            found = inspect(ea.objective(name, 1.0))
-            assert not found.remarks and found.objective == ea.objective(name, 1.0), name
     refuted = inspect(FalselyConvexLoss(1.0))
     assert isinstance(refuted.objective, Unclaimed) and "convex = True is false" in refuted.remarks[0]
     assert inspect(Broken(1.0, "reduces")).objective is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,12 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import expo_analysis as ea
 from expo_analysis.divergences import kl
 from expo_analysis.figures import kinds, looks
 from expo_analysis.figures.colour import VISIONS, as_seen, contrast, difference
+from expo_analysis.figures.kinds import frontier
 from expo_analysis.figures.kinds.convergence import slopes_of
+from expo_analysis.figures.saving import laid_out
 from expo_analysis.figures.sheet import spread
 from expo_analysis.figures.style import render, size_of
 from expo_analysis.testing.strategies import bandits, count_bandits
@@ -442,3 +446,52 @@ def test_files_have_their_fonts_and_the_same_bytes_each_time():
     assert b">DPO: 0.00, " in svg.replace(b"\xe2\x88\x92", b"-") and b"<title>How fast the optimum reaches" in svg
     assert (pdf, svg) == (render(drawn("convergence", ["dpo", "expo"]), "pdf"), render(figure, "svg"))
     assert kinds.__doc__
+
+
+def test_a_figure_is_laid_out_once_for_all_its_files_and_anew_after_a_change():
+    """The layout is that of the PNG, whatever is written first; matplotlib's is another one for each kind."""
+    calls = []
+
+    class Counted(ConstrainedLayoutEngine):
+        def execute(self, fig):
+            calls.append(fig.dpi)
+            return super().execute(fig)
+
+    def made():
+        figure = Figure(figsize=(3, 2), layout=Counted())
+        figure.subplots(1, 2)[0].set_ylabel("a label", fontsize=7.3)
+        return figure
+
+    figure = made()
+    with laid_out(figure):
+        pdf, png = render(figure, "pdf"), render(figure, "png")
+    assert calls == [200] and (pdf, png) == (render(made(), "pdf"), render(made(), "png"))
+    places = [axes.get_position().bounds for axes in figure.axes]
+    figure.axes[0].set_ylabel("two\nlines", fontsize=30)
+    assert render(figure, "png") != png and figure.axes[0].get_position().x0 > places[0][0] + 0.05
+    assert isinstance(figure.get_layout_engine(), Counted) and figure.dpi == made().dpi
+    with mpl.rc_context({"figure.constrained_layout.use": True}):
+        assert render(made(), "pdf") == pdf
+
+
+def test_fonts_in_a_pdf_have_no_rules_for_setting_text():
+    figure = Figure(figsize=(1, 1))
+    figure.text(0.1, 0.5, "fi", family="DejaVu Sans")
+    with mpl.rc_context({"pdf.compression": 0, "pdf.fonttype": 42}):
+        bare, usual = render(figure, "pdf"), io.BytesIO()
+        figure.savefig(usual, format="pdf")
+    for table in (b"GDEF", b"GPOS", b"GSUB"):
+        assert table not in bare and table in usual.getvalue()
+    assert b"glyf" in bare and len(bare) < len(usual.getvalue())
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.02, 0.4), (0.3, 9.0), (1.5, 60.0), (2e-5, 3.0)])
+def test_an_axis_of_what_was_paid_has_numbers_all_along(low, high):
+    runs = pd.DataFrame({"lam": [0.1, 1.0], "x": [low, high], "y": [1.0, 0.0]})
+    runs = runs.assign(x_standard_error=0.01 * low, y_standard_error=0.1)
+    figure = frontier.draw([(looks.look_of("dpo"), runs)], "x", "y", size_of("page"), "", ("x", "y"))
+    axis = figure.axes[0].xaxis
+    written = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+    ticks = np.sort([tick for tick, text in written if text.get_text()])
+    assert ticks[0] < 10 * low and ticks[-1] > high / 10 and (ticks[1:] / ticks[:-1] < 11).all()
+    assert 2 <= len(ticks) <= 8

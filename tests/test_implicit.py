@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import expo_analysis as ea
+from expo_analysis.optima import implicit
 
 DIGITS, STEP = 50, mp.mpf(10) ** -15
 
@@ -138,6 +139,22 @@ def test_influence_of_single_comparisons_in_fifty_digits(objective: Any) -> None
         assert sparse.lam == pytest.approx(dense.lam, rel=1e-9)
     # as many times over changes nothing
     assert np.sum(dense.counts * COUNTS) == pytest.approx(0, abs=1e-14)
+
+
+def test_leagues_that_never_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EXPO holds them together by the reference: a win moves mass within its league alone, and lambda too."""
+    counts = np.zeros((5, 5))
+    counts[[0, 1, 2, 3], [1, 0, 3, 2]] = 3, 2, 4, 1  # and nobody met the last one
+    dense = ea.solve(ea.EXPO(0.2), ea.Bandit.from_counts("uniform", counts)).gradients([1, 0, 0, 0, 0])
+    fit = ea.solve(ea.EXPO(0.2), ea.Comparisons.from_counts(counts))
+    found = fit.gradients([1, 0, 0, 0, 0])
+    assert np.allclose(found.counts, dense.counts[fit.bandit.winner, fit.bandit.loser], rtol=1e-9)  # type: ignore
+    assert np.allclose(found.reference, dense.reference, rtol=1e-9) and found.lam == pytest.approx(dense.lam)
+    whole = fit.gradients([1, 1, 0, 0, 0])  # which is the reference's
+    assert np.allclose(whole.counts, 0, atol=1e-12) and whole.reference[0] > 0.5
+    monkeypatch.setattr(implicit, "DENSE", 4)
+    with pytest.raises(ValueError, match="that all hang together, as there are more than 4"):
+        fit.gradients([1, 0, 0, 0, 0])
 
 
 def test_one_more_win_does_what_its_influence_says() -> None:

@@ -431,9 +431,11 @@ def test_curvatures_that_cannot_be_resolved_are_counted_as_an_ulp(least: float, 
 
 
 def test_curvatures_are_told_apart_if_errors_are_small_beside_the_least() -> None:
-    ratios = np.array([np.nan, 100.5, 102.0, 1e6, 1e6, 1e13, 1e3])
-    off = np.array([0.0, 0.0, 9e-6, 1e-10, 1e-8, 0.0, np.nan])
-    assert conditioning._told_apart(ratios, off).tolist() == [False, False, True, True, False, False, False]
+    ratios = np.array([np.nan, 100.5, 102.0, 1e6, 1e6, 1e13, 1e3, 1e3])
+    bound = np.array([0.0, 0.0, 9e-7, 1e-11, 1e-9, 0.0, np.nan, 1e-16])
+    policies = np.array([[0.1, 0.9]] * 7 + [[0.0, 1.0]])
+    told = conditioning._told_apart(ratios, bound, policies)
+    assert told.tolist() == [False, False, True, True, False, False, False, False]
 
 
 @pytest.mark.parametrize(

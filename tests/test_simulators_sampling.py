@@ -12,6 +12,7 @@ from scipy import stats
 
 import expo_analysis as ea
 from expo_analysis.simulators import Pairs, draw_pairs
+from expo_analysis.simulators.sampling import first_above
 from expo_analysis.testing import strategies as own
 
 RHO = np.array([0.2, 0.5, 0.3])
@@ -178,3 +179,13 @@ def test_bad_drawing_is_refused(changes: dict[str, Any], message: str) -> None:
 def test_what_is_no_bandit_is_refused() -> None:
     with pytest.raises(TypeError, match="bandit must be a Bandit, got Pairs"):
         draw_pairs(Pairs(**GOOD), 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9])
+def test_rows_are_searched_as_numpy_searches_each(size: int) -> None:
+    """Ties and both ends included."""
+    rng = np.random.default_rng(size)
+    rows = np.sort(rng.integers(0, 5, (6, size)), axis=1).astype(float)
+    row, value = rng.integers(0, 6, (40, 3)), rng.integers(-1, 6, (40, 3)).astype(float)
+    wanted = [np.searchsorted(rows[x], v, side="right") for x, v in zip(row.ravel(), value.ravel(), strict=True)]
+    assert first_above(rows, row, value).ravel().tolist() == wanted

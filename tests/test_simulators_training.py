@@ -171,6 +171,19 @@ def test_nothing_idle_is_recorded(monkeypatch: pytest.MonkeyPatch, clip: float |
     assert {"aten.ones_like.default", "aten.detach.default", "aten.exp.default"} <= set(before) - set(after)
 
 
+def test_a_mode_for_all_shapes_changes_no_operation() -> None:
+    def step(parameters: torch.Tensor, state: tuple[torch.Tensor, ...]) -> Any:
+        with torch.enable_grad():
+            x = parameters.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(torch.nn.functional.logsigmoid(x).sum() + (x.exp() * 2).prod(), x)
+        return parameters - 0.1 * slope, state
+
+    example = (torch.tensor([0.3, -1.0, 2.0]), (torch.zeros(3),))
+    found, plain = recording.operations(step, example), make_fx(step)(*example)
+    assert found.code == plain.code and len(operations(found)) > 5
+    torch.testing.assert_close(found(*example)[0], step(*example)[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("idle", [lambda x: x + torch.rand(2), lambda x: x + torch.zeros(2).add_(1)])
 def test_steps_that_draw_or_write_are_left_as_they_are(idle: Any) -> None:
     """What draws must draw anew at every step, and what is written into must be made anew."""

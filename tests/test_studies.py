@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import doctest
 import re
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ import expo_analysis
 from expo_analysis import CATALOGUE
 from expo_analysis.figures.looks import VARIANTS, look_of, loss_label
 from expo_analysis.figures.style import render
-from expo_analysis.studies import STUDIES, Settings, words
+from expo_analysis.studies import STUDIES, Settings, Shown, words
 from expo_analysis.studies import settings as settings_module
 
 PACKAGE = Path(expo_analysis.__file__).parent
@@ -56,6 +57,14 @@ def test_words_and_pictures_have_no_digits_that_are_not_written() -> None:
     assert render(first.figure, "pdf") == render(second.figure, "pdf")
 
 
+@cache
+def committed(name: str) -> Shown:
+    """What the committed tables give."""
+    tables = STUDIES[name].read(COMMITTED)
+    assert tables is not None
+    return STUDIES[name].show(tables)
+
+
 def colours_of(figure: Figure) -> set[str]:
     """Of everything that is drawn and no grey."""
     drawn: list[object] = []
@@ -73,10 +82,7 @@ def colours_of(figure: Figure) -> set[str]:
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "report_card"])  # whose colours are verdicts
 def test_a_colour_is_a_loss_that_the_picture_names(name: str) -> None:
-    study = STUDIES[name]
-    tables = study.read(COMMITTED)
-    assert tables is not None
-    for figure in study.draw(tables).values():
+    for figure in committed(name).figures.values():
         words = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text)).lower()
         named = {x for x in CATALOGUE if loss_label(x).split(",")[0].split(" (")[0].lower() in words}
         named |= {
@@ -106,19 +112,16 @@ def test_settings_that_are_not_there_are_named() -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_words_follow_their_tables(name: str) -> None:
     """What is committed; and a study whose words call numbers says something else of other numbers."""
-    study = STUDIES[name]
-    tables = study.read(COMMITTED)
-    assert tables is not None
-    shown = study.show(tables)
+    study, shown = STUDIES[name], committed(name)
     assert shown.text in (COMMITTED / "README.md").read_text()
     assert "nan" not in shown.text and "{{" not in shown.text and max(map(len, _running(shown.text))) <= words.WIDTH
     source = (PACKAGE / "studies" / name / "words.md.j2").read_text()
     if name == "simplex":
         assert "|f(" not in source
         return
-    other = {stem: _off(table) for stem, table in tables.items()}
+    other = {stem: _off(table) for stem, table in shown.tables.items()}
     try:
-        assert words.section(study.package, study.part("words").facts(other), tables, shown.figures) != shown.text
+        assert words.section(study.package, study.part("words").facts(other), shown.tables, shown.figures) != shown.text
     except (KeyError, ValueError, IndexError, UndefinedError):
         return  # the keys of rows are numbers too
 

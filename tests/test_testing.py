@@ -19,6 +19,7 @@ from hypothesis import given, settings
 
 import expo_analysis as ea
 from expo_analysis.testing import assert_equal_losses, assert_holds, assert_sound, equality, strategies
+from expo_analysis.testing.equal import drawn_pairs, pair_values, values_at
 
 from .planted.broken import Broken
 
@@ -197,6 +198,25 @@ def test_losses_of_long_responses_are_compared_too(f: Any, as_is: str) -> None:
         assert_equal_losses(f, as_is)
     for name in ("dpo", "ipo", "cpo", "simpo", "orpo", "rpo", "kto"):
         assert equality(name, name).error < 1e-12
+
+
+def test_losses_at_all_lambdas_at_once_are_those_at_each():
+    """Of the catalogue they are computed at once, of any other one by one, which may branch on its lambda."""
+
+    class Branching(ea.DPO):
+        def pair_loss(self, *arrays: Any) -> Any:
+            return super().pair_loss(*arrays) * (2.0 if self.lam > 1 else 1.0)
+
+    lams, drawn = np.array([0.01, 0.7, 30.0]), drawn_pairs()
+    made = [cls(1.0) for name, cls in ea.CATALOGUE.items() if name not in ("qpo", "rlhf", "aot")]
+    for loss in (*made, Branching(1.0)):
+        for lam, (values, added) in zip(lams.tolist(), values_at(loss, lams, drawn), strict=True):
+            np.testing.assert_allclose(values, pair_values(loss, lam, drawn), rtol=1e-13, atol=1e-300)
+            regulariser = loss.regulariser
+            assert (added is None) == (regulariser is None)
+            if regulariser is not None:
+                alone = lam * regulariser(drawn["logp"].T.copy(), drawn["ref_logp"].T.copy())
+                np.testing.assert_allclose(added, alone, rtol=1e-13)
 
 
 @pytest.mark.slow

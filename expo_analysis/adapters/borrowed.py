@@ -59,6 +59,7 @@ def check_installed(package: str, modules: tuple[str, ...]) -> None:
         raise Missing(f"{package} is not installed: pip install {package}")
 
 
+@cache  # a distribution's version takes longer to look up than most losses to compute
 def imported(package: str, module: str) -> ModuleType:
     """A module of a distribution, imported.
 

@@ -17,7 +17,7 @@ from ..adapters import Implementation, Ours
 from ..losses import PairObjective
 from ..losses.catalogue import of_lambda_alone
 from ..losses.from_function import FunctionLoss
-from ..testing.equal import ENDS, LAMS, Equality, drawn_pairs, equality
+from ..testing.equal import ENDS, LAMS, Equality, drawn_pairs, equality_here
 
 EQUAL = 1e-9
 """Largest relative difference of losses that are called equal."""
@@ -115,7 +115,7 @@ def _beside(loss: PairObjective, ours: Ours) -> tuple[str, str, float, float] | 
     """Relation, how, error and error of slopes, if they are the same up to constants, a factor and lambda."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = equality(loss, ours.at(1.0), tolerance=EQUAL, far=False)
+        found = equality_here(loss, ours.at(1.0), EQUAL, drawn_pairs())
     if not math.isfinite(found.error):  # it overflows somewhere: see what there is where it does not
         error, slope_error = apart(loss, ours.at)
         return ("single precision", "where it is finite", error, slope_error) if error <= SINGLE else None

@@ -112,8 +112,12 @@ class Sheet:
                 continue
             axes.tick_params(which="major", labelsize=t, length=t / 3.2, width=t / 13, pad=t / 4, labelcolor=".15")
             axes.tick_params(which="minor", length=0, width=0)
-        for _ in range(2):  # the layout moves a little each time it is computed; so this one is kept
+        engine = self.figure.get_layout_engine()
+        if engine is None:
             self.figure.draw_without_rendering()
+        else:
+            for _ in range(2):  # the layout moves a little each time it is computed; so this one is kept
+                engine.execute(self.figure)
         self.figure.set_layout_engine("none")
         if self._heading is not None:  # notebooks cut a picture to what is "in the layout"
             self._heading.set_in_layout(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .looks import INK, LOOKS, Look, estimator_look, look_of, loss_label, set_look
+from .saving import laid_out, letters_only, plain
 
 __all__ = [
     "END_POINTS",
@@ -251,22 +252,7 @@ def render(figure: Figure, kind: str, title: str = "", dpi: int = 200) -> bytes:
     title = title or plain(figure.get_suptitle())
     metadata = METADATA[kind] | ({"Title": title} if title else {})
     buffer = io.BytesIO()
-    with mpl.rc_context({name: BASE[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}):
+    own: dict[Any, Any] = {name: BASE[name] for name in ("pdf.fonttype", "svg.fonttype", "svg.hashsalt")}
+    with mpl.rc_context(own), laid_out(figure, dpi), letters_only() if kind == "pdf" else nullcontext():
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
-
-
-SYMBOLS = {r"\mathrm{ref}": "ref", r"\lambda": "λ", r"\pi": "π", r"\to": "→", r"\infty": "∞", "_{ref}": "_ref"}
-
-
-def plain(text: str) -> str:
-    r"""A title without mathematics, in one line.
-
-    >>> plain(r"from $\pi_{\mathrm{ref}}$ on")
-    'from π_ref on'
-    """
-    for symbol, letters in SYMBOLS.items():
-        text = text.replace(symbol, letters)
-    for mark in ("$", "{", "}", "\\"):
-        text = text.replace(mark, "")
-    return " ".join(text.split())

@@ -255,10 +255,9 @@ class PairObjective(Objective):
             >>> DPO(lam=0.5).loss(*np.log([[0.6], [0.3], [0.4], [0.4]])).round(4)
             array([0.5348])
         """
-        if self.facts.needs_reference:
-            for name, value in (("ref_logp_w", ref_logp_w), ("ref_logp_l", ref_logp_l)):
-                if value is None:
-                    raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
+        for name, value in (("ref_logp_w", ref_logp_w), ("ref_logp_l", ref_logp_l)):
+            if value is None and self.facts.needs_reference:
+                raise TypeError(f"{name} must be given: {type(self).__name__} compares with the reference")
         read = self.data
         lengths = {name for name in read if name.startswith("length_")}
         left_out = set() if lengths & set(data) else lengths

@@ -24,7 +24,9 @@ from .._types import Floats
 from ..bandit import Bandit
 from ..bandit.paired import Comparisons
 from ..losses.base import PairObjective
+from .inference import DENSE
 from .sparse.newton import Solver
+from .sparse.problem import System
 from .sparse.solve import system_of_all
 
 if TYPE_CHECKING:
@@ -67,10 +69,13 @@ def gradients(solution: Solution, weights: ArrayLike) -> Gradients:
     policy = solution.policy
     pulled = policy * (cotangent - (policy * cotangent).sum(axis=-1, keepdims=True))
     slope = _slope(objective, data, theta, leaves, create_graph=True)
-    if isinstance(data, Comparisons):
-        v = torch.as_tensor(_by_system(objective, data, solution, pulled))
-    else:
+    system = system_of_all(objective, data) if isinstance(data, Comparisons) else None
+    if system is not None:
+        v = torch.as_tensor(_by_system(system, solution, pulled))
+    elif data.n <= DENSE:
         v = torch.as_tensor(_by_matrix(slope, theta, pulled))
+    else:
+        raise ValueError(f"solution must be of responses that all hang together, as there are more than {DENSE:,}")
 
     def along(lam: float) -> float:
         return float((_slope(objective.with_lam(lam), data, theta, leaves) * v).sum())
@@ -185,11 +190,8 @@ def _by_matrix(slope: torch.Tensor, theta: torch.Tensor, pulled: Floats) -> Floa
     return np.asarray(np.linalg.solve(np.swapaxes(factor, -1, -2), half)[..., 0])
 
 
-def _by_system(objective: PairObjective, data: Comparisons, solution: Solution, pulled: Floats) -> Floats:
-    """The same, of as many players as there are."""
-    system = system_of_all(objective, data)
-    if system is None:
-        raise ValueError("solution must be of responses that all hang together")
+def _by_system(system: System, solution: Solution, pulled: Floats) -> Floats:
+    """The same, of as many players as there are, who all hang together."""
     x = solution.log_policy
     if system.problem.link is not None:
         x = x - system.problem.log_reference[:, 0]

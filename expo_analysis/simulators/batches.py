@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._types import Indices
 from ..bandit import Bandit
-from .sampling import Pairs
+from .sampling import Pairs, first_above
 
 
 class Batch(NamedTuple):
@@ -68,10 +68,8 @@ def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True,
     if draws:
         streams = (np.random.default_rng([seed, s, epoch, 1]) for s in range(data.data_sets))
         u = np.stack([rng.random((winner.shape[1], draws)) for rng in streams])
-        samples = np.empty(u.shape, dtype=np.intp)
-        for x, upto in enumerate(np.cumsum(reference, axis=1)):
-            y = np.searchsorted(upto, u[prompt == x], side="right")
-            samples[prompt == x] = x * n + np.minimum(y, n - 1)
+        place = np.broadcast_to(prompt[..., None], u.shape)
+        samples = place * n + np.minimum(first_above(np.cumsum(reference, axis=1), place, u), n - 1)
     won = split(prompt * n + winner)
     arrays = (won, split(prompt * n + loser), weight, share, split(samples), won)
     tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)

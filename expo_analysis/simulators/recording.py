@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 SHAPED = (torch.ops.aten.ones_like.default, torch.ops.aten.zeros_like.default, torch.ops.aten.new_zeros.default)
@@ -21,7 +23,7 @@ def recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[...
     A loss whose Python branches on the values of its arguments cannot be recorded, and is called anew at each step.
     """
     try:
-        graph = make_fx(step)(*example)
+        graph = operations(step, example)
     except RuntimeError:
         return step
     without_idle_work(graph, example)
@@ -45,6 +47,16 @@ def recorded(step: Callable[..., Any], example: tuple[Any, ...]) -> Callable[...
         return parameters, tuple(after)
 
     return replay
+
+
+def operations(step: Callable[..., Any], example: tuple[Any, ...]) -> fx.GraphModule:
+    """The tensor operations that a step calls, in their order.
+
+    torch keeps the shape of every result as a tensor without numbers. The mode that these need takes longer to make
+    than they do; so there is one for all of them.
+    """
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        return make_fx(step)(*example)
 
 
 def without_idle_work(graph: fx.GraphModule, example: tuple[Any, ...]) -> None:

@@ -179,14 +179,23 @@ def _pair_sampler(bandit: Bandit, design: str, discard_equal: bool) -> Sampler:
     upto = np.cumsum(together.reshape(prompts, -1), axis=1)
 
     def draw(rng: np.random.Generator, prompt: Indices) -> tuple[Indices, Indices]:
-        u = rng.random(len(prompt)) * upto[prompt, -1]
-        cell = np.empty(len(prompt), dtype=np.intp)
-        for x in range(prompts):
-            here = prompt == x
-            cell[here] = np.searchsorted(upto[x], u[here], side="right")
+        cell = first_above(upto, prompt, rng.random(len(prompt)) * upto[prompt, -1])
         return cell // n, cell % n
 
     return draw
+
+
+def first_above(rows: Floats, row: Indices, value: Floats) -> Indices:
+    """The first place in a row of ``rows`` (R, K), sorted, that is above a value; K where none is.
+
+    ``np.searchsorted(rows[row], value, side="right")`` for rows and values of any one shape, all at once.
+    """
+    low, high = np.zeros(value.shape, dtype=np.intp), np.full(value.shape, rows.shape[1])
+    for _ in range(rows.shape[1].bit_length()):
+        middle = (low + high) // 2
+        beyond = (low < high) & (rows[row, np.minimum(middle, rows.shape[1] - 1)] <= value)
+        low, high = np.where(beyond, middle + 1, low), np.where(beyond, high, middle)
+    return low
 
 
 def _used(winner: Indices, size: Indices) -> Mask:

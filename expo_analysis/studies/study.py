@@ -53,11 +53,13 @@ class Shown:
 
     def files(self) -> dict[str, bytes]:
         """What is written, by file name."""
+        from ..figures.saving import laid_out
         from ..figures.style import render
 
         found = {f"{name}.csv": to_csv(table) for name, table in self.tables.items()}
         for name, figure in self.figures.items():
-            found |= {f"{name}.{kind}": render(figure, kind) for kind in ("png", "pdf")}
+            with laid_out(figure):
+                found |= {f"{name}.{kind}": render(figure, kind) for kind in ("png", "pdf")}
         return found
 
 

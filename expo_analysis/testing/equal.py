@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from .._types import Floats
-from ..losses import Objective, PairObjective
+from ..losses import CATALOGUE, Objective, PairObjective
 from .apart import watched
 from .as_loss import as_loss
 
@@ -101,7 +101,7 @@ def equality(mine: Any, theirs: Any, *, tolerance: float = 1e-9, seed: int = 0, 
     """
     ours, other = (_pairs_only(as_loss(one)) for one in (mine, theirs))
     found = watched(
-        lambda: _equality(ours, other, tolerance, drawn_pairs(seed), far_pairs(seed) if far else None),
+        lambda: equality_here(ours, other, tolerance, drawn_pairs(seed), far_pairs(seed) if far else None),
         SECONDS,
         ours,
         other,
@@ -129,9 +129,10 @@ def _pairs_only(objective: Objective) -> PairObjective:
     return objective
 
 
-def _equality(
+def equality_here(
     ours: PairObjective, other: PairObjective, tolerance: float, drawn: Drawn, far: Drawn | None = None
 ) -> Equality:
+    """`equality` in this process: of losses that neither hang nor end it."""
     found = [_compared(ours, other, drawn, far, "lam", lambda lam: lam, tolerance)]
     if not found[0].equal:
         found += [_compared(ours, other, drawn, far, *each, tolerance) for each in _changes(ours, other, drawn)]
@@ -160,8 +161,8 @@ def far_pairs(seed: int = 0) -> Drawn:
     return {"logp": logp, "ref_logp": ref_logp, "reward": rng.normal(size=shape), "length": lengths}
 
 
-def pair_values(objective: PairObjective, lam: float, drawn: Drawn) -> Floats:
-    """The losses of the pairs (0, 1) at one lambda, (count,), with all that they may read.
+def pair_values(objective: PairObjective, lam: float | Floats, drawn: Drawn) -> Floats:
+    """The losses of the pairs (0, 1) at one lambda, or at one for each, (count,), with all that they may read.
 
     Raises:
         TypeError: it reads something else.
@@ -175,7 +176,7 @@ def pair_values(objective: PairObjective, lam: float, drawn: Drawn) -> Floats:
     return np.asarray(at.one_per_pair(*(known[kind][ENDS[slot]] for kind, _, slot in places.values())))
 
 
-def _divergences(objective: PairObjective, lam: float, drawn: Drawn) -> Floats | None:
+def _divergences(objective: PairObjective, lam: float | Floats, drawn: Drawn) -> Floats | None:
     """lam D(pi, pi_ref) of each policy; None where nothing is added."""
     at = objective.with_lam(lam)
     if at.regulariser is None:
@@ -199,6 +200,9 @@ def _left(own: Floats | None, other: Floats | None, scale: float) -> float:
         return float(own is not other)
     return float(np.abs(other - scale * own).max() / max(float(np.abs(other).max()), 1e-300))
 
+
+GRID = np.linspace(-7, 7, 113)
+"""Logarithms of lambdas that are tried first."""
 
 POWERS: dict[int, tuple[str, Callable[[float, Any], Any]]] = {
     1: ("{:g} lam", lambda c, lam: c * lam),
@@ -227,13 +231,9 @@ def _changes(ours: PairObjective, other: PairObjective, drawn: Drawn) -> Iterabl
         here, added = pair_values(ours, lam, drawn), _divergences(ours, lam, drawn)
 
         def miss(log_lam: float, here: Floats = here, added: Floats | None = added) -> float:
-            with np.errstate(all="ignore"):
-                scale, _, left = _fit(here, pair_values(other, math.exp(log_lam), drawn))
-                value = float(np.abs(left).max()) + _left(added, _divergences(other, math.exp(log_lam), drawn), scale)
-            return value if math.isfinite(value) else 1e3
+            return _misses(here, added, other, np.array([log_lam]), drawn)[0]
 
-        grid = np.linspace(-7, 7, 113)
-        start = grid[int(np.argmin([miss(x) for x in grid]))]
+        start = GRID[int(np.argmin(_misses(here, added, other, GRID, drawn)))]
         near = (start - 0.13, start + 0.13)
         found = minimize_scalar(miss, bounds=near, method="bounded", options={"xatol": 1e-13})
         if found.fun > FAR:
@@ -244,6 +244,31 @@ def _changes(ours: PairObjective, other: PairObjective, drawn: Drawn) -> Iterabl
         if abs(power - p) < 1e-3:
             c = float(f"{matched[1] / LAMS[2] ** p:.6g}")
             yield form.format(c), lambda lam, c=c, change=change: float(change(c, lam))  # type: ignore[misc]
+
+
+def _misses(here: Floats, added: Floats | None, other: PairObjective, log_lams: Floats, drawn: Drawn) -> list[float]:
+    """How far another loss at each lambda is from a loss and what that adds, but for a factor and a constant."""
+    found = []
+    with np.errstate(all="ignore"):
+        for there, divergences in values_at(other, np.exp(log_lams), drawn):
+            scale, _, left = _fit(here, there)
+            value = float(np.abs(left).max()) + _left(added, divergences, scale)
+            found.append(value if math.isfinite(value) else 1e3)
+    return found
+
+
+def values_at(objective: PairObjective, lams: Floats, drawn: Drawn) -> list[tuple[Floats, Floats | None]]:
+    """The losses of the pairs at each lambda, and what is added: all at once of a loss of the catalogue, whose lambda
+    may be an array, and one by one of any other."""
+    if type(objective) not in CATALOGUE.values():
+        each = lams.tolist()
+        return [(pair_values(objective, lam, drawn), _divergences(objective, lam, drawn)) for lam in each]
+    count = drawn["logp"].shape[1]
+    all_drawn = {name: np.tile(numbers, len(lams)) for name, numbers in drawn.items()}
+    all_lams = np.repeat(lams, count)
+    values = pair_values(objective, all_lams, all_drawn).reshape(-1, count)
+    added = _divergences(objective, all_lams, all_drawn)
+    return list(zip(values, [None] * len(lams) if added is None else added.reshape(-1, count), strict=True))
 
 
 def _compared(

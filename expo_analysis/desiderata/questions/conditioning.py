@@ -91,7 +91,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer=answer)
     mildest = int(np.flatnonzero(np.nan_to_num(medians) > THRESHOLD)[-1])  # at the largest lambda, where it is least
     example = _shown(subject, float(LAMS[mildest]), ratios[mildest])
-    exceeding = _told_apart(ratios[mildest], optima.bound[mildest] / optima.policies[mildest].min(axis=-1))
+    exceeding = _told_apart(ratios[mildest], optima.bound[mildest], optima.policies[mildest])
     if example is None:
         why = "curvatures seem to be far apart, but no example could be written down"
         return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
@@ -109,11 +109,11 @@ def judge(subject: Subject) -> Verdict:
     )
 
 
-def _told_apart(ratios: Floats, off: Floats) -> Mask:
-    """Whether curvatures are proven to be farther apart than the threshold, (P,): neither what the optimum's error
-    ``off``, of log-probabilities, does to them nor rounding, both relative to the largest, reach a thousandth of the
-    smallest."""
-    with np.errstate(invalid="ignore"):
+def _told_apart(ratios: Floats, bound: Floats, policies: Floats) -> Mask:
+    """Whether curvatures are proven to be farther apart than the threshold, (P,): neither what the optimum's error does
+    to log-probabilities, and so to them, nor rounding, both relative to the largest, reach a thousandth of the least."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = bound / policies.min(axis=-1)
         return np.asarray((ratios > 1.01 * THRESHOLD) & (ratios * (off + 1e-15) < 1e-3))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,7 +52,9 @@ def draw(
         first.set_xscale("log")
         first.set_xlim(everything[x].min() / 1.6, everything[x].max() * 1.6)
         low, high = everything[x].min() / 1.6, everything[x].max() * 1.6
-        ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30, 100) if low <= tick <= high]
+        decades = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)))]
+        between = [3 * decade for decade in decades] if len(decades) < 5 else []
+        ticks = [tick for tick in (*decades, *between) if low <= tick <= high]
         for column in range(columns):
             last = grid[rows - 1 - (rows > 1 and (rows - 1) * columns + column >= len(methods)), column]
             last.tick_params(labelbottom=True)
