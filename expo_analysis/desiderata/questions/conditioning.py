@@ -111,7 +111,7 @@ def judge(subject: Subject) -> Verdict:
 
 def _told_apart(ratios: Floats, bound: Floats, policies: Floats) -> Mask:
     """Whether curvatures are proven to be farther apart than the threshold, (P,): neither what the optimum's error does
-    to log-probabilities, and so to them, nor rounding, both relative to the largest, reach a thousandth of the least."""
+    to log-probabilities, and so to them, nor rounding, relative to the largest, reaches a thousandth of the least."""
     with np.errstate(invalid="ignore", divide="ignore"):
         off = bound / policies.min(axis=-1)
         return np.asarray((ratios > 1.01 * THRESHOLD) & (ratios * (off + 1e-15) < 1e-3))
