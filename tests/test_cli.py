@@ -177,6 +177,7 @@ COMMANDS = {
     "figures": ["dpo", "-o"],
     "losses": [],
     "preferences": ["--model", "x", "--prompts", "y", "--seed"],
+    "rank": ["x.csv", "--alpha"],
     "recipes": [],
     "reproduce": ["--output"],
     "simulate": ["displacement", "-o"],
