@@ -495,7 +495,7 @@ SEARCHED = {name for name in LOSSES if name.startswith("explicit")} - {"explicit
 """Not convex: beyond two responses `solve` calls its answer the best local minimum found, and the oracle's is the one
 next to it."""
 
-WITHOUT_BOUND = SEARCHED | {"explicit, alpha 2", "hinge"}
+WITHOUT_BOUND = SEARCHED | {"explicit, alpha 2"}
 """Where no error bound is known at all."""
 
 

@@ -178,6 +178,7 @@ COMMANDS = {
     "losses": [],
     "predict": ["--model", "x", "--dataset_name", "y", "--split"],
     "preferences": ["--model", "x", "--prompts", "y", "--seed"],
+    "rank": ["x.csv", "--alpha"],
     "recipes": [],
     "reproduce": ["--output"],
     "simulate": ["displacement", "-o"],

@@ -62,10 +62,13 @@ def test_against_enumeration(bandit: ea.Bandit, lam: float) -> None:
     solution = ea.solve(ea.Hinge(lam), bandit)
     least, whole = whole_minimisers(bandit)
     assert solution.value == pytest.approx(least, abs=1e-8)
-    assert np.isnan(solution.error_bound)
+    assert np.isfinite(solution.error_bound) == (solution.status == "optimal")
     if solution.status == "optimal":
         found = scores_of(solution) - scores_of(solution)[0]
         assert len(whole) == 1
+        logits = np.log(bandit.reference) + whole[0] / lam
+        policy = np.exp(logits - np.logaddexp.reduce(logits))
+        assert np.abs(policy - solution.policy).sum() <= solution.error_bound + 1e-15
         np.testing.assert_allclose(found, whole[0], atol=1e-7)
     else:
         assert solution.status == "not_unique"

@@ -30,7 +30,7 @@ def solutions() -> dict[str, Any]:
     islands[0, 1], islands[1, 0] = 3, 1
     return {
         "optimal by a bound": ea.solve(ea.EXPO(1.0), mild),
-        "optimal by conditions": ea.solve(ea.Hinge(1.0), mild),
+        "optimal by conditions": ea.solve(ea.DPOP(1.0), mild),
         "best found": ea.solve(ea.ORPO(1.0), mild),
         "no minimiser by theorem": ea.solve(ea.DPO(1.0), separable),
         "no minimiser by search": ea.solve(ea.KTO(1.0), separable),

@@ -20,7 +20,8 @@ def test_random_problems(name: str) -> None:
     tally = stress.random_problems(name, 15 if name.startswith(SLOW) else 40, wild=False)
     assert not tally.violated and not tally.undecided
     assert tally.proven + tally.without == tally.count - len(tally.unlike)
-    assert tally.without == 0 or name in stress.WITHOUT_BOUND or (name in stress.PARTLY and tally.without <= 4)
+    few = tally.without <= 4 and name in (*stress.PARTLY, "hinge")
+    assert tally.without == 0 or name in stress.WITHOUT_BOUND or few
     assert not tally.unlike or name == "robust dpo"
     assert tally.proven + tally.without >= 15
     assert tally.worst < (1e-9 if name == "slic" else 1e-13) and tally.farthest < 1e-9
@@ -48,7 +49,9 @@ def test_a_thousand_random_problems(name: str) -> None:
     tally = stress.random_problems(name, 1000)
     assert not tally.violated and not tally.undecided
     assert not tally.unlike or name == "robust dpo"
-    assert tally.worst < 1e-9 and tally.farthest < 1e-9
+    # the hinge's scores are multiples of 1/lam, up to 1e8, and known to an ulp
+    assert tally.worst < 1e-9 and tally.farthest < (1e-8 if name == "hinge" else 1e-9)
+    assert name != "hinge" or tally.without < 10
 
 
 @pytest.mark.slow

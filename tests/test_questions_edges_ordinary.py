@@ -29,7 +29,7 @@ from expo_analysis.desiderata.questions import (
 )
 from expo_analysis.desiderata.questions.label_noise import nearer, noisy
 from expo_analysis.desiderata.subject import Subject, facts_of
-from expo_analysis.desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, PROVEN
+from expo_analysis.desiderata.verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, PROVEN
 from expo_analysis.losses import statistics
 
 from .judged import DPO, EXPO, HBAR, LOGISTIC, SQUARED, optima_at, subject, verdict_example
@@ -430,20 +430,30 @@ def test_curvatures_that_cannot_be_resolved_are_counted_as_an_ulp(least: float, 
         assert np.isnan(found[0]), "a step of a hundred, with a slope that is there"
 
 
-@pytest.mark.parametrize(("ratio", "decision"), [(99.0, HOLDS), (101.0, FAILS)])
-def test_well_conditioned_is_up_to_a_hundred(ratio: float, decision: str) -> None:
+def test_curvatures_are_told_apart_if_errors_are_small_beside_the_least() -> None:
+    ratios = np.array([np.nan, 100.5, 102.0, 1e6, 1e6, 1e13, 1e3, 1e3])
+    bound = np.array([0.0, 0.0, 9e-7, 1e-11, 1e-9, 0.0, np.nan, 1e-16])
+    policies = np.array([[0.1, 0.9]] * 7 + [[0.0, 1.0]])
+    told = conditioning._told_apart(ratios, bound, policies)
+    assert told.tolist() == [False, False, True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "decision", "basis"), [(99.0, HOLDS, ""), (100.5, FAILS, EVIDENCE), (102.0, FAILS, PROVEN)]
+)
+def test_well_conditioned_is_up_to_a_hundred(ratio: float, decision: str, basis: str) -> None:
     """All ordinary problems have this ratio at one lambda and 4 at the others."""
     lams = list(ordinary_problems.LAMS)
 
     def ratios(local: Any, unique: Any) -> np.ndarray:
         calls.append(0)
-        return np.full(40, ratio if len(calls) == 2 else 4.0)
+        return np.full(40, ratio if len(calls) == len(lams) else 4.0)
 
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conditioning, "condition", ratios)
         patch.setattr(conditioning, "_shown", lambda *given: verdict_example())
         found = conditioning.judge(DPO)
-    assert found.decision == decision and found.evidence[f"median at λ = {lams[1]:g}"] == ratio
+    assert (found.decision, found.basis) == (decision, basis) and found.evidence[f"median at λ = {lams[-1]:g}"] == ratio
     assert found.evidence["median ratio of curvatures"] == 4.0 and found.answer == "4"
     assert found.evidence["largest"] == ratio and found.evidence["of these on a kink"] == 0

@@ -7,6 +7,7 @@ import pytest
 
 from expo_analysis.desiderata.report.wording import SIGNS
 from expo_analysis.desiderata.verdict import DESIDERATA
+from expo_analysis.losses import CATALOGUE
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.report_card.numbers import COLUMNS, write_report_card
 from expo_analysis.studies.reproduce import reproduce
@@ -20,6 +21,18 @@ from .test_reproduce import module
 @pytest.fixture
 def only_the_report_card(monkeypatch):
     monkeypatch.setattr(module, "STUDIES", {"report_card": STUDIES["report_card"]})
+
+
+def test_the_study_asks_of_every_loss_that_lambda_alone_makes(monkeypatch):
+    asked = {}
+
+    def audit_many(losses, **settings):
+        asked.update(losses)
+        return cards()
+
+    monkeypatch.setattr("expo_analysis.desiderata.audit_many", audit_many)
+    assert set(STUDIES["report_card"].run(None)) == {"report_card"}
+    assert set(asked) == set(CATALOGUE) - {"qpo"} and all(loss.lam == 1.0 for loss in asked.values())
 
 
 def test_without_an_audit_there_is_no_report_card(only_the_report_card, tmp_path):

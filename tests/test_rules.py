@@ -17,7 +17,7 @@ import expo_analysis as ea
 from expo_analysis import terms
 from expo_analysis.desiderata.code import written
 from expo_analysis.desiderata.falsify.search import Case
-from expo_analysis.desiderata.rules import RULES, Known, first
+from expo_analysis.desiderata.rules import RULES, Known, first, lambda_scores
 from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.rules.in_lambda import InLambda
 from expo_analysis.desiderata.rules.lambda_scores import prefers_a_loser_below, stays_near
@@ -222,6 +222,31 @@ def test_scores_know_no_lambda(name):
         values = ea.risk(objective.with_lam(lam), bandit, np.log(near / near.sum(axis=-1, keepdims=True)))
         gaps.append((values.min() - best.value) / abs(values.min()))
     assert min(gaps) > 1e-3
+
+
+@pytest.mark.parametrize("penalty", [0.2, 0.4, 1.2, 5.0, 50.0])
+def test_a_kink_keeps_the_reference(penalty):
+    """Two even responses, of which one wins 0.6 of the time: what keeps it is (1 - p) (1 + penalty/2) > p."""
+    objective, bandit = ea.DPOP(1.0, penalty=penalty), ea.Bandit([0.5, 0.5], [0.6, 0.4])
+    path = ea.solve_path(objective, bandit, np.geomspace(1e-4, 1e4, 17))
+    log_odds = path.log_policies[:, 0] - path.log_policies[:, 1]
+    kept = 0.4 * (1 + penalty / 2) > 0.6
+    assert (concluded("weak_interpolation", objective) == ("a_kink_keeps_the_reference", FAILS)) == kept
+    assert (np.abs(log_odds) < lambda_scores.NEAR).all() if kept else log_odds[0] > 10
+
+
+def test_without_a_kink_in_the_scores_nothing_keeps_the_reference():
+    """Kinks of psi, slopes that are 0 at the reference, scores without one, and losses that bend over."""
+    for objective in (
+        ea.DPO(1.0),
+        ea.Hinge(1.0),
+        ea.SimPO(1.0),
+        ea.SLiC(1.0),
+        ea.EXO(1.0),
+        own(lambda lam: SQUARE(lam * HBAR)),
+    ):
+        found = concluded("weak_interpolation", objective)
+        assert found is None or found[0] != "a_kink_keeps_the_reference", objective.name
 
 
 def test_with_a_term_that_does_not_see_lambda_pi_star_is_reached():

@@ -45,7 +45,7 @@ EXPECTED = {
 
 WITHOUT_RULES = {
     "strong_interpolation": {"regression_expo"},
-    "weak_interpolation": {"regression_expo", "dpop"},
+    "weak_interpolation": {"regression_expo"},
     "reference_limit": {"regression_expo"},
 }
 """Limits that a search has to find."""

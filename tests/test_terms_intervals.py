@@ -84,6 +84,22 @@ def test_no_value_is_below_the_least(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PSIS)
+def test_no_value_is_above_the_most(name: str) -> None:
+    psi = PSIS[name]
+    low, high = intervals(1)
+    values = psi.value(points(low, high)).max(axis=0)
+    most = psi.most(low, high)
+    assert (most >= values - 1e-12 * (1 + np.abs(values))).all()
+    if psi.convex or psi.increasing or psi.decreasing:  # at one of the ends, and so exactly
+        np.testing.assert_array_equal(most, np.maximum(psi.value(low), psi.value(high)))
+    assert np.isposinf(psi.most(np.array([-np.inf]), np.array([np.inf]))).all() or psi.convex
+    # towards infinity only what is monotone has a bound
+    ends = psi.most(np.array([-np.inf, 1.0]), np.array([1.0, np.inf]))
+    wanted = psi.value(np.ones(1))[0]
+    np.testing.assert_array_equal(ends, [wanted if psi.increasing else np.inf, wanted if psi.decreasing else np.inf])
+
+
+@pytest.mark.parametrize("name", PSIS)
 def test_no_third_derivative_is_above_the_bound(name: str) -> None:
     """Where second derivatives underflow in the middle of an interval, it may have large ones near its ends."""
     psi = PSIS[name]

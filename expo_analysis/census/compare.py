@@ -14,7 +14,8 @@ import torch
 
 from .._types import Floats
 from ..adapters import Implementation, Ours
-from ..losses import CATALOGUE, PairObjective
+from ..losses import PairObjective
+from ..losses.catalogue import of_lambda_alone
 from ..losses.from_function import FunctionLoss
 from ..testing.equal import ENDS, LAMS, Equality, drawn_pairs, equality_here
 
@@ -104,11 +105,7 @@ def _others(loss: PairObjective) -> Iterator[Ours]:
 def _catalogue() -> list[tuple[PairObjective, Ours, Ours]]:
     """The losses of single pairs that need no options, of sums and of means."""
     found = []
-    for name, cls in CATALOGUE.items():
-        try:
-            made = cls(1.0)
-        except TypeError:  # it needs options
-            continue
+    for name, made in of_lambda_alone(1.0).items():
         if isinstance(made, PairObjective) and not made.facts.couples_pairs and made.regulariser is None:
             found.append((made, Ours(name), Ours(name, of_means=True)))
     return found

@@ -151,8 +151,7 @@ def audit(
 
 def say_what_is_left_out(audited: set[str], errors: Console) -> None:
     """A line for each loss that needs more than lambda."""
-    from ..losses import CATALOGUE
-    from .parsing import required_options
+    from ..losses.catalogue import CATALOGUE, required_options
 
     for name in sorted(set(CATALOGUE) - audited):
         needs = ", ".join(required_options(CATALOGUE[name]))

@@ -5,7 +5,6 @@ It imports what it parses into, so commands import it when they run, and not for
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..bandit.features import NamedFeatures, read_features
 from ..bandit.files import NamedBandit, read_named_bandits
 from ..bandit.formats import ending
 from ..losses import AOT, CATALOGUE, QPO, Objective
+from ..losses.catalogue import of_lambda_alone, required_options
 from ..own_loss import make_loss
 
 MAX_RANGE = 100_000
@@ -74,7 +74,7 @@ def beta_names(names: list[str], beta_name: str | None) -> dict[str, str | None]
 
 def audited() -> dict[str, Objective]:
     """The losses of ``audit --all``: those of the catalogue that need nothing but lambda."""
-    return {name: cls(1.0) for name, cls in CATALOGUE.items() if not required_options(cls)}
+    return of_lambda_alone(1.0)
 
 
 def parse_losses(
@@ -113,16 +113,6 @@ def _loss_or_error(name: str, options: list[str], beta_name: str | None) -> Obje
         return make_loss(name, 1.0, beta_name=beta_name, **given)
     except ValueError as error:
         return error
-
-
-def required_options(cls: type[Objective]) -> list[str]:
-    """What a loss must be given besides lambda."""
-    missing = dataclasses.MISSING
-    return [
-        field.name
-        for field in dataclasses.fields(cls)[1:]
-        if field.init and field.default is missing and field.default_factory is missing
-    ]
 
 
 def parse_options(texts: list[str]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-import dataclasses
 import re
 from dataclasses import dataclass
 
 from ..figures.colour import contrast
 from ..figures.looks import look_of, loss_label
 from ..losses import CATALOGUE, DPO, FDPO, ExplicitPO, Objective, RegressionEXPO, RewardAwarePO
+from ..losses.catalogue import required_options
 from ..losses.notation import formula
 from .compiled import CompiledLoss, compile_loss
 from .function import NotCompiled
@@ -59,8 +59,7 @@ def registry(own: dict[str, Objective] | None = None) -> Registry:
     for label, objective in (own or {}).items():
         named.append((_key(label, {key for key, *_ in named}), label, objective, True))
     for key, cls in CATALOGUE.items():
-        required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name != "lam"]
-        if required:
+        if required := required_options(cls):
             left_out[loss_label(key)] = f"needs {' and '.join(required)}, which are functions of your own"
         else:
             named.append((key, loss_label(key), cls(1.0), False))

@@ -130,6 +130,19 @@ class Psi(ABC):
             found = np.where(falls, np.maximum(self.value(end), found), found)
         return found
 
+    def most(self, low: Array, high: Array) -> Array:
+        """A number above psi between ``low`` and ``high``, numpy arrays, also infinite; inf if none is known."""
+        found = np.full(np.shape(low), math.inf)
+        start, end = np.isfinite(low), np.isfinite(high)
+        left, right = (self.value(np.where(known, x, 0.0)) for known, x in ((start, low), (end, high)))
+        if self.convex:
+            found = np.where(start & end, np.maximum(left, right), found)
+        if self.decreasing:
+            found = np.where(start, np.minimum(left, found), found)
+        if self.increasing:
+            found = np.where(end, np.minimum(right, found), found)
+        return found
+
     def third(self, low: Array, high: Array) -> Array:
         """A number above |psi'''| between finite ``low`` and ``high``, numpy arrays; inf where none is known."""
         m = self.self_concordance

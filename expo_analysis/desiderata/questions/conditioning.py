@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._types import Floats
+from ..._types import Floats, Mask
 from ..falsify.problems import pi_star
 from ..ordinary import LAMS, described, measured, middle, not_a_risk, ordinary, tidy
 from ..subject import Subject
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
 from .curvature import Expansion, Local
 
 KEY = "conditioning"
@@ -91,6 +91,7 @@ def judge(subject: Subject) -> Verdict:
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer=answer)
     mildest = int(np.flatnonzero(np.nan_to_num(medians) > THRESHOLD)[-1])  # at the largest lambda, where it is least
     example = _shown(subject, float(LAMS[mildest]), ratios[mildest])
+    exceeding = _told_apart(ratios[mildest], optima.bound[mildest], optima.policies[mildest])
     if example is None:
         why = "curvatures seem to be far apart, but no example could be written down"
         return Verdict(KEY, CANNOT_TELL, why, conditions, evidence, answer=answer)
@@ -102,9 +103,18 @@ def judge(subject: Subject) -> Verdict:
         conditions,
         evidence,
         example,
+        PROVEN if 2 * exceeding.sum() > len(exceeding) else EVIDENCE,
         severity=measured("times apart", ratios, least=THRESHOLD),
         answer=answer,
     )
+
+
+def _told_apart(ratios: Floats, bound: Floats, policies: Floats) -> Mask:
+    """Whether curvatures are proven to be farther apart than the threshold, (P,): neither what the optimum's error does
+    to log-probabilities, and so to them, nor rounding, relative to the largest, reaches a thousandth of the least."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = bound / policies.min(axis=-1)
+        return np.asarray((ratios > 1.01 * THRESHOLD) & (ratios * (off + 1e-15) < 1e-3))
 
 
 def _shown(subject: Subject, lam: float, ratios: Floats) -> Counterexample | None:

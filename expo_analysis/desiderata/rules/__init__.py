@@ -18,6 +18,7 @@ from . import (
     no_optimum,
     regressed,
     shares,
+    targets,
     two_terms,
     uniqueness,
     vacuous,
@@ -41,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     *constraints.RULES,
     *data.RULES,
     *flows.RULES,
+    *targets.RULES,
     *chain.RULES,
     *asked.RULES,
 )

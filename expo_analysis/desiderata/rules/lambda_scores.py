@@ -29,22 +29,34 @@ small: x = (s, s - e) is one for some 0 <= s <= lam mu(1/min pi_ref), as at s = 
 at least 1; and s -> 0. Were pi_lam -> pi* (in the open simplex), then log u would be bounded, x_lam = lam mu(u) -> 0,
 and F(x_lam) -> F(0) > F(0, -e) = lim F(s, s - e): they would not be minimisers. So for such a p no minimisers tend to
 pi*, whatever pi_ref is. In words: scores depend neither on lambda nor on pi_ref, and so what is near the best score in
-the end has all the mass. The same holds for scores of pi alone (SimPO's), for which pi_ref = 1 in the sum above."""
+the end has all the mass. The same holds for scores of pi alone (SimPO's), for which pi_ref = 1 in the sum above.
+
+**A kink may keep the reference.** Let scores be logarithms of u, psis smooth and convex, and the loss convex in the
+logits. From x = 0 along the ray t log u of any policy the risk is convex in t, as statistics are positively homogeneous
+but for their offsets: if its slope at t = 0 is positive, pi_ref is better than that policy at every lambda. Of two
+responses let that be so of a policy on either side of pi_ref. By convexity in the log-odds the optimum is between them
+at every lambda, and far from the mode as lambda -> 0. So it is for DPOP, whose shortfalls have a slope on one side
+only.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import log_softmax
 
 from ...bandit import Bandit
 from ...divergences import ReverseKL
+from ...losses.statistics import LogRatioToReference
 from ..falsify.problems import pi_star
 from ..verdict import FAILS, HOLDS, Counterexample
 from .formula import Formula
 from .rule import Conclusion, Known, Rule
-from .scores import rises
+from .scores import UnitTerm, link_of, rises
+
+LOGARITHM = link_of(LogRatioToReference("w"))
 
 
 def stays_near(formula: Formula) -> bool:
@@ -83,6 +95,32 @@ def _strong_interpolation(known: Known) -> Conclusion | None:
     if not prefers_a_loser_below(known.formula):
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum does not tend to π*", _example(known))
+
+
+NEAR = 0.1
+"""The log-odds, on either side of pi_ref's, between which the optimum is."""
+
+
+def _kept_at_a_kink(known: Known) -> Conclusion | None:
+    formula = known.formula
+    if not (formula.is_of_scores and known.shape.convex and formula.link == LOGARITHM and formula.unit is not None):
+        return None
+    if not all(term.psi.self_concordance is not None for at in formula.unit for term in at):
+        return None
+    if not all(_slope(at, side) > 1e-6 for at in formula.unit for side in (-NEAR, NEAR)):
+        return None
+    return Conclusion(FAILS, "where a kink keeps the optimum near π_ref at every λ, it does not tend to π*'s mode")
+
+
+WINS = 0.6
+
+
+def _slope(terms: Sequence[UnitTerm], log_odds: float) -> float:
+    """Of the risk along t log u at t = 0: two responses, even under pi_ref, the first of which wins 0.6 of the time."""
+    first, second = (float(x) for x in log_softmax([log_odds, 0.0]) + np.log(2))
+    return sum(
+        WINS * term.slope_at_zero(first, second) + (1 - WINS) * term.slope_at_zero(second, first) for term in terms
+    )
 
 
 LAMS = (0.1, 0.01, 0.001, 1e-4)
@@ -151,5 +189,12 @@ RULES = (
         "The best scores of a loss of λ times scores depend neither on λ nor on π_ref, and as λ → 0 they have all "
         "mass.",
         _strong_interpolation,
+    ),
+    Rule(
+        "a_kink_keeps_the_reference",
+        "weak_interpolation",
+        "If the risk rises from π_ref towards a policy on either side of it, along t log π/π_ref, the optimum of a "
+        "convex loss of λ log π/π_ref is between the two at every λ, and not near the mode.",
+        _kept_at_a_kink,
     ),
 )

@@ -112,6 +112,11 @@ class UnitTerm:
         """The term at scores."""
         return np.asarray(self.weight * self.psi.value(np.atleast_1d(self.margin(x_w, x_l) - self.offset)))
 
+    def slope_at_zero(self, x_w: float, x_l: float) -> float:
+        """The slope in t of the term at t (x_w, x_l), at t = 0 on the side of t > 0."""
+        slope = self.psi.derivatives(np.atleast_1d(np.asarray(-self.offset)))[0]
+        return float(np.asarray(self.weight * slope * self.margin(x_w, x_l))[0])
+
     @property
     def is_difference(self) -> bool:
         """Whether it reads x_w - x_l only."""

@@ -92,6 +92,21 @@ CATALOGUE: dict[str, type[Objective]] = {
 }
 
 
+def required_options(cls: type[Objective]) -> list[str]:
+    """What a loss must be given besides lambda."""
+    missing = dataclasses.MISSING
+    return [
+        field.name
+        for field in dataclasses.fields(cls)[1:]
+        if field.init and field.default is missing and field.default_factory is missing
+    ]
+
+
+def of_lambda_alone(lam: float) -> dict[str, Objective]:
+    """The losses of `CATALOGUE` that need nothing but lambda, with the options that they have by themselves."""
+    return {name: cls(lam) for name, cls in CATALOGUE.items() if not required_options(cls)}
+
+
 def objective(name: str, lam: float, **options: Any) -> Objective:
     """The objective called ``name`` in `CATALOGUE`, with its own options.
 

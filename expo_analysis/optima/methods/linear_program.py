@@ -12,6 +12,7 @@ of differences,
 and the largest value of z_i - z_j among them is the length of a shortest path. Hence no further program is needed to
 tell whether the minimiser is unique, which differences are open, and whether they are bounded. Multipliers below
 `NEGLIGIBLE` count as zero, and so do costs for the solver: weights that tie to 1e-14 of their sum are taken to tie.
+The multipliers also bound how far from z every minimiser is (`sharp`), which is the proof where there is one only.
 
 Where minimisers are many, the one nearest to the reference, with the least sum of squares of the scores around their
 mean, is found by least-distance programming (Lawson and Hanson 1974, ch. 23).
@@ -34,6 +35,7 @@ from ..found import Found, judged
 from ..least_distance import least_norm
 from ..problem import Problem
 from ..scores import from_scores
+from ..sharp import nearest
 from ..solution import Certificate, Status
 
 WEIGHT, NEGLIGIBLE = 1e5, 1e-9
@@ -46,10 +48,12 @@ SAME = 1e-7
 class LinearOptimum:
     """scores (n, B); the groups of responses between which scores are fixed; whether open differences are unbounded.
 
-    One group means that the scores are unique. solved: (B,), False where the program has no solution.
+    One group means that the scores are unique. error: (B,), a number above the range of what they are off by; inf where
+    that is not proven. solved: (B,), False where the program has no solution.
     """
 
     scores: Floats
+    error: Floats
     groups: list[list[tuple[int, ...]]]
     unbounded: Mask
     solved: Mask
@@ -66,13 +70,16 @@ def accepts(problem: Problem) -> bool:
 
 
 def solve(problem: Problem) -> Found:
-    """The minimisers, problem by problem: one of them, and whether there are others; no error bound is proven."""
+    """The minimisers, problem by problem: one of them, and whether there are others."""
     assert problem.responses is not None
     found = linear_optimum(problem)
     link = ReverseKL() if problem.link is None else problem.link
-    log_policy, _ = from_scores(link, problem.log_reference, found.scores, np.zeros(problem.size))
+    proven = np.isfinite(found.error)
+    log_policy, bound = from_scores(link, problem.log_reference, found.scores, np.where(proven, found.error, 0.0))
     result = judged(log_policy, np.zeros(problem.size))
-    result.bound[:], result.certificate[:] = np.nan, Certificate.CONDITIONS
+    proven &= np.isfinite(bound)
+    result.bound[:] = np.where(proven, bound, np.nan)
+    result.certificate[proven], result.certificate[~proven] = Certificate.ERROR_BOUND, Certificate.CONDITIONS
     for b in range(problem.size):
         if not found.solved[b]:
             result.status[b], result.certificate[b] = Status.FAILED, Certificate.NONE
@@ -129,6 +136,7 @@ def linear_optimum(problem: Problem) -> LinearOptimum:
     lines = _Lines.of(problem)
     scores = np.zeros((problem.n, problem.size))
     unbounded, solved = np.zeros(problem.size, dtype=bool), np.zeros(problem.size, dtype=bool)
+    error = np.full(problem.size, np.inf)
     groups: list[list[tuple[int, ...]]] = []
     for b in range(problem.size):
         found, unit = _solve_one(problem.n, lines, b)
@@ -136,26 +144,67 @@ def linear_optimum(problem: Problem) -> LinearOptimum:
         if found is None:
             groups.append([tuple(range(problem.n))])
             continue
-        z, reach = found
+        z, reach, off = found
         fixed = reach + reach.T <= SAME
         _, labels = connected_components(fixed, directed=False)
         groups.append([tuple(np.flatnonzero(labels == label).tolist()) for label in range(labels.max() + 1)])
         unbounded[b] = np.isinf(reach).any()
         scores[:, b] = (z if len(groups[-1]) == 1 else _nearest(z, reach)) / unit
-    return LinearOptimum(scores, groups, unbounded, solved)
+        error[b] = off / unit if len(groups[-1]) == 1 else np.inf
+    return LinearOptimum(scores, error, groups, unbounded, solved)
 
 
-def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | None, float]:
-    """One minimiser z (n,), and reach (n, n): the largest value of z_i - z_j among all; None where none exists.
+def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats, float] | None, float]:
+    """One minimiser z (n,), reach (n, n), the largest value of z_i - z_j among all, and a number above the range of
+    what z is off by, inf where none is proven; None where none exists.
 
-    Both times the second number, the steepest slope: in these units it is 1.
+    All times the second number, the steepest slope: in these units it is 1. Blocks of the comparison graph, which hang
+    together by one response only, have programs of their own: a thread is small beside others, and not beside itself.
     """
     used = np.flatnonzero(lines.weight[:, b] > 0)
     winner, loser, weight = lines.winner[used], lines.loser[used], lines.weight[used, b]
-    weight = weight * (WEIGHT / weight.sum())
     slope, intercept = lines.slope[:, used, b], lines.intercept[:, used, b]
     unit = float(np.abs(slope).max())
-    slope = slope / unit
+    z, reach, off = np.zeros(n), np.full((n, n), np.inf), 0.0
+    np.fill_diagonal(reach, 0.0)
+    for hinge, members in _blocks(winner, loser):
+        own = np.isin(winner, members) & np.isin(loser, members)
+        first, second = (np.searchsorted(members, x[own]) for x in (winner, loser))
+        found = _solve_block(len(members), first, second, weight[own], slope[:, own] / unit, intercept[:, own])
+        if found is None:
+            return None, unit
+        at = np.searchsorted(members, hinge)
+        z[members] = z[hinge] + found[0] - found[0][at]
+        reach[np.ix_(members, members)] = found[1]
+        off += found[2]
+    return (z, _along_paths(reach, z), off), unit
+
+
+def _blocks(winner: Indices, loser: Indices) -> list[tuple[int, Indices]]:
+    """The sorted members of each block of a connected graph, and which of them was in an earlier one (or is the first).
+
+    Every edge is in one block, and two blocks share one response at most.
+    """
+    import networkx  # which takes long to load
+
+    graph = networkx.Graph(zip(winner.tolist(), loser.tolist(), strict=True))
+    left = [np.array(sorted(block)) for block in networkx.biconnected_components(graph)]
+    found: list[tuple[int, Indices]] = []
+    seen = {int(left[0][0])} if left else set()
+    while left:
+        place = next(k for k, block in enumerate(left) if seen & set(block.tolist()))
+        block = left.pop(place)
+        (shared,) = seen & set(block.tolist())
+        found.append((shared, block))
+        seen |= set(block.tolist())
+    return found
+
+
+def _solve_block(
+    n: int, winner: Indices, loser: Indices, weight: Floats, slope: Floats, intercept: Floats
+) -> tuple[Floats, Floats, float] | None:
+    """As `_solve_one`, of one program: lines (K, E), and reach (n, n) along single edges only."""
+    weight = weight * (WEIGHT / weight.sum())
     k, e = slope.shape
     edge, piece = np.divmod(np.arange(e * k), k)
     entries = np.concatenate([slope[piece, edge], -slope[piece, edge], -np.ones(e * k)])
@@ -170,21 +219,29 @@ def _solve_one(n: int, lines: _Lines, b: int) -> tuple[tuple[Floats, Floats] | N
         options={"dual_feasibility_tolerance": 1e-10, "primal_feasibility_tolerance": 1e-10},
     )
     if not solution.success:
-        return None, unit
-    z = np.asarray(solution.x)[:n]
-    active = NEGLIGIBLE < -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
+        return None
+    z = np.asarray(solution.x)[:n].copy()
+    multipliers = -np.asarray(solution.ineqlin.marginals).reshape(e, k).T
+    rows = np.zeros((e, n))
+    rows[np.arange(e), winner], rows[np.arange(e), loser] = 1.0, -1.0
+    # scores are told up to a constant, and the first is 0
+    z[1:], off = nearest(rows[:, 1:], slope, intercept, weight, np.zeros(n - 1), multipliers, z[1:])
+    active = multipliers > NEGLIGIBLE
     left, right = _ranges(slope, intercept)
-    low = np.where(active, left, -np.inf).max(axis=0)
-    high = np.where(active, right, np.inf).min(axis=0)
-    reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij, from each edge and then along paths
-    np.minimum.at(reach, (winner, loser), high)
-    np.minimum.at(reach, (loser, winner), -low)
+    reach = np.full((n, n), np.inf)  # z_i - z_j <= reach_ij
+    np.minimum.at(reach, (winner, loser), np.where(active, right, np.inf).min(axis=0))
+    np.minimum.at(reach, (loser, winner), -np.where(active, left, -np.inf).max(axis=0))
     np.fill_diagonal(reach, 0.0)
+    return z, reach, 2 * float(off.max(initial=0.0))
+
+
+def _along_paths(reach: Floats, z: Floats) -> Floats:
+    """The largest differences that those of single edges allow, along paths."""
     # from z every length is at least 0 but for rounding, which must not make cycles of negative length
     lengths = np.maximum(reach - (z[:, None] - z), 0.0)
-    for via in range(n):
+    for via in range(len(z)):
         lengths = np.minimum(lengths, lengths[:, via, None] + lengths[via])
-    return (z, lengths + (z[:, None] - z)), unit
+    return lengths + (z[:, None] - z)
 
 
 def _ranges(slope: Floats, intercept: Floats) -> tuple[Floats, Floats]:

@@ -19,7 +19,7 @@ import numpy as np
 from ..._types import Floats
 from ...divergences import DIVERGENCES, Divergence
 from ...losses.data import evaluate
-from ...losses.statistics import Linked, LogOdds, Statistic
+from ...losses.statistics import Linked, LogOdds, Powered, Statistic
 from ...losses.terms import bound
 from ..derivatives import log_softmax, softmax
 from ..problem import Problem
@@ -38,8 +38,7 @@ def enclosable(cells: Any) -> bool:
         return False
     one = np.zeros(1)
     return all(
-        np.isfinite(psi.third(one, one)).all() and np.all(np.asarray(weight) >= 0) and _readable(statistic)
-        for psi, weight, _, statistic in problem.facts.bound
+        np.isfinite(psi.third(one, one)).all() and _readable(statistic) for psi, _, _, statistic in problem.facts.bound
     )
 
 
@@ -51,7 +50,7 @@ def _stated(divergence: Divergence) -> bool:
 
 def _readable(statistic: Statistic) -> bool:
     return all(
-        atom.plain or isinstance(atom, LogOdds) or (isinstance(atom, Linked) and _stated(atom.divergence))
+        atom.plain or isinstance(atom, LogOdds | Powered) or (isinstance(atom, Linked) and _stated(atom.divergence))
         for _, atom in statistic.parts
     )
 
@@ -130,7 +129,7 @@ def _of_terms(problem: Problem, log_policy: Floats, line: Line) -> Floats:
     for place, term in enumerate(problem.facts.terms):
         margin = term.statistic.value(datum)
         first, second, third = _of_statistic(problem, term.statistic, log_policy, line)
-        scale, weight = np.abs(evaluate(term.statistic.scale, datum)), evaluate(term.weight, datum)
+        scale, weight = (np.abs(evaluate(x, datum)) for x in (term.statistic.scale, term.weight))
         first, second, third = scale * first, scale * second, scale * third
         psi, reach = bound(term.psi, datum), first * line.half
         slope, bend = (np.abs(d) for d in problem.of_psi(psi, place, margin))
@@ -154,10 +153,13 @@ def _of_statistic(problem: Problem, statistic: Statistic, log_policy: Floats, li
         if atom.plain:
             continue
         own = line.odds(ends[atom.slot]) if isinstance(atom, LogOdds) else None
+        sizes = tuple(size[ends[atom.slot]] for size in line.log_policy)
         if isinstance(atom, Linked):
-            sizes = tuple(size[ends[atom.slot]] for size in line.log_policy)
             log_u = (log_policy - problem.log_reference)[ends[atom.slot]]
             own = _of_mu(atom.divergence, log_u, sizes, line.half)  # type: ignore[arg-type]
+        elif isinstance(atom, Powered):
+            slope = np.exp(-atom.alpha * log_policy[ends[atom.slot]])
+            own = _of_score(slope, abs(atom.alpha), sizes, line.half)  # type: ignore[arg-type]
         assert own is not None
         first, second, third = (a + abs(c) * b for a, b in zip((first, second, third), own, strict=True))
     return first, second, third
@@ -165,10 +167,14 @@ def _of_statistic(problem: Problem, statistic: Statistic, log_policy: Floats, li
 
 def _of_mu(divergence: Divergence, log_u: Floats, sizes: Sizes, half: Floats) -> Sizes:
     """Of mu(u), from those of log u."""
+    assert divergence.mu_growth is not None
+    return _of_score(divergence.mu_derivatives(log_u)[0], divergence.mu_growth, sizes, half)
+
+
+def _of_score(slope: Floats, c: float, sizes: Sizes, half: Floats) -> Sizes:
+    """Of a function of log pi, by its slope in the middle, which changes by a factor of exp(c |step|) at most."""
     first, second, third = sizes
-    c = divergence.mu_growth
-    assert c is not None
-    slope = divergence.mu_derivatives(log_u)[0] * np.exp(c * first * half)
+    slope = slope * np.exp(c * first * half)
     return slope * first, slope * (c * first**2 + second), slope * (c**2 * first**3 + 3 * c * first * second + third)
 
 

@@ -5,7 +5,7 @@
 With multipliers y_k of one solution, z is a minimiser if and only if kappa_k >= 0 where y_k > 0, and kappa_k <= 0
 where y_k < height_k (complementary slackness). Further programs tell how far each coordinate of z may go among the
 minimisers; where there are many, the one with the least |z| is found by least-distance programming (Lawson and Hanson
-1974, ch. 23).
+1974, ch. 23). Where there is one, the multipliers also bound its distance from what the program returned (`sharp`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import numpy as np
 
 from ..._types import Floats, Mask
 from ...losses.psi import Linear
+from ..certificate import UNIT, policy_error
 from ..least_distance import least_norm
+from ..sharp import nearest
 from ..solution import Certificate, Status
+from .certificate import logit_rounding
 from .family import Family
 from .found import RestrictedFound, one_found
 from .kinks import Kinked, understood
@@ -38,7 +41,7 @@ def accepts(family: Family) -> bool:
 
 
 def solve(family: Family) -> RestrictedFound:
-    """One problem's minimiser of least norm; the conditions for a minimum hold to the program's accuracy."""
+    """One problem's minimiser of least norm; where it is the only one, mostly with an error bound."""
     kinked = Kinked(family)
     local = kinked.at(np.zeros(family.rank[0]), np.zeros(len(kinked.hinges[0])))  # tau = 0: without the hinges
     height, normals, kink = local.costs, local.normals, local.kappa
@@ -60,12 +63,30 @@ def solve(family: Family) -> RestrictedFound:
     limits = np.maximum(limits, rows @ solved.x[:d])  # what solves the program is among its solutions
     spread = _spread(rows, limits)
     z = solved.x[:d] / unit
-    found = one_found(family, z if (spread <= SAME).all() else least_norm(rows * unit, limits, z, 1e2 * SHARP))
+    one = bool((spread <= SAME).all())
+    off = np.full(d, np.inf)
+    if one:
+        lines = np.stack([np.ones(count), np.zeros(count)]), np.stack([kink, np.zeros(count)])
+        held = np.stack([multipliers, height - multipliers])
+        z, off = nearest(normals, *lines, height, local.gradient, held, z)
+    found = one_found(family, z if one else least_norm(rows * unit, limits, z, 1e2 * SHARP))
     found.steps[:] = solved.nit
     text = "the minimiser: a linear program's, whose conditions for a minimum hold; no error bound is proven"
     found.say(0, Status.OPTIMAL, Certificate.CONDITIONS, text)
     _say_open(family, found, spread > SAME, bool(np.isinf(spread).any()))
+    if np.isfinite(off).all():
+        _bounded(family, found, off)
     return found
+
+
+def _bounded(family: Family, found: RestrictedFound, off: Floats) -> None:
+    """Enter that each coordinate of z is off by ``off`` at most."""
+    moves = family.directions[0, :, :, : len(off)]  # prompts, responses, coordinates
+    blur = 2 * logit_rounding(family, found.w).max(axis=0)
+    found.bound[0] = policy_error(np.exp(found.log_policy), (np.ptp(moves, axis=1) * off).sum(axis=-1) + blur)
+    corners = family.weights(np.diag(np.append(off, np.zeros(family.d - len(off))))[: len(off)])
+    found.weight_bound[0] = np.abs(corners).sum(axis=0) + 4 * UNIT * np.abs(found.w[0])
+    found.say(0, Status.OPTIMAL, Certificate.ERROR_BOUND, "the minimiser")
 
 
 def _spread(rows: Floats, limits: Floats) -> Floats:

@@ -19,7 +19,7 @@ from ..._types import Floats
 from ...divergences import Alpha, Divergence, JensenShannon, MixedChiSquare, ReverseKL
 from ...losses.data import evaluate
 from ...losses.facts import of_log_ratio
-from ...losses.statistics import Linked, LogOdds, Statistic
+from ...losses.statistics import Linked, LogOdds, Powered, Statistic
 from ...losses.terms import bound
 from ..problem import Problem
 from .cells import RewardCells
@@ -71,9 +71,9 @@ def tail_least(cells: Any, tail: Tail) -> Floats:
             problem, found = cells.problem, np.zeros(tail.base.shape[1])
             for term in problem.facts.terms:
                 low, high = statistic_range(problem, term.statistic, tail)
-                weight = problem.weight * evaluate(term.weight, problem.datum)
-                least = bound(term.psi, problem.datum).least(low, high)
-                found = found + np.where(weight > 0, weight * least, 0.0).sum(axis=0)
+                weight, psi = problem.weight * evaluate(term.weight, problem.datum), bound(term.psi, problem.datum)
+                least = np.where(weight > 0, weight * psi.least(low, high), weight * psi.most(low, high))
+                found = found + np.where(weight != 0, least, 0.0).sum(axis=0)
             if problem.facts.regulariser is not None:
                 own = _divergence_least(problem.facts.regulariser, cells.log_reference, tail).sum(axis=0)
                 found = found + problem.lam * own
@@ -95,6 +95,8 @@ def statistic_range(problem: Problem, statistic: Statistic, tail: Tail) -> Range
             continue
         if isinstance(atom, LogOdds):
             own = _odds_range(tail, ends[atom.slot])
+        elif isinstance(atom, Powered):
+            own = tuple(atom.value(x[ends[atom.slot]], x) for x in tail.log_policy)  # which rises with log pi
         else:
             assert isinstance(atom, Linked)
             own = _mu_range(atom.divergence, tail, ends[atom.slot], datum[f"ref_logp_{atom.slot}"])
