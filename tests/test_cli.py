@@ -176,6 +176,7 @@ COMMANDS = {
     "explore": ["-o"],
     "figures": ["dpo", "-o"],
     "losses": [],
+    "predict": ["--model", "x", "--dataset_name", "y", "--split"],
     "preferences": ["--model", "x", "--prompts", "y", "--seed"],
     "rank": ["x.csv", "--alpha"],
     "recipes": [],

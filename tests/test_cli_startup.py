@@ -57,6 +57,7 @@ main()
         ["preferences", "--prompts", "sentiment", "-o", "x.jsonl"],
         ["finetune", "--model", "m", "--dataset_name", "d"],
         ["evaluate", "m", "--data", "d"],
+        ["predict", "--model", "m", "--dataset_name", "d", "--objective", "dpo"],
         ["experiment"],
     ],
     ids=lambda arguments: arguments[0],

@@ -44,7 +44,13 @@ TRAINED = [name for name in STUDIES if name not in (*EXACT, *KEPT)]
 FOUND = [table for name in KEPT for table in STUDIES[name].tables if (COMMITTED / f"{table}.csv").is_file()]
 """Written by an audit and by an experiment, and shown by every run that finds them."""
 TABLES += FOUND
-UNDRAWN = ("lm_settings", "small_transformer_path", "small_transformer_settings")
+UNDRAWN = (
+    "lm_settings",
+    "small_transformer_path",
+    "small_transformer_settings",
+    "prediction_measures",
+    "prediction_settings",
+)
 FIGURES += [name for name in FOUND if name not in UNDRAWN] + ["lm_kept_and_gained"]
 IMPLICIT = ["dpo", "ipo", "fdpo"]
 EXPLICIT = ["expo", "regression_expo"]

@@ -341,3 +341,30 @@ def test_what_is_learned_of_some_prompts_carries_over_to_others_that_share_their
 def test_bad_policies_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_tangent_transformer_has_the_networks_values_and_slopes_and_is_linear() -> None:
+    model = PromptedTransformer(3, 2, [[0, 1], [1, 1]], 2, width=8, seed=3)
+    tangent = model.tangent()
+    start, prompt, tokens = model.start(), torch.tensor([0, 1, 1]), torch.tensor([[0, 2], [1, 1], [2, 0]])
+    rng = torch.Generator().manual_seed(0)
+    way = torch.randn(2, len(start), generator=rng, dtype=torch.float64) / 10
+
+    def logits(policy: PromptedTransformer, parameters: torch.Tensor) -> torch.Tensor:
+        lead = parameters.shape[:-1]
+        return policy.token_logits(parameters, prompt.expand(*lead, -1), tokens.expand(*lead, -1, -1))
+
+    at_start = logits(model, start)
+    torch.testing.assert_close(logits(tangent, start), at_start)
+    jacobian = torch.autograd.functional.jacobian(lambda own: logits(model, own), start)
+    moved = logits(tangent, start + way)
+    torch.testing.assert_close(moved, at_start + torch.einsum("btvp,sp->sbtv", jacobian, way), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        logits(tangent, start + 3 * way) - at_start, 3 * (moved - at_start), atol=1e-5, rtol=1e-4
+    )
+    assert (logits(model, start + way) - moved).abs().max() > 1e-2  # the network itself is not
+    every = torch.arange(tangent.prompts * tangent.n).expand(2, -1)
+    torch.testing.assert_close(
+        tangent.log_policy(start + way).flatten(-2), super(PromptedTransformer, tangent).log_probs(start + way, every),
+        atol=1e-5, rtol=1e-5,
+    )  # fmt: skip

@@ -24,6 +24,7 @@ from . import (
     figures,
     finetune,
     losses,
+    predict,
     preferences,
     rank,
     recipes,
@@ -53,6 +54,7 @@ app.command(cls=Command)(figures.figures)
 app.command(cls=Command)(explore.explore)
 app.command(context_settings=finetune.SETTINGS)(finetune.finetune)  # which has a parser of its own
 app.command(cls=Command)(losses.losses)
+app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(preferences.preferences)
 app.command(cls=Command)(rank.rank)
 app.command(cls=Command)(recipes.recipes)

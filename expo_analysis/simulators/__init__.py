@@ -4,7 +4,7 @@ from .asymptotics import Asymptotics, asymptotics
 from .autoregressive import NGram, Transformer
 from .optimisers import SGD, Adam
 from .policies import LogLinear, Policy, Tabular
-from .prompted import PromptedTransformer, fit_texts
+from .prompted import PromptedTransformer, TangentTransformer, fit_texts
 from .sampling import Pairs, draw_pairs
 from .training import Training, train
 from .trajectory import Trajectory
@@ -19,6 +19,7 @@ __all__ = [
     "Policy",
     "PromptedTransformer",
     "Tabular",
+    "TangentTransformer",
     "Training",
     "Trajectory",
     "Transformer",

@@ -8,7 +8,7 @@ gives the probability of every one: 1 + V + ... + V^(T-1) places instead of the 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -101,6 +101,25 @@ class PromptedTransformer(Autoregressive):
             return self.weights.double()
         return torch.cat([one.reshape(-1) for one in self._module.parameters()]).double()
 
+    def hidden(self, parameters: Tensor) -> Tensor:
+        """What the output layer reads, added up over a response's tokens: parameters (size,) to (prompts, n, width)."""
+        read: list[Tensor] = []
+        hook = self._module.output.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+        try:
+            self._logits(parameters, *self._tree())
+        finally:
+            hook.remove()
+        levels = read[0][:, self.texts.shape[1] - 1 :].split([self.vocabulary**t for t in range(self.length)], dim=1)
+        total = levels[0]
+        for own in levels[1:]:
+            total = total.repeat_interleave(self.vocabulary, dim=1) + own
+        return total.repeat_interleave(self.vocabulary, dim=1).double()
+
+    def tangent(self) -> TangentTransformer:
+        """The same transformer with logits that are linear in its weights."""
+        own = {name: getattr(self, name) for name in ("width", "heads", "layers", "seed", "weights")}
+        return TangentTransformer(self.vocabulary, self.length, self.texts, self.words, **own)
+
     def token_logits(self, parameters: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
         inputs = torch.cat([self._read(prompt), tokens[..., :-1]], dim=-1)
         lead = parameters.shape[:-1]
@@ -169,6 +188,28 @@ class PromptedTransformer(Autoregressive):
         own = inputs if tree else inputs.flatten(0, len(lead) - 1)
         logits = torch.func.vmap(one, in_dims=(0, None if tree else 0))(single.flatten(0, -2), own)
         return logits.unflatten(0, lead).double()
+
+
+class TangentTransformer(PromptedTransformer):
+    r"""The transformer whose logits are linear in its weights, z(theta) = z(theta_0) + J (theta - theta_0).
+
+    theta_0 are the weights that training starts from, J the derivatives of the logits there. What `train` makes of it
+    is what training would do if the tangent features did not change; it needs no training of the transformer itself.
+    The weights that it ends with (`Trajectory.parameters`), put into the transformer, predict the trained one.
+
+    Example:
+        >>> from expo_analysis.simulators import PromptedTransformer
+        >>> model = PromptedTransformer(vocabulary=3, length=2, texts=[[0, 1], [1, 1]], words=2)
+        >>> bool((model.tangent().initial() == model.initial()).all())
+        True
+    """
+
+    def _logits(self, parameters: Tensor, inputs: Tensor, *tree: Tensor) -> Tensor:
+        start = self.start().expand_as(parameters).clone()
+        network = super()._logits
+        found: Any = torch.func.jvp(lambda own: network(own, inputs, *tree), (start,), (parameters - start,))
+        logits: Tensor = found[0] + found[1]
+        return logits
 
 
 def fit_texts(

@@ -175,6 +175,7 @@ def train(
     log_policies = np.full((*shape, len(looks), *reference.shape), np.nan)
     values = np.full((*shape, len(looks)), np.nan)
     final = np.full((*shape, *reference.shape), np.nan)
+    parameters = np.full((*shape, len(policy.start())), np.nan)
     stopped = np.full(shape, steps)
     done = 0
     with one_thread():
@@ -186,7 +187,7 @@ def train(
                 progress(base + step, steps * len(groups))
 
             run = _run(task, data, held_out, looks, steps, advance)
-            log_policies[group], values[group], final[group], stopped[group] = run
+            log_policies[group], values[group], final[group], stopped[group], parameters[group] = run
             done += steps
     return Trajectory(
         objectives=tuple(given),
@@ -195,6 +196,7 @@ def train(
         values=values,
         log_final=final,
         stopped=stopped,
+        parameters=parameters,
         reference=reference,
         optimal=optimal,
         wins=counts,
@@ -341,8 +343,9 @@ def _run(
     looks: Indices,
     steps: int,
     advance: Callable[[int], None],
-) -> tuple[Floats, Floats, Floats, Indices]:
-    """Train one kind of objective: log-policies at the records, values there, the result, and when it was taken."""
+) -> tuple[Floats, Floats, Floats, Indices, Floats]:
+    """Train one kind of objective: log-policies at the records, values there, the result and when it was taken, and the
+    last parameters."""
     training = task.training
     everything = whole(evenly_compared(data) if training.on_policy else data)
     parameters = task.parameters
@@ -387,6 +390,7 @@ def _run(
         np.pad(np.stack(values, axis=2), pad, constant_values=np.nan),
         final,
         best.step.numpy(),
+        parameters.numpy(),
     )
 
 

@@ -23,11 +23,12 @@ MASSES = ("chosen", "rejected", "unseen")
 class Trajectory:
     """Policies of O objectives on S data sets at R recorded steps, over the responses of all prompts.
 
-    objectives: the O objectives. steps: (R,), from 0. log_policies: (O, S, R, prompts, n). values: the objective on all
-    the training data, with its exact regulariser, (O, S, R). log_final: what training returned, (O, S, prompts, n): the
-    last iterate, or the average or the early stop that was asked for. stopped: the step of the result, (O, S).
-    reference, optimal: (prompts, n), the latter None where it is not known. wins: how often i beat j, (1 or S, prompts,
-    n, n). Entries after an early stop of all settings, and of diverged settings, are nan.
+    objectives: the O objectives. steps: (R,), from 0. log_policies: (O, S, R, prompts, n). values: the objective on
+    all the training data, with its exact regulariser, (O, S, R). log_final: what training returned, (O, S, prompts,
+    n): the last iterate, or the average or the early stop that was asked for. stopped: the step of the result, (O, S).
+    parameters: the policy's, after the last step, (O, S, size). reference, optimal: (prompts, n), the latter None
+    where it is not known. wins: how often i beat j, (1 or S, prompts, n, n). Entries after an early stop of all
+    settings, and of diverged settings, are nan.
     """
 
     objectives: tuple[Objective, ...]
@@ -36,6 +37,7 @@ class Trajectory:
     values: Annotated[Floats, "objectives data_sets records"]
     log_final: Annotated[Floats, "objectives data_sets prompts n"]
     stopped: Annotated[Indices, "objectives data_sets"]
+    parameters: Annotated[Floats, "objectives data_sets size"]
     reference: Annotated[Floats, "prompts n"]
     optimal: Annotated[Floats, "prompts n"] | None
     wins: Annotated[Floats, "#data_sets prompts n n"]

@@ -37,6 +37,8 @@ def facts(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "many": int(setting["many"]),
         "minutes": int(setting["seconds_of_all_seeds"]) / 60,
         "steps": int(path["step"].max()),
+        "least": int(answers["seeds"].min()),
+        "most": int(answers["seeds"].max()),
         "questions": len(answers),
         "asked": len(QUESTIONS),
         "confidence": CONFIDENCE,
