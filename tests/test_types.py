@@ -93,7 +93,10 @@ MADE: dict[str, tuple[Callable[[], Any], Sizes]] = {
     "tabular": (lambda: Tabular(POLICY), {"prompts": (2,), "n": (3,)}),
     "log-linear": (lambda: LogLinear(POLICY, FEATURES), {"prompts": (2,), "n": (3,), "d": (4,)}),
     "n-gram": (lambda: NGram(3, 1, 2, initial_policy=POLICY), {"prompts": (2,), "n": (3,)}),
-    "trajectory": (trained, {"prompts": (2,), "n": (3,), "objectives": (2,), "data_sets": (5,), "records": (3,)}),
+    "trajectory": (
+        trained,
+        {"prompts": (2,), "n": (3,), "objectives": (2,), "data_sets": (5,), "records": (3,), "size": (6,)},
+    ),
     "restricted optima": (
         lambda: restricted_optima(ea.EXPO(1.0), repeated(), np.tile(FEATURES, (6, 1, 1, 1))),
         {"batch": (6,), "prompts": (2,), "n": (3,), "d": (4,)},
