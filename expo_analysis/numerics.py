@@ -28,6 +28,8 @@ Example:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import array_api_compat
@@ -188,9 +190,35 @@ def cap_exponent(x: Array, power: int = 1) -> Array:
     cap = (math.log(largest) - 32.0) / power
     if not array_api_compat.is_torch_array(x):
         return np.minimum(x, x.dtype.type(cap))
+    if _caps_met is not None:
+        _caps_met.append((x > cap).detach())
     capped, passed = x.clamp(max=cap), x.clamp(max=largest)  # inf - inf is nan
     # the value of the cap with the derivative of x: beyond it, a loss still pulls
     return xp.where(x > cap, capped.detach() + (passed - passed.detach()), x)
+
+
+_caps_met: list[Array] | None = None
+
+
+@contextmanager
+def caps_met() -> Iterator[list[Array]]:
+    """Where torch exponents meet the cap while this lasts: a mask for each call of `cap_exponent`.
+
+    There a value no longer follows its derivative, on purpose, and cannot be held against it.
+
+    Example:
+        >>> import torch
+        >>> with caps_met() as masks:
+        ...     value = exp(torch.tensor([0.0, 1e9]))
+        >>> masks
+        [tensor([False,  True])]
+    """
+    global _caps_met
+    before, _caps_met = _caps_met, []
+    try:
+        yield _caps_met
+    finally:
+        _caps_met = before
 
 
 def exp(x: Array) -> Array:

@@ -378,6 +378,30 @@ def test_slopes_that_are_wrong_on_a_stretch_are_told_with_the_place(low: float, 
     assert wrong_slopes(WrongBetween(1.0, low, high, 0.0), 1.0, 0) is None
 
 
+@dataclass(frozen=True)
+class ByRatio(Explicit):
+    """log of 1 + u_l/u_w, whose exponential ends at a cap: that of numerics, or one whose backward goes on alike.
+
+    At lambda = 1e-6 the log-ratios that matter are a million, and the values are those of the cap.
+    """
+
+    how: str = "numerics"
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        fall = logp_l - logp_w
+        if self.how == "numerics":
+            return (1 + ea.numerics.exp(fall)).log()
+        if self.how == "stacked":
+            return ea.numerics.exp(torch.stack([fall, torch.zeros_like(fall)], -1)).sum(-1).log()
+        return (1 + (fall + (fall.clamp(max=677.0) - fall).detach()).exp()).log()
+
+
+@pytest.mark.parametrize(("how", "wrong"), [("numerics", False), ("stacked", False), ("by hand", True)])
+def test_a_cap_of_numerics_is_no_wrong_slope_and_any_other_is(how: str, wrong: bool) -> None:
+    for lam in (1.0, 1e-6):
+        assert (wrong_slopes(ByRatio(lam, how), lam, 0) is not None) == wrong
+
+
 # ------------------------------------------------------------------------------------------------ convexity along lines
 
 

@@ -23,6 +23,7 @@ import torch
 from ..._types import Floats, Mask
 from ...divergences import Divergence
 from ...losses import PairObjective
+from ...numerics import caps_met
 from .points import LARGEST, others
 
 UNIT = float(np.finfo(np.float64).eps)
@@ -105,7 +106,8 @@ def _along(
 ) -> Along:
     flat = [end.reshape(-1).requires_grad_(True) for end in ends]
     given = [torch.full_like(flat[0], np.log(r)).requires_grad_(True) for r in (reference, 1 - reference)]
-    value = own.pair_loss(*flat, *given, *others(own, flat, given))
+    with caps_met() as masks:
+        value = own.pair_loss(*flat, *given, *others(own, flat, given))
     found = [None] * 4
     if value.requires_grad:
         found = torch.autograd.grad(value.sum(), [*flat, *given], allow_unused=True)  # type: ignore[assignment]
@@ -115,6 +117,10 @@ def _along(
     with np.errstate(all="ignore"):
         slope = first * rates[0].reshape(-1) + second * rates[1].reshape(-1)
         noise = max(16.0, 4 * lost) * UNIT * (1 + np.abs(values) + sizes)
+        for mask in (mask for mask in masks if x.size in mask.shape):
+            # a value that is held back on purpose says nothing about its slope
+            held = mask.numpy().any(axis=tuple(k for k in range(mask.ndim) if k != mask.shape.index(x.size)))
+            noise = np.where(held, np.inf, noise)
         blur = 64 * UNIT * (np.abs(first * rates[0].reshape(-1)) + np.abs(second * rates[1].reshape(-1)))
     return Along(x, *(y.reshape(x.shape) for y in (values, slope, noise, blur)))
 
