@@ -34,11 +34,16 @@ def run(copy: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
 
 
+def once(folder: Path, mutant: Mutant) -> Path:
+    """The file that a mutant changes, where it has the mutant's line exactly once."""
+    path = folder / "expo_analysis" / mutant.file
+    assert path.read_text().count(mutant.old) == 1, f"{mutant.old!r} must occur exactly once in {mutant.file}"
+    return path
+
+
 def plant(copy: Path, mutant: Mutant) -> None:
-    path = copy / "expo_analysis" / mutant.file
-    source = path.read_text()
-    assert source.count(mutant.old) == 1, f"{mutant.old!r} must occur exactly once in {mutant.file}"
-    path.write_text(source.replace(mutant.old, mutant.new))
+    path = once(copy, mutant)
+    path.write_text(path.read_text().replace(mutant.old, mutant.new))
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()
 
@@ -65,6 +70,12 @@ def test_mutant_is_caught(mutant: Mutant, copy: Path) -> None:
     done = run(copy, mutant.test)
     assert done.returncode == 1, f"{mutant.test} let it pass:\n{done.stdout}\n{done.stderr}"
     assert re.search(r"^E +(AssertionError|assert )", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_every_mutant_applies() -> None:
+    """Most are planted by the slow tests only, and code moves."""
+    for mutant in MUTANTS:
+        once(ROOT, mutant)
 
 
 def test_a_mutant_that_no_longer_applies_is_noticed(copy: Path) -> None:

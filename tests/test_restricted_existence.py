@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 import expo_analysis as ea
 from expo_analysis.losses.psi import Exponential, Hinge, Linear, Logistic
 from expo_analysis.losses.statistics import h, hbar, log_pi_w
-from expo_analysis.optima.restricted.existence import runaway
+from expo_analysis.optima.restricted.existence import limit, runaway
 
 from . import problems
 from .own_losses import own
@@ -182,6 +182,25 @@ def test_the_limit_is_that_of_ever_less_decay(name: str) -> None:
         if (margins @ step > 1e-9).all():
             assert (margins @ others.T).min(axis=0).max() <= (margins @ step).min() * (1 + 1e-6)
     assert without > 3
+
+
+def test_what_a_step_leaves_does_not_depend_on_its_units() -> None:
+    """Steps of any length, and features in any unit, bury the same responses."""
+    rng = np.random.default_rng(8)
+    parted = 0
+    for _ in range(6):
+        bandit, features = drawn(rng, d=3)
+        family = problems.restricted_family(ea.DPO(0.8), bandit, features, 0.0)
+        found = runaway(family)
+        if found is None:
+            continue
+        expected = limit(family, found.step)[1]
+        parted += not expected.all()
+        for size in (1e-12, 1e-5, 1e5, 1e12):
+            np.testing.assert_array_equal(limit(family, size * found.step)[1], expected)
+            scaled = problems.restricted_family(ea.DPO(0.8), bandit, size * features, 0.0)
+            np.testing.assert_array_equal(limit(scaled, runaway(scaled).step)[1], expected)
+    assert parted > 2
 
 
 def _margins(bandit: ea.Bandit, features: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ def least_norm(rows: Floats, limits: Floats, known: Floats, slack: float) -> Flo
     """
     if len(rows) == 0:
         return np.zeros_like(known)
+    unit = float(np.abs(rows).max()) or 1.0
+    rows, known = rows / unit, known * unit  # a tolerance is part of what is solved
     residual_of = np.vstack([-rows.T, -limits])
     goal = np.r_[np.zeros(len(known)), 1.0]
     # of columns that depend on one another scipy's nnls may stop before the least residual, which bvls does not
@@ -24,4 +26,4 @@ def least_norm(rows: Floats, limits: Floats, known: Floats, slack: float) -> Flo
     with np.errstate(divide="ignore", invalid="ignore"):
         x: Floats = -residual[:-1] / residual[-1]
     solves = np.isfinite(x).all() and (rows @ x <= limits + slack * (1 + np.abs(x).max())).all()
-    return x if solves else known
+    return np.asarray(x if solves else known) / unit

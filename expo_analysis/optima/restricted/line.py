@@ -341,10 +341,8 @@ def _root(line: OneLine, left: Left) -> tuple[float, float]:
     for _ in range(60):
         here = line.at(np.array([t]))
         step = float(here.slope[0] / here.bend[0]) if here.bend[0] > 0 else float(here.slope[0] / bend)
-        after = np.clip(t - step, left.low[0], left.high[-1])
-        ends = abs(after - t) <= 4 * UNIT * abs(t) + 1e-300 or abs(float(here.slope[0])) <= float(here.slope_noise[0])
-        t = float(after)
-        if ends:
+        before, t = t, float(np.clip(t - step, left.low[0], left.high[-1]))
+        if t == before:
             break
     here = line.at(np.array([t]))
     slope = float(np.abs(here.slope[0]) + here.slope_noise[0])
