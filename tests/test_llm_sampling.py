@@ -363,15 +363,39 @@ def test_a_model_that_is_not_itself_is_named_and_not_sampled_from() -> None:
         off(policy)
 
 
+def runs(name: str, dtype: torch.dtype) -> Any:
+    """The architecture in this precision; None where it does not run in it. In float64 rounding has no say."""
+    try:
+        policy = llm_architectures.build(name).to(dtype)
+        found = policy(input_ids=torch.tensor([[3, 4]]), attention_mask=torch.ones(1, 2).long(), use_cache=False)
+    except Exception:  # of any library that an architecture needs
+        return None
+    return policy if torch.isfinite(found.logits).all() else None
+
+
+def test_a_network_that_amplifies_rounding_is_no_other_model() -> None:
+    """HRM's loops make a rounding of float32 thousands of times as large; in float64 its draws are its own."""
+    chaotic, calm = (llm_architectures.build(name) for name in ("HrmTextForCausalLM", "LlamaForCausalLM"))
+    given = UNEVEN, [[3, 4, 5, 6] * 3] * 3, 1
+    moved = []
+    for policy in (chaotic, calm):
+        exact = sampling.response_logps(policy, *given)
+        with sampling.embeddings_off_by(policy, torch.finfo(torch.float32).eps):
+            moved.append(np.abs(sampling.response_logps(policy, *given) - exact).max())
+        assert (sampling.response_logps(policy, *given) == exact).all()  # it is over
+    assert moved[0] > 1e-4 > 2e-5 > moved[1] > 0
+    for dtype, exact_to in ((torch.float32, 0.1), (torch.float64, 1e-5)):
+        draws = sampling.Sampler(chaotic.to(dtype), Sampling(12, seed=1), [EOS])
+        assert off(chaotic, draws) < exact_to and draws.way == 0
+
+
 @pytest.mark.slow
 def test_every_architecture_draws_its_own_or_is_refused() -> None:
     ways: dict[int, list[str]] = {0: [], 1: [], 2: []}
     refused = []
     for name in llm_architectures.names():
-        try:
-            policy = llm_architectures.build(name)
-            policy(input_ids=torch.tensor([[3, 4]]), attention_mask=torch.ones(1, 2).long(), use_cache=False)
-        except Exception:  # of any library that an architecture needs
+        policy = runs(name, torch.float64) or runs(name, torch.float32)
+        if policy is None:
             continue
         draws = sampling.Sampler(policy, Sampling(12, seed=1), [EOS])
         try:

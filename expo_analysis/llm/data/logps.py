@@ -105,6 +105,21 @@ def _batches(
 
 
 @contextlib.contextmanager
+def embeddings_off_by(model: Any, part: float) -> Iterator[None]:
+    """While it lasts every embedded token is off by this part of it, up or down at random, as by a rounding."""
+    signs = torch.Generator().manual_seed(0)
+
+    def moved(module: Any, given: Any, found: Tensor) -> Tensor:
+        return found * (1 + part * (2.0 * torch.randint(2, found.shape, generator=signs) - 1).to(found))
+
+    hook = model.get_input_embeddings().register_forward_hook(moved)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextlib.contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
     """The model in evaluation mode, and afterwards in what it was before."""
     was_training = model.training

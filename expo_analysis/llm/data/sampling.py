@@ -27,7 +27,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from ...losses.base import check_whole
 from .inversion import InverseTransform, NotFinite, invert, nucleus
-from .logps import Compared, all_logits, compare, of_products, response_logps, without_dropout
+from .logps import Compared, all_logits, compare, embeddings_off_by, of_products, response_logps, without_dropout
 
 __all__ = ["CHOICES", "LABELS", "RESPONSES", "Draw", "NotItself", "Sampler", "Sampling", "context_length", "draw"]
 __all__ += ["Compared", "InverseTransform", "NotFinite", "compare", "invert", "nucleus", "response_logps"]
@@ -39,6 +39,8 @@ RESPONSES, LABELS, CHOICES = 0, 1, 2
 """What a seed's random numbers are for; each use has its own."""
 CLOSE = 1e-3
 """By how many nats for each root of a response's tokens its log-probability may differ, beside rounding."""
+ROUNDINGS = 32
+"""By how many times what one rounding of each embedding moves it, where a network amplifies that."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,14 @@ class Sampler:
         order = sorted(range(len(drawn)), key=lambda place: (sizes[place], len(drawn[place].ids)))
         places = sorted({*order[:4], *order[-4:]})  # of those that are padded most and least
         some = [drawn[place] for place in places]
-        exact = response_logps(
-            self.model, [prompts[place] for place in places], [one.ids for one in some], 1
-        )  # with nothing padded
+        given = [prompts[place] for place in places], [one.ids for one in some], 1  # one by one: nothing is padded
+        roots, exact = np.sqrt([len(one.ids) for one in some]), response_logps(self.model, *given)
         rounding = max(torch.finfo(self.model.dtype).eps, of_products())
-        gaps = np.abs(exact - [one.logp for one in some]) / np.sqrt([len(one.ids) for one in some])
-        return float(np.maximum(gaps.max() - (CLOSE + 4 * rounding * largest), 0.0))
+        gap = (np.abs(exact - [one.logp for one in some]) / roots).max() - (CLOSE + 4 * rounding * largest)
+        if gap > 0:
+            with embeddings_off_by(self.model, rounding):
+                gap -= ROUNDINGS * (np.abs(exact - response_logps(self.model, *given)) / roots).max()
+        return float(np.maximum(gap, 0.0))
 
 
 class NotItself(NotFinite):
