@@ -112,6 +112,10 @@ class Symbol:
         """A function of it, by the function's name."""
         return Symbol(f"{FUNCTIONS.get(function, function)}({self})")
 
+    def mapped(self, function: Callable[..., Any]) -> Symbol:
+        """A Python function of it."""
+        return self.of(function.__name__)
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """What numpy's and scipy's functions of it are: others of its kind."""
         if method != "__call__" or options:

@@ -13,7 +13,7 @@ from scipy.special import softmax
 import expo_analysis as ea
 from expo_analysis import terms
 from expo_analysis.desiderata.code import written as expression
-from expo_analysis.desiderata.rules import Known, limit_formula, margins, no_optimum
+from expo_analysis.desiderata.rules import Known, limit_formula, no_optimum
 from expo_analysis.desiderata.rules import shares as shared
 from expo_analysis.desiderata.rules.examples import ONE_PAIR, TIED
 from expo_analysis.desiderata.rules.formula import Formula
@@ -128,33 +128,6 @@ def test_a_loser_may_be_preferred_a_little_below_only() -> None:
         psi = terms.Stated(lambda m, c=centre: (m - c) ** 2)
         formula: Any = SimpleNamespace(is_of_scores=True, unit=[[UnitTerm(psi, 1.0, 1.0, -1.0, 0.0, 0.0)]])
         assert prefers_a_loser_below(formula) == prefers, centre
-
-
-@pytest.mark.parametrize(
-    ("bent", "fitted"),
-    [
-        (lambda gap: 2.0 * gap, True),
-        (lambda gap: -2.0 * gap, False),
-        (lambda gap: 0.0 * gap, False),
-        (lambda gap: 2.0 * gap + 0.1, False),
-        (lambda gap: 2.0 * min(gap, 2.5), False),
-        (lambda gap: 2.0 * max(gap, -2.5), False),
-        (lambda gap: 2.0 * gap + 1e-3 * max(gap - 0.5, 0.0) * max(1.5 - gap, 0.0), False),
-        (lambda gap: 2.0 * gap + 1e-3 * max(0.5 + gap, 0.0) * max(-gap, 0.0), False),
-    ],
-)
-def test_what_pairs_are_content_at_is_a_multiple_of_the_gap_everywhere(bent: Any, fitted: bool) -> None:
-    """A well whose place is ``bent`` of the gap of rewards, by the offset of a square."""
-    formula: Any = SimpleNamespace(is_of_score_differences=True, symbolic=(SimpleNamespace(terms=[0]), None))
-
-    def at(given: Any, gap: float) -> list[UnitTerm]:
-        return [UnitTerm(SQUARE, 1.0, 1.0, -1.0, 0.0, bent(gap))]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(margins, "_terms_at", at)
-        assert margins.fits_rewards(formula) == fitted
-        patch.setattr(margins, "_terms_at", lambda given, gap: [UnitTerm(SQUARE, -1.0, 1.0, -1.0, 0.0, bent(gap))])
-        assert not margins.fits_rewards(formula)
 
 
 @pytest.mark.parametrize("strength", [0.3, 3.0])

@@ -43,7 +43,7 @@ class Data:
 
         def mapped(datum: Datum) -> Array:
             value = self.of(datum)
-            return value.of(function.__name__) if isinstance(value, Symbol) else function(value)
+            return value.mapped(function) if isinstance(value, Symbol) else function(value)
 
         return Data(mapped, self.reads)
 

@@ -67,7 +67,7 @@ def structures(objective: Objective, bandit: Bandit, lams: Floats, data: Datum) 
     likelihood = _likelihood(objective, facts, wins, lams, data)
     places = len(lams) * prompts
     if not _splits(objective, facts, bandit):
-        return Structures([(whole(n), np.arange(places))], np.full(places, _held_inside(facts)), likelihood, None)
+        return Structures([(whole(n), np.arange(places))], np.full(places, held_inside(facts)), likelihood, None)
     target = likelihood
     if facts.regulariser is not None:  # it is forward KL
         pull = (lams[:, None, None] * reference).reshape(-1, n)
@@ -109,7 +109,7 @@ def _grouped(holds: Mask, linked: Mask, held: Mask, lams: int) -> list[tuple[Str
     return [(one, (starts + own).reshape(-1)) for one, own in with_recession(holds, linked, held)]
 
 
-def _held_inside(facts: Facts) -> bool:
+def held_inside(facts: Facts) -> bool:
     """Whether the regulariser keeps every minimising sequence off the simplex's boundary, whatever the data. [ours]
 
     Let a response's probability e tend to 0. An f-divergence with f'(0+) = -inf falls by the order of e |f'(e)| if e is

@@ -13,7 +13,20 @@ import numpy as np
 import expo_analysis as ea
 from expo_analysis.divergences import ForwardKL
 from expo_analysis.numerics import exp, log_sigmoid
-from expo_analysis.terms import Atom, Data, Logistic, Psi, Square, Stated, Statistic, Sum, h, hbar
+from expo_analysis.terms import (
+    Atom,
+    Data,
+    Logistic,
+    Psi,
+    Square,
+    Stated,
+    Statistic,
+    Sum,
+    h,
+    hbar,
+    reference_log_ratio,
+    reward_gap,
+)
 
 from .known import COERCIVE, DPO, EXPO, Planted, answers, but
 
@@ -269,6 +282,29 @@ PLANTED = (
         answers("", "strong_interpolation"),
         "log-ratios beyond 5 count as 5",
         remark="psi is convex is false",
+        slow=True,
+    ),
+    Planted(
+        "terms: a margin of the reference's",
+        written(1.0, lambda lam: Logistic()(lam * hbar + reference_log_ratio)),
+        answers("", "weak_interpolation strong_interpolation"),
+        "pairs are content at log-odds less the reference's log-ratio, and the largest pi*/pi_ref gets all",
+        decided="weak_interpolation",
+        slow=True,
+    ),
+    Planted(
+        "terms: the reference beside the gap of rewards",
+        written(1.0, lambda lam: Square()(lam * hbar - (reward_gap + reference_log_ratio))),
+        answers("", "weak_interpolation strong_interpolation"),
+        "scores are log pi* pi_ref, whose largest gets all",
+        slow=True,
+    ),
+    Planted(
+        "terms: chi-square",
+        ea.ExplicitPO(1.0, divergence="chi_square"),
+        answers("", "existence"),
+        "two that lose to a third tend to 0, where their log-ratio has no value",
+        decided="existence",
         slow=True,
     ),
     Planted(

@@ -22,6 +22,7 @@ from . import (
     two_terms,
     uniqueness,
     vacuous,
+    vertex,
 )
 from .rule import Conclusion, Known, Rule, first
 
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     *shares.RULES,
     *regressed.RULES,
     *existence.RULES,
+    *vertex.RULES,
     *uniqueness.RULES,
     *masses.RULES,
     *constraints.RULES,

@@ -8,7 +8,10 @@ the probabilities, and the differences of mu(u_i), mu = f' increasing, u = pi/pi
 the open simplex, smooth both ways: for the last, a direction in which mu(u_i) - mu(u_j) is constant for all i, j has
 mu'(u_i) d pi_i / pi_ref,i the same for all i, so that all d pi_i have one sign, and as they add up to zero, all are
 zero. Stationary points are the same in all coordinates, so that it is enough to be convex in one: in the logits; in the
-differences of scores, for psi(mu(u_w) - mu(u_l)) with convex psi; in pi, for E[-r] + lam D_f.
+differences of scores, for psi(mu(u_w) - mu(u_l)) with convex psi and mu(0+) = -inf; in pi, for E[-r] + lam D_f. Where
+mu(0+) is finite a minimum may lie on the boundary, where scores are no coordinates: a vertex may be one that is not the
+lowest, as with f(u) = u^3 - 3u + 2. Of chi-square mu is a straight line in u, so that the loss is convex in pi on the
+closed simplex.
 
 *pairs_agree.* If every pair's expected loss is least where c (x_w - x_l) = log p*/(1 - p*), x = log pi, log u or
 mu(u), then all are least at once where c x = log pi* + const, as Bradley-Terry log-odds add up. That is a policy: for x
@@ -50,6 +53,7 @@ from ...losses import Facts, PairObjective, RewardObjective
 from ...losses.psi import Logistic
 from ..subject import facts_of
 from ..verdict import HOLDS
+from .parts import Part
 from .rule import Conclusion, Known, Rule
 
 
@@ -60,11 +64,12 @@ def _pairs_agree(known: Known) -> bool:
         alone = facts.regulariser is None and not facts.likelihood and not facts.couples_pairs
         return bool(alone and facts.closed_form and facts.log_odds_scale is not None)
 
-    return isinstance(known.subject.objective, PairObjective) and _everywhere(known, agree)
+    at_all = known.formula.is_fixed or known.formula.has_bradley_terry_margins
+    return isinstance(known.subject.objective, PairObjective) and at_all and _everywhere(known, agree)
 
 
 LAMS = 10.0 ** np.arange(-6, 7, 2)
-"""Lambdas at which premises are looked at. A loss that is of another kind between any two of them is not foreseen."""
+"""Lambdas at which premises are looked at that hold at all or at none, by what the formula makes of lambda."""
 
 
 def _everywhere(known: Known, holds: Callable[[Facts], bool]) -> bool:
@@ -89,8 +94,10 @@ def _one_minimum(known: Known) -> Conclusion | None:
     facts = known.formula.facts
     if facts.couples_pairs or (isinstance(known.subject.objective, RewardObjective) and not _is_rlhf(known)):
         return None
-    in_some = _everywhere(known, lambda facts: facts.convex or (facts.psis_convex and facts.link is not None))
-    if not (in_some or _is_rlhf(known)):
+    objective = known.subject.objective
+    bare = isinstance(objective, PairObjective) and not objective.states_terms
+    claimed = bare and _everywhere(known, lambda facts: facts.convex)
+    if not (known.convex_in_coordinates or claimed or _is_rlhf(known)):
         return None
     return Conclusion(HOLDS, "every local minimum is the lowest, with any number of responses", answer="none")
 
@@ -114,10 +121,25 @@ def _calibrated(known: Known) -> Conclusion | None:
 
 
 def _weight(known: Known) -> Conclusion | None:
-    if not (isinstance(known.subject.objective, PairObjective) and _everywhere(known, _steady)):
+    if not (isinstance(known.subject.objective, PairObjective) and _one_slope(known) and _everywhere(known, _steady)):
         return None
     summary = "the weight of a pair is bounded, and does not fade where it is badly ranked"
     return Conclusion(HOLDS, summary, answer="bounded")
+
+
+def _one_slope(known: Known) -> bool:
+    """Whether the loss of a pair is one function of a log-ratio times a number, at all data and lambdas, but for
+    shifts and for positive factors."""
+    formula = known.formula
+    if formula.data_read is None or "goal" in formula.data_read.places:
+        return False
+    alone = formula.parts is not None and all(len(at) == 1 and _keeps_its_sign(at[0]) for at in formula.parts)
+    return alone or formula.is_fixed or (formula.score_parts is not None and not any(formula.rest))
+
+
+def _keeps_its_sign(part: Part) -> bool:
+    """Whether lambda enters a term by factors that are of one sign, and by shifts."""
+    return not part.moving and all(x.sign for x in (part.weight, *(c for c, _ in part.coefficients)))
 
 
 def _steady(facts: Facts) -> bool:

@@ -3,19 +3,19 @@ r"""Whether optima on growing samples tend to the population's. [ours, but for t
 Every pair is compared, and both of its responses win at times. By the law of large numbers the shares w^N_ij of a
 sample tend to the population's w_ij > 0.
 
-**Convex functions.** The risks are convex in the logits (or in the scores mu(u)) less their common shift, and converge
-at every point. If the limit has one minimiser, which Newton's method proves with an error bound, minimisers of convex
-functions that converge converge to it (Rockafellar 1970, theorems 10.8 and 27.2), and exist from some N on.
+**Convex functions.** The risks are convex in the logits (or in the scores mu(u), where mu(0+) = -inf) less their common
+shift, or in the policy, and converge at every point. If the limit has one minimiser, which Newton's method proves with
+an error bound, minimisers of convex functions that converge converge to it (Rockafellar 1970, theorems 10.8 and 27.2),
+and exist from some N on.
 
 **Near the infimum, all at once** (pair losses bounded below, by b say, convex or not, with an f-divergence or without).
 For N large (1-e) w <= w^N <= (1+e) w, so that for all policies together, those near the boundary too,
 
     (1-e) (F - b) <= F_N - b <= (1+e) (F - b),     F = sum_ij w_ij l_ij + lam D  (D >= 0).
 
-What comes near the infimum of F_N so comes near that of F. F, lower semicontinuous on the closed simplex, which is
-compact, is above its infimum by some amount on what is left of it without a neighbourhood of all its minimisers. These
-are enclosed by branch and bound, the boundary included: optima on samples end within `TARGET` of the population's. At
-which rate is evidence.
+What comes near the infimum of F_N so comes near that of F. Branch and bound covers the open simplex by finitely many
+cells, and proves of all but some of them, which lie close together, that F is above its infimum by some amount there:
+optima on samples end within `TARGET` of the population's. At which rate is evidence.
 
 **A fitted reward** (RLHF). The Bradley-Terry likelihood is convex in the rewards, with one maximum but for their common
 shift, so its maxima on samples tend to it; and the minimiser of -E[r] + lam D_f, which is strictly convex in pi on the
@@ -33,7 +33,6 @@ from ...losses import RewardObjective
 from ..falsify.certify import enclose_minimisers
 from ..falsify.problems import single
 from ..questions.consistency import LAMS, POPULATION
-from ..subject import facts_of
 from ..verdict import HOLDS
 from .rule import Conclusion, Known, Rule
 
@@ -41,12 +40,9 @@ TARGET = 1e-4
 
 
 def _convex(known: Known) -> Conclusion | None:
-    shape, subject = known.shape, known.subject
-    in_scores = shape.psis_convex and shape.alone and facts_of(subject.objective).link is not None
-    in_logits = shape.convex and (shape.regulariser is None or shape.regulariser.convex_in_logits)
-    if not (in_logits or in_scores):
+    if not known.convex_in_coordinates:
         return None
-    whole = subject.optima(POPULATION, LAMS)
+    whole = known.subject.optima(POPULATION, LAMS)
     if not (whole.single & np.isfinite(whole.bound)).all():
         return None
     return Conclusion(HOLDS, "the optimum on a sample tends to the population's, which is the only one")

@@ -5,14 +5,18 @@ boundary, and a policy there is none that any logits have. An objective with an 
 that stay finite at probability 0 (f-DPO with chi-square), is a function on the closed simplex, where -log sigma(inf) =
 0; an optimum on its boundary is one.
 
-**A divergence holds** (L bounded below, D an f-divergence). F = L + lam D is lower semicontinuous on the closed
-simplex, which is compact, so it is least somewhere. Where D is infinite on the boundary (forward KL, alpha >= 1) that
-is inside. It is inside for f'(0+) = -inf as well if pair losses read log-ratios only and near their limits at a rate r
->= 1, that is |psi'(h)| <= C exp(-r |h|) where raising the loser costs (reverse KL, Jensen-Shannon, KL + chi-square
-beside a logistic loss). For let Z be what tends to 0 along a sequence with F -> inf F, m its mass. Multiply all of Z by
+**A divergence holds** (L bounded below, D an f-divergence that keeps all minimising sequences of F = L + lam D off the
+boundary). On compact sets of the open simplex F is continuous, so that it is least somewhere. Where D is infinite on
+the boundary (forward KL, alpha >= 1) F tends to infinity there, as L is bounded below. For f'(0+) = -inf it is enough
+that L does not see lambda, reads log-ratios only and nears straight lines at a rate r >= 1, that is |psi'(h)| <= C
+exp(-r |h|) where raising the loser costs (reverse KL, Jensen-Shannon, KL + chi-square beside a logistic loss; r > 1 -
+alpha for alpha < 1). For let Z be what tends to 0 along a sequence with F -> inf F, m its mass. Multiply all of Z by
 1 + s and the rest by what keeps the sum. Ratios inside Z and inside the rest stay; those between change by a factor of
 1 + O(s), which costs at most C s m; and lam D changes by at most s m (C + lam max_Z f'(u)). As f'(u) -> -inf on Z that
 is below -s m: scaling Z up to a fixed small mass lowers F by a fixed amount, so the sequence was no minimising one.
+
+For chi-square this says nothing, and it may be false: where both of a pair tend to 0 L has no value, and F is not lower
+semicontinuous (see `vertex`).
 
 **Gaps close** (log-ratios only, and no divergence; each psi falls up to some finite margin and rises from some finite
 margin on, or all are convex and their sum does). Then a pair's risk, with any numbers of wins both ways, falls in h up
@@ -57,8 +61,9 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from ...divergences import DIVERGENCES
+from ...divergences import DIVERGENCES, Alpha, ForwardKL
 from ...losses import QRPO, AStarPO, BradleyTerry, RewardObjective
+from ...optima.structure import held_inside
 from ..falsify.problems import counted, rewards_written
 from ..subject import Subject
 from ..verdict import FAILS, HOLDS, Counterexample
@@ -72,8 +77,11 @@ LAMS = (1.0, 0.1, 0.03, 10.0)
 
 
 def _divergence_holds(known: Known) -> Conclusion | None:
-    shape = known.shape
-    if type(shape.regulariser) not in DIVERGENCES.values() or not shape.bounded_below:
+    shape, divergence = known.shape, known.shape.regulariser
+    if type(divergence) not in DIVERGENCES.values() or not shape.bounded_below:
+        return None
+    infinite = type(divergence) is ForwardKL or (isinstance(divergence, Alpha) and divergence.alpha >= 1)
+    if not (infinite or (known.formula.is_fixed and held_inside(known.formula.facts_at_1))):
         return None
     return Conclusion(HOLDS, "every data set has a minimiser: the divergence holds what the pairs do not")
 
@@ -249,8 +257,8 @@ def _rule(name: str, theorem: str, conclude: Any) -> Rule:
 RULES = (
     _rule(
         "a_divergence_holds",
-        "A loss that is bounded below plus λ times an f-divergence is least somewhere on the closed simplex, which is "
-        "compact.",
+        "A divergence that is infinite at the boundary, or has an infinite slope there that a loss of log-ratios has "
+        "not, keeps all that comes near the infimum off it.",
         _divergence_holds,
     ),
     _rule(

@@ -20,7 +20,7 @@ from ...losses.statistics import h, linked, of_means
 from ...losses.terms import Sum, Term
 from ..subject import facts_of
 from .in_lambda import InLambda
-from .parts import CannotTell, Part, parts_of
+from .parts import CannotTell, DataRead, Part, data_read, parts_of
 from .scores import Link, UnitTerm, link_of, rises, score_weight
 
 
@@ -82,6 +82,14 @@ class Formula:
             return None
         try:
             return parts_of(self.symbolic[0])
+        except CannotTell:
+            return None
+
+    @cached_property
+    def data_read(self) -> DataRead | None:
+        """What the terms make of data at lambda = 1; None where that cannot be told."""
+        try:
+            return None if self.parts is None else data_read(self._terms_at_1)
         except CannotTell:
             return None
 

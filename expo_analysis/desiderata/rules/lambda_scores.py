@@ -91,8 +91,13 @@ def prefers_a_loser_below(formula: Formula) -> bool:
         return any(map(lower, (0.01, 0.1, 1.0)))
 
 
+def _holds_at_all_data(formula: Formula) -> bool:
+    """Whether what the loss of a pair is at given scores depends on data by a positive factor at most."""
+    return formula.data_read is not None and formula.data_read.places <= {"weight"}
+
+
 def _strong_interpolation(known: Known) -> Conclusion | None:
-    if not prefers_a_loser_below(known.formula):
+    if not (_holds_at_all_data(known.formula) and prefers_a_loser_below(known.formula)):
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum does not tend to π*", _example(known))
 
@@ -103,6 +108,8 @@ NEAR = 0.1
 
 def _kept_at_a_kink(known: Known) -> Conclusion | None:
     formula = known.formula
+    if not _holds_at_all_data(formula):
+        return None
     if not (formula.is_of_scores and known.shape.convex and formula.link == LOGARITHM and formula.unit is not None):
         return None
     if not all(term.psi.self_concordance is not None for at in formula.unit for term in at):

@@ -14,18 +14,21 @@ no other differences do: mu(u_i) = log pi*_i/(c lam) + nu is the one optimum. Le
 limit is the point mass on the mode.
 
 **Known rewards.** The same where every phi_ij is least at eta (r_i - r_j) alone, eta > 0, for rewards r: differences of
-eta r. A population that states no rewards has r = log pi*, whose mode is that of pi*.
+eta r. A population that states no rewards has r = log pi*, whose mode is that of pi*. Where a pair is content is read
+off the formula: at a number that is c (r_w - r_l) for all rewards and references. Anything beside it, such as the
+reference's log-ratio, a constant or a clip, and the pairs' places need not add up, or add up to something else.
 
-**On trees** the differences along compared pairs can be chosen one by one, whatever the loss: with p_ij = sigma(t),
-every pair sits at the minimum Y(t) of its own phi. The score of i less that of j is the sum of Y along the path between
-them, and as lambda -> 0 all mass goes where the score is largest, by the argument above. Y is odd, as phi_ij(m) =
-phi_ji(-m). *The mode gets it on every tree if and only if Y is linear and increasing.* If it is, margins are
-Bradley-Terry's. If the mode always gets it, Y(t) > 0 for t > 0 (two responses). Suppose Y(t1) + Y(t2) != Y(t1 + t2) for
-some t1, t2 > 0 at which Y is continuous (it is monotone where f(m) - f(-m) is, hence continuous but at jumps, which can
-be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1, 2, B with log pi* = 0, -t1, -t1 - t2,
-and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is negative as e falls to 0, A is the mode and
-B has the larger score. Otherwise lift B to +e instead: B is the mode and A has the larger score. So Y is additive, and
-additive and positive functions are linear. `paths_against` finds such paths, from the loss itself.
+**On trees** the differences along compared pairs can be chosen one by one, whatever the loss (if it reads no data but
+the gap of rewards): with p_ij = sigma(t), every pair sits at the minimum Y(t) of its own phi. The score of i less that
+of j is the sum of Y along the path between them, and as lambda -> 0 all mass goes where the score is largest, by the
+argument above. Y is odd, as phi_ij(m) = phi_ji(-m). *The mode gets it on every tree if and only if Y is linear and
+increasing.* If it is, margins are Bradley-Terry's. If the mode always gets it, Y(t) > 0 for t > 0 (two responses).
+Suppose Y(t1) + Y(t2) != Y(t1 + t2) for some t1, t2 > 0 at which Y is continuous (it is monotone where f(m) - f(-m) is,
+hence continuous but at jumps, which can be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1,
+2, B with log pi* = 0, -t1, -t1 - t2, and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is
+negative as e falls to 0, A is the mode and B has the larger score. Otherwise lift B to +e instead: B is the mode and A
+has the larger score. So Y is additive, and additive and positive functions are linear. `paths_against` finds such
+paths, from the loss itself.
 
 **The two criteria exclude each other**, as pi* has full support and a point mass has not.
 """
@@ -41,10 +44,13 @@ from numpy.typing import NDArray
 from ..._types import Floats
 from ...bandit import Bandit
 from ...divergences import Divergence
+from ...losses.psi import BernoulliKL, Square, TargetKL
 from ..falsify.search import Case
 from ..subject import Optima, Subject
 from ..verdict import FAILS, HOLDS
 from .formula import Formula
+from .given import Given
+from .in_lambda import InLambda
 from .parts import at_gap
 from .rule import Conclusion, Known, Rule, formula_of
 from .scores import Link, UnitTerm
@@ -79,7 +85,9 @@ def _known_rewards(known: Known) -> Conclusion | None:
 
 def _trees(known: Known) -> Conclusion | None:
     formula = known.formula
-    if formula.has_bradley_terry_margins or tree_problems(known.subject) is None:
+    if formula.has_bradley_terry_margins or formula.data_read is None or not formula.data_read.of_gap:
+        return None
+    if tree_problems(known.subject) is None:
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum does not always tend to the point mass on π*'s mode")
 
@@ -100,21 +108,28 @@ def _not_optimal(known: Known) -> Conclusion | None:
 
 def fits_rewards(formula: Formula) -> bool:
     """Whether each pair is content at eta times the difference of rewards, eta > 0, and nowhere else."""
-    if not formula.is_of_score_differences or formula.symbolic is None or len(formula.symbolic[0].terms) != 1:
+    read = formula.data_read
+    if not formula.is_of_score_differences or formula.unit is None or read is None or len(read.goals) != 1:
         return False
-    slopes = []
-    for gap in (0.3, -0.3, 1.0, -1.0, 3.0, -3.0):
-        (term,), (other,) = (_terms_at(formula, x) for x in (gap, -gap))
-        if term.weight <= 0 or term.winner == 0:
+    term = formula.unit[0][0]
+    if term.weight <= 0 or term.winner == 0:
+        return False
+    goal, shift = (_per_gap(value) for (value,) in (read.goals, read.shifts))
+    if goal is None or shift is None:
+        return False
+    if type(term.psi) not in (Square, BernoulliKL, TargetKL):
+        if not term.psi.convex or term.psi.log_odds_scale is None or "weight" in read.places:
             return False
-        if term.psi.well is not None:
-            least = float(np.asarray(term.psi.well.at))
-        elif not term.psi.convex or term.psi.log_odds_scale is None or term.weight != other.weight:
-            return False
-        else:  # log-odds of a population with r = log pi* are the gap
-            least = gap / term.psi.log_odds_scale
-        slopes.append((least + term.offset) / term.winner / gap)
-    return bool(min(slopes) > 0 and np.ptp(slopes) <= 1e-12 * max(slopes))
+        goal = 1 / term.psi.log_odds_scale  # log-odds of a population with r = log pi* are the gap
+    return (goal + shift) / term.winner > 0
+
+
+def _per_gap(value: Given | InLambda) -> float | None:
+    """c where a number is c (r_w - r_l) at all data; None for any other."""
+    if isinstance(value, InLambda):
+        return 0.0 if value.constant == 0 else None
+    factor, coefficient = value.factor.constant, value.gap_coefficient
+    return None if factor is None or coefficient is None else factor * coefficient
 
 
 def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...losses.data import RESPONSE_DATA, Data, Datum
-from ...losses.psi import Psi
+from ...losses.psi import BernoulliKL, Psi, TargetKL
 from ...losses.statistics import Atom
 from ...losses.terms import Sum, Term
+from .given import Given, as_given
 from .in_lambda import InLambda, of_lambda
 
 
@@ -71,18 +72,78 @@ def probes() -> list[Datum]:
     return [at_gap(gap, rng.normal(), tuple((-rng.exponential(1.0, 2)).tolist())) for gap in gaps]
 
 
+@dataclass(frozen=True, eq=False)
+class DataRead:
+    """What terms make of data, at all of them at once.
+
+    places: where data enter: ``"weight"`` (of one sign then), ``"goal"`` of a psi, ``"shift"``. goals, shifts: by
+    term, the goal of its psi (0 without one) and all that is subtracted from its statistic.
+    """
+
+    places: frozenset[str]
+    goals: tuple[Given | InLambda, ...]
+    shifts: tuple[Given | InLambda, ...]
+    of_gap: bool
+    """Whether only the gap of rewards is read."""
+
+
+def data_read(terms: Sum) -> DataRead:
+    """What is made of data, so that `probes` can stand for all of them.
+
+    Of each parameter it is derived that it is a function of lambda times one of the data. A weight has to be of one
+    sign by construction; a scale may not depend on data, nor may a psi but by its ``goal``. Beside others no term may
+    have a weight or a goal that does: which of them is steeper would depend on the data.
+
+    Raises:
+        CannotTell: that is not so, or it cannot be derived.
+    """
+    try:
+        found = [_read(term) for term in terms]
+    except CannotTell:
+        raise
+    except Exception as error:  # functions of somebody else's may raise anything
+        raise CannotTell from error
+    named = [{"weight": weight, "goal": goal, "shift": shift} for weight, goal, shift in found]
+    places = frozenset(name for one in named for name, value in one.items() if isinstance(value, Given))
+    if len(found) > 1 and places & {"weight", "goal"}:
+        raise CannotTell
+    of_gap = all(value.of_gap for one in named for value in one.values() if isinstance(value, Given))
+    _, goals, shifts = zip(*found, strict=True)
+    return DataRead(places, goals, shifts, of_gap)
+
+
+def _read(term: Term) -> tuple[Given | InLambda, ...]:
+    """Weight, goal and shift of a term, whatever the data."""
+    statistic, fields = term.statistic, {f.name: getattr(term.psi, f.name) for f in dataclasses.fields(term.psi)}
+    weight, scale, centre, offset = map(as_given, (term.weight, statistic.scale, statistic.centre, statistic.offset))
+    has_goal = type(term.psi) in (BernoulliKL, TargetKL)
+    goal = as_given(fields.pop("goal")) if has_goal else InLambda.of_number(0.0)
+    still = not isinstance(goal, Given) or goal.factor.constant is not None
+    firm = not isinstance(weight, Given) or weight.sign in (1, -1)
+    others = any(isinstance(value, Data) for value in fields.values())
+    if isinstance(scale, Given) or others or not (firm and still):
+        raise CannotTell
+    return weight, goal, scale * centre + offset
+
+
 def parts_of(terms: Sum, data: Sequence[Datum] | None = None) -> list[list[Part]]:
     """The terms at each of these data; by default at the `probes`, at one of them where they read no data.
 
     Raises:
-        CannotTell: they do with lambda, or read, what cannot be followed.
+        CannotTell: they do with lambda, or read, what cannot be followed; or by default what `data_read` cannot follow.
     """
+    shifts = data_read(terms).shifts if data is None else ()
     reads = frozenset().union(*(_data_read(term) for term in terms))
     looked = probes() if data is None else list(data)
     if not reads <= set(looked[0]):
         raise CannotTell
     try:
-        return [[_part(term, datum) for term in terms] for datum in (looked if reads or data else looked[:1])]
+        found = [[_part(term, datum) for term in terms] for datum in (looked if reads or data else looked[:1])]
+        # a shift is lambda's factor times a number: what that factor is, is seen where the number is not 0
+        given = [k for k, shift in enumerate(shifts) if isinstance(shift, Given)]
+        if any(not any(any(at[k].offset.top) for at in found) for k in given):
+            raise CannotTell
+        return found
     except CannotTell:
         raise
     except Exception as error:  # functions of somebody else's may raise anything

@@ -7,11 +7,13 @@ tried again when all questions have been asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..subject import Subject
+from ...divergences import ChiSquare
+from ..subject import Subject, facts_of
 from ..verdict import FAILS, Counterexample, Decision, Verdict
 from .formula import Formula
 from .shapes import Shape
@@ -36,6 +38,21 @@ class Known:
     @cached_property
     def shape(self) -> Shape:
         return self.subject.once("shape", lambda: Shape(self.subject.objective))
+
+    @cached_property
+    def convex_in_coordinates(self) -> bool:
+        """Whether it is known to be convex, whatever lambda and the data, in coordinates that have a convex range.
+
+        These are the logits; differences of scores mu(u), of which any can be had where mu(0+) = -inf; and the policy,
+        in which scores of chi-square are straight lines.
+        """
+        shape = self.shape
+        if shape.convex and (shape.regulariser is None or shape.regulariser.convex_in_logits):
+            return True
+        if not (shape.alone and shape.psis_convex):
+            return False
+        link = facts_of(self.subject.objective).link
+        return link is not None and (link.mu_at_zero == -math.inf or type(link) is ChiSquare)
 
     def is_(self, desideratum: str, decision: Decision) -> bool:
         """Whether this has been decided so; not if it has not been asked."""

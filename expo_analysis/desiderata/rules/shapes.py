@@ -1,7 +1,8 @@
 """The shape of a loss of pairs at all lambdas at once: what rises and falls in what. Premises of theorems.
 
-Terms are made with a `Sign` in the place of lambda. A property is False, or None, where it cannot be told. Responses
-are of one token, as those of all problems here, and the third response of a pair is its winner.
+Terms are made with a `Sign` in the place of lambda, and of what they read of data. A property is False, or None, where
+it cannot be told. Responses are of one token, as those of all problems here, and the third response of a pair is its
+winner.
 """
 
 from __future__ import annotations
@@ -211,6 +212,8 @@ class Shape:
     def is_a_difference(self) -> bool:
         """Whether the pair loss is a constant plus G(x_l) - G(x_w), G strictly increasing in x = log pi or log u."""
         parts = list(self.parts or ())
+        if any(part.reads_data for part in parts):  # G would be another one for each pair
+            return False
         if len(parts) != 2 or {slot for part in parts for slot in _slots(part)} != set(SLOTS):
             return False
         first, second = parts if _slots(parts[0]) == {"w"} else parts[::-1]

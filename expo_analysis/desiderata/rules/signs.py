@@ -10,10 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from ..._symbols import Symbol
+from ...losses.catalogue.rewards import MADPO
+from ...numerics import exp, sigmoid
 
-POSITIVE_FUNCTIONS = ("exp", "exp2", "expit", "sigmoid")
+POSITIVE_FUNCTIONS = ("exp", "exp2", "expit")
+"""Functions of numpy's and scipy's that are positive everywhere, by their names."""
+
+POSITIVE = (exp, sigmoid, np.exp, np.exp2, expit, MADPO.weight)
+"""The same, and this package's own, as functions: another may go by any name."""
+
+
+def is_positive(function: Callable[..., Any]) -> bool:
+    """Whether a function is known to be positive everywhere."""
+    own = getattr(function, "__func__", function)
+    return any(own is known for known in POSITIVE)
 
 
 class Unknown(TypeError):
@@ -36,52 +49,63 @@ class Sign(Symbol):
         object.__setattr__(self, "sign", sign)
 
     def __add__(self, other: Any) -> Any:
-        return _apply(_sum, self, other)
+        return _apply(total, self, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
-        return _apply(lambda a, b: _sum(a, _minus(b)), self, other)
+        return _apply(lambda a, b: total(a, minus(b)), self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        return _apply(lambda a, b: _sum(_minus(a), b), self, other)
+        return _apply(lambda a, b: total(minus(a), b), self, other)
 
     def __mul__(self, other: Any) -> Any:
-        return _apply(_product, self, other)
+        return _apply(product, self, other)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
-        return _apply(_quotient, self, other)
+        return _apply(quotient, self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return _apply(lambda a, b: _quotient(b, a), self, other)
+        return _apply(lambda a, b: quotient(b, a), self, other)
 
     def __pow__(self, power: Any) -> Sign:
         even = isinstance(power, int) and power % 2 == 0 and self.sign is not None
         return Sign(abs(self.sign or 0)) if even else Sign(self.sign if self.sign == 1 else None)
 
     def __neg__(self) -> Sign:
-        return Sign(_minus(self.sign))
+        return Sign(minus(self.sign))
 
     def __abs__(self) -> Sign:
         return Sign(None if self.sign is None else abs(self.sign))
 
     def of(self, function: str) -> Sign:
-        return Sign(1 if function in POSITIVE_FUNCTIONS else None)
+        return Sign(None)
+
+    def mapped(self, function: Callable[..., Any]) -> Sign:
+        return Sign(1 if is_positive(function) else None)
+
+    def __eq__(self, other: object) -> bool:
+        theirs = sign_of(other)
+        if self.sign is None or theirs is None or (self.sign == theirs and theirs != 0):
+            raise Unknown("whether a number of which signs are known is another one")
+        return self.sign == theirs
+
+    __hash__ = object.__hash__
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options:
             return NotImplemented
         operators: dict[str, Callable[..., Any]] = {
-            **{"add": _sum, "multiply": _product, "divide": _quotient, "true_divide": _quotient},
-            "subtract": lambda a, b: _sum(a, _minus(b)),
+            **{"add": total, "multiply": product, "divide": quotient, "true_divide": quotient},
+            "subtract": lambda a, b: total(a, minus(b)),
         }
         signs = [sign_of(x) for x in inputs]
         if ufunc.__name__ in operators:
             return Sign(operators[ufunc.__name__](*signs))
         if ufunc.__name__ == "negative":
-            return Sign(_minus(signs[0]))
+            return Sign(minus(signs[0]))
         return Sign(1 if ufunc.__name__ in POSITIVE_FUNCTIONS else None)
 
     def __bool__(self) -> bool:
@@ -137,21 +161,25 @@ def _apply(rule: Callable[[int | None, int | None], int | None], first: Sign, se
     return Sign(rule(first.sign, sign_of(second)))
 
 
-def _sum(a: int | None, b: int | None) -> int | None:
+def total(a: int | None, b: int | None) -> int | None:
+    """The sign of a sum."""
     if a == 0 or b == 0:
         return b if a == 0 else a
     return a if a == b else None
 
 
-def _minus(a: int | None) -> int | None:
+def minus(a: int | None) -> int | None:
+    """The sign of the negative."""
     return None if a is None else -a
 
 
-def _product(a: int | None, b: int | None) -> int | None:
+def product(a: int | None, b: int | None) -> int | None:
+    """The sign of a product."""
     if a == 0 or b == 0:
         return 0
     return None if a is None or b is None else a * b
 
 
-def _quotient(a: int | None, b: int | None) -> int | None:
-    return None if b is None or b == 0 else _product(a, b)
+def quotient(a: int | None, b: int | None) -> int | None:
+    """The sign of a quotient."""
+    return None if b is None or b == 0 else product(a, b)

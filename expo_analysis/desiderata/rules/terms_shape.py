@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...losses.data import RESPONSE_DATA, Datum, evaluate
+from ...losses.data import Data, Datum, evaluate
 from ...losses.psi import BernoulliKL, Linear, Logistic, Psi, Sigmoid, SquaredSigmoid, TargetKL
 from ...losses.statistics import SLOTS, THIRD, Atom, PerToken, Shortfall
 from ...losses.terms import Term, bound
@@ -28,7 +28,8 @@ class Trend(NamedTuple):
 class Part:
     """One term: psi with its parameters, signs of weight and scale, and the atoms with their coefficients.
 
-    atoms: (coefficient, atom) in slots w and l. shifts: centre and offset of the statistic.
+    atoms: (coefficient, atom) in slots w and l. shifts: centre and offset of the statistic. reads_data: whether a
+    number in it is one of a pair's data.
     """
 
     psi: Psi
@@ -36,6 +37,7 @@ class Part:
     scale: Any
     atoms: tuple[tuple[float, Atom], ...]
     shifts: tuple[Any, Any]
+    reads_data: bool = False
 
     @property
     def weighs(self) -> int | None:
@@ -96,7 +98,7 @@ class Part:
 
 
 def part_of(term: Term) -> Part:
-    datum, statistic = _ordinary(), term.statistic
+    datum, statistic = _any_datum(), term.statistic
     atoms: dict[Atom, float] = {}
     for c, atom in statistic.parts:
         if not isinstance(c, int | float):
@@ -106,7 +108,9 @@ def part_of(term: Term) -> Part:
         atoms[one] = atoms.get(one, 0.0) + c
     kept = tuple((c, atom) for atom, c in atoms.items() if abs(c) > 1e-15)
     weight, scale = (_evaluated(x, datum) for x in (term.weight, statistic.scale))
-    return Part(bound(term.psi, datum), weight, scale, kept, (statistic.centre, statistic.offset))
+    shifts = (statistic.centre, statistic.offset)
+    reads = bool(term.psi.reads) or any(isinstance(x, Data) for x in (term.weight, statistic.scale, *shifts))
+    return Part(bound(term.psi, datum), weight, scale, kept, shifts, reads)
 
 
 def _evaluated(value: Any, datum: Datum) -> Any:
@@ -116,14 +120,11 @@ def _evaluated(value: Any, datum: Datum) -> Any:
         return Sign(None)
 
 
-def _ordinary() -> Datum:
-    """Data of a few pairs, as `anything` in the facts of losses, but without what underflows."""
-    levels = -np.array([1e-2, 0.5, 3.0, 20.0])
-    one, other = (x.reshape(-1, 1) for x in np.meshgrid(levels, levels))
-    named = {name: one if name.endswith("w") else other for name in (*RESPONSE_DATA, "logp_w", "logp_l")}
-    named |= {f"{kind}_{slot}": named[f"reward_{slot}"] for kind in ("value", "goal") for slot in SLOTS}
-    named |= {f"length_{slot}": np.ones_like(one) for slot in SLOTS}
-    return {**named, "ref_logp_w": other, "ref_logp_l": one, "logp_t": one, "ref_logp_t": other}
+def _any_datum() -> dict[str, Any]:
+    """Signs of a pair's data, all that is known of them: log-probabilities are negative, responses of one token."""
+    logs = {f"{kind}_{slot}": Sign(-1) for kind in ("logp", "ref_logp") for slot in (*SLOTS, THIRD)}
+    given = {f"{kind}_{slot}": Sign(None) for kind in ("reward", "value", "goal") for slot in SLOTS}
+    return {**logs, **given, **{f"length_{slot}": 1.0 for slot in SLOTS}}
 
 
 def trend(psi: Psi) -> Trend | None:
