@@ -146,4 +146,4 @@ def _rows(summary: pd.DataFrame, constraint: str, loss: str, lam: float, pairs: 
 
 
 def _path(axes: Axes, rows: pd.DataFrame, measure: str, line: dict[str, Any]) -> None:
-    banded(axes, rows["strength"], *(rows[f"{measure}{end}"] for end in ("", "_low", "_high")), line)
+    banded(axes, line, rows["strength"], *(rows[f"{measure}{end}"] for end in ("", "_low", "_high")))

@@ -90,9 +90,8 @@ def best_lambda(errors: pd.DataFrame) -> Figure:
             for loss, look in looks.items():
                 own = errors[(errors["reference"] == reference) & (errors["loss"] == loss)]
                 if loss == "expo":
-                    banded(
-                        axes, own["pairs"], *(own[x] for x in ("lam", "lam_low", "lam_high")), path_style(look, PAGE)
-                    )
+                    ends = (own[x] for x in ("lam", "lam_low", "lam_high"))
+                    banded(axes, path_style(look, PAGE), own["pairs"], *ends)
                     axes.plot(own["pairs"], own["predicted_lam_high"], **THEORY)
                 else:
                     axes.plot(own["pairs"], own["lam"], **path_style(look, PAGE))
@@ -116,7 +115,7 @@ def trained(training: pd.DataFrame) -> Figure:
             for loss, look in looks.items():
                 own = training[(training["reference"] == reference) & (training["loss"] == loss)]
                 step = own["step"].clip(lower=0.6)  # the start, on a logarithmic axis
-                banded(axes, step, own["error"], own["low"], own["high"], _line(look))
+                banded(axes, _line(look), step, own["error"], own["low"], own["high"])
             axes.set(xscale="log", yscale="log", ylim=(8e-3, 0.7), xlabel="step of Adam")
         grid[0].set_ylabel(TV)
         return sheet.finished()
@@ -156,7 +155,7 @@ def _errors(
         axes.plot(efficient["pairs"], efficient["error"], **EFFICIENT)
         for loss, look in looks.items():
             own = errors[(errors["reference"] == reference) & (errors["loss"] == loss)]
-            banded(axes, own["pairs"], own["error"], own["low"], own["high"], path_style(look, PAGE))
+            banded(axes, path_style(look, PAGE), own["pairs"], own["error"], own["low"], own["high"])
         axes.set(xscale="log", yscale="log", ylim=(1.2e-3, 0.7), xlabel=PAIRS)
     grid[0].set_ylabel(TV)
     return sheet, grid

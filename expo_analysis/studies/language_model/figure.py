@@ -98,7 +98,7 @@ def lm_displacement(moved: pd.DataFrame) -> Figure:
             own = own.sort_values("step")
             for kind, line in lines.items():
                 error = 1.96 * own[f"{kind}_standard_error"]
-                banded(axes, own["step"], own[kind], own[kind] - error, own[kind] + error, line)
+                banded(axes, line, own["step"], own[kind], own[kind] - error, own[kind] + error)
             axes.axhline(0, **level_style(size))
             axes.set_title(sheet.wrapped(look.label, size.width / len(panels) - 0.4), color=look.colour)
             axes.set_xlabel("step")

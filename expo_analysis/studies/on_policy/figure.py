@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...figures.sheet import Entry, Sheet
-from ...figures.style import END_POINTS, INK, LAMBDA, Look, look_of, looks_in, shades, size_of, under
+from ...figures.style import END_POINTS, INK, LAMBDA, look_of, looks_in, shades, size_of, under
 
 PAGE = size_of("page")
 WIN_RATE = r"win rate of $\pi$, worst opponent"
@@ -42,14 +43,16 @@ def fixed_points(points: pd.DataFrame) -> Figure:
         points: columns ``population``, ``loss``, ``lam``, ``pairs``, ``tv_optimal``, ``worst_win_rate``.
     """
     looks = looks_in(points)
-    key: list[Entry] = [(Line2D([], [], **_line(look, PAGE.line)), look.label) for look in looks.values()]
+    key: list[Entry] = [(Line2D([], [], **look.line(linewidth=PAGE.line)), look.label) for look in looks.values()]
     key += [(Line2D([], [], color=INK, linewidth=width), label) for label, width in WIDTHS.values()]
     with under(PAGE):
         sheet = Sheet(PAGE, "Where losses rest if the policy draws its own pairs", key)
         left, right = sheet.subplots(17 * PAGE.row, 1, 2)[0]
         for axes, population, value in ((left, "bradley_terry", "tv_optimal"), (right, "cycle", "worst_win_rate")):
-            for (loss, pairs), own in points[points["population"] == population].groupby(["loss", "pairs"]):
-                axes.plot(own["lam"], own[value], **_line(looks[loss], WIDTHS[pairs][1]))
+            for (loss, look), (pairs, (_, width)) in product(looks.items(), WIDTHS.items()):
+                wanted = {"population": population, "loss": loss, "pairs": pairs}
+                own = points[(points[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+                axes.plot(own["lam"], own[value], **look.line(linewidth=width))
             axes.set(xscale="log", xlabel=LAMBDA)
         left.set(ylabel=rf"TV($\pi$, {END_POINTS['optimal'].label})", title="preferences of a policy")
         right.set(ylabel=WIN_RATE, title="preferences that go round")
@@ -82,7 +85,9 @@ def existence(xpo: pd.DataFrame) -> Figure:
         xpo: columns ``n``, ``pairs``, ``ratio``, ``exists``.
     """
     sizes = sorted(xpo["n"].unique())
-    lines = {n: {"color": shade, "linewidth": PAGE.line} for n, shade in zip(sizes, shades(len(sizes)), strict=True)}
+    lines: dict[int, dict[str, Any]] = {
+        n: {"color": shade, "linewidth": PAGE.line} for n, shade in zip(sizes, shades(len(sizes)), strict=True)
+    }
     with under(PAGE):
         key: list[Entry] = [(Line2D([], [], **line), f"{n} responses") for n, line in lines.items()]
         sheet = Sheet(PAGE, "On how many random problems XPO has a minimiser", key)
@@ -94,7 +99,3 @@ def existence(xpo: pd.DataFrame) -> Figure:
             axes.set(xscale="log", xlabel=r"$\alpha/\beta$", ylim=(-0.02, 1.02), title=label)
         grid[0].set_ylabel("share of problems")
         return sheet.finished()
-
-
-def _line(look: Look, width: float) -> dict[str, Any]:
-    return look.line(linewidth=width)

@@ -69,7 +69,7 @@ def turning(thresholds: pd.DataFrame) -> Figure:
     lams, same = sorted(thresholds["lam"].unique()), alike(thresholds)
     order = ["dpo", *(loss for loss in dict.fromkeys(thresholds["loss"]) if loss not in same)][::-1]
     names = [f"{loss_label(x)} and {len(same) - 1} others" if x == "dpo" else loss_label(x) for x in order]
-    styles = {
+    styles: dict[float, dict[str, Any]] = {
         lam: {"color": shade, "linewidth": 2 * PAGE.line} for lam, shade in zip(lams, shades(len(lams)), strict=True)
     }
     with under(PAGE):

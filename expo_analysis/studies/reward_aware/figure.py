@@ -44,7 +44,7 @@ def noisy(noise: pd.DataFrame) -> Figure:
         for distance, line in LINES.items():
             own = noise[noise["distance"] == distance].groupby("noise")["tv_optimum"]
             mean = own.mean()
-            banded(axes, mean.index, mean, own.quantile(0.1), own.quantile(0.9), line)
+            banded(axes, line, mean.index, mean, own.quantile(0.1), own.quantile(0.9))
         axes.set(xlabel="standard deviation of the noise in each datum's rewards")
         axes.set_ylabel(r"TV($\pi$, $\pi_{\mathrm{ref}}\,e^{r/\lambda}$)")
         return sheet.finished()

@@ -92,7 +92,7 @@ def over_steps(ends: pd.DataFrame, steps: pd.DataFrame) -> Figure:
         steps = steps[(steps["source"] == "ought") & (steps["step"] > 0)]
         for axes, (loss, look) in zip(grid, looks_in(ends).items(), strict=True):
             own = (x[(x["loss"] == loss) & np.isclose(x["published_lam"], SHORTEST)] for x in (steps, ends))
-            _steps(axes, *own, look)
+            _steps(axes, look, *own)
         grid[0].set_ylabel("probability")
         return sheet.finished()
 
@@ -107,7 +107,7 @@ def _losses(title: str, ends: pd.DataFrame, key: Sequence[Entry]) -> tuple[Sheet
     return sheet, grid
 
 
-def _steps(axes: Axes, steps: pd.DataFrame, ends: pd.DataFrame, look: Look) -> None:
+def _steps(axes: Axes, look: Look, steps: pd.DataFrame, ends: pd.DataFrame) -> None:
     for response, (_, marker) in RESPONSES.items():
         every = max(1, len(steps) // 7)
         axes.plot(steps["step"], steps[response], color=look.colour, marker=marker, markevery=every)
