@@ -93,5 +93,6 @@ def test_what_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="of Comparisons, or of a Bandit of counts"):
         ea.solve(ea.EXPO(1.0), ea.Bandit([0.5, 0.5], [0.6, 0.4])).covariance()
     numbered = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons([0, 1], [1, 0]))
-    with pytest.raises(ValueError, match="must be a position from 0 to 1, got 2"):
-        numbered.covariance([2])
+    for outside in (2, -1):
+        with pytest.raises(ValueError, match=f"must be a position from 0 to 1, got {outside}"):
+            numbered.covariance([outside])

@@ -5,10 +5,14 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 import expo_analysis as ea
+from expo_analysis.terms import Square, h
 
 from . import oracles
+from .own_losses import own
 
 DISTANCES = ("backward_kl", "forward_kl", "squared")
 
@@ -50,3 +54,15 @@ def test_what_does_not_fit_together_is_left_to_others() -> None:
     solution = ea.solve(ea.RewardAwarePO(10.0), two)
     assert solution.status == "not_unique"
     np.testing.assert_allclose(solution.policy[[0, 2]] / solution.policy[[1, 3]], np.exp([9.0, 7.0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("divergence", [None, ea.divergences.JensenShannon(), ea.divergences.ForwardKL()])
+def test_a_divergence_beside_the_terms_moves_their_minimum(divergence: ea.Divergence | None) -> None:
+    """Every term could be at its least, at margins of 1; what pulls to the reference does not leave them there."""
+    loss = own(lambda lam: Square()(h - 1.0), divergence)
+    bandit = ea.Bandit.from_counts([0.2, 0.3, 0.5], [[0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    found = ea.solve(loss, bandit)
+    best = minimize(lambda x: float(ea.risk(loss, bandit, log_softmax(x))), np.zeros(3), tol=1e-10)
+    np.testing.assert_allclose(found.log_policy, log_softmax(best.x), atol=1e-5)
+    fits = np.allclose(np.diff(found.log_policy), -1.0, atol=1e-3)
+    assert fits == (divergence is None) and found.status in ("optimal", "best_found")

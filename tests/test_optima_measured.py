@@ -341,3 +341,10 @@ def test_what_two_sums_leave_is_added_where_currents_cancel() -> None:
     assert (incidence(3) @ slope == 0).all()
     _, per_response = rounding_errors(problem, x, slope, PairRounding.of(problem, x))
     np.testing.assert_allclose(per_response, np.full((3, 1), (3 * UNIT) ** 2 * 4.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [-3e4, 3e4])
+def test_what_large_logits_round_is_no_error_of_the_formula(level: float) -> None:
+    """A clean formula of a difference of two large numbers is right to what the difference is."""
+    problem, x = at(made(0.0, False))
+    assert (formula_rounding(problem, x + level)[2] == 0).all()

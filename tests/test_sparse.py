@@ -273,6 +273,11 @@ def test_a_path_of_thousands_by_a_factor_and_by_a_tree(monkeypatch: pytest.Monke
     assert np.abs(np.diff(found.log_policy) + np.log(2)).max() < 1e-10
 
 
+def test_values_are_centred_piece_by_piece() -> None:
+    graph = Graph(np.array([1, 3, 4]), np.array([0, 2, 3]), np.array([0, 0, 1, 1, 1]), 2)
+    np.testing.assert_array_equal(graph.centred(np.array([3.0, 5.0, 7.0, -1.0, 0.0])), [-1.0, 1.0, 4.0, -4.0, -3.0])
+
+
 def test_what_is_thin() -> None:
     ring = np.arange(20_000)
     one, other = np.maximum(ring, (ring + 1) % 20_000), np.minimum(ring, (ring + 1) % 20_000)

@@ -229,6 +229,21 @@ def test_cross_validation_by_hand() -> None:
         assert found.solution.objective == ea.EXPO(found.lam)
 
 
+def test_cross_validation_of_several_prompts() -> None:
+    """Each prompt's comparisons are dealt by themselves, and their surprises add up."""
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 20, (3, 3, 3)) * (1.0 - np.eye(3))
+    found = ea.choose_lambda(ea.EXPO(1.0), ea.Bandit.from_counts(np.full((3, 3), 1 / 3), counts), [0.1, 1.0], folds=2)
+    held = choose._dealt(counts, 2, np.random.default_rng(0))
+    for k, lam in enumerate((0.1, 1.0)):
+        score = 0.0
+        for x in range(3):
+            for own in held[:, x]:
+                log_policy = ea.solve(ea.EXPO(lam), ea.Bandit.from_counts("uniform", counts[x] - own)).log_policy
+                score -= (own * np.log(expit(log_policy[:, None] - log_policy))).sum()
+        assert found.scores[k] == pytest.approx(score, rel=1e-9)
+
+
 @pytest.mark.parametrize("strength", [20.0, 100.0])
 def test_the_marginal_likelihood_is_the_integral(strength: float) -> None:
     """Two responses: over the log-odds, with the Dirichlet prior whole; Laplace's error falls with its strength."""

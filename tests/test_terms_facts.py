@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import expo_analysis as ea
 from expo_analysis.desiderata.suspicion.psi_statements import refuted_psi
-from expo_analysis.losses.data import evaluate, reward_gap
+from expo_analysis.losses.data import LOG_PROBABILITIES, evaluate, reward_gap
 from expo_analysis.losses.facts import Facts, bend
 from expo_analysis.losses.of_pairs import OfPairs, can_be_of_pairs
 from expo_analysis.losses.statistics import Powered, Statistic
@@ -48,6 +48,8 @@ from expo_analysis.terms import (
     reference_log_ratio,
     shortfall_w,
 )
+
+from .own_losses import own as of_terms
 
 W, L = (np.array(ends) for ends in zip(*((i, j) for i in range(3) for j in range(3) if i != j), strict=True))
 """Winners and losers of the ordered pairs of three responses."""
@@ -452,3 +454,21 @@ def test_without_data_they_may_be_in_any_order(gap: Any) -> None:
         assert not facts.convex and not facts.psis_convex and facts.lower_bound is None
         assert bend(h * (sign * gap), evaluate(sign * gap, facts.datum)) == "affine"
         assert bend(log_pi_w, evaluate(sign * gap, facts.datum)) == "unknown"
+
+
+def test_the_size_of_a_statistic_is_that_of_its_parts() -> None:
+    """|scale| (sum |c| |x| + |centre|) + |offset|: what its rounding goes by, however much of it cancels."""
+    datum = {
+        name: np.array([value, -50.0]) for name, value in zip(LOG_PROBABILITIES, (-1.0, -2.0, -3.0, -4.0), strict=True)
+    }
+    np.testing.assert_allclose(h.size(datum), [3.0, 100.0])
+    np.testing.assert_allclose((0.25 * hbar - 7.0).size(datum), [0.25 * 10 + 7, 0.25 * 200 + 7])
+    np.testing.assert_allclose((3.0 * log_pi_w - 0.5 * log_pi_l).size(datum), [4.0, 175.0])
+
+
+@pytest.mark.parametrize("slope", [-2.0, -1.0, 0.5, 1.0])
+def test_the_margin_is_a_number_of_log_odds_whatever_its_sign(slope: float) -> None:
+    """E psi(slope h) is least where slope h is the log-odds of Logistic; nothing is known of 0 h."""
+    loss = of_terms(lambda lam: Logistic()(slope * h))
+    assert loss.facts.log_odds_scale == slope
+    assert of_terms(lambda lam: Logistic()(0.0 * h)).facts.log_odds_scale is None
