@@ -116,7 +116,7 @@ def test_one_step_of_early_stopping_by_hand(tables):
         policy = log_softmax(log_reference + step, axis=-1)[:, None]
         own = rows(tables, constraint="early_stopping", pairs="reference", lam=lam, loss="dpo", strength=1.0)
         expected = np.median(mean_kl(np.log(problems.optimal), policy))
-        np.testing.assert_allclose(own["kl_optimal_policy"], expected, rtol=1e-7)
+        np.testing.assert_allclose(own["kl_optimal_policy"], expected, rtol=10 * half_a_unit(tables["constraints"]))
 
 
 def test_dpo_on_uniform_pairs_stays_close_to_the_path_of_rlhf_optima(tables):
@@ -185,7 +185,7 @@ def test_the_words_are_made_of_the_tables(tables):
     assert "nan" not in text and "**[paper]**" in text and "**[ours]**" in text
     worst = rows(tables, constraint="few_features", loss="dpo", lam=0.1)["regret"].max()
     assert f"too few features {worst:.2g}" in " ".join(text.split())
-    assert len(result.figure.axes) == 12
+    assert [len(figure.axes) for figure in result.figures.values()] == [3, 3, 3, 3]
 
 
 def test_tables_are_the_same_on_every_run_and_finite(tables):
