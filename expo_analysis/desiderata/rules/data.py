@@ -16,8 +16,8 @@ For N large (1-e) w <= w^N <= (1+e) w, so that for all policies together, those 
 What comes near the infimum of F_N so comes near that of F. Branch and bound covers the open simplex by finitely many
 cells, and proves of all but some of them, which lie close together, that F is above its infimum by some amount there:
 optima on samples end within `TARGET` of the population's. At which rate is evidence.
-Where the population has no optimum there is nothing to be consistent with, though what comes near the infimum of samples
-comes near the population's.
+Where the population has no optimum there is nothing to be consistent with, though what comes near the infimum of
+samples comes near the population's.
 
 **A fitted reward** (RLHF). The Bradley-Terry likelihood is convex in the rewards, with one maximum but for their common
 shift, so its maxima on samples tend to it; and the minimiser of -E[r] + lam D_f, which is strictly convex in pi on the

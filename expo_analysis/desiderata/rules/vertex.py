@@ -19,7 +19,7 @@ import numpy as np
 
 from ...bandit import Bandit
 from ...divergences import ChiSquare
-from ...losses.psi import Logistic
+from ...losses.psi import Logistic, Psi
 from ..verdict import Counterexample
 from .examples import program, risks
 from .rule import Conclusion, Known, Rule, refuted
@@ -34,10 +34,10 @@ def _no_value_at_the_vertex(known: Known) -> Conclusion | None:
     if not formula.is_explicit or type(formula.regulariser) is not ChiSquare or len(formula.facts.bound) != 1:
         return None
     (term,) = formula.facts.bound
-    one_sided = type(term.psi) is Logistic and term.psi.flipped == 0
-    return (
-        refuted("some data sets have no minimiser", _example(known, term.weight * term.psi.kept)) if one_sided else None
-    )
+    psi: Psi = term.psi
+    if not (isinstance(psi, Logistic) and psi.flipped == 0):
+        return None
+    return refuted("some data sets have no minimiser", _example(known, term.weight * psi.kept))
 
 
 def _example(known: Known, weight: float) -> Counterexample | None:
