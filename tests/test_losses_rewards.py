@@ -215,7 +215,7 @@ def test_madpo_amplification() -> None:
     sigma = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     gaps = np.array([1.5, 0.05, 30.0, -0.05, -1.5, -1.6, -1e4])
     expected = [1.0, sigma(0.15) / sigma(0.05), sigma(7.5), sigma(-0.15) / sigma(-0.05), 1.0, 1.0, 1.0]
-    np.testing.assert_allclose(objective.weight(gaps), expected, rtol=1e-10)
+    np.testing.assert_allclose(np.exp(objective.log_weight(gaps)), expected, rtol=1e-10)
 
 
 # ---------------------------------------------------------------------------------------------------- lengths

@@ -33,7 +33,7 @@ from expo_analysis.terms import (
 
 FUNCTIONS = {
     **{"log σ": log_expit, "σ": expit, "exp": np.exp, "log": np.log},
-    **{"log odds": lambda p: np.log(p / (1 - p)), "weight": ea.MADPO(1.0).weight},
+    **{"log odds": lambda p: np.log(p / (1 - p)), "log_weight": ea.MADPO(1.0).log_weight},
 }
 
 

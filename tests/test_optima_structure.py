@@ -17,7 +17,7 @@ from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Hinge, Linear, Logistic, Square, Stated
 from expo_analysis.losses.statistics import h, log_pi_w
 from expo_analysis.optima.recession import WARSHALL, Structure, labels_of, with_recession, with_signed_recession
-from expo_analysis.optima.structure import _held_inside, data_of, structures
+from expo_analysis.optima.structure import held_inside, data_of, structures
 
 from . import problems
 from .own_losses import own
@@ -309,14 +309,14 @@ def test_what_a_regulariser_holds_inside() -> None:
         facts = {d: Facts(Logistic()(step * h), d) for d in (js, mixed, kl, ea.Alpha(0.5), ea.Alpha(0.25))}
         for divergence, known in facts.items():
             alpha = divergence.alpha if isinstance(divergence, ea.Alpha) else None
-            assert _held_inside(known) == (step >= 1 if alpha is None else step > 1 - alpha), (divergence, step)
-        assert _held_inside(Facts(Logistic()(h) + Logistic()(step * h), kl)) == (step >= 1)
+            assert held_inside(known) == (step >= 1 if alpha is None else step > 1 - alpha), (divergence, step)
+        assert held_inside(Facts(Logistic()(h) + Logistic()(step * h), kl)) == (step >= 1)
         for divergence in (None, ea.ChiSquare(), ea.ForwardKL()):
-            assert not _held_inside(Facts(Logistic()(step * h), divergence))
+            assert not held_inside(Facts(Logistic()(step * h), divergence))
     for terms in (Logistic()(2.0 * h) + Linear(-1.0)(h), Logistic()(2.0 * h) + Linear(-1.0)(log_pi_w)):
-        assert not _held_inside(Facts(terms, kl))
-    assert not _held_inside(Facts(Stated(lambda m: m**2, convex=True, lower_bound=0.0)(h), kl))
-    assert _held_inside(Facts(Hinge()(0.1 * h), kl)) and not _held_inside(Facts(Square()(3.0 * h), kl))
+        assert not held_inside(Facts(terms, kl))
+    assert not held_inside(Facts(Stated(lambda m: m**2, convex=True, lower_bound=0.0)(h), kl))
+    assert held_inside(Facts(Hinge()(0.1 * h), kl)) and not held_inside(Facts(Square()(3.0 * h), kl))
 
 
 def test_where_a_minimiser_is_known_to_exist() -> None:

@@ -13,20 +13,18 @@ import numpy as np
 from scipy.special import expit
 
 from ..._symbols import Symbol
-from ...losses.catalogue.rewards import MADPO
 from ...numerics import exp, sigmoid
 
 POSITIVE_FUNCTIONS = ("exp", "exp2", "expit")
 """Functions of numpy's and scipy's that are positive everywhere, by their names."""
 
-POSITIVE = (exp, sigmoid, np.exp, np.exp2, expit, MADPO.weight)
+POSITIVE = (exp, sigmoid, np.exp, np.exp2, expit)
 """The same, and this package's own, as functions: another may go by any name."""
 
 
 def is_positive(function: Callable[..., Any]) -> bool:
     """Whether a function is known to be positive everywhere."""
-    own = getattr(function, "__func__", function)
-    return any(own is known for known in POSITIVE)
+    return any(function is known for known in POSITIVE)
 
 
 class Unknown(TypeError):

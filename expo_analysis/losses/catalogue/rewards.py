@@ -153,13 +153,12 @@ class MADPO(PairObjective):
 
     @property
     def terms(self) -> Sum:
-        return Logistic()(self.lam * hbar) * reward_gap.map(self.weight)
+        return Logistic()(self.lam * hbar) * reward_gap.map(self.log_weight).map(exp)
 
-    def weight(self, gap: Array) -> Array:
-        """The weight of pairs with these r_w - r_l."""
+    def log_weight(self, gap: Array) -> Array:
+        """The logarithm of the weight of pairs with these r_w - r_l."""
         xp, size = namespace(gap), abs(gap)
         k = (self.most - 1) / (1 - self.least)
         c = self.least + (self.most - self.least) / (1 + k * exp(self.rate * (size - self.tau)))
-        # the ratio of sigmas, by their logarithms, which do not underflow
-        ratio = exp(log_sigmoid(c * gap) - log_sigmoid(gap))
-        return xp.where(gap > -self.tau, ratio, xp.ones_like(gap))
+        ratio = log_sigmoid(c * gap) - log_sigmoid(gap)  # of sigmas, which themselves underflow
+        return xp.where(gap > -self.tau, ratio, xp.zeros_like(gap))
