@@ -17,7 +17,7 @@ from expo_analysis.losses.facts import Facts
 from expo_analysis.losses.psi import Hinge, Linear, Logistic, Square, Stated
 from expo_analysis.losses.statistics import h, log_pi_w
 from expo_analysis.optima.recession import WARSHALL, Structure, labels_of, with_recession, with_signed_recession
-from expo_analysis.optima.structure import held_inside, data_of, structures
+from expo_analysis.optima.structure import data_of, held_inside, structures
 
 from . import problems
 from .own_losses import own
