@@ -21,11 +21,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .arrow import python_values
+from .cells import Row, with_conversations
 from .columns import NAMED
 from .table import half_surrogate
-
-Row = tuple[dict[str, Any], int | None]
-"""A row, and the line that it begins in; None where files of that kind have no lines."""
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BOM = b"\xef\xbb\xbf"
@@ -250,18 +249,19 @@ def _header(path: Path, line: int, cells: list[str]) -> list[str]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    return _table(path, ",")
+    return with_conversations(_table(path, ","))
 
 
 def _tsv(path: Path) -> Iterator[Row]:
-    return _table(path, "\t")
+    return with_conversations(_table(path, "\t"))
 
 
 def _parquet(path: Path) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(1000):
-                yield from ((row, None) for row in batch.to_pylist())
+                names, columns = batch.schema.names, map(python_values, batch.columns)
+                yield from ((dict(zip(names, row, strict=True)), None) for row in zip(*columns, strict=True))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: it is not a parquet file: {error}") from None
 

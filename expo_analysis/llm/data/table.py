@@ -109,6 +109,11 @@ def python_rows(dataset: Dataset) -> Iterable[dict[str, Any]]:
         yield row | {name: None if row[name] is None else json.loads(row[name]) for name in names}
 
 
+def column_of_values(name: str, values: Sequence[Any]) -> pa.Array:
+    """Values as `to_dataset` would keep them; errors are those of `to_dataset`."""
+    return _column(name, values, {})[1]
+
+
 def _column(name: str, values: Sequence[Any], broken: dict[int, tuple[str, str]]) -> tuple[Any, pa.Array]:
     feature = feature_of(values)
     if feature is None:  # dates and the like, which JSON has not
