@@ -27,8 +27,9 @@ def conversation_in(text: str) -> Any:
     except (ValueError, RecursionError):
         return None
     messages = found.get("messages") if isinstance(found, dict) else found
-    are_messages = isinstance(messages, list) and bool(messages)
-    return found if are_messages and all(map(_is_message, messages)) else None
+    if not isinstance(messages, list) or not messages:
+        return None
+    return found if all(map(_is_message, messages)) else None
 
 
 def _is_message(part: Any) -> bool:
