@@ -89,8 +89,11 @@ def _check_turns(example: Example, remark: Remark) -> None:
             raise BadField(field, f"its last message is the {last}'s, and a response must end with the assistant's")
         if response[0]["role"] == "assistant":
             _check_last_says_something("prompt", example.prompt)
-            if example.prompt[-1]["role"] == "assistant":
-                remark(NOT_CONTINUED)
+    roles = [message["role"] for message in example.prompt]
+    if roles[-1] == "assistant" and any(response[0]["role"] == "assistant" for response in example.responses.values()):
+        remark(NOT_CONTINUED)
+    if {*roles} <= {"system", "developer"}:
+        remark("have a prompt of a system message alone, which asks nothing")
     if any(message["role"] != "assistant" for response in example.responses.values() for message in response):
         remark("have turns of others inside a response; only the assistant's count")
 

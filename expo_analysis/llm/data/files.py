@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from .arrow import python_values
 from .cells import Row, with_conversations
 from .columns import NAMED
-from .table import half_surrogate
+from .table import half_surrogate, rows_of_columns
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BOM = b"\xef\xbb\xbf"
@@ -192,10 +192,7 @@ def _of_lists(path: Path, document: dict[str, list[Any]]) -> list[Any]:
     if known and parts and all(isinstance(part, dict) and {"role", "from"} & part.keys() for part in parts):
         return [document]
     if known:
-        lengths = {name: len(value) for name, value in document.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{path}: its columns must have one length; they have {lengths}")
-        return [dict(zip(document, values, strict=True)) for values in zip(*document.values(), strict=True)]
+        return rows_of_columns(str(path), document)
     names = list(document)
     if are_rows and names[0].split("_")[0] in SPLITS:
         raise ValueError(

@@ -12,6 +12,7 @@ from datasets import Dataset, IterableDataset
 
 from .columns import SAMPLE_COLUMNS, check_columns, named, require, shown, well_known
 from .feedback import LISTS, ORDERS, Feedback, feedback_of
+from .in_memory import as_rows
 from .table import ORIGIN, as_json_text, origin_in, to_dataset
 
 MARK = "tokens for expo_analysis by the tokenizer {}"
@@ -83,6 +84,7 @@ class Given:
 
 def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
     """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
+    rows = as_rows(rows, name)
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
         try:
             rows = to_dataset(rows)
@@ -114,7 +116,9 @@ def check_rows(rows: Any, name: str) -> None:
             hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
         if isinstance(rows, str | os.PathLike):
             hint = f"; PreferenceData.read, or read_split, reads {str(rows)!r}"
-        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
+        accepted = (
+            "a Dataset, an IterableDataset, a DataFrame, a list of mappings, a mapping of lists or PreferenceData"
+        )
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
 
 

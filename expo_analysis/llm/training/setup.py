@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from ..data import PreferenceData
 from ..data.given import check_rows
+from ..data.in_memory import as_rows
 from . import modelling
 from .checks import check_settings
 from .config import PreferenceConfig
@@ -151,6 +152,7 @@ class DataRoom:
         """
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
+        given = {name: as_rows(rows, name) for name, rows in given.items()}
         for name, rows in given.items():
             if isinstance(rows, Mapping) and not rows:
                 raise ValueError(f"{name} must have a data set, but it is empty")
@@ -184,6 +186,7 @@ class DataRoom:
         Raises:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
+        rows = as_rows(rows, name)
         if not isinstance(rows, PreferenceData):
             check_rows(rows, name)
         columns = PreferenceData.columns_of(rows)
@@ -225,6 +228,11 @@ class DataRoom:
         if isinstance(given, Mapping) and not isinstance(given, PreferenceData):
             return {key: self.read(f"{name}[{key!r}]", rows) for key, rows in given.items()}
         return self.read(name, given)
+
+
+def is_one(given: Any) -> bool:
+    """Whether something is one data set, and neither nothing, nor the name of one, nor several in a mapping."""
+    return given is not None and not isinstance(as_rows(given, "eval_dataset"), str | Mapping)
 
 
 def each(given: Any, make: Callable[[PreferenceData], Any]) -> Any:
