@@ -17,7 +17,6 @@ from expo_analysis.figures.style import LOOKS
 from expo_analysis.losses import BradleyTerry
 from expo_analysis.simulators import Asymptotics, asymptotics
 from expo_analysis.studies import STUDIES
-from expo_analysis.studies.finite_data.figure import finite_data as draw
 
 pytestmark = pytest.mark.slow
 
@@ -275,19 +274,26 @@ def test_same_numbers_on_every_run(tables):
 # --------------------------------------------------------------------------------------------- picture and words
 
 
-def test_picture_draws_the_table(tables):
-    errors = tables["finite_data"]
-    figure = draw(errors, *(tables[f"finite_data_{x}"] for x in ("efficient", "training", "ends")))
-    far = errors.query("reference == 'far' and measure == 'tv'")
-    for column, choice in enumerate(("best", "fixed")):
-        lines = figure.axes[column].lines
-        for loss in experiment.LOSSES:
-            own = far[(far["loss"] == loss) & (far["choice"] == choice)]
-            drawn = [line for line in lines if line.get_color() == LOOKS[loss].colour]
-            assert any(np.array_equal(line.get_ydata(), own["error"]) for line in drawn)
-            low, high = figure.axes[column].get_ylim()
-            assert low < own["error"].min() and own["error"].max() < high
-    assert len(figure.axes) == 9 and all(axes.get_title() and axes.get_ylabel() for axes in figure.axes)
+def test_pictures_draw_the_tables(tables):
+    figures = STUDIES["finite_data"].draw(tables)
+    errors = tables["finite_data"].query("measure == 'tv'")
+    panels = {
+        ("finite_data", "error"): errors.query("choice == 'best'"),
+        ("finite_data_fixed", "error"): errors.query("choice == 'fixed'"),
+        ("finite_data_lambda", "lam"): errors.query("choice == 'best'"),
+        ("finite_data_training", "error"): tables["finite_data_training"].query(f"pairs == {experiment.TRAINED_PAIRS}"),
+    }
+    for (picture, value), rows in panels.items():
+        for axes, reference in zip(figures[picture].axes, ("far", "near"), strict=True):
+            low, high = axes.get_ylim()
+            for loss, own in rows[rows["reference"] == reference].groupby("loss"):
+                drawn = [line for line in axes.lines if line.get_color() == LOOKS[loss].colour]
+                assert any(np.array_equal(line.get_ydata(), own[value]) for line in drawn), (picture, loss)
+                assert low < own[value].min() and own[value].max() < high
+    [axes] = figures["finite_data_ends"].axes
+    ends = tables["finite_data_ends"].query(f"reference == 'far' and pairs == {experiment.TRAINED_PAIRS}")
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    assert sorted(drawn) == sorted(ends["error"]) and len(axes.get_xticks()) == ends["end"].nunique()
 
 
 def test_words_follow_the_tables(tables):

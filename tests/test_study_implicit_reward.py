@@ -252,5 +252,5 @@ def test_words_follow_the_tables(tables: dict[str, pd.DataFrame]) -> None:
     assert (
         "at any shift and λ, is 0.5." in other and "NCA" in other.split("by more than chance, are:")[1].split("With")[0]
     )
-    figure = STUDIES["implicit_reward"].show(tables).figure
-    assert figure is not None and len(figure.axes) == 5
+    figures = STUDIES["implicit_reward"].show(tables).figures
+    assert [len(figure.axes) for figure in figures.values()] == [2, 3, 1, 2]

@@ -71,4 +71,4 @@ def test_restricted_optima_by_a_search_of_one_number(tables: dict[str, pd.DataFr
 
 def test_words_and_picture(tables: dict[str, pd.DataFrame]) -> None:
     result = STUDIES["reward_aware"].show(tables)
-    assert "backward KL" in result.text and len(result.figure.axes) == 2
+    assert "backward KL" in result.text and [len(figure.axes) for figure in result.figures.values()] == [1, 1]

@@ -13,10 +13,9 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis import paper
-from expo_analysis.figures.style import LOOKS, render
+from expo_analysis.figures.style import LOOKS
 from expo_analysis.studies import STUDIES
 from expo_analysis.studies.section5.figure import SOURCES
-from expo_analysis.studies.section5.figure import section5 as draw_figure
 from expo_analysis.studies.section5.words import worst_miss
 
 from .other_processor import unrounded
@@ -138,42 +137,31 @@ def test_words_have_the_tables_numbers(tables: dict[str, pd.DataFrame]) -> None:
     assert f"({good['ought', 'expo', -5]:.4f} against {good['pairs', 'expo', -5]:.4f})" in text
     assert f"DPO ends {good['authors', 'dpo', 5]:.1e} nats" in text
     assert f"without clipping {good['ought', 'dpo', 5]:.1e}" in text
+    assert f"DPO's minimiser on the pairs is {kl['preservation', 'pairs', 'dpo', 'bad', lam[-5]]:.2g} nats" in text
     assert list(result.tables) == ["section5", "section5_steps"]
     assert "nan" not in text and "**[ours]**" in text
 
 
-def test_the_figure_draws_the_tables(tables: dict[str, pd.DataFrame]) -> None:
+def test_the_pictures_draw_the_tables(tables: dict[str, pd.DataFrame]) -> None:
     before = dict(mpl.rcParams)
-    figure = draw_figure(tables["section5"], tables["section5_steps"])
-    assert dict(mpl.rcParams) == before
-    axes = {panel.get_title(): panel for panel in figure.axes if panel.get_title()}
-    losses = list(module.LOSSES)
-    assert len(axes) == 3 * len(losses)
-    ends = tables["section5"]
-    for loss in losses:
-        for prompt in paper.PROMPTS:
-            panel = axes[f"{LOOKS[loss].label}: {prompt} prompt"]
-            assert len(panel.lines) == len(SOURCES)
+    figures = STUDIES["section5"].draw(tables)
+    assert dict(mpl.rcParams) == before and list(figures) == ["section5", "section5_bad", "section5_steps"]
+    ends, steps = tables["section5"], tables["section5_steps"]
+    for picture, prompt in (("section5", "good"), ("section5_bad", "bad")):
+        assert f"{prompt} prompt" in figures[picture].get_suptitle()
+        for panel, loss in zip(figures[picture].axes, module.LOSSES, strict=True):
+            assert " ".join(panel.get_title().split()) == LOOKS[loss].label and panel.get_xlabel()
             for line, source in zip(panel.lines, SOURCES, strict=True):
                 key = {"experiment": "preservation", "source": source, "loss": loss, "prompt": prompt}
                 rows = ends[(ends[list(key)] == pd.Series(key)).all(axis=1)]
                 np.testing.assert_allclose(line.get_xdata(), np.arange(-5, 6), atol=1e-12)
                 np.testing.assert_array_equal(line.get_ydata(), rows["kl_optimal_policy"])
-            assert panel.get_xlabel()
-        panel = axes[rf"{LOOKS[loss].label}: $\lambda = 10^{{-5}}$"]
+    for panel, loss in zip(figures["section5_steps"].axes, module.LOSSES, strict=True):
         drawn = [tuple(line.get_ydata()) for line in panel.lines if len(line.get_ydata()) == 3]
-        steps = tables["section5_steps"]
-        own = steps[(steps["loss"] == loss) & (steps["published_lam"] == 1e-5) & (steps["step"] > 0)]
-        assert set(drawn) == {tuple(rows[y]) for _, rows in own.groupby("source") for y in ("y0", "y1", "y2")}
-    [legend] = figure.legends
-    assert len(legend.get_texts()) == len(SOURCES) + 2 + 3
-
-
-def test_nothing_of_the_figure_is_cropped(tables: dict[str, pd.DataFrame]) -> None:
-    figure = draw_figure(tables["section5"], tables["section5_steps"])
-    render(figure, "png")
-    extent, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert extent.x0 >= -0.01 and extent.y0 >= -0.01 and extent.x1 <= width + 0.01 and extent.y1 <= height + 0.01
+        key = {"loss": loss, "published_lam": 1e-5, "source": "ought"}
+        own = steps[(steps[list(key)] == pd.Series(key)).all(axis=1) & (steps["step"] > 0)]
+        assert drawn == [tuple(own[y]) for y in ("y0", "y1", "y2")]
+    assert [len(figure.legends[0].get_texts()) for figure in figures.values()] == [len(SOURCES), len(SOURCES), 3 + 1]
 
 
 def test_the_experiment_makes_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,12 @@ def path_style(look: Look, size: Size, **changes: Any) -> dict[str, Any]:
     return look.line(linewidth=size.line, **own, **changes)
 
 
+def banded(axes: Axes, line: dict[str, Any], x: Any, path: Any, low: Any, high: Any) -> None:
+    """A path, drawn with these keyword arguments of ``Axes.plot``, and a pale band of its colour from low to high."""
+    axes.fill_between(x, low, high, color=line["color"], alpha=0.18, linewidth=0)
+    axes.plot(x, path, **line)
+
+
 def above(look: Look) -> float:
     """A z-order for a path: lines that coincide can all be seen."""
     return 2.5 - 0.5 * look.ink

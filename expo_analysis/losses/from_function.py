@@ -75,9 +75,6 @@ class FunctionLoss(PairObjective):
                 at = torch.from_numpy(np.flatnonzero(lams == lam))
                 part = self.call.losses(float(lam), {name: value[at] for name, value in flat.items()})
                 total = total.to(part.dtype).index_put((at,), part)
-        for name in ("logp_w", "logp_l"):  # so that torch finds a derivative, 0, in what the loss does not read
-            if name not in flat:
-                total = total + 0.0 * torch.as_tensor(given[name]).reshape(-1)
         total = total.reshape(shape)
         if total.requires_grad and not any(value.requires_grad for value in flat.values()):
             total = total.detach()  # of parameters of the function's own, which are constants here

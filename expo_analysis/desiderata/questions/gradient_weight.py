@@ -138,8 +138,7 @@ def _limits(facts: Facts) -> Slopes | None:
     ends = [0.0, 0.0]
     for term in facts.bound:
         scale, weight, slopes = term.statistic.scale, term.weight, term.psi.slopes
-        numbers = (scale, weight, *(() if slopes is None else slopes))
-        if slopes is None or not all(np.ndim(x) == 0 and not isinstance(x, Data) for x in numbers):
+        if slopes is None or any(np.ndim(x) or isinstance(x, Data) for x in (scale, weight, *slopes)):
             return None
         if not {atom.slot for _, atom in term.statistic.parts} <= set(SLOTS):
             return None

@@ -208,7 +208,8 @@ def _pair_costs(problem: Problem) -> tuple[tuple[Floats, Floats], tuple[Mask, Ma
         rising, sinking = rising + own * np.where(forward, high, low), sinking + own * np.where(forward, low, high)
     ends = edges.upward @ raised + edges.downward @ lowered, edges.upward @ lowered + edges.downward @ raised
     known = np.abs(np.concatenate([*ends] + ([] if problem.target is None else [problem.target])))
-    most = FAR_STEEPER * (known[np.isfinite(known)].max(initial=0.0) or 1.0)
+    finite = known[(known > 0) & (known < np.inf)]
+    most = FAR_STEEPER * (finite.max() if finite.size else 1.0)
     bends = edges.upward @ rising + edges.downward @ sinking, edges.upward @ sinking + edges.downward @ rising
     return (np.minimum(ends[0], most), np.minimum(ends[1], most)), (bends[0] > 0, bends[1] > 0)
 

@@ -1,4 +1,4 @@
-"""RLHF, DPO and EXPO over restricted policies: three constraints, from tight on the left to loose on the right."""
+"""RLHF, DPO and EXPO over restricted policies: a picture a measure, a panel a constraint, tight on the left."""
 
 from __future__ import annotations
 
@@ -8,102 +8,142 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
-from ...figures.style import END_POINTS, INK, LOOKS, looks_in, themed
+from ...figures.sheet import Entry, Sheet, banded, level_key, level_style
+from ...figures.style import END_POINTS, INK, LOOKS, looks_in, size_of, under
 
+PAGE = size_of("page")
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
-COLUMNS = {
-    "weight_decay": ("Weight decay", "decay (falling)"),
-    "early_stopping": ("Early stopping", "steps of gradient descent"),
-    "few_features": ("Too few features", "features"),
+CONSTRAINTS = {
+    "weight_decay": ("weight decay", "decay (falling)"),
+    "early_stopping": ("early stopping", "steps of gradient descent"),
+    "few_features": ("too few features", "features"),
 }
 DRAWN = 0.1
-"""The lambda of all rows but the first, which has them all."""
-ROWS = {
-    "regret": "DPO's regret in RLHF's\nobjective (nats)",
-    "reward_lost": "reward lost at its own\nKL(π ‖ π$_{\\mathrm{ref}}$) (nats)",
-    "kl_optimal_policy": f"KL({OPTIMAL} ‖ π) (nats)",
-    "detour": "length of the way\nπ$_{\\mathrm{ref}}$ → π → best fit",
-}
-FLOOR = {"reward_lost": 1e-7, "kl_optimal_policy": 1e-3, "detour": 0.3}
+"""The lambda of all pictures but that of the regret, which has them all."""
 LINEAR_BELOW = 1e-3
-UNIFORM: dict[str, Any] = {"linestyle": ":", "linewidth": 1.6}
-LARGER: dict[str, Any] = {"linestyle": "-", "linewidth": 1.3, "alpha": 0.6}
+UNIFORM: dict[str, Any] = {"color": LOOKS["dpo"].colour, "linestyle": ":", "linewidth": PAGE.line}
+LARGER: dict[str, Any] = {"linestyle": "-", "linewidth": PAGE.line / 2}
 """How DPO is drawn at the other lambda."""
+NOTE = "Tight constraints on the left, loose ones on the right. Medians over random problems; bands: 10% to 90%."
 
 
-def draw(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The picture of the study."""
-    return constraints(tables["constraints"], tables["constraints_reference"])
+def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The four pictures of the study, by file name."""
+    summary = tables["constraints"]
+    return {
+        "constraints": regret(summary),
+        "constraints_reward": reward_lost(summary),
+        "constraints_distance": distance(summary, tables["constraints_reference"]),
+        "constraints_between": between(summary),
+    }
 
 
-@themed
-def constraints(summary: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Medians over the problems, with bands from 10% to 90%; a column a constraint, a row a measure.
+def regret(summary: pd.DataFrame) -> Figure:
+    """What DPO costs in RLHF's objective, at every lambda.
 
     Args:
-        summary: columns ``pairs``, ``constraint``, ``strength``, ``lam``, ``loss``, and of every measure in `ROWS` the
-            median under its name and quantiles under NAME_low and NAME_high.
+        summary: columns ``pairs``, ``constraint``, ``strength``, ``lam``, ``loss``, ``regret``, ``regret_low``,
+            ``regret_high``: of every measure here the median, and quantiles under NAME_low and NAME_high.
+    """
+    with under(PAGE):
+        lines = {lam: _line("dpo", **({} if lam == DRAWN else LARGER)) for lam in sorted(summary["lam"].unique())}
+        key: list[Entry] = [(Line2D([], [], **line), rf"DPO, $\lambda$ = {lam:g}") for lam, line in lines.items()]
+        sheet = Sheet(
+            PAGE, "What DPO's policy costs in RLHF's own objective, once policies are restricted", key, [NOTE]
+        )
+        grid = _panels(sheet)
+        for constraint, axes in grid.items():
+            for lam, line in lines.items():
+                _path(axes, _rows(summary, constraint, "dpo", lam), "regret", line)
+            axes.axhline(0.0, color=INK, linewidth=PAGE.line / 2)
+            axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
+        grid["weight_decay"].set_ylabel("regret of DPO (nats)")
+        return sheet.finished()
+
+
+def reward_lost(summary: pd.DataFrame) -> Figure:
+    """Reward less than the most at the same KL from pi_ref; columns as `regret`'s, of ``reward_lost``."""
+    title = r"How much reward each leaves lying, at its own KL($\pi$ ‖ $\pi_{\mathrm{ref}}$), $\lambda$ = "
+    with under(PAGE):
+        sheet, grid = _losses(
+            f"{title}{DRAWN}", summary, "reward_lost", [(Line2D([], [], **UNIFORM), "DPO, uniform pairs")]
+        )
+        for constraint, axes in grid.items():
+            uniform = _rows(summary, constraint, "dpo", DRAWN, "uniform")
+            axes.plot(uniform["strength"], uniform["reward_lost"], **UNIFORM)
+        grid["weight_decay"].set(ylabel="reward lost (nats)", ylim=(1e-7, None))
+        return sheet.finished()
+
+
+def distance(summary: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+    """KL(pi* || pi) beside the reference's.
+
+    Args:
+        summary: columns as `regret`'s, of ``kl_optimal_policy``.
         reference: columns ``problems`` and ``kl_optimal_policy``, the median of KL(pi* || pi_ref).
     """
-    figure = Figure(figsize=(12.5, 13.5), layout="constrained")
-    grid = figure.subplots(len(ROWS), len(COLUMNS), sharey="row")
-    for column, (constraint, (title, strength)) in enumerate(COLUMNS.items()):
-        own = summary[(summary["constraint"] == constraint)]
-        main = own[own["pairs"] == "reference"]
-        prompts = "shared" if constraint == "few_features" else "single"
-        start = reference.loc[reference["problems"] == prompts, "kl_optimal_policy"].iloc[0]
-        for row, (measure, label) in enumerate(ROWS.items()):
-            axes = grid[row, column]
-            if measure == "regret":
-                _regret(axes, main)
-            else:
-                for loss, look in looks_in(main).items():
-                    _band(axes, main[(main["loss"] == loss) & (main["lam"] == DRAWN)], measure, look.line())
-                axes.set_yscale("log")
-            if measure == "reward_lost":
-                uniform = own[(own["pairs"] == "uniform") & (own["loss"] == "dpo") & (own["lam"] == DRAWN)]
-                axes.plot(uniform["strength"], uniform[measure], color=LOOKS["dpo"].colour, **UNIFORM)
-            elif measure != "regret":
-                axes.axhline(1.0 if measure == "detour" else start, color=INK, linewidth=1.0, linestyle="--")
-            if constraint == "few_features":
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            else:
-                axes.set_xscale("log")
-            if constraint == "weight_decay":
-                axes.invert_xaxis()
-            axes.set_title(title if row == 0 else "")
-            axes.set_xlabel(strength if row == len(ROWS) - 1 else "")
-            axes.set_ylabel(label if column == 0 else "")
-    for axes, floor in zip(grid[1:, 0], FLOOR.values(), strict=True):
-        axes.set_ylim(bottom=floor)
-    figure.suptitle("Restricted policies: tight constraints on the left, loose ones on the right", fontsize="x-large")
-    figure.legend(handles=_key(summary), loc="outside lower center", ncols=3, columnspacing=2.0)
-    return figure
+    title = rf"How far from {OPTIMAL} each ends, beside the reference, $\lambda$ = {DRAWN}"
+    starts = reference.set_index("problems")["kl_optimal_policy"]
+    with under(PAGE):
+        sheet, grid = _losses(title, summary, "kl_optimal_policy", [level_key(PAGE)])
+        for constraint, axes in grid.items():
+            axes.axhline(starts["shared" if constraint == "few_features" else "single"], **level_style(PAGE))
+        grid["weight_decay"].set(ylabel=rf"KL({OPTIMAL} ‖ $\pi$) (nats)", ylim=(1e-3, None))
+        return sheet.finished()
 
 
-def _regret(axes: Axes, rows: pd.DataFrame) -> None:
-    for lam in sorted(rows["lam"].unique(), reverse=True):
-        changes = {} if lam == DRAWN else LARGER
-        _band(axes, rows[(rows["loss"] == "dpo") & (rows["lam"] == lam)], "regret", LOOKS["dpo"].line(**changes))
-    axes.axhline(0.0, color=INK, linewidth=0.8)
-    axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
+def between(summary: pd.DataFrame) -> Figure:
+    """The way from pi_ref to the best fit by pi, in units of the direct one; columns as `regret`'s, of ``detour``."""
+    title = rf"Is $\pi$ at $\lambda$ = {DRAWN} between the reference and the best fit that the constraint allows?"
+    with under(PAGE):
+        sheet, grid = _losses(
+            title, summary, "detour", [(Line2D([], [], **level_style(PAGE)), "between them: up to 1")]
+        )
+        for axes in grid.values():
+            axes.axhline(1.0, **level_style(PAGE))
+        way = rf"way {REFERENCE} $\to \pi \to$ fit"
+        grid["weight_decay"].set(ylabel=f"{way},\nas a multiple of the direct one", ylim=(0.3, None))
+        return sheet.finished()
 
 
-def _band(axes: Axes, rows: pd.DataFrame, measure: str, line: dict[str, Any]) -> None:
-    axes.plot(rows["strength"], rows[measure], **line)
-    low, high = rows[f"{measure}_low"], rows[f"{measure}_high"]
-    axes.fill_between(rows["strength"], low, high, color=line["color"], alpha=0.13, linewidth=0)
+def _losses(title: str, summary: pd.DataFrame, measure: str, more: list[Entry]) -> tuple[Sheet, dict[str, Axes]]:
+    """A measure of all losses against the strength of each constraint."""
+    losses = looks_in(summary)
+    key: list[Entry] = [(Line2D([], [], **_line(loss)), look.label) for loss, look in losses.items()]
+    sheet = Sheet(PAGE, title, key + more, [NOTE])
+    grid = _panels(sheet)
+    for constraint, axes in grid.items():
+        for loss in losses:
+            _path(axes, _rows(summary, constraint, loss, DRAWN), measure, _line(loss))
+        axes.set_yscale("log")
+    return sheet, grid
 
 
-def _key(summary: pd.DataFrame) -> list[Line2D]:
-    lam = rf"$\lambda = {DRAWN}$"
-    lines = [Line2D([], [], label=f"{look.label}, {lam}", **look.line()) for look in looks_in(summary).values()]
-    dpo = LOOKS["dpo"].colour
-    others = ", ".join(f"{lam:g}" for lam in sorted(summary["lam"].unique()) if lam != DRAWN)
-    lines.append(Line2D([], [], label=rf"top row: DPO, $\lambda = {others}$", color=dpo, **LARGER))
-    lines.append(Line2D([], [], label="second row: DPO, uniform pairs", color=dpo, **UNIFORM))
-    label = f"third row: {REFERENCE}; bottom row: between the ends"
-    lines.append(Line2D([], [], label=label, color=INK, linewidth=1.0, linestyle="--"))
-    return lines
+def _panels(sheet: Sheet) -> dict[str, Axes]:
+    """A panel a constraint."""
+    grid = dict(zip(CONSTRAINTS, sheet.subplots(15 * PAGE.row, 1, 3, sharey=True)[0], strict=True))
+    for constraint, (title, strength) in CONSTRAINTS.items():
+        axes = grid[constraint]
+        axes.set(title=title, xlabel=strength)
+        if constraint == "few_features":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    grid["weight_decay"].invert_xaxis()
+    return grid
+
+
+def _line(loss: str, **changes: Any) -> dict[str, Any]:
+    return LOOKS[loss].line(**{"linewidth": PAGE.line, **changes})
+
+
+def _rows(summary: pd.DataFrame, constraint: str, loss: str, lam: float, pairs: str = "reference") -> pd.DataFrame:
+    wanted = {"constraint": constraint, "loss": loss, "lam": lam, "pairs": pairs}
+    return summary[(summary[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+
+
+def _path(axes: Axes, rows: pd.DataFrame, measure: str, line: dict[str, Any]) -> None:
+    banded(axes, line, rows["strength"], *(rows[f"{measure}{end}"] for end in ("", "_low", "_high")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,116 +10,165 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import END_POINTS, INK, LAMBDA, looks_in, themed
+from ...figures.sheet import Entry, Sheet, banded, line_key, path_style
+from ...figures.style import END_POINTS, LAMBDA, Look, looks_in, size_of, under
 
+PAGE = size_of("page")
 OPTIMAL, REFERENCE = (END_POINTS[name].label for name in ("optimal", "reference"))
 REFERENCES = {"far": f"{REFERENCE} far from {OPTIMAL}", "near": f"{REFERENCE} near {OPTIMAL}"}
 TV = rf"mean TV($\pi$, {OPTIMAL})"
 PAIRS = "number of comparisons $N$"
 ENDS = {
-    "optimum": "exact\noptimum",
-    "last": "last\nstep",
-    "validation": "lowest\nvalidation\nrisk",
-    "nearest": rf"step nearest{chr(10)}{OPTIMAL} (not known{chr(10)}in practice)",
+    "optimum": "exact optimum",
+    "last": "last step",
+    "validation": "lowest\nvalidation risk",
+    "nearest": f"step nearest {OPTIMAL}\n(not known in practice)",
 }
-THEORY: dict[str, Any] = {"color": "0.1", "linestyle": ":", "linewidth": 1.6, "zorder": 3}
-EFFICIENT: dict[str, Any] = {"color": "0.72", "linestyle": "-", "linewidth": 5.0, "zorder": 0.5}
+THEORY: dict[str, Any] = {"color": "0.1", "linestyle": ":", "linewidth": PAGE.line / 1.3, "zorder": 3}
+EFFICIENT: dict[str, Any] = {"color": "0.58", "linestyle": "-", "linewidth": 3 * PAGE.line, "zorder": 0.5}
+KEY: tuple[Entry, Entry] = (
+    (Line2D([], [], **EFFICIENT), "an efficient estimate, by Fisher information"),
+    (Line2D([], [], **THEORY), "delta method"),
+)
+CONFIDENCE = "Bands: 95% confidence."
 
 
-def draw(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The picture of the study."""
-    return finite_data(
-        tables["finite_data"],
-        tables["finite_data_efficient"],
-        tables["finite_data_training"],
-        tables["finite_data_ends"],
-    )
+def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The five pictures of the study, by file name."""
+    errors, efficient = tables["finite_data"], tables["finite_data_efficient"]
+    training, ends = tables["finite_data_training"], tables["finite_data_ends"]
+    errors = errors[errors["measure"] == "tv"]
+    size = sorted(training["pairs"].unique())[training["pairs"].nunique() // 2]
+    best, fixed = (errors[errors["choice"] == choice] for choice in ("best", "fixed"))
+    return {
+        "finite_data": falling(best, efficient),
+        "finite_data_fixed": levelling(fixed, efficient),
+        "finite_data_lambda": best_lambda(best),
+        "finite_data_training": trained(training[training["pairs"] == size]),
+        "finite_data_ends": ended(ends[(ends["reference"] == "far") & (ends["pairs"] == size)]),
+    }
 
 
-@themed
-def finite_data(errors: pd.DataFrame, efficient: pd.DataFrame, training: pd.DataFrame, ends: pd.DataFrame) -> Figure:
-    """References in rows: error at the best lambda, at a fixed one, and the best lambda; below, training.
+def falling(errors: pd.DataFrame, efficient: pd.DataFrame) -> Figure:
+    """Error against the number of comparisons, each loss at its best lambda.
 
     Args:
-        errors: columns ``reference``, ``loss``, ``pairs``, ``choice``, ``measure``, ``error``, ``low``, ``high``,
-            ``lam``, ``lam_low``, ``lam_high``, ``predicted``, ``predicted_lam_high``.
+        errors: columns ``reference``, ``loss``, ``pairs``, ``error``, ``low``, ``high``.
         efficient: columns ``pairs``, ``error``.
-        training: columns ``reference``, ``loss``, ``pairs``, ``step``, ``error``, ``low``, ``high``.
-        ends: columns ``reference``, ``loss``, ``pairs``, ``end`` (of `ENDS`), ``error``, ``low``, ``high``.
     """
-    figure = Figure(figsize=(15.5, 14), layout="constrained")
-    grid = figure.subplots(3, 3)
-    tv = errors[errors["measure"] == "tv"]
-    size = sorted(training["pairs"].unique())[training["pairs"].nunique() // 2]
-    for row, (reference, name) in enumerate(REFERENCES.items()):
-        own = tv[tv["reference"] == reference]
-        for column, choice in enumerate(("best", "fixed")):
-            axes, rows = grid[row, column], own[own["choice"] == choice]
-            axes.plot(efficient["pairs"], efficient["error"], **EFFICIENT)
-            _errors(axes, rows)
-            given = r"best $\lambda$" if choice == "best" else rf"$\lambda$ = {rows['lam'].iloc[0]:g} for all"
-            axes.set_title(f"{name}: {given}", fontsize="medium")
-        _best_lambda(grid[row, 2], own[own["choice"] == "best"])
-        grid[row, 2].set_title(rf"{name}: the best $\lambda$", fontsize="medium")
-        _training(grid[2, row], training[(training["reference"] == reference) & (training["pairs"] == size)])
-        grid[2, row].set_title(f"{name}: training, $N$ = {size:,}", fontsize="medium")
-    _ends(grid[2, 2], ends[(ends["reference"] == "far") & (ends["pairs"] == size)])
-    grid[2, 2].set_title(f"{REFERENCES['far']}: where training ends", fontsize="medium")
-    title = f"Finite data: how the distance from {OPTIMAL} falls with the number of comparisons"
-    figure.suptitle(title, fontsize="x-large")
-    figure.legend(handles=_key(errors), loc="outside lower center", ncols=4, columnspacing=2.0)
-    return figure
+    title = rf"How the distance from {OPTIMAL} falls with the number of comparisons, each loss at its best $\lambda$"
+    with under(PAGE):
+        return _errors(title, errors, efficient, KEY[:1])[0].finished()
 
 
-def _errors(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss, look in looks_in(rows).items():
-        own = rows[rows["loss"] == loss]
-        axes.fill_between(own["pairs"], own["low"], own["high"], color=look.colour, alpha=0.25, linewidth=0)
-        axes.plot(own["pairs"], own["error"], **look.line())
-        axes.plot(own["pairs"], own["predicted"], **THEORY)
-    axes.set(xscale="log", yscale="log", ylim=(1.2e-3, 0.7), xlabel=PAIRS, ylabel=TV)
+def levelling(errors: pd.DataFrame, efficient: pd.DataFrame) -> Figure:
+    """The same at one lambda for all, beside the delta method; columns as `falling`'s, ``lam`` and ``predicted``."""
+    title = rf"The same distance at $\lambda$ = {errors['lam'].iloc[0]:g} for all sizes: where losses level off"
+    with under(PAGE):
+        sheet, grid = _errors(title, errors, efficient, KEY)
+        for axes, reference in zip(grid, REFERENCES, strict=True):
+            for _, own in errors[errors["reference"] == reference].groupby("loss"):
+                axes.plot(own["pairs"], own["predicted"], **THEORY)
+        return sheet.finished()
 
 
-def _best_lambda(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss, look in looks_in(rows).items():
-        own = rows[rows["loss"] == loss]
-        axes.plot(own["pairs"], own["lam"], **look.line(marker=look.marker, markersize=6))
-        if loss == "expo":
-            axes.fill_between(own["pairs"], own["lam_low"], own["lam_high"], color=look.colour, alpha=0.18, linewidth=0)
-            axes.plot(own["pairs"], own["predicted_lam_high"], **THEORY)
-    axes.set(xscale="log", yscale="log", ylim=(6e-5, 2e4), xlabel=PAIRS, ylabel=LAMBDA)
+def best_lambda(errors: pd.DataFrame) -> Figure:
+    """The best lambda against the number of comparisons, and those that are as good within 10%.
 
-
-def _training(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss, look in looks_in(rows).items():
-        own = rows[rows["loss"] == loss]
-        step = own["step"].clip(lower=0.6)  # the start, on a logarithmic axis
-        axes.fill_between(step, own["low"], own["high"], color=look.colour, alpha=0.25, linewidth=0)
-        axes.plot(step, own["error"], **look.line())
-    axes.set(xscale="log", yscale="log", ylim=(8e-3, 0.7), xlabel="step of Adam (left edge: the start)", ylabel=TV)
-
-
-def _ends(axes: Axes, rows: pd.DataFrame) -> None:
-    losses = looks_in(rows)
-    for k, (loss, look) in enumerate(losses.items()):
-        own = rows[rows["loss"] == loss].set_index("end").loc[list(ENDS)]
-        at = [x + 0.12 * (k - (len(losses) - 1) / 2) for x in range(len(ENDS))]
-        axes.vlines(at, own["low"], own["high"], color=look.colour, linewidth=2.5)
-        axes.plot(at, own["error"], **look.end())
-    axes.set(yscale="log", ylim=(8e-3, 0.7), xlim=(-0.5, len(ENDS) - 0.5), ylabel=TV)
-    axes.set_xticks(range(len(ENDS)), list(ENDS.values()), fontsize="small")
-    axes.grid(axis="x", visible=False)
-
-
-def _key(errors: pd.DataFrame) -> list[Line2D]:
-    lines = [
-        Line2D([], [], label=look.label, **look.line(marker=look.marker, markersize=6))
-        for look in looks_in(errors).values()
+    Args:
+        errors: columns ``reference``, ``loss``, ``pairs``, ``lam``, ``lam_low``, ``lam_high``, ``predicted_lam_high``.
+    """
+    looks = looks_in(errors)
+    key = [
+        *(line_key(look, PAGE) for look in looks.values()),
+        (Line2D([], [], **THEORY), "its upper edge, delta method"),
     ]
-    band: dict[str, Any] = {"color": INK, "alpha": 0.3, "linewidth": 8}
-    return [
-        *lines,
-        Line2D([], [], label="an efficient estimate, by Fisher information", **EFFICIENT),
-        Line2D([], [], label="delta method", **THEORY),
-        Line2D([], [], label=r"95% confidence; right: $\lambda$ within 10% of best, EXPO", **band),
-    ]
+    with under(PAGE):
+        title = r"The best $\lambda$ for each number of comparisons, and all that are as good to EXPO within 10%"
+        sheet, grid = _panels(title, key, "Band: within 10% of the error at EXPO's best.")
+        for axes, reference in zip(grid, REFERENCES, strict=True):
+            for loss, look in looks.items():
+                own = errors[(errors["reference"] == reference) & (errors["loss"] == loss)]
+                if loss == "expo":
+                    ends = (own[x] for x in ("lam", "lam_low", "lam_high"))
+                    banded(axes, path_style(look, PAGE), own["pairs"], *ends)
+                    axes.plot(own["pairs"], own["predicted_lam_high"], **THEORY)
+                else:
+                    axes.plot(own["pairs"], own["lam"], **path_style(look, PAGE))
+            axes.set(xscale="log", yscale="log", ylim=(6e-5, 2e4), xlabel=PAIRS)
+        grid[0].set_ylabel(LAMBDA)
+        return sheet.finished()
+
+
+def trained(training: pd.DataFrame) -> Figure:
+    """Error over training, on one number of comparisons.
+
+    Args:
+        training: columns ``reference``, ``loss``, ``pairs``, ``step``, ``error``, ``low``, ``high``.
+    """
+    looks = looks_in(training)
+    key = [(Line2D([], [], **_line(look)), look.label) for look in looks.values()]
+    with under(PAGE):
+        title = f"Distance from {OPTIMAL} in training, $N$ = {training['pairs'].iloc[0]:,}"
+        sheet, grid = _panels(title, key, f"{CONFIDENCE} At the left edge: the start.")
+        for axes, reference in zip(grid, REFERENCES, strict=True):
+            for loss, look in looks.items():
+                own = training[(training["reference"] == reference) & (training["loss"] == loss)]
+                step = own["step"].clip(lower=0.6)  # the start, on a logarithmic axis
+                banded(axes, _line(look), step, own["error"], own["low"], own["high"])
+            axes.set(xscale="log", yscale="log", ylim=(8e-3, 0.7), xlabel="step of Adam")
+        grid[0].set_ylabel(TV)
+        return sheet.finished()
+
+
+def ended(ends: pd.DataFrame) -> Figure:
+    """Error of what training is to find, and of three places to stop.
+
+    Args:
+        ends: columns ``loss``, ``pairs``, ``end`` (of `ENDS`), ``error``, ``low``, ``high``.
+    """
+    looks = looks_in(ends)
+    style: dict[str, Any] = {"markersize": 1.5 * PAGE.mark, "markeredgewidth": PAGE.line}
+    with under(PAGE):
+        title = f"Where to stop: what validation risk tells, {REFERENCES['far']}, $N$ = {ends['pairs'].iloc[0]:,}"
+        key = [(Line2D([], [], **look.end(**style)), look.label) for look in looks.values()]
+        sheet = Sheet(PAGE, title, key, ["Lines: 95% confidence."])
+        axes = sheet.subplots(15 * PAGE.row, 1, 1)[0, 0]
+        for k, (loss, look) in enumerate(looks.items()):
+            own = ends[ends["loss"] == loss].set_index("end").loc[list(ENDS)]
+            at = [x + 0.12 * (k - (len(looks) - 1) / 2) for x in range(len(ENDS))]
+            axes.vlines(at, own["low"], own["high"], color=look.colour, linewidth=PAGE.line)
+            axes.plot(at, own["error"], **look.end(**style))
+        axes.set(yscale="log", ylim=(8e-3, 0.7), xlim=(-0.5, len(ENDS) - 0.5), ylabel=TV)
+        axes.set_xticks(range(len(ENDS)), list(ENDS.values()))
+        axes.grid(axis="x", visible=False)
+        return sheet.finished()
+
+
+def _errors(
+    title: str, errors: pd.DataFrame, efficient: pd.DataFrame, more: Sequence[Entry]
+) -> tuple[Sheet, list[Axes]]:
+    looks = looks_in(errors)
+    key = [*(line_key(look, PAGE) for look in looks.values()), *more]
+    sheet, grid = _panels(title, key, CONFIDENCE)
+    for axes, reference in zip(grid, REFERENCES, strict=True):
+        axes.plot(efficient["pairs"], efficient["error"], **EFFICIENT)
+        for loss, look in looks.items():
+            own = errors[(errors["reference"] == reference) & (errors["loss"] == loss)]
+            banded(axes, path_style(look, PAGE), own["pairs"], own["error"], own["low"], own["high"])
+        axes.set(xscale="log", yscale="log", ylim=(1.2e-3, 0.7), xlabel=PAIRS)
+    grid[0].set_ylabel(TV)
+    return sheet, grid
+
+
+def _panels(title: str, key: Sequence[Entry], note: str) -> tuple[Sheet, list[Axes]]:
+    """A sheet with a panel a reference."""
+    sheet = Sheet(PAGE, title, key, [note])
+    grid = list(sheet.subplots(17 * PAGE.row, 1, len(REFERENCES), sharey=True)[0])
+    for axes, name in zip(grid, REFERENCES.values(), strict=True):
+        axes.set_title(name)
+    return sheet, grid
+
+
+def _line(look: Look) -> dict[str, Any]:
+    return look.line(linewidth=PAGE.line)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from ...figures.style import INK, look_of, themed
+from ...figures.sheet import Sheet, level_key, level_style
+from ...figures.style import look_of, size_of, under
+
+PAGE = size_of("page")
+DASHES = ((0, (1.2, 1.2)), (0, (5, 1.5)), "-", (0, (5, 1.5, 1.2, 1.5)))
+"""Of rising a."""
 
 
 def draw(tables: dict[str, pd.DataFrame]) -> Figure:
@@ -13,32 +19,27 @@ def draw(tables: dict[str, pd.DataFrame]) -> Figure:
     return fusion(tables["fusion"], tables["fusion_held"])
 
 
-@themed
 def fusion(training: pd.DataFrame, held: pd.DataFrame) -> Figure:
     """Two panels: the policy's probability of the source's response by step, and by its mass under the reference.
 
     Args:
         training: columns ``alpha``, ``step``, ``source``. held: ``alpha``, ``reference_mass``, ``source``.
     """
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    alphas = sorted(training["alpha"].unique())
-    look = look_of("wrpo")
-    dashes = dict(zip(alphas, [(0, (1.2, 1.2)), (0, (5, 1.5)), "-", (0, (5, 1.5, 1.2, 1.5))], strict=False))
-    for alpha in alphas:
-        style = look.line(linestyle=dashes[alpha], label=f"a = {alpha:g}")
-        path = training[(training["alpha"] == alpha) & (training["step"] > 0)]
-        left.plot(path["step"], path["source"], **style)
-        own = held[held["alpha"] == alpha]
-        right.plot(own["reference_mass"], own["source"], **style)
-    ends = [held["reference_mass"].min(), held["reference_mass"].max()]
-    right.plot(ends, ends, color=INK, linewidth=1.0, label=r"$\pi = \pi_{\mathrm{ref}}$")
-    left.set(xscale="log", yscale="log", xlabel="step of gradient descent", title="WRPO alone")
-    right.set(xscale="log", yscale="log", title=r"optima with $\lambda\,$KL($\pi_{\mathrm{ref}}\,\|\,\pi$)")
-    right.set_xlabel(r"$\pi_{\mathrm{ref}}$ of the source's response")
-    for axes in (left, right):
-        axes.set_ylabel(r"$\pi$ of the source's response")
-    left.legend(loc="best")
-    right.legend(loc="best")
-    figure.suptitle("Weighted-reward fusion: where the mass of another model's response goes", fontsize="x-large")
-    return figure
+    alphas, look = sorted(training["alpha"].unique()), look_of("wrpo")
+    lines = {a: look.line(linestyle=d, linewidth=PAGE.line) for a, d in zip(alphas, DASHES, strict=False)}
+    with under(PAGE):
+        key = [*((Line2D([], [], **line), f"a = {a:g}") for a, line in lines.items()), level_key(PAGE)]
+        sheet = Sheet(PAGE, "Weighted-reward fusion: where the mass of another model's response goes", key)
+        left, right = sheet.subplots(17 * PAGE.row, 1, 2)[0]
+        for a, line in lines.items():
+            path, own = training[(training["alpha"] == a) & (training["step"] > 0)], held[held["alpha"] == a]
+            left.plot(path["step"], path["source"], **line)
+            right.plot(own["reference_mass"], own["source"], **line)
+        left.axhline(training.loc[training["step"] == 0, "source"].iloc[0], **level_style(PAGE))
+        ends = [held["reference_mass"].min(), held["reference_mass"].max()]
+        right.plot(ends, ends, **level_style(PAGE))
+        left.set(xscale="log", yscale="log", xlabel="step of gradient descent", title="WRPO alone, in training")
+        left.set_ylabel(r"$\pi$ of the source's response")
+        right.set(xscale="log", yscale="log", xlabel=r"$\pi_{\mathrm{ref}}$ of the source's response")
+        right.set_title(r"with $\lambda\,$KL($\pi_{\mathrm{ref}}\,\|\,\pi$), the optimum")
+        return sheet.finished()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import GREYS, INK, Look, look_of, loss_label, themed
+from ...figures.sheet import Entry, Sheet, line_key, path_style
+from ...figures.style import GREYS, INK, Look, look_of, loss_label, size_of, under
 
+PAGE = size_of("page")
 LAM = 1.0
-"""The lambda of the panels that compare losses."""
+"""The lambda of the picture that compares losses."""
 
 SHIFTS = {
     "none": replace(GREYS[0], label="where training pairs come from"),
@@ -23,109 +26,127 @@ SHIFTS = {
 }
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 """Of rising lambda."""
-REWARD_MODEL: dict[str, Any] = {"color": "0.72", "linewidth": 5.0, "zorder": 0.5}
+REWARD_MODEL: dict[str, Any] = {"color": "0.58", "linewidth": 3 * PAGE.line, "zorder": 0.5}
 REWARDS = {"linear": "true reward of the class", "quadratic": "true reward not of the class"}
 GAP = "accuracy less the reward model's (points)"
 
 
-def draw(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The picture of the study."""
-    return implicit_reward(
-        tables["implicit_reward"],
-        tables["implicit_reward_sizes"],
-        tables["implicit_reward_decay"],
-        tables["implicit_reward_tokens"],
-        LAM,
-    )
+def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The four pictures of the study, by file name."""
+    return {
+        "implicit_reward": gaps(tables["implicit_reward"], LAM),
+        "implicit_reward_sizes": accuracies(tables["implicit_reward_sizes"]),
+        "implicit_reward_decay": decayed(tables["implicit_reward_decay"]),
+        "implicit_reward_tokens": by_token(tables["implicit_reward_tokens"]),
+    }
 
 
-@themed
-def implicit_reward(
-    losses: pd.DataFrame, sizes: pd.DataFrame, decay: pd.DataFrame, tokens: pd.DataFrame, lam: float
-) -> Figure:
-    """Gaps by loss above, for both true rewards; below, accuracy by size and by decay, and gaps with tokens.
+def gaps(losses: pd.DataFrame, lam: float) -> Figure:
+    """Accuracy less the reward model's, a row a loss, a panel a kind of true reward.
 
     Args:
-        losses: columns ``reward``, ``shift``, ``loss``, ``lam``, ``gap``, ``gap_low``, ``gap_high``. sizes: ``reward``,
-            ``shift``, ``pairs``, ``loss``, ``accuracy``. decay: ``reward``, ``shift``, ``decay``, ``loss``, ``lam``,
-            ``accuracy``. tokens: ``truth``, ``shift``, ``loss``, ``lam``, ``gap``, ``gap_low``, ``gap_high``.
+        losses: columns ``reward``, ``shift``, ``loss``, ``lam``, ``gap``, ``gap_low``, ``gap_high``.
         lam: at which losses are compared.
     """
-    figure = Figure(figsize=(13, 14.5), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.75, 1])).tolist()
     order = [loss for loss in dict.fromkeys(losses["loss"]) if loss not in ("explicit", "best", "reference")][::-1]
-    for axes, (reward, title) in zip(above.subplots(1, 2, sharey=True, sharex=True), REWARDS.items(), strict=True):
-        own = losses[(losses["reward"] == reward) & (losses["lam"] == lam)]
-        for k, (shift, look) in enumerate(SHIFTS.items()):
-            rows = own[own["shift"] == shift].set_index("loss").loc[order]
-            _dots(axes, rows, np.arange(len(order)) + 0.25 * (1 - k), look)
-        axes.axvline(0, color=INK, linewidth=1.0)
-        axes.set_yticks(np.arange(len(order)), [loss_label(loss) for loss in order])
-        axes.set(ylim=(-0.7, len(order) - 0.3), xlabel=GAP)
-        axes.set_title(rf"{title}, $\lambda = {lam:g}$", fontsize=11)
-    handles = [Line2D([], [], label=look.label, **_dot(look)) for look in SHIFTS.values()]
-    above.axes[0].legend(handles=handles, loc="lower left")
-    left, middle, right = below.subplots(1, 3)
-    _sizes(left, sizes[sizes["reward"] == "linear"])
-    _decay(middle, decay[(decay["reward"] == "linear") & (decay["shift"] == "prompts")])
-    _tokens(right, tokens)
-    figure.suptitle(
-        "The reward that a policy implies, beside a reward model fitted to the same pairs", fontsize="x-large"
-    )
-    return figure
+    title = "Does the reward that a policy implies rank new pairs as well as a reward model of the same pairs?"
+    with under(PAGE):
+        note = rf"Means over random worlds at $\lambda$ = {lam:g}; bars: 95% intervals."
+        sheet = Sheet(PAGE, title, _shift_key(SHIFTS), [note])
+        grid = sheet.subplots((1.35 * len(order) + 3) * PAGE.row, 1, 2, sharex=True, sharey=True)[0]
+        for axes, (reward, name) in zip(grid, REWARDS.items(), strict=True):
+            own = losses[(losses["reward"] == reward) & (losses["lam"] == lam)]
+            for k, (shift, look) in enumerate(SHIFTS.items()):
+                rows = own[own["shift"] == shift].set_index("loss").loc[order]
+                _dots(axes, rows, np.arange(len(order)) + 0.27 * (1 - k), look)
+            axes.set_yticks(np.arange(len(order)), [loss_label(loss) for loss in order])
+            axes.set(ylim=(-0.7, len(order) - 0.3), xlabel=GAP, title=name)
+        return sheet.finished()
+
+
+def accuracies(sizes: pd.DataFrame) -> Figure:
+    """Accuracy against the number of training pairs, a panel a kind of new pairs; the true reward is of the class.
+
+    Args:
+        sizes: columns ``reward``, ``shift``, ``pairs``, ``loss``, ``accuracy``.
+    """
+    looks = [(loss, look_of(loss)) for loss in ("ipo", "expo")]
+    rows = sizes[sizes["reward"] == "linear"]
+    with under(PAGE):
+        key = [(Line2D([], [], **REWARD_MODEL), "reward model, and DPO"), *(line_key(look, PAGE) for _, look in looks)]
+        sheet = Sheet(PAGE, "How accurate the rewards are with more training pairs", key)
+        grid = sheet.subplots(15 * PAGE.row, 1, len(SHIFTS), sharey=True)[0]
+        for axes, (shift, kind) in zip(grid, SHIFTS.items(), strict=True):
+            own = rows[rows["shift"] == shift]
+            for loss, style in [("explicit", REWARD_MODEL), *((loss, path_style(look, PAGE)) for loss, look in looks)]:
+                path = own[own["loss"] == loss]
+                axes.plot(path["pairs"], path["accuracy"], **style)
+            axes.set(xscale="log", xlabel="training pairs")
+            axes.set_title(kind.label)
+        grid[0].set_ylabel("accuracy")
+        return sheet.finished()
+
+
+def decayed(decay: pd.DataFrame) -> Figure:
+    """Accuracy on other prompts against one weight decay for DPO, at each lambda, and for the reward model.
+
+    Args:
+        decay: columns ``reward``, ``shift``, ``decay``, ``loss``, ``lam``, ``accuracy``.
+    """
+    rows = decay[(decay["reward"] == "linear") & (decay["shift"] == "prompts")]
+    lams = sorted(rows.loc[rows["loss"] == "dpo", "lam"].unique())
+    lines = {lam: look_of("dpo").line(linestyle=d, linewidth=PAGE.line) for lam, d in zip(lams, DASHES, strict=True)}
+    key: list[Entry] = [(Line2D([], [], **line), rf"DPO, $\beta = {lam:g}$") for lam, line in lines.items()]
+    key.append((Line2D([], [], **REWARD_MODEL), "reward model"))
+    with under(PAGE):
+        sheet = Sheet(
+            PAGE, "One weight decay for both is another regularisation for each: accuracy on other prompts", key
+        )
+        axes = sheet.subplots(15 * PAGE.row, 1, 1)[0, 0]
+        for lam, line in lines.items():
+            own = rows[(rows["loss"] == "dpo") & (rows["lam"] == lam)]
+            axes.plot(own["decay"], own["accuracy"], **line)
+        own = rows[rows["loss"] == "explicit"]
+        axes.plot(own["decay"], own["accuracy"], **REWARD_MODEL)
+        axes.set(xscale="log", xlabel="weight decay", ylabel="accuracy")
+        return sheet.finished()
+
+
+def by_token(tokens: pd.DataFrame) -> Figure:
+    """DPO's gap where the policy is normalised token by token, a row a lambda, a panel a kind of true reward.
+
+    Args:
+        tokens: columns ``truth``, ``shift``, ``loss``, ``lam``, ``gap``, ``gap_low``, ``gap_high``.
+    """
+    own = tokens[tokens["loss"] == "dpo"]
+    truths, lams = list(dict.fromkeys(own["truth"])), sorted(own["lam"].unique())[::-1]
+    there = [shift for shift in SHIFTS if shift in set(own["shift"])]
+    with under(PAGE):
+        sheet = Sheet(
+            PAGE,
+            "DPO normalised token by token, where the reward is of either class",
+            _shift_key(there),
+        )
+        grid = sheet.subplots((2.2 * len(lams) + 3) * PAGE.row, 1, len(truths), sharex=True, sharey=True)[0]
+        for axes, truth in zip(grid, truths, strict=True):
+            for k, shift in enumerate(there):
+                rows = own[(own["truth"] == truth) & (own["shift"] == shift)].set_index("lam").loc[lams]
+                _dots(axes, rows, np.arange(len(lams)) + 0.12 * (1 - 2 * k), SHIFTS[shift])
+            axes.set_yticks(np.arange(len(lams)), [rf"$\beta = {lam:g}$" for lam in lams])
+            axes.set(xlabel=GAP, ylim=(-0.6, len(lams) - 0.4), title=f"true reward of the {truth} class")
+        return sheet.finished()
+
+
+def _shift_key(shifts: Sequence[str] | dict[str, Look]) -> list[Entry]:
+    return [(Line2D([], [], **_dot(SHIFTS[shift])), SHIFTS[shift].label) for shift in shifts]
 
 
 def _dot(look: Look) -> dict[str, Any]:
-    return {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": 5}
+    return {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": PAGE.mark / 1.3}
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, place: Any, look: Look) -> None:
     gap = 100 * rows["gap"]
     error = np.abs(100 * rows[["gap_low", "gap_high"]].to_numpy().T - gap.to_numpy())
-    axes.errorbar(gap, place, xerr=error, elinewidth=1.2, **_dot(look))
-
-
-def _sizes(axes: Axes, rows: pd.DataFrame) -> None:
-    for loss in ("explicit", "ipo", "expo"):
-        for shift, kind in SHIFTS.items():
-            own = rows[(rows["loss"] == loss) & (rows["shift"] == shift)]
-            line = look_of(loss).line(linestyle=kind.dashes, marker=kind.marker, markersize=5, linewidth=1.2)
-            axes.plot(own["pairs"], own["accuracy"], **(REWARD_MODEL if loss == "explicit" else line))
-    axes.set(xscale="log", xlabel="training pairs", ylabel="accuracy")
-    axes.set_title("accuracy by size, true reward of the class", fontsize=11)
-    handles = [Line2D([], [], label="reward model, DPO", **REWARD_MODEL)]
-    handles += [Line2D([], [], color=look_of(x).colour, linewidth=2.0, label=loss_label(x)) for x in ("ipo", "expo")]
-    axes.legend(handles=handles, loc="best")
-
-
-def _decay(axes: Axes, rows: pd.DataFrame) -> None:
-    lams = sorted(rows.loc[rows["loss"] == "dpo", "lam"].unique())
-    for lam, dashes in zip(lams, DASHES, strict=True):
-        own = rows[(rows["loss"] == "dpo") & (rows["lam"] == lam)]
-        axes.plot(
-            own["decay"], own["accuracy"], label=rf"DPO, $\beta = {lam:g}$", **look_of("dpo").line(linestyle=dashes)
-        )
-    own = rows[rows["loss"] == "explicit"]
-    axes.plot(own["decay"], own["accuracy"], label="reward model", **REWARD_MODEL)
-    axes.set(xscale="log", xlabel="weight decay", ylabel="accuracy on other prompts")
-    axes.set_title("the same weight decay for both", fontsize=11)
-    axes.legend(loc="best")
-
-
-def _tokens(axes: Axes, rows: pd.DataFrame) -> None:
-    own = rows[rows["loss"] == "dpo"]
-    truths, lams = list(dict.fromkeys(own["truth"])), sorted(own["lam"].unique())
-    keys = [(truth, lam) for truth in truths for lam in lams][::-1]
-    for k, (shift, look) in enumerate(SHIFTS.items()):
-        part = own[own["shift"] == shift].set_index(["truth", "lam"])
-        if len(part):
-            _dots(axes, part.loc[keys], np.arange(len(keys)) + 0.12 * (1 - 2 * k), look)
-    axes.axvline(0, color=INK, linewidth=1.0)
-    axes.set_yticks(np.arange(len(keys)), [rf"$\beta = {lam:g}$" for _, lam in keys])
-    for k, truth in enumerate(truths):  # on the side without points
-        x, side = ((0.98, "right"), (0.03, "left"))[k]
-        y = len(lams) * (len(truths) - 1 - k) + (len(lams) - 1) / 2
-        axes.text(x, y, f"$r^*$ of the\n{truth} class", transform=axes.get_yaxis_transform(), ha=side, va="center")
-    axes.axhline(len(lams) - 0.5, color=INK, linewidth=0.6)
-    axes.set(xlabel="gap (points)", ylim=(-0.6, len(keys) - 0.4))
-    axes.set_title("DPO, normalised token by token", fontsize=11)
+    axes.axvline(0, color=INK, linewidth=PAGE.line / 2, zorder=1)
+    axes.errorbar(gap, place, xerr=error, elinewidth=PAGE.line / 2, **_dot(look))

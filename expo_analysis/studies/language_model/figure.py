@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullFormatter
 
 from ...figures.kinds.frontier import draw as draw_frontier
-from ...figures.sheet import Sheet, line_key, path_style
-from ...figures.style import INK, LAMBDA, LOOKS, MOVED, Look, estimator_look, size_of, themed, under
+from ...figures.sheet import Sheet, banded, level_key, level_style, line_key, path_style
+from ...figures.style import LAMBDA, LOOKS, MOVED, Look, estimator_look, size_of, under
 
 METHODS = {
     ("dpo", ""): LOOKS["dpo"],
@@ -20,11 +19,6 @@ METHODS = {
     **{("expo", name): estimator_look(name) for name in ("own_responses", "reference_samples", "token_kl")},
 }
 """By loss and estimator of the regulariser, in the order of the legends."""
-
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (look.label, {"color": look.colour, "linestyle": look.dashes, "marker": look.marker})
-    for name, look in MOVED.items()
-}
 
 DRIFT = r"drift: KL$(\pi_{\mathrm{ref}}\,\|\,\pi)$ per response (nats)"
 
@@ -83,32 +77,34 @@ def lm_kept_and_gained(kept: pd.DataFrame) -> Figure:
     return draw_frontier(list(methods_in(kept)), "drift", "gain", size_of("page"), title, labels, notes)
 
 
-@themed
 def lm_displacement(moved: pd.DataFrame) -> Figure:
     """Mean log(pi/pi_ref) of chosen, rejected and other responses over steps, a panel a method.
 
     Args:
         moved: columns of ``lm_displacement.csv``.
     """
-    panels = list(methods_in(moved))
-    figure = Figure(figsize=(3.3 * len(panels), 4.6), layout="constrained")
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (look, own) in zip(grid, panels, strict=True):
-        own = own.sort_values("step")
-        for kind, (_, drawn) in KINDS.items():
-            error = own[f"{kind}_standard_error"]
-            axes.plot(own["step"], own[kind], linewidth=2, markersize=6, **drawn)
-            axes.fill_between(
-                own["step"], own[kind] - 1.96 * error, own[kind] + 1.96 * error, color=drawn["color"], alpha=0.18, lw=0
-            )
-        axes.axhline(0, color=INK, linewidth=0.9, linestyle="--")
-        axes.set_title(f"{look.label}\n$\\lambda = {own['lam'].iloc[0]:g}$", fontsize="medium")
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    grid[0].set_ylabel(r"mean $\log(\pi/\pi_{\mathrm{ref}})$ (nats)")
-    handles = [Line2D([], [], label=label, linewidth=2, markersize=6, **drawn) for label, drawn in KINDS.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return figure
+    size, panels = size_of("page"), list(methods_in(moved))
+    lines = {
+        kind: look.line(marker=look.marker, linewidth=size.line, markersize=size.mark) for kind, look in MOVED.items()
+    }
+    with under(size):
+        title = (
+            rf"What becomes of chosen, rejected and other responses in training, $\lambda$ = {moved['lam'].iloc[0]:g}"
+        )
+        key = [(Line2D([], [], **line), MOVED[kind].label) for kind, line in lines.items()]
+        sheet = Sheet(size, title, [*key, level_key(size)], ["Bands: 95% intervals over responses."])
+        grid = sheet.subplots(17 * size.row, 1, len(panels), sharey=True)[0]
+        for axes, (look, own) in zip(grid, panels, strict=True):
+            own = own.sort_values("step")
+            for kind, line in lines.items():
+                error = 1.96 * own[f"{kind}_standard_error"]
+                banded(axes, line, own["step"], own[kind], own[kind] - error, own[kind] + error)
+            axes.axhline(0, **level_style(size))
+            axes.set_title(sheet.wrapped(look.label, size.width / len(panels) - 0.4), color=look.colour)
+            axes.set_xlabel("step")
+            axes.set_xticks(own["step"].iloc[[0, len(own) // 2, -1]])
+        grid[0].set_ylabel(r"mean $\log(\pi/\pi_{\mathrm{ref}})$ (nats)")
+        return sheet.finished()
 
 
 PICTURES = {

@@ -11,92 +11,119 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...figures.style import GREYS, INK, LAMBDA, looks_in, loss_label, shades, themed
+from ...figures.sheet import Entry, Sheet, level_key, level_style, line_key, path_style
+from ...figures.style import END_POINTS, GREYS, INK, LAMBDA, looks_in, loss_label, shades, size_of, under
+from .words import alike
 
+PAGE = size_of("page")
+REFERENCE = END_POINTS["reference"].label
 LAM = 1.0
 """The lambda of the panels that compare losses."""
 
-REFERENCE = r"$\mathbb{E}_\pi[r^*]$; 1 for $\pi_{\mathrm{ref}}$"
 KINDS = {"uniform": replace(GREYS[0], label="uniform pairs"), "uneven": replace(GREYS[1], label="uneven pairs")}
+SHARE = "share of pairs that are the first and the third response"
+FREE: dict[str, Any] = {"marker": "|", "markersize": 1.7 * PAGE.mark, "linestyle": "none"}
 
 
-def draw(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The picture of the study."""
-    return restricted_reversal(
-        tables["restricted_reversal"],
-        tables["restricted_reversal_thresholds"],
-        tables["restricted_reversal_classes"],
-        LAM,
-    )
+def draw(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The three pictures of the study, by file name."""
+    classes = tables["restricted_reversal_classes"]
+    return {
+        "restricted_reversal": rewards(tables["restricted_reversal"], LAM),
+        "restricted_reversal_thresholds": turning(tables["restricted_reversal_thresholds"]),
+        "restricted_reversal_classes": random_classes(classes[classes["lam"] == LAM]),
+    }
 
 
-@themed
-def restricted_reversal(paths: pd.DataFrame, thresholds: pd.DataFrame, classes: pd.DataFrame, lam: float) -> Figure:
-    """The example by lambda and by weight above; below intervals of weights and shares of random classes.
+def rewards(paths: pd.DataFrame, lam: float) -> Figure:
+    """Expected reward in the example, by lambda and by the share of pairs that are the first and the third.
 
     Args:
-        paths: columns ``loss``, ``lam``, ``weight``, ``reward``. thresholds: ``loss``, ``lam``, ``low``, ``high``.
-        classes: ``pairs``, ``loss``, ``lam``, and ``less_reward`` and ``farther``, each with _low, _high and _free.
-        lam: at which weights and losses are compared.
+        paths: columns ``loss``, ``lam``, ``weight``, ``reward``.
+        lam: at which weights are compared.
     """
-    figure = Figure(figsize=(13, 13.5), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.6])).tolist()
-    top = above.subplots(1, 2, sharey=True)
-    weight = paths["weight"].max()
-    for loss, look in looks_in(paths).items():
-        own = paths[paths["loss"] == loss]
-        by_lam, by_weight = own[own["weight"] == weight], own[own["lam"] == lam]
-        top[0].plot(by_lam.sort_values("lam")["lam"], by_lam.sort_values("lam")["reward"], **look.line())
-        top[1].plot(
-            by_weight.sort_values("weight")["weight"],
-            by_weight.sort_values("weight")["reward"],
-            label=look.label,
-            **look.line(),
+    weight, looks = paths["weight"].max(), looks_in(paths)
+    with under(PAGE):
+        title = "Three responses, policies of one parameter: which losses lower the reward?"
+        sheet = Sheet(PAGE, title, [*(line_key(look, PAGE) for look in looks.values()), level_key(PAGE)])
+        by_lam, by_weight = sheet.subplots(17 * PAGE.row, 1, 2, sharey=True)[0]
+        for loss, look in looks.items():
+            own = paths[paths["loss"] == loss]
+            for axes, kept, x in ((by_lam, own["weight"] == weight, "lam"), (by_weight, own["lam"] == lam, "weight")):
+                path = own[kept].sort_values(x)
+                axes.plot(path[x], path["reward"], **path_style(look, PAGE, markevery=0.15))
+        by_lam.set(xscale="log", xlabel=LAMBDA, ylabel=r"expected reward $\mathbb{E}_\pi[r^*]$")
+        by_lam.set_title(f"{weight:.0%} of pairs are the first and the third")
+        by_weight.set(xlabel=SHARE, title=rf"$\lambda = {lam:g}$")
+        for axes in (by_lam, by_weight):
+            axes.axhline(1.0, **level_style(PAGE))
+        return sheet.finished()
+
+
+def turning(thresholds: pd.DataFrame) -> Figure:
+    """At which shares order reverses, a row a loss; those that turn where DPO does are one row.
+
+    Args:
+        thresholds: columns ``loss``, ``lam``, ``low``, ``high``.
+    """
+    lams, same = sorted(thresholds["lam"].unique()), alike(thresholds)
+    order = ["dpo", *(loss for loss in dict.fromkeys(thresholds["loss"]) if loss not in same)][::-1]
+    names = [f"{loss_label(x)} and {len(same) - 1} others" if x == "dpo" else loss_label(x) for x in order]
+    styles: dict[float, dict[str, Any]] = {
+        lam: {"color": shade, "linewidth": 2 * PAGE.line} for lam, shade in zip(lams, shades(len(lams)), strict=True)
+    }
+    with under(PAGE):
+        key: list[Entry] = [(Line2D([], [], **style), rf"$\lambda = {lam:g}$") for lam, style in styles.items()]
+        sheet = Sheet(PAGE, "Three responses: at which weights of the pairs each loss reverses their order", key)
+        axes = sheet.subplots((1.5 * len(order) + 3) * PAGE.row, 1, 1)[0, 0]
+        for k, (lam, style) in enumerate(styles.items()):
+            own = thresholds[thresholds["lam"] == lam].set_index("loss").loc[order]
+            axes.hlines(np.arange(len(order)) + 0.24 * (1 - k), own["low"], own["high"], **style)
+        never = thresholds.groupby("loss")["low"].count().loc[order] == 0
+        for place in np.flatnonzero(never):
+            axes.text(0.01, place, "never", color=INK, va="center")
+        axes.set_yticks(np.arange(len(order)), names)
+        axes.set(xlim=(0, 1), ylim=(-0.7, len(order) - 0.3), xlabel=SHARE)
+        return sheet.finished()
+
+
+def random_classes(classes: pd.DataFrame) -> Figure:
+    """Shares of random classes that end with less reward, and farther from pi*; a row a loss, the best on top.
+
+    Args:
+        classes: columns ``pairs``, ``loss``, ``lam``, and ``less_reward`` and ``farther``, each with _low, _high and
+            _free.
+    """
+    uniform = classes[classes["pairs"] == "uniform"].sort_values("less_reward", ascending=False, kind="stable")
+    order = list(uniform["loss"])
+    key: list[Entry] = [(Line2D([], [], **_mark(kind)), look.label) for kind, look in KINDS.items()]
+    key.append((Line2D([], [], color=INK, **FREE), "over all policies"))
+    with under(PAGE):
+        lam = classes["lam"].iloc[0]
+        title = (
+            rf"How often each loss ends worse than {REFERENCE}: random classes of one parameter, $\lambda$ = {lam:g}"
         )
-    for axes in top:
-        axes.axhline(1.0, color=INK, linewidth=1.0, linestyle=":")
-    top[0].set(xscale="log", xlabel=LAMBDA, ylabel=REFERENCE)
-    top[0].set_title(f"three responses, one parameter: {weight:.0%} of pairs are the first and the third", fontsize=11)
-    top[1].set(xlabel="share of pairs that are the first and the third response")
-    top[1].set_title(rf"the same at $\lambda = {lam:g}$", fontsize=11)
-    top[1].legend(loc="upper right")
-    order = list(dict.fromkeys(thresholds["loss"]))[::-1]
-    left, middle, right = below.subplots(1, 3, sharey=True)
-    _intervals(left, thresholds, order)
-    own = classes[classes["lam"] == lam]
-    _shares(middle, own, order, "less_reward")
-    middle.set(xlabel="share of random classes", xlim=(-0.02, 0.52))
-    middle.set_title(r"less reward than $\pi_{\mathrm{ref}}$", fontsize=11)
-    _shares(right, own, order, "farther")
-    right.set(xlabel="share of random classes", xlim=(-0.02, 0.92))
-    right.set_title(r"farther from $\pi^*$ than $\pi_{\mathrm{ref}}$, KL($\pi$ ‖ $\pi^*$)", fontsize=11)
-    handles = [
-        Line2D([], [], color=kind.colour, marker=kind.marker, linestyle="none", label=kind.label)
-        for kind in KINDS.values()
-    ]
-    handles.append(Line2D([], [], color=INK, marker="|", markersize=11, linestyle="none", label="over all policies"))
-    right.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, 0.73))  # where no loss is
-    figure.suptitle("Policies of one parameter: which losses lower the reward?", fontsize="x-large")
-    return figure
-
-
-def _intervals(axes: Axes, thresholds: pd.DataFrame, order: list[str]) -> None:
-    lams = sorted(thresholds["lam"].unique())
-    for k, (lam, shade) in enumerate(zip(lams, shades(len(lams)), strict=True)):
-        own = thresholds[thresholds["lam"] == lam].set_index("loss").loc[order]
-        place = np.arange(len(order)) + 0.24 * (1 - k)
-        axes.hlines(place, own["low"], own["high"], color=shade, linewidth=2.6, label=rf"$\lambda = {lam:g}$")
-    axes.set_yticks(np.arange(len(order)), [loss_label(loss) for loss in order])
-    axes.set(xlim=(0, 1), ylim=(-0.7, len(order) - 0.3), xlabel="share of pairs that are the first and the third")
-    axes.set_title("three responses: where order reverses", fontsize=11)
-    axes.legend(loc="center left")
+        sheet = Sheet(PAGE, title, key, ["Bars: 95% intervals. Losses in the order of the left panel, uniform pairs."])
+        left, right = sheet.subplots((1.15 * len(order) + 3) * PAGE.row, 1, 2, sharey=True)[0]
+        _shares(left, classes, order, "less_reward")
+        left.set_title("with less reward")
+        _shares(right, classes, order, "farther")
+        right.set_title(r"farther from $\pi^*$, KL($\pi$ ‖ $\pi^*$)")
+        left.set_yticks(np.arange(len(order)), [loss_label(loss) for loss in order])
+        left.set_ylim(-0.7, len(order) - 0.3)
+        return sheet.finished()
 
 
 def _shares(axes: Axes, classes: pd.DataFrame, order: list[str], column: str) -> None:
-    for pairs, kind in KINDS.items():
+    for pairs, shift in zip(KINDS, (0.16, -0.16), strict=True):
         own = classes[classes["pairs"] == pairs].set_index("loss").loc[order]
-        place = np.arange(len(order)) + (0.14 if pairs == "uniform" else -0.14)
+        place = np.arange(len(order)) + shift
         error = np.abs(own[[f"{column}_low", f"{column}_high"]].to_numpy().T - own[column].to_numpy())
-        style: dict[str, Any] = {"markersize": 5, "linestyle": "none", "elinewidth": 1.2}
-        axes.errorbar(own[column], place, xerr=error, color=kind.colour, marker=kind.marker, **style)
-        axes.plot(own[f"{column}_free"], place, color=kind.colour, marker="|", markersize=11, linestyle="none")
+        axes.errorbar(own[column], place, xerr=error, elinewidth=PAGE.line / 2, **_mark(pairs))
+        axes.plot(own[f"{column}_free"], place, color=KINDS[pairs].colour, **FREE)
+    axes.set_xlabel("share of random classes")
+
+
+def _mark(kind: str) -> dict[str, Any]:
+    look = KINDS[kind]
+    return {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": PAGE.mark / 1.3}

@@ -31,8 +31,6 @@ def _turning(thresholds: pd.DataFrame) -> dict[str, Any]:
     """Of the example: rewards, and where each loss turns."""
     at: Any = thresholds.set_index(["loss", "lam"]).sort_index()
     common = at.loc[("dpo", LAM), "low"]
-    apart: Any = (thresholds["low"] - common).abs() > SAME
-    others = set(thresholds[apart | thresholds["low"].isna()]["loss"])
     losses = dict.fromkeys(thresholds["loss"])
     never = [loss for loss in at.index.unique("loss") if loss != "rlhf" and at.loc[loss, "low"].isna().all()]
     below = at[at["low"] == 0]
@@ -40,7 +38,7 @@ def _turning(thresholds: pd.DataFrame) -> dict[str, Any]:
         "rewards": lambda loss: at.loc[loss, "reward"],
         "losses": len(losses),
         "common": common,
-        "alike": [loss_label(loss) for loss in losses if loss not in others],
+        "alike": [loss_label(loss) for loss in alike(thresholds)],
         "turn": lambda loss, lam: at.loc[(loss, lam), "low"],
         "low": lambda loss: at.loc[loss, "low"],
         "still": [
@@ -49,6 +47,13 @@ def _turning(thresholds: pd.DataFrame) -> dict[str, Any]:
         ],
         "below": [{"loss": loss_label(loss), "lam": lam, "high": high} for (loss, lam), high in below["high"].items()],
     }
+
+
+def alike(thresholds: pd.DataFrame) -> list[str]:
+    """The losses that turn where DPO does, at every lambda."""
+    common = thresholds.loc[(thresholds["loss"] == "dpo") & (thresholds["lam"] == LAM), "low"].iloc[0]
+    there = ((thresholds["low"] - common).abs() <= SAME).groupby(thresholds["loss"], sort=False).all()
+    return [str(loss) for loss in there.index[there]]
 
 
 def _classes(classes: pd.DataFrame) -> dict[str, Any]:
