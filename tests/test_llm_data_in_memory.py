@@ -1,4 +1,4 @@
-"""Data in memory: a DataFrame, a table of Arrow's and a mapping of columns are read as their rows are."""
+"""Data in memory, in whatever form, are read as their rows are; and what is remarked of rows that contradict others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .llm_trainers import make
 
 import expo_analysis as ea  # isort: skip
 from expo_analysis.llm.data import BadRows  # isort: skip
+from expo_analysis.llm.data.contradictions import REVERSED  # isort: skip
+from expo_analysis.llm.data.feedback import PAIRS, SINGLES  # isort: skip
 from expo_analysis.llm.data.in_memory import are_columns, as_rows  # isort: skip
 
 ROWS = [GOOD, GOOD | {"prompt": "Ho"}]
@@ -108,3 +110,38 @@ def test_a_trainer_takes_them_wherever_it_takes_rows(form: str, tmp_path: Path) 
     assert trainer.predict(given).metrics["test_loss"] == expected["eval_loss"]
     several = make(ea.DPO(0.1), tmp_path, data=given, eval_dataset={"a": given, "b": rows}).evaluate()
     assert several["eval_a_loss"] == several["eval_b_loss"] == expected["eval_loss"]
+
+
+# ------------------------------------------------------------------------------------------------------- contradictions
+
+
+def turned(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"chosen": row["rejected"], "rejected": row["chosen"]}
+
+
+@pytest.mark.parametrize("row", [GOOD, CHAT], ids=["text", "conversations"])
+def test_pairs_that_others_have_the_other_way_round_are_counted(row: dict[str, Any]) -> None:
+    """Each row once, however often; another prompt's pair is another pair."""
+    other = row | {"prompt": CHATS[0]["prompt"] + [{"role": "user", "content": "?"}] if row is CHAT else "Ho"}
+    rows = [row, row, turned(row), other, other]
+    found = read(rows)
+    assert found.report.remarks[REVERSED[PAIRS]] == 3 and len(found) == 5
+    assert found.report.lines()[-1].startswith("train_dataset: 3 of 5 rows have a pair that other rows have the other")
+    assert not read([row, row, turned(other)]).report.remarks[REVERSED[PAIRS]]
+    third = [one | {"third": row["rejected"]} for one in rows]
+    assert read(third, feedback="triples").report.remarks[REVERSED[PAIRS]] == 3
+
+
+def test_rows_that_are_left_out_contradict_nothing() -> None:
+    rows = [GOOD, turned(GOOD) | {"chosen_mask": [1]}, GOOD]
+    found = read(rows, on_bad_rows="drop")
+    assert len(found) == 2 and not found.report.remarks[REVERSED[PAIRS]]
+
+
+def test_responses_that_are_good_and_are_not_are_counted() -> None:
+    said = [("a", True), ("a", False), ("b", True), ("a", 0)]
+    rows = [{"prompt": "q", "completion": text, "label": label} for text, label in said]
+    assert read(rows).report.remarks == {REVERSED[SINGLES]: 3}
+    assert not read([{"prompt": "q", "completion": "a", "score": score} for score in (0, 1)]).report.remarks
+    lists = {"prompt": "q", "responses": ["a", "b"]}
+    assert not read([lists | {"ranking": order} for order in ([0, 1], [1, 0])]).report.remarks

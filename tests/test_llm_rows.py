@@ -236,6 +236,10 @@ def test_what_nobody_means_to_teach() -> None:
     assert check([user("q")], turns) == ["have turns of others inside a response; only the assistant's count"]
     begun = [user("q"), answer("a")]
     assert check(begun, {"chosen": [answer("b")], "rejected": [answer("c")]}) == [checks.NOT_CONTINUED]
+    asked = [{"role": "system", "content": "Be brief."}]
+    alone = "have a prompt of a system message alone, which asks nothing"
+    assert check(asked, {"chosen": [answer("b")], "rejected": [answer("c")]}) == [alone]
+    assert check([*asked, user("q")], {"chosen": [answer("b")], "rejected": [answer("c")]}) == []
     # a third response may be any of its pair's
     assert check("q", {"chosen": "a", "rejected": "b", "third": "a"}) == []
     for prompt, responses, words in (

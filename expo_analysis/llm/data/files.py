@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from .arrow import python_values
 from .cells import Row, with_conversations
-from .columns import NAMED
+from .columns import GIVE_ALONE, NAMED
+from .nested import place_of_rows
 from .table import half_surrogate, rows_of_columns
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -175,10 +176,13 @@ def _list_in(path: Path, document: Any) -> list[Any]:
             return [document]
         lists = {key: value for key, value in document.items() if isinstance(value, list)}
         tables = [key for key, value in lists.items() if value and all(isinstance(part, dict) for part in value)]
-        if len(lists) == 1 and tables:
+        inside = place_of_rows(document)
+        if len(lists) == 1 and tables and inside.partition("[")[0] in ("", tables[0]):
             return lists[tables[0]]
         if not lists:
             return [document]  # JSON Lines of one line
+        if inside:
+            raise ValueError(f"{NO_LIST.format(path)}; the rows seem to be in {inside}: {GIVE_ALONE}")
     raise ValueError(NO_LIST.format(path))
 
 

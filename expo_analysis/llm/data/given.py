@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from datasets import Dataset, IterableDataset
 from .columns import SAMPLE_COLUMNS, check_columns, named, require, shown, well_known
 from .feedback import LISTS, ORDERS, Feedback, feedback_of
 from .in_memory import as_rows
+from .nested import RESPONSES, place_of_rows
 from .table import ORIGIN, as_json_text, origin_in, to_dataset
 
 MARK = "tokens for expo_analysis by the tokenizer {}"
@@ -59,7 +61,7 @@ class Given:
             ValueError: naming the column that is missing.
         """
         kind = feedback_of(self.names, asked)
-        check_columns(self.called, self.names, kind.sides)
+        check_columns(self.called, self.names, kind.sides, self.inside)
         if kind == LISTS and not set(ORDERS) & set(self.names):
             raise ValueError(
                 f"{self.called} must have the column 'ranking' or 'scores'; its columns are {shown(self.names)}"
@@ -68,6 +70,14 @@ class Given:
         if samples and not {*SAMPLE_COLUMNS, "sample_ids"} & set(self.names):
             require(self.called, self.names, SAMPLE_COLUMNS[:1])
         return kind
+
+    def inside(self) -> str:
+        """Where in the first row other rows seem to be; see `place_of_rows`. Empty where it has a response itself."""
+        if RESPONSES & {*self.names}:
+            return ""
+        first = dict(next(iter(self.rows)))
+        first |= {name: json.loads(first[name]) for name in self.json_columns if first[name] is not None}
+        return place_of_rows({name: first[name] for name in self.names})
 
     def are_of(self, tokenizer: str, feedback: Feedback) -> bool:
         """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ...losses.base import check_number
 from ...losses.trl import TRL_SMOOTHED, from_trl
 from .aggregation import TOKEN_MEAN
 from .logs import tell
@@ -95,6 +96,7 @@ def _kinds(config: Any) -> list[str]:
 
 def _objective(config: Any) -> dict[str, Any]:
     kinds = _kinds(config)
+    check_number("beta", config.beta, 0.0)
     alpha = config.f_divergence_type == "alpha_divergence"
     if config.label_smoothing and not any(kind in TRL_SMOOTHED for kind in kinds):
         raise ValueError(f"label_smoothing is not used by loss_type {kinds}, though TRL accepts it")

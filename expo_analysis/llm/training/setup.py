@@ -166,6 +166,10 @@ class DataRoom:
         """Raise where training on these rows would change nothing."""
         batch = self.args.train_batch_size * self.args.world_size
         if not isinstance(rows, Dataset):
+            if self.args.max_steps <= 0:
+                raise ValueError(
+                    "max_steps must be set for a stream (dataset_streaming), whose rows are not counted beforehand"
+                )
             return
         if self.args.dataloader_drop_last and len(rows) < batch:
             raise ValueError(
