@@ -343,6 +343,12 @@ def test_a_tiny_jump_is_small(size: float, small: bool) -> None:
     assert found is not None and found.small is small and found.jump == pytest.approx(abs(size), rel=0.01)
 
 
+@pytest.mark.parametrize(("size", "seen"), [(3e-11, True), (1e-13, False)])
+def test_a_jump_of_a_rounding_is_none(size: float, seen: bool) -> None:
+    """Where the loss is flat and near 0, so that nothing else hides it."""
+    assert (wrong_slopes(Step(1.0, 900.2, size), 1.0, 0) is not None) == seen
+
+
 @pytest.mark.parametrize("mass", [-0.5, -3.0, -30.0, -500.0])
 def test_a_jump_in_the_mass_of_a_pair_is_told(mass: float) -> None:
     """Of two responses that have all mass nothing is seen: it takes the lines along which theirs falls."""

@@ -19,12 +19,12 @@ from .._watch import TIME_UP, Outcome, Watch
 from ..losses import Objective
 from ..losses.from_function import FunctionLoss
 from .code import audit_call, written
-from .decide import decide, reconsidered
+from .decide import contradicted, decide, reconsidered
 from .questions import JUDGES, consistency
 from .report.provenance import provenance
 from .report.report_card import ReportCard
 from .rules.no_optimum import couples_pairs, no_risk
-from .subject import Subject, Unclaimed
+from .subject import Subject, Unclaimed, unclaimed
 from .suspicion.soundness import Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 
@@ -158,19 +158,15 @@ def _audit(
         return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
     if subject is None:
         return unjudged(label, objective, remarks, time.monotonic() - watch.started, asked)
-    order = in_order(sorted(asked, key=late))
-    for k, key in enumerate(order):
-        progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
-        share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
-        found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
-        verdicts[key] = found.value or _undecided(key, found)
-    again = watch.call(lambda: reconsidered(subject, verdicts))
-    asked_with, known = dict(verdicts), again.value or verdicts
-    for key, premises in PREMISES.items():  # what speaks of others that were decided later
-        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != asked_with[p] for p in premises):
-            verdicts.update(known)
-            late_one = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts))  # type: ignore[misc]
-            known = {**known, key: late_one.value or known[key]}
+    known = _judged(subject, asked, progress, watch, verdicts)
+    refuted = next(filter(contradicted, known.values()), None)
+    if refuted is not None and (bare := unclaimed(subject)) is not None:
+        remarks.append(
+            f"a search contradicts {refuted.rule} ({DESIDERATA[refuted.desideratum].title.lower()}): something that it "
+            "states of itself may be false; it is therefore audited without that, and less can be proven of it"
+        )
+        verdicts.clear()
+        known = _judged(bare, asked, progress, watch, verdicts)
     left_out = [key for key in asked if known[key].summary == TIME_UP]
     if left_out:
         remarks.append(
@@ -181,6 +177,26 @@ def _audit(
     shown = {key: known[key] for key in asked}
     seconds = time.monotonic() - watch.started
     return ReportCard(label, objective, shown, tuple(remarks), _no_path() if path is None else path, seconds)
+
+
+def _judged(
+    subject: Subject, asked: tuple[str, ...], progress: Progress, watch: Watch, verdicts: dict[str, Verdict]
+) -> dict[str, Verdict]:
+    """The verdicts on what is asked for, and on what these follow from; ``verdicts``, which the subject sees, grows."""
+    order = in_order(sorted(asked, key=late))
+    for k, key in enumerate(order):
+        progress((k + 1) / (len(order) + 1), what=DESIDERATA[key].title)
+        share = watch.left if key == order[-1] else watch.left / 2  # one that takes long leaves time for others
+        found = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts), share)  # type: ignore[misc]
+        verdicts[key] = found.value or _undecided(key, found)
+    again = watch.call(lambda: reconsidered(subject, verdicts))
+    asked_with, known = dict(verdicts), again.value or dict(verdicts)
+    for key, premises in PREMISES.items():  # what speaks of others that were decided later
+        if key in known and known[key].decision == CANNOT_TELL and any(known[p] != asked_with[p] for p in premises):
+            verdicts.update(known)
+            late_one = watch.call(lambda key=key: decide(key, JUDGES[key], subject, verdicts))  # type: ignore[misc]
+            known = {**known, key: late_one.value or known[key]}
+    return known
 
 
 def _subject(

@@ -1,4 +1,7 @@
-"""One verdict: theorems first, then the search; both where a theorem applies, as each is a check on the other."""
+"""One verdict: theorems first, then the search; both where a theorem applies, as each is a check on the other.
+
+Where they contradict each other the verdict is "cannot tell", and its ``rule`` is the theorem that was contradicted.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,18 @@ def reconsidered(subject: Subject, verdicts: Mapping[str, Verdict]) -> dict[str,
         changed = False
         for key, verdict in known.items():
             found = first(RULES, key, Known(subject, known)) if verdict.decision == CANNOT_TELL else None
-            if found is not None and (found[1].decision != FAILS or found[1].counterexample is not None):
+            if found is None:
+                continue
+            shown = found[1].decision == FAILS and found[1].counterexample is not None
+            if shown or (found[1].decision != FAILS and not contradicted(verdict)):
                 known[key] = replace(_by_rule(key, *found), evidence=verdict.evidence, severity=verdict.severity)
                 changed = True
     return known
+
+
+def contradicted(verdict: Verdict) -> bool:
+    """Whether a search found the contrary of what a theorem says: then something that the theorem rests on is false."""
+    return verdict.decision == CANNOT_TELL and bool(verdict.rule)
 
 
 def _by_rule(key: str, rule: Rule, conclusion: Conclusion) -> Verdict:
@@ -68,6 +79,7 @@ def _checked(
             looked,
             decision=CANNOT_TELL,
             basis="",
+            rule=rule.name,
             summary=f"{rule.name} says that it {conclusion.decision}, and a search that it {looked.decision}: a fact "
             "that the loss states of itself may be false",
         )

@@ -230,3 +230,12 @@ class Unclaimed(PairObjective):
             own = [None if x is None else xp.take(x, xp.asarray(group), axis=-1) for x in given]
             parts.append(self.of.with_lam(float(lams[group[0]])).pair_loss(*own))
         return xp.take(xp.concat(parts, axis=-1), xp.asarray(np.argsort(np.concatenate(groups))), axis=-1)
+
+
+def unclaimed(subject: Subject) -> Subject | None:
+    """The subject without what its loss states of itself; None where it states nothing, or is no loss of pairs."""
+    loss = subject.objective
+    if not isinstance(loss, PairObjective) or facts_of(loss).claims() == NOTHING:
+        return None
+    of, one_by_one = (loss.of, loss.one_lambda_at_a_time) if isinstance(loss, Unclaimed) else (loss, False)
+    return dataclasses.replace(subject, objective=Unclaimed(loss.lam, of, one_by_one), remembered={})

@@ -184,7 +184,7 @@ class Verdict:
     basis: ``"proven"``: a theorem decides it, or a counterexample whose optima have proven error bounds or are
         certified otherwise; ``"evidence"``: no counterexample among so many problems, or one whose policy is the lowest
         of many searches; empty where nothing was decided.
-    rule: the name of the theorem, as in `RULES`; empty where there is none.
+    rule: the name of the theorem, as in `RULES`, also of one that a search contradicts; empty where there is none.
     severity: how much it matters; None where that was not measured.
     answer: the answer in a word or a number, where the question asks for more than yes or no.
     """

@@ -87,6 +87,14 @@ FALSE_PSIS: dict[str, tuple[Psi, str]] = {
         Stated(lambda m: (m - 1) ** 2, convex=True, log_odds_scale=1.0),
         "log_odds_scale is false",
     ),
+    "log odds, with a kink far out": (
+        Stated(lambda m: -log_sigmoid(m) + 0.1 * (m - 15).clip(min=0), convex=True, log_odds_scale=1.0),
+        "log_odds_scale is false",
+    ),
+    "log odds, with a well far out": (
+        Stated(lambda m: -log_sigmoid(m) - 30 * exp(-((m - 25) ** 2)), log_odds_scale=1.0),
+        "log_odds_scale is false",
+    ),
     "lower bound": (claimed(lower_bound=0.1), "lower_bound = 0.1 is false"),
     "lower bound, none": (Stated(lambda m: -m, lower_bound=0.0), "lower_bound = 0 is false"),
     "pieces": (

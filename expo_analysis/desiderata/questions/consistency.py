@@ -9,7 +9,7 @@ from ...bandit import Bandit
 from ...paper import interpolation
 from ..falsify.problems import counted, rewards_written
 from ..subject import Subject
-from ..verdict import CANNOT_TELL, FAILS, HOLDS, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE, Counterexample, Verdict
 
 KEY = "consistency"
 LAMS = (0.1, 1.0)
@@ -38,10 +38,11 @@ def judge(subject: Subject) -> Verdict:
     found = subject.optima(counted(subject.objective, references, np.concatenate(samples), np.log(OPTIMAL)), LAMS)
     for k, lam in enumerate(LAMS):
         if not whole.single[k, 0]:
+            none = whole.status[k, 0] == "no_minimiser"
             return Verdict(
                 KEY,
-                CANNOT_TELL,
-                "the population has no single optimum to be consistent with",
+                NOT_APPLICABLE if none else CANNOT_TELL,
+                f"the population has no {'' if none else 'single '}optimum to be consistent with",
                 _conditions(repeats),
                 {"status on the population": str(whole.status[k, 0])},
             )

@@ -36,6 +36,13 @@ pi_ref), Jensen-Shannon, chi-square and its mixture with KL, and for the alpha-d
 KL(pi_ref || pi), for which it is a straight line, so that k = f'(1) and every component keeps its mass. Beyond, it is
 concave, k <= f'(1), and a pair at which nothing pulls, g = 0, loses on both sides as soon as anybody else moves. Of
 chi-square alone, f'(0) is finite, and a flow may end on the boundary, of which this says nothing.
+
+Nor does it of a flow that comes to no stationary point: -h + lam KL(pi_ref || pi) has none where its slope is above lam
+pi_ref,l, and takes mass from all others for ever. So the loss must be bounded below, and one of two things hold. D is
+infinite on the boundary: then the policies that are no worse than pi_ref, which a flow never leaves, are a compact part
+of the open simplex. Or what falls far out does so at least as fast as e^-|h|: where pi_l -> 0 the pairs with others
+push it down by O(pi_l) at most, those within a set that vanishes together leave the sum of its logits as it is, and
+lam D pulls that sum up by lam sum pi_l (k - f'(u_l)), which is more, as f'(0) = -infinity.
 """
 
 from __future__ import annotations
@@ -47,6 +54,8 @@ import numpy as np
 
 from ...divergences import Alpha, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
 from ...losses import Facts, PairObjective, RewardObjective
+from ...losses.data import Data
+from ...losses.facts import of_log_ratio
 from ...losses.psi import Logistic
 from ..subject import facts_of
 from ..verdict import HOLDS
@@ -130,11 +139,28 @@ def _steady(facts: Facts) -> bool:
 
 def _somebody_gains(known: Known) -> Conclusion | None:
     def keeps(facts: Facts) -> bool:
-        return bool(facts.log_ratio_only and facts.regulariser is not None and weighted_slope_convex(facts.regulariser))
+        convex = facts.regulariser is not None and weighted_slope_convex(facts.regulariser)
+        low = -math.inf if facts.lower_bound is None else facts.lower_bound
+        return bool(facts.log_ratio_only and convex and np.all(np.isfinite(low)) and _stays_inside(facts))
 
     if not (isinstance(known.subject.objective, PairObjective) and _everywhere(known, keeps)):
         return None
     return Conclusion(HOLDS, "where training ends, somebody in every pair is at least at its reference", answer="never")
+
+
+def _stays_inside(facts: Facts) -> bool:
+    """Whether a flow keeps away from the boundary: by what D is there, or by how soon the loss is flat far out."""
+    if type(facts.regulariser) is ForwardKL or facts.regulariser == Alpha(1.0):
+        return True
+    for term in facts.bound:
+        step = of_log_ratio(term.statistic)
+        slopes, decay = term.psi.slopes, term.psi.decay
+        if step is None or slopes is None or isinstance(term.statistic.scale, Data):
+            return False
+        rates = [rate for slope, rate in zip(slopes, decay, strict=True) if np.any(np.asarray(slope) == 0)]
+        if any(rate is None or np.any(rate * np.abs(step) < 1) for rate in rates):
+            return False
+    return True
 
 
 def weighted_slope_convex(divergence: Divergence) -> bool:
@@ -179,7 +205,8 @@ RULES = (
         "someone_in_every_pair_gains",
         "displacement",
         "Losses of log-ratios pull at a component by slopes that add up to zero, and Σ π f'(u) ≥ f'(1) where u f'(u) "
-        "is convex, so that somebody in it has u = π/π_ref of at least 1 at a stationary point.",
+        "is convex, so that somebody in it has u = π/π_ref of at least 1 at a stationary point, to which flows come "
+        "where the loss is bounded below and the divergence keeps them from the boundary.",
         _somebody_gains,
     ),
 )

@@ -15,7 +15,8 @@ For N large (1-e) w <= w^N <= (1+e) w, so that for all policies together, those 
 What comes near the infimum of F_N so comes near that of F. F, lower semicontinuous on the closed simplex, which is
 compact, is above its infimum by some amount on what is left of it without a neighbourhood of all its minimisers. These
 are enclosed by branch and bound, the boundary included: optima on samples end within `TARGET` of the population's. At
-which rate is evidence.
+which rate is evidence. Where the population has no optimum there is nothing to be consistent with, though what comes
+near the infimum of samples comes near the population's.
 
 **A fitted reward** (RLHF). The Bradley-Terry likelihood is convex in the rewards, with one maximum but for their common
 shift, so its maxima on samples tend to it; and the minimiser of -E[r] + lam D_f, which is strictly convex in pi on the
@@ -63,7 +64,7 @@ def _fitted(known: Known) -> Conclusion | None:
 
 def _enclosed(known: Known) -> Conclusion | None:
     shape, subject = known.shape, known.subject
-    if not shape.bounded_below:
+    if not shape.bounded_below or not subject.optima(POPULATION, LAMS).exists.all():
         return None
     population = single(POPULATION, 0)
     with np.errstate(over="ignore"):

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...divergences import DIVERGENCES, Divergence
 from ...losses import Objective, PairObjective
+from ...losses.data import Data
 from ...losses.psi import Exponential, Modulated, Psi, Sigmoid
 from ...losses.statistics import SLOTS
 from ..falsify.runaway import finite_at_zero
@@ -211,6 +212,8 @@ class Shape:
     def is_a_difference(self) -> bool:
         """Whether the pair loss is a constant plus G(x_l) - G(x_w), G strictly increasing in x = log pi or log u."""
         parts = list(self.parts or ())
+        if any(_reads_data(part) for part in parts):  # then G is another one for every pair
+            return False
         if len(parts) != 2 or {slot for part in parts for slot in _slots(part)} != set(SLOTS):
             return False
         first, second = parts if _slots(parts[0]) == {"w"} else parts[::-1]
@@ -218,6 +221,10 @@ class Shape:
             return False
         flipped = type(first.psi) is type(second.psi) is Sigmoid and _opposite(first, second, turned=True)
         return flipped or (_same_psi(first.psi, second.psi) and _opposite(first, second, turned=False))
+
+
+def _reads_data(part: Part) -> bool:
+    return bool(part.psi.reads) or any(isinstance(x, Data) for x in (part.weight, part.scale, *part.shifts))
 
 
 def _slots(part: Part) -> set[str]:

@@ -47,6 +47,9 @@ FINEST, PIECES = 1e-4, 32
 SMALL = 1e-7
 """A jump of the values that is a smaller part of them costs a loss its claims, and not every verdict."""
 
+ROUNDED = 1e-12
+"""One that is a smaller part, times lambda where that is above 1, is rounding, as where large scores cancel."""
+
 TINY = 1e-290
 """Below it numbers lose digits."""
 
@@ -213,6 +216,10 @@ def _between(line: Line, along: Along, name: str, lam: float) -> Wrong | None:
     if not len(a):
         return None
     jump = np.where(last > 0.3 * first, last, 0.0)  # what is wrong with a slope is less on a shorter way
+    told = (jump == 0) | (jump >= ROUNDED * max(1.0, lam) * size)
+    if not told.any():
+        return None
+    a, jump, part, size = (y[told] for y in (a, jump, part, size))
     small, near = (jump > 0) & (jump < SMALL * size), np.abs(a) * max(1.0, lam) <= NEAR
     k = int(np.lexsort((np.abs(a), ~near, small))[0])
     return Wrong(f"{name} {a[k]:.3g}", float(a[k]), float(jump[k]), float(part[k]), bool(near[k]), bool(small[k]))

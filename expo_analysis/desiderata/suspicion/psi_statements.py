@@ -233,22 +233,28 @@ def _decay(near: Seen, wide: Seen) -> str:
     return ""
 
 
+LOG_ODDS = np.concatenate([0.05 * np.arange(1, 1000), np.geomspace(50.0, 1e4, 100)])
+"""Where Bradley-Terry's margins are tried; beyond it a psi that is least elsewhere is not seen."""
+
+
 def _log_odds(near: Seen, wide: Seen) -> str:
-    """p psi'(m) = (1-p) psi'(-m) at m = log(p/(1-p)) / c, and nothing lower beside it."""
+    """p psi'(m) = (1-p) psi'(-m) at m = log(p/(1-p)) / c, and nothing lower than that anywhere."""
     c = near.psi.log_odds_scale
     if c is None:
         return ""
-    for p in (0.6, 0.9, 0.99):
-        m = np.log(p / (1 - p)) / float(np.max(np.asarray(c)))
-        seen = near.at(torch.tensor([m, -m], dtype=torch.float64))
-        win, lose = seen.slope[..., 0], seen.slope[..., 1]
-        if ((p * win - (1 - p) * lose).abs() > 1e-9 * (win.abs() + lose.abs())).any():
-            return "log_odds_scale is false: least elsewhere than at Bradley-Terry's margins"
-        beside = torch.tensor([m, m - 0.1 * abs(m), m + 0.1 * abs(m)], dtype=torch.float64)
-        won, lost = (near.at(sign * beside).value for sign in (1.0, -1.0))
-        mean = p * won + (1 - p) * lost
-        if (mean[..., 1:] < mean[..., :1]).any():
-            return "log_odds_scale is false: least elsewhere than at Bradley-Terry's margins"
+    margins = torch.tensor(LOG_ODDS / float(np.max(np.asarray(c))))
+    odds = torch.tensor(LOG_ODDS)
+    p, q = odds.sigmoid(), (-odds).sigmoid()
+    won, lost = near.at(margins), near.at(-margins)
+    off = (p * won.slope - q * lost.slope).abs() > 1e-9 * (won.slope.abs() + lost.slope.abs())
+    values = torch.cat([won.value, lost.value], -1), torch.cat([lost.value, won.value], -1)
+    lower = False
+    for k in range(0, len(LOG_ODDS), 100):
+        mean, least = p[k] * values[0] + q[k] * values[1], p[k] * won.value[..., k] + q[k] * lost.value[..., k]
+        rounding = 1e-12 * (1 + p[k] * values[0].abs() + q[k] * values[1].abs())
+        lower |= bool((mean < least[..., None] - rounding).any())
+    if lower or off.any():
+        return "log_odds_scale is false: least elsewhere than at Bradley-Terry's margins"
     return ""
 
 
