@@ -31,7 +31,7 @@ CELLS = {
     **dict.fromkeys(("sft", "rpo", "cpo", "tpo", "dpo_shift"), "-+--+"),
     "orpo": "-?--+",
     **dict.fromkeys(("bco", "nca", "sppo", "pro", "cal_dpo", "qrpo"), "----+"),
-    "apo_down": "----.",
+    "apo_down": "----n",
     "a_star_po": "+---+",
     **dict.fromkeys(("kto", "apo_zero", "simper"), "----n"),
     "aot": "nnnnn",

@@ -257,7 +257,7 @@ def test_training_ends_at_the_optimum_wherever_that_is(tables):
     ends = tables["finite_data_ends"].set_index(["reference", "loss", "pairs", "end"])
     size = experiment.TRAINED_PAIRS
     for reference in ("far", "near"):
-        for loss in experiment.TRAINED:
+        for loss in experiment.Settings().trained:
             last, optimum = (ends.loc[(reference, loss, size, end)] for end in ("last", "optimum"))
             assert abs(last["error"] - optimum["error"]) < 0.25 * standard_error(optimum) + 2e-3
     far = ends["error"]["far"]
