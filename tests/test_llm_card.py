@@ -134,7 +134,7 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "data": (ea.DPO(LAM), {"data": tiny.pairs(8, seed=1)}, "its training data, tokenizer or max_length is another one"),
     "length": (ea.DPO(LAM), {"max_length": 9}, "its training data, tokenizer or max_length is another one"),
     "model": (ea.DPO(LAM), {"model": tiny.llama(1)}, "its initial model is another one"),
-    "adapter": (ea.DPO(LAM), {"peft_config": LoraConfig(**LORA)}, "its adapter is another one"),
+    "adapter": (ea.DPO(LAM), {"peft_config": LoraConfig(**LORA)}, "it has no adapter, and here there is one"),
     "reference": (ea.DPO(LAM), {"ref_model": tiny.llama(0)}, "its reference is copy, and here it is given"),
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ from . import llm_models as tiny
 from .llm_trainers import LAM, first_log, make
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip
-from expo_analysis.llm.training import _trl, logs as training_logs, modelling, versions  # isort: skip
+from expo_analysis.llm.training import _trl, accepted, logs as training_logs, modelling, versions  # isort: skip
 import transformers  # isort: skip
 from trl import DPOConfig  # isort: skip
 
@@ -111,6 +111,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "sync": ({"ref_model_sync_steps": 0}, "ref_model_sync_steps must be a positive integer, got 0"),
     "length": ({"max_length": 0}, "max_length must be a positive integer or None, got 0"),
     "padding": ({"pad_to_multiple_of": 1.5}, "pad_to_multiple_of must be a positive integer or None, got 1.5"),
+    "optimiser": ({"optim": "adafactr"}, "optim must be one of adamw.*; got 'adafactr'; did you mean 'adafactor'"),
+    "schedule": ({"lr_scheduler_type": "linaer"}, "lr_scheduler_type must be .*'linaer'; did you mean 'linear'"),
+    "evaluations": ({"eval_strategy": "stesp"}, "eval_strategy must be one of no, steps, epoch; got 'stesp'; did you"),
+    "saving": ({"save_strategy": "ever"}, "save_strategy must be one of no, steps, epoch, best; got 'ever'"),
+    "compiler": ({"torch_compile_backend": "inductr"}, "torch_compile_backend must be .*; did you mean 'inductor'"),
+    "optimiser's options": ({"optim_args": "x"}, "optim_args must be like 'rank=8,scale=0.5', got 'x'"),
     "router": ({"router_aux_loss_coef": -1.0}, "router_aux_loss_coef must be a finite number of at least 0"),
     "smoothing": ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is not used by PreferenceTrainer: give"),
     "two references": ({"use_ref_columns": True, "precompute_ref_log_probs": True}, "give use_ref_columns or precomp"),
@@ -132,6 +138,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_bad_settings(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         PreferenceConfig(**tiny.settings(tmp_path, **given))
+
+
+def test_every_word_that_transformers_takes_is_taken(tmp_path: Path) -> None:
+    """As text, as the member that it stands for, and as others than ours write the names of compilers."""
+    args = PreferenceConfig(**tiny.settings(tmp_path))
+    for name, kind in accepted.CHOICES.items():
+        for value in [form for member in kind for form in (member, member.value, str(member.value).lower())]:
+            setattr(args, name, value)
+            accepted.check_values(args)
 
 
 def test_a_router_beside_no_mixture_of_experts(tmp_path: Path) -> None:

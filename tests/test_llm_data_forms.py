@@ -214,10 +214,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         ASKED | {"rejected": [said("a"), {"role": "tool", "content": "b"}]},
         "rejected: its last message is the tool's, and a response must end with the assistant's",
     ),
-    "answered already": (
-        ASKED | {"prompt": [user("Hi"), said("Sure, ")]},
-        "prompt: its last message is the assistant's, which leaves nothing to answer",
-    ),
+    "begins with nothing": (ASKED | {"prompt": [user("Hi"), said("")]}, "prompt: its last message is empty"),
     "asks nothing": (ASKED | {"prompt": [user(" ")]}, "prompt: its last message is empty"),
     "empty": (PLAIN | {"chosen": " "}, "chosen: it is empty"),
     "empty message": (ASKED | {"chosen": [said("")]}, "chosen: its last message is empty"),

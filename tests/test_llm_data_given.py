@@ -123,6 +123,45 @@ def test_what_is_no_document(document: Any, message: str, tmp_path: Path) -> Non
         plain(tmp_path / "p.json")
 
 
+NESTED: dict[str, tuple[Any, str]] = {
+    "below metadata": ({"meta": {"v": 1}, "data": {"pairs": ROWS}}, "data.pairs"),
+    "beside other lists": ({"tags": ["x"], "meta": [1], "data": {"pairs": ROWS}}, "data.pairs"),
+    "beside a list of others": ({"authors": [{"name": "x"}], "data": {"pairs": ROWS}}, "data.pairs"),
+    "four deep": ({"a": {"b": {"c": {"d": ROWS}}}}, "a.b.c.d"),
+    "columns": ({"data": COLUMNS, "meta": {}}, "data"),
+    "in every row": ([{"id": k, "pair": row} for k, row in enumerate(ROWS)], "pair"),
+    "in lists": ([{"pairs": ROWS}], "pairs"),
+    "in rows of others": ([{"shards": [{"pairs": ROWS}]}], "shards[0].pairs"),
+    "OpenAI's": ({"meta": {}, "data": {"pairs": [openai(row) for row in CHATS]}}, "data.pairs"),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(("document", "place"), NESTED.values(), ids=NESTED)
+def test_rows_inside_of_something_else_are_found(document: Any, place: str, streaming: bool, tmp_path: Path) -> None:
+    lines = written(tmp_path, document if isinstance(document, list) else [document])
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    for file in (lines, tmp_path / "p.json"):
+        message = re.escape(f"; the rows seem to be in {place}: give these alone, one object each") + "$"
+        with pytest.raises(ValueError, match=message):
+            PreferenceData.read(file, tiny.tokenizer(), max_length=None, streaming=streaming)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"a": {"b": {"c": {"d": {"e": ROWS}}}}},
+        {"x": 1, "scores": [{"label": "good", "score": 1.0}]},
+        {"prompt": "w1", "chosen": "w2", "meta": {"first": ROWS}},  # whose other response is missing
+        {"x": []},
+    ],
+)
+def test_no_place_is_guessed_where_rows_are_not_meant(row: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must have the column '(chosen|rejected)', but its columns are") as caught:
+        PreferenceData.from_rows([row], tiny.tokenizer(), name="x", max_length=None)
+    assert "seem to be" not in str(caught.value)
+
+
 def test_splits_in_files_of_their_own(tmp_path: Path) -> None:
     """What the sentence says to do does it."""
     for name, rows in (("train", ROWS), ("test", ROWS[:1])):

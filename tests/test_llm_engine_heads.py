@@ -290,7 +290,7 @@ def test_where_a_run_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match="output_dir must not be the folder of the model that is trained"):
         start(overwrite=True, model=str(tmp_path / "x" / ".."))
     found["latest"] = (tmp_path / "checkpoint-3", ["checkpoint-4: a is missing"])
-    lines = ["not resumed from checkpoint-4: a is missing", f"resuming from {tmp_path / 'checkpoint-3'}"]
+    lines = ["not resumed from checkpoint-4: a is missing"]  # that it resumes is said once it does
     assert start(resume=True) == (str(tmp_path / "checkpoint-3"), lines)
     found["all"] = [tmp_path / "checkpoint-3"]
     with pytest.raises(ValueError, match="has checkpoints already: give --resume, or --overwrite"):

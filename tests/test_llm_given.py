@@ -13,6 +13,7 @@ import torch
 from . import llm_models as tiny
 
 import expo_analysis as ea  # isort: skip
+from peft import LoraConfig  # isort: skip
 from trl import DPOConfig  # isort: skip
 from expo_analysis.llm import finetune, recipe  # isort: skip (needs the environment of llm_models)
 from expo_analysis.llm.training import PreferenceConfig, PreferenceTrainer  # isort: skip
@@ -63,6 +64,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "train_sampling_strategy must be 'random' or 'sequential', got 'group_by_length': a row has several responses",
     ),
     "rebalanced": ({"settings": {"train_sampling_strategy": "batch_rebalance"}}, "got 'batch_rebalance'"),
+    "a logger without its package": (
+        {"settings": {"report_to": "dvclive"}},
+        "report_to 'dvclive': its package is not installed; install it, or set report_to to none",
+    ),
+    "an unknown logger": ({"settings": {"report_to": ["wanbd"]}}, "got 'wanbd'; did you mean 'wandb'?"),
+    "a stream without an end": (
+        {"train_dataset": tiny.pairs(8).to_iterable_dataset(), "settings": {"max_steps": -1}},
+        r"max_steps must be set for a stream \(dataset_streaming\), whose rows are not counted beforehand",
+    ),
+    "an adapter of nothing": (
+        {"peft_config": LoraConfig(target_modules=["q_porj", "nope"])},
+        r"lora_target_modules \(target_modules of peft_config\): the model has no module 'nope', 'q_porj'; its linear",
+    ),
+    "an adapter by a pattern": ({"peft_config": LoraConfig(target_modules=".*nope")}, "the model has no module '.*nop"),
+    "an adapter beside nothing": (
+        {"peft_config": LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_haed"])},
+        r"lora_modules_to_save .*no module 'lm_haed'; its linear modules are called .*; did you mean 'lm_head'\?$",
+    ),
     "float16": (
         {"settings": {"fp16": True}},
         "fp16 is not used on a CPU, which would compute in float32: leave it out",
@@ -76,6 +95,13 @@ def test_what_is_refused(given: dict[str, Any], message: str, folder: Path) -> N
         trainer(folder, **given)
 
 
+def test_a_search_over_settings_is_refused_in_a_sentence(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"hyperparameter_search is not used here, .*: make a trainer for each setting"
+    ):
+        trainer(folder).hyperparameter_search(n_trials=1)
+
+
 def test_no_model_beside_a_function_that_makes_one(folder: Path) -> None:
     args = PreferenceConfig(str(folder / "out"), **BASE)
     for more, message in (
@@ -84,6 +110,19 @@ def test_no_model_beside_a_function_that_makes_one(folder: Path) -> None:
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             PreferenceTrainer(None, ea.DPO(0.1), args, train_dataset=tiny.pairs(8), **more)
+
+
+def test_modules_of_an_adapter_that_are_not_there_are_told_of(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A list may serve several families of models."""
+    given = {"target_modules": ["q_proj", "query_key_value"], "modules_to_save": None}
+    found = trainer(folder, peft_config=LoraConfig(**given))
+    assert any("q_proj.lora_A" in name for name, _ in found.model.named_parameters())
+    said = [r.message for r in caplog.records if "no module" in r.message]
+    assert len(said) == 1 and "has no module 'query_key_value'; its linear modules are called down_proj, " in said[0]
+    caplog.clear()
+    for targets in ("all-linear", ["self_attn.q_proj"], r".*\.v_proj"):
+        trainer(folder, peft_config=LoraConfig(target_modules=targets))
+    assert not [r for r in caplog.records if "no module" in r.message]
 
 
 def test_sequential_rows_are_not_shuffled(folder: Path) -> None:

@@ -22,7 +22,7 @@ from peft import LoraConfig  # isort: skip
 from transformers import AutoProcessor, PreTrainedTokenizerBase  # isort: skip
 from expo_analysis.llm.training import PreferenceConfig  # isort: skip (needs llm_models' environment)
 from expo_analysis.llm.training import modelling, policies, setup  # isort: skip
-from expo_analysis.llm.training.config import PREFIXES  # isort: skip
+from expo_analysis.llm.training.accepted import PREFIXES  # isort: skip
 from expo_analysis.llm.training.objectives import Mixture, make_mixture  # isort: skip
 from expo_analysis.llm.training.reference import ReferencePolicy, copy_of, prepare  # isort: skip
 from expo_analysis.llm.training.step import Rules  # isort: skip

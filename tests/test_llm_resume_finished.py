@@ -78,6 +78,7 @@ def test_a_finished_run_that_is_resumed_is_not_changed(
     out, err = capsys.readouterr()
     assert out == first
     assert f"{tmp_path / 'out'} is finished, with all of its {steps} steps: nothing in it was changed" in err
+    assert "resuming from" not in err
     assert contents(tmp_path / "out") == before
 
 

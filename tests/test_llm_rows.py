@@ -234,6 +234,12 @@ def test_what_nobody_means_to_teach() -> None:
     assert check(long, three) == ["have a prompt that some of their responses repeat"]
     turns = {"chosen": [answer("a"), user("x"), answer("b")], "rejected": [answer("c")]}
     assert check([user("q")], turns) == ["have turns of others inside a response; only the assistant's count"]
+    begun = [user("q"), answer("a")]
+    assert check(begun, {"chosen": [answer("b")], "rejected": [answer("c")]}) == [checks.NOT_CONTINUED]
+    asked = [{"role": "system", "content": "Be brief."}]
+    alone = "have a prompt of a system message alone, which asks nothing"
+    assert check(asked, {"chosen": [answer("b")], "rejected": [answer("c")]}) == [alone]
+    assert check([*asked, user("q")], {"chosen": [answer("b")], "rejected": [answer("c")]}) == []
     # a third response may be any of its pair's
     assert check("q", {"chosen": "a", "rejected": "b", "third": "a"}) == []
     for prompt, responses, words in (
@@ -247,7 +253,11 @@ def test_what_nobody_means_to_teach() -> None:
         ("q", {"chosen": "a<go>b<eos>c", "rejected": "b"}, "chosen: it has the control token <go> inside"),
         ([user("q")], {"chosen": [answer("a<eos>")], "rejected": [answer("b")]}, "chosen: it has the control token"),
         ([user("q")], {"chosen": [user("a")], "rejected": [answer("b")]}, "chosen: its last message is the user's"),
-        ([answer("q")], {"chosen": [answer("a")], "rejected": [answer("b")]}, "prompt: its last message is the assis"),
+        (
+            [user("q"), answer("")],
+            {"chosen": [answer("a")], "rejected": [answer("b")]},
+            "prompt: its last message is e",
+        ),
         ([user(" ")], {"chosen": [answer("a")], "rejected": [answer("b")]}, "prompt: its last message is empty"),
         (
             "q",

@@ -62,14 +62,16 @@ def says(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of a command that must end with exit code 2."""
     capsys.readouterr()
     assert finetune.main(arguments) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1 and "resuming from" not in said
     return lines[0]
 
 
-def test_the_same_is_resumed(run: Path) -> None:
+def test_the_same_is_resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "out" / "run.json").read_text()
     assert finetune.main(arguments(run, "--resume", "--max_steps", "4")) == 0
+    assert capsys.readouterr().err.count(f"resuming from {run / 'out' / 'checkpoint-2'}") == 1
     assert json.loads((run / "out" / "summary.json").read_text())["steps"] == 4
     assert (run / "out" / "run.json").read_text() == before
 
@@ -91,7 +93,10 @@ OTHERS: dict[str, tuple[list[str], str]] = {
     "data": (["--dataset_name", "{}/others.jsonl"], r"the data .*/pairs\.jsonl, and this is .*/others\.jsonl"),
     "part": (["--max_train_rows", "6"], r"the data .*/pairs\.jsonl with another content"),
     "length": (["--max_length", "9"], r"begun with the max_length 1024, and this is 9: "),
-    "adapter": (["--use_peft"], r"begun with another adapter"),
+    "adapter": (
+        ["--use_peft"],
+        r"was begun without an adapter, and this has one; with the reference copy, and this is adapter off: ",
+    ),
     "seed": (["--seed", "3"], "begun with seed 42, and this is 3"),
     "rate": (["--learning_rate", "0.25"], r"begun with learning_rate 1e-06, and this is 0\.25: resume with the same"),
     "several": (
@@ -117,7 +122,7 @@ def test_under_anything_else_it_is_not(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (run / "out").rglob("*") if path.is_file()}
     line = says(arguments(run, "--resume", *(flag.replace("{}", str(run)) for flag in flags)), capsys)
-    assert f"resume: {run / 'out'} was begun with " in line and "or choose another output_dir" in line
+    assert f"resume: {run / 'out'} was begun with" in line and "or choose another output_dir" in line
     assert re.search(message, line)
     assert {path: path.stat().st_mtime_ns for path in (run / "out").rglob("*") if path.is_file()} == before
 

@@ -16,8 +16,10 @@ import expo_analysis as ea
 from expo_analysis.losses.trl import TRL_LOSSES
 
 from . import llm_models as tiny
+from .llm_texts import byte_tokenizer, model_for, said, user
 
 from expo_analysis.llm import PreferenceConfig, PreferenceTrainer  # isort: skip (needs the environment of llm_models)
+from expo_analysis.llm.data.checks import NOT_CONTINUED  # isort: skip
 from peft import LoraConfig  # isort: skip
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM  # isort: skip
 from transformers import Gemma2Config, Gemma2ForCausalLM, GptOssConfig, GptOssForCausalLM  # isort: skip
@@ -244,3 +246,26 @@ def test_labels_are_trained_on_as_in_its_kto_trainer(tmp_path: Path) -> None:
     np.testing.assert_allclose(mine, their_losses, rtol=1e-5, atol=1e-5)
     assert len(mine) == 8 and abs(mine[-1] - mine[0]) > 1e-3
     np.testing.assert_allclose(my_logs, their_logs, rtol=1e-3, atol=1e-4)
+
+
+PREFILLED = {"prompt": [user("Hi"), said("The")], "chosen": [said(" City")], "rejected": [said(" No")]}
+
+
+def test_a_prompt_that_ends_with_the_assistants_message_has_trls_tokens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether both responses are one message or several; and the remark says that nothing is continued."""
+    tokenizer = byte_tokenizer()
+    rows = [PREFILLED, PREFILLED | {"chosen": [said(" City"), user("?"), said("!")]}]
+    whole = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in rows]
+    for given in (rows, whole):
+        common = {"train_dataset": tiny.Dataset.from_list(given), "processing_class": tokenizer}
+        common["ref_model"] = model_for(tokenizer)
+        theirs = DPOTrainer(model_for(tokenizer), args=DPOConfig(**tiny.settings(tmp_path)), **common).train_dataset
+        args = PreferenceConfig(**tiny.settings(tmp_path))
+        with caplog.at_level("WARNING", "expo_analysis.llm"):
+            mine = PreferenceTrainer(model_for(tokenizer), ea.DPO(lam=0.1), args, **common).data
+        for name in ("prompt_ids", "chosen_ids", "rejected_ids"):
+            assert mine.rows[name][:] == [row[name] for row in theirs]
+        assert mine.report.remarks[NOT_CONTINUED] == 2
+    assert "does not continue it" in caplog.text

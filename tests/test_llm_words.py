@@ -342,6 +342,7 @@ def test_what_differs_between_two_runs_is_said_in_words() -> None:
         (record(usual), []),
         (record(usual, max_length=2), ["the max_length 1, and this is 2"]),
         (record(usual, adapter="y"), ["another adapter"]),
+        (record(usual, adapter=None), ["an adapter, and this has none"]),
         (record(usual | {"model": "n"}, model="a2"), ["the initial model m, and this is n"]),
         (record(usual | {"model": "l"}, model="a0"), ["the initial model m, and this is l"]),
         (record(usual, model="a2"), ["the initial model m with another content"]),
@@ -357,6 +358,9 @@ def test_what_differs_between_two_runs_is_said_in_words() -> None:
         ({"is": {"model": "a1", "data": "b1", "adapter": "x"}, "names": usual}, ["the max_length 1, and this is None"]),
     ):
         assert sorted(run_record.differences(record(usual), now)) == sorted(words)
+    full = record(usual, adapter=None)
+    assert run_record.differences(full, record(usual)) == ["without an adapter, and this has one"]
+    assert not run_record.differences(full, full)
 
 
 def test_what_a_model_was_trained_from(tmp_path: Path) -> None:
@@ -424,7 +428,7 @@ def test_a_run_has_begun_once_a_step_is_done(
     monkeypatch.setattr(run_record, "record_of", lambda trainer, recipe: {"is": {}})
     trainer: Any = SimpleNamespace(accelerator=Waited())
     recipe: Any = SimpleNamespace(script=SimpleNamespace(overwrite=overwrite))
-    begin = run_record.Begin(trainer, recipe, anew=True)
+    begin = run_record.Begin(trainer, recipe, None, print)
     (tmp_path / "summary.json").write_text("x")
     for error, expected in (
         (ValueError("a head is missing"), run_record.BadStart),
@@ -533,6 +537,25 @@ def test_settings_of_trl_that_need_nothing_done_and_those_without_a_counterpart(
     for bad in (Theirs, SimpleNamespace(loss_type="ipo"), Place(1), sft):
         with pytest.raises(TypeError, match=f"config must be a trl.DPOConfig, got {type(bad).__name__}"):
             from_trl.settings_of(bad, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (["ipo"], "loss_type 'ipo': rewards/... and logps/... are logged as means"),
+        (["sigmoid_norm"], "loss_type 'sigmoid_norm': rewards/..."),
+        (["sft", "ipo", "sigmoid"], "loss_type 'ipo': rewards/..."),  # what is logged is the first one's that has pairs
+        (["sigmoid", "ipo"], None),
+        (["sigmoid"], None),
+        (["sft"], None),
+    ],
+)
+def test_it_is_told_where_what_is_logged_is_another_number_than_trls(
+    kinds: list[str], told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "expo_analysis.llm"):
+        settings_of(loss_type=kinds)
+    assert [record.getMessage()[: len(told or "")] for record in caplog.records] == ([] if told is None else [told])
 
 
 # --------------------------------------------------------------------------------------------- stored log-probabilities

@@ -145,7 +145,7 @@ def run(trainer: PreferenceTrainer, recipe: Recipe, checkpoint: str | None, say:
         say(f"{folder} is finished, with all of its {before['steps']} steps: nothing in it was changed")
         return _end(trainer, recipe, before, 0)
     start = time.perf_counter()
-    begin, stop = Begin(trainer, recipe, anew=checkpoint is None), StopAndSave()
+    begin, stop = Begin(trainer, recipe, checkpoint, say), StopAndSave()
     trainer.add_callback(begin)
     trainer.add_callback(stop)
     with contextlib.redirect_stdout(sys.stderr):

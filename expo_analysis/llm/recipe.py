@@ -17,7 +17,7 @@ from .._errors import did_you_mean
 from .._files import from_home
 from ..losses.base import check_number, check_whole
 from .data.preparation import PREPARATIONS
-from .recipe_file import check_repeated, read_recipe, recipe_path
+from .recipe_file import check_repeated, read_recipe, recipe_path, with_meant
 from .training import PreferenceConfig
 from .training._trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, TrlParser
 from .training.modelling import check_task_type
@@ -149,7 +149,7 @@ class Parser(TrlParser):
             action.help = HELP.get(action.dest, action.help)
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise ValueError(with_meant(message))
 
     @property
     def known(self) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from argparse import Action
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,6 +65,17 @@ def check_repeated(words: list[str], actions: Iterable[Action]) -> None:
         wrong = given_once(found[0][0], [value for _, value in found])
         if wrong is not None:
             raise ValueError(wrong)
+
+
+def with_meant(message: str) -> str:
+    """What argparse says of a word that is none of those accepted, with the one that may be meant.
+
+    Example:
+        >>> with_meant("argument --optim: invalid choice: 'sdg' (choose from 'sgd', 'lomo')")
+        "argument --optim: invalid choice: 'sdg' (choose from 'sgd', 'lomo'); did you mean 'sgd'?"
+    """
+    found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message)
+    return message if found is None else message + did_you_mean(found[1], re.findall(r"[^', ]+", found[2]))
 
 
 class _Loader(yaml.SafeLoader):

@@ -57,7 +57,11 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if key not in before["is"] or before["is"][key] == now["is"].get(key):
             continue
         old, new = (record["names"].get(key, record["is"].get(key)) for record in (before, now))
-        if key in ("adapter", "files"):
+        if key == "adapter" and before["is"][key] is None:
+            found.append("without an adapter, and this has one")
+        elif key == "adapter" and now["is"].get(key) is None:
+            found.append("an adapter, and this has none")
+        elif key in ("adapter", "files"):
             found.append(f"another {word}")
         elif old != new:
             found.append(f"the {word} {old}, and this is {new}")
@@ -81,10 +85,8 @@ def check_resumed(folder: Path, record: dict[str, Any]) -> None:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{file}: it is damaged; remove it to resume without it") from None
     if found:
-        raise ValueError(
-            f"resume: {folder} was begun with {'; with '.join(found)}: resume with the same, or choose another "
-            "output_dir"
-        )
+        said = "; ".join(words if words.startswith("without ") else f"with {words}" for words in found)
+        raise ValueError(f"resume: {folder} was begun {said}: resume with the same, or choose another output_dir")
 
 
 def finished_before(folder: Path) -> dict[str, Any]:
@@ -203,7 +205,8 @@ def where_to_start(recipe: Recipe, say: Callable[[str], None]) -> str | None:
                 f"resume: output_dir {str(folder)!r} has a model, {model}, and no complete checkpoint: give another "
                 "output_dir, or --overwrite to start afresh"
             )
-        say(f"resuming from {found}" if found else f"{folder} has no complete checkpoint: starting afresh")
+        if found is None:
+            say(f"{folder} has no complete checkpoint: starting afresh")
         return None if found is None else str(found)
     if checkpoints(folder):
         raise ValueError(f"output_dir {str(folder)!r} has checkpoints already: give --resume, or --overwrite")
@@ -237,9 +240,14 @@ class Begin(TrainerCallback):
         BadStart: instead of an error that has a sentence to say.
     """
 
-    def __init__(self, trainer: Any, recipe: Recipe, anew: bool) -> None:
-        self.trainer, self.overwrite, self.anew, self.done = trainer, recipe.script.overwrite, anew, False
+    def __init__(self, trainer: Any, recipe: Recipe, checkpoint: str | None, say: Callable[[str], None]) -> None:
+        self.trainer, self.overwrite, self.done = trainer, recipe.script.overwrite, False
+        self.checkpoint, self.say = checkpoint, say
         self.record = record_of(trainer, recipe)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.checkpoint is not None and state.global_step < state.max_steps:
+            self.say(f"resuming from {self.checkpoint}")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.done:
@@ -249,7 +257,7 @@ class Begin(TrainerCallback):
         if state.is_world_process_zero:
             if self.overwrite:
                 clear(folder)
-            write_record(folder, self.record, self.anew)
+            write_record(folder, self.record, anew=self.checkpoint is None)
         self.trainer.accelerator.wait_for_everyone()  # before any of them saves
 
     def __enter__(self) -> Begin:

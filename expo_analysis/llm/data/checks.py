@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from .cells import check_no_conversation
 from .conversation import Conversation, says_something, texts_of
 from .forms import Example, Remark, Text
 from .report import BadField
@@ -15,6 +15,11 @@ from .table import half_surrogate
 REPEATED = "have a prompt that all of their responses repeat"
 REPEATED_SHORT = "have a prompt of a few characters with which all of their responses begin"
 """Remarks on single rows; where they are true of all, the prompt column is one too many (see `check_repetition`)."""
+
+NOT_CONTINUED = (
+    "have a prompt that ends with the assistant's message; as in TRL's DPO trainer the response is a message of its "
+    "own after it, and does not continue it: to continue it, move its text to the beginning of both responses"
+)
 
 LEAST_REPEATED = 8
 """Shorter prompts than this many characters may well begin a response by chance, though not in this many rows."""
@@ -73,17 +78,8 @@ def check_text(field: str, value: Text) -> None:
         broken = half_surrogate(text)
         if broken is not None:
             raise BadField(field, broken)
-    if isinstance(value, str) and value.lstrip().startswith("[{") and _is_conversation(value):
-        raise BadField(field, "it is a conversation that was written as text; give it as a list of messages")
-
-
-def _is_conversation(text: str) -> bool:
-    """Whether text is the JSON, or what Python prints, of a list of messages."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return all(f"'{key}':" in text for key in ("role", "content")) and text.rstrip().endswith("}]")
-    return all(isinstance(part, dict) and part.keys() & {"role", "from"} for part in found)
+    if isinstance(value, str):
+        check_no_conversation(field, value)
 
 
 def _check_turns(example: Example, remark: Remark) -> None:
@@ -92,7 +88,12 @@ def _check_turns(example: Example, remark: Remark) -> None:
         if last != "assistant":
             raise BadField(field, f"its last message is the {last}'s, and a response must end with the assistant's")
         if response[0]["role"] == "assistant":
-            check_asks("prompt", example.prompt)
+            _check_last_says_something("prompt", example.prompt)
+    roles = [message["role"] for message in example.prompt]
+    if roles[-1] == "assistant" and any(response[0]["role"] == "assistant" for response in example.responses.values()):
+        remark(NOT_CONTINUED)
+    if {*roles} <= {"system", "developer"}:
+        remark("have a prompt of a system message alone, which asks nothing")
     if any(message["role"] != "assistant" for response in example.responses.values() for message in response):
         remark("have turns of others inside a response; only the assistant's count")
 
@@ -101,6 +102,10 @@ def check_asks(field: str, prompt: Conversation) -> None:
     """Raise for a conversation that the assistant cannot answer."""
     if prompt[-1]["role"] == "assistant":
         raise BadField(field, "its last message is the assistant's, which leaves nothing to answer")
+    _check_last_says_something(field, prompt)
+
+
+def _check_last_says_something(field: str, prompt: Conversation) -> None:
     if not says_something(prompt[-1]):
         raise BadField(field, "its last message is empty")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...bandit.comparisons import REWARDS
@@ -149,12 +149,18 @@ class Joined:
         return {JOINED: "\n".join(str(row[part]) for part in self.parts if row.get(part))}
 
 
-def check_columns(name: str, columns: Collection[str], sides: Sequence[str] = ("chosen", "rejected")) -> None:
+def check_columns(
+    name: str,
+    columns: Collection[str],
+    sides: Sequence[str] = ("chosen", "rejected"),
+    inside: Callable[[], str] = str,
+) -> None:
     """Raise unless a data set has these responses, with what may be meant by the columns that it has.
 
     Args:
         name: what the data set is called in messages.
         sides: of pairs or triples; what is no pair must have a prompt.
+        inside: gives where in its columns the rows seem to be; empty where they are nowhere.
     """
     if {"prompt_ids", *(f"{side}_ids" for side in sides)} <= set(columns):
         return
@@ -165,7 +171,7 @@ def check_columns(name: str, columns: Collection[str], sides: Sequence[str] = ("
     # a prompt that goes by another name would be lost if what both responses begin with were taken for it
     unnamed = [] if "prompt" in columns else _synonyms("prompt", columns, ())
     if missing or unnamed:
-        raise ValueError(_what_is_missing(name, columns, missing or ["prompt"]))
+        raise ValueError(_what_is_missing(name, columns, missing or ["prompt"], inside()))
 
 
 def parts_of(wanted: str, columns: Collection[str]) -> list[str]:
@@ -183,7 +189,7 @@ def require(name: str, columns: Collection[str], needed: Sequence[str]) -> None:
             )
 
 
-def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]) -> str:
+def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str], inside: str) -> str:
     columns = shown(columns)
     text = f"{name} must have the column {missing[0]!r}, but its columns are {columns}"
     guesses: dict[str, str] = {}
@@ -208,9 +214,14 @@ def _what_is_missing(name: str, columns: Collection[str], missing: Sequence[str]
         return f"{text}; put the better one of {' and '.join(sides)} into chosen, and the other into rejected{which}"
     if known & {"output", "completion", "response", "answer", "messages", "conversations", "text"}:
         return f"{text}; they are single responses, and no pairs"
+    if inside:
+        return f"{text}; the rows seem to be in {inside}: {GIVE_ALONE}"
     others = [column for column in columns if column not in COLUMNS]
     return text + (_nearly(missing[0], others) or (f"; columns='{missing[0]}=...' says which one is" if others else ""))
 
+
+GIVE_ALONE = "give these alone, one object each"
+"""What to do with rows that lie inside of something else."""
 
 NUMBERED = [
     (f"{what}_{first}", f"{what}_{second}")

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .columns import NAMED
-from .table import half_surrogate
-
-Row = tuple[dict[str, Any], int | None]
-"""A row, and the line that it begins in; None where files of that kind have no lines."""
+from .arrow import python_values
+from .cells import Row, with_conversations
+from .columns import GIVE_ALONE, NAMED
+from .nested import place_of_rows
+from .table import half_surrogate, rows_of_columns
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BOM = b"\xef\xbb\xbf"
@@ -176,10 +176,13 @@ def _list_in(path: Path, document: Any) -> list[Any]:
             return [document]
         lists = {key: value for key, value in document.items() if isinstance(value, list)}
         tables = [key for key, value in lists.items() if value and all(isinstance(part, dict) for part in value)]
-        if len(lists) == 1 and tables:
+        inside = place_of_rows(document)
+        if len(lists) == 1 and tables and inside.partition("[")[0] in ("", tables[0]):
             return lists[tables[0]]
         if not lists:
             return [document]  # JSON Lines of one line
+        if inside:
+            raise ValueError(f"{NO_LIST.format(path)}; the rows seem to be in {inside}: {GIVE_ALONE}")
     raise ValueError(NO_LIST.format(path))
 
 
@@ -193,10 +196,7 @@ def _of_lists(path: Path, document: dict[str, list[Any]]) -> list[Any]:
     if known and parts and all(isinstance(part, dict) and {"role", "from"} & part.keys() for part in parts):
         return [document]
     if known:
-        lengths = {name: len(value) for name, value in document.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{path}: its columns must have one length; they have {lengths}")
-        return [dict(zip(document, values, strict=True)) for values in zip(*document.values(), strict=True)]
+        return rows_of_columns(str(path), document)
     names = list(document)
     if are_rows and names[0].split("_")[0] in SPLITS:
         raise ValueError(
@@ -250,18 +250,19 @@ def _header(path: Path, line: int, cells: list[str]) -> list[str]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    return _table(path, ",")
+    return with_conversations(_table(path, ","))
 
 
 def _tsv(path: Path) -> Iterator[Row]:
-    return _table(path, "\t")
+    return with_conversations(_table(path, "\t"))
 
 
 def _parquet(path: Path) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(1000):
-                yield from ((row, None) for row in batch.to_pylist())
+                names, columns = batch.schema.names, map(python_values, batch.columns)
+                yield from ((dict(zip(names, row, strict=True)), None) for row in zip(*columns, strict=True))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: it is not a parquet file: {error}") from None
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cells import check_no_conversation
 from .columns import SYSTEM
 from .conversation import Conversation, assistant, conversation, kind_of, shared_beginning
 from .feedback import PAIRS, TRIPLES, Feedback
@@ -98,6 +99,7 @@ def example_of(row: Mapping[str, Any], feedback: Feedback, implicit: bool, templ
 def _pair(prompt: Text | None, chosen: Text, rejected: Text, remark: Remark) -> Example:
     if isinstance(chosen, str) != isinstance(rejected, str):
         chat, text = ("rejected", "chosen") if isinstance(chosen, str) else ("chosen", "rejected")
+        check_no_conversation(text, chosen if isinstance(chosen, str) else str(rejected))
         raise BadField(chat, f"it is a conversation, while {text} of that row is plain text")
     if prompt is not None:
         return _together(prompt, chosen, rejected, remark)

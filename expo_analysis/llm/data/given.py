@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from datasets import Dataset, IterableDataset
 
 from .columns import SAMPLE_COLUMNS, check_columns, named, require, shown, well_known
 from .feedback import LISTS, ORDERS, Feedback, feedback_of
+from .in_memory import as_rows
+from .nested import RESPONSES, place_of_rows
 from .table import ORIGIN, as_json_text, origin_in, to_dataset
 
 MARK = "tokens for expo_analysis by the tokenizer {}"
@@ -58,7 +61,7 @@ class Given:
             ValueError: naming the column that is missing.
         """
         kind = feedback_of(self.names, asked)
-        check_columns(self.called, self.names, kind.sides)
+        check_columns(self.called, self.names, kind.sides, self.inside)
         if kind == LISTS and not set(ORDERS) & set(self.names):
             raise ValueError(
                 f"{self.called} must have the column 'ranking' or 'scores'; its columns are {shown(self.names)}"
@@ -67,6 +70,14 @@ class Given:
         if samples and not {*SAMPLE_COLUMNS, "sample_ids"} & set(self.names):
             require(self.called, self.names, SAMPLE_COLUMNS[:1])
         return kind
+
+    def inside(self) -> str:
+        """Where in the first row other rows seem to be; see `place_of_rows`. Empty where it has a response itself."""
+        if RESPONSES & {*self.names}:
+            return ""
+        first = dict(next(iter(self.rows)))
+        first |= {name: json.loads(first[name]) for name in self.json_columns if first[name] is not None}
+        return place_of_rows({name: first[name] for name in self.names})
 
     def are_of(self, tokenizer: str, feedback: Feedback) -> bool:
         """Whether these are rows of `PreferenceData`, made with the tokenizer of this digest.
@@ -83,6 +94,7 @@ class Given:
 
 def _opened(rows: Any, name: str) -> tuple[Any, Mapping[str, Any]]:
     """Rows as a data set of `datasets`, and the first of them; of a `Dataset`, with all of its columns."""
+    rows = as_rows(rows, name)
     if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
         try:
             rows = to_dataset(rows)
@@ -114,7 +126,9 @@ def check_rows(rows: Any, name: str) -> None:
             hint = f"; give one of its splits, {', '.join(map(repr, rows))}"
         if isinstance(rows, str | os.PathLike):
             hint = f"; PreferenceData.read, or read_split, reads {str(rows)!r}"
-        accepted = "a Dataset, an IterableDataset, a list of mappings or PreferenceData"
+        accepted = (
+            "a Dataset, an IterableDataset, a DataFrame, a list of mappings, a mapping of lists or PreferenceData"
+        )
         raise TypeError(f"{name} must be {accepted}, got {type(rows).__name__}{hint}")
 
 

@@ -13,6 +13,8 @@ from datasets import Dataset, IterableDataset
 from datasets.fingerprint import Hasher
 
 from .checks import REPEATED, REPEATED_SHORT, check_repetition
+from .contradictions import REVERSED, contradicted
+from .feedback import Feedback
 from .report import BadField, BadRows, DataReport, Place, Problem, settle
 from .rows import KIND, MASKED, NOTES, PROBLEM, REMARKS, RowMaker, note_of
 from .table import ORIGIN, place_of
@@ -36,7 +38,7 @@ def _make_all(rows: Dataset, maker: RowMaker, report: DataReport, on_bad_rows: s
         new_fingerprint=Hasher.hash((rows._fingerprint, maker.digest(), _code())),
     )
     report.rows = len(made)
-    problems, good = _examine(made, report, maker.feedback.sides[0])
+    problems, good = _examine(made, report, maker.feedback)
     settle(report, problems, on_bad_rows)
     if len(good) < len(made):
         made = made.select(good)
@@ -55,7 +57,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _examine(made: Dataset, report: DataReport, field: str) -> tuple[list[Problem], list[int]]:
+def _examine(made: Dataset, report: DataReport, feedback: Feedback) -> tuple[list[Problem], list[int]]:
     """The problems, and the numbers of the rows that have none; their remarks go to the report."""
     notes = [PROBLEM, REMARKS, KIND, ORIGIN] + (["sample_ids"] if "sample_ids" in made.column_names else [])
     problems: list[Problem] = []
@@ -71,10 +73,11 @@ def _examine(made: Dataset, report: DataReport, field: str) -> tuple[list[Proble
             good.append(at)
             remarks.append((at, place, row[REMARKS]))
     repeated, short = (sum(text in texts for _, _, texts in remarks) for text in (REPEATED, REPEATED_SHORT))
-    if len(good) > 1 and (bad := check_repetition(repeated, short, len(good), field)) is not None:
+    if len(good) > 1 and (bad := check_repetition(repeated, short, len(good), feedback.sides[0])) is not None:
         return [*problems, *(Problem.of(place, bad) for _, place, _ in remarks)], []
-    for _, place, texts in remarks:
-        for text in texts:
+    opposed = set(contradicted(made, good, feedback))
+    for at, place, texts in remarks:
+        for text in [*texts, *([REVERSED[feedback]] if at in opposed else [])]:
             report.remark(place, text)
     return problems, good
 

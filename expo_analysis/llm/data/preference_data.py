@@ -98,7 +98,7 @@ class PreferenceData:
         """Rows as they were read, checked and split into tokens.
 
         Args:
-            rows: a `Dataset`, an `IterableDataset`, a list of mappings, or `PreferenceData`, whose tokens are checked.
+            rows: `Dataset`, `IterableDataset`, mappings, columns, a DataFrame, or `PreferenceData`, which is checked.
             tokenizer: of transformers.
             name: what the data set is called in messages.
             max_length: the most tokens of prompt and response together: longer ones lose their end. None cuts nothing.

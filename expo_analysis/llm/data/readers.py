@@ -26,6 +26,7 @@ from datasets import (
 
 from ..._errors import did_you_mean
 from ..._files import from_home
+from .arrow import with_known_types
 from .files import READERS, format_of, read_file
 from .report import Place
 from .table import ORIGIN, origin, origin_in, python_rows, to_dataset, with_origin
@@ -125,7 +126,7 @@ def _read(file: Path) -> Dataset:
             raise ValueError(f"{file}: it is not a parquet file: {error}") from None
         if not len(table):
             raise ValueError(f"{file}: it has no rows")
-        return with_origin(Dataset(table), str(file))
+        return with_origin(Dataset(with_known_types(table)), str(file))
     rows, places = [], []
     for number, (row, line) in enumerate(read_file(file)):
         rows.append(row)

@@ -184,7 +184,7 @@ class Sampler:
         roots, exact = np.sqrt([len(one.ids) for one in some]), response_logps(self.model, *given)
         rounding = max(torch.finfo(self.model.dtype).eps, of_products())
         gap = (np.abs(exact - [one.logp for one in some]) / roots).max() - (CLOSE + 4 * rounding * largest)
-        if gap > 0:
+        if gap > 0 and (np.abs(exact - response_logps(self.model, *given)) / roots).max() < CLOSE:
             with embeddings_off_by(self.model, rounding):
                 gap -= ROUNDINGS * (np.abs(exact - response_logps(self.model, *given)) / roots).max()
         return float(np.maximum(gap, 0.0))

@@ -109,6 +109,19 @@ def python_rows(dataset: Dataset) -> Iterable[dict[str, Any]]:
         yield row | {name: None if row[name] is None else json.loads(row[name]) for name in names}
 
 
+def rows_of_columns(name: str, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of columns; raises ValueError, which begins with ``name``, where their lengths differ."""
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{name}: its columns must have one length; they have {lengths}")
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def column_of_values(name: str, values: Sequence[Any]) -> pa.Array:
+    """Values as `to_dataset` would keep them; errors are those of `to_dataset`."""
+    return _column(name, values, {})[1]
+
+
 def _column(name: str, values: Sequence[Any], broken: dict[int, tuple[str, str]]) -> tuple[Any, pa.Array]:
     feature = feature_of(values)
     if feature is None:  # dates and the like, which JSON has not

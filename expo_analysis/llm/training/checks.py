@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from ..._errors import did_you_mean
 from ..causality import leak, what_it_sees, with_another_end
 from ..data.sampling import without_dropout
 from .collator import ROWS
@@ -42,6 +45,9 @@ def explain(losses: Tensor, batch: dict[str, Any], step: int, name: str, where: 
         "were before this step. Look at these rows, lower the learning rate or raise lambda"
     )
 
+
+FOUND_OTHERWISE = ("azure_ml", "flyte", "kubeflow")
+"""Loggers that transformers may not list among those that are installed, though they are."""
 
 CLOSE = 1e-3
 """By how many nats a log-probability in float32 may differ from that of the model's own logits."""
@@ -72,6 +78,18 @@ def check_settings(args: Any) -> None:
             f"train_sampling_strategy must be 'random' or 'sequential', got {strategy!r}: a row has several responses "
             "here, and so no length of its own to go by"
         )
+    _check_loggers(args.report_to)
+
+
+def _check_loggers(names: Any) -> None:
+    """Raise for a logger that is unknown, or whose package is missing: transformers' own errors name no setting."""
+    installed = {*get_available_reporting_integrations(), *FOUND_OTHERWISE}
+    for name in names if isinstance(names, list) else []:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = sorted(INTEGRATION_TO_CALLBACK)
+            raise ValueError(f"report_to must be none, all or some of {known}; got {name!r}{did_you_mean(name, known)}")
+        if name not in installed:
+            raise ValueError(f"report_to {name!r}: its package is not installed; install it, or set report_to to none")
 
 
 def check_whole_sequences(accelerator: Any) -> None:

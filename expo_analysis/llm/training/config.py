@@ -10,14 +10,11 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from ...losses.base import check_number, check_option, check_whole
+from ...losses.base import check_number, check_option
 from ..data import ON_BAD_ROWS
+from .accepted import PREFIXES, check_values
 from .aggregation import AGGREGATIONS, TOKEN_MEAN
 from .named import named_objectives
-from .regulariser import ESTIMATORS
-
-PREFIXES = ("responses", "reference_samples")
-"""What token-wise divergences are computed along."""
 
 
 def _option(default: Any, text: str, **more: Any) -> Any:
@@ -191,7 +188,7 @@ class PreferenceConfig(TrainingArguments):
         for name in ("objective_options", "model_init_kwargs"):
             setattr(self, name, _mapping(name, getattr(self, name)))
         self._check_objective()
-        self._check_options()
+        check_values(self)
         if getattr(self, "activation_checkpointing", True) is None:
             # the newer name of transformers, which warns where the older one is set
             self.activation_checkpointing = self.gradient_checkpointing
@@ -219,34 +216,6 @@ class PreferenceConfig(TrainingArguments):
             for name in ("objective_options", "objective_weights"):
                 if getattr(self, name):
                     raise ValueError(f"{name} belong to the objective that `objective` names, which is not set")
-
-    def _check_options(self) -> None:
-        check_option("regulariser_estimator", self.regulariser_estimator, (*ESTIMATORS, None))
-        check_option("token_prefixes", self.token_prefixes, PREFIXES)
-        check_option("on_bad_rows", self.on_bad_rows, ON_BAD_ROWS)
-        for name in ("token_chunk_size", "ref_model_sync_steps", "max_length", "pad_to_multiple_of"):
-            value = getattr(self, name)
-            may_be_none = name in ("max_length", "pad_to_multiple_of")
-            if not (value is None and may_be_none) and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} must be a positive integer{' or None' * may_be_none}, got {value!r}")
-        for name in ("learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "router_aux_loss_coef"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0.0, low_too=name != "num_train_epochs" or self.max_steps > 0)
-        if self.max_steps != -1:  # which leaves it to the epochs
-            check_whole("max_steps", self.max_steps, 1)
-        for name in ("ld_alpha", "ref_model_mixup_alpha"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a number in [0, 1], got {value!r}")
-        if self.label_smoothing_factor:
-            raise ValueError(
-                "label_smoothing_factor is not used by PreferenceTrainer: give label_smoothing to the objective, as in "
-                f"DPO(lam, label_smoothing=...); got {self.label_smoothing_factor!r}"
-            )
-        if self.use_ref_columns and self.precompute_ref_log_probs:
-            raise ValueError(
-                "give use_ref_columns or precompute_ref_log_probs, not both: each says what the reference is"
-            )
 
     def make_objective(self) -> Any:
         """What ``objective``, ``beta``, ``objective_options`` and ``objective_weights`` describe.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ...losses.base import check_number
 from ...losses.trl import TRL_SMOOTHED, from_trl
 from .aggregation import TOKEN_MEAN
 from .logs import tell
@@ -62,13 +63,25 @@ def settings_of(config: Any, known: set[str]) -> dict[str, Any]:
             "loss_type 'sft' with gradient_accumulation_steps > 1: here its mean is over all tokens of a whole step; "
             "TRL takes the mean of its micro-batches' means, which is another number where these differ in their tokens"
         )
-    divided = [kind for kind in _kinds(config) if AGGREGATION.get(kind) == "mean"]
+    _tell_of_means(config, made["aggregation"])
+    return found | made
+
+
+def _tell_of_means(config: Any, aggregation: list[str]) -> None:
+    """Say what is another number than TRL's where a loss reads means over the tokens of a response."""
+    kinds = _kinds(config)
+    logged = next((kind for kind, how in zip(kinds, aggregation, strict=True) if how != TOKEN_MEAN), None)
+    if AGGREGATION.get(str(logged)) == "mean":
+        tell(
+            f"loss_type {logged!r}: rewards/... and logps/... are logged as means over a response's tokens, which are "
+            "what this loss reads; TRL logs their sums"
+        )
+    divided = [kind for kind in kinds if AGGREGATION.get(kind) == "mean"]
     if divided and config.f_divergence_type != "reverse_kl":
         tell(
             f"loss_type {divided[0]!r} with f_divergence_type {config.f_divergence_type!r}: here f' is of the averaged "
             "log-ratio; TRL divides f' of the whole response by its length, which is another loss (docs/losses.md)"
         )
-    return found | made
 
 
 def _is_default(field: Any, value: Any) -> bool:
@@ -83,6 +96,7 @@ def _kinds(config: Any) -> list[str]:
 
 def _objective(config: Any) -> dict[str, Any]:
     kinds = _kinds(config)
+    check_number("beta", config.beta, 0.0)
     alpha = config.f_divergence_type == "alpha_divergence"
     if config.label_smoothing and not any(kind in TRL_SMOOTHED for kind in kinds):
         raise ValueError(f"label_smoothing is not used by loss_type {kinds}, though TRL accepts it")

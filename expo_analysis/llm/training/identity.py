@@ -118,12 +118,7 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     differing = [name for name in WORDS if name in found and name in identity and found[name] != identity[name]]
-    said = [
-        f"its {WORDS[name]} is another one"
-        if name in HASHED
-        else f"its {WORDS[name]} is {found[name]}, and here it is {identity[name]}"
-        for name in differing
-    ]
+    said = [_differs(name, found[name], identity[name]) for name in differing]
     said += [f"its {name} is {old!r}, and here it is {new!r}" for name, old, new in changed_settings(found, identity)]
     if said:
         shown = "; ".join(said)
@@ -132,6 +127,15 @@ def check(folder: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
             "settings it was made with"
         )
     return found
+
+
+def _differs(name: str, old: Any, new: Any) -> str:
+    if name == "adapter" and old is None:
+        return "it has no adapter, and here there is one"
+    if name == "adapter" and new is None:
+        return "it has an adapter, and here there is none"
+    word = WORDS[name]
+    return f"its {word} is another one" if name in HASHED else f"its {word} is {old}, and here it is {new}"
 
 
 def _own_code(named: Any, objectives: Iterable[Any]) -> str | None:

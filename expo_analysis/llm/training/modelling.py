@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, AutoTo
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ..models import adapter_base, check_has, find_model, folder_of_tokenizer, load_whole, with_adapter
+from .adapted import check_modules
 from .head import base_of
 from .logs import tell
 
@@ -220,6 +221,7 @@ def add_adapter(model: Any, config: Any, args: Any) -> tuple[Any, bool]:
             "peft_config must be left out for a model that has an adapter already: it is trained as it is, or merge it "
             "first (merge_and_unload)"
         )
+    check_modules(model, config)
     plugin = getattr(args, "deepspeed_plugin", None)
     zero3 = plugin is not None and plugin.zero_stage == 3
     beneath = list(model.parameters())

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from ..data import PreferenceData
 from ..data.given import check_rows
+from ..data.in_memory import as_rows
 from . import modelling
 from .checks import check_settings
 from .config import PreferenceConfig
@@ -151,6 +152,7 @@ class DataRoom:
         """
         if given["train_dataset"] is None:
             raise ValueError("train_dataset must be given")
+        given = {name: as_rows(rows, name) for name, rows in given.items()}
         for name, rows in given.items():
             if isinstance(rows, Mapping) and not rows:
                 raise ValueError(f"{name} must have a data set, but it is empty")
@@ -164,6 +166,10 @@ class DataRoom:
         """Raise where training on these rows would change nothing."""
         batch = self.args.train_batch_size * self.args.world_size
         if not isinstance(rows, Dataset):
+            if self.args.max_steps <= 0:
+                raise ValueError(
+                    "max_steps must be set for a stream (dataset_streaming), whose rows are not counted beforehand"
+                )
             return
         if self.args.dataloader_drop_last and len(rows) < batch:
             raise ValueError(
@@ -184,6 +190,7 @@ class DataRoom:
         Raises:
             TypeError, ValueError: naming the data set, and the rows that cannot be trained on.
         """
+        rows = as_rows(rows, name)
         if not isinstance(rows, PreferenceData):
             check_rows(rows, name)
         columns = PreferenceData.columns_of(rows)
@@ -225,6 +232,11 @@ class DataRoom:
         if isinstance(given, Mapping) and not isinstance(given, PreferenceData):
             return {key: self.read(f"{name}[{key!r}]", rows) for key, rows in given.items()}
         return self.read(name, given)
+
+
+def is_one(given: Any) -> bool:
+    """Whether something is one data set, and neither nothing, nor the name of one, nor several in a mapping."""
+    return given is not None and not isinstance(as_rows(given, "eval_dataset"), str | Mapping)
 
 
 def each(given: Any, make: Callable[[PreferenceData], Any]) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -253,7 +253,7 @@ class PreferenceTrainer(WholeEvaluation, RestoringTrainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """As in `Trainer`; a data set that is given here is checked and prepared like those of the trainer."""
-        if eval_dataset is not None and not isinstance(eval_dataset, (str, Mapping)):
+        if setup.is_one(eval_dataset):
             eval_dataset = self._prepared("eval_dataset", eval_dataset)
         found: dict[str, float] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         return found

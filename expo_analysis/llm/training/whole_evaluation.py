@@ -1,4 +1,7 @@
-"""Evaluations use all rows: `dataloader_drop_last` is a setting of training, whose steps are to be of one size."""
+"""Evaluations use all rows: `dataloader_drop_last` is a setting of training, whose steps are to be of one size.
+
+A search over settings, which compares evaluations, is left to its user.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,17 @@ class WholeEvaluation(Trainer):
         """As in `Trainer`, with the last batch."""
         with _nothing_dropped(self.args):
             return super().get_test_dataloader(test_dataset)
+
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """Not here: transformers makes each model by ``model_init``, and the reference is the model as it is given.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "hyperparameter_search is not used here, where the reference is the model as it is given: make a trainer "
+            "for each setting, and compare what evaluate() returns"
+        )
 
 
 @contextlib.contextmanager
