@@ -340,10 +340,10 @@ def _root(line: OneLine, left: Left) -> tuple[float, float]:
     t, error = np.clip(left.best, left.low[0], left.high[-1]), np.inf
     for _ in range(60):
         here = line.at(np.array([t]))
-        if abs(float(here.slope[0])) <= float(here.slope_noise[0]):
-            break
         step = float(here.slope[0] / here.bend[0]) if here.bend[0] > 0 else float(here.slope[0] / bend)
         t = float(np.clip(t - step, left.low[0], left.high[-1]))
+        if abs(float(here.slope[0])) <= float(here.slope_noise[0]):
+            break
     here = line.at(np.array([t]))
     slope = float(np.abs(here.slope[0]) + here.slope_noise[0])
     error = slope / bend if bend > 0 else np.inf
