@@ -137,3 +137,19 @@ def test_what_falls_slowly_may_take_a_flow_to_the_boundary() -> None:
 def test_where_the_population_has_no_optimum_none_is_consistent_with_it() -> None:
     found = decide("consistency", JUDGES["consistency"], subject(ea.objective("apo_down", 1.0)), {})
     assert found.decision == NOT_APPLICABLE and "no optimum to be consistent with" in found.summary
+
+
+@dataclass(frozen=True)
+class AnotherInBetween(ea.PairObjective):
+    """EXPO but at lambdas between those that are looked at, where its preferences are a straight line without end."""
+
+    name = "another_in_between"
+    regulariser = ea.divergences.ForwardKL()
+
+    @property
+    def terms(self) -> Any:
+        return Linear()(h) if 2.0 < self.lam < 50.0 else Logistic()(h)
+
+
+def test_what_holds_at_some_lambdas_is_not_said_of_all() -> None:
+    assert rule_about(AnotherInBetween(1.0), "displacement") != "someone_in_every_pair_gains"

@@ -165,7 +165,9 @@ def _somebody_gains(known: Known) -> Conclusion | None:
         low = -math.inf if facts.lower_bound is None else facts.lower_bound
         return bool(facts.log_ratio_only and convex and np.all(np.isfinite(low)) and _stays_inside(facts))
 
-    if not (isinstance(known.subject.objective, PairObjective) and _everywhere(known, keeps)):
+    # at all lambdas and data: the terms see neither, but for positive weights and shifts
+    fixed = isinstance(known.subject.objective, PairObjective) and known.formula.is_fixed
+    if not (fixed and _everywhere(known, keeps)):
         return None
     return Conclusion(HOLDS, "where training ends, somebody in every pair is at least at its reference", answer="never")
 
