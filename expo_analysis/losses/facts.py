@@ -215,11 +215,7 @@ class Facts:
 
     @cached_property
     def log_odds_scale(self) -> Any:
-        """c, where c (x_w - x_l) = log p/(1-p), and nothing else, minimises the expected loss of every pair; or None.
-
-        Nothing else, as psi is convex and no constant: psi'(-m) = e^(cm) psi'(m), as the minimum has it, and a psi'
-        that never falls, and is 0 somewhere, is 0 everywhere; so p psi'(m) - (1-p) psi'(-m) is 0 once.
-        """
+        """c, where c (x_w - x_l) = log p/(1-p) and nothing else minimises the expected loss of every pair; or None."""
         if self._steps is None or self.likelihood or len({_reads_reference(t.statistic) for t in self.bound}) != 1:
             return None
         if any(isinstance(t.weight, Data) or t.psi.reads or isinstance(t.statistic.scale, Data) for t in self.terms):
@@ -227,10 +223,8 @@ class Facts:
         found: list[Any] = []
         for term, step in self._steps:
             plain = is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
-            known = term.psi.log_odds_scale is not None and bool(np.all(np.asarray(term.weight) > 0))
-            if not (plain and known and least_once(term.psi) and np.all(step != 0)):
-                return None
-            if _reads_reference(term.statistic) is None:
+            known = term.psi.is_least_at_log_odds_alone and bool(np.all(np.asarray(term.weight) > 0))
+            if not (plain and known and np.all(step != 0)) or _reads_reference(term.statistic) is None:
                 return None
             found.append(term.psi.log_odds_scale * step)
         return found[0] if all(np.array_equal(found[0], other) for other in found) else None
@@ -348,11 +342,6 @@ def _steepness(statistic: Statistic) -> float:
 
 def _winner_coefficient(statistic: Statistic) -> float:
     return sum(c for c, atom in statistic.parts if atom.slot == "w")
-
-
-def least_once(psi: Psi) -> bool:
-    """Whether a psi that is least at the log-odds is least nowhere else: it is convex, and falls somewhere."""
-    return psi.convex and psi.slopes is not None and bool(np.all(np.asarray(psi.slopes[0]) < 0))
 
 
 def _reads_reference(statistic: Statistic) -> bool | None:
