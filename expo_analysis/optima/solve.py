@@ -34,7 +34,7 @@ from .restricted.optima import check_features
 from .solution import Certificate, Path, Solution, Status, path_of
 from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
-from .values import values_of
+from .values import settle_values
 
 WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
 """From the best to the worst that can be said of a piece."""
@@ -280,8 +280,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
     flat.value[lost] = np.nan
-    if (np.isnan(flat.value) & ~lost).any():
-        flat.value = np.where(lost, np.nan, values_of(objective, bandit, lams, flat.log_policy, flat.reward))
+    settle_values(objective, bandit, lams, flat)
     return flat
 
 

@@ -14,7 +14,6 @@ from scipy.special import log_softmax
 
 from ...bandit import Bandit
 from ...losses import PairObjective
-from ...losses.statistics import Atom, Linked, Powered
 from ..subject import Subject
 from .lowest import lower_exists
 
@@ -45,17 +44,10 @@ class Fall:
         return f"towards {self.far:.4g}, which no policy that was tried has"
 
 
-def finite_at_zero(atom: Atom) -> bool:
-    """Whether an atom is finite where the probability is 0."""
-    if isinstance(atom, Linked):
-        return bool(np.isfinite(atom.divergence.mu_at_zero))
-    return isinstance(atom, Powered) and atom.alpha < 0
-
-
 def ends_on_the_boundary(objective: PairObjective) -> bool:
     """Whether some margin stays finite there."""
     terms = objective.terms if objective.states_terms else None
-    return any(finite_at_zero(getattr(a, "atom", a)) for term in terms or () for _, a in term.statistic.parts)
+    return any(a.finite_at_zero for term in terms or () for _, a in term.statistic.parts)
 
 
 def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:

@@ -140,7 +140,7 @@ def judge(subject: Subject) -> Verdict:
     conditions = (
         f"{count} problems of two responses, with policies uniform on the simplex, or a reference that is more and "
         f"more against what is preferred; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, "
-        "log-ratios up to 60/λ"
+        "log-ratios up to 60/λ; more responses, which may have traps where two have none, were not looked at"
     )
     ordinary = np.array(size["moderate"])[: len(LAMS)]
     evidence = {

@@ -16,7 +16,6 @@ from ...divergences import DIVERGENCES, Divergence
 from ...losses import Objective, PairObjective
 from ...losses.psi import Exponential, Modulated, Psi, Sigmoid
 from ...losses.statistics import SLOTS
-from ..falsify.runaway import finite_at_zero
 from .signs import Sign, sign_of
 from .terms_shape import (
     Part,
@@ -92,12 +91,12 @@ class Shape:
     @cached_property
     def finite_scores(self) -> bool:
         """Whether a margin stays finite where a probability is 0, so that optima may lie on the boundary."""
-        return any(finite_at_zero(atom) for part in self.parts or () for _, atom in part.atoms)
+        return any(atom.finite_at_zero for part in self.parts or () for _, atom in part.atoms)
 
     @cached_property
     def finite_everywhere(self) -> bool:
         """Whether all margins are, so that the loss is a continuous function on the closed simplex."""
-        return bool(self.parts) and all(finite_at_zero(atom) for part in self.parts or () for _, atom in part.atoms)
+        return bool(self.parts) and all(atom.finite_at_zero for part in self.parts or () for _, atom in part.atoms)
 
     @cached_property
     def bounded_below(self) -> bool:
