@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -41,6 +42,9 @@ __all__ = [
     "resolve_divergence",
     "total_variation",
 ]
+
+SLOPE = 1e-6
+"""By how much of its size mu may differ from a slope that torch finds."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +384,18 @@ class MixedChiSquare(Divergence):
 DIVERGENCES: dict[str, type[Divergence]] = {
     cls.name: cls for cls in (ReverseKL, ForwardKL, JensenShannon, Alpha, ChiSquare, MixedChiSquare)
 }
+
+
+@lru_cache(maxsize=64)
+def mu_is_slope(divergence: Divergence) -> bool:
+    """Whether ``terms`` are pi_ref f(u) and mu is f', but for a constant: a closed form of the optimum rests on it."""
+    if type(divergence) in DIVERGENCES.values():
+        return True
+    log_u, log_reference = (x.reshape(-1) for x in np.meshgrid(np.linspace(-6.0, 2.0, 33), [-2.5, -4.0, -8.0]))
+    log_policy = log_u + log_reference
+    slope = slope_and_bend(lambda x: divergence.terms(x, x.new_tensor(log_reference)), log_policy)[0]
+    mu = np.asarray(divergence.mu(log_u))
+    return bool(np.ptp(slope / np.exp(log_policy) - mu) <= SLOPE * (1 + np.abs(mu).max()))
 
 
 def resolve_divergence(divergence: str | Divergence, alpha: float | None = None) -> Divergence:

@@ -104,6 +104,96 @@ def test_a_reference_of_prompts_with_different_responses(write: Write) -> None:
         ea.read_ragged_bandit(write("w.csv", wins), short)
 
 
+def battles(prompts: int, seed: int = 0) -> pd.DataFrame:
+    """Battles with weights and ties, on prompts of two to five players out of seven; rows in no order."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for x in range(prompts):
+        players = rng.choice(list("abcdefg"), size=rng.integers(2, 6), replace=False)
+        for _ in range(6):
+            winner, loser = rng.choice(players, size=2, replace=False)
+            rows.append((f"prompt {x}", winner, loser, float(rng.integers(1, 4)), bool(rng.random() < 0.3)))
+    return frame("prompt,winner,loser,weight,tie", *rows).sample(frac=1, random_state=seed)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl.gz", ".parquet"])
+def test_battles_with_prompts_are_among_those_who_fought_on_them(write: Write, suffix: str) -> None:
+    """Each prompt is what its rows alone are: a wrong row, a lost weight or tie, or a wrong prompt would show."""
+    given = battles(20)
+    path = write(f"battles{suffix}", given)
+    for ragged in (ea.RaggedBandit.from_comparisons("uniform", given), ea.read_ragged_bandit(path, "uniform")):
+        prompts = [name for part in ragged for name in part.prompt_names or ()]
+        assert sorted(prompts) == sorted(set(given["prompt"])) and len(ragged) > 5
+        weights = dict(zip(prompts, ragged.weights, strict=True))
+        for part in ragged:
+            for x, name in enumerate(part.prompt_names or ()):
+                rows = given[given["prompt"] == name].drop(columns="prompt")
+                alone = ea.Bandit.from_comparisons("uniform", rows)
+                assert part.responses == alone.responses
+                np.testing.assert_array_equal(part.counts[x], alone.counts)
+                tied = np.zeros_like(alone.counts) if part.ties is None else part.ties[x]
+                np.testing.assert_array_equal(tied, 0 if alone.ties is None else alone.ties)
+                assert weights[name] == pytest.approx(rows["weight"].sum() / given["weight"].sum(), rel=1e-12)
+
+
+def test_rankings_with_prompts_keep_their_own(write: Write) -> None:
+    rows = [("p", "a > b > c", 2), ("q", "b > a", 1), ("p", "c > a > b", 1), ("r", "b > d", 5)]
+    path = write("r.csv", frame("prompt,ranking,weight", *rows))
+    parts = ea.read_ragged_bandit(path, "uniform")
+    assert [(part.prompt_names, part.responses) for part in parts] == [
+        (("p",), ("a", "b", "c")),
+        (("q",), ("a", "b")),
+        (("r",), ("b", "d")),
+    ]
+    for part, name in zip(parts, "pqr", strict=True):
+        own = [(ranking.split(" > "), weight) for prompt, ranking, weight in rows if prompt == name]
+        lists, weights = [one for one, _ in own], [float(weight) for _, weight in own]
+        alone = ea.Bandit.from_rankings("uniform", lists, weights=weights, responses=part.responses)
+        np.testing.assert_array_equal(part.counts[0], alone.counts)
+        loss = ea.PlackettLuceEXPO(0.3)
+        np.testing.assert_allclose(ea.solve(loss, part).policy[0], ea.solve(loss, alone).policy, rtol=1e-12)
+
+
+def test_a_bandit_and_a_reference_give_all_prompts_the_same_responses() -> None:
+    given = battles(10)
+    shared = ea.Bandit.from_comparisons("uniform", given)
+    assert shared.prompts == 10 and shared.n == 7
+    listed = pd.Series(np.full(7, 1 / 7), index=list("abcdefg"))
+    [part] = ea.RaggedBandit.from_comparisons(listed, given)
+    np.testing.assert_array_equal(part.counts, shared.counts)
+
+
+def test_battles_with_prompts_that_are_wrong(write: Write) -> None:
+    rows = [("p", "a", "b", 1, True), ("q", "a", "b", 1, False), ("q", "b", "c", 1, False)]
+    given = frame("prompt,winner,loser,weight,tie", *rows)
+    make = ea.RaggedBandit.from_comparisons
+    with pytest.raises(ValueError, match=r"prompt 'p' has no comparison, as ties are dropped: leave out its rows"):
+        make("uniform", given, ties="drop")
+    with pytest.raises(ValueError, match=r"prompt 'p' has no comparison: leave out its rows"):
+        make("uniform", given.assign(weight=[0, 1, 1]))
+    with pytest.raises(ValueError, match=r"w\.csv: row 3: prompt must not be empty"):
+        ea.read_ragged_bandit(write("w.csv", given.assign(prompt=["p", "", "q"])), "uniform")
+    with pytest.raises(ValueError, match=r"comparisons have no prompt: RaggedBandit\.from_comparisons"):
+        ea.Comparisons.from_frame(given)
+    with pytest.warns(UserWarning, match="not read: 'question'"):  # a column by another name is not silently left out
+        ea.Comparisons.from_frame(given.rename(columns={"prompt": "question"}))
+
+
+def test_tables_that_no_memory_holds_are_refused_before_they_are_made() -> None:
+    many = np.arange(5_001)
+    wide = pd.DataFrame({"prompt": "p", "winner": many, "loser": (many + 1) % 5_001})
+    with pytest.raises(ValueError, match=r"prompt 'p' has 5,001 responses, too many for a Bandit, which takes 5,000: "):
+        ea.RaggedBandit.from_comparisons("uniform", wide)
+    with pytest.raises(ValueError, match=r"there are 5,001 responses, too many for a .*: make Comparisons of them"):
+        ea.Bandit.from_comparisons("uniform", wide.drop(columns="prompt"))
+    x = np.repeat(np.arange(4_000), 2)
+    winner = np.arange(8_000) % 1_000
+    sparse = pd.DataFrame({"prompt": x, "winner": winner, "loser": winner ^ 1})
+    with pytest.raises(ValueError, match=r"1,000 responses on each of 4,000 prompts are too many: a RaggedBandit has"):
+        ea.Bandit.from_comparisons("uniform", sparse)
+    assert ea.RaggedBandit.from_comparisons("uniform", sparse).prompts == 4_000
+
+
 def test_json_of_every_key(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
 

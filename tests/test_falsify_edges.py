@@ -19,7 +19,7 @@ from expo_analysis.desiderata.falsify.cases import Case, Measure, bandit_code, b
 from expo_analysis.desiderata.falsify.certify import Enclosure, certified, enclose_minimisers, is_lower
 from expo_analysis.desiderata.falsify.intervals.jets import Boxes
 from expo_analysis.desiderata.falsify.problems import FAMILIES, counted, join, pi_star, rewards_written, single
-from expo_analysis.desiderata.falsify.runaway import Fall, runs_away
+from expo_analysis.desiderata.falsify.runaway import Fall, finite_at_zero, runs_away
 from expo_analysis.desiderata.falsify.search import Hunt, confirm, hunt
 from expo_analysis.desiderata.falsify.shrink import shrink, spanned, usable
 from expo_analysis.desiderata.rules import Conclusion, Rule
@@ -354,7 +354,7 @@ def test_margins_that_are_finite_at_probability_zero() -> None:
         (powered(0.0), False),
         (ea.terms.hbar, False),
     ):
-        assert {atom.finite_at_zero for _, atom in statistic.parts} == {finite}
+        assert {finite_at_zero(atom) for _, atom in statistic.parts} == {finite}
 
 
 def test_bandits_are_joined_and_taken_apart() -> None:

@@ -23,7 +23,7 @@ from expo_analysis.desiderata.rules.in_lambda import InLambda
 from expo_analysis.desiderata.rules.lambda_scores import prefers_a_loser_below, stays_near
 from expo_analysis.desiderata.rules.margins import content_bounds, contents, fits_rewards, paths_against, sit_at_minima
 from expo_analysis.desiderata.subject import Subject
-from expo_analysis.desiderata.verdict import FAILS, HOLDS, Counterexample, Verdict
+from expo_analysis.desiderata.verdict import FAILS, HOLDS, PROVEN, Counterexample, Verdict
 from expo_analysis.losses.psi import BernoulliKL, Sigmoid
 from expo_analysis.losses.statistics import linked, log_pi_w, log_u_l, log_u_w, shortfall_w
 from expo_analysis.numerics import exp, sigmoid
@@ -41,9 +41,9 @@ def subject(objective, effort=0.1):
 
 def concluded(key, objective, **verdicts):
     """The name of the rule that decides, and what it says; None where none does."""
-    known = {name: Verdict(name, decision, "", "") for name, decision in verdicts.items() if decision != FAILS}
     example = Counterexample("", {}, "")
-    known |= {n: Verdict(n, FAILS, "", "", counterexample=example) for n, d in verdicts.items() if d == FAILS}
+    examples = {name: example if decision == FAILS else None for name, decision in verdicts.items()}
+    known = {n: Verdict(n, d, "", "", counterexample=examples[n], basis=PROVEN) for n, d in verdicts.items()}
     found = first(RULES, key, Known(subject(objective), known))
     return None if found is None else (found[0].name, found[1].decision)
 

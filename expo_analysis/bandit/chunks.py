@@ -103,7 +103,10 @@ class Tally:
                 f"must have the columns 'winner', 'loser', or those of another form; it has {listed(rows.columns)}"
             )
         if "prompt" in rows:
-            raise rows.error("comparisons have no prompt: read a Bandit, or a RaggedBandit, or leave out the column")
+            raise rows.error(
+                "comparisons have no prompt: RaggedBandit.from_comparisons, or read_ragged_bandit of a file, gives "
+                "each prompt the responses that occur on it; or leave out the column 'prompt'"
+            )
         data = comparisons_of(_without(rows, UNREAD))
         sides, labels = coded([data.first, data.second])
         number = np.array([self.place.setdefault(label, len(self.place)) for label in labels], dtype=np.intp)

@@ -11,7 +11,8 @@ multiply a row (1 where the column is absent).
   the two, or a tie: ``tie``, ``draw``, ``tie (bothbad)``, ``both_bad``;
   two scores, ``score_a, score_b`` (``score_left, score_right``; ``score1, score2``; ``home_score, away_score``): the
   higher won, equal ones tied.
-* ``chosen, rejected``: the first beat the second. Each prompt then has responses of its own, those that occur on it.
+* ``chosen, rejected``: the first beat the second. Each prompt then has responses of its own, those that occur on it;
+  in a `RaggedBandit` it has in every form.
   The scores of both, in columns named as one of `REWARDS`, are kept as rewards, averaged over the rows of a response;
   ``margin`` is read where there are no scores. Beside both of these forms a third response may stand in ``third``.
 * ``ranking, response, rank``: a row for each response of a ranking; the smaller rank is the better, equal ones tied.

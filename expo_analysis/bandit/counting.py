@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,17 @@ from .bandit import Bandit
 from .comparisons import Outcomes, comparisons_of, weight_of
 from .groups import Group, Groups, bandits_of
 from .labels import Names, listed
+from .paired import DENSE
 from .ragged import RaggedBandit
 from .rankings import Choices, choices_of, triples_of
 from .rows import Rows, in_order, positions
 
 TIES = ("half", "drop")
 ENOUGH = "there must be two or more, or a reference that lists them"
+OWN = "the comparisons of their prompt"
+"""What says which responses a prompt has, where no reference does."""
+LARGEST = 1_000_000_000
+"""Numbers in the largest table of all pairs of all prompts: 8 GB."""
 
 
 def from_frame(
@@ -29,8 +35,14 @@ def from_frame(
     ties: str,
     prompt_weights: ArrayLike | None,
     make: type[Bandit] = Bandit,
+    *,
+    own: bool = False,
 ) -> Bandit | RaggedBandit:
-    """The bandit of a frame of comparisons; see `Bandit.from_comparisons`."""
+    """The bandit of a frame of comparisons; see `Bandit.from_comparisons`.
+
+    Args:
+        own: whether each prompt has the responses that occur on it, in every form.
+    """
     if not isinstance(comparisons, pd.DataFrame):
         raise ValueError(f"comparisons must be a pandas DataFrame, got {type(comparisons).__name__}")
     if comparisons.columns.has_duplicates:
@@ -39,8 +51,14 @@ def from_frame(
     if comparisons.empty:
         raise ValueError("comparisons must hold at least one comparison")
     data = comparisons_of(Rows("comparisons", comparisons, text=False))
+    data = with_own(data) if own else data
     known = known_reference(data, reference, None if responses is None else list(responses))
     return count(data, known, ties, prompt_weights, make)
+
+
+def with_own(data: Outcomes) -> Outcomes:
+    """The same, where each prompt has responses of its own, in whatever form it came."""
+    return replace(data, own=data.prompt is not None)
 
 
 def known_reference(data: Outcomes, reference: Any, responses: list[Hashable] | None = None) -> Groups:
@@ -92,33 +110,62 @@ def count(
         ValueError: naming the table and the row, of a response or a prompt that the reference does not have.
     """
     check_option("ties", ties, TIES)
-    used = np.ones(len(data.at), dtype=bool)
-    if known.prompts:
-        every = [prompt for group in known.groups for prompt in group.prompts or ()]
-        asked = positions(data.prompt, every)
-        allowed = f"prompt must be one of {listed(every)}, as in {known.source}"
-        data.rows.refuse(asked < 0, allowed, "prompt", at=data.at)
-        group_of = np.repeat(np.arange(len(known.groups)), [len(group.prompts or ()) for group in known.groups])
-        within = np.concatenate([np.arange(len(group.prompts or ())) for group in known.groups])
+    for group in known.groups:
+        _check_size(data, group)
     counted = []
-    for k, group in enumerate(known.groups):
-        x = None
-        if known.prompts:
-            used = group_of[asked] == k
-            x = within[asked[used]]
-        counted.append(_counts(data, used, x, group, known.source, ties))
-    for group, own in zip(known.groups, counted, strict=True):
+    for group, used, x, lists in _by_group(data, known):
+        counted.append(_counts(replace(data, lists=lists), used, x, group, known.source, ties))
+        own = counted[-1]
         some = any(np.any(own.get(name, 0)) for name in ("counts", "ties", "liked", "disliked"))
         if len(known.groups) > 1 and not some:
-            raise data.rows.error(
-                f"prompt {listed(group.prompts or ())} has no comparison: leave it out of the reference"
-            )
+            where = "leave out its rows" if known.source == OWN else "leave it out of the reference"
+            dropped = ", as ties are dropped" if ties == "drop" and (data.score[used] == 0.5).any() else ""
+            raise data.rows.error(f"prompt {listed(group.prompts or ())} has no comparison{dropped}: {where}")
     constructor = {"labels": "from_labels", "scores": "from_scores"}.get(data.kind, "from_counts")
     return bandits_of(known, counted, prompt_weights, getattr(make, constructor))
 
 
+def _check_size(data: Outcomes, group: Group) -> None:
+    """Raise where there are too many responses for a number for each pair of them."""
+    n, prompts = len(group.responses), len(group.prompts or ())
+    if data.kind == "pairs" and n > DENSE:
+        where = f"prompt {listed(group.prompts or ())} has" if prompts else "there are"
+        rows = "the rows of each prompt" if prompts else "them"
+        raise data.rows.error(
+            f"{where} {n:,} responses, too many for a Bandit, which takes {DENSE:,}: make Comparisons of {rows}"
+        )
+    if data.kind == "pairs" and prompts * n * n > LARGEST:
+        raise data.rows.error(
+            f"all pairs of {n:,} responses on each of {prompts:,} prompts are too many: a RaggedBandit has those of "
+            "each prompt's own responses"
+        )
+
+
+def _by_group(data: Outcomes, known: Groups) -> Iterator[tuple[Group, Any, Any, Any]]:
+    """Each group, which comparisons are on its prompts, on which of them, and its rankings."""
+    if not known.prompts:
+        yield known.groups[0], np.arange(len(data.at)), None, data.lists
+        return
+    sizes = [len(group.prompts or ()) for group in known.groups]
+    every = [prompt for group in known.groups for prompt in group.prompts or ()]
+    asked = positions(data.prompt, every)
+    allowed = f"prompt must be one of {listed(every)}, as in {known.source}"
+    data.rows.refuse(asked < 0, allowed, "prompt", at=data.at)
+    group_of = np.repeat(np.arange(len(sizes)), sizes)
+    within = np.concatenate([np.arange(size) for size in sizes])
+    order = np.argsort(group_of[asked], kind="stable")
+    parts = np.split(order, np.searchsorted(group_of[asked[order]], np.arange(1, len(sizes))))
+    ranked: list[list[tuple[Sequence[Any], int]]] = [[] for _ in sizes]
+    if data.lists is not None:
+        rows = data.rows["prompt"][[at for _, at in data.lists]]
+        for one, place in zip(data.lists, positions(rows, every), strict=True):
+            ranked[group_of[place]].append(one)
+    for group, used, lists in zip(known.groups, parts, ranked, strict=True):
+        yield group, used, within[asked[used]], None if data.lists is None else tuple(lists)
+
+
 def _counts(data: Outcomes, used: Any, x: Any, group: Group, source: str, ties: str) -> dict[str, Any]:
-    """Wins, ties and rewards of one group, from the comparisons that are used, on its prompts ``x``."""
+    """Wins, ties and rewards of one group, from the comparisons ``used`` (their numbers), on its prompts ``x``."""
     sides = []
     for column, labels in zip(data.columns, (data.first, data.second), strict=True):
         where = positions(labels[used], group.responses)
@@ -167,10 +214,9 @@ def _choices(data: Outcomes, group: Group, shape: tuple[int, ...]) -> Choices | 
     prompt, weight = data.rows.get("prompt"), weight_of(data.rows)
     place = {name: k for k, name in enumerate(group.responses)}
     row = {name: k for k, name in enumerate(group.prompts or ())}
-    own = [(names, at) for names, at in data.lists if prompt is None or prompt[at] in row]
-    rankings = [[place[name] for name in names] for names, _ in own]
-    prompts = None if prompt is None else [row[prompt[at]] for _, at in own]
-    return choices_of(rankings, None, [weight[at] for _, at in own], prompts, *_numbered(shape))[0]
+    rankings = [[place[name] for name in names] for names, _ in data.lists]
+    prompts = None if prompt is None else [row[prompt[at]] for _, at in data.lists]
+    return choices_of(rankings, None, [weight[at] for _, at in data.lists], prompts, *_numbered(shape))[0]
 
 
 def _singles(data: Outcomes, used: Any, x: Any, where: Any, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -211,7 +257,7 @@ def _own_responses(data: Outcomes, prompts: list[Any]) -> Groups:
     for labels, members in found.items():
         reference = np.full((len(members), len(labels)), 1 / len(labels))
         groups.append(Group(labels, tuple(members), {"reference": reference}))
-    return Groups("the comparisons of their prompt", tuple(groups))
+    return Groups(OWN, tuple(groups))
 
 
 def _seen(data: Outcomes) -> list[Any]:

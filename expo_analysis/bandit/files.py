@@ -45,7 +45,7 @@ import pandas as pd
 from .._checks import check_policy
 from .bandit import Bandit
 from .comparisons import comparisons_of, is_comparisons
-from .counting import count, known_reference
+from .counting import count, known_reference, with_own
 from .crosstab import is_crosstab, read_crosstab
 from .formats import ENDINGS, ending, kind_of, read_json, read_rows, records
 from .groups import Groups, bandits_of, policies_of
@@ -95,8 +95,13 @@ def read_bandit(path: str | os.PathLike[str], reference: Reference | None = None
 def read_ragged_bandit(
     path: str | os.PathLike[str], reference: Reference | None = None, *, ties: str = "half"
 ) -> RaggedBandit:
-    """As `read_bandit`, where prompts have different responses; where they do not, there is one part."""
-    found = _read(Path(path), reference, ties)
+    """As `read_bandit`, where prompts have different responses; where they do not, there is one part.
+
+    Of comparisons with ``prompt`` in any form each prompt has the responses that occur on it, unless a reference lists
+    them: battles of models, ``winner, loser, prompt``, optionally with ``weight`` and ``tie``, are among those that
+    fought on it.
+    """
+    found = _read(Path(path), reference, ties, own=True)
     return found if isinstance(found, RaggedBandit) else RaggedBandit([found])
 
 
@@ -112,11 +117,13 @@ def read_named_bandits(
     path: str | os.PathLike[str], reference: Reference | None = None, *, ties: str = "half"
 ) -> list[NamedBandit]:
     """The bandit in a file, or where prompts have different responses the parts of the `RaggedBandit`."""
-    parts = read_ragged_bandit(path, reference, ties=ties)
+    found = _read(Path(path), reference, ties)
+    parts = found if isinstance(found, RaggedBandit) else [found]
     return [NamedBandit(part, part.responses, part.prompt_names) for part in parts]
 
 
-def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | RaggedBandit:
+def _read(path: Path, reference: Reference | None, ties: str, *, own: bool = False) -> Bandit | RaggedBandit:
+    """A bandit in any form; ``own`` as for `from_frame`."""
     rows: Rows | None = None
     found: Bandit | RaggedBandit | None = None
     kind = ending(path)
@@ -139,7 +146,7 @@ def _read(path: Path, reference: Reference | None, ties: str) -> Bandit | Ragged
     else:
         rows = read_rows(path)
     if rows is not None and (is_crosstab(rows) or is_comparisons(rows) or is_labelled(rows)):
-        return _from_comparisons(path, rows, reference, ties)
+        return _from_comparisons(path, rows, reference, ties, own)
     if rows is not None:
         found = _from_policies(path, rows)
     if reference is not None:
@@ -163,12 +170,15 @@ def _from_policies(path: Path, rows: Rows) -> Bandit | RaggedBandit:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _from_comparisons(path: Path, rows: Rows, reference: Reference | None, ties: str) -> Bandit | RaggedBandit:
+def _from_comparisons(
+    path: Path, rows: Rows, reference: Reference | None, ties: str, own: bool
+) -> Bandit | RaggedBandit:
     """Of comparisons one by one, or of a table of counts."""
     if is_crosstab(rows):
         data = read_crosstab(rows)
     else:
         data = comparisons_of(rows) if is_comparisons(rows) else singles_of(rows)
+        data = with_own(data) if own else data
     if reference is None:
         what = "win counts" if data.kind == "pairs" else data.kind
         raise ValueError(

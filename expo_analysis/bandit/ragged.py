@@ -66,7 +66,12 @@ class RaggedBandit:
     def from_comparisons(
         cls, reference: ArrayLike | None, comparisons: pd.DataFrame, *, ties: Literal["half", "drop"] = "half"
     ) -> RaggedBandit:
-        """As `Bandit.from_comparisons`, for ``chosen, rejected`` with prompts: each has the responses that occur on it.
+        """As `Bandit.from_comparisons`, in any form that has prompts: each has the responses that occur on it.
+
+        Args:
+            reference: ``"uniform"`` over the responses of each prompt; or a Series, whose responses all prompts have.
+            comparisons: such as ``winner, loser, prompt``, optionally with ``weight`` and ``tie``. Memory grows with
+                the pairs of each prompt's responses.
 
         Example:
             >>> import expo_analysis as ea, pandas as pd
@@ -74,10 +79,13 @@ class RaggedBandit:
             >>> pairs = pd.DataFrame(rows, columns=["prompt", "chosen", "rejected"])
             >>> ea.RaggedBandit.from_comparisons("uniform", pairs)
             <RaggedBandit: 2 prompts, 2 to 3 responses, 2 sets of responses>
+
+        Raises:
+            ValueError: naming the row.
         """
         from .counting import from_frame
 
-        found = from_frame(comparisons, reference, None, ties, None)
+        found = from_frame(comparisons, reference, None, ties, None, own=True)
         return found if isinstance(found, RaggedBandit) else cls([found])
 
     @property

@@ -21,9 +21,9 @@ def usual_of(objective: PairObjective | None) -> str:
     found, name = first(RULES, "displacement", Known(Subject(objective), {})), objective.name
     if found is not None and found[1].decision == HOLDS:
         return (
-            f"not usual for {name}: with a parameter for each response somebody in every pair gains (a theorem, "
-            f"{found[0].name}); parameters that responses share can break that, and so can a regulariser that is "
-            "estimated on the pairs' own responses"
+            f"not usual for {name}: with a parameter for each response one of a pair that nobody else is compared with "
+            f"gains (a theorem, {found[0].name}); parameters that responses share can break that, and so can a "
+            "regulariser that is estimated on the pairs' own responses"
         )
     if found is not None:
         told = "training can take probability from both responses of a pair"

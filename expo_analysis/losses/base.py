@@ -19,7 +19,7 @@ from .._checks import check_same_shape
 from .._checks import check_whole as check_whole
 from .._symbols import Symbol
 from .._types import Array
-from ..divergences import Divergence
+from ..divergences import Divergence, mu_is_slope
 from ..numerics import exp, namespace
 from .data import LOG_PROBABILITIES, RESPONSE_DATA, Datum
 from .facts import Claims, Facts, StatedFacts, anything
@@ -97,7 +97,16 @@ class RewardObjective(Objective):
         return Claims(convex=False, closed_form=True, needs_reference=True, log_ratio_only=False)
 
     def facts_at(self, datum: Datum | None) -> Facts:
-        """What is known of the optimum: in the scores mu(pi/pi_ref) = r/lam + const, whose fit to pairs is logistic."""
+        """What is known of the optimum: in the scores mu(pi/pi_ref) = r/lam + const, whose fit to pairs is logistic.
+
+        Raises:
+            TypeError: mu is not the slope of the divergence's terms, so that nothing is.
+        """
+        if not mu_is_slope(self.regulariser):
+            raise TypeError(
+                f"regulariser of {type(self).__name__} must have terms pi_ref f(u), u = pi/pi_ref, with f' - f'(1) for "
+                f"its mu, by which it is solved; {type(self.regulariser).__name__} has others"
+            )
         return Facts(Logistic()(self.lam * linked(self.regulariser)), None, datum)
 
 

@@ -215,7 +215,7 @@ class Facts:
 
     @cached_property
     def log_odds_scale(self) -> Any:
-        """c, where c (x_w - x_l) = log p/(1-p) minimises the expected loss of every pair, or None."""
+        """c, where c (x_w - x_l) = log p/(1-p) and nothing else minimises the expected loss of every pair; or None."""
         if self._steps is None or self.likelihood or len({_reads_reference(t.statistic) for t in self.bound}) != 1:
             return None
         if any(isinstance(t.weight, Data) or t.psi.reads or isinstance(t.statistic.scale, Data) for t in self.terms):
@@ -223,7 +223,7 @@ class Facts:
         found: list[Any] = []
         for term, step in self._steps:
             plain = is_number(term.statistic.centre, 0) and is_number(term.statistic.offset, 0)
-            known = term.psi.log_odds_scale is not None and bool(np.all(np.asarray(term.weight) > 0))
+            known = term.psi.is_least_at_log_odds_alone and bool(np.all(np.asarray(term.weight) > 0))
             if not (plain and known and np.all(step != 0)) or _reads_reference(term.statistic) is None:
                 return None
             found.append(term.psi.log_odds_scale * step)

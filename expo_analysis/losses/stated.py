@@ -112,6 +112,16 @@ class Psi(ABC):
         return None
 
     @property
+    def is_least_at_log_odds_alone(self) -> bool:
+        """Whether E psi of a pair is least at ``log_odds_scale``'s margin and nowhere else: psi is convex, and falls.
+
+        psi'(-m) = e^(cm) psi'(m), as the minimum has it. A psi' that never falls, and is 0 somewhere, is then 0
+        everywhere; so it is negative everywhere, and p psi'(m) - (1-p) psi'(-m) is 0 once.
+        """
+        known = self.log_odds_scale is not None and self.convex and self.slopes is not None
+        return known and everywhere(self.slopes[0], lambda x: x < 0)  # type: ignore[index]
+
+    @property
     def rounding(self) -> tuple[Any, Any]:
         """What the rounding of psi' and psi'' is relative to, beside their own size: a few units of these at most."""
         m = self.self_concordance

@@ -33,7 +33,7 @@ from .certificate import (
     target_rounding,
 )
 from .derivatives import Expansion, expand, log_roundings, log_softmax
-from .laplacian import Elimination, eliminate, incidence, pairs, resistances
+from .laplacian import Elimination, both_ends, eliminate, incidence, pairs, resistances
 from .measured import formula_rounding_of_ends
 from .problem import Problem
 
@@ -130,7 +130,7 @@ def _rounding_of_terms(problem: Problem, x: Floats, local: Expansion) -> tuple[F
     edges, log_policy, (high, low) = problem.edges, log_softmax(x), pairs(problem.n)
     policy, of_pairs = np.exp(log_policy), PairRounding.of(problem, x)
     currents, own = rounding_errors(problem, x, local.slope, of_pairs)
-    own = own + abs(incidence(problem.n)) @ currents
+    own = own + both_ends(problem.n) @ currents
     blur, size, bend = 4 * UNIT * of_pairs.bend_scale, np.zeros_like(x), np.zeros(problem.size)
     logs = log_roundings(log_policy, x)
     for term in problem.general:

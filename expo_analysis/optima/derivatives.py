@@ -15,7 +15,7 @@ from ..divergences import kl_terms
 from ..losses.data import Datum, evaluate
 from ..losses.terms import Term, bound
 from . import formula
-from .laplacian import incidence, pairs
+from .laplacian import both_ends, incidence, pairs
 from .problem import Problem, states_derivatives
 
 
@@ -162,7 +162,7 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
 def gradient_size(problem: Problem, x: Floats) -> Floats:
     """The sum of the moduli of what the gradient in x is a sum of, (n, B): its rounding is a few units of that."""
     between, own = gradient_sizes(problem, x)
-    return np.asarray(abs(incidence(problem.n)) @ between + own)
+    return np.asarray(both_ends(problem.n) @ between + own)
 
 
 def gradient_sizes(problem: Problem, x: Floats) -> tuple[Floats, Floats]:

@@ -51,6 +51,12 @@ def incidence(n: int) -> csr_array:
     return to_high - to_low
 
 
+@lru_cache
+def both_ends(n: int) -> csr_array:
+    """`incidence` without its signs."""
+    return abs(incidence(n))
+
+
 @dataclass(frozen=True, eq=False)
 class Elimination:
     """The vertices n-1, ..., 1 eliminated in turn; vertex 0 is the ground, where the solution is 0.

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._types import Floats, Indices, Mask
 from .derivatives import expand, gradient_sizes, pair_derivatives, value
-from .laplacian import Elimination, eliminate, ends, incidence, pairs
+from .laplacian import Elimination, both_ends, eliminate, ends, pairs
 from .problem import Problem
 
 MAX_STEPS = 300
@@ -206,7 +206,7 @@ def gradient_noise(problem: Problem, theta: Floats) -> Floats:
     """
     n = problem.n
     between, own = gradient_sizes(problem, theta)
-    noise = abs(incidence(n)) @ between + own
+    noise = both_ends(n) @ between + own
     top, column = theta.argmax(axis=0), np.arange(theta.shape[1])
     high, low = pairs(n)
     at_top = (high[:, None] == top) | (low[:, None] == top)

@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 
 from ...bandit import Bandit
 from ...losses import PairObjective
+from ...losses.statistics import Atom, Linked, Powered
 from ..subject import Subject
 from .lowest import lower_exists
 
@@ -44,10 +45,23 @@ class Fall:
         return f"towards {self.far:.4g}, which no policy that was tried has"
 
 
+def finite_at_zero(atom: Atom) -> bool:
+    """Whether an atom is finite where the probability is 0; of one of somebody's own as its values have it."""
+    if isinstance(atom, Linked | Powered) or type(atom).__module__ == Atom.__module__:
+        return atom.finite_at_zero
+    with np.errstate(all="ignore"):
+        near, there = (float(np.asarray(atom.value(np.array([x]), np.array([-1.0])))[0]) for x in (-1e6, -1e12))
+    return bool(np.isfinite(there) and abs(there - near) <= SETTLED * (1 + abs(near)))
+
+
+SETTLED = 1e-9
+"""By how much of it a number may change that has come to its limit."""
+
+
 def ends_on_the_boundary(objective: PairObjective) -> bool:
     """Whether some margin stays finite there."""
     terms = objective.terms if objective.states_terms else None
-    return any(a.finite_at_zero for term in terms or () for _, a in term.statistic.parts)
+    return any(finite_at_zero(getattr(a, "atom", a)) for term in terms or () for _, a in term.statistic.parts)
 
 
 def runs_away(subject: Subject, bandit: Bandit, lam: float) -> Fall | None:

@@ -55,8 +55,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...divergences import Alpha, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
-from ...losses import Facts, PairObjective, RewardObjective
+from ...divergences import DIVERGENCES, Alpha, Divergence, ForwardKL, JensenShannon, MixedChiSquare, ReverseKL
+from ...losses import Facts, Objective, PairObjective, RewardObjective
 from ...losses.data import Data
 from ...losses.facts import of_log_ratio
 from ...losses.psi import Logistic
@@ -64,6 +64,7 @@ from ..subject import facts_of
 from ..verdict import HOLDS
 from .parts import Part
 from .rule import Conclusion, Known, Rule
+from .signs import Sign
 
 
 def _pairs_agree(known: Known) -> bool:
@@ -71,7 +72,8 @@ def _pairs_agree(known: Known) -> bool:
 
     def agree(facts: Facts) -> bool:
         alone = facts.regulariser is None and not facts.likelihood and not facts.couples_pairs
-        return bool(alone and facts.closed_form and facts.log_odds_scale is not None)
+        rises = facts.link is None or type(facts.link) in DIVERGENCES.values()
+        return bool(alone and rises and facts.closed_form and facts.log_odds_scale is not None)
 
     at_all = known.formula.is_fixed or known.formula.has_bradley_terry_margins
     return isinstance(known.subject.objective, PairObjective) and at_all and _everywhere(known, agree)
@@ -87,9 +89,11 @@ def _everywhere(known: Known, holds: Callable[[Facts], bool]) -> bool:
 
 
 def _is_rlhf(known: Known) -> bool:
-    """Whether it is E[-r] plus lam times a divergence, and not a reward objective with another first term."""
+    """Whether it is E[-r] plus lam times a divergence of this package, and not one with another term."""
     objective = known.subject.objective
-    return isinstance(objective, RewardObjective) and type(objective).reward_terms is RewardObjective.reward_terms
+    if not isinstance(objective, RewardObjective) or type(objective.regulariser) not in DIVERGENCES.values():
+        return False  # a divergence of one's own need not be 0 at pi_ref, nor convex, nor have f' for its mu
+    return type(objective).reward_terms is RewardObjective.reward_terms
 
 
 def _gain(known: Known) -> Conclusion | None:
@@ -105,10 +109,18 @@ def _one_minimum(known: Known) -> Conclusion | None:
         return None
     objective = known.subject.objective
     bare = isinstance(objective, PairObjective) and not objective.states_terms
-    claimed = bare and _everywhere(known, lambda facts: facts.convex)
+    claimed = bare and _claimed_convex(objective) and _everywhere(known, lambda facts: facts.convex)
     if not (known.convex_in_coordinates or claimed or _is_rlhf(known)):
         return None
     return Conclusion(HOLDS, "every local minimum is the lowest, with any number of responses", answer="none")
+
+
+def _claimed_convex(objective: Objective) -> bool:
+    """Whether a bare formula is said to be convex whatever lambda is."""
+    try:
+        return bool(objective.with_lam(Sign(1)).claims.convex)
+    except Exception:  # that depends on lambda, or cannot be told
+        return False
 
 
 def _no_pairs_in_it(known: Known) -> Conclusion | None:
@@ -169,7 +181,8 @@ def _somebody_gains(known: Known) -> Conclusion | None:
     fixed = isinstance(known.subject.objective, PairObjective) and known.formula.is_fixed
     if not (fixed and _everywhere(known, keeps)):
         return None
-    return Conclusion(HOLDS, "where training ends, somebody in every pair is at least at its reference", answer="never")
+    summary = "of every pair that nobody else is compared with, one is at least at its reference where training ends"
+    return Conclusion(HOLDS, summary, answer="never")
 
 
 def _stays_inside(facts: Facts) -> bool:

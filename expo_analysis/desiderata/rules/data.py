@@ -61,6 +61,9 @@ def _fitted(known: Known) -> Conclusion | None:
 
 def _enclosed(known: Known) -> Conclusion | None:
     shape, subject = known.shape, known.subject
+    divergence = shape.regulariser
+    if divergence is not None and type(divergence) not in DIVERGENCES.values():
+        return None
     if not shape.bounded_below or not subject.optima(POPULATION, LAMS).exists.all():
         return None
     population = single(POPULATION, 0)

@@ -20,8 +20,9 @@ from ...losses.statistics import h, linked, of_means
 from ...losses.terms import Sum, Term
 from ..subject import facts_of
 from .in_lambda import InLambda
-from .parts import CannotTell, DataRead, Part, data_read, parts_of
+from .parts import TRIED, CannotTell, DataRead, Part, agree, data_read, parts_of
 from .scores import Link, UnitTerm, link_of, rises, score_weight
+from .signs import Sign, Unknown
 
 
 class Formula:
@@ -52,7 +53,10 @@ class Formula:
         if isinstance(self.objective, RewardObjective):
             if type(self.objective).reward_terms is not RewardObjective.reward_terms:
                 return None
-            return Logistic()(InLambda.itself() * linked(self.objective.regulariser)), None
+            divergence = self.objective.regulariser
+            if type(divergence) not in DIVERGENCES.values() or not self._has_one_divergence:
+                return None  # one of somebody's own need not have mu for its f'
+            return Logistic()(InLambda.itself() * linked(divergence)), None
         if not (isinstance(self.objective, PairObjective) and self.objective.states_terms):
             return None
         try:
@@ -63,6 +67,16 @@ class Formula:
         if terms is None or regulariser != self.objective.regulariser:
             return None
         return Sum(tuple(Term(t.psi, of_means(t.statistic), t.weight) for t in terms)), regulariser
+
+    @cached_property
+    def _has_one_divergence(self) -> bool:
+        """Whether a reward objective's divergence is the same at all lambdas."""
+        assert isinstance(self.objective, RewardObjective)
+        try:
+            anywhere = self.objective.with_lam(InLambda.itself())
+        except Exception:  # somebody's class may do anything with lambda
+            return False
+        return bool(anywhere.regulariser == self.objective.regulariser)
 
     @cached_property
     def regulariser(self) -> Divergence | None:
@@ -81,7 +95,8 @@ class Formula:
         if self.symbolic is None or self.derives:
             return None
         try:
-            return parts_of(self.symbolic[0])
+            found = parts_of(self.symbolic[0])
+            return found if all(agree(found, self._terms_at(lam), lam) for lam in TRIED) else None
         except CannotTell:
             return None
 
@@ -105,9 +120,12 @@ class Formula:
 
     @cached_property
     def _terms_at_1(self) -> Sum:
-        objective = self.objective.with_lam(1.0)
+        return self._terms_at(1.0)
+
+    def _terms_at(self, lam: float) -> Sum:
+        objective = self.objective.with_lam(lam)
         if isinstance(objective, RewardObjective):
-            return Logistic()(1.0 * linked(objective.regulariser))
+            return Logistic()(lam * linked(objective.regulariser))
         assert isinstance(objective, PairObjective) and objective.terms is not None
         return Sum(tuple(Term(t.psi, of_means(t.statistic), t.weight) for t in objective.terms))
 
@@ -120,8 +138,19 @@ class Formula:
 
     @cached_property
     def reads_reference(self) -> bool:
-        """Whether the optimum may depend on the reference."""
-        return self.derives or self.facts.needs_reference or self.facts.regulariser is not None
+        """Whether the optimum may depend on the reference, at any lambda."""
+        if self.derives or self.facts.needs_reference or self.facts.regulariser is not None:
+            return True
+        assert isinstance(self.objective, PairObjective)
+        try:  # as it is made with any lambda, by what it is made of, or claims
+            anywhere = self.objective.with_lam(Sign(1))
+            terms = anywhere.terms if self.objective.states_terms else None
+            reads = anywhere.claims.needs_reference if terms is None else Facts(terms, None).needs_reference
+            return bool(reads) or anywhere.regulariser is not None
+        except Unknown:  # that depends on lambda
+            return True
+        except Exception:  # somebody's code, which may want a number
+            return any(facts_of(self.objective.with_lam(lam)).needs_reference for lam in TRIED)
 
     @cached_property
     def is_bounded_below(self) -> bool:

@@ -138,7 +138,8 @@ class Given(Symbol):
     def __eq__(self, other: object) -> bool:
         raise TypeError("data stand for all their values, and cannot be compared")
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        raise TypeError("data stand for all their values, and are in no table")
 
     def __bool__(self) -> bool:
         raise TypeError("data are neither true nor false")

@@ -44,6 +44,12 @@ class InLambda(Symbol):
         """A number that does not depend on lambda."""
         return cls(top=(Fraction(float(value)),))
 
+    def at(self, lam: float) -> float:
+        """Its value at one lambda."""
+        x = Fraction(lam)
+        top, bottom = (sum((c * x**k for k, c in enumerate(side)), Fraction(0)) for side in (self.top, self.bottom))
+        return float(top / bottom)
+
     @property
     def constant(self) -> float | None:
         """Its value, where it does not depend on lambda; else None."""
@@ -86,7 +92,8 @@ class InLambda(Symbol):
             return nothing
         raise TypeError("lambda stands for all its values, and cannot be compared")
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        raise TypeError("lambda stands for all its values, and is in no table")
 
     def of(self, function: str) -> Symbol:
         raise TypeError(f"{function} of lambda is no quotient of polynomials")

@@ -133,9 +133,10 @@ def fits_rewards(formula: Formula) -> bool:
     if goal is None or shift is None:
         return False
     if type(term.psi) not in (Square, BernoulliKL, TargetKL):
-        if not term.psi.convex or term.psi.log_odds_scale is None or "weight" in read.places:
+        scale = term.psi.log_odds_scale
+        if scale is None or not term.psi.is_least_at_log_odds_alone or "weight" in read.places:
             return False
-        goal = 1 / term.psi.log_odds_scale  # log-odds of a population with r = log pi* are the gap
+        goal = 1 / scale  # log-odds of a population with r = log pi* are the gap
     return (goal + shift) / term.winner > 0
 
 

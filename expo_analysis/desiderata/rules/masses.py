@@ -34,12 +34,16 @@ import numpy as np
 from ...bandit import Bandit
 from ...divergences import ForwardKL
 from ...losses import RewardObjective
+from ...optima import solve
 from ..verdict import FAILS, HOLDS, Counterexample
 from .boxes import SingleScores
 from .examples import ONE_PAIR, TIED, bandit_lines, falling, program, risks, tied
 from .rule import Conclusion, Known, Rule, refuted
 
 LAMS = (1.0, 3.0, 10.0, 0.3)
+
+APART = 1e-6
+"""In 1-norm, by how much two optima differ at least."""
 
 
 def _cancel(known: Known) -> Conclusion | None:
@@ -141,7 +145,12 @@ def open_reward(known: Known) -> Counterexample | None:
     objective, subject = known.subject.objective, known.subject
     if not isinstance(objective, RewardObjective) or type(objective).reward_terms is not RewardObjective.reward_terms:
         return None
-    counts, reference = [[0, 1, 0], [1, 0, 0], [0, 0, 0]], [0.25, 0.25, 0.5]
+    counts, reference, rewards = [[0, 1, 0], [1, 0, 0], [0, 0, 0]], [0.25, 0.25, 0.5], [[0.0] * 3, [0.0, 0.0, 1.0]]
+    known_rewards = [Bandit.from_counts(reference, counts, rewards=r) for r in rewards]
+    found = [solve(subject.at(1.0), one) for one in known_rewards]
+    apart = float(np.abs(found[0].policy - found[1].policy).sum())
+    if not apart > APART:
+        return None
     code = program(
         subject,
         [
@@ -152,14 +161,14 @@ def open_reward(known: Known) -> Counterexample | None:
             "known = [ea.Bandit.from_counts(reference, counts, rewards=r) for r in rewards.numpy()]",
             f"policies = [ea.solve({subject.expression}, one).policy for one in known]",
             "print('one likelihood:', fits, 'two optima:', policies)",
-            "assert abs(fits[0] - fits[1]) < 1e-14 and abs(policies[0] - policies[1]).sum() > 0.01",
+            f"assert abs(fits[0] - fits[1]) < 1e-14 and abs(policies[0] - policies[1]).sum() > {apart / 2:.2g}",
             f"assert ea.solve({subject.expression}, bandit).status == 'not_unique'",
         ],
     )
     return Counterexample(
         "the reward of a response in no pair may be anything: fitted rewards (0, 0, 0) and (0, 0, 1) have one "
         "likelihood and different optima (λ = 1)",
-        {"reference": reference, "counts": counts, "lam": 1.0, "rewards": [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]},
+        {"reference": reference, "counts": counts, "lam": 1.0, "rewards": rewards},
         code,
     )
 

@@ -4,12 +4,13 @@ r"""Losses without an optimum to speak of: those of a batch, and those that popu
 weighted pairs and no optimum: no question about optima applies.
 
 **A difference of single scores** (KTO, APO-zero, SimPER): the pair loss is a constant plus G(x_l) - G(x_w), G strictly
-increasing in x = log pi or log u. Then the risk is a constant minus sum_i N_i G(x_i), N_i = how much oftener i wins
-than it loses, sum_i N_i = 0. If some N_i is not 0, some N_i > 0 > N_j; moving mass from j to i lowers the risk, from
-any policy with positive probabilities, so none of these is a minimiser. If all N_i are 0 the risk is constant, and all
-are. So there is no optimum to improve on pi_ref, to follow along lambda, or to be consistent with; and where all win as
-often as they lose every policy is one, whatever its masses. No limit is met: of two responses all minimising sequences
-tend to the better one's vertex, at every lambda, which is neither pi_ref nor pi*; and of three on a path
+increasing in x = log pi or log u, or in a score that is infinite at probability 0. Then the risk is a constant minus
+sum_i N_i G(x_i), N_i = how much oftener i wins than it loses, sum_i N_i = 0. If some N_i is not 0, some N_i > 0 > N_j;
+moving mass from j to i lowers the risk, from any policy with positive probabilities, so none of these is a minimiser.
+If all N_i are 0 the risk is constant, and all are. So there is no optimum to improve on pi_ref, to follow along
+lambda, or to be consistent with; and where all win as often as they lose every policy is one, whatever its masses. No
+limit is met: of two responses all minimising sequences tend to the better one's vertex, at every lambda, which is
+neither pi_ref nor pi*; and of three on a path
 
     0 - 1 - 2, the first pair compared a tenth as often as the second,
 
@@ -59,7 +60,8 @@ def _not_a_risk(known: Known) -> Conclusion | None:
 
 
 def _difference(known: Known) -> bool:
-    return known.shape.alone and known.shape.is_a_difference
+    # a score that is finite at probability 0 has its optimum there
+    return known.shape.alone and known.shape.is_a_difference and not known.shape.finite_scores
 
 
 def _no_optimum(known: Known) -> Conclusion | None:

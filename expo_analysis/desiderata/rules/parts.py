@@ -150,6 +150,41 @@ def parts_of(terms: Sum, data: Sequence[Datum] | None = None) -> list[list[Part]
         raise CannotTell from error
 
 
+TRIED = (3.7e-13, 2.3e-6, 0.13, 1.7, 29.0, 4.1e6, 5.9e14)
+"""Lambdas at which what a symbol tells of a formula is compared with its numbers."""
+
+SAME = 1e-9
+"""By how much of their size numbers may differ: by rounding."""
+
+
+def agree(parts: Sequence[Sequence[Part]], terms: Sum, lam: float) -> bool:
+    """Whether parts, as a symbol in the place of lambda gave them, are those of ``terms``, made with a number.
+
+    Code that asks what kind of a thing lambda is gives one formula for symbols and another one for numbers.
+
+    Raises:
+        CannotTell: numbers do not give terms.
+    """
+    reads = frozenset().union(*(_data_read(term) for term in terms))
+    numeric = parts_of(terms, probes() if reads else probes()[:1])
+    return len(numeric) == len(parts) and all(
+        len(one) == len(other) and all(_alike(a, b, lam) for a, b in zip(one, other, strict=True))
+        for one, other in zip(parts, numeric, strict=True)
+    )
+
+
+def _alike(part: Part, numeric: Part, lam: float) -> bool:
+    if [atom for _, atom in part.coefficients] != [atom for _, atom in numeric.coefficients]:
+        return False
+    pairs = [(part.weight, numeric.weight), (part.offset, numeric.offset)]
+    pairs += [(a, b) for (a, _), (b, _) in zip(part.coefficients, numeric.coefficients, strict=True)]
+    psi = dataclasses.replace(part.psi, **{name: x.at(lam) for name, x in part.moving}) if part.moving else part.psi
+    same = all(np.isclose(a.at(lam), b.at(lam), rtol=SAME, atol=0.0) for a, b in pairs)
+    with np.errstate(all="ignore"):
+        one, other = psi.value(MARGINS), numeric.psi.value(MARGINS)
+    return type(psi) is type(numeric.psi) and same and np.allclose(one, other, rtol=SAME, atol=SAME, equal_nan=True)
+
+
 def _data_read(term: Term) -> frozenset[str]:
     """What its parameters read of a datum, beside what its atoms do."""
     values = (term.weight, term.statistic.scale, term.statistic.centre, term.statistic.offset)
@@ -197,7 +232,11 @@ def _psi(psi: Psi, datum: Datum) -> tuple[Psi, tuple[tuple[str, InLambda], ...]]
 
 def _is_numeric(function: Callable[[Any], Any]) -> bool:
     """Whether numbers come out where numbers go in: a function that holds lambda in itself raises, or gives others."""
-    margins = np.array([-3.0, -0.4, 0.0, 0.7, 5.0])
     with np.errstate(all="ignore"):
-        found = function(margins)
-    return isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.shape == margins.shape
+        found = function(MARGINS)
+    return isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.shape == MARGINS.shape
+
+
+SIZES = np.array([1e-9, 1e-4, 0.03, 0.4, 0.7, 1.5, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 60.0, 200.0, 800.0, 3e3, 1e5, 1e9])
+MARGINS = np.concatenate([-SIZES[::-1], [0.0], SIZES])
+"""Margins that psis are looked at on, the far ones too: code for these may be another one."""

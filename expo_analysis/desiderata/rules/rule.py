@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...divergences import ChiSquare
+from ...divergences import DIVERGENCES, ChiSquare
 from ..subject import Subject, facts_of
-from ..verdict import FAILS, Counterexample, Decision, Verdict
+from ..verdict import FAILS, PROVEN, Counterexample, Decision, Verdict
 from .formula import Formula
 from .shapes import Shape
 
@@ -52,12 +52,14 @@ class Known:
         if not (shape.alone and shape.psis_convex):
             return False
         link = facts_of(self.subject.objective).link
-        return link is not None and (link.mu_at_zero == -math.inf or type(link) is ChiSquare)
+        if link is None or type(link) not in DIVERGENCES.values():  # another mu may be level somewhere
+            return False
+        return link.mu_at_zero == -math.inf or type(link) is ChiSquare
 
     def is_(self, desideratum: str, decision: Decision) -> bool:
-        """Whether this has been decided so; not if it has not been asked."""
+        """Whether this has been proven so: what follows from a search is not proven; not if it has not been asked."""
         found = self.verdicts.get(desideratum)
-        return found is not None and found.decision == decision
+        return found is not None and found.decision == decision and found.basis == PROVEN
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Functions of lambda times scores: what is a score, and how a loss rises far out.
 
-A score is mu(u), u = pi/pi_ref, mu = f' of a divergence (the logarithm for reverse KL); for a loss without a reference
-it is log pi, or another increasing function of pi. Terms read x = lambda times scores.
+A score is mu(u), u = pi/pi_ref, mu = f' of a divergence of this package, which rises strictly (the logarithm for
+reverse KL); for a loss without a reference it is log pi, or another increasing function of pi. Terms read x = lambda
+times scores.
 
 **Slopes far out.** Let ell be a statistic, linear in (x_w, x_l) but for min(x_w, 0), and psi have slopes s-, s+ at
 both ends. Then psi(ell(t a, t b) - offset)/t tends to rho(ell(a, b)), rho(y) = s+ y for y > 0 and s- y for y < 0, as t
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._types import Floats
-from ...divergences import ReverseKL
+from ...divergences import DIVERGENCES, ReverseKL
 from ...losses.psi import Hinge, Linear, Psi, Square
 from ...losses.statistics import Atom, Linked, LogRatioToReference, Powered, Shortfall
 from .in_lambda import InLambda
@@ -50,7 +51,9 @@ def link_of(atom: Atom) -> Link | None:
     if isinstance(atom, LogRatioToReference | Shortfall):
         return Link(ReverseKL(), True, -np.inf)
     if isinstance(atom, Linked):
-        return Link(atom.divergence, True, atom.divergence.mu_at_zero)
+        # of another divergence nobody knows whether mu is level somewhere
+        own = type(atom.divergence) in DIVERGENCES.values()
+        return Link(atom.divergence, True, atom.divergence.mu_at_zero) if own else None
     if isinstance(atom, Powered):
         return Link(("powered", atom.alpha), False, -np.inf if atom.alpha >= 0 else 1 / atom.alpha)
     return Link("log", False, -np.inf) if type(atom) is Atom else None

@@ -15,7 +15,10 @@ from typing import Any
 from ...divergences import DIVERGENCES, Divergence
 from ...losses import Objective, PairObjective
 from ...losses.psi import Exponential, Modulated, Psi, Sigmoid
-from ...losses.statistics import SLOTS
+from ...losses.statistics import SLOTS, Atom, Linked, Powered
+from ...losses.terms import Sum
+from ..falsify.runaway import finite_at_zero
+from .parts import TRIED
 from .signs import Sign, sign_of
 from .terms_shape import (
     Part,
@@ -24,6 +27,7 @@ from .terms_shape import (
     bounded,
     composes,
     end_signs,
+    fits,
     held_up,
     of_one_number,
     part_of,
@@ -52,9 +56,20 @@ class Shape:
             terms = anywhere.terms
             if terms is None or anywhere.regulariser != self.objective.regulariser:
                 return None
+            if not all(self._agrees(terms, lam) for lam in TRIED):
+                return None
             return tuple(part_of(term) for term in terms.merged)
         except Exception:  # somebody's terms may do anything with lambda
             return None
+
+    def _agrees(self, anywhere: Sum, lam: float) -> bool:
+        """Whether the terms at one lambda are what signs tell of them: code may ask what kind of a thing lambda is."""
+        assert isinstance(self.objective, PairObjective)
+        here = self.objective.with_lam(lam)
+        if here.terms is None or here.regulariser != self.objective.regulariser:
+            return False
+        one, other = ([part_of(term) for term in terms] for terms in (anywhere, here.terms))
+        return len(one) == len(other) and all(fits(a, b) for a, b in zip(one, other, strict=True))
 
     @property
     def regulariser(self) -> Divergence | None:
@@ -91,12 +106,12 @@ class Shape:
     @cached_property
     def finite_scores(self) -> bool:
         """Whether a margin stays finite where a probability is 0, so that optima may lie on the boundary."""
-        return any(atom.finite_at_zero for part in self.parts or () for _, atom in part.atoms)
+        return any(finite_at_zero(atom) for part in self.parts or () for _, atom in part.atoms)
 
     @cached_property
     def finite_everywhere(self) -> bool:
         """Whether all margins are, so that the loss is a continuous function on the closed simplex."""
-        return bool(self.parts) and all(atom.finite_at_zero for part in self.parts or () for _, atom in part.atoms)
+        return bool(self.parts) and all(_is_continuous(atom) for part in self.parts or () for _, atom in part.atoms)
 
     @cached_property
     def bounded_below(self) -> bool:
@@ -220,6 +235,13 @@ class Shape:
             return False
         flipped = type(first.psi) is type(second.psi) is Sigmoid and _opposite(first, second, turned=True)
         return flipped or (_same_psi(first.psi, second.psi) and _opposite(first, second, turned=False))
+
+
+def _is_continuous(atom: Atom) -> bool:
+    """Whether it is a continuous function of a probability, 0 and 1 included: others may be infinite at 1."""
+    if type(atom) is Linked and type(atom.divergence) not in DIVERGENCES.values():
+        return False
+    return type(atom) in (Linked, Powered) and finite_at_zero(atom)
 
 
 def _slots(part: Part) -> set[str]:

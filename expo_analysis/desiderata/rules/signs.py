@@ -90,7 +90,8 @@ class Sign(Symbol):
             raise Unknown("whether a number of which signs are known is another one")
         return self.sign == theirs
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        raise Unknown("a number of which signs are known is in no table")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options:

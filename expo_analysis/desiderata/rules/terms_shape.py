@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,17 +99,37 @@ class Part:
 def part_of(term: Term) -> Part:
     datum, statistic = _any_datum(), term.statistic
     atoms: dict[Atom, float] = {}
+    size = max((abs(c) for c, _ in statistic.parts if isinstance(c, int | float)), default=0.0)
     for c, atom in statistic.parts:
         if not isinstance(c, int | float):
             raise TypeError("coefficients that depend on lambda are not read")
         plain = atom.atom if isinstance(atom, PerToken) else atom
         one = dataclasses.replace(plain, slot="w" if plain.slot == THIRD else plain.slot)
         atoms[one] = atoms.get(one, 0.0) + c
-    kept = tuple((c, atom) for atom, c in atoms.items() if abs(c) > 1e-15)
+    kept = tuple((c, atom) for atom, c in atoms.items() if abs(c) > 1e-15 * size)
     weight, scale = (_evaluated(x, datum) for x in (term.weight, statistic.scale))
     shifts = (statistic.centre, statistic.offset)
     reads = bool(term.psi.reads) or any(isinstance(x, Data) for x in (term.weight, statistic.scale, *shifts))
     return Part(bound(term.psi, datum), weight, scale, kept, shifts, reads)
+
+
+def fits(part: Part, numeric: Part) -> bool:
+    """Whether a term that was made with a number for lambda has all signs that are known of it."""
+    if type(part.psi) is not type(numeric.psi) or part.atoms != numeric.atoms:
+        return False
+    known, found = (_signs(one) for one in (part, numeric))
+    return all(a is None or a == b for a, b in zip(known, found, strict=True))
+
+
+def _signs(part: Part) -> list[Any]:
+    """Of weight, scale and slopes, and whether psi is convex and bounded; None where that is not known."""
+    found: list[Any] = [part.weighs, sign_of(part.scale)]
+    for statement in STATEMENTS:
+        try:
+            found.append(statement(part.psi))
+        except Exception:  # that depends on lambda
+            found.append(None)
+    return found
 
 
 def _evaluated(value: Any, datum: Datum) -> Any:
@@ -138,12 +157,13 @@ def trend(psi: Psi) -> Trend | None:
         if not (psi.convex and psi.slopes is not None):
             return None
         left, right = (sign_of(x) for x in psi.slopes)
-        bent = [rate is not None and 0 < rate < math.inf for rate in psi.decay]
+        # |psi'''| <= M psi'' makes psi'' positive everywhere, or 0 everywhere; a rate may be stated of what is level
+        bent = psi.self_concordance is not None and {left, right} in ({0, -1}, {0, 1})
     except Exception:
         return None
     if right in (0, -1):
-        return Trend(-1, right == -1 or bent[1])
-    return Trend(1, left == 1 or bent[0]) if left in (0, 1) else None
+        return Trend(-1, right == -1 or bent)
+    return Trend(1, left == 1 or bent) if left in (0, 1) else None
 
 
 def well(psi: Psi) -> bool:
@@ -172,6 +192,15 @@ def end_signs(part: Part) -> tuple[int | None, int | None]:
         return None, None
     turn = turn * _sign(way) * part.weighs
     return (turn * left, turn * right) if turn >= 0 else (turn * right, turn * left)
+
+
+STATEMENTS: tuple[Callable[[Psi], Any], ...] = (
+    lambda psi: sign_of(psi.slopes[0]) if psi.slopes else None,
+    lambda psi: sign_of(psi.slopes[1]) if psi.slopes else None,
+    lambda psi: True if psi.convex else None,
+    lambda psi: True if bounded(psi) else None,
+)
+"""What a psi states of itself that `Part` goes by; None, or an error, where it is not known."""
 
 
 def bounded(psi: Psi) -> bool:

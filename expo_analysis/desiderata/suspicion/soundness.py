@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..._types import Floats
+from ...divergences import mu_is_slope
 from ...losses import Objective, PairObjective, RewardObjective
 from ...losses.base import NOTHING
 from ...own_file import in_words
@@ -53,7 +54,8 @@ def inspect(objective: Objective) -> Inspection:
     if isinstance(objective, RewardObjective):
         own = type(objective)
         if own.reward_terms is RewardObjective.reward_terms:
-            return Inspection(objective)
+            refuted = "" if mu_is_slope(objective.regulariser) else _not_of_mu(objective)
+            return Inspection(None, (refuted,)) if refuted else Inspection(objective)
         return Inspection(None, (f"{own.__name__} is RLHF with a formula of its own, for which there is no solver",))
     if not isinstance(objective, PairObjective):
         kind = type(objective).__name__
@@ -96,6 +98,11 @@ def inspect(objective: Objective) -> Inspection:
         remarks.append(_lost(digits))
     lost = np.inf if jump else digits.lost
     return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks)
+
+
+def _not_of_mu(objective: RewardObjective) -> str:
+    divergence = type(objective.regulariser).__name__
+    return f"its divergence, {divergence}, is not pi_ref f(pi/pi_ref) with f' = mu, by which RLHF is solved"
 
 
 def _claimed(objective: PairObjective, lams: Floats, lost: float, remarks: list[str]) -> Inspection:

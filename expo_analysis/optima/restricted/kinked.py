@@ -37,6 +37,8 @@ VANISHED = 1e-9
 """A probability below this, where no bound is proven, is on its way to zero."""
 LEVEL = 1e-6
 """Directions with less curvature than the square of this, relative to the largest, count as flat."""
+SETTLED = 1e-12
+"""Newton's steps of this size, relative to z, end when they no longer shrink: what is left of them is rounding."""
 LITTLE = 1e-9
 """By how much tau may leave [0, 1] by rounding."""
 
@@ -167,8 +169,8 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
             return None
         z, tau = z + step[: len(z)], tau.copy()
         tau[on] += step[len(z) :]
-        size = np.abs(step).max(initial=0.0) / (1 + np.abs(z).max(initial=0.0))
-        if size <= 1e-14:
+        last, size = size, np.abs(step).max(initial=0.0) / (1 + np.abs(z).max(initial=0.0))
+        if size <= 1e-14 or last <= size <= SETTLED:
             break
     if size > 1e-8:  # on the way to infinity gradients vanish, and steps do not
         return None

@@ -7,6 +7,7 @@ comes out is the lowest point found, and is called no more than that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ RANDOM_STARTS, SCANNED, LOWEST = 12, 120, 6
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The best run of each problem: w (B, d), its value, whether it converged; how many of the starts agree.
+    """The best run of each problem: w (B, d), its value, whether it converged; how many of its starts agree.
 
     tied: whether some of these ended at another policy.
     """
@@ -48,7 +49,7 @@ class Searched:
     steps: Indices
     converged: Mask
     agreeing: Indices
-    starts: int
+    starts: Indices
     tied: Mask
 
 
@@ -60,7 +61,7 @@ def solve(family: Family, starts: list[Floats]) -> RestrictedFound:
     convex = isinstance(family.cells, PairCells) and family.cells.problem.facts.convex
     log_policy = family.by_problem(log_softmax(family.logits(searched.w)))
     for b in range(family.size):
-        agreeing = f"{searched.agreeing[b]} of {searched.starts} starts"
+        agreeing = f"{searched.agreeing[b]} of {searched.starts[b]} starts"
         seen = family.shares[b] > 0
         vanished = bool((log_policy[b][seen] < np.log(VANISHED)).any())
         if searched.converged[b] and convex:
@@ -99,7 +100,10 @@ def keeps_minimisers(family: Family) -> bool:
 
 
 def starts_of(family: Family, seed: int = 0) -> list[Floats]:
-    """w = 0, and w drawn in the loss's own units; of one parameter the dips of a scan in their place; (B, d) each."""
+    """w = 0, and w drawn in the loss's own units; of one parameter the dips of a scan in their place; (B, d) each.
+
+    A problem with fewer dips than another has nan in the place of the ones that it lacks.
+    """
     rng = np.random.default_rng(seed)
     unit = _units(family)
     reach = np.array([max(float(np.ptp(one, axis=1).max()), 1e-300) for one in family.directions])
@@ -131,29 +135,40 @@ def _scanned(family: Family, scale: Floats) -> list[Floats]:
     value = np.where(np.isfinite(value), value, np.inf)
     padded = np.pad(value, ((1, 1), (0, 0)), constant_values=np.inf)
     dips = (value < padded[:-2]) & (value <= padded[2:])  # what is level counts once
-    lowest = np.argsort(np.where(dips, value, np.inf), axis=0)[:LOWEST]
-    return [np.stack([grid[k][b] for b, k in enumerate(row)]) for row in lowest]
+    height = np.where(dips, value, np.inf)
+    lowest, points_of, every = np.argsort(height, axis=0)[:LOWEST], np.stack(grid), np.arange(family.size)
+    found = [np.where(dips[row, every, None], points_of[row, every], np.nan) for row in lowest]
+    return [start for start in found if np.isfinite(start).any()]
 
 
 def search(family: Family, starts: list[Floats]) -> Searched:
-    """The lowest point of runs from the starts, (B, d) each."""
+    """The lowest point of runs from the starts, (B, d) each, nan where a problem has fewer."""
     size, count = family.size, len(starts)
-    many, unit = family.take(np.tile(np.arange(size), count)), np.tile(_units(family), count)
-    ends, steps, converged = _levenberg(many, np.concatenate(starts), np.maximum(unit, 1.0))
+    begun = np.isfinite(starts).all(axis=2)
+    rows = np.nonzero(begun)[1]
+    many, unit = family.take(rows), _units(family)[rows]
+    ends, steps, converged = _levenberg(many, np.asarray(starts)[begun], np.maximum(unit, 1.0))
     with np.errstate(all="ignore"):
         ends, converged, flat = _polished(many, ends, converged, unit)
         value = many.value(ends)
-    policies = np.exp(many.by_problem(log_softmax(many.logits(ends)))).reshape(count, size, -1)
-    w, value = ends.reshape(count, size, -1), np.where(np.isfinite(value), value, np.inf).reshape(count, size)
-    steps, converged, flat = steps.reshape(count, size), converged.reshape(count, size), flat.reshape(count, size)
+    policies = np.exp(many.by_problem(log_softmax(many.logits(ends)))).reshape(len(rows), -1)
+
+    def by_start(found: Any, missing: Any) -> Any:
+        whole = np.full((count, size, *found.shape[1:]), missing, dtype=found.dtype)
+        whole[begun] = found
+        return whole
+
+    w, policies = by_start(ends, 0.0), by_start(policies, 0.0)
+    value = by_start(np.where(np.isfinite(value), value, np.inf), np.inf)
+    steps, converged, flat = by_start(steps, 0), by_start(converged, False), by_start(flat, False)
     best, every = value.argmin(axis=0), np.arange(size)
-    same = value <= value[best, every] + SAME_VALUE
+    same = begun & (value <= value[best, every] + SAME_VALUE)
     ended = same & converged
     best = np.where(ended.any(axis=0), np.where(ended, value, np.inf).argmin(axis=0), best)
     apart = np.abs(policies - policies[best, every]).sum(axis=-1) > SAME_POLICY
     tied = (ended & (apart | flat)).any(axis=0)
     at = (best, every)
-    return Searched(w[at], value[at], steps[at], converged[at], same.sum(axis=0), count, tied)
+    return Searched(w[at], value[at], steps[at], converged[at], same.sum(axis=0), begun.sum(axis=0), tied)
 
 
 def _column_units(family: Family) -> Floats:
