@@ -52,7 +52,9 @@ LAMS = (1e-300, 1e-3, 1.0, 1e12)
 def said_of_nothing(path: ea.Path) -> list[Any]:
     """What is said of policies that are none, or whose values are none, but that they are no minimisers."""
     none = np.isnan(path.value) | np.isnan(path.log_policies).any(axis=-1)
-    said = ~np.isin(np.asarray(path.status, dtype=str), ["no_minimiser", "failed"])
+    nothing = ["no_minimiser", "failed"]  # and of a reward that is known on components alone, no value is
+    nothing += ["not_unique"] if isinstance(path.objective, ea.RLHF) else []
+    said = ~np.isin(np.asarray(path.status, dtype=str), nothing)
     return list(zip(*np.nonzero(none & said), strict=True))
 
 

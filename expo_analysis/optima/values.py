@@ -35,6 +35,8 @@ def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any)
     if (np.isnan(flat.value) & ~lost).any():
         flat.value = np.where(lost, np.nan, values_of(objective, bandit, lams, flat.log_policy, flat.reward))
     undefined = without_value(flat.value, flat.log_policy, flat.status)
+    if isinstance(objective, RewardObjective):  # of components that are not compared no reward is known, and no value
+        undefined &= flat.status != Status.NOT_UNIQUE
     if undefined.any() and has_closed_domain(objective.with_lam(lams[0])):
         rows = undefined & np.isneginf(flat.log_policy).any(axis=-1)
         flat.log_policy[rows] = np.maximum(flat.log_policy[rows], TINIEST)
