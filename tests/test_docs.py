@@ -25,7 +25,7 @@ def _python_blocks(document: str) -> list[str]:
 
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
-RUN_ELSEWHERE = {"docs/figures.md", "docs/llm.md", "docs/howto/expo.md"}
+RUN_ELSEWHERE = {"docs/figures.md", "docs/leaderboards.md", "docs/llm.md", "docs/howto/expo.md"}
 """Whose Python runs in test_figures_command.py and test_llm_docs.py, with what it needs."""
 
 

@@ -125,8 +125,7 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, text: str, options: dic
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("file", ["my_losses", "numpy", "my-losses 2"])
-@pytest.mark.parametrize("name", ["Mine", "mine"])
+@pytest.mark.parametrize(("file", "name"), [("my_losses", "Mine"), ("numpy", "mine"), ("my-losses 2", "Mine")])
 def test_the_python_written_for_it_runs_in_a_fresh_process_in_any_folder(folder: Path, file: str, name: str) -> None:
     """With its options: a dataclass and a function of the file, and those of a module beside it."""
     module = load_file(f"losses/{file}.py")

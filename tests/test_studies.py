@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import doctest
 import re
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +22,12 @@ import expo_analysis
 from expo_analysis import CATALOGUE
 from expo_analysis.figures.looks import VARIANTS, look_of, loss_label
 from expo_analysis.figures.style import render
-from expo_analysis.studies import STUDIES, Settings, Shown, words
+from expo_analysis.studies import STUDIES, Settings, words
 from expo_analysis.studies import settings as settings_module
 
+from .committed import FOLDER, committed
+
 PACKAGE = Path(expo_analysis.__file__).parent
-COMMITTED = PACKAGE.parent / "figures"
 ROOMS = ("studies", "paper.py")
 
 
@@ -46,7 +46,7 @@ def test_each_has_four_parts_in_one_folder(name: str) -> None:
 def test_words_and_pictures_have_no_digits_that_are_not_written() -> None:
     """Another processor's last digits change no file: a picture that was drawn of them did."""
     study = STUDIES["simplex"]
-    tables = study.read(COMMITTED)
+    tables = study.read(FOLDER)
     assert tables is not None
     shaken = {name: table.assign(y1=table["y1"] * (1 + 4e-13)) for name, table in tables.items()}
     assert not shaken["simplex"].equals(tables["simplex"])
@@ -55,14 +55,6 @@ def test_words_and_pictures_have_no_digits_that_are_not_written() -> None:
     first, second = study.show(tables), study.show(shaken)
     assert first.text == second.text
     assert render(first.figure, "pdf") == render(second.figure, "pdf")
-
-
-@cache
-def committed(name: str) -> Shown:
-    """What the committed tables give."""
-    tables = STUDIES[name].read(COMMITTED)
-    assert tables is not None
-    return STUDIES[name].show(tables)
 
 
 def colours_of(figure: Figure) -> set[str]:
@@ -96,7 +88,7 @@ def test_places_and_tables_are_of_one_study() -> None:
     assert places == sorted(set(places))
     tables = [table for study in STUDIES.values() for table in study.tables]
     assert len(tables) == len(set(tables))
-    assert {path.stem for path in COMMITTED.glob("*.csv")} == set(tables)
+    assert {path.stem for path in FOLDER.glob("*.csv")} == set(tables)
 
 
 def test_settings_that_are_not_there_are_named() -> None:
@@ -113,7 +105,7 @@ def test_settings_that_are_not_there_are_named() -> None:
 def test_words_follow_their_tables(name: str) -> None:
     """What is committed; and a study whose words call numbers says something else of other numbers."""
     study, shown = STUDIES[name], committed(name)
-    assert shown.text in (COMMITTED / "README.md").read_text()
+    assert shown.text in (FOLDER / "README.md").read_text()
     assert "nan" not in shown.text and "{{" not in shown.text and max(map(len, _running(shown.text))) <= words.WIDTH
     source = (PACKAGE / "studies" / name / "words.md.j2").read_text()
     if name == "simplex":
@@ -121,7 +113,7 @@ def test_words_follow_their_tables(name: str) -> None:
         return
     other = {stem: _off(table) for stem, table in shown.tables.items()}
     try:
-        assert words.section(study.package, study.part("words").facts(other), shown.tables, shown.figures) != shown.text
+        assert study.say(other, shown.figures) != shown.text
     except (KeyError, ValueError, IndexError, UndefinedError):
         return  # the keys of rows are numbers too
 

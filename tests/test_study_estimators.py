@@ -546,5 +546,5 @@ def test_the_experiment_says_what_its_tables_hold() -> None:
     # another world would be told of in other words
     other = dict(tables)
     other["estimators_optima"] = optima.assign(unseen=0.123)
-    assert STUDIES["estimators"].show(other).text != result.text
+    assert STUDIES["estimators"].say(other, result.figures) != result.text
     assert all(faults(figure) == [] for figure in result.figures.values())

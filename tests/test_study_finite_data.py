@@ -274,8 +274,12 @@ def test_same_numbers_on_every_run(tables):
 # --------------------------------------------------------------------------------------------- picture and words
 
 
-def test_pictures_draw_the_tables(tables):
-    figures = STUDIES["finite_data"].draw(tables)
+@pytest.fixture(scope="module")
+def figures(tables):
+    return STUDIES["finite_data"].draw(tables)
+
+
+def test_pictures_draw_the_tables(tables, figures):
     errors = tables["finite_data"].query("measure == 'tv'")
     panels = {
         ("finite_data", "error"): errors.query("choice == 'best'"),
@@ -296,8 +300,8 @@ def test_pictures_draw_the_tables(tables):
     assert sorted(drawn) == sorted(ends["error"]) and len(axes.get_xticks()) == ends["end"].nunique()
 
 
-def test_words_follow_the_tables(tables):
-    words = " ".join(STUDIES["finite_data"].show(tables).text.split())
+def test_words_follow_the_tables(tables, figures):
+    words = " ".join(STUDIES["finite_data"].say(tables, figures).split())
     assert "nan" not in words
     rate = tables["finite_data_rates"].query("reference == 'far' and loss == 'expo' and choice == 'best'").iloc[0]
     assert f"{rate['slope']:.2f} ± {rate['standard_error']:.2f}".replace("-", "−") in words

@@ -242,15 +242,15 @@ def test_tables(tables: dict[str, pd.DataFrame]) -> None:
 
 @pytest.mark.slow
 def test_words_follow_the_tables(tables: dict[str, pd.DataFrame]) -> None:
-    text = " ".join(STUDIES["implicit_reward"].show(tables).text.split())
+    shown = STUDIES["implicit_reward"].show(tables)
+    text = " ".join(shown.text.split())
     assert "nan" not in text and "**[paper]**" in text and "at any shift and λ, is 0." in text
     changed = {name: table.copy() for name, table in tables.items()}
     at = changed["implicit_reward"]
     at.loc[at["loss"] == "dpo", "largest_gap"] = 0.5
     at.loc[(at["loss"] == "nca") & (at["reward"] == "quadratic"), "gap_low"] = 0.1
-    other = " ".join(STUDIES["implicit_reward"].show(changed).text.split())
+    other = " ".join(STUDIES["implicit_reward"].say(changed, shown.figures).split())
     assert (
         "at any shift and λ, is 0.5." in other and "NCA" in other.split("by more than chance, are:")[1].split("With")[0]
     )
-    figures = STUDIES["implicit_reward"].show(tables).figures
-    assert [len(figure.axes) for figure in figures.values()] == [2, 3, 1, 2]
+    assert [len(figure.axes) for figure in shown.figures.values()] == [2, 3, 1, 2]

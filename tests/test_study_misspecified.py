@@ -280,9 +280,13 @@ def test_win_rates_by_hand():
 # --------------------------------------------------------------------------------------------- picture and words
 
 
-def test_picture_draws_the_tables(tables):
+@pytest.fixture(scope="module")
+def figures(tables):
+    return draw(tables)
+
+
+def test_picture_draws_the_tables(tables, figures):
     ends, paths = tables["misspecified"], tables["misspecified_path"]
-    figures = draw(tables)
     shown = (ends, "tv_optimal"), (paths, "tv_fit"), (ends, "worst_win_rate")
     for figure in figures.values():
         assert len(figure.axes) == 3 and all(axes.get_title() and axes.get_xlabel() for axes in figure.axes)
@@ -297,8 +301,8 @@ def test_picture_draws_the_tables(tables):
                 assert low <= own.min() and own.max() <= high
 
 
-def test_words_follow_the_tables(tables):
-    words = " ".join(STUDIES["misspecified"].show(tables).text.split())
+def test_words_follow_the_tables(tables, figures):
+    words = " ".join(STUDIES["misspecified"].say(tables, figures).split())
     assert "nan" not in words and "no λ undoes it" in words
     rows = tables["misspecified"].set_index(["preferences", "strength", "loss"])
     assert f"{rows.loc[('noise', 0.2, 'fit'), 'tv_optimal']:.3f} in TV with 10% of the labels flipped" in words
@@ -307,4 +311,4 @@ def test_words_follow_the_tables(tables):
     path = changed["misspecified_path"]
     at = (path["preferences"] == "noise") & (path["loss"] == "expo") & (path["lam"] == 1.0)
     path.loc[at, "tv_optimal"] = 0.0
-    assert "at the best λ, 1, TV from π\\* is 0.000" in " ".join(STUDIES["misspecified"].show(changed).text.split())
+    assert "at the best λ, 1, TV from π\\* is 0.000" in " ".join(STUDIES["misspecified"].say(changed, figures).split())

@@ -69,5 +69,5 @@ def test_words_follow_the_tables(tables: dict[str, pd.DataFrame]) -> None:
     changed = {name: table.copy() for name, table in tables.items()}
     at = (changed["on_policy"]["population"] == "cycle") & (changed["on_policy"]["loss"] == "expo")
     changed["on_policy"].loc[at, "worst_win_rate"] = 0.123
-    assert "0.123" in STUDIES["on_policy"].show(changed).text and "0.123" not in result.text
+    assert "0.123" in STUDIES["on_policy"].say(changed, result.figures) and "0.123" not in result.text
     assert [len(figure.axes) for figure in result.figures.values()] == [2, 1, 2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +19,6 @@ from expo_analysis.desiderata.verdict import DESIDERATA, FAILS, HOLDS
 from expo_analysis.figures import faults, look_of
 from expo_analysis.figures.cells import written
 from expo_analysis.figures.style import END_POINTS, LOOKS, looks_in, render
-from expo_analysis.studies import STUDIES
 from expo_analysis.studies.convergence.figure import convergence
 from expo_analysis.studies.interpolation.figure import interpolation
 from expo_analysis.studies.preservation.figure import preservation
@@ -28,6 +26,7 @@ from expo_analysis.studies.report_card.figure import COLOURS, COLUMN, FAILURES, 
 from expo_analysis.studies.simplex.figure import simplex
 
 from .cards import HOSTILE, cards, many, more_desiderata
+from .committed import FOLDER, committed
 
 LAMS = 10.0 ** np.arange(-5, 4)
 RESPONSES = ["y1", "y2", "y3"]
@@ -449,9 +448,7 @@ def test_report_table_shows_names_as_they_are_and_missing_verdicts_as_nothing():
 )
 def test_pictures_of_a_study_can_be_read_at_a_pages_width(name):
     """Drawn from the numbers that are kept: one message each, text of 8 pt, nothing above anything else."""
-    study = STUDIES[name]
-    folder = Path(__file__).parents[1] / "figures"
-    drawn = study.draw(study.read(folder))
-    assert {f"{picture}.png" for picture in drawn} <= {path.name for path in folder.glob("*.png")}
+    drawn = committed(name).figures
+    assert {f"{picture}.png" for picture in drawn} <= {path.name for path in FOLDER.glob("*.png")}
     for picture, figure in drawn.items():
         assert figure.get_size_inches()[0] == pytest.approx(6.9) and faults(figure) == [], picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -163,8 +164,12 @@ class Study:
 
     def show(self, tables: Tables) -> Shown:
         """Numbers, pictures and words together; pictures and words know only the digits that are written."""
-        from .words import section
-
         tables = {name: self._parsed(BytesIO(to_csv(table))) for name, table in tables.items()}
         figures = self.draw(tables)
-        return Shown(tables, figures, section(self.package, self.part("words").facts(tables), tables, figures))
+        return Shown(tables, figures, self.say(tables, figures))
+
+    def say(self, tables: Tables, figures: Collection[str]) -> str:
+        """The words alone, as of tables that were read, which link the pictures of these names."""
+        from .words import section
+
+        return section(self.package, self.part("words").facts(tables), tables, figures)
