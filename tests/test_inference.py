@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import statsmodels.api as sm
 
 import expo_analysis as ea
+from expo_analysis.optima import inference
 
 from .test_sparse import drawn
 
@@ -88,7 +90,7 @@ def test_what_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="kind 'model' is for likelihoods, such as BradleyTerry, not for IPO"):
         ea.solve(ea.IPO(1.0), games).covariance(kind="model")
     apart = ea.solve(ea.BradleyTerry(1.0), ea.Comparisons([0, 1, 2, 3], [1, 0, 3, 2]))
-    with pytest.raises(ValueError, match="that all hang together; it is not_unique"):
+    with pytest.raises(ValueError, match=r"that all hang together, or of any beside .*; it is not_unique"):
         apart.covariance()
     with pytest.raises(ValueError, match="of Comparisons, or of a Bandit of counts"):
         ea.solve(ea.EXPO(1.0), ea.Bandit([0.5, 0.5], [0.6, 0.4])).covariance()
@@ -96,3 +98,75 @@ def test_what_has_no_covariance() -> None:
     for outside in (2, -1):
         with pytest.raises(ValueError, match=f"must be a position from 0 to 1, got {outside}"):
             numbered.covariance([outside])
+
+
+def islands(seed: int) -> ea.Comparisons:
+    """Three, two and three responses that met, and one that met nobody; a tie among them."""
+    rng = np.random.default_rng(seed)
+    ends = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [5, 6], [6, 7]])
+    one, other = np.concatenate([ends, ends[:, ::-1]]).T
+    tie = np.arange(12) == 4
+    return ea.Comparisons(
+        one, other, rng.integers(2, 20, 12), tie=tie, reference=rng.dirichlet(np.ones(9)), responses=range(9)
+    )
+
+
+def by_hand(games: ea.Comparisons, log_policy: np.ndarray, lam: float) -> np.ndarray:
+    """H^-1 J H^-1 / N of all logits together but the last one, the never compared, in 60 digits."""
+    n, total = games.n, float(games.weight.sum())
+    with mpmath.workdps(60):
+        x = [mpmath.mpf(float(v)) for v in log_policy]
+        sigma = [[1 / (1 + mpmath.exp(-(x[i] - x[j]))) for j in range(n)] for i in range(n)]
+        policy = [mpmath.exp(v) for v in x]
+        policy = [p / mpmath.fsum(policy) for p in policy]
+        hessian = mpmath.matrix(n, n)
+        spread, mean = mpmath.matrix(n, n), mpmath.matrix(n, 1)
+        tied = np.zeros(len(games.weight)) if games.tied is None else games.tied
+        for i, j, weight, half in zip(games.winner.tolist(), games.loser.tolist(), games.weight, tied, strict=True):
+            w, h = mpmath.mpf(float(weight)) / total, mpmath.mpf(float(half)) / total
+            bend, lost, won = sigma[i][j] * sigma[j][i], sigma[j][i], sigma[i][j]
+            square = (w - h) * lost**2 + h * ((won - lost) / 2) ** 2  # a half of a tie is half of one comparison
+            for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+                hessian[a, b] += sign * w * bend
+                spread[a, b] += sign * square
+            mean[i, 0] -= w * lost
+            mean[j, 0] += w * lost
+        for i in range(n):
+            for j in range(n):
+                hessian[i, j] += lam * ((policy[i] if i == j else 0) - policy[i] * policy[j])
+        free = n - 1
+        inverse = hessian[:free, :free] ** -1
+        spread = spread[:free, :free] - mean[:free, :] * mean[:free, :].T
+        found = inverse * spread * inverse.T / total
+        return np.array([[float(found[i, j]) for j in range(free)] for i in range(free)])
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.01, 1e-6])
+def test_components_that_never_met_are_told_apart_by_their_masses(lam: float) -> None:
+    """As all logits together have it: what holds masses must be in H, or what is between components is wrong."""
+    games = islands(0)
+    found = ea.solve(ea.EXPO(lam), games)
+    own = found.covariance(range(8), against=8)
+    np.testing.assert_allclose(own, by_hand(games, found.log_policy, lam), rtol=1e-7, atol=1e-9 * own.max())
+    # against who met nobody, whose probability is known, a component's mass is known: sum pi_i d log pi_i = 0
+    policy = found.policy
+    for component in (slice(0, 3), slice(3, 5), slice(5, 8)):
+        assert np.abs(policy[component] @ own[component]).max() < 1e-10 * own.max()
+    dense = ea.solve(ea.EXPO(lam), games.bandit())
+    np.testing.assert_allclose(dense.covariance(range(8), against=8), own, rtol=1e-6, atol=1e-9 * own.max())
+
+
+def test_components_of_many_and_what_follows_from_covariances(monkeypatch: pytest.MonkeyPatch) -> None:
+    games = islands(1)
+    found = ea.solve(ea.EXPO(0.1), games)
+    own = found.covariance()
+    whole = found.covariance(range(8), against=8)
+    contrast = np.eye(9)[:, :8] - np.ones((9, 8)) / 9
+    np.testing.assert_allclose(own, contrast @ whole @ contrast.T, rtol=1e-9, atol=1e-13)
+    table = found.ranking()
+    assert np.isfinite(table[["standard_error", "low_all", "high_all"]].to_numpy()).all()
+    # two that nobody met are as the reference says, for certain
+    lone = ea.Comparisons([0, 1], [1, 0], [3, 4], reference=[0.4, 0.3, 0.2, 0.1], responses=range(4))
+    assert ea.solve(ea.EXPO(0.1), lone).covariance([2], against=3) == pytest.approx(0.0, abs=1e-15)
+    monkeypatch.setattr(inference, "DENSE", 1)
+    np.testing.assert_allclose(found.covariance(), own, rtol=1e-7, atol=1e-9)

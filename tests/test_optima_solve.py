@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -171,3 +173,61 @@ def test_a_plateau_is_no_minimum(lam: float) -> None:
     both_ways = ea.Bandit([[0.4, 0.6], [0.6, 0.4]], [[0.7, 0.3], [0.3, 0.7]])
     solution = ea.solve(ea.KTO(lam), both_ways)
     assert (solution.status == "no_minimiser").all() and (solution.policy[[0, 1], [0, 1]] > 1 - 1e-9).all()
+
+
+# -------------------------------------------------------------------------------------------------------------- threads
+
+
+@pytest.mark.parametrize("objective", [ea.EXPO(0.3), ea.DPO(0.3), ea.IPO(0.3), ea.ExplicitPO(0.5, "reverse_kl")])
+@pytest.mark.parametrize("kind", ["population", "counts"])
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch, objective: ea.Objective, kind: str) -> None:
+    """Prompts in blocks of a few, of pieces of several sizes, some without a minimiser: by one thread or many."""
+    monkeypatch.setattr(sys.modules["expo_analysis.optima.solve"], "BLOCK", 256)
+    rng = np.random.default_rng(0)
+    reference = rng.dirichlet(np.ones(5), 30)
+    if kind == "population":
+        many = ea.Bandit(reference, rng.dirichlet(np.ones(5), 30))
+    else:
+        many = ea.Bandit.from_counts(reference, rng.integers(0, 3, (30, 5, 5)) * (1 - np.eye(5)))
+    one = ea.solve_path(objective, many, [0.1, 1.0])
+    used: set[int] = set()
+    problem = sys.modules["expo_analysis.optima.solve"].solve_problem
+    monkeypatch.setattr(
+        sys.modules["expo_analysis.optima.solve"],
+        "solve_problem",
+        lambda *given: (used.add(threading.get_ident()), problem(*given))[1],
+    )
+    for jobs in (2, 3, -1):
+        several = ea.solve_path(objective, many, [0.1, 1.0], n_jobs=jobs)
+        for name in ("log_policies", "value", "error_bound", "iterations", "status", "message", "certificate"):
+            np.testing.assert_array_equal(getattr(several, name), getattr(one, name), err_msg=name)
+    assert len(used) > 1
+    own = ea.solve(objective, many, n_jobs=2)
+    np.testing.assert_array_equal(own.log_policy, ea.solve(objective, many).log_policy)
+
+
+def test_what_a_thread_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ArithmeticError("a fault of a block")
+
+    module = sys.modules["expo_analysis.optima.solve"]
+    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(module, "solve_problem", fails)
+    with pytest.raises(ArithmeticError, match="a fault of a block"):
+        ea.solve(ea.EXPO(1.0), ea.Bandit([[0.5, 0.5]] * 4, [[0.6, 0.4]] * 4), n_jobs=2)
+
+
+@pytest.mark.parametrize("n_jobs", [0, -2, 1.5, True, "all"])
+def test_numbers_of_threads_that_are_none(n_jobs: object) -> None:
+    for solve, lams in ((ea.solve, []), (ea.solve_path, [[1.0]])):
+        with pytest.raises(ValueError, match="n_jobs must be a number of threads, or -1 for one on each core, got "):
+            solve(ea.EXPO(1.0), BANDIT, *lams, n_jobs=n_jobs)  # type: ignore[operator]
+
+
+def test_threads_are_refused_where_they_are_not_used() -> None:
+    for call in (
+        lambda: ea.solve(ea.EXPO(1.0), ea.Comparisons([0, 1], [1, 0]), n_jobs=2),
+        lambda: ea.solve(ea.EXPO(1.0), BANDIT, features=[[1.0], [0.0], [-1.0]], n_jobs=-1),
+    ):
+        with pytest.raises(ValueError, match="n_jobs is for prompts of a Bandit over all policies, and not used here"):
+            call()

@@ -299,7 +299,9 @@ def test_without_a_fit_the_order_is_said(tmp_path: Path) -> None:
     assert held["status"] == "optimal" and held["ranking"][0]["low"] is not None
     path.write_text("winner,loser\na,b\nb,a\nc,d\nd,c\n")  # two leagues that never met
     apart = run(path, "--objective", "expo", "--lam", 0.1)
-    assert apart.exit_code == 0 and "No intervals: the comparison graph has 2 components" in apart.stdout
+    assert apart.exit_code == 0 and "No intervals" not in apart.stdout
+    assert "Between components the reference decides, and no comparison: the comparison graph has 2" in apart.stdout
+    assert "Between components" not in run(ROOT / "examples" / "arena.csv", "--objective", "expo", "--lam", 0.1).stdout
     drawn = run(path, "--figure", tmp_path / "x.png")
     assert drawn.exit_code == 2 and "solution must be the one optimum" in drawn.stderr
     assert not (tmp_path / "x.png").exists()

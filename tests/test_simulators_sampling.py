@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import expo_analysis as ea
-from expo_analysis.simulators import Pairs, draw_pairs
+from expo_analysis.simulators import Pairs, draw_pairs, sampling
 from expo_analysis.simulators.sampling import first_above
 from expo_analysis.testing import strategies as own
 
@@ -189,3 +189,33 @@ def test_rows_are_searched_as_numpy_searches_each(size: int) -> None:
     row, value = rng.integers(0, 6, (40, 3)), rng.integers(-1, 6, (40, 3)).astype(float)
     wanted = [np.searchsorted(rows[x], v, side="right") for x, v in zip(row.ravel(), value.ravel(), strict=True)]
     assert first_above(rows, row, value).ravel().tolist() == wanted
+
+
+@pytest.mark.parametrize("design", ["pairs", "uniform", "reference"])
+@pytest.mark.parametrize("own", [False, True])
+def test_tables_that_are_made_in_parts_draw_the_same(monkeypatch: pytest.MonkeyPatch, design: str, own: bool) -> None:
+    rng = np.random.default_rng(0)
+    reference, optimal = rng.dirichlet(np.ones(4), 9), rng.dirichlet(np.ones(4), 9)
+    q = rng.random((9, 4, 4)) * (1 - np.eye(4))
+    bandit = ea.Bandit(reference, optimal, pairs=q + q.swapaxes(1, 2) if own else "uniform")
+    whole = draw_pairs(bandit, 200, 3, seed=1, design=design)
+    monkeypatch.setattr(sampling, "CELLS", 33)  # two prompts at a time
+    parts = draw_pairs(bandit, 200, 3, seed=1, design=design)
+    for name in ("winner", "loser", "prompt"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_what_occurs_is_counted_as_in_the_table_of_all() -> None:
+    pairs = Pairs(
+        np.full((3, 4), 0.25),
+        [[0, 1, 0, 2], [3, 3, 1, 0]],
+        [[1, 0, 1, 3], [2, 2, 0, 1]],
+        [[2, 0, 2, 1], [0, 0, 2, 2]],
+        [3, 4],
+    )
+    prompt, winner, loser, counts = pairs.compared
+    table = np.zeros_like(pairs.counts)
+    table[:, prompt, winner, loser] = counts
+    np.testing.assert_array_equal(table, pairs.counts)
+    assert len(prompt) == 4 and (counts.sum(axis=0) > 0).all()  # what is padding does not occur
+    assert (np.diff((prompt * 4 + winner) * 4 + loser) > 0).all()

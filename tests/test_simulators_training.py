@@ -14,8 +14,22 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import expo_analysis as ea
 from expo_analysis.losses.risk import risk
-from expo_analysis.simulators import SGD, Adam, NGram, Pairs, Tabular, Training, draw_pairs, recording, train, training
+from expo_analysis.simulators import (
+    SGD,
+    Adam,
+    NGram,
+    Pairs,
+    Tabular,
+    Training,
+    Transformer,
+    draw_pairs,
+    recording,
+    rows,
+    train,
+    training,
+)
 from expo_analysis.simulators.batches import Batch, whole
+from expo_analysis.simulators.replay import Replay
 from expo_analysis.testing import strategies as own
 
 from .definitions import CASES
@@ -184,6 +198,86 @@ def test_a_mode_for_all_shapes_changes_no_operation() -> None:
     torch.testing.assert_close(found(*example)[0], step(*example)[0], rtol=0, atol=0)
 
 
+REPLAYED = [name for name, case in CASES.items() if name != "odpo_log" and not case(1.0).claims.couples_pairs]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["expo", "fdpo_alpha_small", "rlhf_jensen_shannon", "orpo"],
+        *(pytest.param(part, marks=pytest.mark.slow) for part in np.array_split(REPLAYED, 6)),
+    ],
+    ids=lambda names: names[0],
+)
+def test_memory_that_is_given_once_changes_no_bit(monkeypatch: pytest.MonkeyPatch, names: Any) -> None:
+    """What is written where something is still to be read would show in a few steps."""
+    objectives = [CASES[name](lam) for name in names for lam in (0.3, 3.0)]
+    setting = Training(Adam(0.02), epochs=2, batch=10, clip_norm=0.5, schedule="cosine", records=2)
+    replayed = train(objectives, TABULAR, PAIRS, setting)
+    monkeypatch.setattr(recording, "Replay", lambda graph, example: graph)
+    np.testing.assert_array_equal(replayed.log_policies, train(objectives, TABULAR, PAIRS, setting).log_policies)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.3), SGD(0.3, momentum=0.5, weight_decay=0.1), Adam(0.02)])
+def test_memory_changes_no_bit_with_any_optimiser(monkeypatch: pytest.MonkeyPatch, optimiser: Any) -> None:
+    arguments = ([ea.EXPO(0.3), ea.IPO(1.0)], TABULAR, PAIRS, Training(optimiser, epochs=9, records=9))
+    replayed = train(*arguments)
+    monkeypatch.setattr(recording, "Replay", lambda graph, example: graph)
+    np.testing.assert_array_equal(replayed.log_policies, train(*arguments).log_policies)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "token_kl"])
+def test_memory_changes_no_bit_of_a_transformer(monkeypatch: pytest.MonkeyPatch, estimator: str) -> None:
+    """Some of whose operations give several results, of which one is None."""
+    model = Transformer(2, 2, 2, width=4)
+    pairs = draw_pairs(ea.Bandit(model.initial(), np.random.default_rng(0).dirichlet(np.ones(4), 2)), 20, 2)
+    arguments = ([ea.EXPO(0.3)], model, pairs, Training(ADAM, epochs=2, batch=7, estimator=estimator, records=3))
+    replayed = train(*arguments)
+    monkeypatch.setattr(recording, "Replay", lambda graph, example: graph)
+    np.testing.assert_array_equal(replayed.log_policies, train(*arguments).log_policies)
+
+
+STEPS: dict[str, Any] = {
+    "states change places": lambda x, s: (x + s[0], (s[1], s[0] * x)),
+    "a view of an argument": lambda x, s: (s[0].flip(0).flip(0), (x[:], s[1] + 1)),
+    "the same twice": lambda x, s: ((y := x * s[0]), (y, y + s[1])),
+    "read after its place is free": lambda x, s: ((y := x + 1), (s[0] * x - y, s[1] + s[0])),
+    "several results": lambda x, s: (torch.sort(x + s[0])[0], (torch.sort(s[0] - x)[0], s[1])),
+    "a constant": lambda x, s: (torch.arange(4.0, dtype=torch.float64) + 0, (s[0] / x, s[1])),
+    "broken off": lambda x, s: (x[:2].repeat(2) + x, (s[0], s[1] * x[1:2])),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_may_do_anything_with_its_arguments(name: str) -> None:
+    """New numbers take the place of old ones, which is wrong if an old one is still to be read."""
+    start = (
+        torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64),
+        (torch.arange(1.0, 5.0).double(), torch.ones(4).double()),
+    )
+    kept = [start[0].clone(), *(x.clone() for x in start[1])]
+    with torch.no_grad(), np.errstate(all="ignore"):
+        step = recording.recorded(STEPS[name], start)
+        assert isinstance(step, Replay)
+        mine, plain = start, start
+        for _ in range(4):
+            mine, plain = step(*mine), STEPS[name](*plain)
+            for one_tensor, other in zip((mine[0], *mine[1]), (plain[0], *plain[1]), strict=True):
+                torch.testing.assert_close(one_tensor, other, rtol=0, atol=0, equal_nan=True)
+    for one_tensor, other in zip(kept, (start[0], *start[1]), strict=True):
+        torch.testing.assert_close(one_tensor, other, rtol=0, atol=0)  # what was given is as it was
+
+
+def test_what_has_no_fixed_shape_is_run_as_it_is() -> None:
+    def step(x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> Any:
+        return x + x[x > 0].sum(), state
+
+    start = torch.tensor([1.0, -2.0, 0.5])
+    found = recording.recorded(step, (start, ()))
+    for x in (start, -start):
+        torch.testing.assert_close(found(x, ())[0], step(x, ())[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("idle", [lambda x: x + torch.rand(2), lambda x: x + torch.zeros(2).add_(1)])
 def test_steps_that_draw_or_write_are_left_as_they_are(idle: Any) -> None:
     """What draws must draw anew at every step, and what is written into must be made anew."""
@@ -291,6 +385,67 @@ def test_a_wrong_shape_is_reported_as_such_and_threads_are_left_as_they_were() -
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+# ----------------------------------------------------------------------------------------- a few prompts among many
+
+MANY_REFERENCE = np.random.default_rng(0).dirichlet(np.ones(5), 60)
+MANY = draw_pairs(ea.Bandit(MANY_REFERENCE, np.random.default_rng(1).dirichlet(np.ones(5), 60)), 47, 2, seed=3)
+MANY_CASES: dict[str, tuple[Any, Training]] = {
+    "sgd": (ea.EXPO(0.3), Training(SGD(0.3), epochs=3, batch=7, records=5)),
+    "momentum": (ea.DPO(0.3), Training(SGD(0.3, momentum=0.7), epochs=3, batch=7, records=5)),
+    "decay": (ea.IPO(0.3), Training(SGD(0.3, weight_decay=0.1), epochs=3, batch=7, records=5)),
+    "adam": (ea.EXPO(0.3), Training(Adam(0.02), epochs=3, batch=7, records=5, average=0.5)),
+    "adamw": (ea.EXPO(2.0), Training(Adam(0.02, weight_decay=0.1, decoupled=True), epochs=3, batch=7, records=5)),
+    "samples": (ea.EXPO(0.3), Training(SGD(0.3), epochs=2, batch=7, estimator="reference_samples", samples=2)),
+    "own": (ea.EXPO(0.3), Training(Adam(0.02), epochs=2, batch=7, estimator="own_responses")),
+    "rlhf": (ea.RLHF(0.5), Training(Adam(0.02), epochs=2, batch=7)),
+    "rewards": (ea.RewardAwarePO(0.5), Training(Adam(0.02), epochs=2, batch=7)),
+    "branching": (Branching(0.3), Training(SGD(0.3), epochs=1, batch=7)),
+}
+
+
+@pytest.mark.parametrize("name", MANY_CASES)
+def test_a_few_prompts_among_many_are_trained_as_all(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """To the last bit: a wrong row, a state that should have moved or a share of a wrong prompt would show."""
+    objective, setting = MANY_CASES[name]
+    objectives = [objective, objective.with_lam(1.0)]
+    plain = train(objectives, Tabular(MANY_REFERENCE), MANY, setting)
+    monkeypatch.setattr(rows, "MANY", 1)
+    monkeypatch.setattr(rows, "BLOCK", 64)
+    steps: list[int] = []
+    call = rows.Update.__call__
+    monkeypatch.setattr(
+        rows.Update, "__call__", lambda self, g, r, rates: (steps.append(len(r)), call(self, g, r, rates))[1]
+    )
+    few = train(objectives, Tabular(MANY_REFERENCE), MANY, setting)
+    assert steps and set(steps) == {14}  # 7 pairs of 2 data sets
+    for field in ("log_policies", "values", "log_final", "parameters"):
+        np.testing.assert_array_equal(getattr(few, field), getattr(plain, field), err_msg=field)
+
+
+def test_clipping_of_a_few_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the order in which a norm adds up."""
+    setting = Training(SGD(0.3), epochs=3, batch=7, clip_norm=0.05, records=5)
+    plain = train(ea.EXPO(0.3), Tabular(MANY_REFERENCE), MANY, setting)
+    monkeypatch.setattr(rows, "MANY", 1)
+    few = train(ea.EXPO(0.3), Tabular(MANY_REFERENCE), MANY, setting)
+    np.testing.assert_allclose(few.log_policies, plain.log_policies, rtol=0, atol=1e-14)
+
+
+def test_no_table_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3,000 prompts of 300 responses: a table of all pairs would be 2.2 GB, and it is asked for nowhere."""
+    monkeypatch.setattr(Pairs, "counts", property(lambda self: pytest.fail("a table of all pairs")))
+    monkeypatch.setattr(ea.Bandit, "preference", property(lambda self: pytest.fail("a table of all pairs")))
+    rng = np.random.default_rng(0)
+    bandit = ea.Bandit(rng.dirichlet(np.ones(300), 3000), rng.dirichlet(np.ones(300), 3000))
+    pairs = draw_pairs(bandit, 2000, design="reference")
+    trained = train(ea.EXPO(0.1), Tabular(bandit.reference), pairs, Training(SGD(20.0), epochs=3, batch=50, records=2))
+    assert trained.values[0, 0, 1] < 0.8 * trained.values[0, 0, 0]
+    won = np.zeros((3000, 300))
+    np.add.at(won, (pairs.prompt[0], pairs.winner[0]), 1)
+    np.testing.assert_array_equal(trained.won[0], won)
+    assert (trained.mass("chosen")[0, 0, 1].mean() > 1.2 * trained.mass("chosen")[0, 0, 0].mean()).all()
 
 
 # ------------------------------------------------------------------------------------------------------- batches

@@ -139,7 +139,7 @@ def test_a_policy_that_underflows_has_finite_logarithms_and_divergences() -> Non
     log_policies = np.array([[[[[-1000.0, 0.0]]]]])
     one = Trajectory(
         (ea.DPO(1.0),), np.array([0]), log_policies, np.zeros((1, 1, 1)), log_policies[:, :, 0], np.zeros((1, 1), int),
-        np.zeros((1, 1, 2)), np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]]), np.ones((1, 1, 2, 2)),
+        np.zeros((1, 1, 2)), np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]]), np.ones((1, 1, 2)), np.ones((1, 1, 2)),
     )  # fmt: skip
     assert one.divergence("kl_reference_policy").item() == pytest.approx(500 - np.log(2))
     assert one.divergence("kl_policy_reference").item() == pytest.approx(np.log(2))

@@ -14,7 +14,7 @@ import expo_analysis as ea
 from expo_analysis.losses.facts import Claims
 from expo_analysis.losses.statistics import Atom
 
-CHANGED_IN_PLACE = {"_Runs", "_Flat", "Solver"}
+CHANGED_IN_PLACE = {"_Runs", "Flat", "Solver"}
 """The state of a method while it runs, and batches that are filled in."""
 ARRAYS = ("Floats", "Indices", "Mask", "NDArray", "Any", "Term", "Problem", "Family")
 BY_VALUE = (ea.Objective, Atom, Claims)

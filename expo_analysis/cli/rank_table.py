@@ -56,6 +56,8 @@ def sentences(solution: Solution, chosen: LambdaChoice | None, shown: int, inter
         said.append(f"The first {shown:,} of {n:,}.")
     if not intervals:
         said.append(f"No intervals: {solution.message}.")
+    elif solution.message.startswith("the comparison graph has"):
+        said.append(f"Between components the reference decides, and no comparison: {solution.message}.")
     if solution.status == "no_minimiser":
         said.append("--objective expo --choose-lambda has an optimum here.")
     return said

@@ -102,11 +102,13 @@ def edges_of(objective: Objective, bandit: Bandit) -> tuple[Indices, Indices, In
     return winner, loser, winner, weight
 
 
-def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) -> None:
+def refuse_undefined(
+    objective: Objective, bandit: Responses, compared: Mask | tuple[Indices, Indices, Indices]
+) -> None:
     """Raise where the bandit lacks what the loss reads, or where that is nothing that the loss has a value for.
 
     Args:
-        compared: (..., n, n), whether i ever beats j.
+        compared: (..., n, n), whether i ever beats j; or the numbers of prompt, winner and loser of all that do.
 
     Raises:
         ValueError: there are no rewards, or one is not known; or the loss of such a pair is nan at the reference, and
@@ -118,7 +120,7 @@ def refuse_undefined(objective: Objective, bandit: Responses, compared: Mask) ->
     if not (isinstance(objective, PairObjective) and objective.data):
         return
     objective, n = objective.with_lam(1.0), bandit.reference.shape[-1]
-    prompt, winner, loser = np.nonzero(compared.reshape(-1, n, n))
+    prompt, winner, loser = compared if isinstance(compared, tuple) else np.nonzero(compared.reshape(-1, n, n))
     log_reference = np.log(bandit.reference.reshape(-1, n).T)
     known = response_data(objective, bandit)
     ends = ((winner, prompt), (loser, prompt))

@@ -1,7 +1,8 @@
 r"""The lambda of a loss, chosen on the data that it is minimised on.
 
-**By cross-validation.** Comparisons are dealt into folds; with the optimum pi_k on all but fold k, the score of a
-lambda is what the comparisons left out make of it, -sum log sigma(log pi_k,w - log pi_k,l), a proper scoring rule.
+**By cross-validation.** Comparisons are dealt into folds, a tie as the one comparison that it is; with the optimum pi_k
+on all but fold k, the score of a lambda is what the comparisons left out make of it, -sum log sigma(log pi_k,w - log
+pi_k,l), a proper scoring rule.
 
 **By the marginal likelihood.** -log sigma(h) beside lam KL(pi_ref || pi), N comparisons: N times the loss is
 -log (likelihood x prior) for the prior prod_i pi_i^(a_i) in the logits, a_i = N lam pi_ref,i, a Dirichlet distribution.
@@ -33,6 +34,7 @@ from ..numerics import softplus
 from .laplacian import eliminate, pairs
 from .solution import Solution
 from .solve import solve, solve_path
+from .ties import kinds, wins
 
 METHODS = ("cross_validation", "marginal_likelihood")
 STRENGTHS = np.geomspace(0.1, 100.0, 25)
@@ -142,23 +144,36 @@ def _left_out(
 ) -> Floats:
     """-log likelihood of each fold at the optimum on the others, (L,)."""
     if isinstance(data, Comparisons):
-        dealt = _dealt(data.weight, folds, rng)
         total = np.zeros(len(lams))
-        for held in dealt:
-            rest = Comparisons(data.winner, data.loser, data.weight - held, reference=data.reference)
+        for held in _held(data, folds, rng):
+            left = np.maximum(data.weight - held, 0.0)  # a fraction may round below
+            rest = Comparisons(data.winner, data.loser, left, reference=data.reference)
             log_policies = solve_path(objective, rest, lams).log_policies
             total += _surprise(log_policies[:, data.winner], log_policies[:, data.loser], held)
         return total
     assert data.counts is not None
     n, reference = data.n, np.atleast_2d(data.reference)
     counts = data.counts.reshape(-1, n, n)
-    held = _dealt(counts, folds, rng)  # (folds, prompts, n, n)
-    others = Bandit.from_counts(np.tile(reference, (folds, 1)), (counts - held).reshape(-1, n, n))
+    held = _held(data, folds, rng)  # (folds, prompts, n, n)
+    others = Bandit.from_counts(np.tile(reference, (folds, 1)), np.maximum(counts - held, 0.0).reshape(-1, n, n))
     path = solve_path(objective, others, lams)
     log_policies = path.log_policies.reshape(len(lams), -1, n)
     high, low = np.nonzero(~np.eye(n, dtype=bool))
     weights = held.reshape(-1, n, n)[:, high, low]
     return np.array([_surprise(one[:, high], one[:, low], weights) for one in log_policies])
+
+
+def _held(data: Bandit | Comparisons, folds: int, rng: np.random.Generator) -> Floats:
+    """What each fold holds of the wins, (folds, pairs) or (folds, prompts, n, n); both halves of a tie are in one."""
+    if isinstance(data, Comparisons):
+        return wins(data, _dealt(kinds(data), folds, rng))
+    counts: Any = data.counts
+    counts = counts.reshape(-1, data.n, data.n)
+    if data.ties is None:
+        return _dealt(counts, folds, rng)
+    ties = data.ties.reshape(counts.shape)
+    held, tied = (_dealt(x, folds, rng) for x in (counts - ties / 2, np.triu(ties)))
+    return held + (tied + np.swapaxes(tied, -1, -2)) / 2
 
 
 def _dealt(counts: Floats, folds: int, rng: np.random.Generator) -> Floats:

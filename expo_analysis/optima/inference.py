@@ -7,6 +7,14 @@ asymptotically normal around what it estimates, with the covariance (Huber 1967,
 
 the w_e summing to one; g is 0 without a regulariser. Of a likelihood whose model is true J is its own Hessian, so that
 without a regulariser this is H^+/N, of which log-ratios have the effective resistances as their variances.
+
+Where responses fall into components that never met, lam KL(pi_ref || pi) holds the mass of each at the reference's,
+whatever the data, and leaves the rest to each alone: H is that of x within components, and by
+
+    d log pi_i = d x_i - sum_{j in C} (pi_j/pi(C)) d x_j,    i in C,
+
+a log-ratio between components varies by what each knows of its own shares; one between two responses that nobody met
+does not vary at all, as the reference states it. This is H^+ J H^+/N of all logits together, too. [ours]
 """
 
 from __future__ import annotations
@@ -50,11 +58,11 @@ def covariance(
     chosen, base = _places(comparisons, responses, against)
     objective = solution.objective
     assert isinstance(objective, PairObjective)
-    system = system_of_all(objective, comparisons)
+    system = system_of_all(objective, comparisons, apart=True)
     if system is None or solution.status != "optimal":
         raise ValueError(
-            f"solution must be the one optimum of responses that all hang together; it is {solution.status}: "
-            f"{solution.message}"
+            "solution must be the one optimum of responses that all hang together, or of any beside lam KL(pi_ref || "
+            f"pi); it is {solution.status}: {solution.message}"
         )
     if kind == "model" and not is_likelihood(system.problem):
         raise ValueError(f"kind 'model' is for likelihoods, such as BradleyTerry, not for {type(objective).__name__}")
@@ -131,13 +139,23 @@ def _inverse_rows(system: System, local: Local, chosen: Indices, base: int | Non
     contrasts = np.zeros((len(chosen), n))
     contrasts[np.arange(len(chosen)), chosen] = 1.0
     contrasts -= 1 / n if base is None else np.eye(1, n, base)
+    if system.graph.count > 1:
+        contrasts = _within(system, local, contrasts)
     solver = Solver(system)
     if n > DENSE:
         return np.stack([solver.solve(local, row, TOLERANCE) for row in contrasts])
     diagonal, product = solver.hessian(local)
     hessian = np.stack([product(row) for row in np.eye(n)])
-    # what a shift of all adds makes it regular, and changes nothing of rows that sum to 0
-    return np.linalg.solve(hessian + diagonal.mean() / n, contrasts.T).T
+    # what a shift of each piece adds makes it regular, and changes nothing of rows that sum to 0 on each
+    piece = system.graph.piece
+    together = (piece[:, None] == piece) / np.bincount(piece)[piece]
+    return np.linalg.solve(hessian + diagonal.mean() * together, contrasts.T).T
+
+
+def _within(system: System, local: Local, contrasts: Floats) -> Floats:
+    """Contrasts (k, n) of log pi as those of logits, where each piece keeps its mass."""
+    share = local.policy / system.graph.spread(system.mass)
+    return np.stack([row - share * system.graph.spread(system.graph.totals(row)) for row in contrasts])
 
 
 def _scores(system: System, local: Local, x: Floats, kind: str) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from ..bandit.paired import Comparisons
 from .inference import comparisons_of, log_ratios
 from .solution import Solution, Status
 from .solve import solve
+from .ties import kinds, wins
 
 METHODS = ("percentile", "basic", "normal")
 FEW, TABLES = 64, 1 << 24
@@ -113,7 +114,7 @@ def ends(found: Floats, estimate: Floats, error: Floats, tail: float, method: st
 def _resampled(solution: Solution, count: int, rng: np.random.Generator) -> Floats:
     """log pi of each sample, (count, n)."""
     comparisons = comparisons_of(solution)
-    weight, n = _kinds(comparisons), comparisons.n
+    weight, n = kinds(comparisons), comparisons.n
     size = round(float(weight.sum()))
     if size < 1:
         raise ValueError(f"solution must be of one comparison or more, got weights that sum to {weight.sum():g}")
@@ -121,40 +122,8 @@ def _resampled(solution: Solution, count: int, rng: np.random.Generator) -> Floa
     found, rows = np.empty((count, n)), TABLES // n**2 if n <= FEW else 1
     for start in range(0, count, rows):
         drawn = rng.multinomial(size, shares, min(rows, count - start)).astype(np.float64)
-        found[start : start + rows] = _solved(solution, comparisons, _wins(comparisons, drawn), start)
+        found[start : start + rows] = _solved(solution, comparisons, wins(comparisons, drawn), start)
     return found
-
-
-def _kinds(comparisons: Comparisons) -> Floats:
-    """How many comparisons there are of each kind: of each win, and behind these of each tie."""
-    tied = comparisons.tied
-    return comparisons.weight if tied is None else np.concatenate([comparisons.weight - tied, 2 * _ties(comparisons)])
-
-
-def _wins(comparisons: Comparisons, drawn: Floats) -> Floats:
-    """Weights (R, E) of wins from how many were drawn of each kind; ties are half a win of each."""
-    if comparisons.tied is None:
-        return drawn
-    size = len(comparisons.weight)
-    wins, halves = drawn[:, :size].copy(), drawn[:, size:] / 2
-    up, down = _sides(comparisons)
-    wins[:, up] += halves
-    wins[:, down] += halves
-    return wins
-
-
-def _ties(comparisons: Comparisons) -> Floats:
-    assert comparisons.tied is not None
-    return np.asarray(comparisons.tied[_sides(comparisons)[0]])
-
-
-def _sides(comparisons: Comparisons) -> tuple[Indices, Indices]:
-    """Where the two halves of each pair that tied stand among the wins."""
-    assert comparisons.tied is not None
-    some = comparisons.tied > 0
-    up = np.flatnonzero(some & (comparisons.winner > comparisons.loser))
-    keys = comparisons.winner * comparisons.n + comparisons.loser  # sorted
-    return up, np.searchsorted(keys, comparisons.loser[up] * comparisons.n + comparisons.winner[up])
 
 
 def _solved(solution: Solution, comparisons: Comparisons, drawn: Floats, start: int) -> Floats:

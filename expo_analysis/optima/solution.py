@@ -115,7 +115,8 @@ class Solution:
 
         Square roots of the diagonal are standard errors. They are of the estimate around what it estimates: a
         regulariser's pull to the reference is not in them. A tie is one comparison, whose slope is the mean of a win's
-        and of a loss's.
+        and of a loss's. Responses that never met, directly or through others, have covariances beside
+        lam KL(pi_ref || pi), as `EXPO` has it, which holds the mass of each component at the reference's.
 
         Args:
             responses: the k of them, by name or position; by default all.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .._types import Floats, Indices, Mask
 from ..bandit import Bandit, RaggedBandit, win_classes
@@ -24,20 +24,19 @@ from ..losses.risk import refuse_coupled
 from ..losses.unpaired import on
 from .alike import alike
 from .certificate import UNIT
+from .flat import Flat
 from .found import Found
+from .jobs import in_threads, jobs_of
 from .methods import NAMES, solve_problem
 from .problem import Problem
 from .recession import Structure
 from .restricted import NAMES as RESTRICTED_NAMES
 from .restricted import LogLinearClass, RestrictedOptima, Reward, RewardLikelihood, WholeClass, along_lambdas, auxiliary
 from .restricted.optima import check_features
-from .solution import Certificate, Path, Solution, Status, path_of
+from .solution import Path, Solution, Status, path_of
 from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
 from .values import settle_values
-
-WORSE = (Status.OPTIMAL, Status.BEST_FOUND, Status.NOT_UNIQUE, Status.NO_MINIMISER, Status.FAILED)
-"""From the best to the worst that can be said of a piece."""
 
 BLOCK = 1 << 17
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
@@ -52,6 +51,7 @@ def solve(
     features: ArrayLike | None = None,
     base: ArrayLike | None = None,
     decay: float = 0.0,
+    n_jobs: int = 1,
 ) -> Solution:
     r"""The exact optimum of an objective on every prompt of a bandit, over all policies or over restricted ones.
 
@@ -66,6 +66,7 @@ def solve(
         features: F, shape (prompts, n, d), or (n, d) for one prompt or for the same on every prompt.
         base: theta at w = 0, the shape of the reference; log pi_ref by default.
         decay: weight decay, at least 0.
+        n_jobs: threads that share many prompts, over all policies, or -1 for one on each core; the same bits come out.
 
     Returns:
         A `Solution`; its status and message say what was found, and ``error_bound`` how far from the truth it can be.
@@ -84,6 +85,7 @@ def solve(
         array([0.217213])
     """
     _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
+    jobs = jobs_of(n_jobs, bandit, features)
     if np.ndim(objective.lam) != 0:
         raise ValueError("lam must be one number for solve; use solve_path for several")
     if isinstance(bandit, Comparisons):
@@ -92,7 +94,7 @@ def solve(
     restricted = LogLinearClass.of(bandit, features, base, decay)
     if restricted is not None:
         return _restricted(objective, bandit, np.array([objective.lam]), method, restricted)[0]
-    flat = _solve(objective, bandit, np.array([objective.lam]), method)
+    flat = _solve(objective, bandit, np.array([objective.lam]), method, jobs)
     shape = bandit.reference.shape
     log_policy = flat.log_policy.reshape(shape)
     return Solution(objective, bandit, np.exp(log_policy), log_policy, **flat.verdicts(shape[:-1]))
@@ -107,12 +109,14 @@ def solve_path(
     features: ArrayLike | None = None,
     base: ArrayLike | None = None,
     decay: float = 0.0,
+    n_jobs: int = 1,
 ) -> Path:
     """Optima for every lambda in ``lams``, shape (L,), positive and finite; all are solved in one batch.
 
     The objective's own ``lam`` is not used. See `solve`.
     """
     _check(objective, bandit, method, NAMES if features is None else RESTRICTED_NAMES)
+    jobs = jobs_of(n_jobs, bandit, features)
     try:
         values = np.array(lams, dtype=np.float64)
     except (TypeError, ValueError):
@@ -126,14 +130,14 @@ def solve_path(
         return path_of([solve_comparisons(objective.with_lam(lam), bandit) for lam in values.tolist()])
     restricted = LogLinearClass.of(bandit, features, base, decay)
     return (
-        _over_all(objective, bandit, values, method)
+        _over_all(objective, bandit, values, method, jobs)
         if restricted is None
         else _restricted(objective, bandit, values, method, restricted)
     )
 
 
-def _over_all(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> Path:
-    flat = _solve(objective, bandit, lams, method)
+def _over_all(objective: Objective, bandit: Bandit, lams: Floats, method: str, jobs: int = 1) -> Path:
+    flat = _solve(objective, bandit, lams, method, jobs)
     shape = (len(lams), *bandit.reference.shape)
     log_policies = flat.log_policy.reshape(shape)
     return Path(objective, bandit, lams, np.exp(log_policies), log_policies, **flat.verdicts(shape[:-1]))
@@ -205,77 +209,14 @@ def _refuse_options(method: str, features: Any, base: Any, decay: float) -> None
             raise ValueError(f"{name} is not used on Comparisons: solve comparisons.bandit() with it")
 
 
-@dataclass(eq=False)
-class _Flat:
-    """Results for each (lambda, prompt): log-policies and fitted rewards (size, n), the rest (size,)."""
-
-    log_policy: Floats
-    reward: Floats
-    value: Floats
-    status: NDArray[Any]
-    certificate: NDArray[Any]
-    message: NDArray[Any]
-    error_bound: Floats
-    iterations: Indices
-
-    @classmethod
-    def empty(cls, size: int, n: int) -> _Flat:
-        return cls(
-            log_policy=np.full((size, n), -np.inf),
-            reward=np.full((size, n), np.nan),
-            value=np.full(size, np.nan),
-            status=np.empty(size, dtype=object),
-            certificate=np.empty(size, dtype=object),
-            message=np.empty(size, dtype=object),
-            error_bound=np.zeros(size),
-            iterations=np.zeros(size, dtype=np.intp),
-        )
-
-    def begin(self, at: Indices, status: Status, message: str) -> None:
-        """Enter what follows from the structure alone."""
-        self.log_policy[at], self.error_bound[at], self.iterations[at] = -np.inf, 0.0, 0
-        self.status[at], self.message[at] = status, message
-        self.certificate[at] = Certificate.ERROR_BOUND if status == Status.OPTIMAL else Certificate.THEOREM
-
-    def put(self, at: Indices, mass: Floats, responses: Indices, found: Found, whole: bool) -> None:
-        """Enter what was found for a piece of these ``responses`` and of this ``mass`` in the rows ``at``.
-
-        whole: whether these are all responses, so that the piece's reward and value are those of the problem.
-        """
-        self.log_policy[at, responses] = np.log(mass) + found.log_policy
-        self.error_bound[at] += mass * (found.bound + 4 * UNIT)
-        self.iterations[at] = np.maximum(self.iterations[at], found.steps)
-        if found.reward is not None and whole:
-            self.reward[at, responses] = found.reward
-        if found.value is not None and whole:
-            self.value[at] = found.value
-        # the problem's status is the worst of its pieces'; what it rests on goes with it
-        before_status = self.status[at]
-        worse = np.asarray(found.status != before_status)
-        for k in np.flatnonzero(worse):
-            worse[k] = WORSE.index(found.status[k]) > WORSE.index(before_status[k])
-        weaker = (found.status == before_status) & (self.certificate[at] == Certificate.ERROR_BOUND)
-        self.certificate[at] = np.where(worse | weaker, found.certificate, self.certificate[at])
-        self.status[at] = np.where(worse, found.status, before_status)
-        told = np.flatnonzero(found.message != "")
-        rows = at[told]
-        before = self.message[rows]
-        both = (before != "the minimiser") & (before != "")
-        self.message[rows] = np.where(both, before + "; " + found.message[told], found.message[told])
-
-    def verdicts(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        names = ("value", "status", "message", "error_bound", "iterations", "certificate")
-        return {name: getattr(self, name).reshape(shape)[()] for name in names}
-
-
-def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str) -> _Flat:
+def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str, jobs: int = 1) -> Flat:
     objective = on(bandit, objective) if isinstance(objective, PairObjective) else objective
     prompts, n = bandit.prompts or 1, bandit.n
-    flat = _Flat.empty(len(lams) * prompts, n)
+    flat = Flat.empty(len(lams) * prompts, n)
     data = data_of(objective, bandit)
     for own in alike(objective, lams, data):
         columns = (own[:, None] * prompts + np.arange(prompts)).reshape(-1)
-        _Alike.at(flat, columns, objective, bandit, lams[own], method, data).solve(data)
+        _Alike.at(flat, columns, objective, bandit, lams[own], method, data, jobs).solve(data)
     lost = flat.status == Status.NO_MINIMISER
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
@@ -300,7 +241,7 @@ class _Alike:
     columns: their rows in ``flat``. orders: sentences on who is above whom, by graphs of wins.
     """
 
-    flat: _Flat
+    flat: Flat
     columns: Indices
     objective: Objective
     bandit: Bandit
@@ -308,16 +249,25 @@ class _Alike:
     found: Structures
     lam: Floats
     prompt: Indices
+    jobs: int
     orders: dict[bytes, str] = field(default_factory=dict)
 
     @classmethod
     def at(
-        cls, flat: _Flat, columns: Indices, objective: Objective, bandit: Bandit, lams: Floats, method: str, data: Datum
+        cls,
+        flat: Flat,
+        columns: Indices,
+        objective: Objective,
+        bandit: Bandit,
+        lams: Floats,
+        method: str,
+        data: Datum,
+        jobs: int,
     ) -> _Alike:
         prompts = bandit.prompts or 1
         lam, prompt = np.repeat(lams, prompts), np.tile(np.arange(prompts), len(lams))
         found = structures(objective, bandit, lams, data)
-        return cls(flat, columns, objective, bandit, method, found, lam, prompt)
+        return cls(flat, columns, objective, bandit, method, found, lam, prompt, jobs)
 
     def solve(self, data: Datum) -> None:
         """Pieces of one size are one batch, whatever their responses."""
@@ -374,7 +324,8 @@ class _Alike:
         at, mass = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("at", "mass"))
         size, likelihood = members.shape[1], self.found.likelihood
         blocks = min(len(at), -(-len(at) * size * max(size, 8) // BLOCK))
-        for rows in np.array_split(np.arange(len(at)), blocks):
+
+        def found(rows: Indices) -> tuple[Problem, Found]:
             places = at[rows]
             problem = Problem.cut(
                 self.objective,
@@ -385,7 +336,10 @@ class _Alike:
                 None if likelihood is None else likelihood[places],
                 exists[places],
             )
-            solved = solve_problem(problem, self.method, search)
+            return problem, solve_problem(problem, self.method, search)
+
+        parts = np.array_split(np.arange(len(at)), blocks)  # the same whatever ``jobs``, so that the bits are
+        for rows, (problem, solved) in zip(parts, in_threads(found, parts, self.jobs), strict=True):
             assert problem.responses is not None
             whole = size == self.bandit.n
-            self.flat.put(self.columns[places], mass[rows], problem.responses, solved, whole)
+            self.flat.put(self.columns[at[rows]], mass[rows], problem.responses, solved, whole)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._types import Indices
+from .._types import Floats, Indices
 from ..bandit import Bandit
 from .sampling import Pairs, first_above
 
@@ -18,17 +18,28 @@ from .sampling import Pairs, first_above
 class Batch(NamedTuple):
     """What one step reads, with a leading axis for data sets.
 
-    winner, loser: numbers of responses (see `policies`), (S, B). weight: (S, B), summing to one. prompts: the share of
-    each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the estimator needs them. third:
-    numbers of third responses, (S, B); the winners where data have none.
+    ends: numbers of responses (see `policies`), winners and then losers, (S, 2 B). weight: (S, B), summing to one.
+    prompts: the share of each prompt, (S, prompts). samples: responses drawn from pi_ref, (S, B, k), where the
+    estimator needs them. third: numbers of third responses, (S, B); the winners where data have none. rows: the prompts
+    that are read, (P,), where they are a few among many, and responses then are numbered among theirs; else empty.
     """
 
-    winner: Tensor
-    loser: Tensor
+    ends: Tensor
     weight: Tensor
     prompts: Tensor
     samples: Tensor
     third: Tensor
+    rows: Tensor
+
+    @property
+    def winner(self) -> Tensor:
+        """Numbers of the winners, (S, B)."""
+        return self.ends[..., : self.weight.shape[-1]]
+
+    @property
+    def loser(self) -> Tensor:
+        """Numbers of the losers, (S, B)."""
+        return self.ends[..., self.weight.shape[-1] :]
 
 
 def steps_per_epoch(data: Pairs, size: int) -> int:
@@ -36,7 +47,9 @@ def steps_per_epoch(data: Pairs, size: int) -> int:
     return -(-int(np.max(np.asarray(data.size))) // size)
 
 
-def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True, draws: int = 0) -> Iterator[Batch]:
+def batches(
+    data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True, draws: int = 0, few: bool = False
+) -> Iterator[Batch]:
     """The batches of one epoch, in order.
 
     Args:
@@ -45,6 +58,7 @@ def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True,
         seed: of orders and samples; each data set and epoch has its own.
         shuffle: whether each pass over a data set has an order of its own.
         draws: responses to draw from pi_ref for each pair.
+        few: whether batches have ``rows``: as many prompts as pairs.
     """
     reference, sizes = data.reference, np.asarray(data.size).tolist()
     prompts, n = reference.shape
@@ -53,27 +67,54 @@ def batches(data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True,
     short = steps * size - longest
     start, stop = epoch * longest, (epoch + 1) * longest
     order = np.stack([_order(own, start, stop, [seed, s] if shuffle else None) for s, own in enumerate(sizes)])
-    ends = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
-    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in ends)
+    met = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
+    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in met)
     weight = np.ones_like(winner, dtype=np.float64)
     weight[:, longest:] = 0.0
 
     def split(array: NDArray[Any]) -> NDArray[Any]:  # (S, N, ...) to (steps, S, B, ...)
         return np.moveaxis(array.reshape(len(array), steps, size, *array.shape[2:]), 1, 0)
 
-    weight = split(weight)
-    weight /= weight.sum(axis=-1, keepdims=True)
-    share = np.stack([(weight * (split(prompt) == x)).sum(axis=-1) for x in range(prompts)], axis=-1)
+    used, asked = split(weight), split(prompt)
+    weight = used / used.sum(axis=-1, keepdims=True)
     samples = np.zeros((*winner.shape, 0), dtype=np.intp)
     if draws:
         streams = (np.random.default_rng([seed, s, epoch, 1]) for s in range(data.data_sets))
         u = np.stack([rng.random((winner.shape[1], draws)) for rng in streams])
         place = np.broadcast_to(prompt[..., None], u.shape)
         samples = place * n + np.minimum(first_above(np.cumsum(reference, axis=1), place, u), n - 1)
-    won = split(prompt * n + winner)
-    arrays = (won, split(prompt * n + loser), weight, share, split(samples), won)
-    tensors = (torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays)
-    yield from map(Batch._make, zip(*tensors, strict=True))
+    ends = np.concatenate([split(prompt * n + winner), split(prompt * n + loser)], axis=-1)
+    arrays = [ends, weight, split(samples)]
+    if not few:
+        arrays.append(_shares(asked, used, prompts))
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)).unbind(0) for array in arrays]
+    nothing = torch.zeros(0, dtype=torch.int64)
+    for k, (of_ends, of_weight, of_samples, *share) in enumerate(zip(*tensors, strict=True)):
+        third = of_ends[..., :size]
+        if not few:
+            yield Batch(of_ends, of_weight, share[0], of_samples, third, nothing)
+            continue
+        rows = _some(asked[k], prompts)
+        among = np.searchsorted(rows, asked[k])
+        shares = _shares(among[None], used[k][None], len(rows))[0]
+        moved = torch.from_numpy((among - asked[k]) * n)  # from all responses to those of the rows
+        own = of_ends + torch.cat([moved, moved], dim=-1), of_samples + moved[..., None]
+        yield Batch(own[0], of_weight, torch.from_numpy(shares), own[1], own[0][..., :size], torch.from_numpy(rows))
+
+
+def _shares(prompt: Indices, used: Floats, prompts: int) -> Floats:
+    """The share of each prompt in each step, (steps, S, prompts), from the prompts of its pairs, (steps, S, B)."""
+    steps, sets, _ = prompt.shape
+    place = np.arange(steps * sets).reshape(steps, sets, 1) * prompts + prompt
+    counts = np.bincount(place.reshape(-1), used.reshape(-1), steps * sets * prompts).reshape(steps, sets, prompts)
+    return np.asarray(counts / used.sum(axis=-1, keepdims=True))
+
+
+def _some(prompt: Indices, prompts: int) -> Indices:
+    """As many prompts as pairs, sorted: those of the pairs, and others that they lack."""
+    found = np.unique(prompt)
+    others = np.setdiff1d(np.arange(min(prompts, 2 * prompt.size)), found)[: prompt.size - len(found)]
+    return np.sort(np.concatenate([found, others]))
 
 
 def _order(size: int, start: int, stop: int, seed: list[int] | None) -> Indices:
@@ -95,16 +136,23 @@ def whole(data: Bandit | Pairs) -> Batch:
         prompt, row = np.nonzero(weight > 0)
         ends = [end[row] for end in (data.triples.winner, data.triples.loser, data.triples.third)]
         weight = weight[prompt, row][None]
+    elif isinstance(data, Pairs):
+        prompt, winner, loser, counts = data.compared
+        size = np.asarray(data.size)[:, None]
+        ends, weight = [winner, loser, winner], counts / size
     else:
-        counts = (
-            data.counts / np.asarray(data.size)[:, None, None, None]
-            if isinstance(data, Pairs)
-            else (data.wins.reshape(prompts, n, n) * share[..., None])[None]
-        )
-        prompt, winner, loser = np.nonzero((counts > 0).any(axis=0))
-        ends, weight = [winner, loser, winner], counts[:, prompt, winner, loser]
+        wins = (data.wins.reshape(prompts, n, n) * share[..., None])[None]
+        prompt, winner, loser = np.nonzero((wins > 0).any(axis=0))
+        ends, weight = [winner, loser, winner], wins[:, prompt, winner, loser]
     # a prompt may have no comparison, and is regularised all the same
-    share = counts.sum(axis=(-1, -2)) if isinstance(data, Pairs) else share.T
+    share = _counted(data) / size if isinstance(data, Pairs) else share.T
     first, second, third = (torch.from_numpy(prompt * n + end)[None] for end in ends)
     nothing = torch.zeros((1, len(prompt), 0), dtype=torch.int64)
-    return Batch(first, second, torch.from_numpy(weight), torch.tensor(share), nothing, third)
+    both = torch.cat([first, second], dim=-1)
+    return Batch(both, torch.from_numpy(weight), torch.tensor(share), nothing, third, torch.zeros(0, dtype=torch.int64))
+
+
+def _counted(data: Pairs) -> Floats:
+    """How many pairs each prompt has in each data set, (data sets, prompts)."""
+    prompt, _, _, counts = data.compared
+    return np.stack([np.bincount(prompt, own, len(data.reference)) for own in counts])

@@ -20,6 +20,9 @@ from ..bandit.labels import Names
 DESIGNS = ("pairs", "uniform", "reference")
 """Where the two responses of a comparison come from, see `draw_pairs`."""
 
+CELLS = 5_000_000
+"""Numbers in the largest table of pairs that drawing makes: 40 MB."""
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class Pairs:
@@ -90,8 +93,21 @@ class Pairs:
         return len(self.winner)
 
     @cached_property
+    def compared(self) -> tuple[Indices, Indices, Indices, Floats]:
+        """(prompt, winner, loser, counts): what occurs in any data set, sorted, and how often, (data sets, pairs)."""
+        n = self.reference.shape[1]
+        used = _used(self.winner, self.size)
+        found, which = np.unique(((self.prompt * n + self.winner) * n + self.loser)[used], return_inverse=True)
+        place = np.nonzero(used)[0] * len(found) + which
+        counts = np.bincount(place, minlength=self.data_sets * len(found)).reshape(self.data_sets, -1)
+        return found // (n * n), found // n % n, found % n, counts.astype(np.float64)
+
+    @cached_property
     def counts(self) -> Floats:
-        """counts[s, x, i, j]: how often i beats j on prompt x in data set s; shape (data sets, prompts, n, n)."""
+        """counts[s, x, i, j]: how often i beats j on prompt x in data set s; shape (data sets, prompts, n, n).
+
+        A table of all pairs, for few prompts and responses; `compared` has those that occur.
+        """
         sets, (prompts, n) = self.data_sets, self.reference.shape
         of = np.broadcast_to(np.arange(sets)[:, None], self.winner.shape)
         flat = ((of * prompts + self.prompt) * n + self.winner) * n + self.loser
@@ -143,13 +159,13 @@ def draw_pairs(
 
     reference = np.atleast_2d(bandit.reference)
     draw = _pair_sampler(bandit, design, discard_equal)
-    preference = np.broadcast_to(bandit.preference, (*reference.shape, bandit.n))
+    wins = _preference(bandit)
     found = []
     for child in np.random.SeedSequence(seed).spawn(data_sets):
         rng = np.random.default_rng(child)
         prompt = rng.choice(len(reference), size=count, p=np.atleast_1d(bandit.prompt_weights))
         first, second = draw(rng, prompt)
-        first_wins = rng.random(count) < preference[prompt, first, second]
+        first_wins = rng.random(count) < wins(prompt, first, second)
         flipped = rng.random(count) < label_noise
         ahead = first_wins ^ flipped
         kept = first != second
@@ -166,20 +182,54 @@ def draw_pairs(
 Sampler = Callable[[np.random.Generator, Indices], tuple[Indices, Indices]]
 
 
+def _preference(bandit: Bandit) -> Callable[[Indices, Indices, Indices], Floats]:
+    """p*(first > second) on prompts, by their numbers; the numbers of ``bandit.preference``."""
+    if bandit.optimal is None:
+        stated = np.broadcast_to(bandit.preference, (bandit.prompts or 1, bandit.n, bandit.n))
+        return lambda prompt, first, second: np.asarray(stated[prompt, first, second])
+    optimal = np.atleast_2d(bandit.optimal)
+
+    def found(prompt: Indices, first: Indices, second: Indices) -> Floats:
+        won = optimal[prompt, first]
+        return np.asarray(won / (won + optimal[prompt, second]))
+
+    return found
+
+
 def _pair_sampler(bandit: Bandit, design: str, discard_equal: bool) -> Sampler:
     """A function of random numbers and prompts that draws two responses for each."""
     reference = np.atleast_2d(bandit.reference)
     prompts, n = reference.shape
-    one = np.full_like(reference, 1 / n) if design == "uniform" else reference
-    together = one[:, :, None] * one[:, None, :]
-    if design == "pairs":
-        together = np.broadcast_to(bandit.pairs, (prompts, n, n))
-    elif not discard_equal:
-        together = together * (1 - np.eye(n))
-    upto = np.cumsum(together.reshape(prompts, -1), axis=1)
+    pairs = np.broadcast_to(bandit.pairs, (prompts, n, n))
+    shared = design == "uniform" or (design == "pairs" and pairs.strides[0] == 0)
+
+    def upto(asked: Indices) -> Floats:
+        """Of some prompts, the cumulated probabilities of all pairs."""
+        if design == "pairs":
+            together = pairs[asked]
+        else:
+            one = np.full((len(asked), n), 1 / n) if design == "uniform" else reference[asked]
+            together = one[:, :, None] * one[:, None, :]
+            if not discard_equal:
+                together = together * (1 - np.eye(n))
+        return np.asarray(np.cumsum(together.reshape(len(asked), -1), axis=1))
+
+    at_once = max(1, CELLS // n**2)
+    table = upto(np.arange(1 if shared else prompts)) if shared or prompts <= at_once else None
 
     def draw(rng: np.random.Generator, prompt: Indices) -> tuple[Indices, Indices]:
-        cell = first_above(upto, prompt, rng.random(len(prompt)) * upto[prompt, -1])
+        u = rng.random(len(prompt))
+        if table is not None:
+            row = np.zeros_like(prompt) if shared else prompt
+            cell = first_above(table, row, u * table[row, -1])
+        else:
+            cell = np.empty_like(prompt)
+            asked, row = np.unique(prompt, return_inverse=True)
+            order = np.argsort(row, kind="stable")
+            for begin in range(0, len(asked), at_once):
+                some = upto(asked[begin : begin + at_once])
+                here = order[slice(*np.searchsorted(row[order], [begin, begin + at_once]))]
+                cell[here] = first_above(some, row[here] - begin, u[here] * some[row[here] - begin, -1])
         return cell // n, cell % n
 
     return draw

@@ -1,16 +1,19 @@
 """Gradient training of many settings at once: every (objective, data set) pair is one row of the same tensors.
 
 One step (loss, gradient, clipping, optimiser) is recorded once for each kind of loss as a list of tensor operations and
-replayed from then on, where the policy is small. Rows do not see each other: each gives what it would give if trained
-alone, except that data sets of several sizes share one number of steps, and to rounding, as sums over pairs may run in
-another order. Where a gradient vanishes Adam divides its rounding by ``eps``: a last place of 1e-16 can then move a
-parameter by 1e-16 lr/eps a step, 1e-10 with usual settings, while with SGD rows agree to the last places.
+replayed from then on. Batches of a few of many prompts read their parameters alone (see `rows`), and no table of all
+pairs is made of `Pairs`. Rows of settings do not see each other: each gives what it would give if trained alone, except
+that data sets of several sizes share one number of steps, and to rounding, as sums over pairs may run in another order.
+Where a gradient vanishes Adam divides its rounding by ``eps``: a last place of 1e-16 can then move a parameter by 1e-16
+lr/eps a step, 1e-10 with usual settings, while with SGD rows agree to the last places.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,7 @@ from .batches import Batch, batches, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
 from .policies import Policy, Tabular
 from .recording import recorded
+from .rows import Some, Update, are_few
 from .sampling import Pairs
 from .trajectory import Trajectory
 
@@ -163,10 +167,11 @@ def train(
     optimal = None if data.optimal is None else np.atleast_2d(data.optimal)
     rewards = _rewards(chosen, reward, data, (sets, *reference.shape))
 
-    counts = data.counts if isinstance(data, Pairs) else data.wins.reshape(1, *reference.shape, data.n)
     groups = _groups(chosen)
+    compared = data.compared[:3] if isinstance(data, Pairs) else data.wins > 0
     for group in groups:
-        refuse_undefined(chosen[group[0]], data, np.asarray((counts > 0).any(axis=0)))
+        refuse_undefined(chosen[group[0]], data, compared)
+    won, lost = _won_and_lost(data)
     steps = training.epochs
     if isinstance(data, Pairs) and training.batch is not None:
         steps *= steps_per_epoch(data, training.batch)
@@ -199,8 +204,24 @@ def train(
         parameters=parameters,
         reference=reference,
         optimal=optimal,
-        wins=counts,
+        won=won,
+        lost=lost,
     )
+
+
+def _won_and_lost(data: Bandit | Pairs) -> tuple[Floats, Floats]:
+    """How often each response won and lost, (data sets, prompts, n)."""
+    shape = np.atleast_2d(data.reference).shape
+    if isinstance(data, Bandit):
+        wins = data.wins.reshape(1, *shape, data.n)
+        return wins.sum(axis=-1), wins.sum(axis=-2)
+    prompt, winner, loser, counts = data.compared
+
+    def total(end: Indices) -> Floats:
+        place, size = prompt * shape[1] + end, shape[0] * shape[1]
+        return np.asarray(np.stack([np.bincount(place, own, size) for own in counts]).reshape(-1, *shape), np.float64)
+
+    return total(winner), total(loser)
 
 
 def record_steps(steps: int, training: Training) -> Indices:
@@ -259,7 +280,7 @@ class _Task:
         if self.choices is not None and objective.listwise:
             return self._of_choices(policy.log_policy(parameters) if log_policy is None else log_policy, batch)
         regulariser = objective.regulariser
-        ends = torch.cat([batch.winner, batch.loser], dim=-1)
+        ends = batch.ends
         if regulariser is not None and estimator == "exact" and log_policy is None:
             log_policy = policy.log_policy(parameters)
         if estimator == "exact" and log_policy is not None:
@@ -306,7 +327,7 @@ class _Task:
     def _estimated(self, parameters: Tensor, batch: Batch, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
         """log pi of winners and losers, and what stands for the regulariser in the mean over pairs: each (O, S, B)."""
         pairs, draws = batch.winner.shape[-1], self.training.draws
-        response = torch.cat([batch.winner, batch.loser, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
+        response = torch.cat([batch.ends, batch.samples.flatten(-2)], dim=-1).expand(*self.shape, -1)
         if estimator == "token_kl":
             logp, kl = self.policy.log_probs_and_kl(parameters, self.conditionals, response)
         else:
@@ -324,16 +345,36 @@ class _Task:
         self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, *batch: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of training."""
+        gradient = self.gradient(parameters, Batch(*batch))
+        return self.training.optimiser.update(parameters.detach(), gradient, state, rates)
+
+    def gradient(self, parameters: Tensor, batch: Batch) -> Tensor:
+        """That of each setting's objective on a batch, clipped, (O, S, size)."""
         with torch.enable_grad():
             parameters = parameters.detach().requires_grad_()
-            risk = self.risk(parameters, Batch(*batch), self.training.estimator)
+            risk = self.risk(parameters, batch, self.training.estimator)
             # rows are independent: the gradient of their sum has each one's own
             (gradient,) = torch.autograd.grad(risk, parameters, torch.ones_like(risk))
-        parameters = parameters.detach()
         if self.training.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
             gradient = gradient * (self.training.clip_norm / norm.clamp(min=self.training.clip_norm))
-        return self.training.optimiser.update(parameters, gradient, state, rates)
+        return gradient
+
+    def gradient_of_rows(
+        self, parameters: Tensor, state: tuple[Tensor, ...], *batch: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The gradient in the parameters of a batch's ``rows``, in the form of a step."""
+        given = Batch(*batch)
+        n = self.log_reference.shape[-1]
+        some = copy.copy(self)
+        some.policy = Some(len(given.rows), n)
+        some.log_reference = self.log_reference.index_select(0, given.rows)
+        some.rewards = self.rewards.index_select(-2, given.rows) if self.rewards.numel() else self.rewards
+        some.of_responses = {
+            name: table.unflatten(0, (-1, n)).index_select(0, given.rows).flatten(0, 1)
+            for name, table in self.of_responses.items()
+        }
+        return some.gradient(parameters, given), state
 
 
 def _run(
@@ -352,28 +393,30 @@ def _run(
     state: tuple[Tensor, ...] = tuple(torch.zeros_like(parameters) for _ in range(training.optimiser.states))
     rates = training.optimiser.rates(_learning_rates(training, steps)).unbind(0)
     average_from = steps if training.average is None else steps - max(1, round(training.average * steps))
-    mean = torch.zeros_like(parameters)
+    mean = torch.zeros_like(parameters) if training.average is not None else parameters
     best = _Best(task, held_out)
-    log_policies, values = [], []
-    replay: Callable[..., Any] | None = None
+    few = (
+        isinstance(data, Pairs) and training.batch is not None and are_few(task.policy, training.batch * data.data_sets)
+    )
+    log_policies = np.full((*task.shape, len(looks), task.policy.prompts, task.policy.n), np.nan)
+    values = np.full((*task.shape, len(looks)), np.nan)
+    take = _Few(task, parameters, state) if few else _Recorded(task, everything)
     due = set(looks.tolist())
 
     def record(step: int) -> None:
         log_policy = task.policy.log_policy(parameters)
-        log_policies.append(log_policy.numpy())
-        values.append(task.risk(parameters, everything, log_policy=log_policy).numpy())
+        k = int(np.searchsorted(looks, step))
+        log_policies[:, :, k] = log_policy.numpy()
+        values[:, :, k] = task.risk(parameters, everything, log_policy=log_policy).numpy()
         best.see(step, parameters, log_policy)
         advance(step)
 
-    with torch.no_grad():
+    with torch.no_grad(), np.errstate(all="ignore"):
         record(0)
         step = 0
         for epoch in range(training.epochs):
-            for batch in _epoch(data, everything, training, epoch):
-                if replay is None:
-                    example = (parameters, state, rates[step], *batch)
-                    replay = recorded(task.step, example) if task.policy.replayed else task.step
-                parameters, state = replay(parameters, state, rates[step], *batch)
+            for batch in _epoch(data, everything, training, epoch, few):
+                parameters, state = take(parameters, state, rates[step], batch)
                 step += 1
                 if step > average_from:
                     mean += (parameters - mean) / (step - average_from)
@@ -383,15 +426,52 @@ def _run(
                 advance(steps)
                 break
     final = task.policy.log_policy(mean).numpy() if training.average is not None else best.log_policy.numpy()
-    missing = len(looks) - len(log_policies)  # all stopped early
-    pad = [(0, 0), (0, 0), (0, missing)]
-    return (
-        np.pad(np.stack(log_policies, axis=2), [*pad, (0, 0), (0, 0)], constant_values=np.nan),
-        np.pad(np.stack(values, axis=2), pad, constant_values=np.nan),
-        final,
-        best.step.numpy(),
-        parameters.numpy(),
-    )
+    return log_policies, values, final, best.step.numpy(), parameters.numpy()
+
+
+class _Recorded:
+    """Steps over all parameters, recorded at the first."""
+
+    def __init__(self, task: _Task, everything: Batch) -> None:
+        self.task, self.everything = task, everything
+        self.replay: Callable[..., Any] | None = None
+
+    def __call__(
+        self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, batch: Batch
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        # what is the same at every step is no argument, so that what follows from it is computed once
+        given = () if batch is self.everything else tuple(batch)
+        if self.replay is None:
+            step = self.task.step if given else partial(_step_on, self.task, batch)
+            recorded_step = self.task.policy.replayed
+            self.replay = recorded(step, (parameters, state, rates, *given)) if recorded_step else step
+        found: tuple[Tensor, tuple[Tensor, ...]] = self.replay(parameters, state, rates, *given)
+        return found
+
+
+class _Few:
+    """Steps that read a few prompts, and change parameters and state in place."""
+
+    def __init__(self, task: _Task, parameters: Tensor, state: tuple[Tensor, ...]) -> None:
+        self.task = task
+        self.replay: Callable[..., Any] | None = None
+        self.update = Update(task.training.optimiser, parameters, state, task.policy.prompts)
+
+    def __call__(
+        self, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor, batch: Batch
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        shown = self.update.rows(batch.rows)
+        if self.replay is None:
+            self.replay = recorded(self.task.gradient_of_rows, (shown, (), *batch))
+        gradient, _ = self.replay(shown, (), *batch)
+        self.update(gradient, batch.rows, rates)
+        return parameters, state
+
+
+def _step_on(
+    task: _Task, batch: Batch, parameters: Tensor, state: tuple[Tensor, ...], rates: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    return task.step(parameters, state, rates, *batch)
 
 
 def evenly_compared(data: Bandit | Pairs) -> Bandit:
@@ -400,11 +480,13 @@ def evenly_compared(data: Bandit | Pairs) -> Bandit:
     return Bandit.from_preferences(data.reference, data.preference, (data.pairs > 0) * 1.0, data.prompt_weights)
 
 
-def _epoch(data: Bandit | Pairs, everything: Batch, training: Training, epoch: int) -> Iterable[Batch]:
-    """The batches of one epoch, in order."""
+def _epoch(
+    data: Bandit | Pairs, everything: Batch, training: Training, epoch: int, few: bool = False
+) -> Iterable[Batch]:
+    """The batches of one epoch, in order; ``few`` as for `batches`."""
     if training.batch is None or isinstance(data, Bandit):
         return [everything]
-    return batches(data, epoch, training.batch, training.seed, training.shuffle, training.draws)
+    return batches(data, epoch, training.batch, training.seed, training.shuffle, training.draws, few)
 
 
 class _Best:

@@ -27,8 +27,8 @@ class Trajectory:
     all the training data, with its exact regulariser, (O, S, R). log_final: what training returned, (O, S, prompts,
     n): the last iterate, or the average or the early stop that was asked for. stopped: the step of the result, (O, S).
     parameters: the policy's, after the last step, (O, S, size). reference, optimal: (prompts, n), the latter None
-    where it is not known. wins: how often i beat j, (1 or S, prompts, n, n). Entries after an early stop of all
-    settings, and of diverged settings, are nan.
+    where it is not known. won, lost: how often each response won and lost, (1 or S, prompts, n). Entries after an early
+    stop of all settings, and of diverged settings, are nan.
     """
 
     objectives: tuple[Objective, ...]
@@ -40,7 +40,8 @@ class Trajectory:
     parameters: Annotated[Floats, "objectives data_sets size"]
     reference: Annotated[Floats, "prompts n"]
     optimal: Annotated[Floats, "prompts n"] | None
-    wins: Annotated[Floats, "#data_sets prompts n n"]
+    won: Annotated[Floats, "#data_sets prompts n"]
+    lost: Annotated[Floats, "#data_sets prompts n"]
 
     @property
     def policies(self) -> Floats:
@@ -55,7 +56,7 @@ class Trajectory:
     @cached_property
     def kinds(self) -> dict[str, Mask]:
         """`kinds_of` the training data: masks (1 or S, prompts, n)."""
-        return kinds_of(self.wins)
+        return _kinds(self.won, self.lost)
 
     def mass(self, kind: str) -> Floats:
         """Probability of the ``"chosen"``, ``"rejected"`` or ``"unseen"`` responses of a prompt, (O, S, R, prompts)."""
@@ -133,7 +134,10 @@ def kinds_of(wins: Floats) -> dict[str, Mask]:
 
     chosen: won more often than lost; unseen: in no comparison; rejected: all others. One of them holds for each.
     """
-    won, lost = wins.sum(axis=-1), wins.sum(axis=-2)
+    return _kinds(wins.sum(axis=-1), wins.sum(axis=-2))
+
+
+def _kinds(won: Floats, lost: Floats) -> dict[str, Mask]:
     chosen = won > lost * (1 + 1e-12)  # on populations a tie may be off by rounding
     unseen = (won == 0) & (lost == 0)
     return {"chosen": chosen, "rejected": ~chosen & ~unseen, "unseen": unseen}

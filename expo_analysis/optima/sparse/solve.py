@@ -58,14 +58,18 @@ def solve_comparisons(objective: Objective, comparisons: Comparisons) -> Solutio
     return _solution(objective, comparisons, pieces, log_policy, found, bound)
 
 
-def system_of_all(objective: PairObjective, comparisons: Comparisons) -> System | None:
-    """The system of all responses; None where they do not make one piece."""
+def system_of_all(objective: PairObjective, comparisons: Comparisons, apart: bool = False) -> System | None:
+    """The system of all responses; None where they do not make one piece.
+
+    Args:
+        apart: whether there may be several where forward KL holds the mass of each.
+    """
     wins, reference = Wins.of(comparisons), comparisons.reference
     problem = problem_of(objective, reference, wins, True)
     pieces = pieces_of(problem.facts, problem.edges, problem.weight[:, 0], wins, reference)
-    if len(pieces.lost) or len(pieces.mass) > 1:
+    if len(pieces.lost) or (len(pieces.mass) > 1 and not (apart and pieces.held)):
         return None
-    return System(problem, Graph(wins.high, wins.low, pieces.piece, 1), reference, pieces.mass)
+    return System(problem, Graph(wins.high, wins.low, pieces.piece, len(pieces.mass)), reference, pieces.mass)
 
 
 @dataclass(frozen=True, eq=False)
