@@ -58,7 +58,7 @@ def optimum(name: str, lam: Any, reference: Any, weights: Any) -> list[Any]:
                 hessian[a, b] += 1 + (lam * ((a == b) * policy[a] - policy[a] * policy[b]) if pull else 0)
         step = mp.lu_solve(hessian, -gradient)
         size = max(abs(s) for s in step)
-        theta = [t + s * min(1, 1 / size) for t, s in zip(theta, step, strict=True)]
+        theta = [t + s / max(1, size) for t, s in zip(theta, step, strict=True)]  # a step may be exactly 0
         if size < mp.mpf(10) ** -40:
             break
     top = mp.fsum(mp.exp(t) for t in theta)

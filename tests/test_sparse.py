@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -193,6 +194,25 @@ def test_two_cliques_on_a_thread(name: str, weight: float) -> None:
     with mp.workdps(80):
         error = oracles.distance(found.policy, exact(comparisons.bandit(), 0.3, found))
     assert error <= found.error_bound < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("exponents", "lam"), [([-1, 3, -3, -5, 6, 1], 10.0), ([0, 6, -6, 2, -4, 5, 1, -3], 0.5), ([6, -6, 6, -6], 3.0)]
+)
+def test_weights_of_twelve_decades(monkeypatch: pytest.MonkeyPatch, exponents: list[int], lam: float) -> None:
+    """DPO on a cycle: Newton's method ran out of steps on the first; a table of all pairs has its optimum, proven."""
+    n = len(exponents)
+    cycle = ea.Comparisons(np.arange(n), (np.arange(n) + 1) % n, 10.0 ** np.array(exponents))
+    found = ea.solve(ea.DPO(lam), cycle)
+    assert found.status == "optimal" and found.bandit is cycle
+    check_bound("dpo", (cycle, lam))
+    monkeypatch.setattr(sys.modules["expo_analysis.optima.sparse.solve"], "FEW", 0)
+    alone = ea.solve(ea.DPO(lam), cycle)
+    assert alone.status in ("optimal", "failed", "best_found")
+    if alone.status == "optimal":
+        assert np.abs(alone.policy - found.policy).sum() <= alone.error_bound + found.error_bound
+    else:
+        assert math.isnan(alone.error_bound)
 
 
 # --------------------------------------------------------------------------------------------------------- invariance
@@ -420,6 +440,8 @@ def test_an_honest_bound_grows_with_the_error(monkeypatch: pytest.MonkeyPatch) -
 def test_without_a_bound_nothing_is_called_optimal(monkeypatch: pytest.MonkeyPatch) -> None:
     comparisons = drawn(6, 30, 0, least=0.5)
     monkeypatch.setattr(certificate.Tree, "of", classmethod(lambda cls, graph, weights: None))
+    assert ea.solve(ea.IPO(1.0), comparisons).status == "optimal"  # of few, a table of all pairs is asked
+    monkeypatch.setattr(sys.modules["expo_analysis.optima.sparse.solve"], "FEW", 5)
     found = ea.solve(ea.IPO(1.0), comparisons)
     assert found.status == "best_found" and math.isnan(found.error_bound)
     monkeypatch.setattr(newton, "MAX_STEPS", 1)

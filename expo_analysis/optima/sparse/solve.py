@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from .structure import Pieces, describe, inside, pieces_of
 
 POLISHES = 6
 """Further steps at most that a bound is tried to be made smaller by."""
+FEW = 200
+"""Responses up to which a table of all pairs is asked where nothing is proven."""
 ENOUGH = 2.0
 """A bound of so many times what rounding alone leaves is small enough."""
 
@@ -55,7 +57,18 @@ def solve_comparisons(objective: Objective, comparisons: Comparisons) -> Solutio
         found = _solved(System(problem, graph, reference[kept], pieces.mass[joined]))
         log_policy[kept] = found.log_policy
     bound = found.bound + 4 * UNIT * float(np.exp(log_policy[alone]).sum())
-    return _solution(objective, comparisons, pieces, log_policy, found, bound)
+    solution = _solution(objective, comparisons, pieces, log_policy, found, bound)
+    if solution.status in (Status.BEST_FOUND, Status.FAILED) and comparisons.n <= FEW:
+        return _from_table(solution, comparisons)
+    return solution
+
+
+def _from_table(solution: Solution, comparisons: Comparisons) -> Solution:
+    """What a table of all pairs proves, by elimination, where conjugate gradients could not; else the solution."""
+    from ..solve import solve  # which comes here for comparisons
+
+    dense = solve(solution.objective, comparisons.bandit())
+    return replace(dense, bandit=comparisons) if dense.status == Status.OPTIMAL else solution
 
 
 def system_of_all(objective: PairObjective, comparisons: Comparisons, apart: bool = False) -> System | None:
