@@ -96,7 +96,7 @@ class Formula:
             return None
         try:
             found = parts_of(self.symbolic[0])
-            return found if all(agree(found, self._terms_at(lam), lam) for lam in TRIED) else None
+            return found if all(agree(found, self.terms_at(lam), lam) for lam in TRIED) else None
         except CannotTell:
             return None
 
@@ -104,25 +104,22 @@ class Formula:
     def data_read(self) -> DataRead | None:
         """What the terms make of data at lambda = 1; None where that cannot be told."""
         try:
-            return None if self.parts is None else data_read(self._terms_at_1)
+            return None if self.parts is None else data_read(self.terms_at(1.0))
         except CannotTell:
             return None
 
     @cached_property
     def numeric(self) -> list[list[Part]]:
         """The terms at lambda = 1, at the same data: what their psis state of themselves is read off these."""
-        return parts_of(self._terms_at_1)
+        return parts_of(self.terms_at(1.0))
 
     def numeric_at(self, datum: Datum) -> list[Part]:
         """The terms at lambda = 1 at one datum."""
-        (found,) = parts_of(self._terms_at_1, [datum])
+        (found,) = parts_of(self.terms_at(1.0), [datum])
         return found
 
-    @cached_property
-    def _terms_at_1(self) -> Sum:
-        return self._terms_at(1.0)
-
-    def _terms_at(self, lam: float) -> Sum:
+    def terms_at(self, lam: float) -> Sum:
+        """The terms at one lambda."""
         objective = self.objective.with_lam(lam)
         if isinstance(objective, RewardObjective):
             return Logistic()(lam * linked(objective.regulariser))
