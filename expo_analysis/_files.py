@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -36,11 +37,18 @@ def writable(directory: Path) -> Path:
 
 
 def replace(path: Path, content: bytes) -> Path:
-    """Replace a file when its successor is complete; returns its path."""
+    """Replace a file when its successor is complete; returns its path.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
         os.replace(part, path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return path

@@ -247,6 +247,17 @@ def test_what_a_loss_of_ones_own_raises_is_one_line(tmp_path):
     assert fails("solve", f"{file}:Broken", "--lam", 1, *POLICIES) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("folder", "Is a directory"), ("nowhere/x.html", "No such file or directory"), ("file/x.html", "Not a directory")],
+)
+def test_what_cannot_be_written_is_named_as_it_was_given(tmp_path, name, why):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert fails("explore", "-o", tmp_path / name) == f"Error: {tmp_path / name}: {why}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_method_is_insisted_on():
     closed = document("solve", "ipo", "--lam", 1, *POLICIES)
     newton = document("solve", "ipo", "--lam", 1, "--method", "newton", *POLICIES)

@@ -327,6 +327,7 @@ def test_of_thousands_twenty_are_shown(tmp_path: Path) -> None:
         ([ARENA, "--lam", "1", "--choose-lambda"], "give --lam or --choose-lambda, not both"),
         ([ARENA, "--lam", "-1"], "lam"),
         ([ARENA, "--objective", "exppo", "--lam", "1"], "did you mean"),
+        ([ARENA, "--objective", "exppo"], "did you mean"),
         ([ARENA, "--objective", "slic", "--lam", "1"], "objective must be a convex loss of log-ratios"),
         ([ARENA, "--objective", "kto", "--lam", "1"], "objective must be a convex loss of log-ratios"),
         ([ARENA, "--alpha", "1.5"], "alpha must be a number in (0, 1)"),

@@ -103,9 +103,9 @@ def rank(
             check_whole("top", top, 1)
         if lam is not None and choose:
             raise ValueError("give --lam or --choose-lambda, not both")
+        loss = parse_loss(objective, 1.0 if lam is None else lam, option or [], beta_name)
         if lam is None and not choose and objective != LIKELIHOOD:
             raise ValueError(f"lam must be given for {objective}, by --lam LAMBDA or --choose-lambda")
-        loss = parse_loss(objective, 1.0 if lam is None else lam, option or [], beta_name)
         if figure is not None:
             _check_picture(figure)
         with remarks():
