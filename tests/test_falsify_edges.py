@@ -474,7 +474,8 @@ def test_a_severity_that_is_measured_is_kept() -> None:
 
 
 def test_what_could_not_be_told_is_told_by_what_the_others_imply() -> None:
-    """Again and again, until nothing follows any more; not where a failure has no example, nor what is decided."""
+    """Again and again, until nothing follows any more; not where a failure has no example, nor what is decided, nor
+    from what was not proven."""
 
     def follows(known: Any) -> Conclusion | None:
         return Conclusion(HOLDS, "it follows") if known.is_("first_step", HOLDS) else None
@@ -496,7 +497,9 @@ def test_what_could_not_be_told_is_told_by_what_the_others_imply() -> None:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decide_module, "RULES", rules)
-        found = reconsidered(EXPO, {**open_, "first_step": looked(HOLDS)})
+        found = reconsidered(EXPO, {**open_, "first_step": looked(HOLDS, basis=PROVEN)})
+        searched = reconsidered(EXPO, {**open_, "first_step": looked(HOLDS, basis=EVIDENCE)})
+    assert [searched[key].decision for key in ("improvement", "preservation")] == [CANNOT_TELL] * 2, "from a search"
     told = {key: (verdict.decision, verdict.rule) for key, verdict in found.items()}
     assert told == {
         "improvement": (HOLDS, "second"),

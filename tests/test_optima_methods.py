@@ -18,6 +18,7 @@ from expo_analysis.losses.statistics import h, hbar, linked, log_pi_l, log_pi_w,
 from expo_analysis.optima import methods
 from expo_analysis.optima.certificate import UNIT
 from expo_analysis.optima.edges import Edges
+from expo_analysis.optima.faces import minimum_on_face
 from expo_analysis.optima.found import Found, judged
 from expo_analysis.optima.methods import (
     attained,
@@ -432,6 +433,10 @@ def test_one_more_step_where_the_bound_is_rough(monkeypatch: pytest.MonkeyPatch)
     assert found.bound[1] < 1e-12 < found.bound[2] and found.bound[0] < 1e-13
 
 
+def on_face(problem: Problem, theta: Any) -> bool:
+    return minimum_on_face(problem, theta) is not None
+
+
 def test_what_is_said_of_searches() -> None:
     """By table, in its order: tied, convex, converged, on the boundary, known to exist, vanishing, or none."""
     bandit = ea.Bandit([0.4, 0.35, 0.25], [0.5, 0.3, 0.2])
@@ -466,14 +471,14 @@ def test_what_is_said_of_searches() -> None:
         assert (status, certificate) == (Status.FAILED, Certificate.NONE) and "(17 steps)" in message
     # a face that a finite slope at 0 keeps to: everything rises away from it, nothing along it
     held = problems.problem(own(lambda lam: Logistic()(6.0 * h), ea.ChiSquare()), bandit)
-    assert not multistart._on_boundary(held, np.array([[0.0], [-1.0], [-900.0]]))
-    assert not multistart._on_boundary(bent, np.array([[0.0], [-1.0], [-900.0]]))
+    assert not on_face(held, np.array([[0.0], [-1.0], [-900.0]]))
+    assert not on_face(bent, np.array([[0.0], [-1.0], [-900.0]]))
     two = ea.Bandit.from_counts([0.4, 0.6], [[0, 1], [0, 0]])
     face = np.array([[0.0], [-900.0]])
     order = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()), two).responses[:, 0]
     rises = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()).with_lam(1e-3), two)
     falls = problems.problem(own(lambda lam: Logistic()(h), ea.ChiSquare()).with_lam(1e3), two)
-    assert multistart._on_boundary(rises, face[order]) and not multistart._on_boundary(falls, face[order])
+    assert on_face(rises, face[order]) and not on_face(falls, face[order])
 
 
 def test_a_face_is_a_minimum_only_where_nothing_is_gained_along_it() -> None:
@@ -484,7 +489,7 @@ def test_a_face_is_a_minimum_only_where_nothing_is_gained_along_it() -> None:
     order = problem.responses[:, 0]
     for shift, kept in ((0.0, True), (1e-3, False), (-0.5, False)):
         face = np.array([[0.0], [shift], [-900.0]])[order]
-        assert multistart._on_boundary(problem, face) == kept
+        assert on_face(problem, face) == kept
 
 
 def test_guesses_of_what_is_preferred() -> None:

@@ -208,15 +208,20 @@ def test_a_limit_elsewhere_is_told_with_its_distance() -> None:
 
 
 def test_pairs_that_sit_at_their_minima_are_known_to_be_optima() -> None:
-    path = np.zeros((3, 3))
-    path[0, 1] = path[1, 0] = path[1, 2] = path[2, 1] = 1.0
-    bandit = ea.Bandit([[0.2, 0.3, 0.5]], [[0.5, 0.3, 0.2]], path[None])
+    """Where these keep the mode from the top: a step up from 0.001 that saturates is less than two that do not."""
     one = subject(ea.IPO(1.0))
-    best = one.optima(bandit, [1.0, 0.3])
-    case = Case.of(bandit, 0, (1.0, 0.3))
-    assert weak_interpolation._known(one, case, best).startswith("on a path each pair sits")
-    moved = replace(best, log_policies=best.log_policies + np.array([0.0, 0.1, 0.0]))
-    assert weak_interpolation._known(one, case, moved) == ""
+
+    def known(optimal: list[float], moved: float = 0.0) -> str:
+        n = len(optimal)
+        path = np.diag(np.ones(n - 1), 1) + np.diag(np.ones(n - 1), -1)
+        bandit = ea.Bandit(np.full((1, n), 1 / n), [optimal], path[None])
+        best = one.optima(bandit, [1.0, 0.3])
+        best = replace(best, log_policies=best.log_policies + moved * np.eye(n)[1])
+        return weak_interpolation._known(one, Case.of(bandit, 0, (1.0, 0.3)), best)
+
+    assert known([0.59, 0.001, 0.02, 0.389]).startswith("on a path each pair sits")
+    assert known([0.59, 0.001, 0.02, 0.389], moved=0.1) == ""
+    assert known([0.5, 0.3, 0.2]) == "", "the mode is on top"
 
 
 @pytest.mark.parametrize("module", [preservation, improvement, monotone_path])

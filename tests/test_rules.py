@@ -21,11 +21,12 @@ from expo_analysis.desiderata.rules import RULES, Known, first, lambda_scores
 from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.rules.in_lambda import InLambda
 from expo_analysis.desiderata.rules.lambda_scores import prefers_a_loser_below, stays_near
-from expo_analysis.desiderata.rules.margins import contents, fits_rewards, paths_against, sit_at_minima
+from expo_analysis.desiderata.rules.margins import content_bounds, contents, fits_rewards, paths_against, sit_at_minima
 from expo_analysis.desiderata.subject import Subject
 from expo_analysis.desiderata.verdict import FAILS, HOLDS, PROVEN, Counterexample, Verdict
 from expo_analysis.losses.psi import BernoulliKL, Sigmoid
 from expo_analysis.losses.statistics import linked, log_pi_w, log_u_l, log_u_w, shortfall_w
+from expo_analysis.numerics import exp, sigmoid
 
 from .own_losses import own
 
@@ -313,6 +314,48 @@ def test_contents_are_the_minima_of_pairs():
     assert np.allclose(contents(Formula(ea.EXO(0.3, eps)), odds), np.log((1 - eps) / eps) * lead, atol=1e-6)
 
 
+def test_bounds_of_contents_hold_them():
+    odds, lead = 1.3, np.tanh(0.65)
+    for objective, least in ((ea.IPO(0.3), lead / 2), (ea.EXO(0.3, 0.01), np.log(99) * lead), (ea.Hinge(0.3), 1.0)):
+        low, high = content_bounds(subject(objective), odds)
+        assert low <= least <= high and high - low < 1e-3
+        back = content_bounds(subject(objective), -odds)
+        assert back == pytest.approx((-high, -low), abs=1e-9)
+
+
+SPIKE, TURN = 3.3017, 1e4
+
+
+@pytest.mark.parametrize("where", ["nowhere", "between points of the grid", "beyond its end"])
+def test_margins_seen_on_a_grid_are_no_proof(where):
+    """Squares of m - 1/2, saturating, with a deep narrow well at 3.3017, or a turn at 10,000, where all pairs sit."""
+
+    def psi(m):
+        short = (m - 0.5) ** 2
+        value = 1 - exp(-short)
+        if where == "between points of the grid":
+            value = value - 5.0 * exp(-(((m - SPIKE) / 1e-4) ** 2))
+        if where == "beyond its end":
+            value = value - 5.0 * sigmoid(m - TURN)
+        return value
+
+    objective = own(lambda lam: terms.Stated(psi)(lam * HBAR))
+    odds = np.array([0.3, 1.0, 2.5])
+    seen = contents(Formula(objective), odds)
+    assert (seen < 0.6).all(), "the grid sees the square's well"
+    won = 1 / (1 + np.exp(-odds))
+    for at in {"nowhere": [], "between points of the grid": [SPIKE], "beyond its end": [2 * TURN]}[where]:
+        risks = [won * psi(m) + (1 - won) * psi(-m) for m in (np.full(3, at), seen)]
+        assert (risks[0] < risks[1] - 1).all(), "and no pair is content there"
+    found = concluded("weak_interpolation", objective)
+    if where == "nowhere":
+        assert found == ("margins_add_up_on_trees", FAILS)
+    else:
+        assert found is None
+        bounds = [content_bounds(subject(objective), float(x)) for x in odds]
+        assert all(b is None or b[1] > 3 for b in bounds)
+
+
 def test_pairs_of_a_path_are_seen_to_sit_at_their_minima():
     """A certificate for optima of losses that have no error bound: any other policy has none."""
     for objective in (ea.EXO(1.0), ea.AlphaPO(1.0), ea.with_divergence(ea.IPO(1.0), "jensen_shannon")):
@@ -321,9 +364,9 @@ def test_pairs_of_a_path_are_seen_to_sit_at_their_minima():
         one = ea.Bandit(bandit.reference[:1], bandit.optimal[:1], bandit.pairs[:1])
         optima = looked.optima(one, [1.0, 0.3])
         case = Case.of(one, 0, (1.0, 0.3))
-        assert sit_at_minima(Formula(objective), case, optima)
+        assert sit_at_minima(looked, case, optima)
         moved = optima.log_policies + np.array([0.0, 0.02, 0.0, 0.0])
-        assert not sit_at_minima(Formula(objective), case, dataclasses.replace(optima, log_policies=moved))
+        assert not sit_at_minima(looked, case, dataclasses.replace(optima, log_policies=moved))
 
 
 def test_the_second_best_response_of_simpo():

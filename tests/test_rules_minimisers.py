@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog, minimize
+from scipy.optimize import brentq, linprog, minimize, minimize_scalar
 from scipy.special import log_softmax
 
 import expo_analysis as ea
-from expo_analysis import PairObjective, terms
+from expo_analysis import PairObjective, numerics, terms
 from expo_analysis.desiderata.code import written
 from expo_analysis.desiderata.falsify.runaway import runs_away
 from expo_analysis.desiderata.questions.consistency import SIZES, rate
@@ -22,7 +22,7 @@ from expo_analysis.desiderata.rules.boxes import SingleScores
 from expo_analysis.desiderata.rules.examples import ONE_PAIR
 from expo_analysis.desiderata.rules.shapes import Shape
 from expo_analysis.desiderata.rules.signs import Sign, Unknown, sign_of
-from expo_analysis.desiderata.rules.wells import two_wells
+from expo_analysis.desiderata.rules.wells import log_policies, two_wells
 from expo_analysis.desiderata.subject import Subject
 from expo_analysis.desiderata.verdict import FAILS, HOLDS
 from expo_analysis.divergences import Alpha, ForwardKL, ReverseKL
@@ -360,6 +360,65 @@ def test_two_wells_are_minimisers(loss):
     middle = (policies[0, 0] + policies[1, 0]) / 2
     between = elsewhere[(p > middle - 0.05) & (p < middle + 0.05)]
     assert abs(policies[0] - policies[1]).sum() > 0.05 and between.min() > values[0] + 1e-9
+
+
+class Wells:
+    """Of m = lam hbar: wells at |m| = 2 and 6, of nearly one depth, and a slope; at pi* = ``tie`` both are lowest.
+
+    Beyond |m| = 1e8, where ``below`` is given, it turns to an end whose value is lower than both wells by that at the
+    tie, and by a slope between theirs: then there is no minimiser near the tie, and never are there two. ``third``:
+    the depth of a well at |m| = 2.7 that is a thousandth wide.
+    """
+
+    def __init__(self, below=None, third=0.0):
+        self.below, self.third = below, third
+        self.slope = float(self.odd(np.array([2.0, 6.0])).mean())
+
+    @staticmethod
+    def even(a):
+        return 1 - numerics.exp(-((a - 2) ** 2)) - 0.99 * numerics.exp(-((a - 6) ** 2))
+
+    @staticmethod
+    def odd(m):
+        return 0.2 * numerics.sigmoid(m / 3) - 0.1
+
+    def least(self, p, low, high):
+        def risk(m):
+            return float(self.even(np.array(abs(m))) - (2 * p - 1) * self.odd(np.array(m)))
+
+        return minimize_scalar(risk, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).fun
+
+    @property
+    def tie(self):
+        return brentq(lambda p: self.least(p, 1, 3) - self.least(p, 5, 7), 0.55, 0.95, xtol=1e-14)
+
+    def __call__(self, m):
+        value = self.even(abs(m)) - self.odd(m)
+        value = value - self.third * numerics.exp(-(((abs(m) - 2.7) / 1e-3) ** 2))
+        if self.below is None:
+            return value
+        gone, side = numerics.sigmoid((abs(m) - 1e8) / 1e6), 2 * numerics.sigmoid(m) - 1
+        end = self.least(self.tie, 1, 3) + (2 * self.tie - 1) * self.slope - self.below
+        return (1 - gone) * value + gone * (end - self.slope * side)
+
+
+def test_the_ends_and_all_between_are_looked_at_for_two_wells():
+    """Where an end, or a third well, is lower, there is no tie between the two that are seen."""
+
+    def loss(shape):
+        return Made(1.0, lambda lam: terms.Stated(shape)(lam * terms.hbar))
+
+    wells = Wells()
+    numbers = two_wells(subject(loss(wells))).numbers
+    assert max(numbers["optimal"]) == pytest.approx(wells.tie, abs=1e-6)
+    for shape, m in ((Wells(below=2e-5), 1e10), (Wells(below=5.0), 1e10), (Wells(third=2.0), 2.7)):
+        bandit = ea.Bandit(numbers["reference"], numbers["optimal"])
+        own = np.log(bandit.reference[0] / bandit.reference[1])
+        t = own + np.array([m, -m]) / numbers["lam"]
+        elsewhere = value(loss(shape).with_lam(numbers["lam"]), bandit, log_policies(t))
+        seen = value(loss(shape).with_lam(numbers["lam"]), bandit, np.log(np.array(numbers["policies"])))
+        assert elsewhere.min() < seen.min() - 1e-5
+        assert two_wells(subject(loss(shape))) is None
 
 
 def test_one_well_is_not_called_two():

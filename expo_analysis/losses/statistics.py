@@ -49,7 +49,8 @@ class Atom:
     """One number of one response, ``slot``: log pi, unless a subclass says otherwise.
 
     plain: whether it is log pi but for what does not depend on the policy. relative: whether it reads the reference.
-    curvature: of the atom as a function of the logits, ``"concave"`` or ``"unknown"``.
+    curvature: of the atom as a function of the logits, ``"concave"`` or ``"unknown"``. finite_at_zero: whether it is
+    finite where pi is 0.
     """
 
     slot: str
@@ -72,6 +73,10 @@ class Atom:
     def derivatives_of(self, datum: Datum) -> tuple[Any, Any]:
         """`derivatives` for a batch of data."""
         return self.derivatives(datum[f"logp_{self.slot}"], datum[f"ref_logp_{self.slot}"] if self.relative else None)
+
+    @property
+    def finite_at_zero(self) -> bool:
+        return False
 
     @property
     def reads(self) -> frozenset[str]:
@@ -104,6 +109,10 @@ class Linked(Atom):
 
     def derivatives(self, logp: Array, ref_logp: Array) -> tuple[Any, Any]:
         return self.divergence.mu_derivatives(logp - ref_logp)
+
+    @property
+    def finite_at_zero(self) -> bool:
+        return bool(np.isfinite(self.divergence.mu_at_zero))
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,10 @@ class Powered(Atom):
         slope = exp(-self.alpha * logp)
         return slope, -self.alpha * slope
 
+    @property
+    def finite_at_zero(self) -> bool:
+        return self.alpha < 0
+
 
 @dataclass(frozen=True)
 class PerToken(Atom):
@@ -173,6 +186,10 @@ class PerToken(Atom):
     @property
     def curvature(self) -> str:  # type: ignore[override]
         return self.atom.curvature
+
+    @property
+    def finite_at_zero(self) -> bool:
+        return self.atom.finite_at_zero
 
     @property
     def reads(self) -> frozenset[str]:

@@ -34,7 +34,9 @@ class Status(StrEnum):
     """The lowest of many searches, of which nothing proves that there is nothing lower; or a minimum to rounding, which
     hides how far the minimiser is."""
     NO_MINIMISER = "no_minimiser"
-    """The infimum is not attained; ``certificate`` tells whether that is proven."""
+    """No policy that counts has the infimum; ``certificate`` tells whether that is proven. All policies with positive
+    probabilities count, and those without some responses where the objective is finite there: beside a divergence with
+    a finite slope at 0, or if all it reads is finite at probability 0, as chi-square's scores are."""
     NOT_UNIQUE = "not_unique"
     """Several policies have the lowest value; the message says which masses or log-ratios are open."""
     FAILED = "failed"

@@ -36,7 +36,7 @@ from .restricted.optima import check_features
 from .solution import Path, Solution, Status, path_of
 from .sparse import solve_comparisons
 from .structure import Structures, data_of, decided, describe, structures
-from .values import values_of
+from .values import settle_values
 
 BLOCK = 1 << 17
 """Entries of one n x n x B array, or n x 8 x B for small n, that are worked on at a time: enough for Python's own time
@@ -221,8 +221,7 @@ def _solve(objective: Objective, bandit: Bandit, lams: Floats, method: str, jobs
     flat.error_bound[lost] = np.nan
     flat.error_bound = np.where(flat.error_bound < 2, flat.error_bound, np.nan)  # any two policies are within 2
     flat.value[lost] = np.nan
-    if (np.isnan(flat.value) & ~lost).any():
-        flat.value = np.where(lost, np.nan, values_of(objective, bandit, lams, flat.log_policy, flat.reward))
+    settle_values(objective, bandit, lams, flat)
     return flat
 
 

@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from .._types import Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from .._types import Floats, Mask
 from ..bandit import Bandit
+from ..bandit.labels import called
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.responses import reward_of
 from ..losses.risk import risk
+from .faces import TINIEST, has_closed_domain
+from .solution import Certificate, Status
+
+UNDEFINED = "the objective has no value (nan) at the policy that was reached"
+
+
+def without_value(value: Floats, log_policy: Floats, status: NDArray[Any]) -> Mask:
+    """Where something is said of a policy that is none, or whose value is none: (...), from log pi (..., n)."""
+    said = (status != Status.NO_MINIMISER) & (status != Status.FAILED)
+    return np.asarray(said & (np.isnan(value) | np.isnan(log_policy).any(axis=-1)))
+
+
+def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any) -> None:
+    """Enter values where there are none, and take back what was said of policies that have none.
+
+    A policy on the boundary at which the objective has no value, as it reads log(0/0), is a limit and no minimiser.
+    What is continuous on the closed simplex has a value next to its boundary, if its code has none there.
+    """
+    lost = flat.status == Status.NO_MINIMISER
+    if (np.isnan(flat.value) & ~lost).any():
+        flat.value = np.where(lost, np.nan, values_of(objective, bandit, lams, flat.log_policy, flat.reward))
+    undefined = without_value(flat.value, flat.log_policy, flat.status)
+    if isinstance(objective, RewardObjective):  # of components that are not compared no reward is known, and no value
+        undefined &= flat.status != Status.NOT_UNIQUE
+    if undefined.any() and has_closed_domain(objective.with_lam(lams[0])):
+        rows = undefined & np.isneginf(flat.log_policy).any(axis=-1)
+        flat.log_policy[rows] = np.maximum(flat.log_policy[rows], TINIEST)
+        again = values_of(objective, bandit, lams, flat.log_policy, flat.reward)
+        flat.value = np.where(rows, again, flat.value)
+        undefined = without_value(flat.value, flat.log_policy, flat.status)
+    for row in np.flatnonzero(undefined):
+        zero = np.flatnonzero(np.isneginf(flat.log_policy[row]))
+        flat.value[row] = flat.error_bound[row] = np.nan
+        flat.status[row], flat.certificate[row], flat.message[row] = Status.FAILED, Certificate.NONE, UNDEFINED
+        if len(zero) and not np.isnan(flat.log_policy[row]).any():
+            flat.status[row], flat.certificate[row] = Status.NO_MINIMISER, Certificate.SEARCH
+            flat.message[row] = (
+                "no minimiser was reached: the lowest values are approached as the probability of responses "
+                f"{called(zero.tolist(), bandit.responses)} tends to 0, where the objective has no value (not proven)"
+            )
 
 
 def values_of(objective: Objective, bandit: Bandit, lams: Floats, log_policy: Floats, fit: Floats) -> Floats:

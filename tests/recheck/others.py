@@ -3,7 +3,8 @@
 - restricted_improvement: the lowest policy of a class of one parameter has less E[r*] than the reference;
 - constraint_robustness: where the loss is lowest on a class, RLHF is above its own minimum by the regret;
 - displacement: gradient flow from pi_ref by scipy takes both of a pair below the reference;
-- local_minima: the ridge is above the trap, which is above the lowest point;
+- local_minima: the ridge is above the trap, which is above the lowest point; on circles, slopes are 0 at the trap, and
+  second differences there are positive;
 - gradient_weight: the slopes along the margin are those stated, and fade or grow.
 """
 
@@ -69,6 +70,14 @@ def displacement(name: str, numbers: Numbers) -> str:
 
 def local_minima(name: str, numbers: Numbers) -> str:
     problem, lam = Problem.of(numbers), numbers["lam"]
+    if "counts" in numbers:
+        at, lower = map(np.array, numbers["log-policies of trap and of a lower value"])
+        slope = gradient(name, lam, problem, at)
+        values = [float(risk(name, lam, problem, x)) for x in (at, lower)]
+        moves = 1e-3 * np.random.default_rng(0).standard_normal((20, len(at)))
+        bends = [sum(float(risk(name, lam, problem, at + s * x)) for s in (1, -1)) - 2 * values[0] for x in moves]
+        fine = np.abs(slope).max() < 1e-9 and min(bends) > 0 and values[1] < values[0]
+        return "" if fine else f"slopes {slope}, bends {min(bends)}, values {values}"
     trap, ridge, lowest = (
         float(risk(name, lam, problem, np.array([0.0, h])))
         for h in numbers["log-ratios of trap, ridge and lowest point"]

@@ -19,6 +19,7 @@ own constants, such as 1/(2 lambda), are taken as its code computes them, for wh
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,9 @@ from .intervals.tensors import Unknown
 
 MOST = {2: 6_000, 3: 16_000, 4: 20_000}
 """Boxes that one search may look at, a second or two, by the number of responses; with more there is none."""
+
+ROUNDS = 80
+"""How often a stretch of two responses is halved: an infinite box then begins at 1e48."""
 
 TARGETS = (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """How near the policies that are left should be, in 1-norm: as near as a claim needs."""
@@ -204,12 +208,26 @@ def is_trap(subject: Subject, bandit: Bandit, lam: float, trap: float, ridge: fl
     at_trap, at_ridge, at_best = (log_expit(np.array([-t, t])) for t in (trap, ridge, best))
     if not (is_lower(subject, bandit, lam, at_trap, at_ridge) and is_lower(subject, bandit, lam, at_best, at_trap)):
         return False
+    end = (ridge, np.inf) if trap > ridge else (-np.inf, ridge)
+    return lies_above(subject, bandit, lam, [end], best)
+
+
+@np.errstate(all="ignore")  # bounds may overflow, and are then infinite
+def lies_above(
+    subject: Subject, bandit: Bandit, lam: float, stretches: Sequence[tuple[float, float]], point: float
+) -> bool:
+    """Whether the loss is proven to be higher than at a ``point`` on all ``stretches``, which may be infinite.
+
+    All are log pi_1/pi_0 of two responses. On a stretch the loss is higher by a margin, and so is its infimum there.
+    """
     try:
         value = Bounded(subject.at(lam), bandit)
-        level = float(value(_point(at_best))[0][1][0])
-        boxes, spent = _side(ridge, trap > ridge), 0
-        while boxes.size and spent <= MOST[2]:
+        level = float(value(_point(log_expit(np.array([-point, point]))))[0][1][0])
+        boxes, spent = _line(stretches), 0
+        for _ in range(ROUNDS):
             spent += boxes.size
+            if not boxes.size or spent > MOST[2]:
+                break
             low = _bounds(value, boxes)[0]
             boxes = boxes.take(~(low > level + SLACK * (1 + abs(level))))
             boxes = _halved(boxes, np.zeros(boxes.size, dtype=np.intp))[0]
@@ -218,13 +236,21 @@ def is_trap(subject: Subject, bandit: Bandit, lam: float, trap: float, ridge: fl
     return not boxes.size
 
 
-def _side(ridge: float, above: bool) -> Boxes:
-    """All policies of two responses with log pi_1/pi_0 >= ridge, or <= ridge."""
-    first, second, edge = (1, 0, ridge) if above else (0, 1, -ridge)  # first has its gap without end
-    if edge >= 0:
-        return Boxes(np.array([[edge]]), np.array([[np.inf]]), np.array([[first], [second]]))
-    order = np.array([[first, second], [second, first]])
-    return Boxes(np.zeros((1, 2)), np.array([[np.inf, -edge]]), order)
+def log_ratios_of(boxes: Boxes) -> tuple[float, float]:
+    """The least and the largest log pi_1/pi_0 in boxes of two responses."""
+    first = boxes.order[0] == 1
+    low, high = boxes.low[0], boxes.high[0]
+    return float(np.where(first, low, -high).min()), float(np.where(first, high, -low).max())
+
+
+def _line(stretches: Sequence[tuple[float, float]]) -> Boxes:
+    """All policies of two responses with log pi_1/pi_0 on these stretches."""
+    gaps: list[tuple[float, float, int]] = []
+    for low, high in stretches:
+        gaps += [(max(low, 0.0), high, 1)] if high > 0 else []
+        gaps += [(max(-high, 0.0), -low, 0)] if low < 0 else []
+    lows, highs, first = (np.array(x) for x in zip(*gaps, strict=True))
+    return Boxes(lows[None].astype(float), highs[None].astype(float), np.stack([first, 1 - first]))
 
 
 def _point(log_policy: Floats) -> Boxes:

@@ -47,12 +47,8 @@ class Fall:
 
 def finite_at_zero(atom: Atom) -> bool:
     """Whether an atom is finite where the probability is 0; of one of somebody's own as its values have it."""
-    if isinstance(atom, Linked):
-        return bool(np.isfinite(atom.divergence.mu_at_zero))
-    if isinstance(atom, Powered):
-        return atom.alpha < 0
-    if type(atom).__module__ == Atom.__module__:
-        return False
+    if isinstance(atom, Linked | Powered) or type(atom).__module__ == Atom.__module__:
+        return atom.finite_at_zero
     with np.errstate(all="ignore"):
         near, there = (float(np.asarray(atom.value(np.array([x]), np.array([-1.0])))[0]) for x in (-1e6, -1e12))
     return bool(np.isfinite(there) and abs(there - near) <= SETTLED * (1 + abs(near)))

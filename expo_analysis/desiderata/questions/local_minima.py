@@ -2,28 +2,31 @@
 
 With two responses a policy is one number, t = log pi_1/pi_0, and the loss a curve that can be looked at from end to
 end. It has a *trap* where it has a minimum that is not the lowest, or falls towards infinity though its lowest value is
-elsewhere: gradient descent that starts on the wrong side of the ridge ends there, whatever its step. A loss passes if
-no such curve has one, and by a theorem if it is convex in the logits, or in scores mu(pi/pi_ref) of a link, which are a
-smooth change of coordinates, or in pi itself as RLHF is: a stationary point is then a minimum in all coordinates, and
-of convex functions every minimum is the lowest, with any number of responses.
+elsewhere: gradient descent that starts on the wrong side of the ridge ends there, whatever its step. Where no curve has
+one, more responses may: `circles` of win counts are looked at. A loss passes if nothing was seen, and by a theorem if
+it is convex in the logits, or in scores mu(pi/pi_ref) of a link, which are a smooth change of coordinates, or in pi
+itself as RLHF is: a stationary point is then a minimum in all coordinates, and of convex functions every minimum is the
+lowest, with any number of responses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from ..._types import Floats
 from ...bandit import Bandit
-from ...losses import risk
+from ...losses import PairObjective, risk
 from ..falsify.certify import is_trap
 from ..falsify.problems import FAMILIES, pi_star
 from ..ordinary import LAMS, alone, best_shown, measured, not_a_risk, tidy
 from ..subject import Subject
-from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Verdict
+from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Severity, Verdict
+from . import circles
 
 KEY = "local_minima"
 COUNT = 100
@@ -140,7 +143,8 @@ def judge(subject: Subject) -> Verdict:
     conditions = (
         f"{count} problems of two responses, with policies uniform on the simplex, or a reference that is more and "
         f"more against what is preferred; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, "
-        "log-ratios up to 60/λ"
+        f"log-ratios up to 60/λ; {circles.SEEN}; other problems of more responses, which may have traps where these "
+        "have none, were not looked at"
     )
     ordinary = np.array(size["moderate"])[: len(LAMS)]
     evidence = {
@@ -150,10 +154,15 @@ def judge(subject: Subject) -> Verdict:
         "curves with a minimum": minima,
         "curves": count * (len(LAMS) + len(LARGE)),
     }
-    if not minima:
-        return Verdict(KEY, NOT_APPLICABLE, "the curves have no minimum to miss", conditions, evidence)
     if not traps:
-        summary = "no curve of two responses has a minimum that is not the lowest"
+        seen = list(circles.caught(subject)) if isinstance(subject.objective, PairObjective) else []
+        if seen:
+            return _on_circles(subject, seen, conditions, evidence)
+    if not minima:
+        summary = "no minimum to miss was seen: as far as the curves go, they are lowest at their ends"
+        return Verdict(KEY, NOT_APPLICABLE, summary, conditions, evidence)
+    if not traps:
+        summary = "no minimum that is not the lowest was seen, on curves of two responses and on circles of more"
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
     traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
     example, proven = best_shown(_shown(subject, families[one[0]], *one[1:]) for one in traps[:5])
@@ -173,6 +182,24 @@ def judge(subject: Subject) -> Verdict:
             "TV", ordinary, max(max(row) for rows in size.values() for row in rows), of="two-response problems"
         ),
         answer=answer,
+    )
+
+
+def _on_circles(subject: Subject, seen: list[circles.Caught], conditions: str, evidence: dict[str, Any]) -> Verdict:
+    """ "fails" by a circle; of each number of responses the first is tried."""
+    few = {one.bandit.n: one for one in reversed(seen)}
+    example, proven = best_shown(circles.shown(subject, few[n]) for n in sorted(few))
+    away = max(float(np.abs(np.exp(x.lower - logsumexp(x.lower)) - 1 / x.bandit.n).sum()) / 2 for x in seen)
+    return Verdict(
+        KEY,
+        FAILS,
+        f"descent can end in a minimum that is not the lowest, on win counts of {min(few)} responses",
+        conditions,
+        evidence | {"circles with a trap": f"{len(seen)} of {len(circles.RESPONSES) * len(LAMS)}"},
+        example,
+        PROVEN if proven else EVIDENCE,
+        severity=Severity("TV", 0.0, 0.0, away, of="two-response problems"),
+        answer="rare",
     )
 
 

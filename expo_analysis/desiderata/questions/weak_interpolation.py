@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..falsify.search import Case
 from ..rules.margins import sit_at_minima, tree_problems
-from ..rules.rule import formula_of
 from ..subject import Optima, Subject
 from ..verdict import Verdict
 from .at_limit import Limit, judge_limit
@@ -15,7 +14,7 @@ LIMIT = Limit(KEY, "zero", point_mass, "the point mass on π*'s mode", "np.eye(b
 
 
 def _known(subject: Subject, case: Case, optima: Optima) -> str:
-    settled = sit_at_minima(formula_of(subject), case, optima)
+    settled = sit_at_minima(subject, case, optima)
     return "on a path each pair sits at its own minimum" if settled else ""
 
 

@@ -27,8 +27,10 @@ Suppose Y(t1) + Y(t2) != Y(t1 + t2) for some t1, t2 > 0 at which Y is continuous
 hence continuous but at jumps, which can be avoided); by oddness, additivity on t > 0 is additivity. Take the path A, 1,
 2, B with log pi* = 0, -t1, -t1 - t2, and -e at B: score A - score B = Y(t1) + Y(t2) - Y(t1 + t2 - e). If this is
 negative as e falls to 0, A is the mode and B has the larger score. Otherwise lift B to +e instead: B is the mode and A
-has the larger score. So Y is additive, and additive and positive functions are linear. `paths_against` finds such
-paths, from the loss itself.
+has the larger score. So Y is additive, and additive and positive functions are linear. `paths_against` looks for such
+paths on a grid, which may miss a narrow well or one far out. What is said of a path rests on intervals
+(`content_bounds`): of two responses all minimisers have x_1 - x_0 within bounds of Y, and where the sums of these along
+the path put another response above the mode, it is above it.
 
 **The two criteria exclude each other**, as pi* has full support and a point mass has not.
 """
@@ -40,11 +42,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, log_expit
 
 from ..._types import Floats
 from ...bandit import Bandit
 from ...divergences import Divergence
 from ...losses.psi import BernoulliKL, Square, TargetKL
+from ..falsify.certify import enclose_minimisers, log_ratios_of
 from ..falsify.search import Case
 from ..subject import Optima, Subject
 from ..verdict import FAILS, HOLDS
@@ -67,6 +72,15 @@ LIFTS = (0.2, 0.02)
 SETTLED = 1e-3
 """How near a pair's difference must be to its own minimum, to be said to sit there."""
 
+REACH = 600.0
+"""How far apart log-probabilities of two responses are looked at."""
+
+ENCLOSED = 1e-5
+"""How near all minimisers of a pair are to be, in 1-norm."""
+
+ROUNDED = 1e-9
+"""Scores are known to so much, relative to their size."""
+
 MEANT = 1e-6
 """Sums that differ by less, relative to the largest minimum, are taken for equal."""
 
@@ -87,7 +101,8 @@ def _trees(known: Known) -> Conclusion | None:
     formula = known.formula
     if formula.has_bradley_terry_margins or formula.data_read is None or not formula.data_read.of_gap:
         return None
-    if tree_problems(known.subject) is None:
+    suspected = tree_problems(known.subject)
+    if suspected is None or not _one_is_proven(known.subject, suspected):
         return None
     return Conclusion(FAILS, "as λ → 0 the optimum does not always tend to the point mass on π*'s mode")
 
@@ -139,9 +154,9 @@ def _terms_at(formula: Formula, gap: float) -> list[UnitTerm]:
 
 
 def contents(formula: Formula, log_odds: NDArray[Any]) -> Floats:
-    """Y: the differences x_w - x_l at which pairs with these log-odds are content; nan where none was found.
+    """Y: the differences x_w - x_l at which pairs with these log-odds seem content; nan where none was found.
 
-    Rewards, if they are read, are r = log pi*. Looked for on a grid from -200 to 200 that is refined.
+    Rewards, if they are read, are r = log pi*. Looked for on a grid from -200 to 200 that is refined, and so a guess.
     """
     return np.array([_content(formula, float(odds)) for odds in log_odds])
 
@@ -196,16 +211,89 @@ def paths_against(formula: Formula) -> Bandit | None:
     return Bandit(np.full_like(optimal, 0.25), optimal, pairs)
 
 
-def sit_at_minima(formula: Formula, case: Case, optima: Optima) -> bool:
-    """Whether lambda times the scores of a path's optima (L, 1, n) differ by what each pair alone is content with."""
-    if formula.link is None or case.pairs is None:
+def content_bounds(subject: Subject, log_odds: float) -> tuple[float, float] | None:
+    """Bounds of all x_1 - x_0 at which a pair is content, if the log-odds that 1 wins are these; None without a proof.
+
+    Of two responses with an even reference, at lambda = 1: all policies but those within the bounds have a higher risk.
+    """
+    return subject.once(("content", log_odds), lambda: _content_bounds(subject, log_odds))
+
+
+def _content_bounds(subject: Subject, log_odds: float) -> tuple[float, float] | None:
+    formula = formula_of(subject)
+    (guess,) = np.sign(log_odds) * contents(formula, np.array([abs(log_odds)]))
+    if formula.link is None or not np.isfinite(guess):
+        return None
+    link, even = formula.link, np.log([0.5, 0.5])
+
+    def apart(t: float) -> float:
+        scores = score(link, log_expit(np.array([-t, t])), even)
+        return float(scores[1] - scores[0])
+
+    if not apart(-REACH) < guess < apart(REACH):
+        return None
+    near = brentq(lambda t: apart(t) - guess, -REACH, REACH)
+    bandit = Bandit([0.5, 0.5], expit([-log_odds, log_odds]))
+    found = enclose_minimisers(subject, bandit, 1.0, log_expit(np.array([-near, near])), ENCLOSED)
+    if found is None:
+        return None
+    low, high = map(apart, log_ratios_of(found.boxes))
+    slack = ROUNDED * (1 + abs(low) + abs(high))
+    return (low - slack, high + slack) if np.isfinite([low, high]).all() else None
+
+
+def _path(case: Case) -> list[int] | None:
+    """The responses of a path in its order; None where the compared pairs are none."""
+    compared = np.zeros((0, 0), dtype=bool) if case.pairs is None else np.asarray(case.pairs) > 0
+    ends = np.flatnonzero(compared.sum(axis=1) == 1)
+    if len(ends) != 2 or compared.sum() != 2 * (len(compared) - 1):
+        return None
+    order = [int(ends[0])]
+    while len(order) < len(compared):
+        after = [k for k in np.flatnonzero(compared[order[-1]]).tolist() if k not in order]
+        if len(after) != 1:
+            return None
+        order += after
+    return order
+
+
+def mode_is_not_on_top(subject: Subject, case: Case) -> bool:
+    """Whether it is proven that on a path another response than pi*'s mode has the largest score at every lambda."""
+    order = _path(case)
+    if order is None:
+        return False
+    logs = np.log(case.optimal)[order]
+    steps = [content_bounds(subject, float(odds)) for odds in np.diff(logs)]
+    known = [step for step in steps if step is not None]
+    if len(known) < len(steps):
+        return False
+    low, high = (np.concatenate([[0.0], np.cumsum(ends)]) for ends in zip(*known, strict=True))
+    top = int(logs.argmax())
+    # scores less the mode's: sums of the steps between, whose bounds do not cancel
+    ahead = [low[k] - low[top] if k > top else high[k] - high[top] for k in range(len(order))]
+    return bool(max(ahead) > 0)
+
+
+def _one_is_proven(subject: Subject, bandit: Bandit) -> bool:
+    return any(mode_is_not_on_top(subject, Case.of(bandit, p, (1.0,))) for p in range(len(bandit.reference)))
+
+
+def sit_at_minima(subject: Subject, case: Case, optima: Optima) -> bool:
+    """Whether lambda times the scores of a path's optima (L, 1, n) differ by what each pair alone is content with, and
+    that keeps the mode from the top."""
+    formula = formula_of(subject)
+    if formula.link is None or case.pairs is None or not mode_is_not_on_top(subject, case):
         return False
     log_policy = optima.log_policies[:, 0]
     scores = optima.lams[:, None] * score(formula.link, log_policy, np.log(case.reference))
-    for i, j in zip(*np.nonzero(np.triu(case.pairs)), strict=True):
-        odds = float(np.log(case.optimal[i] / case.optimal[j]))
-        (least,) = np.sign(odds) * contents(formula, np.array([abs(odds)]))
-        if not (np.abs(scores[:, i] - scores[:, j] - least) <= SETTLED * (1 + abs(least))).all():
+    order = _path(case)
+    assert order is not None
+    for i, j in itertools.pairwise(order):
+        bounds = content_bounds(subject, float(np.log(case.optimal)[[i, j]] @ [-1.0, 1.0]))
+        assert bounds is not None
+        found = scores[:, j] - scores[:, i]
+        near = SETTLED * (1 + abs(bounds[0]))
+        if not ((found >= bounds[0] - near) & (found <= bounds[1] + near)).all():
             return False
     return True
 

@@ -9,11 +9,12 @@ log-sum-exp times sum c_k and straight lines. Where minimisers exist on all data
 **One number for two probabilities**: a pair loss of s(pi_w) - s(pi_l) alone leaves the mass of the pair open (see
 `masses`).
 
-**Two wells** (any loss, two responses). F_p, the risk at pi* = (p, 1-p), is p a + (1-p) b, and has at p_0 one
-minimiser, left of a barrier m, and at p_1 one, right of it; both proven by branch and bound along log pi_0/pi_1. Let
-F_p(m) and the limits at both ends be above F_p at one fixed policy for p = p_0 and p = p_1, and so, being affine in p,
-for all p between. Then every F_p has its minimisers in a compact set without m; the sets of p that have one on the
-left, and on the right, are closed, not empty, and cover [p_0, p_1], which is connected: some p has both.
+**Two wells** (any loss, two responses). F_p, the risk at pi* = (p, 1-p), is p a + (1-p) b. Let intervals prove, for
+p = p_0 and p = p_1, that F_p is higher by a margin outside of two stretches of log pi_0/pi_1, out to infinity, than at
+one fixed policy; being affine in p, so it is for all p between. Let F_p be higher at p_0 on all of the second stretch
+than at a policy of the first, and at p_1 the other way round. Then every F_p has its minimisers in the two stretches,
+which are compact; the sets of p that have one in the first, and in the second, are closed, not empty, and cover [p_0,
+p_1], which is connected: some p has both.
 
 **Two unseen responses** (no divergence, psis convex, of single log-probabilities or differences of them). Two of four
 responses are compared, and intervals enclose the minimum over their log-probabilities, with some mass left. That is

@@ -10,7 +10,7 @@ import numpy as np
 from ..._types import Floats
 from ...bandit import Bandit
 from ...losses import PairObjective
-from ...optima import solve
+from ..falsify.certify import lies_above
 from ..subject import Subject
 from ..verdict import Counterexample
 from .examples import equal
@@ -22,8 +22,8 @@ CHANCES = np.linspace(0.02, 0.98, 49)
 """pi* of the first response."""
 POINTS = 40.0 * np.linspace(-1.0, 1.0, 1601) ** 3
 """log pi_0/pi_1, less that of the reference."""
-TINY = 1e-9
-STEP = 2e-3
+STEPS = (2e-3, 2e-4, 2e-5)
+"""How far from a tie the one well must be proven to be the lower one, and the other on the other side."""
 ZOOMS, FINE = 8, 401
 MOST = 4
 """Ties that are looked at."""
@@ -44,6 +44,11 @@ class _Problem:
         """(T,)."""
         with np.errstate(all="ignore"):
             return np.asarray(self.subject.value(self.bandit(p), self.lam, log_policies(t)))
+
+    def lies_above(self, p: float, stretches: list[tuple[float, float]], point: float) -> bool:
+        """Whether intervals prove all of some stretches of t to be above the value at a point, at pi*_0 = p."""
+        turned = [(-high, -low) for low, high in stretches]  # intervals count log pi_1/pi_0
+        return lies_above(self.subject, self.bandit(p), self.lam, turned, -point)
 
     def table(self, t: Floats) -> Floats:
         """(T, chances)."""
@@ -127,20 +132,29 @@ def _around(grid: Floats, k: int) -> tuple[float, float]:
 
 
 def _proven(problem: _Problem, p: float, one: float, other: float, barrier: float) -> bool:
-    """Whether just before and after p there is one minimiser, on different sides of a barrier that stays."""
-    sides, far = [], np.array([-1e6, barrier, 1e6])
-    objective = problem.subject.at(problem.lam)
-    for near in (p - STEP, p + STEP):
-        if not (problem.at(near, far) - problem.at(near, np.array([one])) > TINY).all():
-            return False
-    for near in (p - STEP, p + STEP):
-        try:
-            found = solve(objective, problem.bandit(near), features=[[1.0], [0.0]])
-        except Exception:  # a loss of somebody's, of which nothing can be enclosed
-            return False
-        assert found.weights is not None and found.weight_bounds is not None
-        at, bound = found.weights[0] + np.log(problem.reference / (1 - problem.reference)), found.weight_bounds[0]
-        if found.status != "optimal" or not bound < 0.01 * abs(other - one) or abs(at - barrier) < 2 * bound:
-            return False
-        sides.append(at < barrier)
-    return sides[0] != sides[1]
+    """Whether some pi* within `STEPS` of p has a minimiser next to ``one``, and another next to ``other``."""
+    reach = (barrier - one) / 2, (other - barrier) / 2
+    wells = [(x - r, x + r) for x, r in zip((one, other), reach, strict=True)]
+    narrow = [(x - r / 4, x + r / 4) for x, r in zip((one, other), reach, strict=True)]
+    if not problem.lies_above(p, _outside(narrow), one):
+        return False  # there is a third well, and the tie is another one
+    return any(_changes_wells(problem, (p - step, p + step), (one, other), wells) for step in STEPS)
+
+
+def _changes_wells(
+    problem: _Problem, chances: tuple[float, float], points: tuple[float, float], wells: list[tuple[float, float]]
+) -> bool:
+    """Whether all minimisers lie in two wells for every pi* between two, and in one and the other at the ends."""
+    values = np.array([problem.at(p, np.array(points)) for p in chances])
+    better = values.argmin(axis=1).tolist()
+    if better[0] == better[1]:
+        return False
+    if not any(all(problem.lies_above(p, _outside(wells), x) for p in chances) for x in points):
+        return False
+    return all(problem.lies_above(p, [wells[1 - k]], points[k]) for p, k in zip(chances, better, strict=True))
+
+
+def _outside(wells: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """What is neither in the one nor in the other."""
+    (low, end), (start, high) = wells
+    return [(-np.inf, low), (end, start), (high, np.inf)]

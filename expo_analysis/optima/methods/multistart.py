@@ -13,7 +13,8 @@ import numpy as np
 from ..._types import Floats, Indices, Mask
 from ...losses.base import PairObjective
 from ...losses.data import evaluate
-from ..derivatives import expand, gradient_size, log_softmax, value
+from ..derivatives import log_softmax, value
+from ..faces import has_closed_domain, minimum_on_face
 from ..found import HIDDEN, VANISHED, Found, named, texts
 from ..levenberg import TINY, derivatives_at, levenberg
 from ..problem import Problem
@@ -66,21 +67,24 @@ def solve(problem: Problem) -> Found:
     status, certificate, message = texts(Status.FAILED, size), texts(Certificate.NONE, size), texts("", size)
     for b in range(size):
         gone, under = (named(problem, log_policy < np.log(least), b) for least in (VANISHED, TINY))
-        status[b], certificate[b], message[b] = _verdict(problem, searched, gone, under, b)
-    zero = np.array([status[b] == Status.BEST_FOUND and not searched.converged[b] for b in range(size)])
-    log_policy[:, zero] = np.where(log_policy[:, zero] < np.log(VANISHED), -np.inf, log_policy[:, zero])
+        face = None
+        if gone and not searched.converged[b]:
+            face = minimum_on_face(problem.take(np.array([b])), searched.theta[:, [b]])
+        status[b], certificate[b], message[b] = _verdict(problem, searched, gone, under, b, face is not None)
+        if face is not None and status[b] == Status.BEST_FOUND:
+            log_policy[:, b] = face[:, 0]
     nothing = np.full(size, np.nan)
     return Found(log_policy, nothing, searched.steps, status, certificate, message, np.zeros(size, dtype=bool))
 
 
 def _verdict(
-    problem: Problem, found: LocalMinima, vanished: str, under: str, b: int
+    problem: Problem, found: LocalMinima, vanished: str, under: str, b: int, on_face: bool = False
 ) -> tuple[Status, Certificate, str]:
     agreeing = f"{found.agreeing[b]} of {found.starts} starts"
     if found.tied[b] and (found.converged[b] or (found.stationary[b] and not vanished)):
         text = f"several policies reach the lowest value found ({agreeing}); one of them is returned"
         return Status.NOT_UNIQUE, Certificate.SEARCH, text
-    known = problem.exists is not None and bool(problem.exists[b])
+    known = (problem.exists is not None and bool(problem.exists[b])) or has_closed_domain(problem.objective)
     if found.converged[b] and problem.facts.convex and vanished and not known:
         text = f"{HIDDEN}: responses {vanished} are next to impossible, and whether there is a minimiser is not known"
         return Status.BEST_FOUND, Certificate.CONDITIONS, text
@@ -90,7 +94,7 @@ def _verdict(
     if found.converged[b]:
         text = f"the best local minimum found, reached by {agreeing}; not proven to be global"
         return Status.BEST_FOUND, Certificate.SEARCH, text
-    if vanished and _on_boundary(problem.take(np.array([b])), found.theta[:, [b]]):
+    if on_face:
         text = f"the best local minimum found, on the boundary: responses {vanished} have probability 0 ({agreeing})"
         return Status.BEST_FOUND, Certificate.SEARCH, text
     ended = f"({found.steps[b]} steps)"
@@ -109,26 +113,6 @@ def _verdict(
         "policy is the best point reached"
     )
     return Status.FAILED, Certificate.NONE, text
-
-
-def _on_boundary(problem: Problem, theta: Floats) -> bool:
-    """Whether a regulariser with a finite slope at 0 has a minimum at the face where responses have vanished.
-
-    There the objective rises with the probability of each of them, and nothing is to be gained from moving the others.
-    It must not fall without bound on the way, as a part of log pi does.
-    """
-    regulariser = problem.facts.regulariser
-    if regulariser is None or not np.isfinite(regulariser.mu_at_zero):
-        return False
-    theta = np.maximum(theta, theta.max(axis=0) - 400)  # small enough, but no underflow
-    log_policy = log_softmax(theta)
-    gradient = expand(problem, theta).gradient
-    inside = log_policy >= np.log(VANISHED)
-    if np.abs(gradient[~inside]).max(initial=0.0) > VANISHED * gradient_size(problem, theta).max():
-        return False
-    per_mass = gradient / np.exp(log_policy)
-    scale = np.abs(per_mass).max()
-    return bool((np.abs(per_mass[inside]) < 1e-8 * scale).all() and (per_mass[~inside] > 0).all())
 
 
 def units(problem: Problem) -> Floats:

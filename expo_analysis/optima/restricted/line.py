@@ -161,7 +161,7 @@ class OneLine:
         count = len(start)
         base, f = (np.tile(x, count) for x in (self.base, sign * self.f))
         own = tail_least(self.tiled(count), Tail(base, f, np.repeat(start, len(self.seen))))
-        return self.added(own) + self.decay / 2 * start**2
+        return self.added(own) + self.decay / 2 * np.minimum(start, 1e150) ** 2  # whose square is a number
 
     @cached_property
     def units(self) -> tuple[float, float]:

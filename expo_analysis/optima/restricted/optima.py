@@ -14,7 +14,9 @@ from ...bandit import Bandit
 from ...losses.base import Objective, RewardObjective
 from ...losses.responses import reward_of
 from ..alike import alike
+from ..solution import Certificate, Status
 from ..structure import data_of
+from ..values import UNDEFINED, without_value
 from .arguments import LogLinearClass
 from .cells import RewardCells, cells_of
 from .family import Family, roots_of
@@ -118,6 +120,9 @@ class Classes:
             x = family.logits(found.w)
             value = np.where(lost, np.nan, family.by_problem(family.cells.value(x)))
             total = np.where(lost.any(axis=1), np.nan, family.value(found.w, x))
+        undefined = without_value(value, family.by_problem(found.log_policy), found.status).any(axis=1)
+        found.say(undefined, Status.FAILED, Certificate.NONE, UNDEFINED)
+        lost[undefined] = True
         return RestrictedOptima(
             found.w,
             np.moveaxis(policies, 0, -1).reshape(*self.prompt.shape, -1),
