@@ -30,6 +30,8 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, los
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
     others = [[*at[:2], at[3], at[2] - 0.3, *at[4:]], [*at[:2], at[2] - 20.0, at[3], *at[4:]]]
     shifted = [[at[0] - mass, at[1] - mass, *at[2:]] for mass in (0.7, 30.0)]
+    if facts.couples_pairs:  # none that does comes here
+        found.append("couples_pairs = True is false: every pair has the same loss alone as with others")
     if not facts.needs_reference and any(_differ(one, at, other, lost) for one in everywhere for other in others):
         found.append("needs_reference = False is false: its values change with the reference")
     if facts.log_ratio_only and any(_differ(one, at, there, lost) for one in everywhere for there in shifted):
