@@ -18,7 +18,7 @@ from expo_analysis.desiderata.suspicion.faces import couples, numpy_differs, oth
 from expo_analysis.desiderata.suspicion.points import SHAPE, pairs_to_try
 from expo_analysis.desiderata.suspicion.soundness import COUPLES, inspect
 from expo_analysis.desiderata.verdict import CANNOT_TELL, HOLDS, NOT_APPLICABLE
-from expo_analysis.losses import PairObjective
+from expo_analysis.losses import Claims, PairObjective
 from expo_analysis.numerics import log_sigmoid
 
 from .planted.broken import Broken
@@ -313,3 +313,32 @@ def test_a_loss_of_pairs_that_says_it_is_one_of_batches_is_judged() -> None:
     assert card.verdicts["first_step"].decision == HOLDS
     reduces = ea.audit(Batch(1.0, "reduces"), only=["first_step"])
     assert reduces.verdicts["first_step"].decision == CANNOT_TELL and "it reduces" in reduces.remarks[0]
+
+
+@dataclass(frozen=True)
+class Mass(PairObjective):
+    """-log sigma(h) - log sigma(-h) - log(pi_w)/10: no function of h alone, and convex; h may state other slopes."""
+
+    end: float = 1.0
+    name = "mass"
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        h = logp_w - logp_l
+        return -log_sigmoid(h) - log_sigmoid(-h) - 0.1 * logp_w
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(convex=True, closed_form=False, needs_reference=False, log_ratio_only=False)
+
+    def ratio_slopes(self) -> Any:
+        return -1.1, self.end
+
+
+def test_slopes_of_what_is_no_function_of_the_log_ratio_are_asked_for_too() -> None:
+    """By a false one the solver finds no minimiser where there is one, and nothing is asked of optima."""
+    one_win = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    assert ea.solve(Mass(1.0), one_win).status != "no_minimiser"
+    assert ea.solve(Mass(1.0, 0.0), one_win).status == "no_minimiser"
+    assert inspect(Mass(1.0)).remarks == ()
+    (told, bare) = inspect(Mass(1.0, 0.0)).remarks
+    assert told == "its claim ratio_slopes = (-1.1, 0) is false at lambda = 1e-06" and "without its claims" in bare
