@@ -314,6 +314,33 @@ def test_rankings_by_prompt_and_by_name() -> None:
     np.testing.assert_allclose(bandit.prompt_weights, [3 / 5, 2 / 5])  # a ranking is a datum
 
 
+def test_rankings_of_parts_that_differ_from_prompt_to_prompt() -> None:
+    """Each part has the optimum that it has alone, at its share of the rankings and of the reference's mass."""
+    rng = np.random.default_rng(11)
+    parts = {"x": ([0, 1, 2], [3, 4, 5]), "y": ([3, 1, 5], [0, 2, 4]), "z": ([0, 1], [2, 4, 5, 3])}
+    rows = [(x, rng.permutation(own).tolist()) for x, both in parts.items() for own in both for _ in range(7)]
+    weights, reference = rng.uniform(0.02, 0.4, len(rows)), rng.dirichlet(np.full(6, 3.0), 3)
+    prompts, every = zip(*rows, strict=True)
+    bandit = ea.Bandit.from_rankings(reference, every, prompts=prompts, prompt_names=list(parts), weights=weights)
+    lam = 0.2
+    held, free = ea.solve(ea.PlackettLuceEXPO(lam), bandit), ea.solve(ea.PlackettLuceDPO(lam), bandit)
+    assert (held.status == "optimal").all() and set(free.status) <= {"not_unique", "no_minimiser"}
+    bounds = np.zeros(3)
+    for k, (x, both) in enumerate(parts.items()):
+        of_prompt = np.array([prompt == x for prompt in prompts])
+        for own in both:
+            inside = of_prompt & [set(row) == set(own) for row in every]
+            mass, share = reference[k, own].sum(), weights[inside].sum() / weights[of_prompt].sum()
+            ranked = [[own.index(i) for i in every[row]] for row in np.flatnonzero(inside)]
+            alone = ea.Bandit.from_rankings(reference[k, own] / mass, ranked, weights=weights[inside])
+            expected = ea.solve(ea.PlackettLuceEXPO(lam * mass / share), alone)
+            np.testing.assert_allclose(held.policy[k, own], mass * expected.policy, atol=1e-12)
+            bounds[k] += mass * expected.error_bound
+            expected = ea.solve(ea.PlackettLuceDPO(lam), alone).policy
+            np.testing.assert_allclose(free.policy[k, own], free.policy[k, own].sum() * expected, atol=1e-12)
+    assert (held.error_bound >= 0.9 * bounds).all() and (held.error_bound <= 3 * bounds + 1e-14).all()
+
+
 def test_what_always_loses_has_no_place() -> None:
     bandit = ea.Bandit.from_rankings(REFERENCE, [[0, 1, 2], [1, 0, 2], [0, 1, 3], [2, 3], [3, 2]])
     solution = ea.solve(ea.PlackettLuceDPO(1.0), bandit)
@@ -403,6 +430,32 @@ def test_what_no_triple_has_is_left_open() -> None:
         )
         own = ea.solve(ea.WRPO(1.0), alone).policy * 3 / 7
         np.testing.assert_allclose(found.policy[3 * k : 3 * k + 3], own, atol=1e-12)
+
+
+def test_triples_of_parts_that_differ_from_prompt_to_prompt() -> None:
+    """Parts of one size, of other responses on each prompt: each has the optimum that it has alone."""
+    parts = {"x": ("abc", "def"), "y": ("dbf", "ace"), "z": ("abc", "def")}
+    rows = [(x, t) for x, both in parts.items() for own in both for t in itertools.permutations(own)]
+    weights = np.random.default_rng(2).uniform(1, 3, len(rows))
+    prompts, triples = zip(*rows, strict=True)
+    bandit = ea.Bandit.from_triples(
+        np.full((3, 6), 1 / 6),
+        triples,
+        prompts=prompts,
+        prompt_names=[*"xyz"],
+        weights=weights,
+        responses=list("abcdef"),
+    )
+    found = ea.solve(ea.WRPO(1.0), bandit)
+    assert (found.status == "not_unique").all() and (found.error_bound < 1e-11).all()
+    for k, (x, both) in enumerate(parts.items()):
+        for own in both:
+            inside = [row for row, (prompt, t) in enumerate(rows) if prompt == x and set(t) == set(own)]
+            alone = ea.Bandit.from_triples(
+                "uniform", [triples[row] for row in inside], weights=weights[inside], responses=list(own)
+            )
+            policy = found.policy[k, ["abcdef".index(i) for i in own]]
+            np.testing.assert_allclose(policy, ea.solve(ea.WRPO(1.0), alone).policy / 2, atol=1e-12)
 
 
 def test_an_infimum_that_is_not_attained_is_no_optimum() -> None:

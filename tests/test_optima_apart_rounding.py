@@ -137,7 +137,7 @@ def test_gradients_and_hessians_in_fifty_digits(name: str) -> None:
             met = [[{i, j} == {int(ends[s][e]), int(ends[t][e])} for e in range(len(bends))] for s, t in _pairs_of(c)]
             own_bend = sum(bends[np.array(one)].sum() for one in met)
             share = float(policy[i] + policy[j]) * bends.sum() + float(policy[i] * policy[j]) * size
-            assert 8 * UNIT * share <= blur[k, 0] <= 17 * UNIT * (own_bend + share)
+            assert 8 * UNIT * (own_bend + share) <= blur[k, 0] <= 17 * UNIT * (own_bend + share)
         assert (own_error < 1e-10).all() and (blur > 0).all()
 
 
@@ -246,3 +246,12 @@ def test_slopes_are_known_to_eight_units_of_themselves(offset: float) -> None:
         slope = 2 * abs(x[w, 0] - 0.5 * x[other, 0] - offset) * problem.weight[e, 0]
         least[w], least[other] = least[w] + slope, least[other] + slope / 2
     assert (told[:, 0] >= 8 * UNIT * least).all() and (told[:, 0] <= 200 * UNIT * (least + 10)).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_bound_of_a_solution_knows_of_this_rounding(name: str) -> None:
+    objective, bandit, *_ = LOSSES[name]
+    found, (problem, _) = ea.solve(objective, bandit), posed(name)
+    assert problem.responses is not None
+    own_bound = apart_error(problem, found.log_policy[problem.responses[:, 0], None])[0]
+    assert found.error_bound == pytest.approx(own_bound, rel=0.3, abs=0.0)

@@ -15,7 +15,9 @@ from scipy.special import expit
 
 import expo_analysis as ea
 from expo_analysis.divergences import Alpha, Divergence, JensenShannon, ReverseKL
+from expo_analysis.optima import certificate
 from expo_analysis.optima.certificate import last_step, logit_error, policy_error, squared_error_bound
+from expo_analysis.optima.derivatives import expand
 from expo_analysis.optima.laplacian import eliminate, pairs, resistances
 from expo_analysis.optima.scores import from_scores
 
@@ -280,3 +282,29 @@ def test_after_a_step_over_a_thread_currents_bound_what_norms_do_not(name: str) 
         assert by_currents < by_norm / 10
     assert error[0] <= 1.01 * min(by_currents, radius(m, by_norm)) + 1e-9
     np.testing.assert_allclose(error[0], min(by_currents, radius(m, by_norm)), rtol=0.02, atol=1e-9)
+
+
+def test_what_a_step_adds_to_currents_is_rounded_at_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum of two numbers is off by a unit of both: so much more is told of each pair than without a step."""
+    bandit = ea.Bandit.from_counts("uniform", [[0, 5, 1, 2], [2, 0, 3, 1], [4, 1, 0, 6], [1, 2, 2, 0]])
+    problem, seen = problems.problem(ea.IPO(0.3), bandit), []
+    potential = certificate.Errors.potential
+    monkeypatch.setattr(
+        certificate.Errors, "potential", lambda self, changed: (seen.append(self), potential(self, changed))[1]
+    )
+    x = np.array([[0.7], [-0.2], [0.4], [-0.7]])
+    last_step(problem, x)
+    x = x - (x.max() + x.min()) / 2
+    local = expand(problem, x)
+    high, low = pairs(4)
+    hessian = np.zeros((4, 4))
+    hessian[high, low] = hessian[low, high] = -local.curvature[:, 0]
+    hessian -= np.diag(hessian.sum(axis=1))
+    step = -np.linalg.pinv(hessian) @ local.gradient[:, 0]
+    step -= step[0]
+    flow = local.curvature[:, 0] * (step[high] - step[low])
+    currents = local.slope[:, 0] + flow
+    rounding = certificate.PairRounding.of(problem, x)
+    alone = certificate.pair_currents(problem, x + step[:, None], rounding)[:, 0]
+    expected = 2 * UNIT * (np.abs(flow) + np.abs(currents))
+    np.testing.assert_allclose(seen[0].currents[:, 0] - alone, expected, rtol=1e-6, atol=1e-25)

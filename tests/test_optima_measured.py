@@ -88,6 +88,109 @@ def test_noise_of_a_formula_of_both_ends_is_seen_at_its_end() -> None:
             assert all((error < 1e-13).all() for error in errors)
 
 
+@pytest.mark.parametrize("along", [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1)])
+def test_a_step_of_a_slope_is_seen_within_a_ten_thousandth_in_each_direction(along: tuple[int, int]) -> None:
+    """A slope that is 1e-6 higher beyond so many steps of 1e-4 along one direction: at its size, or not at all."""
+    reach = 1e-4 * sum(map(abs, along))
+
+    def errors(beyond: float) -> Any:
+        class Stepped(Noisy):
+            ends = True
+
+            def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+                from torch import relu
+
+                moved = along[0] * (logp_w + np.log(2)) + along[1] * (logp_l + np.log(2))
+                return super().pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l) + 1e-6 * relu(moved - beyond)
+
+        problem, _ = at(Stepped(1.0), n=2)
+        return formula_rounding_of_ends(problem, np.full((2, 1), -np.log(2)))[0]
+
+    for end, moves in enumerate(along):
+        np.testing.assert_allclose(errors(0.9 * reach)[end], 1e-6 * abs(moves), rtol=1e-3, atol=1e-11)
+        assert (errors(1.1 * reach)[end] < 1e-11).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_step_of_a_slope_in_the_log_ratio_is_seen_on_either_side(sign: float) -> None:
+    """Of two responses the one moves by half of a step of 1e-4, the other by all of it."""
+
+    def extra(beyond: float) -> Any:
+        class Stepped(Noisy):
+            def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+                from torch import relu
+
+                moved = sign * (logp_w - logp_l)
+                return super().pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l) + 1e-6 * relu(moved - beyond)
+
+        problem, x = at(Stepped(1.0), n=2)
+        return formula_rounding(problem, 0 * x)[2]
+
+    np.testing.assert_allclose(extra(0.9 * 5e-5), 1e-6, rtol=1e-3)
+    assert (extra(1.1 * 5e-5) < 1e-11).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_step_of_a_divergences_slope_is_seen_on_either_side(sign: float) -> None:
+    def errors(beyond: float) -> Any:
+        class Stepped(ea.JensenShannon):
+            def derivatives(self, log_policy: Any, log_reference: Any) -> Any:
+                first, second = super().derivatives(log_policy, log_reference)
+                return first + 1e-6 * (sign * (log_policy + np.log(4)) > beyond), second
+
+        problem, x = at(ea.ExplicitPO(2.0, "jensen_shannon"))
+        object.__setattr__(problem.facts, "regulariser", Stepped())
+        return divergence_rounding(problem, 0 * x).at_responses
+
+    step = 1e-4 * np.log(4)
+    np.testing.assert_allclose(errors(0.9 * step), 2 * 1e-6 * (1 + 4 / 4), rtol=1e-3)
+    assert (errors(1.1 * step) < 1e-11).all()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("at_", [(-0.1, -0.1), (-3.0, -5.0)])
+def test_what_rounding_explains_is_no_noise(at_: tuple[float, float], ends: bool) -> None:
+    """Of m^2/2 about its minimum, where slopes have no rounding of their own: 4e-16 (|log pi_w| + |log pi_l| + 2) times
+    the curvature before and after is what a step may be off by; of what is more, the excess is told."""
+
+    def told(jump: float) -> Any:
+        class Stepped(Noisy):
+            def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+                from torch import relu
+
+                m = logp_w - logp_l - (at_[0] - at_[1])
+                moved = logp_w - at_[0] if self.ends else m
+                return m**2 / 2 + jump * relu(moved - 0.4e-7)
+
+        made = type("Made", (Stepped,), {"ends": ends})(1.0)
+        problem = problems.problem(made, ea.Bandit.from_counts("uniform", [[0, 1], [0, 0]]))
+        x = np.array(at_)[:, None]
+        return formula_rounding_of_ends(problem, x)[0][0] if ends else formula_rounding(problem, x)[2]
+
+    slack = 4e-16 * (abs(at_[0]) + abs(at_[1]) + 2) * (8 if ends else 1)
+    np.testing.assert_allclose(told(0.5 * slack), told(0.0), rtol=1e-9)
+    np.testing.assert_allclose(told(3 * slack) - told(0.0), 2 * slack, rtol=1e-4)
+
+
+def test_what_rounding_explains_of_a_divergence_is_no_noise() -> None:
+    x = np.log([[0.1], [0.2], [0.3], [0.4]])
+    policy = np.exp(x)
+
+    def told(jump: Any) -> Any:
+        class Stepped(ea.JensenShannon):
+            def derivatives(self, log_policy: Any, log_reference: Any) -> Any:
+                return (log_policy - x) + jump * (log_policy - x > 0.4e-7), np.ones_like(log_policy)
+
+        problem, _ = at(ea.ExplicitPO(2.0, "jensen_shannon"))
+        object.__setattr__(problem.facts, "regulariser", Stepped())
+        return divergence_rounding(problem, x).at_responses
+
+    slack = 4e-16 * (np.abs(x) + 2) * 2
+    np.testing.assert_allclose(told(0.5 * slack), told(0.0 * slack), rtol=1e-9)
+    grown = told(3 * slack) - told(0.0 * slack)
+    np.testing.assert_allclose(grown, 2 * (2 * slack + policy * (2 * slack).sum()), rtol=1e-4)
+
+
 class Single(Noisy):
     """The same, clean, of log-probabilities in single precision, whose last digit at 1000 is worth 6e-5."""
 
@@ -331,6 +434,19 @@ def test_second_derivatives_of_choices_are_known_to_themselves() -> None:
     problem = problems.problem(ea.PlackettLuceDPO(0.6), bandit)
     x = np.random.default_rng(0).standard_normal((4, 1))
     np.testing.assert_allclose(PairRounding.of(problem, x).bend_scale, expand(problem, x).curvature, rtol=1e-12)
+
+
+def test_rounding_of_a_choice_worked_by_hand() -> None:
+    """Of one from two, in units of 2 u: its slope lam p, times 4, one a summand, and lam times what both arguments are
+    known to: scores, log pi_ref, and two."""
+    lam, x = 0.6, np.array([[0.9], [-0.4]])
+    problem = problems.problem(ea.PlackettLuceDPO(lam), ea.Bandit.from_rankings([0.7, 0.3], [[0, 1]]))
+    log_reference = np.log([0.7, 0.3])
+    size = np.abs(x[:, 0]) + np.abs(log_reference) + 2
+    m = lam * x[:, 0]
+    p = np.exp(m) / np.exp(m).sum()
+    expected = 2 * UNIT * lam * p[1] * (4 + 2 + lam * (size[1] + p @ size))
+    np.testing.assert_allclose(PairRounding.of(problem, x).extra, [[expected]], rtol=1e-12)
 
 
 def test_what_two_sums_leave_is_added_where_currents_cancel() -> None:

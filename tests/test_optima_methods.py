@@ -531,3 +531,36 @@ def test_the_nearest_scores() -> None:
         least = minimize(lambda x: x @ x, z, constraints=[constraint], method="SLSQP", options={"ftol": 1e-14})
         assert found @ found <= least.fun + 1e-6 and found @ found <= z @ z + 1e-9
     np.testing.assert_array_equal(linear_program._nearest(z, np.full((4, 4), np.inf)), np.zeros(4))
+
+
+def test_where_searches_in_the_logits_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the reference, the guesses, and ever farther around the reference: in the loss's units, and in logits where
+    these are others."""
+
+    class Begun(Exception):
+        pass
+
+    def begun(lam: float) -> tuple[Problem, np.ndarray]:
+        n = 60
+        problem = problems.problem(ea.DPO(lam), ea.Bandit(*np.random.default_rng(1).dirichlet(np.full(n, 9.0), 2)))
+
+        def levenberg(many: Problem, starts: np.ndarray, unit: np.ndarray) -> Any:
+            assert many.size == starts.shape[1] == len(unit) and (unit == multistart.units(problem)).all()
+            raise Begun(starts)
+
+        monkeypatch.setattr(multistart, "levenberg", levenberg)
+        with pytest.raises(Begun) as told:
+            multistart.multistart(problem, [np.full((n, 1), 0.25)])
+        return problem, told.value.args[0]
+
+    drawn = {}
+    for lam, more in ((1.0, []), (0.1, [1.0, 2.0, 4.0]), (10.0, [1.0, 2.0, 4.0])):
+        problem, starts = begun(lam)
+        moves = starts - problem.log_reference
+        assert (moves[:, 0] == 0).all() and (starts[:, 1] == 0.25).all()
+        assert moves.shape[1] == 2 + multistart.RANDOM_STARTS + len(more)
+        spreads = np.append(np.linspace(0.5, 4.0, multistart.RANDOM_STARTS) / lam, more)
+        np.testing.assert_allclose(moves[:, 2:].std(axis=0), spreads, rtol=0.35)
+        drawn[lam] = moves[:, 2 : 2 + multistart.RANDOM_STARTS] * lam
+    np.testing.assert_allclose(drawn[0.1], drawn[1.0], rtol=1e-9)
+    np.testing.assert_allclose(drawn[10.0], drawn[1.0], rtol=1e-9)

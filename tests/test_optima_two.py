@@ -12,9 +12,10 @@ import pytest
 
 import expo_analysis as ea
 from expo_analysis.divergences import resolve_divergence
+from expo_analysis.optima.methods import two_explicit
 from expo_analysis.terms import Logistic, h
 
-from . import oracles
+from . import oracles, problems
 from .own_losses import own
 
 MU: dict[str, tuple[Callable[[mp.mpf], mp.mpf], dict[str, float]]] = {
@@ -215,3 +216,17 @@ def test_where_derivatives_underflow_it_says_so() -> None:
         third = (slopes(second)[0] - pressure) / lam - 1 + mp.log(ref[2])
         assert int(third / mp.log(10)) == -5_192_971
         assert oracles.distance(solution.policy, [1 - second, second, mp.mpf(0)]) < 2e-13
+
+
+@pytest.mark.parametrize("shift", [1e-12, -1e-12, 1e-6, -1e-6, 0.3, -0.3])
+def test_what_encloses_the_root_reaches_it_on_either_side(shift: float) -> None:
+    """From beside the root: no less than the way to it, no more than twice that and some rounding."""
+    problem = problems.problem(ea.ExplicitPO(0.5, "reverse_kl"), ea.Bandit([0.3, 0.7], [0.6, 0.4]))
+    found = two_explicit.solve(problem).log_policy
+    root = found[1] - found[0]
+    near = two_explicit._enclosed(problem, root)
+    assert (near < 1e-14).all()
+    off = two_explicit._enclosed(problem, root + shift)
+    assert (off >= abs(shift) - near).all() and (off <= 2 * abs(shift) + 2 * near).all()
+    for far in (1.01, 1.1, 1.3, 1.5, 1.9, 5.0):
+        assert np.isnan(two_explicit._enclosed(problem, root + far * np.sign(shift))).all()

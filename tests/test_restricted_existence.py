@@ -315,3 +315,20 @@ def test_what_is_left_may_have_a_kink() -> None:
         lowest = minimize_scalar(risk, (-1.0, 2.0), tol=1e-12).x
         at = found.log_policy[1, 0] - found.log_policy[1, 1] - np.log(3 / 7)
         assert at == pytest.approx(lowest, abs=1e-5) and risk(at) <= risk(lowest) + 1e-12
+
+
+def test_what_is_left_hangs_together_by_pairs_or_by_a_normaliser() -> None:
+    """w_0 sinks 4 for ever; w_1 moves 0 within the pair of 0 and 1, and w_2 this pair against that of 2 and 3.
+
+    DPO sees no w_2 in what is left, and leaves it at 0; a likelihood sees it: the pair's mass is its share of the wins.
+    """
+    wins = np.zeros((5, 5))
+    wins[0, 1], wins[1, 0], wins[2, 3], wins[3, 2], wins[0, 4] = 3, 1, 2, 4, 1
+    features = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [-1.0, 1.0, 1.0]])
+    bandit = ea.Bandit.from_counts("uniform", wins)
+    odds = np.array([3 ** (1 / 0.8), 1, 1, 1, 0])
+    for objective, policy in ((ea.DPO(0.8), odds / odds.sum()), (ea.SFT(1.0), np.array([4, 1, 3, 3, 0]) / 11)):
+        found = ea.solve(objective, bandit, features=features)
+        assert (found.status, found.certificate) == ("no_minimiser", "theorem")
+        np.testing.assert_allclose(found.direction, [1.0, 0.0, 0.0], atol=1e-9)
+        np.testing.assert_allclose(found.policy, policy, atol=1e-9)

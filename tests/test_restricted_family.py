@@ -153,7 +153,7 @@ def test_rounding_of_logits() -> None:
                 exact = mp.mpf(float(base[x, own])) + sum(terms)
                 assert abs(mp.mpf(float(found[i, x])) - exact) <= told[i, x]
                 size = abs(base[x, own]) + np.abs(features[x, own]) @ np.abs(w[0])
-                assert told[i, x] == pytest.approx(UNIT * (d + 2) * size, rel=1e-12)
+                assert told[i, x] == pytest.approx(UNIT * (d + 2) * size, rel=1e-12, abs=0.0)
 
 
 def test_what_a_known_error_makes_of_a_logarithm() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h
+from expo_analysis.optima.certificate import policy_error
+from expo_analysis.optima.restricted.certificate import logit_rounding
 from expo_analysis.optima.restricted.line import (
     Left,
     OneLine,
+    Points,
     _bound,
     _exists,
     _Intervals,
@@ -223,3 +228,40 @@ def test_what_is_left_far_out_is_told_by_its_inner_end() -> None:
             last = line.family.base + f * far
             reached = np.exp(last - np.logaddexp.reduce(last, axis=0))
             assert (np.abs(other - reached).sum(axis=0) <= 2 * rest * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize(("third", "least"), [(2.0, 2.5), (6.0, 0.5), (8.0, -0.5)])
+def test_how_far_the_root_of_a_noisy_slope_may_be(third: float, least: float) -> None:
+    """F' = 4 (t - 0.3), known to 0.6, and F'' to 0.5: 0.6 over the least F'' on the stretch, and then nearby."""
+
+    class Noisy:
+        def at(self, t: np.ndarray) -> Points:
+            nothing = 0.0 * t
+            return Points(nothing, 4 * (t - 0.3), nothing + 4, nothing, nothing + 0.6, nothing + 0.5)
+
+        def third(self, centre: np.ndarray, half: np.ndarray) -> np.ndarray:
+            return third + 0.0 * centre
+
+    line: Any = Noisy()
+    left = Left(np.array([-0.7, 0.3]), np.array([0.3, 1.3]), np.ones(2, dtype=bool), 0.85, 3, (-9.0, 9.0))
+    t, error = _root(line, left)
+    assert t == pytest.approx(0.3, abs=1e-12)
+    expected = 0.6 / least if least > 0 else np.inf
+    for _ in range(2):
+        nearby = 4 - third * expected - 0.5
+        expected = min(expected, 0.6 / nearby) if nearby > 0 else expected
+    assert error == pytest.approx(expected * (1 + 1e-9), rel=1e-12)
+
+
+def test_how_far_policies_of_a_stretch_may_be() -> None:
+    """The farther end of what is left, or the error of the root where this is less; and the rounding of logits."""
+    _, line = line_of("dpo", 1)
+    family, t = line.family, 0.4
+    w = family.weights(np.array([[t]]))
+    policy = np.exp(family.logits(w) - np.logaddexp.reduce(family.logits(w), axis=0))
+    blur = 2 * logit_rounding(family, w).max(axis=0)
+    for low, high, reach in ((0.39, 0.43, 0.03), (0.36, 0.41, 0.04), (0.4, 0.4, 0.0)):
+        left = Left(np.array([low]), np.array([high]), np.array([False]), t, 3, (-8.0, 9.0))
+        for error, moved in ((np.inf, reach), (1e-3, min(reach, 1e-3))):
+            expected = policy_error(policy, np.ptp(_whole(line), axis=0) * moved + blur)
+            np.testing.assert_allclose(_bound(line, t, error, left, (False, False)), expected, rtol=1e-9)

@@ -5,19 +5,25 @@ A sum of k products is known to u k sum|.|: with k of hundreds no fixed number o
 
 from __future__ import annotations
 
+import dataclasses
+
 import mpmath as mp
 import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.losses.psi import Hinge, Logistic
+from expo_analysis.losses.statistics import h
 from expo_analysis.optima.restricted.arguments import LogLinearClass
 from expo_analysis.optima.restricted.auxiliary import Steps, least_squares
 from expo_analysis.optima.restricted.certificate import certify
+from expo_analysis.optima.restricted.kinks import Kinked
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.newton import concordance
 from expo_analysis.optima.restricted.whole import WholeClass
 
 from . import problems
+from .own_losses import own
 from .test_restricted_kinked import drawn as few_comparisons
 
 UNIT = float(np.finfo(np.float64).eps)
@@ -102,11 +108,11 @@ def test_the_error_of_a_step_worked_by_hand() -> None:
     # nothing but rounding, and a goal of 0 all over: four units of log pi and of the base each
     far = np.array([-700.0, -700.0])
     for base in (-700.0, -700.0 + 2**-20):  # whose mean is taken off
-        assert bound(far, 0.0, np.full((1, 2), base)) == pytest.approx(2 * 4 * 1400 * UNIT, rel=1e-6)
+        assert bound(far, 0.0, np.full((1, 2), base)) == pytest.approx(2 * 4 * 1400 * UNIT, rel=1e-6, abs=0.0)
     # goals of +-2.5, whose 64 units for each of two responses come on top
     apart = np.array([-1.0, -6.0])
     own = 4 * (1 + 6 + 2 * np.log(2)) + 64 * 2 * (2.5 + 2.5)
-    assert bound(apart, 0.0) == pytest.approx(own * UNIT, rel=1e-12)
+    assert bound(apart, 0.0) == pytest.approx(own * UNIT, rel=1e-12, abs=0.0)
 
 
 @pytest.mark.parametrize("d", [3, 60])
@@ -237,6 +243,19 @@ def test_noise_along_a_line_grows_with_the_base(name: str) -> None:
         assert UNIT * 1e6 * curved / reach <= grown <= 100 * UNIT * 1e6 * (size * reach + curved)
 
 
+def test_bounds_with_kinks_over_many_prompts() -> None:
+    """On no kink: u k of what the gradient is a sum of, k = the pairs of all prompts, by the length of each number."""
+    bandit, features = many(6, 40, 2)
+    made = own(lambda lam: Hinge()(lam * h + 30.0) + Logistic()(lam * h))  # a kink that is far off
+    found = ea.solve(made, bandit, features=features, decay=0.1)
+    family = problems.restricted_family(made, bandit, features, 0.1)
+    local = Kinked(family).at(found.weights, np.zeros(40 * 15 * 2))
+    inverse = np.linalg.inv(local.rows.T @ local.rows)
+    length = np.sqrt(np.diag(inverse))
+    least = UNIT * 600 * length * (length @ local.size)
+    assert (found.weight_bounds >= least).all() and (found.weight_bounds <= 1e3 * least).all()
+
+
 def test_bounds_with_kinks_grow_with_the_base() -> None:
     """A gap of u s times the heights of the kinks that a minimiser is on: bounds grow by its root, elsewhere by u s."""
     seen = set()
@@ -253,3 +272,47 @@ def test_bounds_with_kinks_grow_with_the_base() -> None:
         off = 0.15 * other**2 if kinked else other
         assert (off > 0.3 * UNIT * 1e4).all() and (off < 1e3 * UNIT * 1e4).all()
     assert seen == {True, False}
+
+
+def test_what_an_error_of_rewards_does_along_a_line() -> None:
+    """A reward that is off by e: the k-th derivative of E[r] by e (2 range(f))^k at most, which is what is told."""
+    rng = np.random.default_rng(3)
+    bandit, features = many(4, 1, 1)
+    line = OneLine(problems.restricted_family(ea.RLHF(0.5), bandit, features, 0.2))
+    t, e = np.array([-0.7, 0.0, 1.3]), 1e-3
+
+    def at(error: float, moved: np.ndarray) -> np.ndarray:
+        cells = dataclasses.replace(
+            line.family.cells, error=np.full(1, error), reward=line.family.cells.reward + moved[:, None]
+        )
+        found = OneLine(line.family.replace(cells=cells)).at(t)
+        return np.stack([getattr(found, f.name) for f in dataclasses.fields(found)])
+
+    exact, told = at(0.0, np.zeros(4)), at(e, np.zeros(4))
+    spread = float(np.ptp(features))
+    for k, noise in enumerate(told[3:] - exact[3:]):
+        np.testing.assert_allclose(noise, e * (2 * spread) ** k, rtol=1e-6)
+    for _ in range(20):
+        moved = e * rng.choice([-1.0, 1.0], 4)
+        assert (np.abs(at(0.0, moved)[:3] - exact[:3]) <= told[3:]).all()
+
+
+@pytest.mark.parametrize("name", ["expo", "spo", "dpo"])
+def test_values_lose_the_digits_of_what_they_are_a_sum_of(name: str) -> None:
+    """lam times the moduli of the divergence's terms, which cancel; of a reward twice the mean of its moduli."""
+    bandit, features = many(4, 2, 1)
+    for lam in (1e-3, 1e3):
+        line = OneLine(problems.restricted_family(ea.objective(name, lam), bandit, features, 0.2))
+        x = line.base + line.f * 0.5
+        found = OneLine._magnitude(line.tiled(1), x)
+        log_policy, log_reference = x - np.logaddexp.reduce(x, axis=0), line.family.cells.log_reference
+        terms = {
+            "expo": np.exp(log_reference) * (log_reference - log_policy),
+            "spo": np.exp(log_policy) * (log_policy - log_reference),
+            "dpo": 0.0 * x,
+        }[name]
+        np.testing.assert_allclose(found, lam * np.abs(terms).sum(axis=0), rtol=1e-9)
+    line = OneLine(problems.restricted_family(ea.RLHF(0.5), bandit, features, 0.2))
+    policy = np.exp(line.base - np.logaddexp.reduce(line.base, axis=0))
+    found = OneLine._magnitude(line.tiled(1), line.base)
+    np.testing.assert_allclose(found, 2 * (policy * np.abs(line.family.cells.reward)).sum(axis=0), rtol=1e-12)

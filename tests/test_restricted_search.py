@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -232,3 +233,33 @@ def test_columns_of_other_units_are_searched_as_well(name: str) -> None:
     assert plain.status.tolist() == small.status.tolist() and np.all(plain.status == "best_found")
     np.testing.assert_allclose(small.policy, plain.policy, atol=1e-9)
     np.testing.assert_allclose(small.weights * [1.0, 1e-8], plain.weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [0.2, 1.0, 3.0])
+def test_where_rounding_alone_makes_a_step_nothing_is_a_minimum(unit: float) -> None:
+    """A log-ratio that w moves by 2 w: w may be off by 32 units of a gradient's size over a curvature of 1."""
+
+    def ends(moved: float) -> bool:
+        size = np.full((2, 1), moved * search.NEGLIGIBLE / 2 / (32 * search.UNIT))
+        cells = SimpleNamespace(
+            expand=lambda x: SimpleNamespace(gradient=np.zeros((2, 1))), gradient_size=lambda x: size
+        )
+        family: Any = SimpleNamespace(
+            cells=cells,
+            size=1,
+            d=1,
+            directions=np.array([1.0, -1.0]).reshape(1, 1, 2, 1),
+            dead=np.zeros((1, 1), dtype=bool),
+            shares=np.ones((1, 1)),
+            logits=lambda w: np.zeros((2, 1)),
+            gradient=lambda w, in_logits: np.zeros((1, 1)),
+            hessian=lambda local: np.ones((1, 1, 1)),
+            by_problem=lambda values: values.T.reshape(1, 1, 2),
+            reach=lambda step: np.zeros(1),
+            weights=lambda z: z,
+        )
+        _, short, flat = search._polished(family, np.zeros((1, 1)), np.ones(1, dtype=bool), np.full(1, unit))
+        assert not flat.any()
+        return bool(short[0])
+
+    assert ends(0.98 * max(unit, 1.0)) and not ends(1.02 * max(unit, 1.0))

@@ -238,3 +238,12 @@ def test_batches_of_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
             restricted_optima(ea.DPO(0.5), bandit, good, decay)
     for decay in (0.0, 0.2, [0.2]):
         assert (restricted_optima(ea.DPO(0.5), bandit, good, decay).status == "optimal").all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_stays_constant_is_told_to_the_rounding_of_all_that_it_is_a_sum_of(sign: float) -> None:
+    """Of one response that has all mass, +-log pi = 0 is told from b, f t and the largest f t, of millions each."""
+    base, f, start = np.array([[3e6], [0.0]]), np.array([[1e6], [-1e6]]), np.array([7.0])
+    low, high = Tail(base, f, start).ranges(sign * f[0], sign * base[0], sign, slice(None))
+    slack = 1e-13 * (3e6 + 7e6 + 7e6)
+    assert low == pytest.approx(-slack, rel=1e-12) and high == pytest.approx(slack, rel=1e-12)

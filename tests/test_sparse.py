@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable
@@ -15,16 +16,20 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 import expo_analysis as ea
+from expo_analysis.losses.data import Data
+from expo_analysis.losses.psi import Logistic
+from expo_analysis.losses.statistics import h
 from expo_analysis.optima import derivatives, parts
 from expo_analysis.optima.solution import Status
 from expo_analysis.optima.sparse import certificate, factor, newton
 from expo_analysis.optima.sparse.certificate import Routes
 from expo_analysis.optima.sparse.graph import Graph
 from expo_analysis.optima.sparse.newton import Solver
-from expo_analysis.optima.sparse.problem import System, Wins, problem_of
+from expo_analysis.optima.sparse.problem import Local, System, Wins, problem_of
 from expo_analysis.optima.sparse.tree import Tree
 
 from . import oracles
+from .own_losses import own
 
 LOSSES: dict[str, Any] = {
     "expo": ea.EXPO(0.1),
@@ -287,10 +292,58 @@ def ladder(n: int) -> ea.Comparisons:
 @pytest.mark.parametrize("thin", [True, False])
 def test_a_path_of_thousands_by_a_factor_and_by_a_tree(monkeypatch: pytest.MonkeyPatch, thin: bool) -> None:
     monkeypatch.setattr(newton, "is_thin", lambda graph: thin)
-    n = 700 if thin else 400
-    found = ea.solve(ea.BradleyTerry(1.0), ladder(n))
+    found = ea.solve(
+        ea.BradleyTerry(1.0), ladder(700)
+    )  # diagonals alone do not come halfway in `newton.PATIENCE` steps
     assert found.status == "optimal" and found.error_bound < 1e-9
     assert np.abs(np.diff(found.log_policy) + np.log(2)).max() < 1e-10
+
+
+@pytest.mark.parametrize("name", ["ipo", "expo"])
+@pytest.mark.parametrize("thin", [True, False])
+def test_systems_are_solved_by_a_factor_or_beside_a_tree(
+    name: str, thin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where diagonals do not do. A factor is kept where it does nearly as well, and made anew where it does not."""
+    monkeypatch.setattr(newton, "is_thin", lambda graph: thin)
+    made, _ = system(name, 30, 80, 6)
+    rng = np.random.default_rng(0)
+    solver, local, rhs = Solver(made, long=True), made.at(np.zeros(30)), rng.normal(size=30)
+    rhs -= rhs.mean()
+
+    plain = Solver(made)
+    plain.solve(local, rhs, 1e-12)
+    assert plain.factor is None and plain.tree is None and not plain.long
+
+    def check(at: Local) -> None:
+        y = solver.solve(at, rhs, 1e-12)
+        np.testing.assert_allclose(solver.hessian(at)[1](y), rhs, atol=1e-9)
+
+    check(local)
+    first, steps = solver.factor, solver.steps
+    assert (first is not None) == thin and (solver.tree is None) == thin and steps < (5 if thin else 200)
+    check(dataclasses.replace(local, curvature=local.curvature * rng.uniform(1.0, 1.01, len(local.curvature))))
+    assert solver.factor is first
+    check(dataclasses.replace(local, curvature=local.curvature * 10.0 ** rng.uniform(-4, 4, len(local.curvature))))
+    assert not thin or solver.factor is not first
+
+
+def test_on_a_path_a_tree_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Diagonals alone pass on what they know by one player a step; a tree's resistances are those of the path."""
+    monkeypatch.setattr(newton, "is_thin", lambda graph: False)
+    games = ladder(150)
+    wins = Wins.of(games)
+    problem = problem_of(ea.IPO(0.3), games.reference, wins, True)
+    made = System(problem, Graph(wins.high, wins.low, np.zeros(150, dtype=np.intp), 1), games.reference, np.ones(1))
+    rhs = np.zeros(150)
+    rhs[0], rhs[-1] = 1.0, -1.0
+    steps = {}
+    for long in (False, True):
+        solver, local = Solver(made, long=long), made.at(np.zeros(150))
+        y = solver.solve(local, rhs, 1e-9)
+        np.testing.assert_allclose(y[0] - y[-1], (1 / local.curvature).sum(), rtol=1e-6)
+        steps[long] = solver.steps
+    assert steps[False] > 70 > 4 * steps[True]  # what goes out from both ends meets halfway
 
 
 def test_values_are_centred_piece_by_piece() -> None:
@@ -345,6 +398,104 @@ def test_what_flows_cost_is_never_less_than_the_truth(name: str, seed: int) -> N
     routed = routes.tree.currents(signed)
     assert np.allclose(np.delete(routes.graph.inflow(routed), root), np.delete(signed, root), atol=1e-12)
     assert routes.left(signed, local.policy)[0] >= np.sqrt(signed @ inverse @ signed) * (1 - 1e-9)
+
+
+def two_parts(name: str) -> tuple[System, np.ndarray, np.ndarray]:
+    """Five and four players who never meet, some logits, and the part of each."""
+    one, other = drawn(5, 12, 3, least=0.3), drawn(4, 9, 4, least=0.3)
+    ends = (np.concatenate([a, 5 + b]) for a, b in ((one.winner, other.winner), (one.loser, other.loser)))
+    rng = np.random.default_rng(8)
+    reference = rng.dirichlet(np.full(9, 2.0))
+    comparisons = ea.Comparisons(*ends, np.concatenate([one.weight, other.weight]), reference=reference)
+    wins, part = Wins.of(comparisons), np.repeat([0, 1], [5, 4])
+    problem = problem_of(LOSSES[name], reference, wins, True)
+    made = System(problem, Graph(wins.high, wins.low, part, 2), reference, np.bincount(part, reference))
+    return made, 3 * rng.normal(size=9), part
+
+
+@pytest.mark.parametrize("name", ["expo", "dpo"])
+def test_a_gradient_is_known_to_what_is_told(name: str) -> None:
+    """Of two parts, in 50 digits, beside pi - pi_ref: each policy costs some units, each reference four."""
+    made, x, part = two_parts(name)
+    lam = made.pull
+    local = made.at(x)
+    found, error = certificate._gradient(made, x, local)
+    high, low, slope = made.graph.high, made.graph.low, [mp.mpf(s) for s in local.slope]
+    flows = [[*(s for s, i in zip(slope, high, strict=True) if i == k)] for k in range(9)]
+    back = [[*(-s for s, i in zip(slope, low, strict=True) if i == k)] for k in range(9)]
+    policy = np.zeros(9)
+    for k in range(9):
+        inside = np.flatnonzero(part == part[k])
+        odds = [mp.exp(mp.mpf(x[i])) for i in inside]
+        share = mp.fsum(mp.mpf(made.reference[i]) for i in inside) * mp.exp(mp.mpf(x[k])) / mp.fsum(odds)
+        exact = mp.fsum([*flows[k], *back[k], mp.mpf(lam) * (share - mp.mpf(made.reference[k]))])
+        policy[k] = share
+        assert abs(exact - mp.mpf(found[k])) <= error[k]
+    own = lam * certificate.UNIT * policy
+    held = 4 * lam * certificate.UNIT * made.reference
+    rest = 4 * certificate.UNIT * (np.abs(found) + np.abs(made.graph.inflow(local.slope)))
+    assert (error >= 16 * own + held).all() and (error <= 60 * own + held + rest).all()
+    assert (np.abs(np.bincount(part, found)) < 1e-16).all()
+    # of who has no mass it is four units of the reference, two of the gradient, and what sums over pairs leave
+    x[2] -= 90.0
+    (inflow, left), error = made.graph.exact_inflow(made.at(x).slope), certificate._gradient(made, x, made.at(x))[1]
+    own = 4 * lam * made.reference[2] + (2 * abs(inflow[2] - lam * made.reference[2]) if lam else 0.0)
+    assert error[2] >= left[2] and (
+        not lam or error[2] == pytest.approx(left[2] + certificate.UNIT * own, rel=1e-6, abs=0.0)
+    )
+
+
+@pytest.mark.parametrize("name", ["expo", "dpo"])
+def test_what_a_step_moves_in_each_part(name: str) -> None:
+    """Flows along pairs, what the cross-entropy takes, and what both leave, as each part's dense Hessian has it."""
+    made, x, part = two_parts(name)
+    lam, graph, local, rng = made.pull, made.graph, made.at(x), np.random.default_rng(9)
+    y, gradient = rng.normal(size=9), rng.normal(size=9)
+    gradient = gradient - (np.bincount(part, gradient) / [5, 4])[part]
+    policy = local.policy if lam else np.zeros(9)
+    mass = made.mass[part]
+    mean = np.bincount(part, policy * y)[part] / mass
+    product = graph.laplacian(local.curvature)[1](y) + lam * policy * (y - mean)
+    flow, energy, left, blur = certificate._flows(made, local, gradient, y)
+    np.testing.assert_array_equal(flow, local.curvature * (y[graph.high] - y[graph.low]))
+    np.testing.assert_allclose(energy, np.sqrt(lam * np.bincount(part, policy * (y - mean) ** 2)), rtol=1e-12)
+    np.testing.assert_allclose(left, gradient - product, atol=1e-14)
+    assert (np.abs(np.bincount(part, left)) < 1e-15).all()
+    ends = certificate.UNIT * graph.at_ends(np.abs(flow))
+    least = 4 * ends + certificate.UNIT * np.abs(gradient)
+    assert (blur >= least).all() and (blur <= 4 * least + 20 * certificate.UNIT * lam * policy * np.abs(y).max()).all()
+    if not lam:
+        return
+    np.testing.assert_allclose(
+        certificate._in_cross_entropy(made, policy, y), lam * policy * np.abs(y - mean), rtol=1e-11, atol=1e-15
+    )
+    # what a part's gradient does not sum up to is taken from it in proportion to the policy
+    again = certificate._flows(made, local, gradient + 1e-3 * policy, y)[2]
+    np.testing.assert_allclose(again, left, atol=1e-15)
+    # a step that is 2^30 higher all over a part is known to so much less there, and moves nothing else
+    far = certificate._flows(made, local, gradient, y + 2.0**30 * part)
+    grown = far[3] - blur
+    assert (grown[part == 0] == 0).all()
+    np.testing.assert_allclose((grown / (certificate.UNIT * lam * policy * 2.0**30))[part == 1], 8.0, rtol=1e-2)
+    assert (np.abs(far[2] - left) <= far[3] + blur).all()
+
+
+def test_a_loss_of_reference_probabilities_reads_those_of_all() -> None:
+    """Weights of pi_ref(w): of those who were compared it is what it is among all, the lone one included."""
+    weight = Data(lambda datum: np.exp(datum["ref_logp_w"]), frozenset({"ref_logp_w"}))
+    objective = own(lambda lam: weight * Logistic()(h), ea.ForwardKL())
+    games = ea.Comparisons([0, 1, 2, 0], [1, 2, 0, 2], [3, 2, 1, 2], reference=[0.1, 0.2, 0.3, 0.4])
+    found, wanted = ea.solve(objective, games), ea.solve(objective, games.bandit())
+    assert found.status == wanted.status == "optimal"
+    np.testing.assert_allclose(found.policy, wanted.policy, atol=1e-12)
+    np.testing.assert_allclose(found.value, wanted.value, rtol=1e-12)
+    # stationarity, written out
+    p, lam, r = found.policy, 0.7, games.reference
+    slope = lam * (p - r)
+    for i, j, c in zip(games.winner, games.loser, games.weight / 8, strict=True):
+        step = c * r[i] * p[j] / (p[i] + p[j])
+        slope[i], slope[j] = slope[i] - step, slope[j] + step
+    assert np.abs(slope).max() < 1e-13
 
 
 def test_hidden_weights_send_what_flows_along_the_tree() -> None:

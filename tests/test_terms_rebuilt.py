@@ -5,6 +5,7 @@ Solvers, proofs and words follow from what a loss is made of and from nothing el
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.losses.data import LOG_PROBABILITIES, RESPONSE_DATA
 
 from . import problems
 from .rebuilt_losses import MINE, THE_CATALOGUES
@@ -65,6 +67,30 @@ def test_same_terms_same_facts(name: str) -> None:
     assert mine.data == theirs.data
     data = {name: np.random.default_rng(1).integers(1, 9, 6).astype(float) for name in mine.data}
     np.testing.assert_array_equal(mine.loss(*logs, **data), theirs.loss(*logs, **data))
+
+
+def restated(objective: ea.PairObjective, more: Any = 0.0, name: str = "logp_w") -> ea.PairObjective:
+    """Of a class below the objective's, which writes down the parent's formula once more; ``more``: added to it, or a
+    function of the argument ``name``."""
+    kind, arguments = type(objective), (*LOG_PROBABILITIES, *objective.data)
+
+    def pair_loss(self: Any, *given: Any) -> Any:
+        own = given[arguments.index(name)]
+        return kind.pair_loss(self, *given) + (more(own) if callable(more) else more)
+
+    parameters = [inspect.Parameter(k, inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in ("self", *arguments)]
+    pair_loss.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return type("Restated", (kind,), {"pair_loss": pair_loss})(**dataclasses.asdict(objective))
+
+
+@pytest.mark.parametrize("name", [n for n in MINE if set(THE_CATALOGUES[n](0.7).data) <= set(RESPONSE_DATA)])
+def test_a_parents_terms_count_where_the_formula_is_the_same(name: str) -> None:
+    """Whatever it reads; and no longer if it is another one, be it for usual pairs or lengths alone."""
+    made = THE_CATALOGUES[name](0.7)
+    assert restated(made).is_made_of_terms and not restated(made, 1e-9).is_made_of_terms
+    assert not restated(made, lambda x: 1e-6 * ((x < -0.1) & (x > -0.5))).is_made_of_terms
+    for of_response in made.data:
+        assert not restated(made, lambda x: 1e-6 * ((x > 1.1) & (x < 2.0)), of_response).is_made_of_terms
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -50,3 +50,16 @@ def test_what_holds_arrays_is_compared_by_identity(room: str) -> None:
             assert cls.__hash__ is object.__hash__, cls
         elif values:
             assert "__eq__" in vars(cls), cls
+
+
+@pytest.mark.parametrize("room", ["losses", "optima"])
+def test_arguments_can_be_given_by_name(room: str) -> None:
+    """None is told by its position alone."""
+    package = importlib.import_module(f"expo_analysis.{room}")
+    for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(each.name)
+        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == each.name]
+        for value in (*own, *(method for cls in own if inspect.isclass(cls) for method in vars(cls).values())):
+            code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+            if code is not None and code.co_filename == module.__file__:
+                assert code.co_posonlyargcount == 0, value

@@ -91,10 +91,8 @@ def choices_among(
     (term,) = facts.terms
     own = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, shape)
     members = data.members[:, own]  # (choices, n, B)
-    place = np.full((bandit.n, shape[1]), -1)
-    np.put_along_axis(place, own, np.arange(len(own))[:, None], axis=0)
-    chosen = place[data.chosen]
-    there = (chosen >= 0) & (members.sum(axis=1) > 1)
+    among = own == data.chosen[:, None, None]
+    there = among.any(axis=1)
     weight = np.where(there, data.weight.reshape(-1, len(data.chosen))[rows].T, 0.0)
     used = (weight > 0).any(axis=1)
     members = members | ~there[:, None]  # of weight 0, and yet with something to sum over
@@ -102,7 +100,7 @@ def choices_among(
     return ChoicePart(
         slope,
         of_link(term.statistic) is None and facts.needs_reference,
-        np.maximum(chosen, 0)[used],
+        among.argmax(axis=1)[used],
         members[used],
         weight[used],
     )

@@ -203,10 +203,10 @@ def _log_evidence(objective: PairObjective, data: Bandit, lams: Floats) -> Float
     reference = np.atleast_2d(data.reference)
     log_policy = path.log_policies.reshape(len(lams), *reference.shape)
     strength = lams[:, None] * counts.sum(axis=(-1, -2))
-    prior = strength * (reference * (log_policy - np.log(reference))).sum(axis=-1)
+    prior = strength * (reference * (log_policy - np.log(reference))).sum(axis=2)
     margin = log_policy[..., high] - log_policy[..., low]
     won, lost = counts[..., high, low], counts[..., low, high]
-    likelihood = -(won * softplus(-margin) + lost * softplus(margin)).sum(axis=-1)
+    likelihood = -(won * softplus(-margin) + lost * softplus(margin)).sum(axis=2)
     policy, seen = np.exp(log_policy), strength > 0  # a prompt without comparisons says nothing
     values = path.value.reshape(seen.shape) * counts.sum(axis=(-1, -2))
     if not np.allclose(values, -(likelihood + prior), rtol=1e-6, atol=1e-9):
@@ -215,7 +215,7 @@ def _log_evidence(objective: PairObjective, data: Bandit, lams: Floats) -> Float
     held = strength[..., None] * policy[..., high] * policy[..., low]
     before = strength[..., None] * reference[..., high] * reference[..., low]
     volume = _log_determinant(bend + held, seen) - _log_determinant(before, seen)
-    return np.where(seen, likelihood + prior - volume / 2, 0.0).sum(axis=-1)
+    return np.where(seen, likelihood + prior - volume / 2, 0.0).sum(axis=1)
 
 
 def _log_determinant(weights: Floats, seen: Any) -> Floats:

@@ -100,7 +100,7 @@ class Edges:
 
 def edges_of_wins(wins: Floats) -> tuple[Edges, Floats]:
     """Those of pairs, with weights (E, B), from wins (n, n, B)."""
-    edges = Edges.of(np.asarray((wins > 0).any(axis=-1)))
+    edges = Edges.of(np.asarray((wins > 0).any(axis=2)))
     return edges, wins[edges.winner, edges.loser]
 
 

@@ -34,7 +34,7 @@ def conf_int(
     error = np.sqrt(np.diag(found))
     reach = error * (critical_value(found, alpha) if simultaneous else -ndtri(alpha / 2))
     centre = log_ratios(solution, solution.log_policy, chosen, against)
-    return np.stack([centre - reach, centre + reach], axis=-1)
+    return np.stack([centre - reach, centre + reach], axis=1)
 
 
 def critical_value(covariances: Floats, alpha: float) -> float:

@@ -173,7 +173,7 @@ def resistances_of_pairs(elimination: Elimination) -> Floats:
             if n < ONE_BY_ONE:
                 found = _resistances_together(elimination)
             else:
-                found = np.stack([_resistances_of_one(elimination, b) for b in range(size)], axis=-1)
+                found = np.stack([_resistances_of_one(elimination, b) for b in range(size)], axis=1)
     connected = elimination.positive_definite
     if not connected.all():
         found[:, ~connected] = np.inf

@@ -272,8 +272,7 @@ class _Alike:
 
     def solve(self, data: Datum) -> None:
         """Pieces of one size are one batch, whatever their responses."""
-        # what reads third responses or rankings looks them up by the responses of a piece
-        alone = self.bandit.triples is not None or self.bandit.choices is not None
+        alone = self.bandit.triples is not None  # which are looked up by the responses of a piece
         waiting: dict[Any, list[_Piece]] = {}
         for structure, at in self.found.groups:
             pieces = self.begin(structure, at, signed=False)

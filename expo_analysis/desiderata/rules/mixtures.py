@@ -68,8 +68,14 @@ class OfReference(Symbol):
         raise TypeError("what is made of data is not followed")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _not_followed
-    __neg__ = __abs__ = __pow__ = of = mapped = _not_followed
-    __array_ufunc__ = None  # numpy's numbers leave arithmetic to the methods above
+    __neg__ = __abs__ = __pow__ = _not_followed
+    __array_ufunc__ = None  # type: ignore[assignment]  # numpy's numbers leave arithmetic to the methods above
+
+    def of(self, function: str) -> Symbol:
+        raise TypeError(f"{function} of data is not followed")
+
+    def mapped(self, function: Callable[..., Any]) -> Symbol:
+        raise TypeError("a function of data is not followed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,7 +218,7 @@ def _levels(n: int, winner: Indices, loser: Indices, kink: Floats) -> tuple[NDAr
     drop = {(i, j): Fraction(k) for i, j, k in zip(winner, loser, kink, strict=True)}
     both = {(j, i): -k for (i, j), k in drop.items() if (j, i) not in drop} | drop
     count, group = connected_components(graph, directed=False)
-    height = [Fraction(0)] * n
+    height = [Fraction()] * n
     for g in range(count):
         order, before = breadth_first_order(graph, np.flatnonzero(group == g)[0], directed=False)
         for i in order[1:]:

@@ -190,5 +190,5 @@ def _likelihood(objective: Objective, bandit: Bandit, prompt: Indices) -> Floats
         return None
     n = bandit.n
     wins = bandit.wins.reshape(-1, n, n)[prompt]
-    shares = {"w": wins.sum(axis=-1), "l": wins.sum(axis=-2)}
+    shares = {"w": wins.sum(axis=2), "l": wins.sum(axis=1)}
     return np.asarray(sum(np.reshape(a, (-1, 1)) * shares[slot] for slot, a in facts.likelihood.items()))

@@ -175,8 +175,8 @@ class Root:
         finite = np.isfinite(lengths).all(axis=1)
         scaled = np.where(finite[:, None, None], rows / scale[:, None], 0.0)
         triangle: Floats = np.linalg.qr(scaled, mode="r")  # type: ignore[assignment]
-        if triangle.shape[1] < d:
-            triangle = np.concatenate([triangle, np.zeros((len(rows), d - triangle.shape[1], d))], axis=1)
+        missing = np.zeros((len(rows), d - triangle.shape[1], d))  # of fewer rows than columns
+        triangle = np.concatenate([triangle, missing], axis=1)
         diagonal = np.abs(np.einsum("bdd->bd", triangle))
         full = finite & (diagonal > d * UNIT).all(axis=1)
         inverse = np.linalg.inv(np.where(full[:, None, None], triangle, np.eye(d)))
@@ -196,7 +196,7 @@ class Root:
     def lengths(self, rows: Floats) -> Floats:
         """sqrt(a' H^-1 a) of the rows a (B, ..., d)."""
         flat = rows.reshape(len(rows), -1, rows.shape[-1])
-        return np.sqrt(((flat @ self.inverse) ** 2).sum(axis=-1)).reshape(rows.shape[:-1])
+        return np.sqrt(((flat @ self.inverse) ** 2).sum(axis=2)).reshape(rows.shape[:-1])
 
 
 def _bases(seen: Floats) -> tuple[Floats, Indices]:

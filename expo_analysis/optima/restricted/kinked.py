@@ -170,7 +170,7 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
         z, tau = z + step[: len(z)], tau.copy()
         tau[on] += step[len(z) :]
         last, size = size, np.abs(step).max(initial=0.0) / (1 + np.abs(z).max(initial=0.0))
-        if size <= 1e-14 or last <= size <= SETTLED:
+        if last <= size <= SETTLED:
             break
     if size > 1e-8:  # on the way to infinity gradients vanish, and steps do not
         return None
@@ -212,7 +212,8 @@ def _judged(kinked: Kinked, z: Floats, tau: Floats) -> RestrictedFound:
     found = one_found(family, z)
     if not root.sound[0]:
         return found
-    whole = Root(_padded(root.inverse, family.d), root.sound)
+    seen = np.eye(family.d, len(z))
+    whole = Root(seen @ root.inverse @ seen.T, root.sound)
     lengths = whole.lengths(family.pair_directions) * (1 + 2e-6)
     count = 8 + local.rows.shape[0] + len(z)
     moved = (local.rows.T**2).sum() * off  # what an error of the logits makes of the gradient, at most
@@ -224,12 +225,6 @@ def _judged(kinked: Kinked, z: Floats, tau: Floats) -> RestrictedFound:
     if np.isfinite(found.bound).all():
         found.say(0, Status.OPTIMAL, Certificate.ERROR_BOUND, "the minimiser")
     return found
-
-
-def _padded(inverse: Floats, d: int) -> Floats:
-    whole = np.zeros((1, d, d))
-    whole[:, : inverse.shape[1], : inverse.shape[2]] = inverse
-    return whole
 
 
 def _largest_step(gap: float, norm: float, c: float) -> float:

@@ -83,7 +83,7 @@ def _bounded(family: Family, found: RestrictedFound, off: Floats) -> None:
     """Enter that each coordinate of z is off by ``off`` at most."""
     moves = family.directions[0, :, :, : len(off)]  # prompts, responses, coordinates
     blur = 2 * logit_rounding(family, found.w).max(axis=0)
-    found.bound[0] = policy_error(np.exp(found.log_policy), (np.ptp(moves, axis=1) * off).sum(axis=-1) + blur)
+    found.bound[0] = policy_error(np.exp(found.log_policy), (np.ptp(moves, axis=1) * off).sum(axis=1) + blur)
     corners = family.weights(np.diag(np.append(off, np.zeros(family.d - len(off))))[: len(off)])
     found.weight_bound[0] = np.abs(corners).sum(axis=0) + 4 * UNIT * np.abs(found.w[0])
     found.say(0, Status.OPTIMAL, Certificate.ERROR_BOUND, "the minimiser")

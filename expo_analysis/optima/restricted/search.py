@@ -165,7 +165,7 @@ def search(family: Family, starts: list[Floats]) -> Searched:
     same = begun & (value <= value[best, every] + SAME_VALUE)
     ended = same & converged
     best = np.where(ended.any(axis=0), np.where(ended, value, np.inf).argmin(axis=0), best)
-    apart = np.abs(policies - policies[best, every]).sum(axis=-1) > SAME_POLICY
+    apart = np.abs(policies - policies[best, every]).sum(axis=2) > SAME_POLICY
     tied = (ended & (apart | flat)).any(axis=0)
     at = (best, every)
     return Searched(w[at], value[at], steps[at], converged[at], same.sum(axis=0), begun.sum(axis=0), tied)
