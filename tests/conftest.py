@@ -21,7 +21,7 @@ if sharing := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) - 1:  # othe
 settings.register_profile(
     "fixed",
     deadline=None,
-    max_examples=50,
+    max_examples=40,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
     database=None,

@@ -14,14 +14,15 @@ import torch
 import expo_analysis as ea
 from expo_analysis.desiderata.subject import Subject, Unclaimed
 from expo_analysis.desiderata.suspicion.claims import misled, refuted_claims
-from expo_analysis.desiderata.suspicion.faces import numpy_differs, other_lambda, overridden
+from expo_analysis.desiderata.suspicion.faces import couples, numpy_differs, other_lambda, overridden
 from expo_analysis.desiderata.suspicion.points import SHAPE, pairs_to_try
-from expo_analysis.desiderata.suspicion.soundness import inspect
-from expo_analysis.losses import PairObjective
+from expo_analysis.desiderata.suspicion.soundness import COUPLES, inspect
+from expo_analysis.desiderata.verdict import CANNOT_TELL, HOLDS, NOT_APPLICABLE
+from expo_analysis.losses import Claims, PairObjective
 from expo_analysis.numerics import log_sigmoid
 
 from .planted.broken import Broken
-from .planted.expo import Explicit, WrongInverse
+from .planted.expo import Explicit, SaysBatch, WrongInverse
 
 # --------------------------------------------------------------------------------------------------------------- claims
 
@@ -265,3 +266,79 @@ def test_pairs_to_try_are_plain_first_and_as_long_as_lambdas() -> None:
     for name, given in rewards.items():
         whole = "logp" in name or torch.equal(given, given.round())
         assert whole and ("logp" in name or (given >= 1).all()), name
+
+
+@dataclass(frozen=True)
+class Batch(SaysBatch):
+    """EXPO that is a loss of batches in some way, or no loss of pairs."""
+
+    how: str = ""
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        h = logp_w - logp_l
+        if self.how == "centred":
+            h = h - h.mean()
+        elif self.how == "centred at one lambda" and self.lam == 1e8:
+            h = h - 1e-9 * h.mean()
+        elif self.how == "beyond -15":  # unlikely pairs alone
+            h = h - (h < -15).sum()
+        elif self.how == "in place of others" and h.ndim == 1:
+            h = h.flip(0)
+        elif self.how == "alone" and h.numel() == 1:
+            raise ValueError("a batch has more than one pair")
+        value = -log_sigmoid(h)
+        return value.mean() if self.how == "reduces" else value
+
+
+@pytest.mark.parametrize("how", ["centred", "centred at one lambda", "beyond -15", "in place of others", "alone"])
+def test_a_loss_of_batches_may_say_so(how: str) -> None:
+    found = inspect(Batch(1.0, how))
+    assert found.objective is None and found.remarks == (COUPLES,)
+
+
+@pytest.mark.parametrize("loss", [ea.AOT(1.0), ea.AOT(1.0, unpaired=True)], ids=["paired", "unpaired"])
+def test_aot_couples_pairs(loss: PairObjective) -> None:
+    assert couples(loss) and inspect(loss).remarks == (COUPLES,)
+    card = ea.audit(loss, only=["first_step"])
+    assert card.verdicts["first_step"].decision == NOT_APPLICABLE
+
+
+def test_a_loss_of_pairs_that_says_it_is_one_of_batches_is_judged() -> None:
+    """It would be asked nothing, and have nothing that fails."""
+    assert not couples(SaysBatch(1.0)) and not couples(ea.DPO(1.0))
+    found = inspect(SaysBatch(1.0))
+    assert isinstance(found.objective, Unclaimed) and not found.objective.claims.couples_pairs
+    assert found.remarks[0].startswith("its claim couples_pairs = True is false") and len(found.remarks) == 2
+    card = ea.audit(SaysBatch(1.0), only=["first_step"], effort=0.05)
+    assert card.verdicts["first_step"].decision == HOLDS
+    reduces = ea.audit(Batch(1.0, "reduces"), only=["first_step"])
+    assert reduces.verdicts["first_step"].decision == CANNOT_TELL and "it reduces" in reduces.remarks[0]
+
+
+@dataclass(frozen=True)
+class Mass(PairObjective):
+    """-log sigma(h) - log sigma(-h) - log(pi_w)/10: no function of h alone, and convex; h may state other slopes."""
+
+    end: float = 1.0
+    name = "mass"
+
+    def pair_loss(self, logp_w: Any, logp_l: Any, ref_logp_w: Any, ref_logp_l: Any) -> Any:
+        h = logp_w - logp_l
+        return -log_sigmoid(h) - log_sigmoid(-h) - 0.1 * logp_w
+
+    @property
+    def claims(self) -> Claims:
+        return Claims(convex=True, closed_form=False, needs_reference=False, log_ratio_only=False)
+
+    def ratio_slopes(self) -> Any:
+        return -1.1, self.end
+
+
+def test_slopes_of_what_is_no_function_of_the_log_ratio_are_asked_for_too() -> None:
+    """By a false one the solver finds no minimiser where there is one, and nothing is asked of optima."""
+    one_win = ea.Bandit.from_counts([0.5, 0.5], [[0, 1], [0, 0]])
+    assert ea.solve(Mass(1.0), one_win).status != "no_minimiser"
+    assert ea.solve(Mass(1.0, 0.0), one_win).status == "no_minimiser"
+    assert inspect(Mass(1.0)).remarks == ()
+    (told, bare) = inspect(Mass(1.0, 0.0)).remarks
+    assert told == "its claim ratio_slopes = (-1.1, 0) is false at lambda = 1e-06" and "without its claims" in bare

@@ -23,9 +23,9 @@ from .decide import contradicted, decide, reconsidered
 from .questions import JUDGES, consistency
 from .report.provenance import provenance
 from .report.report_card import ReportCard
-from .rules.no_optimum import couples_pairs, no_risk
+from .rules.no_optimum import no_risk
 from .subject import Subject, Unclaimed, unclaimed
-from .suspicion.soundness import Inspection, first_call, inspect
+from .suspicion.soundness import COUPLES, Inspection, first_call, inspect
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 
 OWN_LIMIT = 30.0
@@ -153,7 +153,7 @@ def _audit(
     progress(0.0, what="is it a loss?")
     verdicts: dict[str, Verdict] = {}  # which the subject sees grow
     subject, remarks = _subject(objective, effort, seed, watch, verdicts)
-    if watch.call(lambda: couples_pairs(objective)).value:
+    if COUPLES in remarks:
         seconds = time.monotonic() - watch.started
         return ReportCard(label, objective, no_risk(asked), tuple(remarks), _no_path(), seconds)
     if subject is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,15 @@ class Bare(Explicit):
     @property
     def claims(self):
         return NOTHING
+
+
+@dataclass(frozen=True)
+class SaysBatch(Explicit):
+    """EXPO that says it is a loss of batches, of which nothing can be asked."""
+
+    @property
+    def claims(self):
+        return replace(LOGISTIC, couples_pairs=True)
 
 
 def log1p(lam):
@@ -309,6 +318,15 @@ PLANTED = (
     # lambda
     Planted("EXPO by a user", Explicit(1.0), EXPO, "it is EXPO", decided=" ".join(set(ALL) - {"monotone_path"})),
     Planted("EXPO without claims", Bare(1.0), EXPO, "it is EXPO", decided="weak_interpolation first_step", slow=True),
+    Planted(
+        "EXPO that says it couples pairs",
+        SaysBatch(1.0),
+        EXPO,
+        "it is EXPO, and has a risk",
+        decided="weak_interpolation first_step",
+        remark="couples_pairs = True is false",
+        slow=True,
+    ),
     Planted(
         "lambda squared",
         SquaredLambda(1.0),

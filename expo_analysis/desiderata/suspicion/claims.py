@@ -30,6 +30,8 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, los
     everywhere = [objective.with_lam(float(lam)) for lam in lams]
     others = [[*at[:2], at[3], at[2] - 0.3, *at[4:]], [*at[:2], at[2] - 20.0, at[3], *at[4:]]]
     shifted = [[at[0] - mass, at[1] - mass, *at[2:]] for mass in (0.7, 30.0)]
+    if facts.couples_pairs:  # none that does comes here
+        found.append("couples_pairs = True is false: every pair has the same loss alone as with others")
     if not facts.needs_reference and any(_differ(one, at, other, lost) for one in everywhere for other in others):
         found.append("needs_reference = False is false: its values change with the reference")
     if facts.log_ratio_only and any(_differ(one, at, there, lost) for one in everywhere for there in shifted):
@@ -44,10 +46,11 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, los
     found += [c for d, inverted in divergences if d is not None and (c := refuted_divergence(d, inverted))][:1]
     if facts.convex:
         found += refuted_convexity(plain, objective, lams)
-    if not objective.is_made_of_terms and facts.log_ratio_only:
+    if not objective.is_made_of_terms:
+        of = _of_log_ratio if facts.log_ratio_only else _of_two_responses
         for one in everywhere:
             limits = one.ratio_slopes()
-            if limits is not None and _refuted_limits(_of_log_ratio(one), [float(x) for x in limits], float(one.lam)):
+            if limits is not None and _refuted_limits(of(one), [float(x) for x in limits], float(one.lam)):
                 found.append(f"ratio_slopes = ({limits[0]:g}, {limits[1]:g}) is false at lambda = {one.lam:g}")
                 break
     return found
@@ -70,6 +73,17 @@ def _of_log_ratio(objective: PairObjective) -> Callable[[torch.Tensor], torch.Te
     """The loss as a function of log pi_w/pi_l, under an even reference."""
     data = [torch.ones(1, dtype=torch.float64) for _ in objective.data]
     return lambda x: objective.pair_loss(x, *(torch.zeros_like(x) for _ in range(3)), *(d.expand_as(x) for d in data))
+
+
+def _of_two_responses(objective: PairObjective) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The loss as a function of log pi_w/pi_l, of two responses that have all mass, under an even reference."""
+    data = [torch.ones(1, dtype=torch.float64) for _ in objective.data]
+    even = np.log(0.5)
+    return lambda x: objective.pair_loss(
+        *(-torch.logaddexp(torch.zeros_like(x), y) for y in (-x, x)),
+        *(torch.full_like(x, even) for _ in range(2)),
+        *(d.expand_as(x) for d in data),
+    )
 
 
 def _refuted_limits(loss: Callable[[torch.Tensor], torch.Tensor], ends: Sequence[float], lam: float) -> bool:

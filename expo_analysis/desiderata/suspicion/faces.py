@@ -10,7 +10,7 @@ import torch
 from ..._types import Floats
 from ...losses import PairObjective
 from ...losses.data import LOG_PROBABILITIES
-from .points import SHAPE, pairs_to_try
+from .points import LAMS, SHAPE, pairs_to_try
 
 CALLS = ("loss", "one_per_pair")
 """What a subclass may write anew, and better does not: both call ``pair_loss``."""
@@ -106,4 +106,24 @@ def _refuses(objective: PairObjective, lams: Floats, name: str) -> bool:
         read(np.array(lams))
     except Exception:
         return True
+    return False
+
+
+def couples(objective: PairObjective) -> bool:
+    """Whether the loss of a pair depends on the pairs that it is computed with, at any lambda, as far as was tried.
+
+    Each of a batch of pairs, plain and unlikely ones, is computed alone as well. One that returns anything but a loss
+    per pair couples none: it is broken, and told so elsewhere.
+    """
+    rng = np.random.default_rng(8)
+    for k, lam in enumerate(LAMS):
+        own = objective.with_lam(float(lam))
+        order = rng.permutation(SHAPE[0] * SHAPE[1])
+        points = [x.reshape(-1)[order] for x in pairs_to_try(objective, SHAPE[0], k)]
+        together = own.pair_loss(*points)
+        if getattr(together, "shape", None) != points[0].shape:
+            return False
+        alone = torch.cat([own.pair_loss(*(x[[i]] for x in points)) for i in range(len(together))])
+        if not torch.allclose(together, alone, rtol=1e-12, atol=1e-12, equal_nan=True):
+            return True
     return False

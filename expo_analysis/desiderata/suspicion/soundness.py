@@ -17,13 +17,16 @@ from ..subject import Unclaimed, facts_of
 from .claims import misled, refuted_claims
 from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
 from .effects import effects_of, spoils
-from .faces import arrays_refused, numpy_differs, other_lambda, overridden, undefined_on_two
+from .faces import arrays_refused, couples, numpy_differs, other_lambda, overridden, undefined_on_two
 from .lines import NEAR, Wrong, wrong_slopes
 from .points import LAMS, SHAPE, pairs_to_try
 
 WRONG_GRADIENT = "its gradient by torch is not the slope of its values"
 """The whole loss is refused for it, at whichever lambda: no optimum can be relied on."""
 
+
+COUPLES = "it couples the pairs of a batch, and so has no value for a single pair"
+"""Said of a loss that claims so, where numbers do not refute it."""
 
 MANY = 400
 """So many times the pairs to try, which makes some ten thousand, must be worth the same as alone."""
@@ -61,8 +64,8 @@ def inspect(objective: Objective) -> Inspection:
         kind = type(objective).__name__
         return Inspection(None, (f"{kind} is neither RLHF nor a loss of pairs (PairObjective), and cannot be judged",))
     try:
-        if objective.facts.couples_pairs:
-            return Inspection(None, ("it couples the pairs of a batch, and so has no value for a single pair",))
+        if objective.facts.couples_pairs and _may_couple(objective):
+            return Inspection(None, (COUPLES,))
         effects = effects_of(objective)
         broken = next(filter(spoils, effects), "") or other_lambda(objective) or _broken(objective, 1.0)
         broken = broken or _broken_regulariser(objective)
@@ -98,6 +101,14 @@ def inspect(objective: Objective) -> Inspection:
         remarks.append(_lost(digits))
     lost = np.inf if jump else digits.lost
     return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks)
+
+
+def _may_couple(objective: PairObjective) -> bool:
+    """Whether a loss that claims to couple pairs does; also where it cannot be called as others are."""
+    try:
+        return couples(objective)
+    except (Exception, SystemExit):
+        return True
 
 
 def _not_of_mu(objective: RewardObjective) -> str:
