@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import expo_analysis as ea
+from expo_analysis.optima.flat import Flat
 from expo_analysis.optima.found import HIDDEN, judged
 from expo_analysis.optima.solution import Certificate, Status
-from expo_analysis.optima.solve import _Flat
 
 from . import problems
 
@@ -149,7 +149,7 @@ def test_each_piece_says_what_is_open_in_it() -> None:
 
 def test_what_is_put_together_of_pieces() -> None:
     """Masses times policies; errors weighed by masses; the worst status with what it rests on; messages in a row."""
-    flat = _Flat.empty(5, 4)
+    flat = Flat.empty(5, 4)
     assert (flat.log_policy == -np.inf).all() and np.isnan(flat.reward).all() and np.isnan(flat.value).all()
     at = np.array([1, 3])
     flat.begin(at, Status.OPTIMAL, "the minimiser")

@@ -117,9 +117,13 @@ def test_what_is_raised_is_told(error):
 
 
 def test_the_user_may_interrupt():
-    with pytest.raises(KeyboardInterrupt), Watch() as watch:
-        watch.call(lambda: signal.raise_signal(signal.SIGINT))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt), Watch() as watch:
+            watch.call(lambda: signal.raise_signal(signal.SIGINT))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_clock_of_somebody_else_goes_on():
