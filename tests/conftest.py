@@ -14,9 +14,9 @@ from expo_analysis import _child
 if os.environ.get("WITHOUT_COPIES"):  # mutation.py looks which lines run, and would not see those of a copy
     _child.COPIES = False
 
-if sharing := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) - 1:  # others that start processes, too
-    cores = max((os.cpu_count() or 1) // (sharing + 1), 1)
-    os.cpu_count = lambda: cores
+# this process's share of the cores: the others start processes, too
+cores = max((os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), 1)
+os.cpu_count = lambda: cores
 
 settings.register_profile(
     "fixed",

@@ -129,17 +129,7 @@ def judge(subject: Subject) -> Verdict:
         "lopsided": lopsided(PREFERRED[:: 5 if subject.fast else 1]),
     }
     count = sum(len(bandit.reference) for bandit in families.values())
-    size: dict[str, list[list[float]]] = {name: [] for name in families}
-    traps: list[tuple[str, int, float, Trap]] = []
-    minima = 0
-    for name, bandit in families.items():
-        for lam in (*LAMS, *LARGE):
-            t = log_ratios(bandit.reference, float(lam))
-            value, slope = curve(subject, bandit, float(lam), t)
-            minima += sum(map(has_minimum, value.T))
-            found = [trap(*one) for one in zip(t.T, value.T, slope.T, strict=True)]
-            size[name].append([0.0 if x is None else float(abs(expit(x.at) - expit(x.best))) for x in found])
-            traps += [(name, p, float(lam), x) for p, x in enumerate(found) if x is not None]
+    size, traps, minima = _looked_at(subject, families)
     conditions = (
         f"{count} problems of two responses, with policies uniform on the simplex, or a reference that is more and "
         f"more against what is preferred; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, "
@@ -183,6 +173,24 @@ def judge(subject: Subject) -> Verdict:
         ),
         answer=answer,
     )
+
+
+def _looked_at(
+    subject: Subject, families: dict[str, Bandit]
+) -> tuple[dict[str, list[list[float]]], list[tuple[str, int, float, Trap]], int]:
+    """How far traps are from what is lowest, in TV by family and lambda (0 without one); them; curves with a minimum."""
+    size: dict[str, list[list[float]]] = {name: [] for name in families}
+    traps: list[tuple[str, int, float, Trap]] = []
+    minima = 0
+    for name, bandit in families.items():
+        for lam in (*LAMS, *LARGE):
+            t = log_ratios(bandit.reference, float(lam))
+            value, slope = curve(subject, bandit, float(lam), t)
+            minima += sum(map(has_minimum, value.T))
+            found = [trap(*one) for one in zip(t.T, value.T, slope.T, strict=True)]
+            size[name].append([0.0 if x is None else float(abs(expit(x.at) - expit(x.best))) for x in found])
+            traps += [(name, p, float(lam), x) for p, x in enumerate(found) if x is not None]
+    return size, traps, minima
 
 
 def _on_circles(subject: Subject, seen: list[circles.Caught], conditions: str, evidence: dict[str, Any]) -> Verdict:

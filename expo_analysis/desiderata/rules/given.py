@@ -27,8 +27,21 @@ ONE = InLambda.of_number(1.0)
 Linear = Mapping[str, Fraction]
 
 
+class ForAllValues(Symbol):
+    """What stands for all values of data at once: code that asks which one it is cannot be followed."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("data stand for all their values, and cannot be compared")
+
+    def __hash__(self) -> int:
+        raise TypeError("data stand for all their values, and are in no table")
+
+    def __bool__(self) -> bool:
+        raise TypeError("data are neither true nor false")
+
+
 @dataclass(frozen=True, eq=False)
-class Given(Symbol):
+class Given(ForAllValues):
     """lambda's ``factor`` times g(data).
 
     sign: of g at all data; None where it is not known. linear: g's coefficients by the names of data; None where it is
@@ -134,15 +147,6 @@ class Given(Symbol):
             case "divide" | "true_divide":
                 return first / second
         return NotImplemented
-
-    def __eq__(self, other: object) -> bool:
-        raise TypeError("data stand for all their values, and cannot be compared")
-
-    def __hash__(self) -> int:
-        raise TypeError("data stand for all their values, and are in no table")
-
-    def __bool__(self) -> bool:
-        raise TypeError("data are neither true nor false")
 
 
 def given(name: str) -> Given:

@@ -42,6 +42,7 @@ from ...losses.terms import Term
 from ...numerics import sigmoid
 from ..verdict import HOLDS
 from .formula import Formula
+from .given import ForAllValues
 from .in_lambda import InLambda, of_lambda
 from .parts import SAME, TRIED, parts_of, probes
 from .rule import Conclusion, Known, Rule
@@ -50,19 +51,10 @@ NOTHING, ONE = InLambda.of_number(0.0), InLambda.of_number(1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class OfReference(Symbol):
+class OfReference(ForAllValues):
     """A number that is read off the reference, at all references at once. What is followed no further raises."""
 
     text: str = "x"
-
-    def __eq__(self, other: object) -> bool:
-        raise TypeError("data stand for all their values, and cannot be compared")
-
-    def __hash__(self) -> int:
-        raise TypeError("data stand for all their values, and are in no table")
-
-    def __bool__(self) -> bool:
-        raise TypeError("data are neither true nor false")
 
     def _not_followed(self, *others: Any) -> Any:
         raise TypeError("what is made of data is not followed")
