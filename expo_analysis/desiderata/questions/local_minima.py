@@ -178,7 +178,7 @@ def judge(subject: Subject) -> Verdict:
 def _looked_at(
     subject: Subject, families: dict[str, Bandit]
 ) -> tuple[dict[str, list[list[float]]], list[tuple[str, int, float, Trap]], int]:
-    """How far traps are from the lowest minimum, TV by family and lambda (0: none); they; how many curves have a minimum."""
+    """How far traps are from the lowest minimum in TV (0: none), by family; they; how many curves have a minimum."""
     size: dict[str, list[list[float]]] = {name: [] for name in families}
     traps: list[tuple[str, int, float, Trap]] = []
     minima = 0
