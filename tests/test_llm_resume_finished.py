@@ -65,7 +65,14 @@ ENDS: dict[str, tuple[int, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("steps", "flags"), ENDS.values(), ids=ENDS)
+SLOW = ("in a later epoch", "in an epoch, by epochs", "accumulated")
+"""Other numbers of steps, of which the rest have some."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "flags"),
+    [pytest.param(*own, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, own in ENDS.items()],
+)
 def test_a_finished_run_that_is_resumed_is_not_changed(
     steps: int, flags: list[str], given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +214,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", SCHEDULES.values(), ids=SCHEDULES)
+OTHERS = ("cosine", "polynomial", "constant")
+"""Of which "floor" is a cosine with an argument more: they are among the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(own, id=name, marks=[pytest.mark.slow] * (name in OTHERS)) for name, own in SCHEDULES.items()],
+)
 def test_more_steps_follow_the_schedule_of_the_longer_run(settings: dict[str, Any], tmp_path: Path) -> None:
     straight = trainer(tmp_path / "straight", 6, **settings)
     straight.train()
