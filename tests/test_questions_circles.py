@@ -111,7 +111,7 @@ def test_the_ring_is_all_of_the_boundary() -> None:
 
 
 def test_what_was_looked_at_is_said() -> None:
-    held, nothing = (local_minima.judge(subject(loss)) for loss in (ea.SPO(1.0), ea.SimPER(1.0)))
+    held, nothing = (local_minima.judge(subject(loss)) for loss in (ea.ORPO(1.0), ea.SimPER(1.0)))
     assert held.decision == HOLDS and circles.SEEN in held.conditions and "were not looked at" in held.conditions
     assert nothing.decision == NOT_APPLICABLE and nothing.summary.startswith("no minimum to miss was seen")
     assert "log-ratios up to 60/λ" in nothing.conditions

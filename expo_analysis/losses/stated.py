@@ -125,7 +125,7 @@ class Psi(ABC):
     def rounding(self) -> tuple[Any, Any]:
         """What the rounding of psi' and psi'' is relative to, beside their own size: a few units of these at most."""
         m = self.self_concordance
-        return (0.0, 0.0) if m is None else (m, m**2)
+        return (0.0, 0.0) if m is None else (m, m * m)
 
     def least(self, low: Array, high: Array) -> Array:
         """A number below psi between ``low`` and ``high``, numpy arrays, also infinite; -inf if none is known."""

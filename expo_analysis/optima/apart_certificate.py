@@ -170,7 +170,7 @@ def _rounding_of_term(
     return (
         {slot: weight * scale * c * off for slot, c in steps.items()},
         {slot: weight * scale * c * first for slot, c in steps.items()},
-        weight * scale**2 * second * sum(steps.values()) ** 2,
+        weight * (scale * scale) * second * sum(steps.values()) ** 2,
     )
 
 

@@ -52,7 +52,7 @@ class ChoicePart:
         p = self._probabilities(x)[0]
         high, low = pairs(len(x))
         flow = self.slope * self._by_chosen(self.weight[:, None] * p)
-        bend = self.slope**2 * np.einsum("cb,cib,cjb->ijb", self.weight, p, p, optimize=True)
+        bend = self.slope * self.slope * np.einsum("cb,cib,cjb->ijb", self.weight, p, p, optimize=True)
         return flow[low, high] - flow[high, low], bend[high, low]
 
     def rounding(self, x: Floats, size: Floats) -> Floats:

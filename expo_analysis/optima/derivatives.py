@@ -149,7 +149,7 @@ def pair_derivatives(problem: Problem, x: Floats) -> tuple[Floats, Floats, Float
         at = problem.at(x, part.relative)
         first, second = problem.of_psi(part.psi, part.place, part.margin(at[edges.winner] - at[edges.loser]))
         first = edges.net @ (part.weight * part.slope * first)
-        second = edges.to_pair @ (part.weight * part.slope**2 * second)
+        second = edges.to_pair @ (part.weight * (part.slope * part.slope) * second)
         slope, bend = (first, second) if slope is None else (slope + first, bend + second)
     if problem.is_formula and problem.facts.log_ratio_only:
         losses, first, second = formula.in_log_ratio(problem, x)
@@ -259,7 +259,7 @@ def _term_derivatives(
         d, dd = atom.derivatives_of(datum)
         first[atom.slot] = first.get(atom.slot, 0.0) + coefficient * d
         second[atom.slot] = second.get(atom.slot, 0.0) + coefficient * dd
-    slope, bend = weight * scale * slope, weight * scale**2 * bend
+    slope, bend = weight * scale * slope, weight * (scale * scale) * bend
     crossed = {(s, t): bend * first[s] * first[t] for s in first for t in first}
     own = {(s, s): crossed[s, s] + slope * second[s] for s in first}
     return {s: slope * d for s, d in first.items()}, crossed | own

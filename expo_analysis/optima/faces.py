@@ -14,6 +14,7 @@ import numpy as np
 from .._types import Floats, Mask
 from ..losses.base import Objective, PairObjective
 from .derivatives import expand, gradient_size, log_softmax
+from .extremes import lstsq
 from .found import VANISHED
 from .laplacian import pairs
 from .levenberg import derivatives_at
@@ -91,5 +92,5 @@ def _newton(problem: Problem, theta: Floats, inside: Mask) -> Floats:
     step = np.zeros_like(theta)
     own = hessian[np.ix_(inside, inside)]
     if np.isfinite(own).all() and np.isfinite(gradient).all():
-        step[inside] = np.linalg.lstsq(own, -gradient[inside], rcond=1e-12)[0]
+        step[inside] = lstsq(own, -gradient[inside], rcond=1e-12)
     return np.clip(step, -1.0, 1.0)

@@ -139,7 +139,8 @@ class _Runs:
             length < 1e-5 * self.unit, np.maximum(self.noise, floor), np.where(gain <= self.noise, self.noise, 0.0)
         )
         accepted = usable & (height <= self.height + allowed)
-        fell = accepted & (height < self.mark - floor * np.abs(self.mark))
+        with np.errstate(invalid="ignore"):  # an infinite mark, which nothing fell from
+            fell = accepted & (height < self.mark - floor * np.abs(self.mark))
         self.mark = np.where(fell, height, self.mark)
         self.at = self.at + np.where(accepted, direction, 0.0)
         self.gradient = np.where(accepted, gradient, self.gradient)

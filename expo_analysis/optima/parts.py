@@ -62,7 +62,7 @@ class Merged(Part):
     def derivatives(self, difference: Floats) -> tuple[Floats, Floats]:
         """First and second derivative in x_high - x_low, weighted."""
         first, second = self.logistic.derivatives(self.margin(difference))
-        return (first, second) if is_number(self.slope, 1) else (self.slope * first, self.slope**2 * second)
+        return (first, second) if is_number(self.slope, 1) else (self.slope * first, self.slope * self.slope * second)
 
     def at_pairs(self, at: Floats, high: Indices, low: Indices) -> tuple[Floats, Floats]:
         """`derivatives` at x_high - x_low for x = ``at`` (n, B), a few pairs at a time where there are many."""

@@ -103,7 +103,7 @@ class KinkedProblem:
         logits = -self.lam * (x[winner] - x[loser] - self.penalty * lost[winner])
         value = float((self.weight * np.logaddexp(0.0, logits)).sum())
         slope = -self.weight * self.lam * expit(logits)
-        bend = self.weight * self.lam**2 * expit(logits) * expit(-logits)
+        bend = self.weight * (self.lam * self.lam) * expit(logits) * expit(-logits)
         own = np.ones(n) if v is not None else np.where(negative, 1.0 + self.penalty, 1.0)  # of a margin, in its winner
         won, lose = self.edges.to_winner @ slope, self.edges.to_loser @ slope
         among = np.zeros((n, n))
@@ -113,7 +113,7 @@ class KinkedProblem:
         if v is None:
             return value, gradient, hessian
         across = self.penalty * (among.T - np.diag(among.sum(1)))
-        both = np.block([[hessian, across], [across.T, np.diag(self.penalty**2 * among.sum(1))]])
+        both = np.block([[hessian, across], [across.T, np.diag(self.penalty * self.penalty * among.sum(1))]])
         return value, np.concatenate([gradient, -self.penalty * won]), both
 
     def conditions(self, x: Floats, kinked: Mask) -> tuple[Floats, Floats, Floats]:
@@ -133,6 +133,7 @@ def kinked_optimum(problem: KinkedProblem) -> KinkedOptimum:
     whole = abs(problem.reference.sum() - 1) < 1e-9
     if whole and max(least.max(), 0.0) < most.min() * (1 - ACCURACY):
         return KinkedOptimum(np.zeros(n), True, True, max(least.max(), 0.0))
+    x = np.zeros(n)
     for x in _path(problem):
         for kinked in _cuts(x):
             found = _polish(problem, x, kinked)
@@ -172,7 +173,10 @@ def _path(problem: KinkedProblem) -> Iterator[Floats]:
             y = y + step * move
             if -slope < 1e-9:
                 break
-        yield y[:n] - np.log((problem.reference * np.exp(y[:n])).sum())
+        mass = (problem.reference * np.exp(y[:n])).sum()
+        if not mass > 0:  # the loss is level to rounding, and the barrier alone moves responses
+            return
+        yield y[:n] - np.log(mass)
 
 
 @np.errstate(over="ignore")  # far outside

@@ -24,6 +24,7 @@ from ..losses.risk import refuse_coupled
 from ..losses.unpaired import on
 from .alike import alike
 from .certificate import UNIT
+from .extremes import quiet_at_extremes
 from .flat import Flat
 from .found import Found
 from .jobs import in_threads, jobs_of
@@ -88,13 +89,15 @@ def solve(
     jobs = jobs_of(n_jobs, bandit, features)
     if np.ndim(objective.lam) != 0:
         raise ValueError("lam must be one number for solve; use solve_path for several")
-    if isinstance(bandit, Comparisons):
-        _refuse_options(method, features, base, decay)
-        return solve_comparisons(objective, bandit)
-    restricted = LogLinearClass.of(bandit, features, base, decay)
-    if restricted is not None:
-        return _restricted(objective, bandit, np.array([objective.lam]), method, restricted)[0]
-    flat = _solve(objective, bandit, np.array([objective.lam]), method, jobs)
+    lam = np.array([objective.lam])
+    with quiet_at_extremes(objective, lam):
+        if isinstance(bandit, Comparisons):
+            _refuse_options(method, features, base, decay)
+            return solve_comparisons(objective, bandit)
+        restricted = LogLinearClass.of(bandit, features, base, decay)
+        if restricted is not None:
+            return _restricted(objective, bandit, lam, method, restricted)[0]
+        flat = _solve(objective, bandit, lam, method, jobs)
     shape = bandit.reference.shape
     log_policy = flat.log_policy.reshape(shape)
     return Solution(objective, bandit, np.exp(log_policy), log_policy, **flat.verdicts(shape[:-1]))
@@ -125,15 +128,14 @@ def solve_path(
         raise ValueError(f"lams must have shape (L,) with L >= 1, got {values.shape}")
     if not ((values > 0) & (values < np.inf)).all():
         raise ValueError("lams must be positive and finite")
-    if isinstance(bandit, Comparisons):
-        _refuse_options(method, features, base, decay)
-        return path_of([solve_comparisons(objective.with_lam(lam), bandit) for lam in values.tolist()])
-    restricted = LogLinearClass.of(bandit, features, base, decay)
-    return (
-        _over_all(objective, bandit, values, method, jobs)
-        if restricted is None
-        else _restricted(objective, bandit, values, method, restricted)
-    )
+    with quiet_at_extremes(objective, values):
+        if isinstance(bandit, Comparisons):
+            _refuse_options(method, features, base, decay)
+            return path_of([solve_comparisons(objective.with_lam(lam), bandit) for lam in values.tolist()])
+        restricted = LogLinearClass.of(bandit, features, base, decay)
+        if restricted is None:
+            return _over_all(objective, bandit, values, method, jobs)
+        return _restricted(objective, bandit, values, method, restricted)
 
 
 def _over_all(objective: Objective, bandit: Bandit, lams: Floats, method: str, jobs: int = 1) -> Path:

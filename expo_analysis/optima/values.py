@@ -17,12 +17,14 @@ from .faces import TINIEST, has_closed_domain
 from .solution import Certificate, Status
 
 UNDEFINED = "the objective has no value (nan) at the policy that was reached"
+INFINITE = "the objective's value overflows at the policy that was reached"
+NOWHERE = "no policy was reached: what it is made of overflows; the reference stands in its place"
 
 
 def without_value(value: Floats, log_policy: Floats, status: NDArray[Any]) -> Mask:
-    """Where something is said of a policy that is none, or whose value is none: (...), from log pi (..., n)."""
+    """Where something is said of a policy that is none, or whose value is not finite: (...), from log pi (..., n)."""
     said = (status != Status.NO_MINIMISER) & (status != Status.FAILED)
-    return np.asarray(said & (np.isnan(value) | np.isnan(log_policy).any(axis=-1)))
+    return np.asarray(said & ~np.isfinite(value) | np.isnan(log_policy).any(axis=-1))
 
 
 def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any) -> None:
@@ -43,11 +45,14 @@ def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any)
         again = values_of(objective, bandit, lams, flat.log_policy, flat.reward)
         flat.value = np.where(rows, again, flat.value)
         undefined = without_value(flat.value, flat.log_policy, flat.status)
+    nowhere = np.isnan(flat.log_policy).any(axis=-1)
+    flat.log_policy[nowhere] = np.log(np.tile(bandit.reference.reshape(-1, bandit.n), (len(lams), 1)))[nowhere]
     for row in np.flatnonzero(undefined):
         zero = np.flatnonzero(np.isneginf(flat.log_policy[row]))
+        why = NOWHERE if nowhere[row] else UNDEFINED if np.isnan(flat.value[row]) else INFINITE
         flat.value[row] = flat.error_bound[row] = np.nan
-        flat.status[row], flat.certificate[row], flat.message[row] = Status.FAILED, Certificate.NONE, UNDEFINED
-        if len(zero) and not np.isnan(flat.log_policy[row]).any():
+        flat.status[row], flat.certificate[row], flat.message[row] = Status.FAILED, Certificate.NONE, why
+        if len(zero) and why == UNDEFINED:
             flat.status[row], flat.certificate[row] = Status.NO_MINIMISER, Certificate.SEARCH
             flat.message[row] = (
                 "no minimiser was reached: the lowest values are approached as the probability of responses "

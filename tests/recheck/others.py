@@ -4,7 +4,7 @@
 - constraint_robustness: where the loss is lowest on a class, RLHF is above its own minimum by the regret;
 - displacement: gradient flow from pi_ref by scipy takes both of a pair below the reference;
 - local_minima: the ridge is above the trap, which is above the lowest point; on circles, slopes are 0 at the trap, and
-  second differences there are positive;
+  second differences there are positive; of three responses, all around the trap is higher;
 - gradient_weight: the slopes along the margin are those stated, and fade or grow.
 """
 
@@ -78,6 +78,17 @@ def local_minima(name: str, numbers: Numbers) -> str:
         bends = [sum(float(risk(name, lam, problem, at + s * x)) for s in (1, -1)) - 2 * values[0] for x in moves]
         fine = np.abs(slope).max() < 1e-9 and min(bends) > 0 and values[1] < values[0]
         return "" if fine else f"slopes {slope}, bends {min(bends)}, values {values}"
+    if "log-policies of trap and of a lower value" in numbers:
+        at, lower = map(np.array, numbers["log-policies of trap and of a lower value"])
+        radius, turns = numbers["radius of the trap (log-ratios of neighbours)"], np.linspace(0, 2 * np.pi, 400)
+        order = np.argsort(-at)
+        around = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        around *= radius / np.abs(around).max(axis=1, keepdims=True)  # both gaps change, by at most the radius
+        logs = np.empty((len(turns), 3))
+        logs[:, order] = np.concatenate([np.zeros((len(turns), 1)), np.cumsum(np.diff(at[order]) - around, 1)], 1)
+        values = [float(risk(name, lam, problem, x)) for x in (at, lower)]
+        ring = min(float(risk(name, lam, problem, x)) for x in logs)
+        return "" if ring > values[0] > values[1] else f"around the trap {ring}, values {values}"
     trap, ridge, lowest = (
         float(risk(name, lam, problem, np.array([0.0, h])))
         for h in numbers["log-ratios of trap, ridge and lowest point"]

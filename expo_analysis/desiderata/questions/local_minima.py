@@ -3,10 +3,10 @@
 With two responses a policy is one number, t = log pi_1/pi_0, and the loss a curve that can be looked at from end to
 end. It has a *trap* where it has a minimum that is not the lowest, or falls towards infinity though its lowest value is
 elsewhere: gradient descent that starts on the wrong side of the ridge ends there, whatever its step. Where no curve has
-one, more responses may: `circles` of win counts are looked at. A loss passes if nothing was seen, and by a theorem if
-it is convex in the logits, or in scores mu(pi/pi_ref) of a link, which are a smooth change of coordinates, or in pi
-itself as RLHF is: a stationary point is then a minimum in all coordinates, and of convex functions every minimum is the
-lowest, with any number of responses.
+one, more responses may: `circles` of win counts are looked at, and pairs beside a response that is `overlooked`. A
+loss passes if nothing was seen, and by a theorem if it is convex in the logits, or in scores mu(pi/pi_ref) of a link,
+which are a smooth change of coordinates, or in pi itself as RLHF is: a stationary point is then a minimum in all
+coordinates, and of convex functions every minimum is the lowest, with any number of responses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..falsify.problems import FAMILIES, pi_star
 from ..ordinary import LAMS, alone, best_shown, measured, not_a_risk, tidy
 from ..subject import Subject
 from ..verdict import CANNOT_TELL, EVIDENCE, FAILS, HOLDS, NOT_APPLICABLE, PROVEN, Counterexample, Severity, Verdict
-from . import circles
+from . import circles, overlooked
 
 KEY = "local_minima"
 COUNT = 100
@@ -133,8 +133,8 @@ def judge(subject: Subject) -> Verdict:
     conditions = (
         f"{count} problems of two responses, with policies uniform on the simplex, or a reference that is more and "
         f"more against what is preferred; λ from {LAMS[0]:g} to {LARGE[-1]:g}; values and slopes at 1,402 policies, "
-        f"log-ratios up to 60/λ; {circles.SEEN}; other problems of more responses, which may have traps where these "
-        "have none, were not looked at"
+        f"log-ratios up to 60/λ; {circles.SEEN}; {overlooked.SEEN}; "
+        "other problems of more responses, which may have traps where these have none, were not looked at"
     )
     ordinary = np.array(size["moderate"])[: len(LAMS)]
     evidence = {
@@ -148,11 +148,14 @@ def judge(subject: Subject) -> Verdict:
         seen = list(circles.caught(subject)) if isinstance(subject.objective, PairObjective) else []
         if seen:
             return _on_circles(subject, seen, conditions, evidence)
+        missed = overlooked.missed(subject) if isinstance(subject.objective, PairObjective) and not subject.fast else []
+        if missed:
+            return _overlooked(subject, missed, conditions, evidence)
     if not minima:
         summary = "no minimum to miss was seen: as far as the curves go, they are lowest at their ends"
         return Verdict(KEY, NOT_APPLICABLE, summary, conditions, evidence)
     if not traps:
-        summary = "no minimum that is not the lowest was seen, on curves of two responses and on circles of more"
+        summary = "no minimum that is not the lowest was seen, on curves of two responses and on some problems of more"
         return Verdict(KEY, HOLDS, summary, conditions, evidence, answer="none seen")
     traps.sort(key=lambda one: (one[0] != "moderate", one[3].away, -one[3].values[1] + one[3].values[0]))
     example, proven = best_shown(_shown(subject, families[one[0]], *one[1:]) for one in traps[:5])
@@ -204,6 +207,29 @@ def _on_circles(subject: Subject, seen: list[circles.Caught], conditions: str, e
         f"descent can end in a minimum that is not the lowest, on win counts of {min(few)} responses",
         conditions,
         evidence | {"circles with a trap": f"{len(seen)} of {len(circles.RESPONSES) * len(LAMS)}"},
+        example,
+        PROVEN if proven else EVIDENCE,
+        severity=Severity("TV", 0.0, 0.0, away, of="two-response problems"),
+        answer="rare",
+    )
+
+
+def _overlooked(
+    subject: Subject, missed: list[overlooked.Missed], conditions: str, evidence: dict[str, Any]
+) -> Verdict:
+    """ "fails" by three responses, of which one is hardly compared."""
+    example, proven = best_shown(overlooked.attempts(subject, missed))
+    if example is None:
+        why = "minima that are not the lowest were seen, but no ridge around them"
+        return Verdict(KEY, CANNOT_TELL, why, conditions, evidence)
+    away = max(float(np.abs(np.exp(x.trap) - np.exp(x.lower)).sum()) / 2 for x in missed)
+    count = len(overlooked.problems().reference) * len(overlooked.LAMS)
+    return Verdict(
+        KEY,
+        FAILS,
+        "descent can end in a minimum that is not the lowest, with three responses",
+        conditions,
+        evidence | {"problems of three responses with a trap": f"{len(missed)} of {count}"},
         example,
         PROVEN if proven else EVIDENCE,
         severity=Severity("TV", 0.0, 0.0, away, of="two-response problems"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..._checks import check_number, check_option
 from ..._types import Array
@@ -77,13 +77,22 @@ class QRPO(PairObjective):
         if self.partition == "exact":
             log_z = _log_mean_exp(known["ref_logp"], quantile / self.lam)
         else:
-            log_z = xp.log(0.0 * quantile + self.lam) + 1 / self.lam + xp.log1p(-exp(0.0 * quantile - 1 / self.lam))
+            log_z = _log_mean_of_uniform(xp, 0.0 * quantile + 1 / self.lam)
         return {"goal": quantile - self.lam * log_z}
 
 
 def of_each(objective: PairObjective, goal_w: Data, goal_l: Data) -> Sum:
     """The mean over both responses of [lam log u - goal]^2."""
     return (Square()(objective.lam * log_u_w - goal_w) + Square()(objective.lam * log_u_l - goal_l)) * 0.5
+
+
+def _log_mean_of_uniform(xp: Any, x: Array) -> Array:
+    """log((e^x - 1)/x), x > 0, elementwise: of small x by the series of x/2 + log(sinh(x/2)/(x/2)), for its digits."""
+    small = x < 0.1
+    square = xp.where(small, x, 0.1) ** 2
+    series = x / 2 + square / 24 - square**2 / 2880 + square**3 / 181440 - square**4 / 9676800
+    plain = xp.where(small, 0.1, x)
+    return xp.where(small, series, plain + xp.log1p(-exp(-plain)) - xp.log(plain))
 
 
 def _at_most(reward: Array, ref_logp: Array) -> Array:

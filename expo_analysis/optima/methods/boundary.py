@@ -16,6 +16,7 @@ import numpy as np
 from ..._types import Floats
 from ...divergences import ChiSquare
 from ..derivatives import expand
+from ..extremes import lstsq
 from ..found import Found, named, texts
 from ..problem import Problem
 from ..solution import Certificate, Status
@@ -61,7 +62,7 @@ def _active_set(problem: Problem) -> tuple[Floats, int, bool]:
         system[:k, :k] = hessian[np.ix_(free, free)]
         system[k, :k] = system[:k, k] = reference[free]
         move = np.zeros(n)
-        solution = np.linalg.lstsq(system, np.append(-gradient[free], 0.0), rcond=None)[0]
+        solution = lstsq(system, np.append(-gradient[free], 0.0), rcond=None)
         move[free], nu = solution[:k], solution[k]
         falls = free & (move < 0)
         longest = np.where(falls, -u / np.where(falls, move, -1.0), np.inf)

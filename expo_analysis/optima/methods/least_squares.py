@@ -31,7 +31,7 @@ def solve(problem: Problem) -> Found:
     for part in problem.parts:
         at = problem.at(start, part.relative)
         goal = part.shift - part.slope * (at[edges.winner] - at[edges.loser])
-        weight = weight + edges.to_pair @ (part.weight * part.slope**2)
+        weight = weight + edges.to_pair @ (part.weight * (part.slope * part.slope))
         shifts = shifts + edges.net @ (part.weight * part.slope * goal)
     scores = eliminate(weight).solve(sums_at_responses(shifts))
     scores, error = last_step(problem, scores)

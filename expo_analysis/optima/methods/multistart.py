@@ -156,7 +156,8 @@ def multistart(problem: Problem, guesses: list[Floats], seed: int = 0) -> LocalM
     best = np.where(np.isfinite(height), height, np.inf).argmin(axis=0)
     column = np.arange(batch)
     lowest = height[best, column]
-    same = np.abs(height - lowest) <= SAME_VALUE * (1 + np.abs(lowest))
+    with np.errstate(invalid="ignore"):  # where all are infinite none is the same
+        same = np.abs(height - lowest) <= SAME_VALUE * (1 + np.abs(lowest))
     better = same & converged
     best = np.where(better.any(axis=0), np.where(better, height, np.inf).argmin(axis=0), best)
     policies = np.exp(log_softmax(theta))

@@ -154,7 +154,7 @@ def newton(problem: Problem, start: Floats) -> tuple[Floats, Indices, Mask]:
         if long.any():
             shorter = np.where(long, np.log1p(scaled) / np.where(long, scaled, 1.0), 1.0)
             direction *= shorter if step <= PATIENCE else _lowest(part, at, direction, shorter)
-        at = at + direction
+        at = at + np.where(np.isfinite(size), direction, 0.0)  # the last point that is one
         done = size * np.fmax(size, (size / smallest) ** 2) <= TOLERANCE
         # rounding sets a floor on ill-conditioned problems: stop there, and let the certificate judge
         stalled = np.where(size < smallest, 0, stalled + 1)

@@ -34,6 +34,7 @@ from ..._types import Floats, Indices, Mask
 from ...losses.psi import Hinge, Logistic
 from ..certificate import UNIT
 from ..derivatives import log_softmax
+from ..extremes import lstsq
 from ..found import Found, judged
 from ..parts import Merged, PairPart
 from ..problem import Problem
@@ -206,7 +207,7 @@ def _sharpen(problem: Hinges, x: Floats, multipliers: Floats) -> _Sharp | None:
         incidence[winner[tied], np.arange(tied.sum())] = 1.0
         incidence[loser[tied], np.arange(tied.sum())] = -1.0
         missing = total * (policy - pushed) - incidence @ multipliers[tied]
-        mended = multipliers[tied] + np.linalg.lstsq(incidence, missing, rcond=None)[0]
+        mended = multipliers[tied] + lstsq(incidence, missing, rcond=None)
         multipliers[tied] = np.clip(mended, 0.0, weight[tied])
     return _Sharp(np.log(policy), multipliers, tied, height, exact)
 

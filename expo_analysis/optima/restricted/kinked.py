@@ -21,6 +21,7 @@ from scipy.special import expit
 from ..._types import Floats, Mask
 from ...losses.data import evaluate
 from ..certificate import UNIT
+from ..extremes import lstsq
 from ..solution import Certificate, Status
 from .certificate import bounds, logit_rounding
 from .family import Family, Root
@@ -51,7 +52,7 @@ def accepts(family: Family) -> bool:
 def solve(family: Family, start: Floats) -> RestrictedFound:
     """One problem's minimiser, from w = ``start`` (1, d), with a bound where there is curvature."""
     kinked = Kinked(family)
-    z = np.linalg.lstsq(family.basis[0, :, : family.rank[0]], start[0], rcond=None)[0]
+    z = lstsq(family.basis[0, :, : family.rank[0]], start[0], rcond=None)
     width, steps = max(WIDEST, float(np.abs(kinked.kappa(kinked.family.logits(kinked.w(z)))).max(initial=0.0)) / 4), 0
     sharp: tuple[Floats, Floats] | None = None
     while width > NARROWEST and sharp is None:
@@ -164,7 +165,7 @@ def _held(kinked: Kinked, z: Floats, tau: Floats, on: Mask) -> tuple[Floats, Flo
         hessian = local.rows.T @ local.rows
         corner = np.zeros((len(held), len(held)))
         matrix = np.block([[hessian, held.T * costs], [held, corner]])
-        step = np.linalg.lstsq(matrix, -np.concatenate([local.gradient, local.kappa[on]]), rcond=1e-13)[0]
+        step = lstsq(matrix, -np.concatenate([local.gradient, local.kappa[on]]), rcond=1e-13)
         if not np.isfinite(step).all() or np.abs(step).max(initial=0.0) > 1e6:
             return None
         z, tau = z + step[: len(z)], tau.copy()

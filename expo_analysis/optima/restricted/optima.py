@@ -16,7 +16,7 @@ from ...losses.responses import reward_of
 from ..alike import alike
 from ..solution import Certificate, Status
 from ..structure import data_of
-from ..values import UNDEFINED, without_value
+from ..values import INFINITE, UNDEFINED, without_value
 from .arguments import LogLinearClass
 from .cells import RewardCells, cells_of
 from .family import Family, roots_of
@@ -121,7 +121,9 @@ class Classes:
             value = np.where(lost, np.nan, family.by_problem(family.cells.value(x)))
             total = np.where(lost.any(axis=1), np.nan, family.value(found.w, x))
         undefined = without_value(value, family.by_problem(found.log_policy), found.status).any(axis=1)
-        found.say(undefined, Status.FAILED, Certificate.NONE, UNDEFINED)
+        nan = np.isnan(value).any(axis=1)
+        found.say(undefined & nan, Status.FAILED, Certificate.NONE, UNDEFINED)
+        found.say(undefined & ~nan, Status.FAILED, Certificate.NONE, INFINITE)
         lost[undefined] = True
         return RestrictedOptima(
             found.w,

@@ -15,6 +15,7 @@ from ..derivatives import pair_value
 from ..found import HIDDEN
 from ..methods.newton import start
 from ..solution import Certificate, Solution, Status
+from ..values import INFINITE
 from .certificate import Certified, certify
 from .graph import Graph
 from .newton import Solver, newton
@@ -154,6 +155,8 @@ def _solution(
         value += objective.lam * float(kl_terms(np.log(comparisons.reference), log_policy).sum())
     if status == Status.NO_MINIMISER:
         bound = value = np.nan
+    elif not np.isfinite(value):
+        status, certificate, message, bound, value = Status.FAILED, Certificate.NONE, INFINITE, np.nan, np.nan
     elif np.isnan(bound):
         status, certificate, message = _without_bound(pieces, found, message)
     return Solution(
