@@ -13,5 +13,8 @@ for name in sys.argv[1:]:
         cell.metadata.pop("execution", None)
     resources = {"metadata": {"path": str(Path(name).parent)}}
     NotebookClient(notebook, record_timing=False, resources=resources).execute()
+    for cell in notebook.cells:
+        if "outputs" in cell:  # what is logged is about the run
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, name)

@@ -3,8 +3,11 @@
 ``pytest --hypothesis-profile=explore`` draws others, and more of them; what it finds is printed as an example to add.
 """
 
+import functools
 import gc
 import os
+import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,3 +39,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     asks for one after each training, and it took as long as the training of a tiny model."""
     gc.collect()
     gc.freeze()
+    if mathtext := sys.modules.get("matplotlib.mathtext"):
+        remember_formulas(mathtext.MathTextParser)
+
+
+def remember_formulas(parser: Any) -> None:
+    """Let all figures share what matplotlib computes for each formula: each has fifty of its own, and a formula takes
+    milliseconds."""
+    real = parser._parse_cached.__wrapped__
+    shared = {made._output_type: made for made in map(parser, ("path", "agg"))}
+
+    @functools.lru_cache(4000)
+    def computed(kind: str, *given: Any) -> Any:
+        return real(shared[kind], *given)
+
+    parser._parse_cached = lambda self, *given: computed(self._output_type, *given)

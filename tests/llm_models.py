@@ -10,6 +10,7 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 
 import atexit
+import functools
 import importlib.util
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ if importlib.util.find_spec("trl") is None:
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import accelerate.utils.imports
     import trl  # noqa: F401
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -46,6 +48,9 @@ with warnings.catch_warnings():
         TrainerCallback,
         TrainingArguments,
     )
+
+# accelerate looks for DeepSpeed's files each time that it unwraps a model, some five times a step
+accelerate.utils.imports._is_package_available = functools.cache(accelerate.utils.imports._is_package_available)
 
 __all__ = ["Dataset", "LlamaForCausalLM", "TrainerCallback", "TrainingArguments"]
 

@@ -87,6 +87,19 @@ def unrounded() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def also_unrounded() -> Iterator[list[pd.DataFrame]]:
+    """Studies that write what they always write; and the tables as they were before, in their order."""
+    real, every = _rounding.rounded, list[pd.DataFrame]()
+
+    def kept(table: pd.DataFrame, *given: Any, **named: Any) -> pd.DataFrame:
+        every.append(table)
+        return real(table, *given, **named)
+
+    with mock.patch.object(_rounding, "rounded", kept):
+        yield every
+
+
 def half_a_unit(table: pd.DataFrame) -> float:
     """What rounding changes at most of a number below 1 in a table that training made."""
     digits = _rounding.surviving(_rounding.TRAINED, table.select_dtypes("float").size)

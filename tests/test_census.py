@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from expo_analysis.census.document import added, document, with_cards, write
 from expo_analysis.census.page import file_of, page
 from expo_analysis.cli import app
 
+from .test_adapters import few_pairs
+
 ROOT = Path(__file__).parents[1]
 
 PLANTED = "numpy"
@@ -32,6 +35,25 @@ PLANTED = "numpy"
 def gap(p: Pairs) -> torch.Tensor:
     won, lost = p.ratios
     return won - lost
+
+
+comparing = sys.modules[compare.__module__]
+
+
+@cache
+def some_of_the_catalogue() -> Any:
+    names = ("hinge", "ipo", "slic", "simpo", "nca", "odpo")
+    return [(ea.objective(name, 1.0), Ours(name), Ours(name, of_means=True)) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the census's pairs, and six of the losses that another one may be: planted differences are everywhere.
+
+    test_adapters.py looks for implementations among all of them.
+    """
+    monkeypatch.setattr(comparing, "drawn_pairs", few_pairs)
+    monkeypatch.setattr(comparing, "_catalogue", some_of_the_catalogue)
 
 
 @pytest.fixture(autouse=True)

@@ -497,7 +497,7 @@ def test_a_process_tells_errors_apart_from_output():
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("also", [[], ["--json"]])
+@pytest.mark.parametrize("also", [[], pytest.param(["--json"], marks=pytest.mark.slow)])
 def test_a_closed_pipe_ends_a_process_quietly(also):
     reader, writer = os.pipe()
     os.close(reader)

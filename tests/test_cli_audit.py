@@ -26,6 +26,7 @@ from expo_analysis.desiderata.report.wording import ORDINARY, decided, legend, m
 from expo_analysis.desiderata.verdict import DESIDERATA, FAILS
 from expo_analysis.own_loss import make_loss
 
+from .called import evaluated
 from .cards import CODE, FAILED, HOSTILE, broken, card, many, more_desiderata
 from .test_cli import ROOT, examples, fails, invoke
 
@@ -464,21 +465,19 @@ def test_options_of_ones_own_loss_are_checked(folder):
     assert "option must be NAME=VALUE" in fails("audit", "my_loss.py:Mine", "--option", "beta")
 
 
-def evaluate(loss):
-    return type(loss).__name__, loss.extra.sharpness, float(loss.loss(np.array([-1.0]), np.array([-4.0]))[0])
-
-
 def test_ones_own_loss_can_be_sent_to_a_fresh_process(folder):
     mine = make_loss("my_loss.py:Mine").with_lam(3.0)
     assert pickle.loads(pickle.dumps(mine)) == mine
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(evaluate, (mine,)) == ("Mine", 2.0, 36.0)
+        assert pool.apply_async(evaluated, (mine,)).get(timeout=300) == ("Mine", 2.0, 36.0)
 
 
 # ---------------------------------------------------------------------------------------------------------------- help
 
 
-def test_examples_in_the_help(calls, tmp_path):
+def test_examples_in_the_help(calls, tmp_path, monkeypatch):
+    """Their pictures are drawn, and what is in the files is asked above."""
+    monkeypatch.setattr("expo_analysis.figures.style.render", lambda figure, kind: b"")
     for arguments in examples("audit"):
         files = {"--html": "report.html", "--junit": "card.xml", "--badge": "card.svg"}
         for option, value in ({k: tmp_path / v for k, v in files.items()} | {"--figure": tmp_path}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import os
 import signal
@@ -79,27 +80,23 @@ def test_a_cpu_is_chosen_where_there_is_nothing_else(tmp_path: Path) -> None:
     assert plain.logging_steps == 10 and plain.logging_nan_inf_filter is False
 
 
-UNTESTED = """
-import importlib.metadata, sys, warnings
-sys.modules["trl"] = {trl}
-version = importlib.metadata.version
-with warnings.catch_warnings(record=True) as seen:
-    warnings.simplefilter("always")
-    import torch, transformers, datasets
-    importlib.metadata.version = lambda of: "99.0" if of == {name!r} else version(of)
-    from {module} import {what}
-print([str(one.message)[:40] for one in seen if type(one.message).__name__ == "UntestedVersion"])
-{then}
-"""
-
-
-def test_importing_the_trainer_needs_no_trl_and_warns_of_another_transformers() -> None:
-    """TRL is for the command line's recipes."""
-    made = {"trl": None, "name": "transformers", "module": "expo_analysis.llm", "what": "PreferenceConfig"}
-    program = UNTESTED.format(**made, then="PreferenceConfig('out'); print('made')")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "transformers 99.0 was not tested" in done.stdout and done.stdout.endswith("made\n")
+def test_importing_the_trainer_needs_no_trl_and_warns_of_another_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL is for the command line's recipes. The package is imported again, where there is none."""
+    version = importlib.metadata.version
+    for name in [name for name in sys.modules if name.split(".")[0] in ("expo_analysis", "trl")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "trl", None)
+    monkeypatch.setattr(importlib.metadata, "version", lambda of: "99.0" if of == "transformers" else version(of))
+    try:
+        with pytest.warns(match=r"^transformers 99\.0 was not tested"):
+            again = importlib.import_module("expo_analysis.llm")
+        assert again.PreferenceConfig is not PreferenceConfig
+        again.PreferenceConfig(str(tmp_path), use_cpu=True, bf16=False)
+    finally:  # the tests go on with what they know
+        for name in [name for name in sys.modules if name.split(".")[0] == "expo_analysis"]:
+            del sys.modules[name]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -319,12 +316,32 @@ def test_args_of_another_kind(tmp_path: Path) -> None:
         PreferenceTrainer(tiny.llama(0), ea.DPO(LAM), 3, train_dataset=tiny.pairs(4))  # type: ignore[arg-type]
 
 
+UNTESTED = """
+import importlib.metadata, sys, warnings
+{first}
+version = importlib.metadata.version
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import torch, transformers, datasets
+    importlib.metadata.version = lambda of: "99.0" if of == {name!r} else version(of)
+    from {module} import *
+print([str(one.message)[:40] for one in seen if type(one.message).__name__ == "UntestedVersion"])
+"""
+
+
 @pytest.mark.slow
-def test_another_trl_is_warned_of_where_it_is_imported() -> None:
-    module = "expo_analysis.llm.training._trl"
-    program = UNTESTED.replace('sys.modules["trl"] = {trl}\n', "").format(name="trl", module=module, what="*", then="")
+@pytest.mark.parametrize(
+    ("name", "module", "first"),
+    [
+        ("trl", "expo_analysis.llm.training._trl", ""),
+        ("transformers", "expo_analysis.llm", "sys.modules['trl'] = None"),
+    ],
+)
+def test_another_version_is_warned_of_where_it_is_imported(name: str, module: str, first: str) -> None:
+    """In a process of its own, which has imported nothing before."""
+    program = UNTESTED.format(name=name, module=module, first=first)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "trl 99.0 was not tested" in done.stdout
+    assert f"{name} 99.0 was not tested" in done.stdout
 
 
 @pytest.mark.parametrize("by_name", [False, True])

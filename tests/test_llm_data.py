@@ -122,7 +122,7 @@ def test_settings_that_are_wrong(options: dict[str, Any], message: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- the tokens
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.tuples(any_text, any_text, any_text), name=st.sampled_from(list(WRITERS)))
 def test_any_text_is_trained_on_unchanged_or_refused(row: tuple[str, str, str], name: str, tmp_path: Path) -> None:
     """Written to a file, read and split into tokens, and put together again: the text, or a sentence about its row."""

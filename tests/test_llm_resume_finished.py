@@ -207,7 +207,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", SCHEDULES.values(), ids=SCHEDULES)
+OTHERS = ("cosine", "polynomial", "constant")
+"""Of which "floor" is a cosine with an argument more: they are among the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(own, id=name, marks=[pytest.mark.slow] * (name in OTHERS)) for name, own in SCHEDULES.items()],
+)
 def test_more_steps_follow_the_schedule_of_the_longer_run(settings: dict[str, Any], tmp_path: Path) -> None:
     straight = trainer(tmp_path / "straight", 6, **settings)
     straight.train()

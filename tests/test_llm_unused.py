@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import tempfile
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -218,6 +220,13 @@ def trained(folder: Path, **settings: Any) -> tuple[list[float], torch.Tensor]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry], weights
 
 
+@cache
+def plainly(*settings: tuple[str, str]) -> tuple[list[float], torch.Tensor]:
+    """A training that most of these are compared with, once for all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return trained(Path(folder), **dict(settings))
+
+
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
 def test_what_is_said_to_have_no_effect_has_none(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same losses and weights, bit by bit; and the line stands in the log."""
@@ -227,8 +236,7 @@ def test_what_is_said_to_have_no_effect_has_none(name: str, tmp_path: Path, capl
     with caplog.at_level(logging.WARNING, "expo_analysis.llm"):
         losses, weights = trained(tmp_path, **settings)
     assert [r for r in caplog.records if re.search(f"{name}.* ha(s|ve) no effect", r.getMessage())]
-    others = {key: value for key, value in settings.items() if key in ("lr_scheduler_type", "optim")}
-    expected = trained(tmp_path, **others)
+    expected = plainly(*(one for one in settings.items() if one[0] in ("lr_scheduler_type", "optim")))
     assert losses == expected[0] and torch.equal(weights, expected[1])
 
 

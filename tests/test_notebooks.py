@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
+import contextlib
 import io
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
 import matplotlib.image
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
@@ -92,16 +97,7 @@ ROUNDING = "rounding"
 """Tag of cells whose picture shows rounding errors, which differ from one processor to the next."""
 
 
-QUICK = ("01_losses",)
-"""The others take half a minute each, and are among the slow tests."""
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS
-    ],
-)
+@pytest.fixture(scope="module", params=[pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def committed(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Any]]:
     yield request.param, nbformat.read(request.param, as_version=4)
 
@@ -150,6 +146,7 @@ def test_there_are_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS[:2]] == ["01_losses", "02_exact_optima"]
 
 
+@pytest.mark.slow
 def test_runs_and_shows_what_is_committed(committed: tuple[Path, Any]) -> None:
     path, notebook = committed
     fresh = execute(path)  # raises on an error in a cell
@@ -163,6 +160,31 @@ def test_runs_and_shows_what_is_committed(committed: tuple[Path, Any]) -> None:
                 continue
             detail = "" if kind == "image/png" else f"\ncommitted:\n{was}\nfresh:\n{now}"
             assert same((kind, was), (kind, now)), f"{where}: {kind} is stale; run `make notebooks`{detail}"
+
+
+def test_the_first_runs_here_and_says_what_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the slow test finds in minutes, less pictures: its code without a kernel, and the text that it shows."""
+    monkeypatch.chdir(FOLDER)
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    compared = 0
+    as_in_a_kernel = pd.option_context("display.max_columns", 20, "display.width", 80)
+    with matplotlib.rc_context(), warnings.catch_warnings(), as_in_a_kernel:
+        warnings.simplefilter("ignore")
+        monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+        for cell in code_cells(notebook):
+            lines = [line for line in cell.source.splitlines() if not line.startswith("%")]
+            tree = ast.parse("\n".join(lines))
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) and not lines[-1].endswith(";") else None
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(tree, cell.id, "exec"), scope)
+                value = None if last is None else eval(compile(ast.Expression(last.value), cell.id, "eval"), scope)
+            now = [("printed", printed.getvalue())] * bool(printed.getvalue())
+            now += [("text/plain", repr(value))] * (value is not None)
+            was = [(kind, text) for kind, text in shown(cell) if kind != "image/png" and not text.startswith("<Figure")]
+            assert len(was) == len(now) and all(map(same, was, now)), f"cell {cell.id!r}: {was} and {now}"
+            compared += len(now)
+    assert compared >= 8
 
 
 def test_the_kernel_is_the_one_that_runs_the_tests(tmp_path: Path) -> None:

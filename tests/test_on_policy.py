@@ -161,7 +161,7 @@ def test_a_fixed_point_is_the_optimum_of_its_own_weights() -> None:
 def test_training_ends_there() -> None:
     bandit = ea.Bandit.from_preferences(REFERENCE, CYCLE)
     objectives = [ea.EXPO(0.3), ea.IPO(1.0), ea.DPO(0.8)]
-    run = train(objectives, Tabular(REFERENCE), bandit, Training(SGD(0.5), epochs=6000, on_policy=True))
+    run = train(objectives, Tabular(REFERENCE), bandit, Training(SGD(0.5), epochs=3000, on_policy=True))
     for k, objective in enumerate(objectives):
         (point,) = fixed_points(objective, bandit, starts=1)
         np.testing.assert_allclose(np.exp(run.log_final[k, 0, 0]), point.policy, atol=1e-9)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import expo_analysis as ea
 from expo_analysis.cli import app, rank
-from expo_analysis.optima import inference, ranks
+from expo_analysis.optima import choose, inference, ranks
 from expo_analysis.optima.intervals import MOST
 
 ROOT = Path(__file__).parents[1]
@@ -219,7 +219,7 @@ def test_long_names_and_many_rows_stay_in_the_figure(width: str) -> None:
 
 def test_the_choice_is_drawn_where_it_is() -> None:
     games = battles(np.array([0.8, 0.0, -0.8]), 200, np.random.default_rng(6))
-    chosen = ea.choose_lambda(ea.EXPO(1.0), games)
+    chosen = ea.choose_lambda(ea.EXPO(1.0), games, np.geomspace(0.001, 1.0, 7))
     figure = ea.figures.lambda_choice(chosen, truth=[0.6, 0.3, 0.1])
     upper, lower = figure.axes
     assert np.allclose(upper.get_lines()[0].get_ydata(), chosen.scores - chosen.scores.min())
@@ -250,7 +250,8 @@ def test_the_command_says_what_python_says(tmp_path: Path) -> None:
     assert "Leicester City" in shown and "1–11" in shown and "The first 3 of 20." in shown
 
 
-def test_lambda_is_chosen_or_given() -> None:
+def test_lambda_is_chosen_or_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "STRENGTHS", choose.STRENGTHS[::6])  # which lambdas are tried has tests of its own
     chosen = json.loads(run(ARENA, "--objective", "expo", "--choose-lambda", "--json").stdout)
     found = ea.choose_lambda(ea.EXPO(1.0), ea.read_comparisons(ARENA))
     assert chosen["options"]["lam"] == found.lam and chosen["chosen"]["lams"] == found.lams.tolist()

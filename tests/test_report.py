@@ -233,13 +233,14 @@ def test_losses_with_the_most_that_holds_come_first():
 def test_a_card_says_how_it_was_made(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1769900000")
     loss = ea.DPO(0.1, label_smoothing=0.2)
-    made = ea.audit(loss, effort=0.01, seed=2, only="first_step").made
+    found = ea.audit(loss, effort=0.01, seed=2, only="first_step")
+    made = found.made
     assert made == provenance(
         "ea.audit(ea.DPO(0.1, label_smoothing=0.2), effort=0.01, seed=2, only=['first_step'])", 0.01, 2
     )
     assert (made.version, made.date) == (ea.__version__, "2026-01-31")
     again = eval(made.call, {"ea": ea})
-    assert again.to_frame().equals(ea.audit(loss, effort=0.01, seed=2, only="first_step").to_frame())
+    assert again.to_frame().equals(found.to_frame())
     assert "expo_analysis " in str(made) and "2026-01-31, effort 0.01, seed 2: ea.audit(" in str(made)
 
 

@@ -30,6 +30,7 @@ from expo_analysis.studies import STUDIES, Shown, running, shared
 from expo_analysis.studies.reproduce import reproduce
 from expo_analysis.studies.study import to_csv
 
+from .committed import committed
 from .recorder import Recorder
 
 # the module, which the function of the same name hides behind
@@ -66,14 +67,45 @@ def with_found(directory):
         shutil.copy(COMMITTED / f"{name}.csv", directory)
 
 
+def run_here(function, jobs, *, workers, progress):
+    """As `tasks.run` in one process, which need not be started: test_tasks.py has those that are."""
+    found = {}
+    for name, arguments in jobs.items():
+        found[name] = function(*arguments, progress=lambda *done, task=name, **told: progress(*done, task=task, **told))
+        progress(1.0, what="done", task=name)
+    return found
+
+
+def files_of_kept(shown):
+    """`Shown.files`, less the PDFs and PNGs of what tests of pictures look at before they are files."""
+    pictures = {kind: style.render(Figure(figsize=(1, 1)), kind) for kind in ("png", "pdf")}
+    return {f"{name}.csv": to_csv(table) for name, table in shown.tables.items()} | {
+        f"{name}.{kind}": picture for name in shown.figures for kind, picture in pictures.items()
+    }
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run without training, which takes minutes: those studies are checked below, by themselves."""
     directory = tmp_path_factory.mktemp("run") / "made" / "on the way"
     with_found(directory)
     progress = Recorder()
+    section = running._section
+
+    def drawn_once(study, tables):
+        """Of studies that are kept, what the other tests of this process have drawn."""
+        if not study.kept:
+            return section(study, tables)
+        shown = committed(study.name)
+        assert {name: to_csv(table) for name, table in tables.items()} == {
+            name: (COMMITTED / f"{name}.csv").read_bytes() for name in study.tables
+        }
+        return files_of_kept(shown), shown.text
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STUDIES", {name: STUDIES[name] for name in (*EXACT, *KEPT)})
+        patch.setattr(running.tasks, "run", run_here)
+        patch.setattr(running, "_section", drawn_once)
         written = reproduce(directory, progress)
     return directory, written, progress
 
@@ -517,7 +549,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_fragment(tmp_path, monkey
 
 def test_a_study_that_fails_ends_the_run_and_leaves_what_was_there(tmp_path, monkeypatch):
     """The page is written last."""
-    names = ("language_model", "interpolation")  # the latter would end well
+    names = ("language_model", "authors_final")  # the latter would end well
     monkeypatch.setattr(module, "STUDIES", {name: STUDIES[name] for name in names})
     before = {f"{name}.csv": "x\n1.0\n" for name in STUDIES["language_model"].tables} | {"README.md": "old"}
     for name, content in before.items():

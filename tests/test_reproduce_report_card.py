@@ -23,6 +23,12 @@ def only_the_report_card(monkeypatch):
     monkeypatch.setattr(module, "STUDIES", {"report_card": STUDIES["report_card"]})
 
 
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Pictures are drawn, and their files have nothing in them."""
+    monkeypatch.setattr("expo_analysis.figures.style.render", lambda figure, kind: b"")
+
+
 def test_the_study_asks_of_every_loss_that_lambda_alone_makes(monkeypatch):
     asked = {}
 
@@ -74,7 +80,7 @@ def test_the_report_card_that_an_audit_left_is_shown_and_drawn_again(only_the_re
     assert max(map(len, text.splitlines())) < 160
 
 
-def test_a_report_card_of_the_first_versions_is_shown_as_it_was(only_the_report_card, tmp_path):
+def test_a_report_card_of_the_first_versions_is_shown_as_it_was(only_the_report_card, unrendered, tmp_path):
     """It knew neither what verdicts rest on nor how much failures weigh; its file stays the same."""
     old = cards().to_frame()[["loss", "desideratum", "verdict", "summary"]]
     old.to_csv(tmp_path / "report_card.csv", index=False, lineterminator="\n")
@@ -86,7 +92,7 @@ def test_a_report_card_of_the_first_versions_is_shown_as_it_was(only_the_report_
     )
 
 
-def test_names_and_summaries_that_look_like_missing_values_survive(only_the_report_card, tmp_path):
+def test_names_and_summaries_that_look_like_missing_values_survive(only_the_report_card, unrendered, tmp_path):
     frame = cards("dpo").to_frame().assign(loss="nan", summary="")
     write_report_card(frame, tmp_path)
     before = (tmp_path / "report_card.csv").read_bytes()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import logging
 import re
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -20,21 +20,43 @@ pytest.importorskip("latex2mathml")
 ROOT = Path(__file__).parents[1]
 
 
+class Told(logging.Handler):
+    """What MkDocs warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the whole site is, built as `make docs` builds it: strictly, so that a warning is an error."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**_environment()})
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr.strip(), done.stderr
+    """Where the whole site is, built as `make docs` builds it: strictly, so that a warning is an error.
+
+    In this process, which has loaded the package that the pages are about; without the index of the search.
+    """
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    folder, told, log = tmp_path_factory.mktemp("site"), Told(), logging.getLogger("mkdocs")
+    log.addHandler(told)
+    try:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what MkDocs loads
+            patch.setenv("NO_MKDOCS_2_WARNING", "1")
+            patch.chdir(ROOT)
+            patch.setattr("material.plugins.search.plugin.SearchIndex.add_entry_from_context", lambda *_: None)
+            config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder))
+            assert config.strict
+            config.plugins.on_startup(command="build", dirty=False)
+            build(config)
+            config.plugins.on_shutdown()
+    finally:
+        log.removeHandler(told)
+    assert not told.lines
     return folder
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ LOSSES = [ea.DPO(0.7), ea.IPO(0.7), ea.FDPO(0.7), ea.EXPO(0.7), BradleyTerry(1.0
 
 @pytest.fixture(scope="module")
 def tables():
-    return experiment.run(experiment.Settings())
+    """With fewer data sets and problems than are committed."""
+    return experiment.run(experiment.Settings(data_sets=40, problems=120))
 
 
 def random_problems(problems, n=4, seed=0, low=0.2):

@@ -57,8 +57,13 @@ class Sheet:
         """The text in lines no wider than this, in inches; words that are too wide are broken."""
         lines: list[str] = []
         for paragraph in text.split("\n"):
+            words = paragraph.split(" ")
+            line = " ".join(filter(None, words))
+            if self.width_of(line, bold) <= width:  # as most: to measure mathematics word by word takes long
+                lines.append(line)
+                continue
             line = ""
-            for word in paragraph.split(" "):
+            for word in words:
                 longer = f"{line} {word}".strip()
                 if self.width_of(longer, bold) <= width:
                     line = longer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,9 @@ def _reference(trainer: Any) -> str:
     }[trainer.engine.reference.kind] + stored
 
 
+@cache
 def _version(name: str) -> str | None:
+    """Read once: a card is written with each checkpoint."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...llm.data.sampling import Sampling
 from ...losses.base import check_number, check_whole
+
+if TYPE_CHECKING:
+    from ...llm.data.sampling import Sampling
 
 HALVES = ("reward", "reference")
 """Who labelled a prompt."""
@@ -88,6 +90,8 @@ class Sweep:
     @property
     def evaluation(self) -> Sampling:
         """How responses are drawn that no run is trained on."""
+        from ...llm.data.sampling import Sampling  # which loads transformers: to draw tables takes none
+
         return Sampling(self.max_new_tokens, seed=self.seed + 1)
 
 
