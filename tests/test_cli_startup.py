@@ -44,32 +44,38 @@ def test_what_computes_is_not_imported() -> None:
 
 
 WITHOUT = """
-import sys
-sys.modules[{name!r}] = None  # as if it were not installed
+import contextlib, io, json, sys
+sys.modules["datasets"] = None  # as if it were not installed
 from expo_analysis.cli import main
-sys.argv = ["expo-analysis", *{arguments!r}]
-main()
+told = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["expo-analysis", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            told.append([end.code, out.getvalue(), err.getvalue()])
+print(json.dumps(told))
 """
 
+NEED_DATASETS = [
+    ["preferences", "--prompts", "sentiment", "-o", "x.jsonl"],
+    ["finetune", "--model", "m", "--dataset_name", "d"],
+    ["evaluate", "m", "--data", "d"],
+    ["predict", "--model", "m", "--dataset_name", "d", "--objective", "dpo"],
+    ["experiment"],
+]
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["preferences", "--prompts", "sentiment", "-o", "x.jsonl"],
-        ["finetune", "--model", "m", "--dataset_name", "d"],
-        ["evaluate", "m", "--data", "d"],
-        ["predict", "--model", "m", "--dataset_name", "d", "--objective", "dpo"],
-        ["experiment"],
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_what_is_not_installed_is_said_once(arguments: list[str], tmp_path: Path) -> None:
-    """In one line, with how it is installed."""
-    command = [sys.executable, "-c", WITHOUT.format(name="datasets", arguments=arguments)]
+
+def test_what_is_not_installed_is_said_once(tmp_path: Path) -> None:
+    """In one line, with how it is installed; by each command, one after the other in one process."""
+    command = [sys.executable, "-c", WITHOUT, json.dumps(NEED_DATASETS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1 and "datasets" in done.stderr and done.stderr.count("pip install") == 1
-    assert done.stderr.endswith(": pip install '.[llm]' in the folder of the repository\n")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    for arguments, (code, out, err) in zip(NEED_DATASETS, json.loads(done.stdout), strict=True):
+        assert (code, out) == (2, "") and "Traceback" not in err, arguments
+        assert err.count("\n") == 1 and "datasets" in err and err.count("pip install") == 1, arguments
+        assert err.endswith(": pip install '.[llm]' in the folder of the repository\n"), arguments
 
 
 def test_completion_names_the_commands() -> None:

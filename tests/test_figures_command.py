@@ -76,7 +76,7 @@ def gallery():
 
 
 def test_the_gallery_is_drawn_by_the_code_beside_it(monkeypatch):
-    """With made-up verdicts, and half as many lambdas to choose from: the pictures have as much in them."""
+    """With made-up verdicts, fewer steps, and half as many lambdas to choose from: the pictures show as much."""
     drawing = importlib.import_module("expo_analysis.figures.kinds.report_card")
 
     def audit(objective, *, name, only, **settings):
@@ -84,6 +84,7 @@ def test_the_gallery_is_drawn_by_the_code_beside_it(monkeypatch):
         return dataclasses.replace(made, verdicts={key: made.verdicts[key] for key in only})
 
     monkeypatch.setattr(drawing, "audit", audit)
+    monkeypatch.setitem(ea.figures.training.__kwdefaults__, "steps", 300)
     choose = importlib.import_module("expo_analysis.optima.choose")
     monkeypatch.setattr(choose, "STRENGTHS", choose.STRENGTHS[::2])
     module = gallery()

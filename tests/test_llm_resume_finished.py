@@ -65,7 +65,14 @@ ENDS: dict[str, tuple[int, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("steps", "flags"), ENDS.values(), ids=ENDS)
+SLOW = ("in a later epoch", "in an epoch, by epochs", "accumulated")
+"""Other numbers of steps, of which the rest have some."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "flags"),
+    [pytest.param(*own, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, own in ENDS.items()],
+)
 def test_a_finished_run_that_is_resumed_is_not_changed(
     steps: int, flags: list[str], given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

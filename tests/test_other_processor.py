@@ -34,7 +34,7 @@ def written(tables: dict[str, pd.DataFrame]) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("fusion", {"steps": 3000}),
+        ("fusion", {"steps": 1500}),
         ("misspecified", {"data_sets": 10, "problems": 20}),
         *(pytest.param(name, {}, marks=pytest.mark.slow) for name in (*TRAINED, "implicit_reward")),
     ],
@@ -118,7 +118,7 @@ def test_searches_among_many_minima_end_in_the_same_one(reward: str) -> None:
         return lam * numbers.fitted(numbers.made("discopop", lam), training, data, explicit).weights
 
     ordinary = weights(numbers.LAMS[0])
-    for seed in (0, 1, 2):
+    for seed in (0, 1):
         with perturbed(seed, ulps=1000):
             np.testing.assert_allclose(weights(numbers.LAMS[0]), ordinary, rtol=0, atol=1e-9 * np.abs(ordinary).max())
     np.testing.assert_allclose(weights(numbers.LAMS[1]), ordinary, rtol=0, atol=1e-9 * np.abs(ordinary).max())
