@@ -404,3 +404,10 @@ def test_estimators_of_the_regulariser_by_hand() -> None:
     for mask in ([1.0, 1.0], [1.0, 0.0], [0.0, 0.0]):
         found = estimators.token_kl(tokens, reference, np.array([mask]))
         np.testing.assert_allclose(found, [np.dot(mask, each)], rtol=1e-13)
+
+
+@pytest.mark.parametrize("far", [-338.0, 338.0])
+def test_ratios_of_qpo_are_told_as_far_as_their_squares_are(far: float) -> None:
+    objective = ea.QPO(1.0, psi=lambda margin, lam: margin, mu=np.log)
+    zero = np.zeros(1)
+    np.testing.assert_allclose(objective.pair_loss(np.full(1, far), zero, zero, zero), far, rtol=1e-14)
