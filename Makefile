@@ -58,8 +58,9 @@ reproduce: $(STAMP) ## regenerate every result and figure
 
 # One thread for each pytest process, so that the processes do not compete for cores. Each takes files in a row, and
 # thereby makes fixtures that the other one does not make, until it has none left and takes some of the other's.
+# Compiled modules are kept whatever the environment says: tests start many processes, each of which loads hundreds.
 test: lint ## lint, type-check and run the tests that are not slow
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" \
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" \
 		$(PYTEST_ARGS)
 
 test-slow: $(SLOW_STAMP) ## run the slow tests only

@@ -6,6 +6,7 @@ Every function takes a bandit with one prompt, whose float64 numbers are the exa
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import mpmath as mp
 import numpy as np
@@ -33,6 +34,7 @@ def wins(bandit: Bandit) -> mp.matrix:
     return w
 
 
+@lru_cache(maxsize=256)  # slopes and bends of both orders of a pair ask for the same ones
 def sigma(x: mp.mpf) -> mp.mpf:
     return 1 / (1 + mp.exp(-x))
 
@@ -56,26 +58,26 @@ def newton(
     fixed = {groups[0][0]} if pull > 0 else {g[0] for g in groups}
     free = [i for i in range(n) if i not in fixed]
     total = sum(reference)
+    pairs = [(i, j, w) for i in range(n) for j in range(n) if (w := weights[i, j]) > 0]
     for _ in range(60):
         top = max(theta)
         weight = [mp.exp(t - top) for t in theta]
         z = sum(weight)
         policy = [x / z for x in weight]
         g = [pull * (policy[i] * total - reference[i]) for i in range(n)]
-        h = mp.zeros(n)
-        for i in range(n):
-            for j in range(n):
-                h[i, j] += pull * total * ((policy[i] if i == j else 0) - policy[i] * policy[j])
-                if weights[i, j] > 0:
-                    margin = theta[i] - theta[j]
-                    s, b = weights[i, j] * slope(i, j, margin), weights[i, j] * bend(i, j, margin)
-                    g[i] += s
-                    g[j] -= s
-                    h[i, i] += b
-                    h[j, j] += b
-                    h[i, j] -= b
-                    h[j, i] -= b
-        step = mp.lu_solve(mp.matrix([[h[i, j] for j in free] for i in free]), mp.matrix([-g[i] for i in free]))
+        h = [
+            [pull * total * ((policy[i] if i == j else 0) - policy[i] * policy[j]) for j in range(n)] for i in range(n)
+        ]
+        for i, j, w in pairs:
+            margin = theta[i] - theta[j]
+            s, b = w * slope(i, j, margin), w * bend(i, j, margin)
+            g[i] += s
+            g[j] -= s
+            h[i][i] += b
+            h[j][j] += b
+            h[i][j] -= b
+            h[j][i] -= b
+        step = mp.lu_solve(mp.matrix([[h[i][j] for j in free] for i in free]), mp.matrix([-g[i] for i in free]))
         reach = max(abs(s) for s in step)
         scale = min(mp.mpf(1), 1 / reach) if reach > 0 else mp.mpf(1)
         for k, i in enumerate(free):
@@ -176,7 +178,10 @@ def ipo_scores(bandit: Bandit, lam: float) -> list[mp.mpf]:
 def from_scores(
     reference: list[mp.mpf], s: list[mp.mpf], inverse: Callable[[mp.mpf], mp.mpf], ceiling: mp.mpf
 ) -> list[mp.mpf]:
-    """pi_ref (f')^{-1}(s - nu), nu by bisection on the total mass; ``ceiling`` is sup f' (mp.inf if there is none)."""
+    """pi_ref (f')^{-1}(s - nu), nu where the mass is one; ``ceiling`` is sup f' (mp.inf if there is none).
+
+    By bisection, then false position (Illinois). All masses fall in nu: the 1-norm of the error is that of the total.
+    """
 
     def total(nu: mp.mpf) -> mp.mpf:
         return sum(r * inverse(x - nu) for r, x in zip(reference, s, strict=True))
@@ -191,10 +196,23 @@ def from_scores(
     while total(high) > 1:
         width *= 2
         high = low + width
-    for _ in range(220):
-        middle = (low + high) / 2
-        low, high = (middle, high) if total(middle) > 1 else (low, middle)
-    policy = [r * inverse(x - high) for r, x in zip(reference, s, strict=True)]
+    above, below, last = total(low) - 1, total(high) - 1, 0
+    for k in range(300):
+        secant = k > 15 and k % 4
+        middle = (low * below - high * above) / (below - above) if secant else (low + high) / 2
+        excess = total(middle) - 1
+        if abs(excess) < mp.mpf(10) ** -36:
+            break
+        side = 1 if excess > 0 else -1
+        stays = secant and side == last
+        if side > 0:
+            low, above, below = middle, excess, below / 2 if stays else below
+        else:
+            high, below, above = middle, excess, above / 2 if stays else above
+        last = side if secant else 0
+    else:
+        raise AssertionError("the oracle did not converge")
+    policy = [r * inverse(x - middle) for r, x in zip(reference, s, strict=True)]
     return [p / sum(policy) for p in policy]
 
 

@@ -195,7 +195,7 @@ SELF_CONCORDANT = chosen(lambda claims: claims.self_concordance is not None)
 """All are looked at on the same problems, as a problem takes longer to draw than to look at."""
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(problem=problems(), lam=own.lams)
 def test_convex(problem: tuple[ea.Bandit, list[float]], lam: float) -> None:
     for name, case in CONVEX.items():
@@ -306,7 +306,7 @@ def directional(
     return float(second.detach()), float(value.detach())
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(problem=problems(), lam=own.lams, data=st.data())
 def test_self_concordance(problem: tuple[ea.Bandit, list[float]], lam: float, data: st.DataObject) -> None:
     """|D3 f[v, v, u]| <= M range(u) D2 f[v, v]."""

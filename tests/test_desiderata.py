@@ -18,6 +18,7 @@ from expo_analysis.desiderata.questions.limits import judge, lambdas
 from expo_analysis.desiderata.questions.outcome import from_hunt
 from expo_analysis.desiderata.rules.formula import Formula
 from expo_analysis.desiderata.subject import Optima, Subject, Unclaimed
+from expo_analysis.desiderata.suspicion.once import inspected
 from expo_analysis.desiderata.suspicion.soundness import inspect
 from expo_analysis.desiderata.verdict import CANNOT_TELL, DESIDERATA, FAILS, HOLDS, NOT_APPLICABLE, PROVEN
 
@@ -237,7 +238,7 @@ ALL = [name for name in ea.CATALOGUE if name not in ("qpo", "aot")]
 
 @pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k not in OF_EACH_KIND)) for k in ALL])
 def test_inspection_finds_nothing_wrong_with_what_is_right(name):
-    found = inspect(ea.objective(name, 1.0))
+    found = inspected(ea.objective(name, 1.0))
     assert not found.remarks and found.objective == ea.objective(name, 1.0)
 
 

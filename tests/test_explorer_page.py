@@ -153,7 +153,6 @@ def run_in_browser(folder: Path, script: str, text: str | None = None, fragment:
 
 
 @in_browser
-@pytest.mark.slow
 def test_a_thousand_random_states_in_a_browser(tmp_path: Path) -> None:
     proven = tuple(e for e in registry().entries if e.loss.convex or e.loss.scored or e.loss.reward)
     own = [one for one in samples(proven, 35, seed=2) if one.status == "optimal"]

@@ -170,3 +170,10 @@ def test_components_of_many_and_what_follows_from_covariances(monkeypatch: pytes
     assert ea.solve(ea.EXPO(0.1), lone).covariance([2], against=3) == pytest.approx(0.0, abs=1e-15)
     monkeypatch.setattr(inference, "DENSE", 1)
     np.testing.assert_allclose(found.covariance(), own, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_samples_of_less_than_one_comparison_are_refused(share: float) -> None:
+    games = ea.Comparisons(["anna", "bob"], ["bob", "anna"], [0.75 * share, 0.25 * share])
+    with pytest.raises(ValueError, match=f"one comparison or more, got weights that sum to {share:g}"):
+        ea.bootstrap(ea.solve(ea.BradleyTerry(1.0), games), rng=0)

@@ -163,6 +163,7 @@ def test_risk_by_hand() -> None:
 
 
 @each_pair_case
+@settings(max_examples=25)
 @given(logs=own.log_probs(lowest=-20.0), lam=own.lams)
 def test_value_and_gradient_of_the_definition(case: Case, logs: Logs, lam: float) -> None:
     logs = where_finite(case, logs)

@@ -111,7 +111,7 @@ def lowest_on_a_grid(loss: ea.PairObjective, bandit: ea.Bandit) -> float:
     return float(ea.risk(loss, bandit, logs).min())
 
 
-@pytest.mark.parametrize("lam", [0.01, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("lam", [0.01, 0.3])
 def test_scores_that_are_finite_at_zero_have_a_minimiser(lam: float) -> None:
     """A continuous function on the closed simplex: a vertex with a finite loss that nothing is below is a minimum."""
     rng = np.random.default_rng(3)

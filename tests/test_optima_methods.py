@@ -121,6 +121,11 @@ def test_bounds_beside_a_cross_entropy_by_their_formula(name: str) -> None:
     # the solver's own are of the order of rounding, not of its root, and the policy is not lower anywhere near
     solved, bound, steps = smoothing.smoothed_optimum(hinges, problem.log_reference.copy())
     assert (bound > 1e-15).all() and (bound < 1e-12).all() and (steps > 5).all()
+    with pytest.MonkeyPatch.context() as patch:  # and no larger than the better of what is proven of a point
+        patch.setattr(smoothing, "_from_gap", lambda own, *_: np.full(own.size, 1e-3))
+        patch.setattr(smoothing, "_on_the_kinks", lambda *_: np.nan)
+        _, bound, _ = smoothing.smoothed_optimum(hinges, problem.log_reference.copy())
+    assert (bound >= 1e-3).all() and (bound <= 1e-3 * (1 + 1e-8)).all()
 
     def value(x: np.ndarray) -> np.ndarray:
         log_policy = x - np.logaddexp.reduce(x, axis=0)

@@ -125,17 +125,18 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, text: str, options: dic
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("file", "name"), [("my_losses", "Mine"), ("numpy", "mine"), ("my-losses 2", "Mine")])
-def test_the_python_written_for_it_runs_in_a_fresh_process_in_any_folder(folder: Path, file: str, name: str) -> None:
+def test_the_python_written_for_it_runs_in_a_fresh_process_in_any_folder(folder: Path) -> None:
     """With its options: a dataclass and a function of the file, and those of a module beside it."""
-    module = load_file(f"losses/{file}.py")
-    beside = sys.modules[f"beside_{folder.name}"]
-    loss = make_loss(f"losses/{file}.py:{name}", 0.5, outer=beside.Sharp(4.0), apply=module.cube)
-    expression, imports = written(loss)
     point = "np.array([-1.0]), np.array([-3.0]), np.array([-1.0]), np.array([-1.0])"
-    code = f"{imports}\nlam = 0.5\nprint({expression}.loss({point})[0])"
-    expected = loss.loss(*(np.array([x]) for x in (-1.0, -3.0, -1.0, -1.0)))[0]
-    assert float(run_elsewhere({"loss": code}, folder)) == expected
+    codes, expected = {}, []
+    for file, name in (("my_losses", "Mine"), ("numpy", "mine"), ("my-losses 2", "Mine")):
+        module = load_file(f"losses/{file}.py")
+        beside = sys.modules[f"beside_{folder.name}"]
+        loss = make_loss(f"losses/{file}.py:{name}", 0.5, outer=beside.Sharp(4.0), apply=module.cube)
+        expression, imports = written(loss)
+        codes[file] = f"{imports}\nlam = 0.5\nprint({expression}.loss({point})[0])"
+        expected.append(loss.loss(*(np.array([x]) for x in (-1.0, -3.0, -1.0, -1.0)))[0])
+    assert [float(line) for line in run_elsewhere(codes, folder).splitlines()] == expected
 
 
 def test_a_class_that_cannot_be_imported_is_asked_for() -> None:

@@ -13,6 +13,7 @@ import torch
 import expo_analysis as ea
 from expo_analysis.losses.psi import Logistic, Sigmoid, Square
 from expo_analysis.losses.statistics import h, linked, log_pi_w
+from expo_analysis.optima.restricted import line as method
 from expo_analysis.optima.restricted.enclosure import Line, _largest, _of_mu, enclosable, third_derivative
 from expo_analysis.optima.restricted.line import OneLine
 from expo_analysis.optima.restricted.tails import Tail, tail_least
@@ -373,3 +374,20 @@ def test_probabilities_on_an_interval() -> None:
         for t in np.linspace(-half, half, 9):
             moved = x + t * f
             assert (np.exp(moved - np.logaddexp.reduce(moved, axis=0)) <= found * (1 + 1e-12)).all()
+
+
+def test_what_rounding_moves_belongs_to_the_bound_of_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone win over one response: at the inner end of what is left nothing but the winner has any mass, and the
+    bound is what the rounding of its logits makes of a policy."""
+    bounds = []
+
+    def seen(own: OneLine, t: float, error: float, left: Any, to_end: tuple[bool, bool]) -> Any:
+        bounds.append((any(to_end), given(own, t, error, left, to_end)))
+        return bounds[-1][1]
+
+    given = method._bound
+    monkeypatch.setattr(method, "_bound", seen)
+    won = ea.Bandit.from_counts([0.5, 0.5], [[0, 3], [0, 0]])
+    ea.solve(ea.DiscoPOP(1.0), won, features=np.array([[0.0], [1.0]]))
+    (ended, bound), *_ = bounds
+    assert ended and np.finfo(float).eps <= bound.max() < 1e-13

@@ -4,6 +4,7 @@ premise."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -388,9 +389,13 @@ class Wells:
 
         return minimize_scalar(risk, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).fun
 
-    @property
+    @cached_property
     def tie(self):
         return brentq(lambda p: self.least(p, 1, 3) - self.least(p, 5, 7), 0.55, 0.95, xtol=1e-14)
+
+    @cached_property
+    def end(self):
+        return self.least(self.tie, 1, 3) + (2 * self.tie - 1) * self.slope - self.below
 
     def __call__(self, m):
         value = self.even(abs(m)) - self.odd(m)
@@ -398,8 +403,7 @@ class Wells:
         if self.below is None:
             return value
         gone, side = numerics.sigmoid((abs(m) - 1e8) / 1e6), 2 * numerics.sigmoid(m) - 1
-        end = self.least(self.tie, 1, 3) + (2 * self.tie - 1) * self.slope - self.below
-        return (1 - gone) * value + gone * (end - self.slope * side)
+        return (1 - gone) * value + gone * (self.end - self.slope * side)
 
 
 def test_the_ends_and_all_between_are_looked_at_for_two_wells():

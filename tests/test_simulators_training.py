@@ -453,7 +453,7 @@ def test_no_table_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def batches(pairs: Pairs, setting: Training, epochs: int) -> list[list[Batch]]:
-    return [list(training._epoch(pairs, whole(pairs), setting, epoch)) for epoch in range(epochs)]
+    return [list(found) for found in training._epochs(pairs, whole(pairs), replace(setting, epochs=epochs))]
 
 
 def met(found: list[Batch], s: int) -> list[tuple[int, int]]:
@@ -495,6 +495,20 @@ def test_orders() -> None:
     orders = [met(found, 1) for found in (*shuffled, *other, *plain)]
     assert [met(found, 1) for found in again] == orders[:2]
     assert len({tuple(order) for order in orders}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [({}, False), ({"shuffle": False}, True), ({"shuffle": False, "estimator": "reference_samples"}, False)],
+)
+def test_batches_are_made_once_only_where_all_epochs_have_the_same(changed: dict[str, Any], same: bool) -> None:
+    setting = Training(batch=8, epochs=3, **changed)
+    found = batches(PAIRS, setting, 3)
+    assert (found[0][0] is found[2][0]) == same
+    for epoch, those in enumerate(found):
+        of_epoch = training.batches(PAIRS, epoch, 8, setting.seed, setting.shuffle, setting.draws)
+        for one_batch, expected in zip(those, of_epoch, strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(one_batch, expected, strict=True))
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

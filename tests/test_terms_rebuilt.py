@@ -45,9 +45,14 @@ def bandits() -> dict[str, ea.Bandit]:
 
 
 BANDITS = bandits()
+SOLVED_ALIKE = ("five", "counts")
+"""Solved by what solves "two" and "prompts", of other sizes: among the slow tests."""
 
 
-@pytest.mark.parametrize("bandit", BANDITS.values(), ids=BANDITS)
+@pytest.mark.parametrize(
+    "bandit",
+    [pytest.param(b, id=k, marks=[pytest.mark.slow] if k in SOLVED_ALIKE else []) for k, b in BANDITS.items()],
+)
 @pytest.mark.parametrize("name", MINE)
 def test_same_terms_same_bits(name: str, bandit: ea.Bandit) -> None:
     """Policies, values, bounds, statuses, certificates, messages and steps."""

@@ -102,6 +102,15 @@ def test_bounds_of_third_derivatives_are_near_where_that_is_largest(name: str) -
         assert (wide >= inner * (1 - 1e-9)).all()
 
 
+@pytest.mark.parametrize("goal", [-10.0, 10.0])
+def test_the_third_derivative_of_a_bernoulli_divergence_at_a_far_goal_is_its_bound(goal: float) -> None:
+    """psi'' is sigma' ((1 - 2 sigma)(m - goal) + 1): both summands of its slope are sigma'' at the goal."""
+    at = np.array([goal])
+    odds = np.exp(-abs(goal))
+    exact = 2 * odds / (1 + odds) ** 2 * (1 - odds) / (1 + odds)
+    np.testing.assert_allclose(BernoulliKL(goal).third(at, at), exact, rtol=1e-3)
+
+
 @pytest.mark.parametrize("tau", [0.05, 0.4, 1.0, 3.0])
 def test_what_is_below_a_modulated_loss(tau: float) -> None:
     """Left of 0 its logistic part at the right end, of which both factors fall; it is all there is for small tau."""

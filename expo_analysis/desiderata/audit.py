@@ -25,7 +25,8 @@ from .report.provenance import provenance
 from .report.report_card import ReportCard
 from .rules.no_optimum import no_risk
 from .subject import Subject, Unclaimed, unclaimed
-from .suspicion.soundness import COUPLES, Inspection, first_call, inspect
+from .suspicion.once import inspected
+from .suspicion.soundness import COUPLES, Inspection, first_call
 from .verdict import CANNOT_TELL, DESIDERATA, Verdict
 
 OWN_LIMIT = 30.0
@@ -204,13 +205,13 @@ def _subject(
 ) -> tuple[Subject | None, list[str]]:
     """The loss as the judges may see it, None where it cannot be judged; and remarks."""
     first = watch.call(lambda: first_call(objective))
-    inspected = watch.call(lambda: inspect(objective), INSPECTION * watch.seconds) if not first.failure else first
-    if inspected.timed_out:
+    found = watch.call(lambda: inspected(objective), INSPECTION * watch.seconds) if not first.failure else first
+    if found.timed_out:
         slow = "a single call of it does not return" if first.timed_out else f"one call of it takes {first.value:.2g} s"
         return None, [f"{TIME_UP}, {watch.seconds:g} s, before it was clear that it is a sound loss: {slow}"]
-    inspection = inspected.value
+    inspection = found.value
     if not isinstance(inspection, Inspection):
-        return None, [f"it raises {inspected.failure}"]
+        return None, [f"it raises {found.failure}"]
     how = objective.remarks if isinstance(objective, FunctionLoss) else ()
     remarks = [*how, *inspection.remarks]
     if inspection.objective is None:

@@ -17,7 +17,7 @@ from ..desiderata.audit import is_own
 from ..desiderata.code import written
 from ..desiderata.falsify.problems import FAMILIES, join
 from ..desiderata.subject import Subject, Unclaimed
-from ..desiderata.suspicion.soundness import inspect
+from ..desiderata.suspicion.once import inspected
 from ..losses import Objective
 from ..testing.as_loss import as_loss
 from ..testing.equal import Equality, equality
@@ -175,7 +175,7 @@ def _subject(loss: Objective, name: str, effort: float, seed: int) -> Subject:
     Raises:
         ValueError: it cannot be relied on.
     """
-    found = inspect(loss)
+    found = inspected(loss)
     if found.objective is None:
         raise ValueError(f"{name} cannot be relied on: {found.remarks[0]}")
     kept = found.objective

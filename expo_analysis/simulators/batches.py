@@ -47,6 +47,11 @@ def steps_per_epoch(data: Pairs, size: int) -> int:
     return -(-int(np.max(np.asarray(data.size))) // size)
 
 
+def is_same_every_epoch(data: Pairs, shuffle: bool, draws: int) -> bool:
+    """Whether all epochs have the same batches: nothing is drawn, and every data set is passed through once."""
+    return not shuffle and not draws and len(set(np.asarray(data.size).tolist())) == 1
+
+
 def batches(
     data: Pairs, epoch: int, size: int, seed: int, shuffle: bool = True, draws: int = 0, few: bool = False
 ) -> Iterator[Batch]:
@@ -67,8 +72,9 @@ def batches(
     short = steps * size - longest
     start, stop = epoch * longest, (epoch + 1) * longest
     order = np.stack([_order(own, start, stop, [seed, s] if shuffle else None) for s, own in enumerate(sizes)])
-    met = [np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, np.asarray(data.prompt))]
-    winner, loser, prompt = (np.pad(x, [(0, 0), (0, short)], mode="edge") for x in met)
+    if short:  # the last batch is filled up with the last pair, without weight
+        order = np.concatenate([order, np.repeat(order[:, -1:], short, axis=1)], axis=1)
+    winner, loser, prompt = (np.take_along_axis(x, order, axis=1) for x in (data.winner, data.loser, data.prompt))
     weight = np.ones_like(winner, dtype=np.float64)
     weight[:, longest:] = 0.0
 

@@ -11,9 +11,10 @@ lr/eps a step, 1e-10 with usual settings, while with SGD rows agree to the last 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from ..losses.estimators import ESTIMATORS, check_estimator, own_responses, refe
 from ..losses.responses import at_ends, reads_third, refuse_undefined, response_data, reward_of
 from ..losses.risk import loss_of_choices, refuse_coupled
 from ..losses.unpaired import on
-from .batches import Batch, batches, steps_per_epoch, whole
+from .batches import Batch, batches, is_same_every_epoch, steps_per_epoch, whole
 from .optimisers import Adam, Optimiser
 from .policies import Policy, Tabular
 from .recording import recorded
@@ -414,8 +415,8 @@ def _run(
     with torch.no_grad(), np.errstate(all="ignore"):
         record(0)
         step = 0
-        for epoch in range(training.epochs):
-            for batch in _epoch(data, everything, training, epoch, few):
+        for epoch in _epochs(data, everything, training, few):
+            for batch in epoch:
                 parameters, state = take(parameters, state, rates[step], batch)
                 step += 1
                 if step > average_from:
@@ -480,13 +481,16 @@ def evenly_compared(data: Bandit | Pairs) -> Bandit:
     return Bandit.from_preferences(data.reference, data.preference, (data.pairs > 0) * 1.0, data.prompt_weights)
 
 
-def _epoch(
-    data: Bandit | Pairs, everything: Batch, training: Training, epoch: int, few: bool = False
-) -> Iterable[Batch]:
-    """The batches of one epoch, in order; ``few`` as for `batches`."""
+def _epochs(
+    data: Bandit | Pairs, everything: Batch, training: Training, few: bool = False
+) -> Iterator[Iterable[Batch]]:
+    """The batches of each epoch, in order; ``few`` as for `batches`."""
     if training.batch is None or isinstance(data, Bandit):
-        return [everything]
-    return batches(data, epoch, training.batch, training.seed, training.shuffle, training.draws, few)
+        return repeat([everything], training.epochs)
+    own = (training.batch, training.seed, training.shuffle, training.draws, few)
+    if is_same_every_epoch(data, training.shuffle, training.draws):
+        return repeat(list(batches(data, 0, *own)), training.epochs)
+    return (batches(data, epoch, *own) for epoch in range(training.epochs))
 
 
 class _Best:

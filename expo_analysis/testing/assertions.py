@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..desiderata import DESIDERATA, Verdict, audit
-from ..desiderata.suspicion.soundness import inspect
+from ..desiderata.suspicion.once import inspected
 from ..desiderata.verdict import CANNOT_TELL, FAILS, HOLDS, NOT_APPLICABLE
 from ..losses import Objective, PairObjective
 from .apart import said, watched
@@ -56,7 +56,7 @@ def assert_sound(loss: Any, *, time_limit: float = SECONDS, **options: Any) -> N
 
 def _inspected(loss: Objective) -> list[str]:
     """What an audit would remark on; where there is nothing, what a batch of pairs does that single pairs do not."""
-    remarks = list(inspect(loss).remarks)
+    remarks = list(inspected(loss).remarks)
     if remarks or not isinstance(loss, PairObjective):
         return remarks
     return [str(broken) for broken in broken_ones(loss, ALWAYS)]

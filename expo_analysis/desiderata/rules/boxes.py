@@ -121,6 +121,8 @@ class SingleScores:
         On each face of the box the derivative across it points outwards, so that the gradient is zero somewhere inside
         (Poincare and Miranda), and a stationary point of a convex function is its minimum.
         """
+        if self._falls_for_ever():
+            return None
         found = minimize(self._value, np.full(2, -1.0), jac=self._gradient, method="BFGS", options={"gtol": 1e-13})
         centre = np.asarray(found.x)
         for half in (1e-9, 1e-7, 1e-5, 1e-3):
@@ -142,7 +144,25 @@ class SingleScores:
         """Probabilities (2,) that add up to ``total`` with the lowest G, as numbers tell."""
         t = np.linspace(-40.0, 40.0, 8001)
         share = np.stack([-np.logaddexp(0, -t), -np.logaddexp(0, t)], axis=1) + np.log(total)
-        return np.asarray(np.exp(share[np.argmin([self._value(x) for x in share])]))
+        values = np.zeros(len(share))
+        for term in self.terms:
+            margins = np.array([term.slope @ x for x in share]) + term.at_zero
+            values = values + term.weight * np.asarray(term.psi.value(margins))
+        return np.asarray(np.exp(share[np.argmin(values)]))
+
+    def _falls_for_ever(self) -> bool:
+        """Whether G is seen to fall all the way in some direction, by the limits of slopes: then it has no minimum."""
+        for direction in np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]]):
+            low, high, size = 0.0, 0.0, 1.0
+            for term in self.terms:
+                along = float(term.slope @ direction)
+                if along != 0:
+                    assert term.psi.slopes is not None
+                    ends = [term.weight * along * float(slope) for slope in term.psi.slopes]
+                    low, high, size = low + min(ends), high + max(ends), size + max(map(abs, ends))
+            if high < -SLACK * size or low > SLACK * size:
+                return True
+        return False
 
     def _value(self, x: Floats) -> float:
         return float(

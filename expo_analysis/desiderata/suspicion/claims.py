@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from .psi_statements import derivative
 from .statements import refuted_divergence, refuted_terms
 
 
-def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, lost: float = 0.0) -> list[str]:
+def refuted_claims(
+    plain: Unclaimed, objective: PairObjective, lams: Floats, agree: Collection[int] = (), lost: float = 0.0
+) -> list[str]:
     """What numbers refute at these lambdas, in words.
 
-    plain: the same loss, of which nothing is known. lost: units of rounding that it loses.
+    plain: the same loss, of which nothing is known. agree: the places of lambdas at which its slopes are known to be
+    those of its values. lost: units of rounding that it loses.
     """
     facts = objective.facts
     found: list[str] = []
@@ -45,7 +48,7 @@ def refuted_claims(plain: Unclaimed, objective: PairObjective, lams: Floats, los
     divergences = [*((kind, False) for kind in kinds.values()), *((link, True) for link in links)]
     found += [c for d, inverted in divergences if d is not None and (c := refuted_divergence(d, inverted))][:1]
     if facts.convex:
-        found += refuted_convexity(plain, objective, lams)
+        found += refuted_convexity(plain, objective, lams, agree)
     if not objective.is_made_of_terms:
         of = _of_log_ratio if facts.log_ratio_only else _of_two_responses
         for one in everywhere:

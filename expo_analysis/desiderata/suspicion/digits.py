@@ -26,6 +26,9 @@ STEPS = 2.0 ** -np.arange(51.0, 23.0, -3.0)
 FEW = 16.0
 """Units of rounding that a formula may lose and be believed."""
 
+NONE = 4.0
+"""Units of rounding up to which values and slopes are compared as if none were lost (see `lines`)."""
+
 TOO_MANY = 1e7
 """Units of rounding beyond which no verdict is given: that leaves fewer than nine digits."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...losses.base import NOTHING
 from ...own_file import in_words
 from ..subject import Unclaimed, facts_of
 from .claims import misled, refuted_claims
-from .digits import FEW, TOO_MANY, Digits, digits_of, lambda_is_single
+from .digits import FEW, NONE, TOO_MANY, Digits, digits_of, lambda_is_single
 from .effects import effects_of, spoils
 from .faces import arrays_refused, couples, numpy_differs, other_lambda, overridden, undefined_on_two
 from .lines import NEAR, Wrong, wrong_slopes
@@ -78,7 +79,7 @@ def inspect(objective: Objective) -> Inspection:
     remarks = [*effects, alone] if alone else effects
     log_mass = -0.25 if alone else 0.0
     lams = np.ones_like(LAMS)  # those at which it works, and 1 in the place of others
-    digits, jump = Digits(0.0, False), ""
+    digits, jump, agree = Digits(0.0, False), "", set[int]()
     for k, lam in sorted(enumerate(LAMS), key=lambda each: float(each[1] != 1.0)):
         try:
             broken = _broken(objective, float(lam)) or _broken_regulariser(objective.with_lam(float(lam)))
@@ -90,6 +91,8 @@ def inspect(objective: Objective) -> Inspection:
             return Inspection(None, (_in_words(wrong, float(lam)),))
         if wrong is not None and wrong.small and not jump:
             jump = _in_words(wrong, float(lam))
+        if not broken and wrong is None and seen.lost <= NONE and not alone:
+            agree.add(k)
         digits = max(digits, seen, key=lambda each: each.lost)
         if not broken:
             lams[k] = lam
@@ -100,7 +103,7 @@ def inspect(objective: Objective) -> Inspection:
     if digits.lost > FEW:
         remarks.append(_lost(digits))
     lost = np.inf if jump else digits.lost
-    return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks)
+    return _claimed(objective, lams, float(lost), [*remarks, jump] if jump else remarks, agree)
 
 
 def _may_couple(objective: PairObjective) -> bool:
@@ -116,10 +119,13 @@ def _not_of_mu(objective: RewardObjective) -> str:
     return f"its divergence, {divergence}, is not pi_ref f(pi/pi_ref) with f' = mu, by which RLHF is solved"
 
 
-def _claimed(objective: PairObjective, lams: Floats, lost: float, remarks: list[str]) -> Inspection:
+def _claimed(
+    objective: PairObjective, lams: Floats, lost: float, remarks: list[str], agree: Collection[int]
+) -> Inspection:
     """What of a sound loss's claims may be relied on.
 
-    lams: those at which it works. lost: units of rounding that it loses; beyond `FEW` no claim of it is true.
+    lams: those at which it works. lost: units of rounding that it loses; beyond `FEW` no claim of it is true. agree:
+    the places of lambdas at which its slopes were compared with its values, as a loss that loses none.
     """
     exact = lost <= FEW
     refuted: list[str] = []
@@ -142,8 +148,9 @@ def _claimed(objective: PairObjective, lams: Floats, lost: float, remarks: list[
     keeps = bool(refused) and not objective.is_made_of_terms
     kept = Unclaimed(objective.lam, objective, True, keeps) if refused else objective
     if exact and not single:
+        plain = Unclaimed(objective.lam, objective, bool(refused))
         try:
-            refuted = refuted_claims(Unclaimed(objective.lam, objective, bool(refused)), objective, lams, lost)
+            refuted = refuted_claims(plain, objective, lams, agree, lost)
             if not refuted and misled(kept):
                 refuted = ["to be solved like the loss that it derives from is false: other policies have lower values"]
         except (Exception, SystemExit) as error:
