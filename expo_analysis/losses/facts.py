@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 class Claims:
     """What the author of a bare formula states of it; solvers rely on it, and the audit tries to refute it.
 
-    An objective that is made of terms states nothing: its ``claims`` are derived.
+    An objective that is made of terms states nothing: its ``claims`` are derived. At the policy that it finds `solve`
+    checks what a few calls tell: couples_pairs and log_ratio_only on the pairs, and convexity between there and the
+    reference or the even policy. It trusts the rest: convex elsewhere, self_concordance, and ``ratio_slopes``.
 
     convex            convex in the logits of a softmax policy, whatever the pairs
     closed_form       not read any more

@@ -7,11 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from .._autograd import tensor
 from .._types import Array
 from ..bandit import Bandit
 from ..bandit.rankings import Choices
 from ..numerics import namespace
 from .base import Objective, PairObjective, RewardObjective
+from .data import LOG_PROBABILITIES
+from .facts import anything
 from .responses import at_ends, edges_of, refuse_undefined, response_data, reward_of
 from .unpaired import on
 
@@ -92,10 +95,30 @@ def _refuse_once(objective: PairObjective, bandit: Bandit) -> None:
 def refuse_coupled(objective: Objective) -> None:
     """Raise where a loss couples the pairs of a batch, so that no weights of single pairs give a risk."""
     if isinstance(objective, PairObjective) and objective.facts.couples_pairs:
+        if not _is_coupled(objective):
+            raise ValueError(
+                f"claims of {type(objective).__name__} must not have couples_pairs = True: every pair that was tried "
+                "has the same loss alone as with others"
+            )
         raise ValueError(
             f"objective must be a loss of single pairs: {type(objective).__name__} couples the pairs of a batch and "
             "has no risk over weighted pairs; call its loss on a batch of pairs instead"
         )
+
+
+def _is_coupled(objective: PairObjective) -> bool:
+    """Whether a pair has another loss with others than alone, of a few; whether that cannot be told."""
+    known = anything()
+    pairs = [tensor(known[name][:, 0]) for name in (*LOG_PROBABILITIES, *objective.data)]
+    pairs = [x.clamp(min=-30.0) + 0.1 * k for k, x in enumerate(pairs)]
+    try:
+        together = objective.pair_loss(*pairs)
+        alone = [objective.pair_loss(*(x[[i]] for x in pairs))[0] for i in range(len(pairs[0]))]
+        return any(
+            bool((one - other).abs() > 1e-12 * (1 + one.abs())) for one, other in zip(together, alone, strict=True)
+        )
+    except Exception:  # a user's code may raise anything
+        return True
 
 
 def loss_of_choices(objective: PairObjective, data: Choices, log_policy: Array, log_reference: Array) -> Array:

@@ -13,6 +13,7 @@ from ..bandit.labels import called
 from ..losses.base import Objective, PairObjective, RewardObjective
 from ..losses.responses import reward_of
 from ..losses.risk import risk
+from .contradictions import contradicted
 from .faces import TINIEST, has_closed_domain
 from .solution import Certificate, Status
 
@@ -58,6 +59,25 @@ def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any)
                 "no minimiser was reached: the lowest values are approached as the probability of responses "
                 f"{called(zero.tolist(), bandit.responses)} tends to 0, where the objective has no value (not proven)"
             )
+    if isinstance(objective, PairObjective) and not objective.is_made_of_terms:
+        _take_back(objective, bandit, lams, flat)
+
+
+def _take_back(objective: PairObjective, bandit: Bandit, lams: Floats, flat: Any) -> None:
+    """Say of what rests on a claim that is false where it led that it does."""
+    prompts = bandit.prompts or 1
+    for k, lam in enumerate(lams):
+        rows, own = slice(k * prompts, (k + 1) * prompts), objective.with_lam(lam)
+
+        def value(log_policy: Floats, own: PairObjective = own) -> Floats:
+            return np.atleast_1d(_risk(own, bandit, log_policy.reshape(bandit.reference.shape), None))
+
+        for prompt, claim in contradicted(own, bandit, flat.log_policy[rows], value).items():
+            row = k * prompts + prompt
+            if flat.status[row] not in (Status.NO_MINIMISER, Status.FAILED):
+                flat.status[row], flat.certificate[row] = Status.FAILED, Certificate.NONE
+                flat.error_bound[row] = np.nan
+                flat.message[row] = f"a claim of {type(objective).__name__} is false: {claim}"
 
 
 def values_of(objective: Objective, bandit: Bandit, lams: Floats, log_policy: Floats, fit: Floats) -> Floats:
