@@ -172,6 +172,10 @@ def test_junit_fails_where_the_gate_does_and_nowhere_else() -> None:
     skipped = {case.get("name"): case.find("skipped") for case in root.iter("testcase")}
     assert skipped["improvement"].get("message").startswith("fails, which was not asked for: ")
     assert skipped["consistency"].get("message").startswith("cannot tell: ")
+    never = ReportCards([with_verdicts(card("dpo"), uniqueness=NOT_APPLICABLE)])
+    root = ElementTree.fromstring(to_junit(never, Gate(("preservation",))))
+    skipped = {case.get("name"): case.find("skipped") for case in root.iter("testcase")}
+    assert skipped["uniqueness"].get("message").startswith("not applicable: ")
 
 
 def test_junit_of_hostile_names_and_of_losses_that_cannot_be_loaded() -> None:

@@ -284,6 +284,7 @@ BROKEN = {
     "no arguments": (lambda: torch.zeros(3), TypeError, "arguments none"),
     "one": (lambda logp: logp, TypeError, "is not known"),
     "three": (lambda a, b, c: a, TypeError, "a is not known"),
+    "five, four of which would be read in their order": (lambda a, b, c, d, e: a, TypeError, "e is not known"),
     "strange": (lambda chosen_logps, rejected_logps, attention_mask: 0, TypeError, "attention_mask is not known"),
     "twice the same": (lambda chosen_logps, winner_logps: 0, TypeError, "two of them are the same"),
     "one side": (lambda chosen_logps, ref_chosen_logps: 0, TypeError, "no pair among them"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from expo_analysis.losses.catalogue import of_lambda_alone
 from expo_analysis.losses.psi import Logistic, Stated
 from expo_analysis.losses.statistics import h, hbar, linked, log_pi_w, per_token, powered
 from expo_analysis.optima.faces import has_closed_domain, may_be_on_a_face, minimum_on_face
+from expo_analysis.optima.methods import boundary
 
 from . import problems
 from .own_losses import Cubic, own
@@ -166,3 +168,31 @@ def test_a_vertex_from_which_something_is_gained_is_none() -> None:
     assert found is not None and np.exp(found[:, 0]).tolist() == [float(x) for x in winner]
     assert minimum_on_face(problem, down) is None
     assert minimum_on_face(problem, np.zeros((2, 1))) is None, "nothing has vanished"
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_the_derivatives_in_ratios_that_steps_towards_a_face_take(n: int) -> None:
+    """Gradient and Hessian in u = pi/pi_ref, of chi-square's scores, against differences in 30 digits."""
+    rng = np.random.default_rng(n)
+    bandit = problems.bandit(rng, n, "complete")
+    one = problems.problem(ea.FDPO(0.7, "chi_square"), bandit)
+    place = np.abs(np.log(bandit.reference) - one.log_reference).argmin(axis=1)  # whose order is one's own
+    wins, u = bandit.wins[np.ix_(place, place)], rng.uniform(0.2, 2.0, n)
+    gradient, hessian = boundary._derivatives(one, u)
+
+    def value(*own: Any) -> Any:
+        terms = [
+            float(wins[i, j]) * mp.log1p(mp.exp(-mp.mpf(0.7) * 2 * (own[i] - own[j])))
+            for i in range(n)
+            for j in range(n)
+            if wins[i, j] > 0
+        ]
+        return mp.fsum(terms)
+
+    with mp.workdps(30):
+        for i in range(n):
+            order = [int(k == i) for k in range(n)]
+            np.testing.assert_allclose(gradient[i], float(mp.diff(value, tuple(u), tuple(order))), rtol=1e-9)
+            for j in range(n):
+                both = [order[k] + int(k == j) for k in range(n)]
+                np.testing.assert_allclose(hessian[i, j], float(mp.diff(value, tuple(u), tuple(both))), rtol=1e-8)

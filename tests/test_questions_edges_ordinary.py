@@ -457,3 +457,11 @@ def test_well_conditioned_is_up_to_a_hundred(ratio: float, decision: str, basis:
     assert (found.decision, found.basis) == (decision, basis) and found.evidence[f"median at λ = {lams[-1]:g}"] == ratio
     assert found.evidence["median ratio of curvatures"] == 4.0 and found.answer == "4"
     assert found.evidence["largest"] == ratio and found.evidence["of these on a kink"] == 0
+
+
+def test_of_several_policies_each_is_as_far_from_the_reference_or_not() -> None:
+    bandit = ea.Bandit([0.5, 0.3, 0.2], [0.2, 0.3, 0.5])
+    there, turned, off = np.log([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [0.25, 0.25, 0.5]])
+    for others, expected in (([turned, off], [True, False]), ([off, turned], [False, True])):
+        flat = flatness._flat_indeed(subject(ea.EXPO(1.0)), bandit, 1.0, np.stack(others), there, resolved=True)
+        assert flat.tolist() == expected
