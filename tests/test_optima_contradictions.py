@@ -77,3 +77,8 @@ def test_a_false_claim_of_coupling_is_named() -> None:
         ea.solve(claimed(dpo, couples_pairs=True), BANDIT)
     with pytest.raises(ValueError, match="AOT couples the pairs"):
         ea.solve(ea.AOT(1.0), BANDIT)
+
+
+def test_a_loss_that_reads_the_reference_and_says_that_it_does_not() -> None:
+    with pytest.raises(TypeError, match=r"states needs_reference=False, but its pair_loss reads the reference \(uns"):
+        ea.solve(claimed(dpo, needs_reference=False), BANDIT)

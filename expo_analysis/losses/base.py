@@ -288,7 +288,13 @@ class PairObjective(Objective):
         *data: Array,
     ) -> Array:
         """`pair_loss`, of which only the shape is checked: for callers that have checked their arguments."""
-        result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l, *data)
+        try:
+            result = self.pair_loss(logp_w, logp_l, ref_logp_w, ref_logp_l, *data)
+        except (TypeError, AttributeError) as error:
+            if ref_logp_w is not None:
+                raise
+            what = f"{type(self).__name__} states needs_reference=False, but its pair_loss reads the reference"
+            raise TypeError(f"{what} ({error})") from error
         if getattr(result, "shape", None) != logp_w.shape:
             raise ValueError(
                 f"{type(self).__name__} must return one loss per pair, shape {tuple(logp_w.shape)}; "
