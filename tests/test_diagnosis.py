@@ -432,3 +432,15 @@ def test_the_documents_have_every_threshold_with_its_reason() -> None:
         assert f"| `{name}` | {line.value:g} {line.unit} | {line.reason} |" in text, name
     for name in CHECKS:
         assert f"**{name}**" in text, name
+
+
+@pytest.mark.parametrize(("name", "stated", "own"), [("lambda too small", 0.1, 0.001), ("sound trl dpo", 0.1, 0.3)])
+def test_a_lambda_that_is_not_the_run_s_is_a_fault(name: str, stated: float, own: float) -> None:
+    """All that is told in nats would be off by the factor, and is not told."""
+    found = ea.diagnose(folder_of(name), objective="dpo", lam=stated)
+    (finding,) = [one for one in found.findings if one.name == "lambda not as stated"]
+    assert finding.severity == "fault" and finding.factor == pytest.approx(own / stated, rel=0.02)
+    assert f"the run's λ is {own:g}, not {stated:g}" in finding.summary
+    assert {"lambda too small", "displacement", "saturated"} <= set(found.unknown)
+    right = ea.diagnose(folder_of(name), objective="dpo", lam=own)
+    assert "lambda not as stated" in right.clear

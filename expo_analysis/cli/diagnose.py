@@ -48,10 +48,11 @@ def diagnose(
     the newest state counts. Of the settings, what lies beside as JSON is read; nothing is unpickled.
 
     \b
-    Looked for: numbers that are not finite, a wrong reference, a wrong template, a learning rate too
-    high, nothing that moves, labels swapped, noisy labels, overfitting, lambda too small and too large
-    and by what factor, saturated margins, a KL at its clamp, displacement. Each with what shows it, what
-    theory says, and what to do; where the log has not what that needs, it says so and finds nothing.
+    Looked for: numbers that are not finite, a wrong reference, a wrong template, a lambda that is not the
+    stated one, a learning rate too high, nothing that moves, labels swapped, noisy labels, overfitting,
+    lambda too small and too large and by what factor, saturated margins, a KL at its clamp, displacement.
+    Each with what shows it, what theory says, and what to do; where the log has not what that needs, it
+    says so and finds nothing.
 
     \b
     --json prints {"log": ..., "steps": ..., "objective": ..., "lam": ..., "findings": [{"name": ...,

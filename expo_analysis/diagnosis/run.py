@@ -24,12 +24,16 @@ SAME = 0.02
 
 @dataclass(frozen=True)
 class Run:
-    """A log, and what is known of the loss: the objective, its lambda and where each comes from."""
+    """A log, and what is known of the loss: the objective, its lambda and where each comes from.
+
+    other_lam: a lambda that the log's rewards show in the place of the stated one, and how they do.
+    """
 
     log: Log
     objective: PairObjective | None = None
     lam: float | None = None
     known_by: str = ""
+    other_lam: tuple[float, str] | None = None
 
     def train(self, name: str) -> Series | None:
         """A series of training, what is not finite left out; None where it is not logged."""
@@ -189,9 +193,9 @@ def run_of(
     if lam is not None:
         given = given.with_lam(lam)
     known = float(given.lam) if lam_known else None
-    if known is not None and shown is not None and abs(shown[0] / known - 1) > 0.1 and given.facts.needs_reference:
-        said.append(f"λ = {known:g} as it is said, but {shown[1]} give {shown[0]:.3g}")
-    return Run(log, given, known, "given" if objective is not None else "beside the log"), said
+    off = known is not None and shown is not None and abs(shown[0] / known - 1) > 0.1 and given.facts.needs_reference
+    known_by = "given" if objective is not None else "beside the log"
+    return Run(log, given, known, known_by, shown if off else None), said
 
 
 def _assumed(log: Log, lam: float | None) -> PairObjective | None:

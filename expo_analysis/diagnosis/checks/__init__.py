@@ -12,6 +12,7 @@ CHECKS: dict[str, Callable[[Run], Outcome]] = {
     "not finite": stability.not_finite,
     "wrong reference": start.wrong_reference,
     "wrong template": start.wrong_template,
+    "lambda not as stated": start.other_lambda,
     "learning rate too high": stability.too_fast,
     "nothing moves": movement.nothing_moves,
     "labels swapped": labels.swapped,
@@ -29,6 +30,7 @@ LOG_RATIOS = ("nothing moves", "lambda too small", "lambda too large", "saturate
 
 HIDES = {
     "wrong reference": (LOG_RATIOS, "the log has no log-ratios to the model that training starts from"),
+    "lambda not as stated": (LOG_RATIOS, "log-ratios are told in nats by a λ that is not the run's"),
     "labels swapped": (("overfit", "noisy labels"), "training and evaluation are of opposite labels"),
     "learning rate too high": ((*LOG_RATIOS[1:4], "noisy labels", "overfit"), "steps that are too long hide it"),
 }

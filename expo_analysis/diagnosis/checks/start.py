@@ -115,3 +115,21 @@ def _unfit(shows: str) -> Finding:
         "what the model was trained on before; start from the fine-tuned model, not the base",
         (("logps/chosen", 0.0),),
     )
+
+
+def other_lambda(run: Run) -> Outcome:
+    """Rewards are lambda (log pi - log pi_ref): against log-probabilities they show which lambda."""
+    if run.lam is None:
+        return lacking("λ beside it, and none was given")
+    if run.other_lam is None:
+        return Clear("nothing in the log shows another λ than the one that is stated")
+    shown, how = run.other_lam
+    return Finding(
+        "lambda not as stated",
+        FAULT,
+        f"the run's λ is {shown:g}, not {run.lam:g} as stated",
+        f"{how} give {shown:g}",
+        "a reward in the log is λ (log π - log π_ref): divided by another λ it is another number of nats",
+        f"give --beta {shown:g}; or, if {run.lam:g} was meant, look where the trainer takes its λ from",
+        factor=shown / run.lam,
+    )
