@@ -9,18 +9,18 @@ those.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 from scipy.special import log_softmax
 
-from .._types import Floats
+from .._autograd import tensor
+from .._types import Floats, Mask
 from ..bandit import Bandit
 from ..losses.base import PairObjective
 
 MOST = 64
-"""Pairs that are looked at."""
+"""Pairs of a prompt that are looked at."""
 ROUNDING = 1e-7
 """Relative to 1 + |loss|: far above what rounding does to log-probabilities down to `FARTHEST`."""
 FARTHEST = -1e3
@@ -33,14 +33,14 @@ def contradicted(
     found: dict[int, str] = {}
     if objective.is_made_of_terms or objective.data:
         return found
-    wins = bandit.wins.reshape(-1, bandit.n, bandit.n)
     log_reference = np.log(bandit.reference.reshape(-1, bandit.n))
-    for prompt in range(len(log_policy)):
-        winner, loser = (x[:MOST] for x in np.nonzero(wins[prompt]))
-        logs = (log_policy[prompt], log_reference[prompt])
-        at = [torch.from_numpy(x[end]) for x in logs for end in (winner, loser)]
-        if len(winner) and all(bool((x > FARTHEST).all()) for x in at) and (said := _of_pairs(objective, at)):
-            found[prompt] = said
+    prompt, winner, loser = np.nonzero(bandit.wins.reshape(-1, bandit.n, bandit.n))
+    few = np.arange(len(prompt)) - np.searchsorted(prompt, prompt) < MOST  # of each prompt
+    at = [x[prompt, end] for x in (log_policy, log_reference) for end in (winner, loser)]
+    kept = few & np.all([x > FARTHEST for x in at], axis=0)
+    for differs, claim in _of_pairs(objective, [x[kept] for x in at]):
+        for k in np.unique(prompt[kept][differs]).tolist():
+            found.setdefault(k, claim)
     if objective.facts.convex:
         here = value(log_policy)
         for other in (log_reference, np.full_like(log_policy, -np.log(bandit.n))):
@@ -53,21 +53,28 @@ def contradicted(
     return found
 
 
-def _of_pairs(objective: PairObjective, at: list[torch.Tensor]) -> str:
+def _of_pairs(objective: PairObjective, at: list[Floats]) -> Iterator[tuple[Mask, str]]:
+    """Which pairs contradict a claim, and which claim: all prompts' pairs are one batch."""
+
+    def of(*logps: Floats) -> Floats:
+        return np.asarray(objective.pair_loss(*(tensor(x) for x in logps)).detach().numpy())
+
     facts, (w, lost, ref_w, ref_l), half = objective.facts, at, len(at[0]) // 2
-    loss = objective.pair_loss(*at)
+    if not len(w):
+        return
+    loss = of(*at)
 
-    def differs(other: torch.Tensor) -> bool:
-        return bool(((loss - other).abs() > ROUNDING * (1 + loss.abs())).any())
+    def differs(other: Floats) -> Mask:
+        return np.asarray(np.abs(loss - other) > ROUNDING * (1 + np.abs(loss)))
 
-    if half and differs(torch.cat([objective.pair_loss(*(x[part] for x in at)) for part in _halves(half)])):
-        return "couples_pairs = False, as its pairs have other losses with others"
-    if facts.log_ratio_only and differs(objective.pair_loss(w - 0.7, lost - 0.7, ref_w, ref_l)):
-        return "log_ratio_only = True, as it changes where log pi_w - log pi_l does not"
-    if not facts.needs_reference and differs(objective.pair_loss(w, lost, ref_w - 0.7, ref_l - 0.2)):
-        return "needs_reference = False, as it changes with the reference"
-    return ""
-
-
-def _halves(half: int) -> tuple[slice, slice]:
-    return slice(None, half), slice(half, None)
+    if half:
+        halves = [of(*(x[part] for x in at)) for part in (slice(None, half), slice(half, None))]
+        yield differs(np.concatenate(halves)), "couples_pairs = False, as its pairs have other losses with others"
+    if facts.log_ratio_only:
+        moved = of(w - 0.7, lost - 0.7, ref_w, ref_l)
+        yield differs(moved), "log_ratio_only = True, as it changes where log pi_w - log pi_l does not"
+    if not facts.needs_reference:
+        yield (
+            differs(of(w, lost, ref_w - 0.7, ref_l - 0.2)),
+            "needs_reference = False, as it changes with the reference",
+        )

@@ -64,15 +64,26 @@ def settle_values(objective: Objective, bandit: Bandit, lams: Floats, flat: Any)
 
 
 def _take_back(objective: PairObjective, bandit: Bandit, lams: Floats, flat: Any) -> None:
-    """Say of what rests on a claim that is false where it led that it does."""
-    prompts = bandit.prompts or 1
-    for k, lam in enumerate(lams):
-        rows, own = slice(k * prompts, (k + 1) * prompts), objective.with_lam(lam)
+    """Say of what rests on a claim that is false where it led that it does.
 
-        def value(log_policy: Floats, own: PairObjective = own) -> Floats:
+    Of many lambdas a few are looked at, and all if one of those is contradicted.
+    """
+    prompts, last = bandit.prompts or 1, len(lams) - 1
+    few = sorted({0, last // 2, last})
+
+    def at(k: int) -> dict[int, str]:
+        own = objective.with_lam(lams[k])
+
+        def value(log_policy: Floats) -> Floats:
             return np.atleast_1d(_risk(own, bandit, log_policy.reshape(bandit.reference.shape), None))
 
-        for prompt, claim in contradicted(own, bandit, flat.log_policy[rows], value).items():
+        return contradicted(own, bandit, flat.log_policy[k * prompts : (k + 1) * prompts], value)
+
+    found = {k: at(k) for k in few}
+    if any(found.values()):
+        found |= {k: at(k) for k in range(len(lams)) if k not in found}
+    for k, claims in found.items():
+        for prompt, claim in claims.items():
             row = k * prompts + prompt
             if flat.status[row] not in (Status.NO_MINIMISER, Status.FAILED):
                 flat.status[row], flat.certificate[row] = Status.FAILED, Certificate.NONE
