@@ -65,7 +65,8 @@ def _of_pairs(objective: PairObjective, at: list[Floats]) -> Iterator[tuple[Mask
     loss = of(*at)
 
     def differs(other: Floats) -> Mask:
-        return np.asarray(np.abs(loss - other) > ROUNDING * (1 + np.abs(loss)))
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite losses contradict nothing
+            return np.asarray(np.abs(loss - other) > ROUNDING * (1 + np.abs(loss)))
 
     if half:
         halves = [of(*(x[part] for x in at)) for part in (slice(None, half), slice(half, None))]
